@@ -1,0 +1,52 @@
+# What a newcomer needs: `make demo` and `make test`. Build output lives in a cache folder outside the
+# checkout, so that a fresh clone builds on what an earlier one compiled.
+
+HOWDAH_CACHE ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/howdah
+CARGO_TARGET_DIR ?= $(HOWDAH_CACHE)/target
+PREFIX ?= /usr/local
+export HOWDAH_CACHE CARGO_TARGET_DIR
+
+BIN := $(CARGO_TARGET_DIR)/debug
+
+.PHONY: help demo test check build setup bench install docs clean-data
+
+help: ## Lists the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1|/' | column -t -s '|'
+
+demo: ## Sets up what is missing, builds, and tells the linear-regression story with real containers.
+	@bash scripts/setup.sh
+	@$(MAKE) --no-print-directory build
+	@bash scripts/demo.sh
+
+test: ## Sets up what is missing, then runs every test against a real NATS, Docker and S3 server.
+	@bash scripts/setup.sh --test
+	@$(MAKE) --no-print-directory build
+	@bash scripts/build-example-images.sh
+	@bash scripts/test.sh
+
+check: ## Formatting, lints with warnings as errors, docs, licences: what CI asks beside the tests.
+	@bash scripts/setup.sh --test
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+	bash scripts/deny.sh
+
+build: ## Builds every program of the workspace.
+	cargo build --workspace --bins --locked
+
+setup: ## Installs what tests need, without building Howdah.
+	@bash scripts/setup.sh --test
+
+bench: ## Runs the benchmark programs.
+	cargo build --release --workspace --bins --locked
+	$(CARGO_TARGET_DIR)/release/howdah-loadtest all
+
+docs: ## Makes the generated pages of docs/ again.
+	cargo build --locked -p howdah
+	$(BIN)/howdah help-markdown > docs/cli.md
+
+install: ## Installs howdah, howdah-coordinator, howdah-worker and the name pachctl under PREFIX.
+	cargo build --release --workspace --bins --locked
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin \
+	  $(CARGO_TARGET_DIR)/release/howdah $(CARGO_TARGET_DIR)/release/howdah-coordinator $(CARGO_TARGET_DIR)/release/howdah-worker
+	ln -sf howdah $(DESTDIR)$(PREFIX)/bin/pachctl

@@ -1,0 +1,249 @@
+//! Arguments of commands on transactions, the server, contexts and this program.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::shared::RawArgs;
+
+/// Commands without arguments.
+#[derive(Debug, Args)]
+pub struct Nothing {}
+
+/// Commands on a transaction, by default on the active one.
+#[derive(Debug, Args)]
+pub struct MaybeTransaction {
+    /// Id of the transaction [default: the active one]
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+}
+
+/// `inspect transaction`, `list transaction`.
+#[derive(Debug, Args)]
+pub struct InspectTransaction {
+    /// Id of the transaction [default: the active one]
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+    #[command(flatten)]
+    pub raw: RawArgs,
+}
+
+/// `list transaction`.
+#[derive(Debug, Args)]
+pub struct ListTransaction {
+    #[command(flatten)]
+    pub raw: RawArgs,
+    /// Print times in full (RFC 3339, UTC), not as ages
+    #[arg(long)]
+    pub full_timestamps: bool,
+}
+
+/// `resume transaction`.
+#[derive(Debug, Args)]
+pub struct TransactionId {
+    /// Id of the transaction
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// `version`.
+#[derive(Debug, Args)]
+pub struct Version {
+    /// Print the version of this program, without asking the server
+    #[arg(long)]
+    pub client_only: bool,
+    /// How long the server may take to answer
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = crate::duration::parse)]
+    pub timeout: Duration,
+    /// Fail if the server implements another version of the API than this program
+    #[arg(long)]
+    pub compare: bool,
+    #[command(flatten)]
+    pub raw: RawArgs,
+}
+
+/// `connect`.
+#[derive(Debug, Args)]
+pub struct Connect {
+    /// Address: host, host:port, grpc://host:port, grpcs://host:port, unix:path
+    pub address: String,
+    /// Name of the context [default: the address]
+    #[arg(long, value_name = "NAME")]
+    pub alias: Option<String>,
+}
+
+/// `fsck`.
+#[derive(Debug, Args)]
+pub struct Fsck {
+    /// Repair what can be repaired safely
+    #[arg(short, long)]
+    pub fix: bool,
+    /// Look for files of datums that are gone in this commit
+    #[arg(long, value_name = "REPO@COMMIT")]
+    pub zombie: Option<String>,
+    /// Look for files of datums that are gone in the heads of all pipelines
+    #[arg(long)]
+    pub zombie_all: bool,
+    #[command(flatten)]
+    pub project: super::shared::ProjectArg,
+}
+
+/// `up`.
+#[derive(Debug, Args)]
+pub struct UpArgs {
+    /// Folder for all data [default: ~/.local/share/howdah]
+    #[arg(long, value_name = "FOLDER", env = "HOWDAH_DATA")]
+    pub data: Option<PathBuf>,
+    /// Port to listen on
+    #[arg(long, value_name = "PORT", default_value_t = 30650)]
+    pub port: u16,
+    /// Datums to process at once [default: one per processor]
+    #[arg(long, value_name = "N")]
+    pub slots: Option<u32>,
+    /// The nats-server program [default: the one in PATH]
+    #[arg(long, value_name = "PATH")]
+    pub nats_server: Option<PathBuf>,
+    /// Start no worker: pipelines wait until one connects
+    #[arg(long)]
+    pub no_worker: bool,
+}
+
+/// Whatever follows a command that is not provided here.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub struct Anything {
+    /// Ignored
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub rest: Vec<OsString>,
+}
+
+/// `config`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Print a setting
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    Get(ConfigGet),
+    /// Change a setting
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    Set(ConfigSet),
+    /// Change parts of a context
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    Update(ConfigUpdate),
+    /// List contexts
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    List(ConfigList),
+    /// Delete a context
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    Delete(ConfigDelete),
+    /// Import a Kubernetes context (not provided)
+    #[command(hide = true)]
+    ImportKube(Anything),
+}
+
+/// `config get`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigGet {
+    /// Print the name of the active context
+    ActiveContext(Nothing),
+    /// Print a context as JSON
+    Context(ContextName),
+    /// Print whether usage metrics are allowed
+    Metrics(Nothing),
+    /// Print the active enterprise context
+    #[command(hide = true)]
+    ActiveEnterpriseContext(Nothing),
+}
+
+/// `config set`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigSet {
+    /// Make a context active
+    ActiveContext(ContextName),
+    /// Make a context from JSON on standard input
+    Context(SetContext),
+    /// Allow or forbid usage metrics (none are sent)
+    Metrics(SetMetrics),
+    /// Not provided
+    #[command(hide = true)]
+    ActiveEnterpriseContext(Anything),
+}
+
+/// `config update`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigUpdate {
+    /// Change parts of a context
+    Context(UpdateContext),
+}
+
+/// `config list`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigList {
+    /// List contexts; * marks the active one
+    #[command(alias = "contexts")]
+    Context(Nothing),
+}
+
+/// `config delete`.
+#[derive(Debug, Subcommand)]
+pub enum ConfigDelete {
+    /// Delete a context that is not active
+    Context(ContextName),
+}
+
+/// The name of a context.
+#[derive(Debug, Args)]
+pub struct ContextName {
+    /// Name of the context
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+/// `config set context`.
+#[derive(Debug, Args)]
+pub struct SetContext {
+    /// Name of the context
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Replace a context of that name
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// `config set metrics`.
+#[derive(Debug, Args)]
+pub struct SetMetrics {
+    /// true or false
+    #[arg(value_name = "BOOL", action = clap::ArgAction::Set)]
+    pub metrics: bool,
+}
+
+/// `config update context`.
+#[derive(Debug, Args)]
+pub struct UpdateContext {
+    /// Name of the context [default: the active one]
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Address of the server
+    #[arg(long, value_name = "ADDRESS")]
+    pub pachd_address: Option<String>,
+    /// Project that commands work in
+    #[arg(long, value_name = "PROJECT")]
+    pub project: Option<String>,
+    /// Trusted certificates, base64 of PEM
+    #[arg(long, value_name = "BASE64")]
+    pub server_cas: Option<String>,
+    /// Kubernetes namespace
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Kubernetes cluster
+    #[arg(long, value_name = "NAME")]
+    pub cluster_name: Option<String>,
+    /// Kubernetes user
+    #[arg(long, value_name = "NAME")]
+    pub auth_info: Option<String>,
+    /// Forget which deployment the context belongs to
+    #[arg(long)]
+    pub remove_cluster_deployment_id: bool,
+}

@@ -1,0 +1,148 @@
+//! The server as a whole: versions, identity, consistency.
+
+use howdah_api::{API_VERSION, admin_v2, convert, pfs_v2, versionpb_v2};
+
+use super::Done;
+use crate::args::admin::{Fsck, Version};
+use crate::args::shared::Encoding;
+use crate::context::Ctx;
+use crate::error::CliError;
+use crate::output::fields::Fields;
+use crate::output::raw::Raw;
+use crate::output::table;
+use crate::{refs, wire};
+
+/// Returns the version of the API that this program speaks.
+fn own_version() -> versionpb_v2::Version {
+    let (major, minor, micro) = API_VERSION;
+    versionpb_v2::Version {
+        major,
+        minor,
+        micro,
+        platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+        ..Default::default()
+    }
+}
+
+fn number(version: &versionpb_v2::Version) -> String {
+    format!("{}.{}.{}{}", version.major, version.minor, version.micro, version.additional)
+}
+
+/// `version`.
+pub async fn version(ctx: &Ctx, arguments: &Version) -> Done {
+    let encoding = arguments.raw.encoding()?;
+    let own = own_version();
+    if arguments.client_only {
+        return match encoding {
+            Some(encoding) => print_raw(ctx, encoding, &[own]),
+            None => Ok(ctx.printer.line(number(&own))?),
+        };
+    }
+    let asked = tokio::time::timeout(arguments.timeout, ask(ctx)).await.unwrap_or_else(|_| {
+        Err(CliError::refused(format!("the server did not answer within {} s", arguments.timeout.as_secs_f64())))
+    });
+    let row = |name: &str, version: &versionpb_v2::Version| vec![name.to_owned(), number(version)];
+    const HEADER: &[&str] = &["COMPONENT", "VERSION"];
+    match asked {
+        Ok(server) => {
+            match encoding {
+                Some(encoding) => print_raw(ctx, encoding, &[own.clone(), server.clone()])?,
+                None => {
+                    ctx.printer.text(table::render(HEADER, vec![row("pachctl", &own), row("pachd", &server)]))?;
+                }
+            }
+            if arguments.compare && number(&own) != number(&server) {
+                return Err(CliError::refused(format!(
+                    "the versions differ: this program speaks {}, the server {}",
+                    number(&own),
+                    number(&server)
+                )));
+            }
+            Ok(())
+        }
+        Err(error) => {
+            match encoding {
+                Some(encoding) => print_raw(ctx, encoding, &[own])?,
+                None => ctx.printer.text(table::render(HEADER, vec![row("pachctl", &own)]))?,
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn ask(ctx: &Ctx) -> Result<versionpb_v2::Version, CliError> {
+    let client = ctx.open(&ctx.target()?).await?;
+    Ok(client.version().get_version(()).await?.into_inner())
+}
+
+fn print_raw(ctx: &Ctx, encoding: Encoding, versions: &[versionpb_v2::Version]) -> Done {
+    let mut out = ctx.printer.list(false);
+    let mut raw = Raw::new(encoding);
+    for version in versions {
+        raw.message(&mut out, version)?;
+    }
+    Ok(out.close()?)
+}
+
+/// `inspect cluster`.
+pub async fn inspect(ctx: &Ctx) -> Done {
+    let client = ctx.client().await?;
+    let request = admin_v2::InspectClusterRequest {
+        client_version: Some(own_version()),
+        current_project: Some(convert::project(ctx.target()?.project)),
+    };
+    let cluster = client.admin().inspect_cluster(request).await?.into_inner();
+    let server = client.version().get_version(()).await?.into_inner();
+    let mut fields = Fields::new();
+    fields
+        .line("Address", client.address().to_string())
+        .line("Cluster ID", &cluster.id)
+        .line("Deployment ID", &cluster.deployment_id)
+        .line("Version", number(&server));
+    for warning in &cluster.warnings {
+        fields.line("Warning", warning);
+    }
+    Ok(ctx.printer.text(fields.text())?)
+}
+
+/// `fsck`.
+pub async fn fsck(ctx: &Ctx, arguments: &Fsck) -> Done {
+    use pfs_v2::fsck_request::ZombieCheck;
+    let zombie_check = match (&arguments.zombie, arguments.zombie_all) {
+        (Some(_), true) => return Err(CliError::refused("only one of --zombie and --zombie-all can be given")),
+        (Some(commit), false) => {
+            let project = ctx.project(&arguments.project)?;
+            Some(ZombieCheck::ZombieTarget(wire::commit(&project, &refs::commit(commit)?)))
+        }
+        (None, true) => Some(ZombieCheck::ZombieAll(true)),
+        (None, false) => None,
+    };
+    let request = pfs_v2::FsckRequest { fix: arguments.fix, zombie_check };
+    let mut stream = ctx.client().await?.pfs().fsck(request).await?.into_inner();
+    let mut errors = 0;
+    while let Some(found) = stream.message().await? {
+        if !found.error.is_empty() {
+            errors += 1;
+            ctx.printer.line(format!("Error: {}", found.error))?;
+        }
+        if !found.fix.is_empty() {
+            ctx.printer.line(format!("Fix applied: {}", found.fix))?;
+        }
+    }
+    if errors == 0 {
+        ctx.printer.line("No errors found.")?;
+    }
+    Ok(())
+}
+
+/// `buildinfo`.
+pub fn build_info(ctx: &Ctx) -> Done {
+    let mut fields = Fields::new();
+    fields
+        .line("Name", env!("CARGO_PKG_NAME"))
+        .line("Version", env!("CARGO_PKG_VERSION"))
+        .line("API Version", number(&own_version()))
+        .line("Platform", format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH))
+        .line("Profile", if cfg!(debug_assertions) { "dev" } else { "release" });
+    Ok(ctx.printer.text(fields.text())?)
+}

@@ -1,0 +1,312 @@
+//! Single commits, and lists of them.
+
+use std::time::Duration;
+
+use howdah_api::{convert, pfs_v2};
+
+use super::{Done, views};
+use crate::args::history::{FindCommit, FinishCommit, InspectCommit, ListCommit, Origin, StartCommit, SubscribeCommit};
+use crate::args::shared::ProjectArg;
+use crate::context::Ctx;
+use crate::error::CliError;
+use crate::output::age::Clock;
+use crate::output::fields::Fields;
+use crate::output::list::List;
+use crate::output::raw::Raw;
+use crate::{refs, wire};
+
+/// `start commit`: prints the id.
+pub async fn start(ctx: &Ctx, arguments: &StartCommit) -> Done {
+    let project = ctx.project(&arguments.project)?;
+    let (repo, name) = match arguments.branch.split_once('@') {
+        Some(_) => {
+            let branch = refs::branch(&arguments.branch)?;
+            (branch.repo, branch.name)
+        }
+        None => (refs::repo(&arguments.branch)?, String::new()),
+    };
+    let parent = match &arguments.parent {
+        Some(parent) => Some(wire::commit_in(&project, &repo, parent)?),
+        None => None,
+    };
+    let request = pfs_v2::StartCommitRequest {
+        parent,
+        description: arguments.message.clone().unwrap_or_default(),
+        branch: Some(convert::branch_of(wire::repo(&project, &repo), name)),
+    };
+    let commit = ctx.client().await?.pfs().start_commit(request).await?.into_inner();
+    ctx.printer.line(&commit.id)?;
+    ctx.say_added()
+}
+
+/// `finish commit`.
+pub async fn finish(ctx: &Ctx, arguments: &FinishCommit) -> Done {
+    let project = ctx.project(&arguments.project)?;
+    let request = pfs_v2::FinishCommitRequest {
+        commit: Some(wire::commit(&project, &refs::commit(&arguments.commit)?)),
+        description: arguments.message.clone().unwrap_or_default(),
+        error: String::new(),
+        force: arguments.force,
+    };
+    ctx.client().await?.pfs().finish_commit(request).await?;
+    ctx.say_added()
+}
+
+/// `inspect commit`.
+pub async fn inspect(ctx: &Ctx, arguments: &InspectCommit) -> Done {
+    let encoding = arguments.view.raw.encoding()?;
+    if refs::is_id(&arguments.commit) {
+        return Err(CliError::hinted(
+            format!("{} is the id of a set of commits, not of one commit", arguments.commit),
+            format!("`{} list commit {}` lists the commits of the set", ctx.program, arguments.commit),
+        ));
+    }
+    let project = ctx.project(&arguments.project)?;
+    let info = inspect_one(ctx, wire::commit(&project, &refs::commit(&arguments.commit)?), 0).await?;
+    if let Some(encoding) = encoding {
+        let mut out = ctx.printer.list(false);
+        Raw::new(encoding).message(&mut out, &info)?;
+        return Ok(out.close()?);
+    }
+    Ok(ctx.printer.text(describe(&info, &Clock::now(arguments.view.full_timestamps)))?)
+}
+
+/// Asks for a commit, after it has reached a state.
+pub async fn inspect_one(ctx: &Ctx, commit: pfs_v2::Commit, wait: i32) -> Result<pfs_v2::CommitInfo, CliError> {
+    let request = pfs_v2::InspectCommitRequest { commit: Some(commit), wait };
+    Ok(ctx.client().await?.pfs().inspect_commit(request).await?.into_inner())
+}
+
+fn describe(info: &pfs_v2::CommitInfo, clock: &Clock) -> String {
+    let mut fields = Fields::new();
+    fields
+        .line("Commit", info.commit.as_ref().map_or(String::new(), wire::commit_name))
+        .maybe("Description", &info.description)
+        .maybe("Parent", info.parent_commit.as_ref().map_or(String::new(), |parent| parent.id.clone()))
+        .line("Started", clock.moment(wire::moment(info.started.as_ref())));
+    if info.finished.is_some() {
+        fields.line("Finished", clock.moment(wire::moment(info.finished.as_ref())));
+    }
+    fields.line("Size", views::commit_size(info)).maybe("Error", &info.error);
+    fields.text().to_owned()
+}
+
+/// `list commit`: of everything, of a set, of a repo or of a branch.
+pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> Done {
+    if arguments.all && arguments.origin.is_some() {
+        return Err(CliError::refused("cannot use --all and --origin together"));
+    }
+    match &arguments.target {
+        Some(id) if refs::is_id(id) => {
+            only_with_repo(arguments)?;
+            list_set(ctx, arguments, id).await
+        }
+        Some(target) => list_repo(ctx, arguments, target).await,
+        None => {
+            only_with_repo(arguments)?;
+            super::sets::list(ctx, arguments).await
+        }
+    }
+}
+
+fn only_with_repo(arguments: &ListCommit) -> Done {
+    if arguments.from.is_some() || arguments.origin.is_some() {
+        return Err(CliError::refused("--from and --origin need a repo (list commit REPO)"));
+    }
+    Ok(())
+}
+
+/// A list of commits that ends after a number of them.
+pub struct CommitList {
+    list: List,
+    clock: Clock,
+    left: Option<u64>,
+}
+
+impl CommitList {
+    /// Begins a list.
+    pub fn begin(ctx: &Ctx, view: &crate::args::shared::ViewArgs, paged: bool, number: u64) -> Result<CommitList, CliError> {
+        Ok(CommitList {
+            list: List::begin(&ctx.printer, view.raw.encoding()?, views::COMMITS, paged),
+            clock: Clock::now(view.full_timestamps),
+            left: (number > 0).then_some(number),
+        })
+    }
+
+    /// Adds a commit; returns whether there is room for more.
+    pub fn push(&mut self, info: &pfs_v2::CommitInfo) -> Result<bool, CliError> {
+        if self.left == Some(0) {
+            return Ok(false);
+        }
+        let clock = self.clock;
+        self.list.push(info, |info| views::commit_row(info, &clock))?;
+        if let Some(left) = &mut self.left {
+            *left -= 1;
+        }
+        Ok(self.left != Some(0))
+    }
+
+    /// Shows what has been added so far.
+    pub fn flush(&mut self) -> Done {
+        self.list.flush()
+    }
+
+    /// Ends the list.
+    pub fn finish(self) -> Done {
+        self.list.finish()
+    }
+}
+
+async fn list_set(ctx: &Ctx, arguments: &ListCommit, id: &str) -> Done {
+    let request = pfs_v2::InspectCommitSetRequest {
+        commit_set: Some(pfs_v2::CommitSet { id: id.to_owned() }),
+        wait: false,
+    };
+    let mut list = CommitList::begin(ctx, &arguments.view, !arguments.pager.no_pager, arguments.number)?;
+    let mut stream = ctx.client().await?.pfs().inspect_commit_set(request).await?.into_inner();
+    while let Some(info) = stream.message().await? {
+        if !list.push(&info)? {
+            break;
+        }
+    }
+    list.finish()
+}
+
+async fn list_repo(ctx: &Ctx, arguments: &ListCommit, target: &str) -> Done {
+    let project = ctx.project(&arguments.project)?;
+    let (repo, to) = refs::repo_or_commit(target)?;
+    let from = match &arguments.from {
+        Some(from) => Some(wire::commit_in(&project, &repo, from)?),
+        None => None,
+    };
+    // Going back from a commit needs one to start at.
+    let to = match (to, &from) {
+        (Some(to), _) => Some(wire::commit(&project, &to)),
+        (None, Some(_)) => Some(convert::head(wire::repo(&project, &repo), "master")),
+        (None, None) => None,
+    };
+    let request = pfs_v2::ListCommitRequest {
+        repo: Some(wire::repo(&project, &repo)),
+        from,
+        to,
+        number: i64::try_from(arguments.number).unwrap_or(i64::MAX),
+        all: arguments.all,
+        origin_kind: origin_kind(arguments.origin),
+        ..Default::default()
+    };
+    let mut list = CommitList::begin(ctx, &arguments.view, !arguments.pager.no_pager, arguments.number)?;
+    let mut stream = ctx.client().await?.pfs().list_commit(request).await?.into_inner();
+    while let Some(info) = stream.message().await? {
+        if !list.push(&info)? {
+            break;
+        }
+    }
+    list.finish()
+}
+
+fn origin_kind(origin: Option<Origin>) -> i32 {
+    match origin {
+        None => pfs_v2::OriginKind::Unknown as i32,
+        Some(Origin::User) => pfs_v2::OriginKind::User as i32,
+        Some(Origin::Auto) => pfs_v2::OriginKind::Auto as i32,
+        Some(Origin::Fsck) => pfs_v2::OriginKind::Fsck as i32,
+    }
+}
+
+/// `subscribe commit`: prints commits as they finish, until interrupted.
+pub async fn subscribe(ctx: &Ctx, arguments: &SubscribeCommit) -> Done {
+    if arguments.new && arguments.from.is_some() {
+        return Err(CliError::refused("cannot use --new and --from together"));
+    }
+    if arguments.all && arguments.origin.is_some() {
+        return Err(CliError::refused("cannot use --all and --origin together"));
+    }
+    let project = ctx.project(&arguments.project)?;
+    let (repo, commit) = refs::repo_or_commit(&arguments.branch)?;
+    let branch = commit.and_then(|commit| commit.branch).unwrap_or_default();
+    let from = match (&arguments.from, arguments.new) {
+        (Some(from), _) => Some(wire::commit_in(&project, &repo, from)?),
+        (None, true) => {
+            let head = if branch.is_empty() { "master" } else { &branch };
+            Some(convert::head(wire::repo(&project, &repo), head))
+        }
+        (None, false) => None,
+    };
+    let request = pfs_v2::SubscribeCommitRequest {
+        repo: Some(wire::repo(&project, &repo)),
+        branch,
+        from,
+        state: pfs_v2::CommitState::Finished as i32,
+        all: arguments.all,
+        origin_kind: origin_kind(arguments.origin),
+    };
+    let mut list = CommitList::begin(ctx, &arguments.view, false, 0)?;
+    let mut stream = ctx.client().await?.pfs().subscribe_commit(request).await?.into_inner();
+    while let Some(info) = stream.message().await? {
+        list.push(&info)?;
+        list.flush()?;
+    }
+    list.finish()
+}
+
+/// `find commit`.
+pub async fn find(ctx: &Ctx, arguments: &FindCommit) -> Done {
+    let project = ctx.project(&arguments.project)?;
+    let file = refs::file(&arguments.file)?;
+    let path = file.path.clone().filter(|path| !path.is_empty()).ok_or_else(|| {
+        CliError::refused(format!("invalid file {:?}: expected the form repo@branch:path", arguments.file))
+    })?;
+    let request = pfs_v2::FindCommitsRequest {
+        start: Some(wire::commit(&project, &file.commit)),
+        file_path: path,
+        limit: arguments.limit,
+    };
+    let search = find_all(ctx, request, arguments.json);
+    match arguments.timeout {
+        None => search.await,
+        Some(limit) => match tokio::time::timeout(limit, search).await {
+            Ok(result) => result,
+            Err(_) => Err(CliError::refused(format!("the search took longer than {}", plain(limit)))),
+        },
+    }
+}
+
+fn plain(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}
+
+async fn find_all(ctx: &Ctx, request: pfs_v2::FindCommitsRequest, json: bool) -> Done {
+    use pfs_v2::find_commits_response::Result as Found;
+    let mut stream = ctx.client().await?.pfs().find_commits(request).await?.into_inner();
+    let mut raw = Raw::new(crate::args::shared::Encoding::Json);
+    let mut out = std::io::stdout();
+    if !json {
+        ctx.printer.line("FOUND IN COMMITS")?;
+    }
+    while let Some(response) = stream.message().await? {
+        if json {
+            raw.message(&mut out, &response)?;
+            continue;
+        }
+        match response.result {
+            Some(Found::FoundCommit(commit)) => ctx.printer.line(&commit.id)?,
+            Some(Found::LastSearchedCommit(commit)) => {
+                ctx.printer.line("")?;
+                ctx.printer.line("LAST SEARCHED COMMIT")?;
+                ctx.printer.line(&commit.id)?;
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// Resolves what stands for a commit to the id of its set.
+pub async fn set_id(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<String, CliError> {
+    if refs::is_id(text) {
+        return Ok(text.to_owned());
+    }
+    let project = ctx.project(project)?;
+    let info = inspect_one(ctx, wire::commit(&project, &refs::commit(text)?), 0).await?;
+    Ok(info.commit.map(|commit| commit.id).unwrap_or_default())
+}

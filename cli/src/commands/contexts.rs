@@ -1,0 +1,180 @@
+//! The configuration of this program: contexts and settings.
+
+use std::io::Read;
+
+use howdah_api::address::Address;
+use howdah_api::config::{ConfigError, ConfigFile, Context};
+
+use super::{Done, absent};
+use crate::args::admin::{
+    ConfigDelete, ConfigGet, ConfigList, ConfigSet, ConfigUpdate, ConfigVerb, Connect, SetContext, UpdateContext,
+};
+use crate::context::Ctx;
+use crate::error::CliError;
+use crate::output::table;
+
+fn refused(error: ConfigError) -> CliError {
+    CliError::refused(error.to_string())
+}
+
+/// `connect`: makes a context for an address and makes it active.
+pub fn connect(ctx: &Ctx, arguments: &Connect) -> Done {
+    let address: Address =
+        arguments.address.parse().map_err(|error: howdah_api::address::AddressError| CliError::refused(error.to_string()))?;
+    let mut file = ctx.config()?;
+    let name = match &arguments.alias {
+        Some(alias) => {
+            file.config.v2.contexts.insert(alias.clone(), Context::at(&address));
+            file.config.v2.active_context.clone_from(alias);
+            alias.clone()
+        }
+        None => file.connect(&address),
+    };
+    file.save().map_err(refused)?;
+    ctx.printer.line(format!("Context {name:?} points to {address}."))?;
+    Ok(ctx.printer.line(format!("Context {name:?} is active now."))?)
+}
+
+/// `config ...`.
+pub fn config(ctx: &Ctx, verb: ConfigVerb) -> Done {
+    match verb {
+        ConfigVerb::Get(what) => get(ctx, &what),
+        ConfigVerb::Set(ConfigSet::ActiveContext(arguments)) => set_active(ctx, &arguments.name),
+        ConfigVerb::Set(ConfigSet::Context(arguments)) => set_context(ctx, &arguments),
+        ConfigVerb::Set(ConfigSet::Metrics(arguments)) => change(ctx, |file| {
+            file.config.v2.metrics = arguments.metrics;
+            Ok(())
+        }),
+        ConfigVerb::Set(ConfigSet::ActiveEnterpriseContext(_)) => absent::enterprise("config set active-enterprise-context"),
+        ConfigVerb::Update(ConfigUpdate::Context(arguments)) => update_context(ctx, &arguments),
+        ConfigVerb::List(ConfigList::Context(_)) => list(ctx),
+        ConfigVerb::Delete(ConfigDelete::Context(arguments)) => delete(ctx, &arguments.name),
+        ConfigVerb::ImportKube(_) => absent::kubernetes("config import-kube"),
+    }
+}
+
+/// Changes the configuration and stores it.
+fn change(ctx: &Ctx, edit: impl FnOnce(&mut ConfigFile) -> Done) -> Done {
+    let mut file = ctx.config()?;
+    edit(&mut file)?;
+    file.save().map_err(refused)
+}
+
+fn context<'a>(file: &'a ConfigFile, name: &str) -> Result<&'a Context, CliError> {
+    let known: Vec<_> = file.config.v2.contexts.keys().map(String::as_str).collect();
+    file.config
+        .v2
+        .contexts
+        .get(name)
+        .ok_or_else(|| CliError::refused(format!("context {name:?} does not exist; there are: {}", known.join(", "))))
+}
+
+fn get(ctx: &Ctx, what: &ConfigGet) -> Done {
+    let file = ctx.config()?;
+    let none_if_empty = |name: &str| if name.is_empty() { "NONE".to_owned() } else { name.to_owned() };
+    let text = match what {
+        ConfigGet::ActiveContext(_) => none_if_empty(file.context_name(&ctx.env)),
+        ConfigGet::ActiveEnterpriseContext(_) => none_if_empty(&file.config.v2.active_enterprise_context),
+        ConfigGet::Metrics(_) => file.config.v2.metrics.to_string(),
+        ConfigGet::Context(arguments) => serde_json::to_string_pretty(context(&file, &arguments.name)?)
+            .map_err(|error| CliError::refused(format!("the context cannot be printed: {error}")))?,
+    };
+    Ok(ctx.printer.line(text)?)
+}
+
+fn set_active(ctx: &Ctx, name: &str) -> Done {
+    change(ctx, |file| {
+        context(file, name)?;
+        name.clone_into(&mut file.config.v2.active_context);
+        Ok(())
+    })
+}
+
+fn set_context(ctx: &Ctx, arguments: &SetContext) -> Done {
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).map_err(CliError::io("cannot read standard input"))?;
+    let new: Context = serde_json::from_str(&text)
+        .map_err(|error| CliError::refused(format!("standard input is not a context in JSON: {error}")))?;
+    if !new.pachd_address.is_empty() {
+        parse_address(&new.pachd_address)?;
+    }
+    change(ctx, |file| {
+        let contexts = &mut file.config.v2.contexts;
+        if contexts.contains_key(&arguments.name) && !arguments.overwrite {
+            return Err(CliError::hinted(
+                format!("context {:?} already exists", arguments.name),
+                "--overwrite replaces it",
+            ));
+        }
+        contexts.insert(arguments.name.clone(), new);
+        Ok(())
+    })
+}
+
+fn parse_address(text: &str) -> Result<Address, CliError> {
+    text.parse().map_err(|error: howdah_api::address::AddressError| CliError::refused(error.to_string()))
+}
+
+fn update_context(ctx: &Ctx, arguments: &UpdateContext) -> Done {
+    let address = arguments.pachd_address.as_deref().map(parse_address).transpose()?;
+    change(ctx, |file| {
+        let name = match &arguments.name {
+            Some(name) => name.clone(),
+            None => file.context_name(&ctx.env).to_owned(),
+        };
+        context(file, &name)?;
+        let Some(context) = file.config.v2.contexts.get_mut(&name) else { return Ok(()) };
+        let set = |field: &mut String, value: &Option<String>| {
+            if let Some(value) = value {
+                field.clone_from(value);
+            }
+        };
+        if let Some(address) = address {
+            context.pachd_address = address.to_string();
+        }
+        set(&mut context.project, &arguments.project);
+        set(&mut context.server_cas, &arguments.server_cas);
+        set(&mut context.namespace, &arguments.namespace);
+        set(&mut context.cluster_name, &arguments.cluster_name);
+        set(&mut context.auth_info, &arguments.auth_info);
+        if arguments.remove_cluster_deployment_id {
+            context.cluster_deployment_id.clear();
+        }
+        Ok(())
+    })
+}
+
+fn list(ctx: &Ctx) -> Done {
+    let file = ctx.config()?;
+    let active = file.context_name(&ctx.env);
+    let enterprise = &file.config.v2.active_enterprise_context;
+    let rows = file
+        .config
+        .v2
+        .contexts
+        .keys()
+        .map(|name| {
+            let mark = format!(
+                "{}{}",
+                if name == enterprise { "E" } else { "" },
+                if name == active { "*" } else { "" }
+            );
+            vec![mark, name.clone()]
+        })
+        .collect();
+    Ok(ctx.printer.text(table::render(&["ACTIVE", "NAME"], rows))?)
+}
+
+fn delete(ctx: &Ctx, name: &str) -> Done {
+    change(ctx, |file| {
+        context(file, name)?;
+        if file.config.v2.active_context == name {
+            return Err(CliError::hinted(
+                format!("context {name:?} is active, so it cannot be deleted"),
+                "`config set active-context` makes another one active",
+            ));
+        }
+        file.config.v2.contexts.remove(name);
+        Ok(())
+    })
+}

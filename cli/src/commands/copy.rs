@@ -1,0 +1,35 @@
+//! Copying files within and between repos.
+
+use howdah_api::pfs_v2;
+
+use super::Done;
+use super::files::set_commit;
+use crate::args::files::CopyFile;
+use crate::args::shared::ProjectArg;
+use crate::context::Ctx;
+use crate::{refs, wire};
+
+/// `copy file`.
+pub async fn run(ctx: &Ctx, arguments: &CopyFile) -> Done {
+    let project_of = |own: &Option<String>| {
+        let project = own.clone().or_else(|| arguments.project.project.clone());
+        ctx.project(&ProjectArg { project })
+    };
+    let source = refs::file(&arguments.source)?;
+    let target = refs::file(&arguments.target)?;
+    let source_path = source.path.clone().unwrap_or_default();
+    // Without a path of its own the copy keeps the name.
+    let dst = target.path.clone().filter(|path| !path.is_empty()).unwrap_or(source_path);
+    let copy = pfs_v2::CopyFile {
+        dst,
+        datum: String::new(),
+        src: Some(wire::file(&project_of(&arguments.src_project)?, &source)),
+        append: arguments.append,
+    };
+    let requests = vec![
+        set_commit(wire::commit(&project_of(&arguments.dest_project)?, &target.commit)),
+        pfs_v2::ModifyFileRequest { body: Some(pfs_v2::modify_file_request::Body::CopyFile(copy)) },
+    ];
+    ctx.client().await?.pfs().modify_file(tokio_stream::iter(requests)).await?;
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! Comparing files of two commits.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use howdah_api::pfs_v2;
+
+use super::Done;
+use crate::args::files::DiffFile;
+use crate::args::shared::ProjectArg;
+use crate::context::Ctx;
+use crate::error::CliError;
+use crate::output::list::List;
+use crate::output::pager::in_path;
+use crate::output::printer::Output;
+use crate::output::size;
+use crate::{refs, wire};
+
+const HEADER: &[&str] = &["OP", "SIZE", "NAME"];
+
+/// `diff file`.
+pub async fn run(ctx: &Ctx, arguments: &DiffFile) -> Done {
+    let project = ctx.project(&arguments.project)?;
+    let new_file = wire::file(&project, &refs::file(&arguments.new)?);
+    let old_file = match &arguments.old {
+        Some(old) => {
+            let project = match &arguments.old_project {
+                Some(_) => ctx.project(&ProjectArg { project: arguments.old_project.clone() })?,
+                None => project,
+            };
+            Some(wire::file(&project, &refs::file(old)?))
+        }
+        None => None,
+    };
+    let root = crate::naming::rooted(&new_file.path);
+    let request = pfs_v2::DiffFileRequest { new_file: Some(new_file), old_file, shallow: arguments.shallow };
+    let mut stream = ctx.client().await?.pfs().diff_file(request).await?.into_inner();
+    let mut pairs = Vec::new();
+    while let Some(pair) = stream.message().await? {
+        if !arguments.shallow || is_near(&pair, &root) {
+            pairs.push(pair);
+        }
+    }
+    if ctx.hyphenated.is_some() {
+        return sections(ctx, &pairs);
+    }
+    if arguments.name_only {
+        return names(ctx, arguments, &pairs);
+    }
+    contents(ctx, arguments, &pairs).await
+}
+
+fn path_of(info: &pfs_v2::FileInfo) -> &str {
+    info.file.as_ref().map_or("", |file| &file.path)
+}
+
+/// Returns whether a pair lies directly below the folder (or is it), for `--shallow`.
+fn is_near(pair: &pfs_v2::DiffFileResponse, root: &str) -> bool {
+    let Some(info) = pair.new_file.as_ref().or(pair.old_file.as_ref()) else { return false };
+    let below = path_of(info).trim_end_matches('/').strip_prefix(root.trim_end_matches('/')).unwrap_or_default();
+    !below.trim_start_matches('/').contains('/')
+}
+
+fn names(ctx: &Ctx, arguments: &DiffFile, pairs: &[pfs_v2::DiffFileResponse]) -> Done {
+    let mut list = List::begin(&ctx.printer, None, HEADER, !arguments.pager.no_pager);
+    let row = |mark: &str, info: &pfs_v2::FileInfo| {
+        vec![mark.to_owned(), size::wire_size(info.size_bytes), path_of(info).to_owned()]
+    };
+    for pair in pairs {
+        if let Some(new) = &pair.new_file {
+            list.push(new, |info| row("+", info))?;
+        }
+        if let Some(old) = &pair.old_file {
+            list.push(old, |info| row("-", info))?;
+        }
+    }
+    list.finish()
+}
+
+/// Prints names below the headings that `diff-file` had.
+fn sections(ctx: &Ctx, pairs: &[pfs_v2::DiffFileResponse]) -> Done {
+    let print = |heading: &str, infos: Vec<&pfs_v2::FileInfo>| -> Done {
+        if !infos.is_empty() {
+            ctx.printer.line(heading)?;
+            for info in infos {
+                ctx.printer.line(path_of(info))?;
+            }
+        }
+        Ok(())
+    };
+    print("New Files:", pairs.iter().filter_map(|pair| pair.new_file.as_ref()).collect())?;
+    print("Old Files:", pairs.iter().filter_map(|pair| pair.old_file.as_ref()).collect())
+}
+
+/// Runs a comparing program on every pair of files that differs.
+async fn contents(ctx: &Ctx, arguments: &DiffFile, pairs: &[pfs_v2::DiffFileResponse]) -> Done {
+    let program = program(arguments.diff_command.as_deref(), ctx.printer.colored);
+    let folder = tempfile::tempdir().map_err(CliError::io("cannot make a temporary folder"))?;
+    let mut out = ctx.printer.list(!arguments.pager.no_pager);
+    let is_folder = |info: &pfs_v2::FileInfo| info.file_type() == pfs_v2::FileType::Dir;
+    for pair in pairs {
+        if pair.new_file.as_ref().or(pair.old_file.as_ref()).is_none_or(is_folder) {
+            continue;
+        }
+        let old = fetch(ctx, pair.old_file.as_ref(), &folder.path().join("old")).await?;
+        let new = fetch(ctx, pair.new_file.as_ref(), &folder.path().join("new")).await?;
+        compare(&program, &old, &new, &mut out)?;
+        for path in [old, new] {
+            if path.starts_with(folder.path()) {
+                std::fs::remove_file(&path).map_err(CliError::io(format!("cannot remove {}", path.display())))?;
+            }
+        }
+    }
+    Ok(out.close()?)
+}
+
+fn program(wish: Option<&str>, colored: bool) -> Vec<String> {
+    if let Some(text) = wish {
+        return text.split_whitespace().map(str::to_owned).collect();
+    }
+    let words: &[&str] = match (in_path("git"), colored) {
+        (true, true) => &["git", "-c", "color.ui=always", "--no-pager", "diff", "--no-index"],
+        (true, false) => &["git", "-c", "color.ui=never", "--no-pager", "diff", "--no-index"],
+        (false, _) => &["diff", "-u"],
+    };
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Gets one side of a pair into a folder; a side that is missing is an empty file.
+async fn fetch(ctx: &Ctx, info: Option<&pfs_v2::FileInfo>, folder: &Path) -> Result<PathBuf, CliError> {
+    let Some(file) = info.and_then(|info| info.file.clone()) else { return Ok(PathBuf::from("/dev/null")) };
+    let path = folder.join(crate::naming::rooted(&file.path).trim_start_matches('/'));
+    let cannot_write = || CliError::io(format!("cannot write {}", path.display()));
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(cannot_write())?;
+    }
+    let mut out = std::fs::File::create(&path).map_err(cannot_write())?;
+    let literal = pfs_v2::File { path: escape(&file.path), ..file };
+    let request = pfs_v2::GetFileRequest { file: Some(literal), ..Default::default() };
+    let mut stream = ctx.client().await?.pfs().get_file(request).await?.into_inner();
+    while let Some(bytes) = stream.message().await? {
+        out.write_all(&bytes).map_err(cannot_write())?;
+    }
+    Ok(path)
+}
+
+/// Escapes what a glob would take as a pattern.
+fn escape(path: &str) -> String {
+    let mut escaped = String::with_capacity(path.len());
+    for letter in path.chars() {
+        if "*?[]{}!()@+^\\".contains(letter) {
+            escaped.push('\\');
+        }
+        escaped.push(letter);
+    }
+    escaped
+}
+
+fn compare(program: &[String], old: &Path, new: &Path, out: &mut Output) -> Done {
+    let Some((name, arguments)) = program.split_first() else {
+        return Err(CliError::refused("--diff-command is empty"));
+    };
+    let result = Command::new(name)
+        .args(arguments)
+        .arg(old)
+        .arg(new)
+        .output()
+        .map_err(CliError::io(format!("cannot run {name}")))?;
+    out.write_all(&result.stdout)?;
+    // 1 means that the files differ, which is why we are here.
+    if matches!(result.status.code(), Some(0 | 1)) {
+        return Ok(());
+    }
+    Err(CliError::refused(format!("{name} failed: {}", String::from_utf8_lossy(&result.stderr).trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use howdah_api::convert;
+
+    #[test]
+    fn shallow_keeps_what_is_directly_in_the_folder() {
+        let pair = |path: &str| pfs_v2::DiffFileResponse {
+            new_file: Some(pfs_v2::FileInfo {
+                file: Some(convert::file(convert::commit(convert::repo("default", "r"), "c"), path)),
+                ..Default::default()
+            }),
+            old_file: None,
+        };
+        assert!(is_near(&pair("/dir/a"), "/dir"));
+        assert!(is_near(&pair("/dir/sub/"), "/dir"));
+        assert!(!is_near(&pair("/dir/sub/a"), "/dir"));
+        assert!(is_near(&pair("/a"), "/"));
+    }
+
+    #[test]
+    fn paths_are_escaped_for_globs() {
+        assert_eq!(escape("/a*b"), r"/a\*b");
+    }
+}

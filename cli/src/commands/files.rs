@@ -1,0 +1,121 @@
+//! Looking at files and deleting them.
+
+use howdah_api::pfs_v2;
+
+use super::{Done, origin};
+use crate::args::files::{DeleteFile, GlobFile, OneFile};
+use crate::context::Ctx;
+use crate::error::CliError;
+use crate::output::fields::Fields;
+use crate::output::list::List;
+use crate::output::raw::Raw;
+use crate::output::size;
+use crate::{refs, wire};
+
+const HEADER: &[&str] = &["SIZE", "NAME"];
+
+/// `list file`.
+pub async fn list(ctx: &Ctx, arguments: &OneFile) -> Done {
+    let encoding = arguments.view.raw.encoding()?;
+    let project = ctx.project(&arguments.project)?;
+    let file = wire::file(&project, &refs::file(&arguments.file)?);
+    let request = pfs_v2::ListFileRequest { file: Some(file), ..Default::default() };
+    let mut stream = ctx.client().await?.pfs().list_file(request).await?.into_inner();
+    let mut list = List::begin(&ctx.printer, encoding, HEADER, false);
+    while let Some(info) = stream.message().await? {
+        list.push(&info, row)?;
+    }
+    list.finish()
+}
+
+/// `glob file`.
+pub async fn glob(ctx: &Ctx, arguments: &GlobFile) -> Done {
+    let encoding = arguments.view.raw.encoding()?;
+    let project = ctx.project(&arguments.project)?;
+    let file = refs::file(&arguments.pattern)?;
+    let request = pfs_v2::GlobFileRequest {
+        commit: Some(wire::commit(&project, &file.commit)),
+        pattern: file.path.unwrap_or_default(),
+        ..Default::default()
+    };
+    let mut stream = ctx.client().await?.pfs().glob_file(request).await?.into_inner();
+    let mut list = List::begin(&ctx.printer, encoding, HEADER, false);
+    while let Some(info) = stream.message().await? {
+        list.push(&info, row)?;
+    }
+    list.finish()
+}
+
+fn row(info: &pfs_v2::FileInfo) -> Vec<String> {
+    vec![size::wire_size(info.size_bytes), info.file.as_ref().map_or(String::new(), |file| file.path.clone())]
+}
+
+/// `inspect file`: the file, and for an output of a pipeline what made it.
+pub async fn inspect(ctx: &Ctx, arguments: &OneFile) -> Done {
+    let encoding = arguments.view.raw.encoding()?;
+    let project = ctx.project(&arguments.project)?;
+    let file = wire::file(&project, &refs::file(&arguments.file)?);
+    let request = pfs_v2::InspectFileRequest { file: Some(file) };
+    let info = ctx.client().await?.pfs().inspect_file(request).await?.into_inner();
+    if let Some(encoding) = encoding {
+        let mut out = ctx.printer.list(false);
+        Raw::new(encoding).message(&mut out, &info)?;
+        return Ok(out.close()?);
+    }
+    let file = info.file.clone().unwrap_or_default();
+    let kind = match info.file_type() {
+        pfs_v2::FileType::Dir => "dir",
+        _ => "file",
+    };
+    let mut fields = Fields::new();
+    fields
+        .line("Path", &file.path)
+        .line("Datum", &file.datum)
+        .line("Type", kind)
+        .line("Size", size::wire_size(info.size_bytes));
+    if !file.datum.is_empty() {
+        match origin::find(ctx, &file).await {
+            Ok(origin) => origin.describe(&mut fields),
+            Err(error) => ctx.printer.note(format!("warning: what made this file cannot be shown: {error}")),
+        }
+    }
+    Ok(ctx.printer.text(fields.text())?)
+}
+
+/// `delete file`.
+pub async fn delete(ctx: &Ctx, arguments: &DeleteFile) -> Done {
+    let project = ctx.project(&arguments.project)?;
+    let file = refs::file(&arguments.file)?;
+    let Some(mut path) = file.path.clone().filter(|path| !path.is_empty()) else {
+        return Err(CliError::hinted(
+            format!("invalid file {:?}: the path is missing", arguments.file),
+            "REPO@BRANCH:/ with -r deletes every file",
+        ));
+    };
+    // In 1.x deleting a folder needed no flag.
+    let recursive = arguments.recursive || ctx.hyphenated.is_some();
+    if recursive && !path.ends_with('/') {
+        path.push('/');
+    }
+    let paths = if recursive && path != "/" {
+        // The recursive form is for whatever has that name, a file too.
+        vec![path.trim_end_matches('/').to_owned(), path]
+    } else {
+        vec![path]
+    };
+    let mut requests = vec![set_commit(wire::commit(&project, &file.commit))];
+    requests.extend(paths.into_iter().map(|path| delete_path(&path)));
+    ctx.client().await?.pfs().modify_file(tokio_stream::iter(requests)).await?;
+    Ok(())
+}
+
+/// Makes the first message of a modification.
+pub fn set_commit(commit: pfs_v2::Commit) -> pfs_v2::ModifyFileRequest {
+    pfs_v2::ModifyFileRequest { body: Some(pfs_v2::modify_file_request::Body::SetCommit(commit)) }
+}
+
+/// Makes the message that deletes a path.
+pub fn delete_path(path: &str) -> pfs_v2::ModifyFileRequest {
+    let delete = pfs_v2::DeleteFile { path: path.to_owned(), datum: String::new() };
+    pfs_v2::ModifyFileRequest { body: Some(pfs_v2::modify_file_request::Body::DeleteFile(delete)) }
+}

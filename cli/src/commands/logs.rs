@@ -1,0 +1,221 @@
+//! What user code, workers and the coordinator wrote.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures::stream::{SelectAll, StreamExt};
+use howdah_api::{convert, json, pps_v2};
+use jiff::Timestamp;
+
+use super::Done;
+use super::jobs::{self, Named};
+use crate::args::jobs::Logs;
+use crate::context::Ctx;
+use crate::error::CliError;
+use crate::wire;
+
+/// How far back logs go when nothing says otherwise.
+const SINCE: Duration = Duration::from_secs(24 * 3600);
+
+/// Logs of a job begin this long before it was created.
+const BEFORE_JOB: Duration = Duration::from_secs(3600);
+
+/// `logs`.
+pub async fn run(ctx: &Ctx, mut arguments: Logs) -> Done {
+    if let Some(id) = arguments.id.take() {
+        if arguments.job.is_some() {
+            return Err(CliError::refused("cannot name a job twice"));
+        }
+        arguments.job = Some(id);
+    }
+    if arguments.pipeline.is_some() && arguments.job.is_some() {
+        return Err(CliError::refused("only one of --pipeline (-p) and --job (-j) can be given"));
+    }
+    if arguments.master && arguments.worker {
+        return Err(CliError::refused("only one of --master and --worker can be given"));
+    }
+    let requests = requests(ctx, &arguments).await?;
+    let whole_system = arguments.pipeline.is_none() && arguments.job.is_none();
+    let mut streams = SelectAll::new();
+    for request in requests {
+        let stream = ctx.client().await?.pps().get_logs(request).await?.into_inner();
+        if arguments.follow {
+            streams.push(stream);
+            continue;
+        }
+        // One job after another, each in the order of its lines.
+        let mut printer = Lines::new(ctx, &arguments, whole_system);
+        let mut stream = stream;
+        while let Some(message) = stream.message().await? {
+            printer.take(message)?;
+        }
+        printer.finish()?;
+    }
+    let mut printer = Lines::new(ctx, &Logs { tail: None, ..clone_flags(&arguments) }, whole_system);
+    while let Some(message) = streams.next().await {
+        printer.take(message?)?;
+    }
+    Ok(())
+}
+
+/// Copies what [`Lines`] looks at.
+fn clone_flags(arguments: &Logs) -> Logs {
+    Logs {
+        id: None,
+        pipeline: None,
+        job: None,
+        datum: None,
+        inputs: Vec::new(),
+        master: arguments.master,
+        worker: arguments.worker,
+        follow: arguments.follow,
+        since: None,
+        tail: arguments.tail,
+        raw: arguments.raw,
+        project: Default::default(),
+    }
+}
+
+/// Makes one request per job that is meant.
+async fn requests(ctx: &Ctx, arguments: &Logs) -> Result<Vec<pps_v2::GetLogsRequest>, CliError> {
+    let base = pps_v2::GetLogsRequest {
+        data_filters: arguments.inputs.clone(),
+        master: arguments.master,
+        follow: arguments.follow,
+        // Lines that are not shown would count too, so only a stream without end leaves it to the server.
+        tail: if arguments.follow { tail(arguments) } else { 0 },
+        since: Some(convert::to_duration(arguments.since.unwrap_or(SINCE))),
+        ..Default::default()
+    };
+    let Some(text) = &arguments.job else {
+        let pipeline = match &arguments.pipeline {
+            Some(name) => Some(convert::pipeline(ctx.project(&arguments.project)?, name)),
+            None => None,
+        };
+        if pipeline.is_none() && (arguments.datum.is_some() || !arguments.inputs.is_empty()) {
+            return Err(CliError::refused("--datum and --inputs need --pipeline (-p) or --job (-j)"));
+        }
+        let datum = arguments.datum.clone().map(|id| pps_v2::Datum { job: None, id });
+        return Ok(vec![pps_v2::GetLogsRequest { pipeline, datum, ..base }]);
+    };
+    let infos = match jobs::find(ctx, text, &arguments.project).await? {
+        Named::One(job) => {
+            let request = pps_v2::InspectJobRequest { job: Some(job), ..Default::default() };
+            vec![ctx.client().await?.pps().inspect_job(request).await?.into_inner()]
+        }
+        Named::Set(infos) => infos,
+    };
+    let request = |info: &pps_v2::JobInfo| pps_v2::GetLogsRequest {
+        pipeline: info.job.as_ref().and_then(|job| job.pipeline.clone()),
+        job: info.job.clone(),
+        datum: arguments.datum.clone().map(|id| pps_v2::Datum { job: info.job.clone(), id }),
+        since: Some(convert::to_duration(arguments.since.unwrap_or_else(|| since_job(info, Timestamp::now())))),
+        ..base.clone()
+    };
+    Ok(infos.iter().map(request).collect())
+}
+
+fn tail(arguments: &Logs) -> i64 {
+    arguments.tail.map_or(0, |count| i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+/// Returns how far back the logs of a job go.
+fn since_job(info: &pps_v2::JobInfo, now: Timestamp) -> Duration {
+    let Some(created) = wire::moment(info.created.as_ref()) else { return SINCE };
+    let age = Duration::try_from(now.duration_since(created)).unwrap_or_default();
+    age + BEFORE_JOB
+}
+
+/// Prints the lines that are asked for.
+struct Lines<'a> {
+    ctx: &'a Ctx,
+    master: bool,
+    worker: bool,
+    raw: bool,
+    everything: bool,
+    tail: Option<usize>,
+    last: VecDeque<pps_v2::LogMessage>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(ctx: &'a Ctx, arguments: &Logs, everything: bool) -> Lines<'a> {
+        let tail = arguments.tail.filter(|_| !arguments.follow);
+        Lines {
+            ctx,
+            master: arguments.master,
+            worker: arguments.worker,
+            raw: arguments.raw,
+            everything,
+            tail: tail.map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
+            last: VecDeque::new(),
+        }
+    }
+
+    fn take(&mut self, message: pps_v2::LogMessage) -> Done {
+        if !wanted(&message, self.master, self.worker, self.everything) {
+            return Ok(());
+        }
+        let Some(tail) = self.tail else { return self.print(&message) };
+        self.last.push_back(message);
+        if self.last.len() > tail {
+            self.last.pop_front();
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Done {
+        for message in std::mem::take(&mut self.last) {
+            self.print(&message)?;
+        }
+        Ok(())
+    }
+
+    fn print(&self, message: &pps_v2::LogMessage) -> Done {
+        if self.raw {
+            let value = json::to_json(message).map_err(|error| CliError::refused(error.to_string()))?;
+            Ok(self.ctx.printer.line(value.to_string())?)
+        } else {
+            Ok(self.ctx.printer.line(message.message.trim_end_matches('\n'))?)
+        }
+    }
+}
+
+/// Returns whether a line is shown: by default what user code wrote.
+fn wanted(message: &pps_v2::LogMessage, master: bool, worker: bool, everything: bool) -> bool {
+    if master {
+        message.master
+    } else if worker {
+        !message.master && !message.user
+    } else {
+        everything || message.user
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_choose_whose_lines_are_shown() {
+        let user = pps_v2::LogMessage { user: true, ..Default::default() };
+        let master = pps_v2::LogMessage { master: true, ..Default::default() };
+        let worker = pps_v2::LogMessage::default();
+        let shown = |master_flag, worker_flag, everything| {
+            [&user, &master, &worker].map(|message| wanted(message, master_flag, worker_flag, everything))
+        };
+        assert_eq!(shown(false, false, false), [true, false, false]);
+        assert_eq!(shown(true, false, false), [false, true, false]);
+        assert_eq!(shown(false, true, false), [false, false, true]);
+        assert_eq!(shown(false, false, true), [true, true, true]);
+    }
+
+    #[test]
+    fn logs_of_a_job_begin_an_hour_before_it() {
+        let now: Timestamp = "2026-11-24T06:00:00Z".parse().expect("a time");
+        let created = "2026-11-20T06:00:00Z".parse().expect("a time");
+        let info =
+            pps_v2::JobInfo { created: Some(convert::to_timestamp(created)), ..Default::default() };
+        assert_eq!(since_job(&info, now), Duration::from_secs(4 * 24 * 3600 + 3600));
+        assert_eq!(since_job(&pps_v2::JobInfo::default(), now), SINCE);
+    }
+}

@@ -1,0 +1,151 @@
+//! Sets of commits: listing, waiting, removing.
+
+use howdah_api::{convert, pfs_v2};
+
+use super::commits::{self, CommitList};
+use super::{Done, views};
+use crate::args::history::{CommitSetId, FlushCommit, ListCommit, OneCommit, WaitCommit};
+use crate::args::shared::ProjectArg;
+use crate::context::Ctx;
+use crate::error::CliError;
+use crate::output::age::Clock;
+use crate::output::list::List;
+use crate::output::progress::Progress;
+use crate::{refs, wire};
+
+/// `list commit` without a repo: the sets, or with `-x` their commits.
+pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> Done {
+    let project = ctx.project(&arguments.project)?;
+    let request = pfs_v2::ListCommitSetRequest { project: Some(convert::project(project)) };
+    let mut stream = ctx.client().await?.pfs().list_commit_set(request).await?.into_inner();
+    let paged = !arguments.pager.no_pager;
+    if arguments.expand {
+        let mut list = CommitList::begin(ctx, &arguments.view, paged, arguments.number)?;
+        'sets: while let Some(set) = stream.message().await? {
+            for info in &set.commits {
+                if !list.push(info)? {
+                    break 'sets;
+                }
+            }
+        }
+        return list.finish();
+    }
+    let encoding = arguments.view.raw.encoding()?;
+    let clock = Clock::now(arguments.view.full_timestamps);
+    let mut list = List::begin(&ctx.printer, encoding, views::COMMIT_SETS, paged);
+    let mut count = 0;
+    while let Some(set) = stream.message().await? {
+        list.push(&set, |set| views::commit_set_row(set, &clock, &ctx.printer))?;
+        count += 1;
+        if arguments.number > 0 && count == arguments.number {
+            break;
+        }
+    }
+    list.finish()
+}
+
+/// `wait commit`: blocks until finished, then prints as a list.
+pub async fn wait_commit(ctx: &Ctx, arguments: &WaitCommit) -> Done {
+    let mut list = CommitList::begin(ctx, &arguments.view, false, 0)?;
+    if refs::is_id(&arguments.commit) {
+        for info in wait_set(ctx, &arguments.commit).await? {
+            list.push(&info)?;
+        }
+        return list.finish();
+    }
+    let project = ctx.project(&arguments.project)?;
+    let commit = wire::commit(&project, &refs::commit(&arguments.commit)?);
+    let info = commits::inspect_one(ctx, commit, pfs_v2::CommitState::Finished as i32).await?;
+    list.push(&info)?;
+    list.finish()
+}
+
+/// Waits until every commit of a set is finished, showing how far that is.
+async fn wait_set(ctx: &Ctx, id: &str) -> Result<Vec<pfs_v2::CommitInfo>, CliError> {
+    let request = |wait| pfs_v2::InspectCommitSetRequest {
+        commit_set: Some(pfs_v2::CommitSet { id: id.to_owned() }),
+        wait,
+    };
+    let client = ctx.client().await?;
+    let mut total = 0;
+    let mut stream = client.pfs().inspect_commit_set(request(false)).await?.into_inner();
+    while stream.message().await?.is_some() {
+        total += 1;
+    }
+    let mut progress = Progress::steps(ctx.printer.stderr_terminal, total);
+    progress.describe("waiting for commits");
+    let mut infos = Vec::new();
+    let mut stream = client.pfs().inspect_commit_set(request(true)).await?.into_inner();
+    while let Some(info) = stream.message().await? {
+        infos.push(info);
+        progress.set(infos.len() as u64, total.max(infos.len() as u64));
+    }
+    progress.finish();
+    Ok(infos)
+}
+
+/// `flush commit` of 1.x: waits for what follows from the commits and prints it.
+pub async fn flush_commit(ctx: &Ctx, arguments: &FlushCommit) -> Done {
+    let mut list = CommitList::begin(ctx, &arguments.view, false, 0)?;
+    for id in set_ids(ctx, &arguments.commits, &arguments.project).await? {
+        for info in wait_set(ctx, &id).await? {
+            let commit = info.commit.clone().unwrap_or_default();
+            let Some(repo) = wire::commit_repo(&commit) else { continue };
+            let wanted = arguments.repos.is_empty() || arguments.repos.contains(&repo.name);
+            if wanted && wire::repo_name(Some(repo)) == repo.name {
+                list.push(&info)?;
+            }
+        }
+    }
+    list.finish()
+}
+
+/// Resolves commits to the ids of their sets, each once.
+pub async fn set_ids(ctx: &Ctx, texts: &[String], project: &ProjectArg) -> Result<Vec<String>, CliError> {
+    let mut ids = Vec::new();
+    for text in texts {
+        let id = commits::set_id(ctx, text, project).await?;
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    Ok(ids)
+}
+
+/// `delete commit`: drops a set, named by its id or by one of its commits.
+pub async fn delete(ctx: &Ctx, arguments: &CommitSetId) -> Done {
+    let id = commits::set_id(ctx, &arguments.id, &ProjectArg::default()).await?;
+    let request = pfs_v2::DropCommitSetRequest { commit_set: Some(pfs_v2::CommitSet { id }) };
+    ctx.client().await?.pfs().drop_commit_set(request).await?;
+    Ok(())
+}
+
+/// `squash commit`.
+pub async fn squash(ctx: &Ctx, arguments: &CommitSetId) -> Done {
+    let id = commits::set_id(ctx, &arguments.id, &ProjectArg::default()).await?;
+    let request = pfs_v2::SquashCommitSetRequest { commit_set: Some(pfs_v2::CommitSet { id }) };
+    ctx.client().await?.pfs().squash_commit_set(request).await?;
+    ctx.say_added()
+}
+
+/// `delete commitV2`.
+pub async fn delete_one(ctx: &Ctx, arguments: &OneCommit) -> Done {
+    let project = ctx.project(&arguments.project)?;
+    let request = pfs_v2::DropCommitRequest {
+        commit: Some(wire::commit(&project, &refs::commit(&arguments.commit)?)),
+        recursive: arguments.recursive,
+    };
+    ctx.client().await?.pfs().drop_commit(request).await?;
+    Ok(())
+}
+
+/// `squash commitV2`.
+pub async fn squash_one(ctx: &Ctx, arguments: &OneCommit) -> Done {
+    let project = ctx.project(&arguments.project)?;
+    let request = pfs_v2::SquashCommitRequest {
+        commit: Some(wire::commit(&project, &refs::commit(&arguments.commit)?)),
+        recursive: arguments.recursive,
+    };
+    ctx.client().await?.pfs().squash_commit(request).await?;
+    Ok(())
+}

@@ -1,0 +1,266 @@
+//! Commands that read pipeline specs: create, update, edit, validate.
+
+use howdah_api::{convert, pps_v2};
+use howdah_spec::{ParseOptions, ParsedSpec};
+use serde_json::Value;
+
+use super::Done;
+use crate::args::pipelines::{EditPipeline, UpdatePipeline, ValidatePipeline, WritePipeline};
+use crate::args::shared::Encoding;
+use crate::context::Ctx;
+use crate::error::CliError;
+use crate::output::raw::{self, Raw};
+use crate::source;
+
+/// `create pipeline`.
+pub async fn create(ctx: &Ctx, arguments: &WritePipeline) -> Done {
+    apply_all(ctx, arguments, false, false).await
+}
+
+/// `update pipeline`.
+pub async fn update(ctx: &Ctx, arguments: &UpdatePipeline) -> Done {
+    apply_all(ctx, &arguments.write, true, arguments.reprocess).await
+}
+
+/// How one spec is applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mode {
+    update: bool,
+    reprocess: bool,
+    dry_run: bool,
+}
+
+async fn apply_all(ctx: &Ctx, arguments: &WritePipeline, update: bool, reprocess: bool) -> Done {
+    let encoding = arguments.raw.encoding()?;
+    if arguments.push_images || arguments.registry.is_some() || arguments.username.is_some() {
+        return Err(CliError::hinted(
+            "--push-images, --registry and --username are not supported",
+            "push the image with your container tool and name its tag in the spec",
+        ));
+    }
+    if arguments.jsonnet.is_some() {
+        return Err(CliError::hinted(
+            "--jsonnet is not supported by this version",
+            "make the spec with the jsonnet tool and pipe it in: jsonnet TEMPLATE | ... -f -",
+        ));
+    }
+    if !arguments.args.is_empty() {
+        return Err(CliError::refused("--arg needs --jsonnet"));
+    }
+    let project = ctx.project(&arguments.project)?;
+    // All sources are read before anything is changed: a mistake in the last one is found in time.
+    let specs = read_all(ctx, &arguments.file, Some(&project)).await?;
+    let mut printed = Raw::new(encoding.unwrap_or(Encoding::Json));
+    for parsed in specs {
+        let mode = Mode {
+            update: update || parsed.spec.update,
+            reprocess: reprocess || parsed.spec.reprocess,
+            dry_run: arguments.dry_run || parsed.spec.dry_run,
+        };
+        let effective = apply(ctx, &parsed, mode).await?;
+        if mode.dry_run {
+            printed.value(&mut std::io::stdout(), &effective)?;
+        } else {
+            ctx.say_added()?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the specs of all sources, standard input if there are none, and prints what they warn of.
+async fn read_all(ctx: &Ctx, files: &[String], project: Option<&str>) -> Result<Vec<ParsedSpec>, CliError> {
+    let stdin = ["-".to_owned()];
+    let files = if files.is_empty() { &stdin } else { files };
+    let mut specs = Vec::new();
+    for file in files {
+        let source = source::read(file).await?;
+        specs.extend(parse(ctx, &source.name, &source.text, project)?);
+    }
+    Ok(specs)
+}
+
+fn parse(ctx: &Ctx, name: &str, text: &[u8], project: Option<&str>) -> Result<Vec<ParsedSpec>, CliError> {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let options = ParseOptions { nodes: 1, cores, default_project: project.map(str::to_owned) };
+    let specs = howdah_spec::parse(name, text, &options).map_err(|error| CliError::refused(error.to_string()))?;
+    for warning in specs.iter().flat_map(|spec| &spec.warnings) {
+        ctx.printer.note(format!("warning: {warning}"));
+    }
+    Ok(specs)
+}
+
+/// Applies one spec and returns its effective form.
+async fn apply(ctx: &Ctx, parsed: &ParsedSpec, mut mode: Mode) -> Result<Value, CliError> {
+    if ctx.hyphenated == Some("update-pipeline") && !mode.reprocess {
+        mode.reprocess = transform_changed(ctx, parsed).await?;
+    }
+    send(ctx, &parsed.user_json, mode).await
+}
+
+async fn send(ctx: &Ctx, user: &Value, mode: Mode) -> Result<Value, CliError> {
+    let request = pps_v2::CreatePipelineV2Request {
+        create_pipeline_request_json: user.to_string(),
+        dry_run: mode.dry_run,
+        update: mode.update,
+        reprocess: mode.reprocess,
+    };
+    let response = ctx.client().await?.pps().create_pipeline_v2(request).await?;
+    ctx.warn(&response);
+    let text = response.into_inner().effective_create_pipeline_request_json;
+    if text.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_str(&text)
+        .map_err(|error| CliError::refused(format!("the server's effective spec is not valid JSON: {error}")))
+}
+
+/// Returns whether an update changes what the running pipeline does to its data.
+///
+/// Both sides come from the server, in the same canonical form with the same defaults.
+async fn transform_changed(ctx: &Ctx, parsed: &ParsedSpec) -> Result<bool, CliError> {
+    let pipeline = &parsed.spec.pipeline;
+    let request = pps_v2::InspectPipelineRequest {
+        pipeline: Some(convert::pipeline(&pipeline.project, &pipeline.name)),
+        details: true,
+    };
+    let running = match ctx.client().await?.pps().inspect_pipeline(request).await {
+        Ok(response) => response.into_inner().effective_spec_json,
+        // An update of a pipeline that is not there makes it.
+        Err(status) if status.code() == tonic::Code::NotFound => return Ok(false),
+        Err(status) => return Err(status.into()),
+    };
+    let Ok(running) = serde_json::from_str::<Value>(&running) else { return Ok(false) };
+    let wanted = send(ctx, &parsed.user_json, Mode { update: true, reprocess: false, dry_run: true }).await?;
+    Ok(transform(&running) != transform(&wanted))
+}
+
+/// Returns what a spec runs, without the fields that leave results as they are.
+fn transform(spec: &Value) -> Value {
+    let mut transform = spec.get("transform").cloned().unwrap_or(Value::Null);
+    if let Some(fields) = transform.as_object_mut() {
+        for same_results in ["debug", "imagePullSecrets", "dockerfile"] {
+            fields.remove(same_results);
+        }
+    }
+    transform
+}
+
+/// `edit pipeline`.
+pub async fn edit(ctx: &Ctx, arguments: &EditPipeline) -> Done {
+    let project = ctx.project(&arguments.project)?;
+    let request = pps_v2::InspectPipelineRequest {
+        pipeline: Some(convert::pipeline(&project, &arguments.pipeline)),
+        details: true,
+    };
+    let info = ctx.client().await?.pps().inspect_pipeline(request).await?.into_inner();
+    let before = to_edit(&info.user_spec_json, arguments.output)?;
+    let suffix = if arguments.output == Some(Encoding::Yaml) { ".yaml" } else { ".json" };
+    let file = tempfile::Builder::new()
+        .prefix(&arguments.pipeline)
+        .suffix(suffix)
+        .tempfile()
+        .map_err(CliError::io("cannot make a temporary file"))?;
+    let path = file.path().to_owned();
+    let name = path.display().to_string();
+    std::fs::write(&path, &before).map_err(CliError::io(format!("cannot write {name}")))?;
+    run_editor(arguments.editor.as_deref(), &path)?;
+    let after = std::fs::read(&path).map_err(CliError::io(format!("cannot read {name}")))?;
+    if after == before.as_bytes() {
+        ctx.printer.note("Pipeline unchanged, no update will be performed.");
+        return Ok(());
+    }
+    let specs = parse(ctx, &name, &after, Some(&project)).inspect_err(|_| {
+        // What was typed must not be lost.
+        if let Ok((_, kept)) = file.keep() {
+            ctx.printer.note(format!("your changes are kept in {}", kept.display()));
+        }
+    })?;
+    let [parsed] = specs.as_slice() else {
+        return Err(CliError::refused(format!("expected one spec, found {}", specs.len())));
+    };
+    let edited = &parsed.spec.pipeline;
+    if edited.name != arguments.pipeline || edited.project != project {
+        return Err(CliError::refused("the name and the project of a pipeline cannot be changed"));
+    }
+    let mode = Mode { update: true, reprocess: arguments.reprocess || parsed.spec.reprocess, dry_run: false };
+    send(ctx, &parsed.user_json, mode).await?;
+    ctx.say_added()
+}
+
+/// Returns a user spec as text for an editor, with the line by which editors find the schema.
+fn to_edit(user: &str, encoding: Option<Encoding>) -> Result<String, CliError> {
+    let mut value: Value = serde_json::from_str(user)
+        .map_err(|error| CliError::refused(format!("the server's spec is not valid JSON: {error}")))?;
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("$schema".to_owned(), Value::from("/jsonschema/pps_v2/CreatePipelineRequest.schema.json"));
+    }
+    match encoding {
+        Some(Encoding::Yaml) => raw::yaml(&value),
+        _ => Ok(format!("{value:#}\n")),
+    }
+}
+
+fn run_editor(wish: Option<&str>, path: &std::path::Path) -> Done {
+    let editor = wish
+        .map(str::to_owned)
+        .or_else(|| std::env::var("EDITOR").ok().filter(|editor| !editor.trim().is_empty()))
+        .unwrap_or_else(|| "vim".to_owned());
+    let mut words = editor.split_whitespace();
+    let program = words.next().unwrap_or("vim");
+    let status = std::process::Command::new(program)
+        .args(words)
+        .arg(path)
+        .status()
+        .map_err(CliError::io(format!("cannot run the editor {program} (--editor or EDITOR chooses another)")))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(CliError::refused(format!("the editor {program} failed; nothing was changed")))
+    }
+}
+
+/// `validate pipeline`: checks specs without asking the server.
+pub async fn validate(ctx: &Ctx, arguments: &ValidatePipeline) -> Done {
+    for parsed in read_all(ctx, &arguments.file, None).await? {
+        let spec = howdah_spec::effective(&Value::Null, &Value::Null, &parsed.user_json)
+            .and_then(|json| howdah_spec::from_effective(&json, convert::DEFAULT_PROJECT, jiff::Timestamp::now()))
+            .and_then(|spec| howdah_spec::validate(&spec).map(|()| spec))
+            .map_err(|error| CliError::refused(format!("{}: {error}", parsed.spec.pipeline.name)))?;
+        for field in howdah_spec::unsupported(&spec) {
+            ctx.printer.note(format!("warning: {}: {field} is not supported yet", spec.pipeline.name));
+        }
+    }
+    Ok(())
+}
+
+/// Reads exactly one spec, for commands that only look at its input.
+pub async fn read_one(ctx: &Ctx, file: &str, project: &str) -> Result<ParsedSpec, CliError> {
+    let mut specs = read_all(ctx, &[file.to_owned()], Some(project)).await?;
+    match (specs.pop(), specs.len()) {
+        (Some(spec), 0) => Ok(spec),
+        (_, more) => Err(CliError::refused(format!("expected one spec in {file}, found {}", more + 1))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn only_what_changes_results_counts_as_a_change() {
+        let old = json!({"transform": {"image": "a:1", "cmd": ["x"]}, "parallelismSpec": {"constant": 1}});
+        let same = json!({"transform": {"image": "a:1", "cmd": ["x"], "debug": true}});
+        let other = json!({"transform": {"image": "a:2", "cmd": ["x"]}});
+        assert_eq!(transform(&old), transform(&same));
+        assert_ne!(transform(&old), transform(&other));
+    }
+
+    #[test]
+    fn edited_text_names_the_schema() {
+        let text = to_edit("{\"pipeline\": {\"name\": \"edges\"}}", None).expect("text");
+        assert!(text.starts_with("{\n  \"$schema\": "), "{text}");
+        let yaml = to_edit("{\"pipeline\": {\"name\": \"edges\"}}", Some(Encoding::Yaml)).expect("text");
+        assert!(yaml.contains("pipeline:\n  name: edges\n"), "{yaml}");
+    }
+}

@@ -1,0 +1,195 @@
+//! What every command has at hand: configuration, connection, project, printer.
+
+use std::io::{self, BufRead, Write};
+
+use howdah_api::client::{Client, ClientError, ClientOptions};
+use howdah_api::config::{ConfigFile, Env, Target};
+use howdah_api::{API_VERSION, admin_v2, convert, versionpb_v2};
+use tokio::sync::OnceCell;
+
+use crate::args::Global;
+use crate::args::shared::ProjectArg;
+use crate::error::CliError;
+use crate::output::printer::Printer;
+
+/// The surroundings of a command.
+#[derive(Debug)]
+pub struct Ctx {
+    /// The name that the program was called by.
+    pub program: String,
+    /// Where text goes.
+    pub printer: Printer,
+    /// The hyphenated name that the command was called by, if it was.
+    pub hyphenated: Option<&'static str>,
+    /// The environment variables that choose a server.
+    pub env: Env,
+    global: Global,
+    client: OnceCell<Client>,
+}
+
+impl Ctx {
+    /// Makes the surroundings of a command; nothing is read or opened yet.
+    pub fn new(program: &str, printer: Printer, global: Global, hyphenated: Option<&'static str>) -> Ctx {
+        Ctx {
+            program: program.to_owned(),
+            printer,
+            hyphenated,
+            env: Env::from_process(),
+            global,
+            client: OnceCell::new(),
+        }
+    }
+
+    /// Reads the configuration.
+    pub fn config(&self) -> Result<ConfigFile, CliError> {
+        ConfigFile::load(&self.env).map_err(|error| CliError::refused(self.own_name(&error.to_string())))
+    }
+
+    /// Chooses the server.
+    pub fn target(&self) -> Result<Target, CliError> {
+        self.config()?.target(&self.env).map_err(|error| CliError::refused(self.own_name(&error.to_string())))
+    }
+
+    /// Puts the name we were called by into a text of a library.
+    fn own_name(&self, text: &str) -> String {
+        text.replace("`howdah ", &format!("`{} ", self.program))
+    }
+
+    /// Returns the project to work in: the flag's, else the context's.
+    pub fn project(&self, flag: &ProjectArg) -> Result<String, CliError> {
+        match flag.project.as_deref() {
+            Some(name) if !name.is_empty() => Ok(name.to_owned()),
+            _ => Ok(self.target()?.project),
+        }
+    }
+
+    /// Returns the connection; the first call opens it.
+    pub async fn client(&self) -> Result<&Client, CliError> {
+        self.client.get_or_try_init(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> Result<Client, CliError> {
+        let client = self.open(&self.target()?).await?;
+        self.greet(&client).await?;
+        Ok(client)
+    }
+
+    /// Opens a connection without the first conversation.
+    pub async fn open(&self, target: &Target) -> Result<Client, CliError> {
+        let mut options = ClientOptions::for_target(target);
+        options.rpc_timeout = self.global.rpc_timeout;
+        options.user_agent = format!("howdah/{}", env!("CARGO_PKG_VERSION"));
+        Client::connect(&target.address, options).await.map_err(connect_error)
+    }
+
+    /// Asks the server who it is, prints its warnings, and makes sure that it is the one we know.
+    async fn greet(&self, client: &Client) -> Result<(), CliError> {
+        let (major, minor, micro) = API_VERSION;
+        let target = self.target()?;
+        let request = admin_v2::InspectClusterRequest {
+            client_version: Some(versionpb_v2::Version { major, minor, micro, ..Default::default() }),
+            current_project: Some(convert::project(&target.project)),
+        };
+        let cluster = match client.admin().inspect_cluster(request).await {
+            Ok(response) => response.into_inner(),
+            // Servers without this call say nothing about themselves.
+            Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(()),
+            Err(status) => return Err(status.into()),
+        };
+        if std::env::var_os("PACHYDERM_IGNORE_VERSION_SKEW").is_none() {
+            for warning in &cluster.warnings {
+                self.printer.note(format!("warning: {warning}"));
+            }
+        }
+        if cluster.paused {
+            self.printer.note("warning: the server is paused");
+        }
+        match &target.context {
+            Some(name) => self.recognise(name, &cluster.deployment_id),
+            None => Ok(()),
+        }
+    }
+
+    /// Compares the server's deployment id with the one the context remembers.
+    ///
+    /// A context that names no address means whatever runs on this machine, so it remembers none.
+    fn recognise(&self, name: &str, deployment: &str) -> Result<(), CliError> {
+        let mut config = self.config()?;
+        let Some(context) = config.config.v2.contexts.get_mut(name) else { return Ok(()) };
+        if context.pachd_address.is_empty() || deployment.is_empty() {
+            return Ok(());
+        }
+        if context.cluster_deployment_id.is_empty() {
+            context.cluster_deployment_id = deployment.to_owned();
+            // The id is a safeguard; a read-only configuration must not stop anybody.
+            if let Err(error) = config.save() {
+                tracing::debug!(%error, "cannot remember the server's deployment id");
+            }
+        } else if context.cluster_deployment_id != deployment {
+            return Err(CliError::hinted(
+                format!(
+                    "the server at {} is not the one that context {name:?} belongs to \
+                     (its deployment id is {deployment}, expected {})",
+                    context.pachd_address, context.cluster_deployment_id
+                ),
+                format!(
+                    "if that is intended, run `{} config update context {name} --remove-cluster-deployment-id`",
+                    self.program
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Returns the id of the active transaction.
+    pub fn transaction(&self) -> Result<Option<String>, CliError> {
+        Ok(self.target()?.transaction)
+    }
+
+    /// Says that a change went into the active transaction, if there is one.
+    pub fn say_added(&self) -> Result<(), CliError> {
+        if let Some(id) = self.transaction()? {
+            self.printer.line(format!("Added to transaction: {id}"))?;
+        }
+        Ok(())
+    }
+
+    /// Asks a question on standard error; anything but y and Y, and the end of input, mean no.
+    pub fn confirm(&self, yes: bool) -> Result<bool, CliError> {
+        if yes {
+            return Ok(true);
+        }
+        let mut errors = io::stderr();
+        // Without standard error the question goes unseen; the answer still counts.
+        let _ = write!(errors, "Are you sure you want to do this? (y/N): ").and_then(|()| errors.flush());
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer).map_err(CliError::io("cannot read the answer"))?;
+        if answer.is_empty() {
+            self.printer.note("");
+        }
+        Ok(answer.trim().eq_ignore_ascii_case("y"))
+    }
+
+    /// Prints warnings that came with a successful answer.
+    pub fn warn<T>(&self, response: &tonic::Response<T>) {
+        for warning in howdah_api::client::warnings(response) {
+            self.printer.note(format!("warning: {warning}"));
+        }
+    }
+}
+
+/// Turns the client's errors into ours.
+pub fn connect_error(error: ClientError) -> CliError {
+    match error {
+        ClientError::Unreachable { address, context, reason } => CliError::Connect {
+            address: address.to_string(),
+            origin: match context {
+                Some(name) => format!("context {name:?}"),
+                None => "from the environment".to_owned(),
+            },
+            reason,
+        },
+        ClientError::Server(status) => status.into(),
+        other => CliError::refused(other.to_string()),
+    }
+}

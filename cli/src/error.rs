@@ -1,0 +1,157 @@
+//! What went wrong, told in one line, with a second line that says what to do when we know it.
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::refs::RefError;
+
+/// Why a command failed.
+#[derive(Debug, Error)]
+pub enum CliError {
+    /// The command line is wrong; the usage is printed below the message.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong with it.
+        message: String,
+        /// The usage lines.
+        usage: String,
+    },
+    /// Something the user can put right.
+    #[error("{message}")]
+    Refused {
+        /// What is wrong.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The server cannot be reached.
+    #[error("cannot connect to {address} ({origin}): {reason}")]
+    Connect {
+        /// The address that was tried.
+        address: String,
+        /// Where the address came from, for instance the name of the context.
+        origin: String,
+        /// What the network said.
+        reason: String,
+    },
+    /// The server answered with an error.
+    #[error("{}", status_message(.0))]
+    Server(Box<tonic::Status>),
+    /// A local file or stream failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Results cannot be written to standard output.
+    #[error("cannot write to standard output: {0}")]
+    Output(io::Error),
+    /// The user pressed Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl CliError {
+    /// Makes an error of a sentence.
+    pub fn refused(message: impl Into<String>) -> CliError {
+        CliError::Refused { message: message.into(), hint: None }
+    }
+
+    /// Makes an error of a sentence and one that says what to do.
+    pub fn hinted(message: impl Into<String>, hint: impl Into<String>) -> CliError {
+        CliError::Refused { message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// Returns a closure for `map_err` that says what was being done with which file.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> CliError {
+        let what = what.into();
+        move |source| CliError::Io { what, source }
+    }
+
+    /// Returns whether the reader of our output has gone, which is no failure of ours.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, CliError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// Returns the line that says what to do, if there is one.
+    pub fn hint(&self, program: &str) -> Option<String> {
+        match self {
+            CliError::Refused { hint, .. } => hint.clone(),
+            CliError::Connect { .. } => Some(format!(
+                "start a server here with `{program} up`, or name another one with `{program} connect ADDRESS`"
+            )),
+            CliError::Server(status) => server_hint(status, program),
+            _ => None,
+        }
+    }
+}
+
+/// Returns the server's own words in one line.
+fn status_message(status: &tonic::Status) -> String {
+    let text = howdah_api::client::ClientError::from(status.clone()).to_string();
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+fn server_hint(status: &tonic::Status, program: &str) -> Option<String> {
+    match status.code() {
+        tonic::Code::Unimplemented => {
+            Some(format!("`{program} version` shows the versions of this program and of the server"))
+        }
+        tonic::Code::DeadlineExceeded | tonic::Code::Cancelled if status.message().contains("imeout") => Some("--rpc-timeout sets how long an answer may take".to_owned()),
+        _ => None,
+    }
+}
+
+impl From<tonic::Status> for CliError {
+    fn from(status: tonic::Status) -> CliError {
+        CliError::Server(Box::new(status))
+    }
+}
+
+impl From<RefError> for CliError {
+    fn from(error: RefError) -> CliError {
+        CliError::refused(error.to_string())
+    }
+}
+
+/// Errors of writing results become [`CliError::Output`].
+///
+/// Local files have a name, so their errors are made with [`CliError::io`] instead.
+impl From<io::Error> for CliError {
+    fn from(source: io::Error) -> CliError {
+        CliError::Output(source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_errors_are_one_line_of_the_servers_words() {
+        let error = CliError::from(tonic::Status::not_found("repo default/images not found"));
+        assert_eq!(error.to_string(), "repo default/images not found");
+        let error = CliError::from(tonic::Status::unknown("first\n  second"));
+        assert_eq!(error.to_string(), "first second");
+    }
+
+    #[test]
+    fn connection_errors_say_what_to_do() {
+        let error = CliError::Connect {
+            address: "grpc://localhost:30650".to_owned(),
+            origin: "context \"local\"".to_owned(),
+            reason: "connection refused".to_owned(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "cannot connect to grpc://localhost:30650 (context \"local\"): connection refused"
+        );
+        assert_eq!(
+            error.hint("pachctl").as_deref(),
+            Some("start a server here with `pachctl up`, or name another one with `pachctl connect ADDRESS`")
+        );
+    }
+}

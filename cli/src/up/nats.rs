@@ -1,0 +1,149 @@
+//! The embedded NATS server: a child process on loopback, restarted when it dies.
+//!
+//! No durability is asked of it. Its folder may be deleted at any moment; streams are made again.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+/// How long a server may take until it accepts connections.
+const START_LIMIT: Duration = Duration::from_secs(10);
+/// Pause before a dead server is started again.
+const RESTART_DELAY: Duration = Duration::from_millis(200);
+
+/// Finds the `nats-server` program: as told, or in `PATH`.
+pub fn find(told: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(path) = told {
+        if path.is_file() {
+            return Ok(path.to_owned());
+        }
+        bail!("there is no nats-server at {} (--nats-server)", path.display());
+    }
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths)
+        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/bin")])
+        .map(|folder| folder.join("nats-server"))
+        .find(|candidate| candidate.is_file())
+        .context(
+            "no nats-server found in PATH. Howdah sends work to its workers through NATS: install it \
+             (Debian and Ubuntu: apt-get install nats-server), or name the program with --nats-server",
+        )
+}
+
+/// A running server that is kept running until told otherwise.
+pub struct NatsServer {
+    program: PathBuf,
+    folder: PathBuf,
+    port: u16,
+    child: Child,
+}
+
+impl NatsServer {
+    /// Starts the server with its files under `folder` and waits until it answers.
+    pub async fn start(program: PathBuf, folder: PathBuf) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let port = free_port()?;
+        let child = spawn(&program, &folder, port)?;
+        let mut server = Self { program, folder, port, child };
+        server.wait_until_up().await?;
+        Ok(server)
+    }
+
+    /// Returns the URL that clients connect to. It stays the same over restarts.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Returns the process id of the running server.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Restarts the server whenever it dies; ends, with the server stopped, when cancelled.
+    pub async fn supervise(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return self.stop().await,
+                status = self.child.wait() => {
+                    let status = status.context("cannot wait for nats-server")?;
+                    tracing::warn!(%status, "nats-server ended, starting it again");
+                    tokio::time::sleep(RESTART_DELAY).await;
+                    self.child = spawn(&self.program, &self.folder, self.port)?;
+                    if let Err(error) = self.wait_until_up().await {
+                        tracing::error!(error = format!("{error:#}"), "nats-server did not come back, trying again");
+                    }
+                }
+            }
+        }
+    }
+
+    async fn stop(&mut self) -> anyhow::Result<()> {
+        if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()) {
+            // A process that is already gone is what we want.
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
+        }
+        if tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await.is_err() {
+            self.child.kill().await.context("cannot stop nats-server")?;
+        }
+        Ok(())
+    }
+
+    async fn wait_until_up(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.is_ok() {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("nats-server ended at once ({status}); its log: {}", self.folder.join("nats.log").display());
+            }
+            if Instant::now() > deadline {
+                bail!("nats-server did not answer within {} s; its log: {}", START_LIMIT.as_secs(), self.folder.join("nats.log").display());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Asks the system for a free port. Somebody may take it before the server does; the start then fails
+/// with a message and is simply repeated by the user.
+fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1 for nats-server")?;
+    Ok(listener.local_addr()?.port())
+}
+
+fn spawn(program: &Path, folder: &Path, port: u16) -> anyhow::Result<Child> {
+    let log_path = folder.join("nats.log");
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(&log_path)
+        .with_context(|| format!("cannot write {}", log_path.display()))?;
+    let mut command = std::process::Command::new(program);
+    command
+        .args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--jetstream", "--store_dir"])
+        .arg(folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    // SAFETY: prctl is async-signal-safe and touches nothing of ours. Without it a `kill -9` of the parent
+    // would leave a server behind.
+    unsafe {
+        command.pre_exec(|| {
+            nix::libc::prctl(nix::libc::PR_SET_PDEATHSIG, nix::libc::SIGTERM);
+            Ok(())
+        });
+    }
+    Command::from(command)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("cannot start {}", program.display()))
+}

@@ -1,0 +1,328 @@
+//! Talking to a server: one connection, one typed client per service.
+
+use std::time::Duration;
+
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request, Status};
+
+use crate::address::Address;
+use crate::config::Target;
+use crate::{
+    MAX_MESSAGE_BYTES, admin_v2, auth_v2, enterprise_v2, metadata, pfs_v2, pps_v2, transaction_v2, versionpb_v2,
+};
+
+/// The metadata key of the session token.
+pub const TOKEN_HEADER: &str = "authn-token";
+
+/// The metadata key of the transaction that changes are appended to.
+pub const TRANSACTION_HEADER: &str = "pach-transaction";
+
+/// The response metadata key under which a server says what a user should know about a success.
+pub const WARNING_HEADER: &str = "howdah-warning";
+
+/// How long connecting may take when nothing else is said.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The transport of every typed client.
+pub type Transport = InterceptedService<Channel, CallHeaders>;
+
+/// What a call can fail with. `Display` is one line for a human, without transport details.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The server could not be reached at all.
+    #[error("{}", unreachable_text(.address, .context.as_deref(), .reason))]
+    Unreachable {
+        /// The address that was tried.
+        address: Box<Address>,
+        /// The context the address came from, if it came from one.
+        context: Option<String>,
+        /// What the operating system said.
+        reason: String,
+    },
+    /// The address is understood but this build cannot use it.
+    #[error("cannot connect to {address}: {problem}")]
+    Unsupported {
+        /// The address.
+        address: Box<Address>,
+        /// Why it cannot be used.
+        problem: &'static str,
+    },
+    /// A setting cannot be sent as a header.
+    #[error("{what} cannot be sent to the server: it holds characters outside printable ASCII")]
+    Header {
+        /// Which setting.
+        what: &'static str,
+    },
+    /// The server answered with an error.
+    #[error("{}", status_text(.0))]
+    Server(#[from] Status),
+}
+
+impl ClientError {
+    /// Returns the gRPC code of the server's answer, `Unavailable` if there was none.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Server(status) => status.code(),
+            _ => Code::Unavailable,
+        }
+    }
+
+    /// Returns whether the server says that something does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.code() == Code::NotFound
+    }
+}
+
+fn unreachable_text(address: &Address, context: Option<&str>, reason: &str) -> String {
+    match context {
+        Some(context) => format!(
+            "cannot connect to {address} (context {context:?}): {reason}; start a server with \
+             `howdah up`, or name another with `howdah connect ADDRESS` or PACHD_ADDRESS"
+        ),
+        None => format!(
+            "cannot connect to {address} (from the environment): {reason}; start a server with \
+             `howdah up`, or change PACHD_ADDRESS"
+        ),
+    }
+}
+
+fn status_text(status: &Status) -> String {
+    match (status.code(), status.message()) {
+        (code, "") => format!("the server answered {code:?} without saying why"),
+        // Raised by the transport when the connection breaks in the middle of a call.
+        (Code::Unavailable | Code::Unknown, "transport error" | "h2 protocol error") => {
+            "the connection to the server was lost; is it still running?".to_owned()
+        }
+        (_, message) => message.to_owned(),
+    }
+}
+
+/// How to connect.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// The session token to present.
+    pub token: Option<String>,
+    /// The transaction that changes are appended to.
+    pub transaction: Option<String>,
+    /// The name and version of the program, for the server's logs.
+    pub user_agent: String,
+    /// The context the address came from, for error messages.
+    pub context: Option<String>,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long a call may take to be answered; no limit if absent.
+    pub rpc_timeout: Option<Duration>,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            token: None,
+            transaction: None,
+            user_agent: format!("howdah/{}", env!("CARGO_PKG_VERSION")),
+            context: None,
+            connect_timeout: CONNECT_TIMEOUT,
+            rpc_timeout: None,
+        }
+    }
+}
+
+impl ClientOptions {
+    /// Takes token, transaction and context name from a configuration's target.
+    pub fn for_target(target: &Target) -> Self {
+        Self {
+            token: target.token.clone(),
+            transaction: target.transaction.clone(),
+            context: target.context.clone(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Adds the session's token and transaction to every call.
+#[derive(Debug, Clone, Default)]
+pub struct CallHeaders {
+    token: Option<MetadataValue<Ascii>>,
+    transaction: Option<MetadataValue<Ascii>>,
+}
+
+impl tonic::service::Interceptor for CallHeaders {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.token {
+            request.metadata_mut().insert(TOKEN_HEADER, token.clone());
+        }
+        if let Some(transaction) = &self.transaction {
+            request.metadata_mut().insert(TRANSACTION_HEADER, transaction.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// A connection to a server. Cloning is cheap and shares the connection.
+#[derive(Debug, Clone)]
+pub struct Client {
+    channel: Channel,
+    headers: CallHeaders,
+    address: Address,
+}
+
+macro_rules! typed_clients {
+    ($($(#[$doc:meta])* $name:ident: $module:ident,)*) => {
+        $($(#[$doc])*
+        pub fn $name(&self) -> $module::api_client::ApiClient<Transport> {
+            $module::api_client::ApiClient::with_interceptor(
+                self.channel.clone(),
+                self.headers.clone(),
+            )
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+        })*
+    };
+}
+
+impl Client {
+    /// Connects; returns once the server has accepted the connection.
+    pub async fn connect(address: &Address, options: ClientOptions) -> Result<Self, ClientError> {
+        let headers = CallHeaders {
+            token: header(options.token.as_deref(), "the session token")?,
+            transaction: header(options.transaction.as_deref(), "the id of the transaction")?,
+        };
+        let uri = match address {
+            Address::Tcp { tls: true, .. } => {
+                return Err(ClientError::Unsupported {
+                    address: Box::new(address.clone()),
+                    problem: "encrypted connections are not supported yet; use a grpc:// address",
+                });
+            }
+            Address::Tcp { host, port, .. } if host.contains(':') => format!("http://[{host}]:{port}"),
+            Address::Tcp { host, port, .. } => format!("http://{host}:{port}"),
+            Address::Unix(path) => format!("unix:{}", path.display()),
+        };
+        let unreachable = |error: tonic::transport::Error| ClientError::Unreachable {
+            address: Box::new(address.clone()),
+            context: options.context.clone(),
+            reason: innermost(&error),
+        };
+        let mut endpoint = Endpoint::from_shared(uri)
+            .and_then(|endpoint| endpoint.user_agent(options.user_agent.clone()))
+            .map_err(unreachable)?
+            .connect_timeout(options.connect_timeout)
+            .tcp_nodelay(true)
+            // Follow, subscribe and wait calls stay open for hours without a byte: a ping now and
+            // then notices a server that is gone.
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(20))
+            // Large transfers would otherwise stop and go at the default window of 64 KiB.
+            .initial_stream_window_size(4 << 20)
+            .initial_connection_window_size(16 << 20);
+        if let Some(timeout) = options.rpc_timeout {
+            endpoint = endpoint.timeout(timeout);
+        }
+        Ok(Self {
+            channel: endpoint.connect().await.map_err(unreachable)?,
+            headers,
+            address: address.clone(),
+        })
+    }
+
+    /// Returns the server's address.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Returns a client that shares the connection and appends to another transaction, or none.
+    pub fn with_transaction(&self, id: Option<&str>) -> Result<Self, ClientError> {
+        let mut other = self.clone();
+        other.headers.transaction = header(id, "the id of the transaction")?;
+        Ok(other)
+    }
+
+    typed_clients! {
+        /// Returns the client of the file system: projects, repos, branches, commits, files.
+        pfs: pfs_v2,
+        /// Returns the client of pipelines, jobs, datums, logs and secrets.
+        pps: pps_v2,
+        /// Returns the client of transactions.
+        transactions: transaction_v2,
+        /// Returns the client that asks for the server's version.
+        version: versionpb_v2,
+        /// Returns the client that asks for the server's identity.
+        admin: admin_v2,
+        /// Returns the client that edits metadata.
+        metadata: metadata,
+        /// Returns the client of access control.
+        auth: auth_v2,
+        /// Returns the client that asks for the licence state.
+        enterprise: enterprise_v2,
+    }
+}
+
+fn header(value: Option<&str>, what: &'static str) -> Result<Option<MetadataValue<Ascii>>, ClientError> {
+    match value {
+        None | Some("") => Ok(None),
+        Some(value) => value.parse().map(Some).map_err(|_| ClientError::Header { what }),
+    }
+}
+
+/// Returns the text at the bottom of a chain of errors: what the operating system said.
+fn innermost(error: &tonic::transport::Error) -> String {
+    let mut current: &dyn std::error::Error = error;
+    while let Some(source) = current.source() {
+        current = source;
+    }
+    let text = current.to_string();
+    // "Connection refused (os error 111)": the number helps nobody.
+    match text.split_once(" (os error") {
+        Some((text, _)) => text.to_owned(),
+        None => text,
+    }
+}
+
+/// Returns the warnings that a server attached to a successful answer.
+pub fn warnings<T>(response: &tonic::Response<T>) -> Vec<String> {
+    response
+        .metadata()
+        .get_all(WARNING_HEADER)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_named_with_its_context_and_a_remedy() {
+        // Port 1 is reserved and nothing listens on it.
+        let address = Address::tcp("127.0.0.1", 1);
+        let options = ClientOptions {
+            context: Some("local".into()),
+            ..ClientOptions::default()
+        };
+        let error = Client::connect(&address, options).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot connect to grpc://127.0.0.1:1 (context \"local\"): Connection refused; start \
+             a server with `howdah up`, or name another with `howdah connect ADDRESS` or \
+             PACHD_ADDRESS"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_encrypted_address_is_refused_with_a_reason() {
+        let address: Address = "grpcs://localhost:1".parse().unwrap();
+        let error = Client::connect(&address, ClientOptions::default()).await.unwrap_err();
+        assert!(error.to_string().contains("not supported yet"), "{error}");
+    }
+
+    #[test]
+    fn an_error_of_the_server_is_only_its_sentence() {
+        let error = ClientError::from(Status::not_found("repo default/images not found"));
+        assert_eq!(error.to_string(), "repo default/images not found");
+        assert!(error.is_not_found());
+    }
+}

@@ -1,0 +1,212 @@
+//! The effect of events on a state.
+//!
+//! Total: an event that does not fit the state (which `decide` never makes) changes as much as
+//! makes sense, and never panics. Every index is kept here, at the place that changes what it
+//! indexes.
+
+mod branch;
+mod commit;
+mod job;
+mod pipeline;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::entities::{Project, Repo, Secret, Transaction, TransactionStep};
+use crate::event::Event;
+use crate::names::{ProjectName, RepoKey};
+use crate::state::{NO_DEFAULTS, State};
+
+/// Changes a state by an event.
+pub fn apply(state: &mut State, event: &Event) {
+    match event {
+        Event::ProjectCreated { name, description, at } => {
+            let project = Project {
+                name: name.clone(),
+                description: description.clone(),
+                created: *at,
+                defaults: Arc::from(NO_DEFAULTS),
+            };
+            state.projects.insert(name.clone(), Arc::new(project));
+        }
+        Event::ProjectUpdated { name, description } => {
+            state.edit_project(name, |project| project.description.clone_from(description));
+        }
+        Event::ProjectDeleted { name } => {
+            state.projects.remove(name);
+        }
+        Event::RepoCreated { repo, description, at } => state.add_repo(repo, description, *at),
+        Event::RepoUpdated { repo, description } => {
+            if let Some(repo) = state.repos.get_mut(repo) {
+                Arc::make_mut(repo).description = Arc::from(description.as_str());
+            }
+        }
+        Event::RepoDeleted { repo, at } => state.remove_repo(repo, *at),
+        Event::BranchSet {
+            branch,
+            head,
+            provenance,
+            trigger,
+            at,
+        } => {
+            state.set_branch(branch, *head, provenance, trigger.as_ref(), *at);
+        }
+        Event::BranchDeleted { branch, at } => state.remove_branch(branch, *at),
+        Event::CommitStarted {
+            commit,
+            branch,
+            parent,
+            description,
+            at,
+        } => {
+            state.start_commit(commit, branch.as_ref(), *parent, description, *at);
+        }
+        Event::CommitWritten {
+            branch,
+            id,
+            origin,
+            description,
+            content,
+            at,
+        } => {
+            state.write_commit(branch, *id, *origin, description, *content, *at);
+        }
+        Event::ContentSet { commit, content } => {
+            state.edit_commit(commit, |commit| commit.content = *content);
+        }
+        Event::CommitFinished {
+            commit,
+            description,
+            error,
+            at,
+        } => {
+            if let Some(description) = description {
+                state.edit_commit(commit, |c| c.description = Arc::from(description.as_str()));
+            }
+            state.finish_commit(commit, error.as_deref(), *at);
+        }
+        Event::Propagated { id, branches, jobs, at } => {
+            for branch in branches {
+                state.propagate_to(branch, *id, *at);
+            }
+            for pipeline in jobs {
+                state.add_job(&pipeline.job(*id), *at);
+            }
+        }
+        Event::CommitsRemoved { commits, drop: _, at } => {
+            for commit in commits {
+                state.remove_commit(commit, *at);
+            }
+        }
+        Event::SecretSet { name, kind, data, at } => {
+            let secret = Secret {
+                name: name.clone(),
+                kind: kind.clone(),
+                data: Arc::from(data.as_str()),
+                created: *at,
+            };
+            state.secrets.insert(name.clone(), Arc::new(secret));
+        }
+        Event::SecretDeleted { name } => {
+            state.secrets.remove(name.as_str());
+        }
+        Event::DefaultsSet {
+            project: Some(name),
+            json,
+        } => {
+            state.edit_project(name, |project| project.defaults = Arc::from(json.as_str()));
+        }
+        Event::DefaultsSet { project: None, json } => {
+            state.cluster_defaults = Arc::from(json.as_str());
+        }
+        Event::TransactionStarted { id, at } => {
+            let transaction = Transaction {
+                id: *id,
+                started: *at,
+                requests: Vec::new(),
+            };
+            state.transactions.insert(*id, Arc::new(transaction));
+        }
+        Event::TransactionAppended { id, command, reply } => {
+            if let Some(transaction) = state.transactions.get_mut(id) {
+                let step = TransactionStep {
+                    command: command.clone(),
+                    reply: reply.clone(),
+                };
+                Arc::make_mut(transaction).requests.push(step);
+            }
+        }
+        Event::TransactionClosed { id, finished: _ } => {
+            state.transactions.remove(id);
+        }
+        Event::AllDeleted { at } => state.delete_all(*at),
+        Event::PipelineVersionAdded { .. }
+        | Event::PipelineStopped { .. }
+        | Event::PipelineStarted { .. }
+        | Event::PipelineStateSet { .. }
+        | Event::ImagePinned { .. }
+        | Event::PipelineDeleted { .. } => pipeline::apply(state, event),
+        Event::JobStarted { .. }
+        | Event::JobPlanned { .. }
+        | Event::JobStateSet { .. }
+        | Event::JobRestarted { .. }
+        | Event::JobFinished { .. }
+        | Event::JobDeleted { .. } => job::apply(state, event),
+    }
+}
+
+impl State {
+    /// Takes the next number of the order of creation.
+    fn take_seq(&mut self) -> u64 {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        seq
+    }
+
+    fn edit_project(&mut self, name: &ProjectName, edit: impl FnOnce(&mut Project)) {
+        if let Some(project) = self.projects.get_mut(name) {
+            edit(Arc::make_mut(project));
+        }
+    }
+
+    fn add_repo(&mut self, key: &RepoKey, description: &str, at: Timestamp) {
+        if self.repos.contains_key(key) {
+            return;
+        }
+        let repo = Repo {
+            key: key.clone(),
+            description: Arc::from(description),
+            created: at,
+            seq: self.take_seq(),
+            branches: imbl::OrdSet::new(),
+        };
+        self.repos.insert(key.clone(), Arc::new(repo));
+    }
+
+    fn remove_repo(&mut self, key: &RepoKey, at: Timestamp) {
+        let Some(repo) = self.repos.get(key).cloned() else {
+            return;
+        };
+        for name in &repo.branches {
+            self.remove_branch(&key.branch(name.clone()), at);
+        }
+        let commits = self.repo_commits.remove(key).unwrap_or_default();
+        for id in commits.values() {
+            self.forget_commit(&key.commit(*id));
+        }
+        self.cron_repos.remove(key);
+        self.repos.remove(key);
+    }
+
+    /// Starts anew, keeping what is not data: secrets, defaults, open transactions.
+    fn delete_all(&mut self, at: Timestamp) {
+        let mut state = Self::new();
+        state.add_default_project(at);
+        state.secrets = std::mem::take(&mut self.secrets);
+        state.transactions = std::mem::take(&mut self.transactions);
+        state.cluster_defaults = self.cluster_defaults.clone();
+        state.next_seq = self.next_seq;
+        *self = state;
+    }
+}

@@ -1,0 +1,113 @@
+//! Requests that one worker answers.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+
+use crate::client::Queue;
+use crate::error::{NatsCause, QueueError};
+use crate::messages::{ResolveImage, ResolvedImage};
+use crate::{subjects, wire};
+
+impl Queue {
+    /// Coordinator: asks one worker which image a reference means.
+    ///
+    /// Pulling may take minutes; asking again after [`QueueError::NoAnswer`] is cheap, because the
+    /// pull goes on meanwhile.
+    pub async fn resolve_image(
+        &self,
+        request: &ResolveImage,
+        patience: Duration,
+    ) -> Result<ResolvedImage, QueueError> {
+        let payload = wire::encode(request).into();
+        let asked = async_nats::Request::new()
+            .timeout(Some(patience))
+            .payload(payload);
+        let answer = self
+            .client
+            .send_request(subjects::RESOLVE, asked)
+            .await
+            .map_err(|error| match error.kind() {
+                async_nats::RequestErrorKind::NoResponders => QueueError::NoWorkers,
+                async_nats::RequestErrorKind::TimedOut => QueueError::NoAnswer {
+                    seconds: patience.as_secs(),
+                },
+                _ => QueueError::Publish {
+                    subject: subjects::RESOLVE.to_owned(),
+                    source: NatsCause::of(error),
+                },
+            })?;
+        wire::decode(&answer.payload).map_err(|source| QueueError::Message {
+            subject: subjects::RESOLVE.to_owned(),
+            source,
+        })
+    }
+
+    /// Worker: requests to resolve an image. Each goes to one worker.
+    pub async fn resolve_requests(&self) -> Result<ResolveRequests, QueueError> {
+        let inner = self
+            .client
+            .queue_subscribe(subjects::RESOLVE, subjects::WORKER_GROUP.to_owned())
+            .await
+            .map_err(|error| QueueError::Subscribe {
+                subject: subjects::RESOLVE.to_owned(),
+                source: NatsCause::of(error),
+            })?;
+        self.flush().await?;
+        Ok(ResolveRequests {
+            inner,
+            queue: self.clone(),
+        })
+    }
+}
+
+/// Requests to resolve an image, as they arrive.
+pub struct ResolveRequests {
+    inner: async_nats::Subscriber,
+    queue: Queue,
+}
+
+impl ResolveRequests {
+    /// Returns the next request; `None` once the connection is closed for good.
+    pub async fn next(&mut self) -> Option<ResolveRequest> {
+        loop {
+            let message = self.inner.next().await?;
+            let Some(reply) = message.reply.clone() else {
+                continue;
+            };
+            match wire::decode::<ResolveImage>(&message.payload) {
+                Ok(request) => {
+                    return Some(ResolveRequest {
+                        request,
+                        reply: reply.to_string(),
+                        queue: self.queue.clone(),
+                    });
+                }
+                Err(error) => {
+                    let refused = ResolvedImage::Refused {
+                        message: format!("the worker could not read the request: {error}"),
+                        needs_attention: true,
+                    };
+                    if let Err(error) = self.queue.send(reply.to_string(), &refused).await {
+                        tracing::warn!(%error, "refusal not sent");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One request to resolve an image, to be answered.
+pub struct ResolveRequest {
+    /// What is asked.
+    pub request: ResolveImage,
+    reply: String,
+    queue: Queue,
+}
+
+impl ResolveRequest {
+    /// Answers it.
+    pub async fn answer(self, answer: &ResolvedImage) -> Result<(), QueueError> {
+        self.queue.send(self.reply, answer).await
+    }
+}

@@ -1,0 +1,55 @@
+//! NATS as Howdah uses it: subjects, streams, consumers, message types, presence.
+//!
+//! Nothing is trusted to NATS. A message may be lost, duplicated, reordered or redelivered, and the
+//! server's whole store may vanish; what matters lives in object storage and whoever reads a message
+//! looks there for the truth. This crate therefore makes streams and consumers again whenever they
+//! are missing and says so through [`Queue::generation`]; it decides nothing about jobs.
+//!
+//! Pieces:
+//! - [`job`]: what coordinator and workers leave for each other in object storage ([`job::JobPlan`],
+//!   [`job::DatumSet`], [`job::SetResult`], [`job::DatumRecord`]). Serde JSON behind a header with
+//!   kind and version, written and read by [`wire::encode`] and [`wire::decode`].
+//! - [`messages`]: what travels over NATS ([`messages::SetMessage`], notices, presence, log lines,
+//!   control), in the same form.
+//! - [`subjects`]: the only place that knows names of subjects, streams and consumers.
+//! - [`Queue`]: the connection. Cheap to clone.
+//!   * both sides: [`Queue::connect`], [`Queue::generation`] (changes after a reconnection and after
+//!     streams had to be made again: look at the state, publish again what is missing);
+//!   * coordinator: [`Queue::ensure_streams`], [`Queue::ensure_consumer`], [`Queue::delete_consumer`],
+//!     [`Queue::publish_set`], [`Queue::purge_job`], [`Queue::consumer_info`], [`Queue::notices`],
+//!     [`Queue::presence`], [`Queue::logs`], [`Queue::resolve_image`], [`Queue::cancel_job`],
+//!     [`Queue::restart_datums`];
+//!   * worker: [`Queue::served_pipelines`], [`Queue::wake_ups`], [`Queue::datums`] (a
+//!     [`DatumPuller`]; [`DatumPuller::next`] gives [`Delivery`]s to ack, keep or hand back),
+//!     [`Queue::notify`], [`Queue::publish_presence`], [`Queue::publish_logs`], [`Queue::controls`].
+//!
+//! ```text
+//!  coordinator --publish_set--> HOWDAH_DATUMS (work queue) --DatumPuller--> worker
+//!  coordinator <--notices (core)-- set done / set trouble -------------------/
+//!  coordinator <--presence, logs (core)--------------------------------------/
+//!  coordinator --resolve (one answers), cancel, restart (all hear) ---------> worker
+//! ```
+//!
+//! What can go wrong: [`QueueError`] names the operation; none of its texts repeats its source.
+//! Messages of an unknown kind or version are refused by name ([`wire::WireError`]).
+
+mod client;
+mod control;
+mod error;
+pub mod job;
+pub mod messages;
+mod puller;
+mod purge;
+mod streams;
+pub mod subjects;
+mod subscribe;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod wire;
+
+pub use client::{Queue, QueueOptions};
+pub use control::{ResolveRequest, ResolveRequests};
+pub use error::QueueError;
+pub use puller::{DatumPuller, Delivery, PullError};
+pub use streams::{ACK_WAIT, ConsumerStatus, Published};
+pub use subscribe::Subscription;

@@ -1,0 +1,157 @@
+//! Streams of messages, and what each side sends the other without storing it.
+
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures::{Stream, StreamExt};
+
+use crate::client::Queue;
+use crate::error::{NatsCause, QueueError};
+use crate::messages::{
+    CancelJob, Control, LogBatch, Notice, Presence, RestartDatum, SetDone, SetTrouble, WakeUp,
+};
+use crate::wire::{self, Wire, WireError};
+use crate::subjects;
+
+/// Messages of one kind as they arrive. Unreadable ones are logged and left out.
+///
+/// Survives reconnections; what is sent while the connection is down is lost.
+pub struct Subscription<T> {
+    inner: Pin<Box<dyn Stream<Item = async_nats::Message> + Send>>,
+    read: fn(&[u8]) -> Result<T, WireError>,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T> Subscription<T> {
+    /// Returns the next message; `None` once the connection is closed for good.
+    pub async fn next(&mut self) -> Option<T> {
+        StreamExt::next(self).await
+    }
+}
+
+impl<T> Stream for Subscription<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        loop {
+            let Some(message) = std::task::ready!(self.inner.as_mut().poll_next(cx)) else {
+                return Poll::Ready(None);
+            };
+            match (self.read)(&message.payload) {
+                Ok(value) => return Poll::Ready(Some(value)),
+                Err(error) => {
+                    tracing::warn!(subject = %message.subject, %error, "message refused");
+                }
+            }
+        }
+    }
+}
+
+impl Queue {
+    async fn listen<T>(
+        &self,
+        subjects: &[&str],
+        read: fn(&[u8]) -> Result<T, WireError>,
+    ) -> Result<Subscription<T>, QueueError> {
+        let mut all = Vec::with_capacity(subjects.len());
+        for subject in subjects {
+            let one = self.client.subscribe((*subject).to_owned()).await;
+            all.push(one.map_err(|error| QueueError::Subscribe {
+                subject: (*subject).to_owned(),
+                source: NatsCause::of(error),
+            })?);
+        }
+        // The server has the subscription when this returns, so that whoever asks for something
+        // afterwards cannot miss the answer.
+        self.flush().await?;
+        Ok(Subscription {
+            inner: Box::pin(futures::stream::select_all(all)),
+            read,
+            kind: PhantomData,
+        })
+    }
+
+    /// Coordinator: notices about sets, from all workers.
+    pub async fn notices(&self) -> Result<Subscription<Notice>, QueueError> {
+        self.listen(&[subjects::NOTICES], read_notice).await
+    }
+
+    /// Worker: sends a notice about a set.
+    pub async fn notify(&self, notice: &Notice) -> Result<(), QueueError> {
+        let bytes = match notice {
+            Notice::Done(done) => wire::encode(done),
+            Notice::Trouble(trouble) => wire::encode(trouble),
+        };
+        self.send_bytes(subjects::NOTICES.to_owned(), bytes.into())
+            .await
+    }
+
+    /// Coordinator: signs of life, from all workers.
+    pub async fn presence(&self) -> Result<Subscription<Presence>, QueueError> {
+        self.listen(&[subjects::PRESENCE], wire::decode).await
+    }
+
+    /// Worker: gives a sign of life; does nothing while the connection is down.
+    pub async fn publish_presence(&self, presence: &Presence) -> Result<(), QueueError> {
+        if !self.is_connected() {
+            return Ok(());
+        }
+        self.send(subjects::PRESENCE.to_owned(), presence).await
+    }
+
+    /// Coordinator: log lines as they come, of one pipeline or of all.
+    pub async fn logs(
+        &self,
+        pipeline: Option<&howdah_model::names::PipelineKey>,
+    ) -> Result<Subscription<LogBatch>, QueueError> {
+        let subject = pipeline.map_or_else(|| subjects::ALL_LOGS.to_owned(), subjects::logs);
+        self.listen(&[&subject], wire::decode).await
+    }
+
+    /// Worker: sends log lines to followers; does nothing while the connection is down.
+    pub async fn publish_logs(&self, batch: &LogBatch) -> Result<(), QueueError> {
+        if !self.is_connected() {
+            return Ok(());
+        }
+        self.send(subjects::logs(&batch.pipeline), batch).await
+    }
+
+    /// Worker: says when the list of pipelines has changed.
+    pub async fn wake_ups(&self) -> Result<Subscription<WakeUp>, QueueError> {
+        self.listen(&[subjects::WAKE_UP], wire::decode).await
+    }
+
+    /// Worker: what the coordinator tells all workers.
+    pub async fn controls(&self) -> Result<Subscription<Control>, QueueError> {
+        self.listen(&[subjects::CANCEL, subjects::RESTART], read_control)
+            .await
+    }
+
+    /// Coordinator: tells all workers to stop working on a job.
+    ///
+    /// Call [`Queue::purge_job`] first; and again for every worker whose presence still shows the
+    /// job, since this message may be lost.
+    pub async fn cancel_job(&self, cancel: &CancelJob) -> Result<(), QueueError> {
+        self.send(subjects::CANCEL.to_owned(), cancel).await
+    }
+
+    /// Coordinator: tells all workers to begin running datums again.
+    pub async fn restart_datums(&self, restart: &RestartDatum) -> Result<(), QueueError> {
+        self.send(subjects::RESTART.to_owned(), restart).await
+    }
+}
+
+fn read_notice(bytes: &[u8]) -> Result<Notice, WireError> {
+    if wire::kind_of(bytes).as_deref() == Some(SetTrouble::KIND) {
+        return wire::decode(bytes).map(Notice::Trouble);
+    }
+    wire::decode::<SetDone>(bytes).map(Notice::Done)
+}
+
+fn read_control(bytes: &[u8]) -> Result<Control, WireError> {
+    if wire::kind_of(bytes).as_deref() == Some(RestartDatum::KIND) {
+        return wire::decode(bytes).map(Control::Restart);
+    }
+    wire::decode::<CancelJob>(bytes).map(Control::Cancel)
+}

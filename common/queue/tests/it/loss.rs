@@ -1,0 +1,152 @@
+//! The server dies, its store vanishes, or it is not what we need: nothing of ours may depend on it.
+
+
+
+use std::error::Error;
+
+use crate::common::{PATIENCE, job, message, on_every_server, pipeline, take};
+use howdah_queue::testing::{NatsServer, executables};
+use howdah_queue::{PullError, Queue, QueueError};
+
+#[tokio::test]
+async fn a_server_killed_and_wiped_is_filled_again() {
+    on_every_server(|server, queue| async move {
+        let edges = pipeline("edges");
+        queue.ensure_consumer(&edges, 4).await.unwrap();
+        queue.publish_set(&message(&edges, job(1), 0)).await.unwrap();
+        let mut generation = queue.generation();
+        generation.mark_unchanged();
+        let mut puller = queue.datums(&edges).await.unwrap();
+        take(&mut puller).await;
+
+        {
+            let mut server = server.lock().unwrap();
+            server.kill();
+            server.wipe();
+            server.restart();
+        }
+        tokio::time::timeout(PATIENCE, generation.changed()).await.unwrap().unwrap();
+        assert_eq!(queue.served_pipelines().await.unwrap(), vec![]);
+        assert!(matches!(
+            tokio::time::timeout(PATIENCE, puller.next()).await.unwrap(),
+            Err(PullError::NoConsumer { .. })
+        ));
+
+        // What a coordinator does on a new generation, in whatever order.
+        queue.ensure_consumer(&edges, 4).await.unwrap();
+        queue.publish_set(&message(&edges, job(1), 0)).await.unwrap();
+        assert_eq!(take(&mut puller).await.set.set, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_killed_and_started_again_keeps_its_work() {
+    on_every_server(|server, queue| async move {
+        let edges = pipeline("edges");
+        queue.ensure_consumer(&edges, 4).await.unwrap();
+        let mut generation = queue.generation();
+        generation.mark_unchanged();
+        let mut puller = queue.datums(&edges).await.unwrap();
+        server.lock().unwrap().restart();
+        tokio::time::timeout(PATIENCE, generation.changed()).await.unwrap().unwrap();
+        puller.reset();
+        queue.publish_set(&message(&edges, job(1), 0)).await.unwrap();
+        assert_eq!(take(&mut puller).await.set.set, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_store_wiped_under_a_running_server_is_made_again() {
+    on_every_server(|server, queue| async move {
+        let edges = pipeline("edges");
+        queue.ensure_consumer(&edges, 4).await.unwrap();
+        queue.publish_set(&message(&edges, job(1), 0)).await.unwrap();
+        server.lock().unwrap().wipe();
+
+        // Some servers go on accepting sets which they can never hand out. The coordinator has
+        // its own connection and hears of the rebuilding that the worker does.
+        let coordinator = Queue::connect(&server.lock().unwrap().url(), "other").await.unwrap();
+        let filling = async {
+            let mut generation = coordinator.generation();
+            for attempt in 1.. {
+                coordinator.ensure_streams().await.unwrap();
+                let mut set = message(&edges, job(1), 1);
+                set.attempt = attempt;
+                let consumer = coordinator.ensure_consumer(&edges, 4).await;
+                if consumer.is_ok() && coordinator.publish_set(&set).await.is_ok() {
+                    generation.changed().await.unwrap();
+                }
+            }
+        };
+        let working = async {
+            let mut puller = queue.datums(&edges).await.unwrap();
+            loop {
+                match puller.next().await {
+                    Ok(delivery) if delivery.set.set == 1 => break delivery,
+                    Ok(older) => older.ack().await.unwrap(),
+                    Err(PullError::Stalled { .. }) => queue.rebuild_streams().await.unwrap(),
+                    Err(_) => {}
+                }
+            }
+        };
+        let delivery = tokio::time::timeout(PATIENCE, async {
+            tokio::select! {
+                () = filling => unreachable!("goes on for ever"),
+                delivery = working => delivery,
+            }
+        })
+        .await
+        .expect("the set never came");
+        delivery.ack().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn publishing_makes_a_missing_stream() {
+    for executable in executables() {
+        let server = NatsServer::start_with(&executable, &[]);
+        let queue = Queue::connect(&server.url(), "test").await.unwrap();
+        let before = *queue.generation().borrow();
+        let edges = pipeline("edges");
+        queue.publish_set(&message(&edges, job(1), 0)).await.unwrap();
+        assert!(*queue.generation().borrow() > before);
+        queue.ensure_consumer(&edges, 1).await.unwrap();
+        take(&mut queue.datums(&edges).await.unwrap()).await;
+    }
+}
+
+#[tokio::test]
+async fn errors_say_what_to_do_and_say_it_once() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = nobody.local_addr().unwrap().port();
+    drop(nobody);
+    let url = format!("nats://joe:secret@127.0.0.1:{port}");
+    let error = Queue::connect(&url, "test").await.err().unwrap();
+    let text = error.to_string();
+    assert_eq!(
+        text,
+        format!(
+            "cannot connect to NATS at nats://127.0.0.1:{port}: \
+             is nats-server running there (with -js)?"
+        )
+    );
+    let cause = error.source().unwrap();
+    assert!(cause.source().is_none(), "the chain ends with the client's text");
+    assert!(!cause.to_string().contains("secret"));
+
+    let error = Queue::connect("http://joe:secret@here", "test").await.err().unwrap();
+    assert!(matches!(&error, QueueError::Address { url, .. } if url == "http://here"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_without_jetstream_is_recognised() {
+    for executable in executables() {
+        let server = NatsServer::start_without_jetstream(&executable);
+        let queue = Queue::connect(&server.url(), "test").await.unwrap();
+        let error = queue.ensure_streams().await.unwrap_err();
+        assert!(matches!(error, QueueError::JetStreamOff), "{error:?}");
+    }
+}

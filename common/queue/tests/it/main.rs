@@ -1,0 +1,6 @@
+//! The queue against real nats-servers.
+
+mod common;
+mod datums;
+mod loss;
+mod talk;

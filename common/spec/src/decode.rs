@@ -1,0 +1,259 @@
+//! From a tree of nodes to canonical JSON, by the strict rules of protobuf's JSON form.
+//!
+//! Canonical means: camelCase names, whole numbers as numbers, durations in seconds, enumerations by name.
+//! `null`s stay, because they erase defaults.
+
+use serde_json::{Map, Number, Value as Json};
+
+use crate::duration::{self, DurationError};
+use crate::error::{Problem, SpecError};
+use crate::node::{Node, Value, camel, join, shorten};
+use crate::schema::{self, Field, Object, Type};
+
+mod advice;
+pub(crate) mod number;
+
+/// Reads an object of a known kind; `path` is where it stands.
+pub(crate) fn object(node: &Node, kind: &'static Object, path: &str) -> Result<Json, SpecError> {
+    let Some(entries) = node.as_map() else {
+        return Err(advice::not_an_object(node, kind, path));
+    };
+    let mut json = Map::new();
+    // The field and the spelling it was given in.
+    let mut seen: Vec<(&'static str, &str)> = Vec::new();
+    for entry in entries {
+        let here = join(path, &entry.key);
+        let Some(field) = find(kind, &entry.key) else {
+            return Err(advice::unknown_field(entry, kind, path, entries));
+        };
+        if let Some((_, first)) = seen.iter().find(|(name, _)| *name == field.name) {
+            let problem = Problem::DuplicateField {
+                first: (*first).to_owned(),
+                second: entry.key.clone(),
+            };
+            return Err(SpecError::new(path, problem).at(entry.pos).help("keep one of them"));
+        }
+        seen.push((field.name, &entry.key));
+        json.insert(json_name(field), value(&entry.value, field, &here)?);
+    }
+    if kind.one_of {
+        exactly_one(node, kind, path, &json)?;
+    }
+    Ok(Json::Object(json))
+}
+
+fn find(kind: &'static Object, key: &str) -> Option<&'static Field> {
+    kind.fields.iter().find(|field| {
+        let is_egress_url = field.name == "URL" && key == "url";
+        field.name == key || is_egress_url || camel(field.name) == key
+    })
+}
+
+fn json_name(field: &Field) -> String {
+    camel(field.name)
+}
+
+fn exactly_one(node: &Node, kind: &'static Object, path: &str, json: &Map<String, Json>) -> Result<(), SpecError> {
+    let is_input = std::ptr::eq(kind, &schema::INPUT);
+    let given: Vec<&str> = json
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(key, _)| key.as_str())
+        .collect();
+    match given.as_slice() {
+        [_] => Ok(()),
+        [] if is_input => {
+            let error = SpecError::missing(path, "no input set").at(node.pos);
+            Err(error.help("give one of pfs, cross, union, join, group, cron"))
+        }
+        [] => Ok(()),
+        several => {
+            let listed = several.join(" and ");
+            let error = if is_input {
+                SpecError::conflict(path, format!("multiple input types set: {listed}"))
+                    .help("put them into a list under cross, union, join or group")
+            } else {
+                SpecError::conflict(path, format!("more than one egress target: {listed}")).help("keep one of them")
+            };
+            Err(error.at(node.pos))
+        }
+    }
+}
+
+fn value(node: &Node, field: &Field, path: &str) -> Result<Json, SpecError> {
+    if node.is_null() {
+        return Ok(Json::Null);
+    }
+    typed(node, &field.kind, path).map_err(|error| error.at(node.pos))
+}
+
+fn typed(node: &Node, kind: &Type, path: &str) -> Result<Json, SpecError> {
+    if let Value::OddNumber(text) = &node.value {
+        let what = format!(
+            "{} is not read as a number, because readers disagree about it",
+            shorten(text)
+        );
+        let help = format!("write it in plain decimal, or in quotes for a string: {text:?}");
+        return Err(SpecError::invalid(path, what).help(help));
+    }
+    match kind {
+        Type::Object(kind) => object(node, kind, path),
+        Type::List(item) => list(node, item, path),
+        Type::Map => map(node, path),
+        Type::Bool => match node.value {
+            Value::Bool(value) => Ok(Json::Bool(value)),
+            _ => Err(advice::not_a_bool(node, path)),
+        },
+        Type::Text => match &node.value {
+            Value::Text(text) => Ok(Json::String(text.clone())),
+            _ => Err(advice::not_a_text(node, path)),
+        },
+        Type::Int { min, max } => int(node, *min, *max, path),
+        Type::Float => float(node, path),
+        Type::Choice { names, numbered, empty } => choice(node, names, *numbered, *empty, path),
+        Type::Duration => duration(node, path),
+        Type::Timestamp => timestamp(node, path),
+    }
+}
+
+fn list(node: &Node, item: &'static Type, path: &str) -> Result<Json, SpecError> {
+    let Value::List(items) = &node.value else {
+        return Err(advice::not_a_list(node, item, path));
+    };
+    let read = |(index, node): (usize, &Node)| {
+        let path = format!("{path}[{index}]");
+        if node.is_null() {
+            let error = SpecError::mismatch(path, advice::item_name(item), "null");
+            return Err(error.at(node.pos));
+        }
+        typed(node, item, &path).map_err(|error| error.at(node.pos))
+    };
+    items
+        .iter()
+        .enumerate()
+        .map(read)
+        .collect::<Result<_, _>>()
+        .map(Json::Array)
+}
+
+fn map(node: &Node, path: &str) -> Result<Json, SpecError> {
+    let Some(entries) = node.as_map() else {
+        let expected = "an object that gives names their values";
+        let error = SpecError::mismatch(path, expected, node.describe());
+        return Err(error.help("write {\"NAME\": \"value\"}"));
+    };
+    let mut json = Map::new();
+    for entry in entries {
+        let here = join(path, &entry.key);
+        let value = match &entry.value.value {
+            // Within a defaults merge, null takes an inherited key away.
+            Value::Null => Json::Null,
+            Value::Text(text) => Json::String(text.clone()),
+            _ => return Err(advice::not_a_text(&entry.value, &here).at(entry.value.pos)),
+        };
+        if json.insert(entry.key.clone(), value).is_some() {
+            let problem = Problem::DuplicateField {
+                first: entry.key.clone(),
+                second: entry.key.clone(),
+            };
+            return Err(SpecError::new(path, problem).at(entry.pos).help("keep one of them"));
+        }
+    }
+    Ok(Json::Object(json))
+}
+
+fn int(node: &Node, min: i64, max: i128, path: &str) -> Result<Json, SpecError> {
+    let expected = if min == 0 {
+        "a whole number, not negative"
+    } else {
+        "a whole number"
+    };
+    let number = match &node.value {
+        Value::Number(text) | Value::Text(text) => number::whole(text),
+        _ => None,
+    };
+    let number = number.ok_or_else(|| SpecError::mismatch(path, expected, node.describe()))?;
+    if number < i128::from(min) {
+        return Err(SpecError::mismatch(path, expected, node.describe()));
+    }
+    if number > max {
+        let expected = format!("a whole number of at most {max}");
+        return Err(SpecError::mismatch(path, expected, node.describe()));
+    }
+    let fitting = u64::try_from(number).map(Number::from);
+    let fitting = fitting.or_else(|_| i64::try_from(number).map(Number::from));
+    fitting
+        .map(Json::Number)
+        .map_err(|_| SpecError::mismatch(path, expected, node.describe()))
+}
+
+fn float(node: &Node, path: &str) -> Result<Json, SpecError> {
+    let number = match &node.value {
+        Value::Number(text) | Value::Text(text) => number::float(text),
+        _ => None,
+    };
+    let number = number.and_then(Number::from_f64);
+    let mismatch = || SpecError::mismatch(path, "a number, such as 0.5", node.describe());
+    number.map(Json::Number).ok_or_else(mismatch)
+}
+
+fn choice(
+    node: &Node,
+    names: &'static [&'static str],
+    numbered: bool,
+    empty: Option<&'static str>,
+    path: &str,
+) -> Result<Json, SpecError> {
+    let chosen = match &node.value {
+        Value::Text(text) if text.is_empty() => empty,
+        Value::Text(text) => names.iter().find(|name| *name == text).copied(),
+        Value::Number(text) if numbered => {
+            let index = number::whole(text).and_then(|number| usize::try_from(number).ok());
+            index.and_then(|index| names.get(index)).copied()
+        }
+        _ => None,
+    };
+    chosen.map(Json::from).ok_or_else(|| {
+        let expected = format!("one of {}", names.join(", "));
+        let error = SpecError::mismatch(path, expected, node.describe());
+        match advice::closest(&node.value, names) {
+            Some(name) => error.help(format!("did you mean {name:?}?")),
+            None => error,
+        }
+    })
+}
+
+fn duration(node: &Node, path: &str) -> Result<Json, SpecError> {
+    const EXPECTED: &str = "a duration, such as \"600s\" or \"1h30m\"";
+    let text = match &node.value {
+        Value::Text(text) => text,
+        Value::Number(number) => {
+            let error = SpecError::mismatch(path, EXPECTED, node.describe());
+            return Err(error.help(format!("add the unit, and quotes: \"{number}s\"")));
+        }
+        _ => return Err(SpecError::mismatch(path, EXPECTED, node.describe())),
+    };
+    duration::parse(text)
+        .map(|duration| Json::from(duration::print(duration)))
+        .map_err(|error| {
+            let mismatch = SpecError::mismatch(path, EXPECTED, node.describe());
+            match error {
+                DurationError::Malformed => mismatch,
+                DurationError::NoUnit => mismatch.help(format!("add the unit: \"{text}s\"")),
+                DurationError::Negative | DurationError::TooLong => {
+                    SpecError::invalid(path, format!("{error}: {:?}", shorten(text)))
+                }
+            }
+        })
+}
+
+fn timestamp(node: &Node, path: &str) -> Result<Json, SpecError> {
+    let time = match &node.value {
+        Value::Text(text) => text.parse::<jiff::Timestamp>().ok(),
+        _ => None,
+    };
+    time.map(|time| Json::from(time.to_string())).ok_or_else(|| {
+        let expected = "a time by RFC 3339, such as \"2024-05-01T00:00:00Z\"";
+        SpecError::mismatch(path, expected, node.describe())
+    })
+}

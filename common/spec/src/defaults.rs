@@ -1,0 +1,321 @@
+//! The built-in defaults, the merge of user specs over defaults, and what is filled in afterwards.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use crate::error::SpecError;
+use crate::node::{Entry, Node, locate};
+use crate::schema;
+use crate::types::{Input, PipelineSpec, Service};
+use crate::{ParseOptions, ParsedSpec, decode, glob, legacy, split, validate};
+
+const BRANCH: &str = "master";
+const TRIES: u32 = 3;
+
+fn built_in() -> Value {
+    json!({
+        "transform": {"image": "ubuntu:20.04"},
+        "outputBranch": BRANCH,
+        "datumTries": TRIES,
+        "reprocessSpec": "until_success",
+    })
+}
+
+/// Reads every spec of a source.
+///
+/// Checks what can be said about a spec by itself: form, types, names, globs, schedules. Rules that depend on
+/// what the defaults contribute are left to [`validate`](crate::validate) on the effective spec.
+pub fn parse(source_name: &str, text: &[u8], options: &ParseOptions) -> Result<Vec<ParsedSpec>, SpecError> {
+    let read = || -> Result<Vec<ParsedSpec>, SpecError> {
+        let nodes = split::specs(text)?;
+        nodes.into_iter().map(|node| one(source_name, node, options)).collect()
+    };
+    read().map_err(|error| error.in_file(source_name))
+}
+
+fn one(source_name: &str, mut node: Node, options: &ParseOptions) -> Result<ParsedSpec, SpecError> {
+    drop_schema(&mut node);
+    let warnings = legacy::translate(&mut node, options)?;
+    let mut user_json = decode::object(&node, &schema::PIPELINE_SPEC, "")?;
+    name_project(&node, &mut user_json, options.default_project.as_deref())?;
+
+    let mut merged = built_in();
+    merge(&mut merged, &user_json);
+    let mut spec = typed(merged)?;
+    fill_fields(&mut spec, options.default_project.as_deref(), None);
+    // Before the inputs are put in order, so that a mistake is found at its place in the text.
+    validate::by_itself(&spec).map_err(|error| {
+        let (pos, field) = locate(&node, error.field());
+        error.with_field(field).at(pos)
+    })?;
+    order_inputs(&mut spec);
+
+    let mut lines: Vec<String> = warnings
+        .into_iter()
+        .map(|warning| format!("{source_name}:{}: {}: {}", warning.pos, warning.field, warning.text))
+        .collect();
+    let image = user_json.pointer("/transform/image").and_then(Value::as_str);
+    if let Some(text) = image.and_then(image_warning) {
+        let (pos, field) = locate(&node, "transform.image");
+        lines.push(format!("{source_name}:{pos}: {field}: {text}"));
+    }
+    Ok(ParsedSpec {
+        spec,
+        user_json,
+        warnings: lines,
+    })
+}
+
+/// Removes the key by which editors find a schema.
+fn drop_schema(node: &mut Node) {
+    if let Some(fields) = node.as_map_mut() {
+        fields.retain(|Entry { key, .. }| key != "$schema");
+    }
+}
+
+/// Requires a pipeline with a name, and gives it a project if it has none.
+fn name_project(node: &Node, user: &mut Value, project: Option<&str>) -> Result<(), SpecError> {
+    let Some(pipeline) = user.get_mut("pipeline").and_then(Value::as_object_mut) else {
+        let error = SpecError::missing("pipeline", "no pipeline specified").at(node.pos);
+        return Err(error.help("add \"pipeline\": {\"name\": \"...\"}"));
+    };
+    if pipeline
+        .get("name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .is_empty()
+    {
+        let (pos, _) = locate(node, "pipeline");
+        let error = SpecError::missing("pipeline.name", "no pipeline name specified").at(pos);
+        return Err(error.help("write \"pipeline\": {\"name\": \"...\"}"));
+    }
+    let named = pipeline
+        .get("project")
+        .and_then(|project| project.get("name"))
+        .and_then(Value::as_str);
+    if let (true, Some(project)) = (named.unwrap_or_default().is_empty(), project) {
+        pipeline.insert("project".to_owned(), json!({ "name": project }));
+    }
+    Ok(())
+}
+
+/// Warns about images whose content depends on the day.
+fn image_warning(image: &str) -> Option<String> {
+    let name = image.rsplit('/').next().unwrap_or(image);
+    let why = match name.split_once(':') {
+        _ if name.is_empty() || image.contains('@') => return None,
+        None => "has no tag",
+        Some((_, "latest")) => "is tagged latest",
+        Some(_) => return None,
+    };
+    Some(format!(
+        "the image {image:?} {why}, so results depend on what it is when it is pulled; name a version or a digest"
+    ))
+}
+
+/// Reads a document of defaults (`{"createPipelineRequest": {...}}`), JSON or YAML; empty text counts as `{}`.
+pub fn parse_defaults(source_name: &str, text: &[u8]) -> Result<Value, SpecError> {
+    let read = || {
+        let mut nodes = split::specs(text)?.into_iter();
+        match (nodes.next(), nodes.next()) {
+            (None, _) => Ok(Value::Object(Map::new())),
+            (Some(node), None) => defaults(node),
+            (Some(_), Some(second)) => {
+                let error = SpecError::conflict("", "a second document of defaults begins here").at(second.pos);
+                Err(error.help("give one document"))
+            }
+        }
+    };
+    read().map_err(|error: SpecError| error.in_file(source_name))
+}
+
+/// Checks a document of defaults and returns it in canonical form; null counts as `{}`.
+pub fn check_defaults(document: &Value) -> Result<Value, SpecError> {
+    if document.is_null() {
+        return Ok(Value::Object(Map::new()));
+    }
+    defaults(Node::from(document))
+}
+
+fn defaults(mut node: Node) -> Result<Value, SpecError> {
+    drop_schema(&mut node);
+    let document = decode::object(&node, &schema::DEFAULTS, "")?;
+    if document
+        .pointer("/createPipelineRequest/pipeline")
+        .is_some_and(|pipeline| !pipeline.is_null())
+    {
+        let (pos, field) = locate(&node, "create_pipeline_request.pipeline");
+        let error = SpecError::conflict(field, "defaults may not name a pipeline").at(pos);
+        return Err(error.help("remove it"));
+    }
+    Ok(document)
+}
+
+/// Merges a user spec over the project's, the cluster's and the built-in defaults (RFC 7396).
+///
+/// The results are canonical JSON for [`from_effective`], which adds the fill-ins; `to_json` of its result is
+/// the effective spec.
+pub fn effective(cluster_defaults: &Value, project_defaults: &Value, user: &Value) -> Result<Value, SpecError> {
+    let mut merged = built_in();
+    for (name, document) in [
+        ("cluster defaults", cluster_defaults),
+        ("project defaults", project_defaults),
+    ] {
+        let document = check_defaults(document).map_err(|error| error.in_file(name))?;
+        if let Some(request) = document
+            .get("createPipelineRequest")
+            .filter(|request| !request.is_null())
+        {
+            merge(&mut merged, request);
+        }
+    }
+    merge(
+        &mut merged,
+        &decode::object(&Node::from(user), &schema::PIPELINE_SPEC, "")?,
+    );
+    Ok(merged)
+}
+
+/// Reads a merged spec strictly and fills in what is derived: projects, branches, names, the order of inputs.
+///
+/// `now` becomes the start of cron inputs that name none, to the second. Does not [`validate`](crate::validate).
+pub fn from_effective(json: &Value, default_project: &str, now: Timestamp) -> Result<PipelineSpec, SpecError> {
+    let mut spec = typed(decode::object(&Node::from(json), &schema::PIPELINE_SPEC, "")?)?;
+    fill_fields(&mut spec, Some(default_project), Some(now));
+    order_inputs(&mut spec);
+    Ok(spec)
+}
+
+/// Applies a JSON merge patch: objects merge, everything else replaces, null removes.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Some(target) = target.as_object_mut() else {
+        return;
+    };
+    for (key, value) in patch {
+        if value.is_null() {
+            target.remove(key);
+        } else {
+            merge(target.entry(key.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+fn typed(mut canonical: Value) -> Result<PipelineSpec, SpecError> {
+    strip(&mut canonical);
+    // An egress message without a target is what clients send for "none".
+    if let Some(spec) = canonical.as_object_mut() {
+        let target = spec.get("egress").and_then(Value::as_object);
+        let url_only = target.is_some_and(|target| target.values().all(|value| value.as_str() == Some("")));
+        if url_only {
+            spec.remove("egress");
+        }
+    }
+    serde_json::from_value(canonical).map_err(|error| SpecError::invalid("", error.to_string()))
+}
+
+/// Removes nulls, also inside lists, where the merge does not reach.
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(strip);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip),
+        _ => {}
+    }
+}
+
+fn fill_fields(spec: &mut PipelineSpec, default_project: Option<&str>, now: Option<Timestamp>) {
+    fill_text(&mut spec.pipeline.project, default_project.unwrap_or_default());
+    fill_text(&mut spec.output_branch, BRANCH);
+    spec.parallelism = spec.parallelism.max(1);
+    if spec.datum_tries == 0 {
+        spec.datum_tries = TRIES;
+    }
+    for limit in [
+        &mut spec.datum_timeout,
+        &mut spec.job_timeout,
+        &mut spec.maximum_expected_uptime,
+    ] {
+        *limit = limit.filter(|limit| !limit.is_zero());
+    }
+    spec.salt = spec.salt.take().filter(|salt| !salt.is_empty());
+    let is_set = |service: &Service| *service != Service::default();
+    spec.service = spec.service.take().filter(is_set);
+    if let Some(spout) = &mut spec.spout {
+        spout.service = spout.service.take().filter(is_set);
+    }
+    if let Some(input) = &mut spec.input {
+        fill_input(input, &spec.pipeline.project, &spec.pipeline.name, now);
+    }
+}
+
+fn fill_input(input: &mut Input, project: &str, pipeline: &str, now: Option<Timestamp>) {
+    match input {
+        Input::Pfs(pfs) => {
+            fill_text(&mut pfs.project, project);
+            fill_text(&mut pfs.name, &pfs.repo);
+            if !pfs.glob.is_empty() {
+                pfs.glob = glob::clean(&pfs.glob);
+            }
+            match &mut pfs.trigger {
+                Some(trigger) => fill_text(&mut trigger.branch, BRANCH),
+                None => fill_text(&mut pfs.branch, BRANCH),
+            }
+        }
+        Input::Cron(cron) => {
+            fill_text(&mut cron.project, project);
+            fill_text(&mut cron.repo, &format!("{pipeline}_{}", cron.name));
+            if cron.start.is_none() {
+                cron.start = now.and_then(|now| Timestamp::from_second(now.as_second()).ok());
+            }
+        }
+        _ => {}
+    }
+    for part in input.parts_mut() {
+        fill_input(part, project, pipeline, now);
+    }
+}
+
+fn fill_text(text: &mut String, value: &str) {
+    if text.is_empty() {
+        value.clone_into(text);
+    }
+}
+
+/// Sorts the parts of compound inputs by name, then names the branches of triggers in that order.
+fn order_inputs(spec: &mut PipelineSpec) {
+    if let Some(input) = &mut spec.input {
+        sort(input);
+        name_triggers(input, &spec.pipeline.name, &mut Vec::new());
+    }
+}
+
+fn sort(input: &mut Input) {
+    let parts = input.parts_mut();
+    parts.iter_mut().for_each(sort);
+    parts.sort_by(|a, b| a.name().cmp(b.name()));
+}
+
+/// Counts triggers from 1 per repo; `counts` holds a repo once per trigger seen.
+fn name_triggers(input: &mut Input, pipeline: &str, counts: &mut Vec<(String, String)>) {
+    if let Input::Pfs(pfs) = input
+        && pfs.trigger.is_some()
+        && pfs.branch.is_empty()
+    {
+        let repo = (pfs.project.clone(), pfs.repo.clone());
+        counts.push(repo.clone());
+        let number = counts.iter().filter(|other| **other == repo).count();
+        pfs.branch = format!("{pipeline}-trigger-{number}");
+    }
+    for part in input.parts_mut() {
+        name_triggers(part, pipeline, counts);
+    }
+}

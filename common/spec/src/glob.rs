@@ -1,0 +1,170 @@
+//! Globs over paths, and replacement patterns over their captures.
+//!
+//! A pattern is matched against a whole path, anchored at both ends; a directory's path is matched without
+//! its trailing slash. Beside `*`, `?`, `**`, classes and braces there are the extended groups `@( )`, `?( )`,
+//! `*( )`, `+( )`, `!( )` and the bare `( )`, all captured and numbered from 1 by opening parenthesis.
+//!
+//! Matching takes time proportional to pattern times path, whatever the pattern: every pair of place in the
+//! pattern and place in the path is tried at most once. (A regular expression library would not do, because
+//! `!(a|b)` needs more than it can say.)
+
+mod matcher;
+mod syntax;
+
+use std::borrow::Cow;
+
+use matcher::Program;
+use syntax::Ast;
+
+/// A pattern that does not compile.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("glob {pattern:?} does not compile at character {at}: {reason}")]
+pub struct GlobError {
+    /// The pattern, cleaned.
+    pub pattern: String,
+    /// Which character of it, counted from 1.
+    pub at: usize,
+    /// What is wrong there.
+    pub reason: String,
+}
+
+/// A compiled glob.
+#[derive(Debug, Clone)]
+pub struct Glob {
+    pattern: String,
+    literal_prefix: String,
+    max_depth: Option<usize>,
+    groups: usize,
+    program: Program,
+}
+
+impl PartialEq for Glob {
+    fn eq(&self, other: &Self) -> bool {
+        self.pattern == other.pattern
+    }
+}
+
+impl Eq for Glob {}
+
+impl Glob {
+    /// Compiles a pattern, after cleaning it as [`clean`] does.
+    pub fn new(pattern: &str) -> Result<Glob, GlobError> {
+        let pattern = clean(pattern);
+        let Ast { root, groups } = syntax::parse(&pattern).map_err(|(at, reason)| GlobError {
+            pattern: pattern.clone(),
+            at,
+            reason,
+        })?;
+        Ok(Glob {
+            literal_prefix: syntax::literal_prefix(&root),
+            max_depth: if pattern == "/" {
+                Some(0)
+            } else {
+                syntax::slashes(&root)
+            },
+            groups,
+            program: Program::compile(&root),
+            pattern,
+        })
+    }
+
+    /// Returns the cleaned pattern.
+    pub fn as_str(&self) -> &str {
+        &self.pattern
+    }
+
+    /// Returns the text with which every matching path begins, escapes resolved.
+    pub fn literal_prefix(&self) -> &str {
+        &self.literal_prefix
+    }
+
+    /// Returns the most elements a matching path can have (`/a/b` has two); none if there is no limit.
+    pub fn max_depth(&self) -> Option<usize> {
+        self.max_depth
+    }
+
+    /// Tells whether a path matches. The root matches the glob `/` only.
+    pub fn is_match(&self, path: &str) -> bool {
+        self.slots(&normal(path)).is_some()
+    }
+
+    /// Returns the captures of a match: the whole path at 0, group n at n; groups that took no part are empty.
+    pub fn captures(&self, path: &str) -> Option<Vec<String>> {
+        let path = normal(path);
+        let slots = self.slots(&path)?;
+        let group = |n: usize| match (slots[2 * n], slots[2 * n + 1]) {
+            (Some(from), Some(to)) => path[from..to].to_owned(),
+            _ => String::new(),
+        };
+        let mut captures = vec![path.clone().into_owned()];
+        captures.extend((0..self.groups).map(group));
+        Some(captures)
+    }
+
+    fn slots(&self, path: &str) -> Option<Vec<Option<usize>>> {
+        let is_root = path == "/";
+        if is_root != (self.pattern == "/") || !path.starts_with(&self.literal_prefix) {
+            return None;
+        }
+        self.program.run(path, 2 * self.groups)
+    }
+}
+
+/// Brings a path to the form globs are matched against: leading slash, no trailing slash.
+fn normal(path: &str) -> Cow<'_, str> {
+    let trimmed = path.trim_end_matches('/');
+    match trimmed {
+        "" => Cow::Borrowed("/"),
+        _ if trimmed.starts_with('/') => Cow::Borrowed(trimmed),
+        _ => Cow::Owned(format!("/{trimmed}")),
+    }
+}
+
+/// Cleans a pattern: adds the leading `/`, collapses `//` and `/./`, drops the trailing `/`.
+pub fn clean(pattern: &str) -> String {
+    let mut cleaned = String::with_capacity(pattern.len() + 1);
+    for element in pattern.split('/').filter(|element| !matches!(*element, "" | ".")) {
+        cleaned.push('/');
+        cleaned.push_str(element);
+    }
+    if cleaned.is_empty() {
+        cleaned.push('/');
+    }
+    cleaned
+}
+
+/// Replaces `$1` to `$9` and `${12}` by captures and `$$` by a dollar sign.
+///
+/// A number beyond the captures gives nothing; a dollar sign before anything else stands for itself.
+pub fn expand(template: &str, captures: &[String]) -> String {
+    let capture = |digits: &str| {
+        let number = digits.parse::<usize>().unwrap_or(usize::MAX);
+        captures.get(number).map_or("", String::as_str)
+    };
+    let mut expanded = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some(at) = rest.find('$') {
+        expanded.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            expanded.push('$');
+            rest = after;
+        } else if rest.starts_with(|c: char| c.is_ascii_digit()) {
+            expanded.push_str(capture(&rest[..1]));
+            rest = &rest[1..];
+        } else if let Some((digits, after)) = rest.strip_prefix('{').and_then(|braced| braced.split_once('}'))
+            && !digits.is_empty()
+            && digits.bytes().all(|b| b.is_ascii_digit())
+        {
+            expanded.push_str(capture(digits));
+            rest = after;
+        } else {
+            expanded.push('$');
+        }
+    }
+    expanded.push_str(rest);
+    expanded
+}
+
+#[cfg(test)]
+mod tests;

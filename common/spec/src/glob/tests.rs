@@ -1,0 +1,159 @@
+use super::*;
+
+/// The repo of the reference: `/a/1`, `/a/2`, `/b/3`, `/c`.
+const PATHS: [&str; 7] = ["/", "/a/", "/a/1", "/a/2", "/b/", "/b/3", "/c"];
+
+fn selected(pattern: &str) -> Vec<&'static str> {
+    let glob = Glob::new(pattern).unwrap();
+    PATHS.into_iter().filter(|path| glob.is_match(path)).collect()
+}
+
+#[test]
+fn what_globs_select() {
+    assert_eq!(selected("/"), ["/"]);
+    assert_eq!(selected("/*"), ["/a/", "/b/", "/c"]);
+    assert_eq!(selected("/*/"), ["/a/", "/b/", "/c"]);
+    assert_eq!(selected("/*/*"), ["/a/1", "/a/2", "/b/3"]);
+    assert_eq!(selected("/a"), ["/a/"]);
+    assert_eq!(selected("/a/*"), ["/a/1", "/a/2"]);
+    assert_eq!(selected("/**"), ["/a/", "/a/1", "/a/2", "/b/", "/b/3", "/c"]);
+    assert_eq!(selected("/{a,c}"), ["/a/", "/c"]);
+    assert_eq!(selected("/*.txt"), [""; 0]);
+}
+
+#[test]
+fn every_element_of_a_pattern() {
+    let cases: &[(&str, &[&str], &[&str])] = &[
+        ("/*.csv", &["/a.csv", "/.csv"], &["/a/b.csv", "/a.csv.gz", "/A.CSV"]),
+        ("/?", &["/a", "/é"], &["/", "/ab", "/a/b"]),
+        ("/**.csv", &["/a.csv", "/a/b/c.csv"], &["/a.csv/b"]),
+        ("/a/**/z", &["/a/b/z", "/a/b/c/z"], &["/a/z"]),
+        ("/[abc]", &["/a", "/c"], &["/d", "/ab"]),
+        ("/[a-c0-9]x", &["/bx", "/7x"], &["/dx"]),
+        ("/[!a-c]", &["/d"], &["/a", "/", "//"]),
+        ("/a[^x]b", &["/ayb"], &["/axb", "/a/b"]),
+        ("/[[:alpha:]_]", &["/q", "/_"], &["/1"]),
+        ("/[![:digit:]]", &["/q"], &["/1"]),
+        ("/[]a]", &["/]", "/a"], &["/b"]),
+        ("/[a-]", &["/-", "/a"], &["/b"]),
+        ("/[\\]x]", &["/]", "/x"], &["/\\"]),
+        ("/{a,b*}/c", &["/a/c", "/bbb/c"], &["/ab/c"]),
+        ("/{a{1,2},b}", &["/a1", "/a2", "/b"], &["/a", "/1"]),
+        ("/x{,.gz}", &["/x", "/x.gz"], &["/x.g"]),
+        ("/@(a|b)", &["/a", "/b"], &["/ab", "/@a"]),
+        ("/a?(b|c)", &["/a", "/ab", "/ac"], &["/abc"]),
+        ("/*(ab|c)", &["/ab", "/abcab", "/c"], &["/aab"]),
+        ("/x*(y)", &["/x", "/xyy"], &["/xz"]),
+        ("/+(a|b)", &["/a", "/abba"], &["/", "/c"]),
+        ("/!(a|b)", &["/c", "/ab", "/aa"], &["/a", "/b", "/c/d"]),
+        ("/!(*.tmp)", &["/a.csv", "/tmp"], &["/a.tmp", "/.tmp"]),
+        ("/!(a)!(b)", &["/a", "/b", "/ab", "/c"], &["/c/d"]),
+        ("/!(!(a))", &["/a"], &["/b", "/aa"]),
+        ("/x!(y)z", &["/xz", "/xyyz", "/xabz"], &["/xyz", "/xy/z"]),
+        ("/(a|b)c", &["/ac", "/bc"], &["/c"]),
+        ("/\\*\\{a\\}", &["/*{a}"], &["/x{a}"]),
+        ("/a@b+c!d", &["/a@b+c!d"], &[]),
+        ("/a|b,c", &["/a|b,c"], &["/a"]),
+        ("a//./b/", &["/a/b", "a/b"], &["/a"]),
+        ("/***", &["/a", "/a/b"], &[]),
+        ("/.*", &["/.hidden"], &["/shown"]),
+    ];
+    for (pattern, yes, no) in cases {
+        let glob = Glob::new(pattern).unwrap();
+        for path in *yes {
+            assert!(glob.is_match(path), "{pattern} should match {path}");
+        }
+        for path in *no {
+            assert!(!glob.is_match(path), "{pattern} should not match {path}");
+        }
+    }
+}
+
+#[test]
+fn groups_are_numbered_by_their_opening_parenthesis() {
+    let captures = |pattern: &str, path: &str| Glob::new(pattern).unwrap().captures(path);
+    let expect = |list: &[&str]| Some(list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+    assert_eq!(captures("/*/(*).csv", "/x/day1.csv"), expect(&["/x/day1.csv", "day1"]));
+    assert_eq!(
+        captures("/((a|b)*)-(*)", "/axe-7"),
+        expect(&["/axe-7", "axe", "a", "7"])
+    );
+    assert_eq!(captures("/*(ab)c", "/ababc"), expect(&["/ababc", "abab"]));
+    assert_eq!(captures("/+(?)", "/xyz"), expect(&["/xyz", "xyz"]));
+    assert_eq!(captures("/a?(b)", "/a"), expect(&["/a", ""]));
+    assert_eq!(captures("/!(*.tmp).(*)", "/a.b.c"), expect(&["/a.b.c", "a.b", "c"]));
+    assert_eq!(captures("/{(a),(b)}", "/b"), expect(&["/b", "", "b"]));
+    assert_eq!(captures("/(*)", "/dir/"), expect(&["/dir", "dir"]));
+    assert_eq!(captures("/(a)", "/b"), None);
+}
+
+#[test]
+fn replacement_patterns() {
+    let mut captures: Vec<String> = vec!["/whole".to_owned()];
+    captures.extend((1..=12).map(|n| format!("c{n}")));
+    for (template, expanded) in [
+        ("$1", "c1"),
+        ("$1-$2", "c1-c2"),
+        ("${12}", "c12"),
+        ("$12", "c12"),
+        ("$$1", "$1"),
+        ("${13}x", "x"),
+        ("$0", "/whole"),
+        ("$", "$"),
+        ("${", "${"),
+        ("${a}$b", "${a}$b"),
+        ("plain", "plain"),
+        ("${99999999999999999999999}", ""),
+    ] {
+        assert_eq!(expand(template, &captures), expanded, "{template}");
+    }
+    assert_eq!(expand("$12", &["".to_owned(), "one-".to_owned()]), "one-2");
+}
+
+#[test]
+fn what_does_not_compile_says_where() {
+    for (pattern, at) in [
+        ("/a(b", 3),
+        ("/{a,b", 2),
+        ("/a)", 3),
+        ("/a}", 3),
+        ("/a]", 3),
+        ("/[abc", 2),
+        ("/[z-a]", 3),
+        ("/[[:nope:]]", 3),
+        ("/a\\", 3),
+        ("/!(a", 2),
+        ("/(a}", 4),
+    ] {
+        let error = Glob::new(pattern).unwrap_err();
+        assert_eq!(error.at, at, "{error}");
+    }
+    assert!(Glob::new(&"(".repeat(5000)).is_err());
+    assert!(Glob::new(&"{".repeat(100)).is_err());
+}
+
+#[test]
+fn prefixes_and_depths_bound_the_search() {
+    for (pattern, prefix, depth) in [
+        ("/", "/", Some(0)),
+        ("/*", "/", Some(1)),
+        ("/a/b*", "/a/b", Some(2)),
+        ("/a/{b,c/d}", "/a/", Some(3)),
+        ("/a\\*b/c", "/a*b/c", Some(2)),
+        ("/**", "/", None),
+        ("/+(a/)b", "/", None),
+        ("/+(a)b", "/", Some(1)),
+        ("/x/!(a/b)", "/x/", Some(2)),
+    ] {
+        let glob = Glob::new(pattern).unwrap();
+        assert_eq!((glob.literal_prefix(), glob.max_depth()), (prefix, depth), "{pattern}");
+    }
+}
+
+#[test]
+fn hostile_patterns_take_no_longer_than_others() {
+    let path = format!("/{}", "a".repeat(2000));
+    for pattern in ["/*(*(*(a)))b", "/!(*a*a*a*a*b)b", "/**a**a**a**a**b", "/+(+(a|aa)|a)b"] {
+        assert!(!Glob::new(pattern).unwrap().is_match(&path), "{pattern}");
+    }
+}

@@ -1,0 +1,377 @@
+//! A small streaming JSON reader that knows where it is.
+//!
+//! Reads any number of values written one after another, with `---` lines allowed between them. Numbers keep
+//! their text, keys may repeat (the decoder reports that with both spellings in view).
+
+use crate::error::SpecError;
+use crate::node::{Entry, Node, Pos, Value, shorten};
+
+/// Deepest nesting of values, so that hostile texts cannot exhaust the stack.
+pub(crate) const MAX_NESTING: usize = 100;
+
+/// Reads all values of a text.
+pub(crate) fn read(text: &str) -> Result<Vec<Node>, SpecError> {
+    let mut reader = Reader {
+        rest: text,
+        line: 1,
+        column: 1,
+        nesting: 0,
+    };
+    let mut nodes = Vec::new();
+    loop {
+        reader.blank();
+        if reader.separator() {
+            continue;
+        }
+        if reader.rest.is_empty() {
+            return Ok(nodes);
+        }
+        nodes.push(reader.value()?);
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a str,
+    line: usize,
+    column: usize,
+    nesting: usize,
+}
+
+impl Reader<'_> {
+    fn pos(&self) -> Pos {
+        Pos::new(self.line, self.column)
+    }
+
+    fn fail<T>(&self, detail: impl Into<String>) -> Result<T, SpecError> {
+        Err(SpecError::syntax("JSON", detail).at(self.pos()))
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.rest.chars().next()
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let c = self.peek()?;
+        self.rest = &self.rest[c.len_utf8()..];
+        if c == '\n' {
+            self.line += 1;
+            self.column = 1;
+        } else {
+            self.column += 1;
+        }
+        Some(c)
+    }
+
+    fn skip(&mut self, characters: usize) {
+        for _ in 0..characters {
+            self.next();
+        }
+    }
+
+    fn blank(&mut self) {
+        while matches!(self.peek(), Some(' ' | '\t' | '\r' | '\n')) {
+            self.next();
+        }
+    }
+
+    /// Skips a line that consists of `---`.
+    fn separator(&mut self) -> bool {
+        let line = self.rest.lines().next().unwrap_or_default();
+        let found = self.column == 1 && line.trim_end() == "---";
+        if found {
+            self.skip(line.chars().count());
+        }
+        found
+    }
+
+    /// Says what stands here, for messages.
+    fn here(&self) -> String {
+        match self.peek() {
+            None => "the end of the text".to_owned(),
+            Some(c) => format!("{c:?}"),
+        }
+    }
+
+    fn value(&mut self) -> Result<Node, SpecError> {
+        let pos = self.pos();
+        let value = match self.peek() {
+            Some('{') => self.nested(Reader::object)?,
+            Some('[') => self.nested(Reader::list)?,
+            Some('"') => Value::Text(self.string()?),
+            Some('-' | '0'..='9') => self.number()?,
+            Some(c) if c.is_ascii_alphabetic() => self.word()?,
+            _ => return self.fail(format!("expected a value, found {}", self.here())),
+        };
+        Ok(Node::new(pos, value))
+    }
+
+    fn nested(&mut self, read: fn(&mut Self) -> Result<Value, SpecError>) -> Result<Value, SpecError> {
+        self.nesting += 1;
+        if self.nesting > MAX_NESTING {
+            return self.fail(format!("more than {MAX_NESTING} levels of nesting"));
+        }
+        self.next();
+        self.blank();
+        let value = read(self)?;
+        self.nesting -= 1;
+        Ok(value)
+    }
+
+    fn object(&mut self) -> Result<Value, SpecError> {
+        let mut entries = Vec::new();
+        if self.closed('}') {
+            return Ok(Value::Map(entries));
+        }
+        loop {
+            let pos = self.pos();
+            if self.peek() != Some('"') {
+                return self.fail(format!("expected a key in double quotes, found {}", self.here()));
+            }
+            let key = self.string()?;
+            self.blank();
+            if self.peek() != Some(':') {
+                return self.fail(format!("expected ':' after the key {key:?}, found {}", self.here()));
+            }
+            self.next();
+            self.blank();
+            let value = self.value()?;
+            entries.push(Entry { pos, key, value });
+            if self.ended('}')? {
+                return Ok(Value::Map(entries));
+            }
+        }
+    }
+
+    fn list(&mut self) -> Result<Value, SpecError> {
+        let mut items = Vec::new();
+        if self.closed(']') {
+            return Ok(Value::List(items));
+        }
+        loop {
+            items.push(self.value()?);
+            if self.ended(']')? {
+                return Ok(Value::List(items));
+            }
+        }
+    }
+
+    fn closed(&mut self, end: char) -> bool {
+        let closed = self.peek() == Some(end);
+        if closed {
+            self.next();
+        }
+        closed
+    }
+
+    /// After an element: a comma goes on, the end character ends.
+    fn ended(&mut self, end: char) -> Result<bool, SpecError> {
+        self.blank();
+        if self.closed(end) {
+            return Ok(true);
+        }
+        if self.peek() != Some(',') {
+            return self.fail(format!("expected ',' or '{end}', found {}", self.here()));
+        }
+        self.next();
+        self.blank();
+        if self.peek() == Some(end) {
+            return self.fail(format!("a comma with nothing between it and '{end}'"));
+        }
+        Ok(false)
+    }
+
+    fn string(&mut self) -> Result<String, SpecError> {
+        let start = self.pos();
+        let unclosed = || SpecError::syntax("JSON", "a string that is never closed").at(start);
+        self.next();
+        let mut text = String::new();
+        loop {
+            match self.peek() {
+                Some('\n') | None => return Err(unclosed()),
+                Some(c) if c.is_control() && u32::from(c) < 0x20 => {
+                    return self.fail(format!(
+                        "the control character {c:?} in a string must be written as an escape"
+                    ));
+                }
+                _ => {}
+            }
+            match self.next() {
+                Some('"') => return Ok(text),
+                Some('\\') => text.push(self.escape()?),
+                Some(c) => text.push(c),
+                None => return Err(unclosed()),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<char, SpecError> {
+        let escaped = match self.peek() {
+            Some(c @ ('"' | '\\' | '/')) => c,
+            Some('b') => '\u{8}',
+            Some('f') => '\u{c}',
+            Some('n') => '\n',
+            Some('r') => '\r',
+            Some('t') => '\t',
+            Some('u') => {
+                self.next();
+                return self.unicode();
+            }
+            _ => {
+                let found = self.here();
+                return self.fail(format!(
+                    "the escape \\ followed by {found} does not exist (write \\\\ for a backslash)"
+                ));
+            }
+        };
+        self.next();
+        Ok(escaped)
+    }
+
+    fn unicode(&mut self) -> Result<char, SpecError> {
+        let high = self.four_digits()?;
+        let code = match high {
+            0xD800..0xDC00 if self.rest.starts_with("\\u") => {
+                self.next();
+                self.next();
+                let low = self.four_digits()?;
+                match low {
+                    0xDC00..0xE000 => 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00),
+                    _ => high,
+                }
+            }
+            other => other,
+        };
+        match char::from_u32(code) {
+            Some(c) => Ok(c),
+            None => self.fail("half of a surrogate pair in a \\u escape"),
+        }
+    }
+
+    fn four_digits(&mut self) -> Result<u32, SpecError> {
+        let mut code = 0;
+        for _ in 0..4 {
+            match self.peek().and_then(|c| c.to_digit(16)) {
+                Some(digit) => code = code * 16 + digit,
+                None => return self.fail(format!("expected four hex digits after \\u, found {}", self.here())),
+            }
+            self.next();
+        }
+        Ok(code)
+    }
+
+    fn number(&mut self) -> Result<Value, SpecError> {
+        let start = self.pos();
+        let end = self
+            .rest
+            .find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '+' | '-' | '.'))
+            .unwrap_or(self.rest.len());
+        let text = self.rest[..end].to_owned();
+        self.skip(text.chars().count());
+        if is_number(&text) {
+            Ok(Value::Number(text))
+        } else {
+            let detail = format!("{} is not a number", shorten(&text));
+            Err(SpecError::syntax("JSON", detail).at(start))
+        }
+    }
+
+    fn word(&mut self) -> Result<Value, SpecError> {
+        let end = self
+            .rest
+            .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .unwrap_or(self.rest.len());
+        let value = match &self.rest[..end] {
+            "null" => Value::Null,
+            "true" => Value::Bool(true),
+            "false" => Value::Bool(false),
+            word => {
+                let detail = format!("the word {} must be in double quotes", shorten(word));
+                return self.fail(detail);
+            }
+        };
+        self.skip(end);
+        Ok(value)
+    }
+}
+
+/// Tells whether a text is a number by JSON's grammar.
+pub(crate) fn is_number(text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['+', '-']).unwrap_or(exponent))),
+        None => (unsigned, None),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (mantissa, None),
+    };
+    digits(whole)
+        && (whole == "0" || !whole.starts_with('0'))
+        && fraction.is_none_or(digits)
+        && exponent.is_none_or(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_may_follow_each_other_with_anything_blank_between() {
+        let nodes = read("{}[1]\n---\n{\"a\": null}\n\n--- \ntrue\"x\"").unwrap();
+        let found: Vec<String> = nodes.iter().map(Node::describe).collect();
+        assert_eq!(
+            found,
+            [
+                "an empty object",
+                "a list",
+                "an object",
+                "the boolean true",
+                "the string \"x\""
+            ]
+        );
+        assert_eq!(nodes[2].pos, Pos::new(3, 1));
+    }
+
+    #[test]
+    fn strings_are_unescaped() {
+        let nodes = read(r#""a\n\u00e9\ud83d\ude00\/\"""#).unwrap();
+        assert_eq!(nodes[0].value, Value::Text("a\né😀/\"".to_owned()));
+    }
+
+    #[test]
+    fn mistakes_carry_their_place() {
+        for (text, place, detail) in [
+            ("{\"a\": 1,}", "1:9", "a comma with nothing between it and '}'"),
+            ("{\n  a: 1}", "2:3", "expected a key in double quotes, found 'a'"),
+            ("{\"a\" 1}", "1:6", "expected ':' after the key \"a\", found '1'"),
+            ("{\"a\": [1\n", "2:1", "expected ',' or ']', found the end of the text"),
+            ("{\"a\": \"x", "1:7", "a string that is never closed"),
+            (
+                "{\"a\": \"\\x\"}",
+                "1:9",
+                "the escape \\ followed by 'x' does not exist",
+            ),
+            ("{\"a\": 01}", "1:7", "01 is not a number"),
+            ("{\"a\": yes}", "1:7", "the word yes must be in double quotes"),
+            ("\"\\ud800\"", "1:8", "half of a surrogate pair"),
+            ("\"\\u12g\"", "1:6", "expected four hex digits"),
+            ("{\"a\": }", "1:7", "expected a value, found '}'"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            let expected = format!("line {place}: not valid JSON: {detail}");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+        assert!(read(&"[".repeat(100_000)).is_err());
+    }
+
+    #[test]
+    fn numbers_follow_the_grammar() {
+        for text in ["0", "-0", "10", "1.5", "1e1", "1E-2", "-1.0e+3"] {
+            assert!(is_number(text), "{text}");
+        }
+        for text in ["", "-", "01", ".5", "5.", "1e", "+1", "0x1", "1_0", "1.e1", "--1"] {
+            assert!(!is_number(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! `inputs`, `atom`, `git`, `method`, and job specs.
+
+use super::{Warning, has, take};
+use crate::error::{Problem, SpecError};
+use crate::node::{Entry, Node, Value, join};
+
+/// Translates the inputs of a spec.
+pub(super) fn translate(fields: &mut Vec<Entry>, warnings: &mut Vec<Warning>) -> Result<(), SpecError> {
+    if let Some(old) = take(fields, "inputs")?.filter(|entry| !entry.value.is_null()) {
+        if has(fields, "input") {
+            let what = "inputs is the old form of input, and both are given";
+            return Err(SpecError::conflict("", what).at(old.pos).help("keep input"));
+        }
+        fields.retain(|entry| entry.key != "input");
+        if let Some(input) = from_list(&old, warnings)? {
+            fields.push(Entry::new(old.pos, "input", input));
+        }
+    }
+    match fields.iter_mut().find(|entry| entry.key == "input") {
+        Some(entry) => tree(&mut entry.value, "input", warnings),
+        None => Ok(()),
+    }
+}
+
+/// Turns the list of the 1.0-1.6 form into an input.
+fn from_list(old: &Entry, warnings: &mut Vec<Warning>) -> Result<Option<Node>, SpecError> {
+    let Value::List(items) = &old.value.value else {
+        let error = SpecError::mismatch("inputs", "a list of inputs", old.value.describe());
+        return Err(error.at(old.value.pos));
+    };
+    let mut inputs = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        inputs.push(from_item(item, &format!("inputs[{index}]"), warnings)?);
+    }
+    Ok(match inputs.len() {
+        0 => None,
+        1 => inputs.pop(),
+        _ => {
+            let list = Node::new(old.value.pos, Value::List(inputs));
+            Some(Node::object(old.value.pos, "cross", list))
+        }
+    })
+}
+
+fn from_item(item: &Node, path: &str, warnings: &mut Vec<Warning>) -> Result<Node, SpecError> {
+    let mut item = item.clone();
+    let pos = item.pos;
+    let found = item.describe();
+    let Some(fields) = item.as_map_mut() else {
+        return Err(SpecError::mismatch(path, "an object with repo and glob", found).at(pos));
+    };
+    let commit = fields.iter().find(|entry| entry.key == "commit");
+    if let Some(commit) = commit.filter(|entry| entry.value.as_map().is_some()) {
+        let error = SpecError::refused(
+            join(path, "commit"),
+            "specs of single jobs (create-job) are not supported",
+        );
+        return Err(error
+            .at(commit.pos)
+            .help("create a pipeline; it runs a job for every commit of its inputs"));
+    }
+    plain_repo(fields, path)?;
+    for name in ["from", "from_commit"] {
+        drop_start(fields, name, path, warnings)?;
+    }
+    take(fields, "run_empty")?;
+    let method = take(fields, "method")?;
+    let glob = match &method {
+        None => "/*",
+        Some(method) => method_glob(&method.value, &join(path, "method"))?,
+    };
+    if !has(fields, "glob") {
+        fields.retain(|entry| entry.key != "glob");
+        let pos = method.map_or(pos, |method| method.pos);
+        fields.push(Entry::new(pos, "glob", Node::text(pos, glob)));
+    }
+    Ok(Node::object(pos, "pfs", item))
+}
+
+/// Turns `repo: {name: x}` into `repo: x`.
+fn plain_repo(fields: &mut [Entry], path: &str) -> Result<(), SpecError> {
+    let Some(repo) = fields.iter_mut().find(|entry| entry.key == "repo") else {
+        return Ok(());
+    };
+    let Some(inside) = repo.value.as_map() else {
+        return Ok(());
+    };
+    let path = join(path, "repo");
+    if let Some(other) = inside.iter().find(|entry| entry.key != "name") {
+        let problem = Problem::UnknownField {
+            name: other.key.clone(),
+        };
+        return Err(SpecError::new(path, problem)
+            .at(other.pos)
+            .help("a repo has only a name here"));
+    }
+    let Some(name) = inside.first() else {
+        return Err(SpecError::missing(path, "the repo has no name").at(repo.value.pos));
+    };
+    repo.value = name.value.clone();
+    Ok(())
+}
+
+/// Drops the commit at which an input was to begin.
+fn drop_start(fields: &mut Vec<Entry>, name: &str, path: &str, warnings: &mut Vec<Warning>) -> Result<(), SpecError> {
+    if let Some(entry) = take(fields, name)?
+        && !super::is_unset(&entry.value)
+    {
+        let text = "dropped: a pipeline always begins with the head of its branch";
+        warnings.push(Warning::new(entry.pos, join(path, name), text));
+    }
+    Ok(())
+}
+
+/// Returns the glob that does what a method of 1.0-1.3 did.
+fn method_glob(method: &Node, path: &str) -> Result<&'static str, SpecError> {
+    let unknown = |path: String, node: &Node, names: &str| {
+        SpecError::mismatch(path, format!("one of {names}"), node.describe()).at(node.pos)
+    };
+    match &method.value {
+        Value::Null => Ok("/*"),
+        Value::Text(name) => match name.to_ascii_lowercase().as_str() {
+            "map" | "reduce" => Ok("/*"),
+            "global" => Ok("/"),
+            _ => Err(unknown(path.to_owned(), method, "map, reduce, global")),
+        },
+        Value::Map(entries) => {
+            let mut glob = "/*";
+            for entry in entries {
+                let path = join(path, &entry.key);
+                match entry.key.as_str() {
+                    "partition" => {
+                        let names = "BLOCK, FILE, REPO";
+                        let partition = partition_glob(&entry.value);
+                        glob = partition.ok_or_else(|| unknown(path, &entry.value, names))?;
+                    }
+                    "incremental" => {}
+                    name => {
+                        let problem = Problem::UnknownField { name: name.to_owned() };
+                        let error = SpecError::new(path, problem).at(entry.pos);
+                        return Err(error.help("a method has only partition and incremental"));
+                    }
+                }
+            }
+            Ok(glob)
+        }
+        _ => Err(unknown(path.to_owned(), method, "map, reduce, global")),
+    }
+}
+
+fn partition_glob(partition: &Node) -> Option<&'static str> {
+    let name = match &partition.value {
+        Value::Null => return Some("/*"),
+        Value::Text(text) | Value::Number(text) => text.to_ascii_uppercase(),
+        _ => return None,
+    };
+    match name.as_str() {
+        "BLOCK" | "FILE" | "0" | "1" => Some("/*"),
+        "REPO" | "2" => Some("/"),
+        _ => None,
+    }
+}
+
+/// Translates an input and everything below.
+fn tree(input: &mut Node, path: &str, warnings: &mut Vec<Warning>) -> Result<(), SpecError> {
+    let Some(fields) = input.as_map_mut() else {
+        return Ok(());
+    };
+    if let Some(git) = take(fields, "git")?.filter(|entry| !entry.value.is_null()) {
+        let error = SpecError::refused(join(path, "git"), "git inputs are not supported").at(git.pos);
+        return Err(error.help("use a cron input or a spout whose code clones the repository"));
+    }
+    if let Some(mut atom) = take(fields, "atom")? {
+        let path = join(path, "atom");
+        if has(fields, "pfs") {
+            let what = "atom is the old name of pfs, and both are given";
+            return Err(SpecError::conflict(path, what).at(atom.pos).help("keep one of them"));
+        }
+        fields.retain(|entry| entry.key != "pfs");
+        if let Some(fields) = atom.value.as_map_mut() {
+            plain_repo(fields, &path)?;
+            drop_start(fields, "from_commit", &path, warnings)?;
+        }
+        fields.push(Entry::new(atom.pos, "pfs", atom.value));
+    }
+    for entry in fields {
+        let path = join(path, &entry.key);
+        if let ("cross" | "union" | "join" | "group", Value::List(items)) = (entry.key.as_str(), &mut entry.value.value)
+        {
+            for (index, item) in items.iter_mut().enumerate() {
+                tree(item, &format!("{path}[{index}]"), warnings)?;
+            }
+        }
+    }
+    Ok(())
+}

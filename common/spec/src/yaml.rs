@@ -1,0 +1,429 @@
+//! YAML into nodes, by strict reading rules.
+//!
+//! Numbers that other readers disagree about (`0x10`, `1_000`, `007`) are never guessed at, only `true` and
+//! `false` are booleans, keys are text. Aliases and merge keys are resolved, within a bound.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
+
+use crate::error::SpecError;
+use crate::json;
+use crate::node::{Entry, Node, Pos, Value, shorten};
+
+/// Most nodes that aliases may add to a text, so that a few lines cannot grow to gigabytes.
+const MAX_ALIASED_NODES: usize = 100_000;
+
+/// Reads all documents of a text.
+pub(crate) fn read(text: &str) -> Result<Vec<Node>, SpecError> {
+    let mut reader = Reader {
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        aliased: 0,
+        nesting: 0,
+    };
+    let mut documents = Vec::new();
+    loop {
+        match reader.next()? {
+            (Event::StreamStart | Event::Nothing | Event::DocumentEnd, _) => {}
+            (Event::StreamEnd, _) => return Ok(documents),
+            (Event::DocumentStart(_), _) => {
+                reader.anchors.clear();
+                let (event, span) = reader.next()?;
+                documents.push(reader.node(event, span)?);
+            }
+            (other, span) => {
+                let detail = format!("{other:?} outside a document");
+                return Err(SpecError::syntax("YAML", detail).at(place(&span.start)));
+            }
+        }
+    }
+}
+
+struct Reader<'a> {
+    parser: Parser<'a, StrInput<'a>>,
+    /// Finished anchored nodes with the number of nodes in them.
+    anchors: HashMap<usize, (Node, usize)>,
+    aliased: usize,
+    nesting: usize,
+}
+
+fn place(marker: &Marker) -> Pos {
+    Pos::new(marker.line(), marker.col() + 1)
+}
+
+fn syntax(pos: Pos, detail: impl Into<String>) -> SpecError {
+    SpecError::syntax("YAML", detail).at(pos)
+}
+
+impl<'a> Reader<'a> {
+    fn next(&mut self) -> Result<(Event<'a>, Span), SpecError> {
+        let scan = |error: ScanError| syntax(place(error.marker()), error.info());
+        match self.parser.next_event() {
+            Some(result) => result.map_err(scan),
+            None => Ok((Event::StreamEnd, Span::default())),
+        }
+    }
+
+    fn node(&mut self, event: Event<'a>, span: Span) -> Result<Node, SpecError> {
+        let pos = place(&span.start);
+        match event {
+            Event::Alias(anchor) => self.alias(pos, anchor),
+            Event::Scalar(text, style, anchor, tag) => {
+                let value = scalar(&text, style, tag.as_deref()).map_err(|detail| syntax(pos, detail))?;
+                Ok(self.anchored(anchor, Node::new(pos, value)))
+            }
+            Event::SequenceStart(anchor, tag) => {
+                collection_tag(tag.as_deref(), "seq").map_err(|detail| syntax(pos, detail))?;
+                let node = self.nested(pos, Reader::sequence)?;
+                Ok(self.anchored(anchor, node))
+            }
+            Event::MappingStart(anchor, tag) => {
+                collection_tag(tag.as_deref(), "map").map_err(|detail| syntax(pos, detail))?;
+                let node = self.nested(pos, Reader::mapping)?;
+                Ok(self.anchored(anchor, node))
+            }
+            other => Err(syntax(pos, format!("expected a value, found {other:?}"))),
+        }
+    }
+
+    fn nested(&mut self, pos: Pos, read: fn(&mut Self) -> Result<Value, SpecError>) -> Result<Node, SpecError> {
+        self.nesting += 1;
+        if self.nesting > json::MAX_NESTING {
+            let detail = format!("more than {} levels of nesting", json::MAX_NESTING);
+            return Err(syntax(pos, detail));
+        }
+        let value = read(self)?;
+        self.nesting -= 1;
+        Ok(Node::new(pos, value))
+    }
+
+    fn sequence(&mut self) -> Result<Value, SpecError> {
+        let mut items = Vec::new();
+        loop {
+            match self.next()? {
+                (Event::SequenceEnd, _) => return Ok(Value::List(items)),
+                (event, span) => items.push(self.node(event, span)?),
+            }
+        }
+    }
+
+    fn mapping(&mut self) -> Result<Value, SpecError> {
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut merged: Vec<Entry> = Vec::new();
+        loop {
+            let (event, span) = self.next()?;
+            if event == Event::MappingEnd {
+                break;
+            }
+            let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
+            let key = self.node(event, span)?;
+            let (event, span) = self.next()?;
+            let value = self.node(event, span)?;
+            if is_merge {
+                merge_key(value, &mut merged)?;
+                continue;
+            }
+            let Value::Text(text) = key.value else {
+                let detail = format!("a key must be a string, found {}", key.describe());
+                return Err(syntax(key.pos, detail).help("put the key in quotes"));
+            };
+            entries.push(Entry::new(key.pos, &text, value));
+        }
+        for entry in merged {
+            if entries.iter().all(|own| own.key != entry.key) {
+                entries.push(entry);
+            }
+        }
+        Ok(Value::Map(entries))
+    }
+
+    fn anchored(&mut self, anchor: usize, node: Node) -> Node {
+        if anchor > 0 {
+            let size = size(&node);
+            self.anchors.insert(anchor, (node.clone(), size));
+        }
+        node
+    }
+
+    fn alias(&mut self, pos: Pos, anchor: usize) -> Result<Node, SpecError> {
+        let Some((node, size)) = self.anchors.get(&anchor) else {
+            return Err(syntax(pos, "an alias inside the value it stands for"));
+        };
+        self.aliased += size;
+        if self.aliased > MAX_ALIASED_NODES {
+            let detail = format!("aliases add more than {MAX_ALIASED_NODES} values");
+            return Err(syntax(pos, detail));
+        }
+        let depth = self.nesting + depth(node);
+        if depth > json::MAX_NESTING {
+            let detail = format!("more than {} levels of nesting", json::MAX_NESTING);
+            return Err(syntax(pos, detail));
+        }
+        Ok(node.clone())
+    }
+}
+
+/// Takes in what `<<` stands for: a mapping, or a list of them, earlier ones winning.
+fn merge_key(value: Node, merged: &mut Vec<Entry>) -> Result<(), SpecError> {
+    match value.value {
+        Value::Map(entries) => {
+            for entry in entries {
+                if merged.iter().all(|own| own.key != entry.key) {
+                    merged.push(entry);
+                }
+            }
+            Ok(())
+        }
+        Value::List(items) => items.into_iter().try_for_each(|item| merge_key(item, merged)),
+        _ => {
+            let detail = format!("<< must be given an object to merge, found {}", value.describe());
+            Err(syntax(value.pos, detail))
+        }
+    }
+}
+
+fn size(node: &Node) -> usize {
+    1 + match &node.value {
+        Value::List(items) => items.iter().map(size).sum(),
+        Value::Map(entries) => entries.iter().map(|entry| size(&entry.value)).sum(),
+        _ => 0,
+    }
+}
+
+fn depth(node: &Node) -> usize {
+    let deepest = match &node.value {
+        Value::List(items) => items.iter().map(depth).max(),
+        Value::Map(entries) => entries.iter().map(|entry| depth(&entry.value)).max(),
+        _ => return 0,
+    };
+    1 + deepest.unwrap_or(0)
+}
+
+fn collection_tag(tag: Option<&Tag>, expected: &str) -> Result<(), String> {
+    match tag {
+        None => Ok(()),
+        Some(tag) if tag.is_yaml_core_schema() && tag.suffix == expected => Ok(()),
+        Some(tag) => Err(format!("the tag {tag} has no meaning here")),
+    }
+}
+
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, String> {
+    let Some(tag) = tag else {
+        return Ok(match style {
+            ScalarStyle::Plain => plain(text),
+            _ => Value::Text(text.to_owned()),
+        });
+    };
+    let suffix = match tag {
+        Tag { handle, suffix } if handle == "!" && suffix.is_empty() => "str",
+        Tag { handle, suffix } if handle.is_empty() && suffix == "!" => "str",
+        tag if tag.is_yaml_core_schema() => tag.suffix.as_str(),
+        _ => return Err(format!("the tag {tag} has no meaning here")),
+    };
+    let value = match suffix {
+        "str" | "binary" | "timestamp" => return Ok(Value::Text(text.to_owned())),
+        "int" | "float" | "bool" | "null" => plain(text),
+        _ => return Err(format!("the tag {tag} has no meaning here")),
+    };
+    let fits = match suffix {
+        "null" => matches!(value, Value::Null),
+        "bool" => matches!(value, Value::Bool(_)),
+        _ => matches!(value, Value::Number(_)),
+    };
+    if fits {
+        Ok(value)
+    } else {
+        Err(format!("{:?} does not fit its tag {tag}", shorten(text)))
+    }
+}
+
+/// Gives a plain scalar its type.
+fn plain(text: &str) -> Value {
+    if matches!(text, "" | "~" | "null" | "Null" | "NULL") {
+        return Value::Null;
+    }
+    if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") {
+        return Value::Bool(text.eq_ignore_ascii_case("true"));
+    }
+    if text == "-0" {
+        return Value::OddNumber(text.to_owned());
+    }
+    if let Some(number) = decimal(text) {
+        return Value::Number(number);
+    }
+    if looks_numeric(text) {
+        return Value::OddNumber(text.to_owned());
+    }
+    Value::Text(text.to_owned())
+}
+
+/// Returns a number in JSON's grammar: as it is, or with the zero that YAML lets one leave out (`.5`, `5.`).
+fn decimal(text: &str) -> Option<String> {
+    if json::is_number(text) {
+        return Some(text.to_owned());
+    }
+    let (sign, unsigned) = match text.strip_prefix('-') {
+        Some(unsigned) => ("-", unsigned),
+        None => ("", text),
+    };
+    let padded = match unsigned.strip_prefix('.') {
+        Some(fraction) => format!("{sign}0.{fraction}"),
+        None => format!("{}0", unsigned.strip_suffix('.').map(|_| text)?),
+    };
+    json::is_number(&padded).then_some(padded)
+}
+
+/// Tells whether YAML readers of some age would take a text for a number.
+fn looks_numeric(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
+        return true;
+    }
+    let based = |prefixes: [&str; 2], radix: u32| {
+        let digits = prefixes.iter().find_map(|prefix| unsigned.strip_prefix(prefix));
+        digits.is_some_and(|digits| !digits.is_empty() && digits.chars().all(|c| c == '_' || c.is_digit(radix)))
+    };
+    if based(["0x", "0X"], 16) || based(["0o", "0O"], 8) || based(["0b", "0B"], 2) {
+        return true;
+    }
+    if !unsigned.contains(|c: char| c.is_ascii_digit()) {
+        return false;
+    }
+    let digits: String = unsigned.chars().filter(|c| *c != '_').collect();
+    let stripped = digits.trim_start_matches('0');
+    let bare = match stripped.as_bytes().first() {
+        Some(b'0'..=b'9') => stripped.to_owned(),
+        // Only zeros, or zeros before a point or an exponent.
+        _ => format!("0{stripped}"),
+    };
+    unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') && decimal(&bare).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(text: &str) -> Value {
+        let mut documents = read(text).unwrap();
+        assert_eq!(documents.len(), 1, "{text}");
+        documents.remove(0).value
+    }
+
+    #[test]
+    fn scalars_get_their_types_strictly() {
+        for text in ["~", "null", "NULL", "!!null ~"] {
+            assert_eq!(one(text), Value::Null, "{text}");
+        }
+        for (text, value) in [("true", true), ("TRUE", true), ("tRuE", true), ("False", false)] {
+            assert_eq!(one(text), Value::Bool(value), "{text}");
+        }
+        for (text, number) in [
+            ("0", "0"),
+            ("-12", "-12"),
+            ("9223372036854775807", "9223372036854775807"),
+            (".5", "0.5"),
+            ("-.5", "-0.5"),
+            ("5.", "5.0"),
+            ("1e3", "1e3"),
+            ("!!int 7", "7"),
+            ("!!float '7.5'", "7.5"),
+        ] {
+            assert_eq!(one(text), Value::Number(number.to_owned()), "{text}");
+        }
+        for text in [
+            "0x10", "0o7", "0b1", "1_000", "007", "-0", "+5", ".inf", "-.inf", ".nan", "00", "1_0.5", "08", "00.5",
+        ] {
+            assert_eq!(one(text), Value::OddNumber(text.to_owned()), "{text}");
+        }
+        for text in [
+            "yes",
+            "no",
+            "on",
+            "off",
+            "y",
+            "1.2.3",
+            "v1",
+            "2024-05-01",
+            "2024-05-01T00:00:00Z",
+            "12:30",
+            "1h",
+            "0xyz",
+            "_1",
+            "1a",
+            "e5",
+            ".",
+            "-",
+            "5Gi",
+            "600s",
+            "a_1",
+        ] {
+            let value = if text == "-" { continue } else { one(text) };
+            assert_eq!(value, Value::Text(text.to_owned()), "{text}");
+        }
+        assert_eq!(one("'5'"), Value::Text("5".to_owned()));
+        assert_eq!(one("!!str 5"), Value::Text("5".to_owned()));
+        assert_eq!(one("!!binary aGk="), Value::Text("aGk=".to_owned()));
+        assert_eq!(one("!!timestamp 2001-01-01"), Value::Text("2001-01-01".to_owned()));
+    }
+
+    #[test]
+    fn documents_are_counted() {
+        for (text, count) in [
+            ("", 0),
+            ("# nothing\n", 0),
+            ("a: 1", 1),
+            ("---\na: 1\n---\nb: 2\n", 2),
+            ("a: 1\n...\n---\nb: 2", 2),
+        ] {
+            assert_eq!(read(text).unwrap().len(), count, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn aliases_and_merge_keys_are_resolved() {
+        let text = "base: &b {x: 1, y: 2}\nother: {<<: *b, y: 3}\nlist: [*b, *b]";
+        let Value::Map(entries) = one(text) else {
+            panic!("a map")
+        };
+        let other = entries[1].value.as_map().unwrap();
+        let found: Vec<_> = other.iter().map(|e| (e.key.as_str(), e.value.describe())).collect();
+        assert_eq!(
+            found,
+            [("y", "the number 3".to_owned()), ("x", "the number 1".to_owned())]
+        );
+        assert_eq!(entries[2].value.describe(), "a list");
+    }
+
+    #[test]
+    fn aliases_cannot_explode() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for n in 1..12 {
+            let before = format!("*a{}", n - 1);
+            text.push_str(&format!("a{n}: &a{n} [{}]\n", [before.as_str(); 10].join(", ")));
+        }
+        assert!(read(&text).unwrap_err().to_string().contains("aliases add more than"));
+        assert!(read("a: &a [*a]").is_err());
+    }
+
+    #[test]
+    fn mistakes_carry_their_place() {
+        for (text, expected) in [
+            (
+                "a: 1\n2: b",
+                "line 2:1: not valid YAML: a key must be a string, found the number 2",
+            ),
+            (
+                "a: !thing 1",
+                "line 1:4: not valid YAML: the tag !thing has no meaning here",
+            ),
+            ("a: !!int x", "line 1:4: not valid YAML: \"x\" does not fit its tag"),
+            ("a: [1", "line "),
+            ("a: *nowhere", "line 1:4: not valid YAML"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+        assert!(read(&"[".repeat(100_000)).is_err());
+    }
+}

@@ -1,0 +1,372 @@
+//! Objects as files of a local folder, written so that an acknowledged one survives power loss.
+//!
+//! ```text
+//! <root>/<key>            an object
+//! <root>/.tmp/<process>/  objects being written, one folder per open store, locked while in use
+//! ```
+//!
+//! A write goes to a temporary file, is synced, then gets its final name in one step: a hard link
+//! (which fails if the name exists) for `put_if_absent`, a rename for `put`; then the directory is
+//! synced. So a name never leads to half an object. Several processes may share a folder; what a
+//! crashed one left in its temporary folder is removed by the next to open the store.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Backend, ObjectMeta, PutOutcome};
+use crate::error::BackendError;
+
+const TEMPORARY: &str = ".tmp";
+const LOCK: &str = "lock";
+
+/// Keeps objects as files below a folder.
+#[derive(Debug, Clone)]
+pub struct FsBackend {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    /// This store's own folder for objects being written.
+    temporary: PathBuf,
+    /// Held locked as long as the store is open, which tells others that `temporary` is in use.
+    _lock: File,
+    next_temporary: AtomicU64,
+    /// Directories known to exist durably: made or checked, their parents synced.
+    directories: Mutex<HashSet<PathBuf>>,
+}
+
+impl FsBackend {
+    /// Opens a folder, making it if missing, and removes what crashed processes left behind.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let mut missing = Vec::new();
+        let mut at = root;
+        while !at.exists() {
+            missing.push(at);
+            at = at.parent().unwrap_or(Path::new("/"));
+        }
+        fs::create_dir_all(root)?;
+        for made in missing {
+            sync_directory(made.parent().unwrap_or(Path::new("/")))?;
+        }
+        let all = root.join(TEMPORARY);
+        fs::create_dir_all(&all)?;
+        remove_abandoned(&all)?;
+        let (temporary, lock) = loop {
+            if let Some(claimed) = claim_temporary(&all)? {
+                break claimed;
+            }
+        };
+        Ok(FsBackend {
+            inner: Arc::new(Inner {
+                root: root.to_owned(),
+                temporary,
+                _lock: lock,
+                next_temporary: AtomicU64::new(0),
+                directories: Mutex::default(),
+            }),
+        })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Inner) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, BackendError> {
+        let inner = Arc::clone(&self.inner);
+        tokio::task::spawn_blocking(move || act(&inner))
+            .await
+            .map_err(|error| BackendError::Io(io::Error::other(error)))?
+            .map_err(BackendError::Io)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Best effort: the next to open the store removes what stays.
+        let _ = fs::remove_dir_all(&self.temporary);
+    }
+}
+
+impl Inner {
+    fn path(&self, key: &str) -> io::Result<PathBuf> {
+        // Keys come from code, names in them from users: no element may lead out of the folder.
+        let legal = !key.is_empty()
+            && !key.starts_with(TEMPORARY)
+            && key.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+            && !key.contains('\0');
+        if legal {
+            Ok(self.root.join(key))
+        } else {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, format!("illegal object key {key:?}")))
+        }
+    }
+
+    fn read(&self, key: &str, range: Option<Range<u64>>) -> io::Result<Option<Bytes>> {
+        let mut file = match File::open(self.path(key)?) {
+            Ok(file) => file,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Ok(None);
+        }
+        let length = metadata.len();
+        let (start, end) = range.map_or((0, length), |r| (r.start.min(length), r.end.min(length)));
+        let wanted = end.saturating_sub(start);
+        if start > 0 {
+            file.seek(SeekFrom::Start(start))?;
+        }
+        let mut bytes = Vec::with_capacity(wanted as usize);
+        file.take(wanted).read_to_end(&mut bytes)?;
+        Ok(Some(bytes.into()))
+    }
+
+    fn stat(&self, key: &str) -> io::Result<Option<ObjectMeta>> {
+        match fs::metadata(self.path(key)?) {
+            Ok(metadata) if metadata.is_file() => Ok(Some(ObjectMeta {
+                key: key.to_owned(),
+                size: metadata.len(),
+                modified: metadata.modified().ok(),
+            })),
+            Ok(_) => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes and syncs a temporary file.
+    fn write_temporary(&self, bytes: &[u8]) -> io::Result<Temporary> {
+        let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
+        let temporary = Temporary(self.temporary.join(number.to_string()));
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary.0)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        Ok(temporary)
+    }
+
+    fn put(&self, key: &str, bytes: &[u8]) -> io::Result<()> {
+        let path = self.path(key)?;
+        let directory = self.make_directory(&path)?;
+        let temporary = self.write_temporary(bytes)?;
+        fs::rename(&temporary.0, &path)?;
+        sync_directory(&directory)
+    }
+
+    fn put_if_absent(&self, key: &str, bytes: &[u8]) -> io::Result<PutOutcome> {
+        let path = self.path(key)?;
+        let directory = self.make_directory(&path)?;
+        // Looking first spares writing what is there; the link below is what decides.
+        let outcome = if path.try_exists()? {
+            PutOutcome::Exists
+        } else {
+            let temporary = self.write_temporary(bytes)?;
+            match fs::hard_link(&temporary.0, &path) {
+                Ok(()) => PutOutcome::Created,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => PutOutcome::Exists,
+                Err(error) => return Err(error),
+            }
+        };
+        // Also when it exists: whoever made it may not have come to this line, and the caller will
+        // rely on it.
+        sync_directory(&directory)?;
+        Ok(outcome)
+    }
+
+    fn delete(&self, key: &str) -> io::Result<()> {
+        match fs::remove_file(self.path(key)?) {
+            Ok(()) => Ok(()),
+            Err(error) if is_absent(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the directory of an object, durably, and returns it.
+    fn make_directory(&self, path: &Path) -> io::Result<PathBuf> {
+        let directory = path.parent().unwrap_or(&self.root).to_owned();
+        self.make_durable(&directory)?;
+        Ok(directory)
+    }
+
+    fn make_durable(&self, directory: &Path) -> io::Result<()> {
+        if directory == self.root || self.known(|known| known.contains(directory)) {
+            return Ok(());
+        }
+        let parent = directory.parent().unwrap_or(&self.root);
+        self.make_durable(parent)?;
+        match fs::create_dir(directory) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        // Also when it exists: another process may have died between making and syncing it.
+        sync_directory(parent)?;
+        self.known(|known| known.insert(directory.to_owned()));
+        Ok(())
+    }
+
+    fn known<T>(&self, act: impl FnOnce(&mut HashSet<PathBuf>) -> T) -> T {
+        act(&mut self.directories.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn list(&self, prefix: &str, after: Option<&str>) -> io::Result<Vec<ObjectMeta>> {
+        let folder = prefix.rfind('/').map_or("", |slash| &prefix[..=slash]);
+        let mut found = Vec::new();
+        self.list_folder(folder, prefix, after, &mut found)?;
+        found.sort_unstable_by(|a: &ObjectMeta, b| a.key.cmp(&b.key));
+        Ok(found)
+    }
+
+    fn list_folder(
+        &self,
+        folder: &str,
+        prefix: &str,
+        after: Option<&str>,
+        found: &mut Vec<ObjectMeta>,
+    ) -> io::Result<()> {
+        let entries = match fs::read_dir(self.root.join(folder)) {
+            Ok(entries) => entries,
+            Err(error) if is_absent(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| !(folder.is_empty() && *name == TEMPORARY)) else {
+                continue;
+            };
+            let key = format!("{folder}{name}");
+            if entry.file_type()?.is_dir() {
+                let key = key + "/";
+                let common = key.len().min(prefix.len());
+                if key.as_bytes()[..common] == prefix.as_bytes()[..common] {
+                    self.list_folder(&key, prefix, after, found)?;
+                }
+            } else if key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after) {
+                match entry.metadata() {
+                    Ok(metadata) => found.push(ObjectMeta {
+                        key,
+                        size: metadata.len(),
+                        modified: metadata.modified().ok(),
+                    }),
+                    // Deleted since the directory was read.
+                    Err(error) if is_absent(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A temporary file, removed when it goes out of scope (a renamed one is not there any more).
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Makes and locks a temporary folder; `None` if another process, opening the store at the same
+/// moment, took it for abandoned before it was locked.
+fn claim_temporary(all: &Path) -> io::Result<Option<(PathBuf, File)>> {
+    let folder = all.join(format!("{}-{:016x}", std::process::id(), rand::random::<u64>()));
+    fs::create_dir(&folder)?;
+    let path = folder.join(LOCK);
+    let lock = match File::create(&path) {
+        Ok(lock) => lock,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    lock.lock()?;
+    Ok(path.try_exists()?.then_some((folder, lock)))
+}
+
+/// Removes the temporary folders whose owners are gone.
+fn remove_abandoned(all: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(all)? {
+        let folder = entry?.path();
+        let lock = match File::open(folder.join(LOCK)) {
+            Ok(lock) => lock,
+            Err(_) => {
+                // Its owner died, or has just made it; removing it in vain or in error is harmless:
+                // the owner claims another.
+                let _ = fs::remove_dir(&folder);
+                continue;
+            }
+        };
+        if lock.try_lock().is_ok() {
+            match fs::remove_dir_all(&folder) {
+                Ok(()) => {}
+                Err(error) if is_absent(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+#[async_trait]
+impl Backend for FsBackend {
+    fn describe(&self) -> String {
+        format!("file://{}", self.inner.root.display())
+    }
+
+    async fn supports_put_if_absent(&self) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, BackendError> {
+        let key = key.to_owned();
+        self.blocking(move |inner| inner.read(&key, None)).await
+    }
+
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>, BackendError> {
+        let key = key.to_owned();
+        self.blocking(move |inner| inner.read(&key, Some(range))).await
+    }
+
+    async fn stat(&self, key: &str) -> Result<Option<ObjectMeta>, BackendError> {
+        let key = key.to_owned();
+        self.blocking(move |inner| inner.stat(&key)).await
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes) -> Result<(), BackendError> {
+        let key = key.to_owned();
+        self.blocking(move |inner| inner.put(&key, &bytes)).await
+    }
+
+    async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<PutOutcome, BackendError> {
+        let key = key.to_owned();
+        self.blocking(move |inner| inner.put_if_absent(&key, &bytes)).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), BackendError> {
+        let key = key.to_owned();
+        self.blocking(move |inner| inner.delete(&key)).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<ObjectMeta>, BackendError> {
+        let prefix = prefix.to_owned();
+        let after = after.map(str::to_owned);
+        self.blocking(move |inner| inner.list(&prefix, after.as_deref())).await
+    }
+}

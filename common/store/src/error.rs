@@ -1,0 +1,181 @@
+//! What can go wrong in the store: one variant per operation, each naming the object it was about.
+
+use std::io;
+
+/// A failure below the store: what the disk or the object server said.
+///
+/// Never shown alone: [`StoreError`] says which object it was about and carries this as its source.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The object server, or the way to it, refused.
+    #[error("{0}")]
+    Remote(Box<opendal::Error>),
+    /// The object server does not have the operation.
+    #[error("the object store does not support {0}")]
+    Unsupported(&'static str),
+    /// A test asked for this failure.
+    #[error("injected fault {0} the store acted")]
+    Injected(&'static str),
+}
+
+impl From<opendal::Error> for BackendError {
+    fn from(error: opendal::Error) -> Self {
+        BackendError::Remote(Box::new(error))
+    }
+}
+
+impl BackendError {
+    /// Tells whether the disk or bucket is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, BackendError::Io(error)
+            if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
+/// Any failure of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The setting that names the store cannot be understood.
+    #[error("storage URL {url:?} is not usable: {reason}")]
+    BadUrl {
+        /// The URL as given.
+        url: String,
+        /// What is wrong and what would be right.
+        reason: String,
+    },
+    /// The store does not answer or cannot be prepared.
+    #[error("cannot open the store {url}")]
+    Open {
+        /// Which store.
+        url: String,
+        /// What the backend said.
+        #[source]
+        source: BackendError,
+    },
+    /// The store was written by a version of the program with another layout.
+    #[error("the store {url} has format {found}, this program reads format {expected}: use the version of howdah that wrote it")]
+    Format {
+        /// Which store.
+        url: String,
+        /// What its marker says.
+        found: String,
+        /// What this program understands.
+        expected: u32,
+    },
+    /// An object could not be read.
+    #[error("cannot read object {key}")]
+    Read {
+        /// The object.
+        key: String,
+        /// What the backend said.
+        #[source]
+        source: BackendError,
+    },
+    /// An object could not be written; whether it exists now is unknown.
+    #[error("cannot write object {key}")]
+    Write {
+        /// The object.
+        key: String,
+        /// What the backend said.
+        #[source]
+        source: BackendError,
+    },
+    /// There is no room for an object.
+    #[error("cannot write object {key}: no space left in the store; free space or enlarge the volume, then repeat")]
+    Full {
+        /// The object.
+        key: String,
+        /// What the backend said.
+        #[source]
+        source: BackendError,
+    },
+    /// An object could not be deleted.
+    #[error("cannot delete object {key}")]
+    Delete {
+        /// The object.
+        key: String,
+        /// What the backend said.
+        #[source]
+        source: BackendError,
+    },
+    /// Objects could not be listed.
+    #[error("cannot list objects below {prefix:?}")]
+    List {
+        /// The common beginning of the keys asked for.
+        prefix: String,
+        /// What the backend said.
+        #[source]
+        source: BackendError,
+    },
+    /// An object that something refers to is not there.
+    #[error("object {key} is missing from the store: restore it from a backup")]
+    Missing {
+        /// The object.
+        key: String,
+    },
+    /// An object's bytes are not what was written.
+    #[error("object {key} is corrupt: {reason}; restore it from a backup")]
+    Corrupt {
+        /// The object.
+        key: String,
+        /// What did not match.
+        reason: String,
+    },
+    /// A sequence number of the metadata log has no record although later ones exist.
+    #[error("the metadata log has a gap: record {key} is missing while later ones exist; restore it from a backup")]
+    LogGap {
+        /// The first missing record.
+        key: String,
+    },
+    /// A key is not legal in the store or in a tree.
+    #[error("key {key:?} is not usable: {reason}")]
+    BadKey {
+        /// The key, lossily as text.
+        key: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A caller handed over edits that do not ascend by key.
+    #[error("edits of a tree must ascend by key, but {key:?} does not come after its predecessor")]
+    Unsorted {
+        /// The offending key, lossily as text.
+        key: String,
+    },
+    /// A caller wrote file bytes without beginning a file.
+    #[error("bytes were written before a file was begun")]
+    NoOpenFile,
+    /// Work handed to another thread did not come back, because it panicked or the program is ending.
+    #[error("a background task of the store ended early: {0}")]
+    Task(String),
+}
+
+impl StoreError {
+    pub(crate) fn write(key: &str, source: BackendError) -> Self {
+        let key = key.to_owned();
+        if source.is_full() { StoreError::Full { key, source } } else { StoreError::Write { key, source } }
+    }
+
+    pub(crate) fn corrupt(key: impl Into<String>, reason: impl Into<String>) -> Self {
+        StoreError::Corrupt { key: key.into(), reason: reason.into() }
+    }
+
+    pub(crate) fn task(error: &tokio::task::JoinError) -> Self {
+        StoreError::Task(error.to_string())
+    }
+
+    /// Tells whether data is damaged or lost, so that repeating the operation cannot help.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            StoreError::Missing { .. } | StoreError::Corrupt { .. } | StoreError::LogGap { .. }
+        )
+    }
+}
+
+/// Result of an operation of the store.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;

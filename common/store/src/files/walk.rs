@@ -1,0 +1,288 @@
+//! Going through files and the directories they imply, in both directions, page by page.
+
+use std::collections::VecDeque;
+
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use howdah_spec::glob::Glob;
+
+use super::path::{as_directory, clean_path, depth};
+use super::view::{FileNode, FileTree, decode, path_of};
+use crate::error::Result;
+use crate::tree::{Cursor, Entry, Item, KeyRange};
+
+/// Which part of a listing is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Where the page begins: this path is left out, what comes after it (before it, if `reverse`)
+    /// is listed.
+    pub marker: Option<String>,
+    /// At most so many; `None` = all.
+    pub limit: Option<usize>,
+    /// From the end to the beginning.
+    pub reverse: bool,
+}
+
+impl Page {
+    /// Asks for everything.
+    #[must_use]
+    pub fn all() -> Self {
+        Page::default()
+    }
+}
+
+/// A file or directory that has been come across.
+#[derive(Debug)]
+enum Step {
+    File(Item),
+    Directory(String),
+}
+
+/// What to go through.
+#[derive(Debug)]
+struct Plan {
+    range: KeyRange,
+    /// Directories with shorter paths than this are left out.
+    shortest: usize,
+    /// Elements a path may have; what lies deeper is skipped without being read.
+    deepest: usize,
+    /// Only what comes after this is shown, or before it when going backwards.
+    marker: Option<String>,
+}
+
+impl FileTree {
+    /// Streams the children of a directory. A path that is a file gives that file; one that does not
+    /// exist gives nothing.
+    pub fn list(&self, path: &str, page: &Page) -> impl Stream<Item = Result<FileNode>> + Send + use<> {
+        let directory = as_directory(&clean_path(path));
+        let plan = Plan {
+            range: KeyRange::prefix(directory.as_bytes()),
+            // One more than the directory itself, which is not its own child.
+            shortest: directory.len() + 1,
+            deepest: depth(&directory) + 1,
+            marker: page.marker.as_deref().map(clean_marker),
+        };
+        self.at_or_below(path, plan, page)
+    }
+
+    /// Streams a path and everything below it. A path that does not exist gives nothing.
+    pub fn walk(&self, path: &str, page: &Page) -> impl Stream<Item = Result<FileNode>> + Send + use<> {
+        let directory = as_directory(&clean_path(path));
+        let plan = Plan {
+            range: KeyRange::prefix(directory.as_bytes()),
+            shortest: directory.len(),
+            deepest: usize::MAX,
+            marker: page.marker.as_deref().map(clean_marker),
+        };
+        self.at_or_below(path, plan, page)
+    }
+
+    /// Streams every file and directory a glob matches.
+    pub fn glob(&self, glob: &Glob) -> impl Stream<Item = Result<FileNode>> + Send + use<> {
+        let plan = Plan {
+            range: KeyRange::prefix(glob.literal_prefix().as_bytes()),
+            shortest: 0,
+            deepest: glob.max_depth().unwrap_or(usize::MAX),
+            marker: None,
+        };
+        let glob = glob.clone();
+        let steps = forward(self.clone(), plan).try_filter_map(move |step| {
+            let matched = match &step {
+                Step::File(item) => path_of(&item.key).map(|path| glob.is_match(path)),
+                Step::Directory(path) => Ok(glob.is_match(without_slash(path))),
+            };
+            std::future::ready(matched.map(|matched| matched.then_some(step)))
+        });
+        self.nodes(steps)
+    }
+
+    fn at_or_below(
+        &self,
+        path: &str,
+        plan: Plan,
+        page: &Page,
+    ) -> impl Stream<Item = Result<FileNode>> + Send + use<> {
+        let (files, path) = (self.clone(), clean_path(path));
+        let Page { limit, reverse, .. } = *page;
+        let marker = plan.marker.clone();
+        stream::once(async move {
+            if let Some(entry) = files.file(&path).await? {
+                let shown = marker.is_none_or(|marker| if reverse { path < marker } else { path > marker });
+                let node = shown.then(|| Ok(FileNode::of_file(path, entry)));
+                return Ok(stream::iter(node).boxed());
+            }
+            let steps =
+                if reverse { backward(files.clone(), plan).boxed() } else { forward(files.clone(), plan).boxed() };
+            Ok(files.nodes(steps).boxed())
+        })
+        .try_flatten()
+        .take(limit.unwrap_or(usize::MAX))
+    }
+
+    /// Adds size and hash to what has been come across.
+    fn nodes<S>(&self, steps: S) -> impl Stream<Item = Result<FileNode>> + Send + use<S>
+    where
+        S: Stream<Item = Result<Step>> + Send,
+    {
+        let files = self.clone();
+        steps.try_filter_map(move |step| {
+            let files = files.clone();
+            async move {
+                match step {
+                    Step::Directory(path) => files.directory(&path).await,
+                    Step::File(item) => {
+                        let (path, entry) = decode(Entry::from(item))?;
+                        Ok(Some(FileNode::of_file(path, entry)))
+                    }
+                }
+            }
+        })
+    }
+}
+
+fn clean_marker(marker: &str) -> String {
+    let clean = clean_path(marker);
+    if marker.ends_with('/') { as_directory(&clean) } else { clean }
+}
+
+fn without_slash(directory: &str) -> &str {
+    if directory.len() > 1 { directory.trim_end_matches('/') } else { directory }
+}
+
+/// Where a walk stands.
+struct Walk {
+    cursor: Cursor,
+    plan: Plan,
+    /// The file last passed in the order of the walk.
+    passed: Option<String>,
+    /// Found, but not yet shown.
+    ready: VecDeque<Step>,
+    done: bool,
+}
+
+impl Walk {
+    async fn begin(files: &FileTree, plan: Plan) -> Result<Option<Walk>> {
+        let cursor = files.tree().cursor().await?;
+        Ok(cursor.map(|cursor| Walk { cursor, plan, passed: None, ready: VecDeque::new(), done: false }))
+    }
+
+    /// Lists the directories of a file that are to be shown and do not contain `neighbour`, the
+    /// outermost first. The last of them is as deep as the walk goes if the file lies deeper.
+    fn new_directories(&self, file: &str, neighbour: Option<&str>, shown: impl Fn(&str) -> bool) -> Vec<String> {
+        super::path::directories(file)
+            .take(self.plan.deepest.saturating_add(1))
+            .filter(|directory| directory.len() >= self.plan.shortest)
+            .filter(|directory| neighbour.is_none_or(|neighbour| !neighbour.starts_with(directory)))
+            .filter(|directory| shown(directory))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Returns the deepest directory of the walk that the file lies too deep in.
+    fn cut_directory<'a>(&self, file: &'a str) -> Option<&'a str> {
+        super::path::directories(file).nth(self.plan.deepest)
+    }
+
+    /// Returns the file the cursor stands on, if it is in the range.
+    fn current(&self) -> Result<Option<(String, Item)>> {
+        match self.cursor.item() {
+            Some(item) if self.plan.range.contains(&item.key) => {
+                let path = path_of(&item.key)?.to_owned();
+                Ok(Some((path, item)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn next_forward(&mut self) -> Result<Option<Step>> {
+        while self.ready.is_empty() && !self.done {
+            let Some((path, item)) = self.current()? else {
+                self.done = true;
+                break;
+            };
+            let marker = self.plan.marker.as_deref();
+            let shown = |path: &str| marker.is_none_or(|marker| path > marker);
+            let directories = self.new_directories(&path, self.passed.as_deref(), shown);
+            let cut = self.cut_directory(&path);
+            let show_file = cut.is_none() && shown(&path);
+            self.ready.extend(directories.into_iter().map(Step::Directory));
+            if show_file {
+                self.ready.push_back(Step::File(item));
+            }
+            match cut.and_then(|directory| crate::tree::end_of_prefix(directory.as_bytes())) {
+                Some(end) => self.cursor.seek(&end).await?,
+                None => self.cursor.next().await?,
+            }
+            self.passed = Some(path);
+        }
+        Ok(self.ready.pop_front())
+    }
+
+    async fn next_backward(&mut self) -> Result<Option<Step>> {
+        while self.ready.is_empty() && !self.done {
+            // The cursor stands behind what comes next; `passed` is the file it stands on, if any.
+            let found = self.cursor.previous().await?;
+            let current = if found { self.current()? } else { None };
+            let marker = self.plan.marker.clone();
+            let shown = |path: &str| marker.as_deref().is_none_or(|marker| path < marker);
+            if let Some(passed) = &self.passed {
+                let neighbour = current.as_ref().map(|(path, _)| path.as_str());
+                let directories = self.new_directories(passed, neighbour, shown);
+                self.ready.extend(directories.into_iter().rev().map(Step::Directory));
+            }
+            let Some((path, item)) = current else {
+                self.done = true;
+                break;
+            };
+            match self.cut_directory(&path) {
+                None if shown(&path) => self.ready.push_back(Step::File(item)),
+                None => {}
+                Some(directory) => {
+                    // Stand on the first file of the directory, so that the next step leaves it.
+                    let first = directory.as_bytes().to_vec();
+                    self.cursor.seek(&first).await?;
+                }
+            }
+            self.passed = Some(path);
+        }
+        Ok(self.ready.pop_front())
+    }
+}
+
+fn forward(files: FileTree, plan: Plan) -> impl Stream<Item = Result<Step>> + Send {
+    stream::once(async move {
+        let mut walk = Walk::begin(&files, plan).await?;
+        if let Some(walk) = &mut walk {
+            let from = walk.plan.marker.as_deref().unwrap_or("").as_bytes();
+            let start = walk.plan.range.start.clone();
+            walk.cursor.seek(from.max(&start)).await?;
+        }
+        Ok(stream::try_unfold(walk, |walk| async move {
+            let Some(mut walk) = walk else { return Ok(None) };
+            let step = walk.next_forward().await?;
+            Ok(step.map(|step| (step, Some(walk))))
+        }))
+    })
+    .try_flatten()
+}
+
+fn backward(files: FileTree, plan: Plan) -> impl Stream<Item = Result<Step>> + Send {
+    stream::once(async move {
+        let mut walk = Walk::begin(&files, plan).await?;
+        if let Some(walk) = &mut walk {
+            let end = walk.plan.range.end.clone();
+            let marker = walk.plan.marker.clone().map(bytes::Bytes::from);
+            match marker.into_iter().chain(end).min() {
+                Some(end) => walk.cursor.seek(&end).await?,
+                None => walk.cursor.seek_end().await?,
+            }
+            // The directories of the first file beyond the marker may lie before the marker.
+            walk.passed = walk.current()?.map(|(path, _)| path);
+        }
+        Ok(stream::try_unfold(walk, |walk| async move {
+            let Some(mut walk) = walk else { return Ok(None) };
+            let step = walk.next_backward().await?;
+            Ok(step.map(|step| (step, Some(walk))))
+        }))
+    })
+    .try_flatten()
+}

@@ -1,0 +1,126 @@
+//! Where everything lies in the bucket. Every key of the system is made here.
+//!
+//! ```text
+//! meta/format                                        version marker
+//! meta/log/<20-digit sequence>                       metadata log
+//! meta/snapshot/<20-digit sequence>                  state after that record
+//! chunks/<aa>/<hash>                                 file bytes
+//! nodes/<aa>/<hash>                                  tree nodes
+//! jobs/<project>/<pipeline>/<job>/plan               what a job will do
+//! jobs/<project>/<pipeline>/<job>/sets/<n>           datums of one set
+//! jobs/<project>/<pipeline>/<job>/results/<n>        what became of them
+//! logs/<project>/<pipeline>/<job>/<set>              log lines of one set
+//! provenance/<project>/<repo>/<commit>               record of a finished commit
+//! ```
+
+use std::fmt::Display;
+
+use howdah_model::ContentHash;
+
+/// Version marker of the whole store.
+pub const FORMAT: &str = "meta/format";
+/// Where log records lie.
+pub const LOG: &str = "meta/log/";
+/// Where snapshots lie.
+pub const SNAPSHOTS: &str = "meta/snapshot/";
+/// Where chunks lie.
+pub const CHUNKS: &str = "chunks/";
+/// Where tree nodes lie.
+pub const NODES: &str = "nodes/";
+
+/// Returns the key of a chunk.
+#[must_use]
+pub fn chunk(hash: &ContentHash) -> String {
+    sharded(CHUNKS, hash)
+}
+
+/// Returns the key of a tree node.
+#[must_use]
+pub fn node(hash: &ContentHash) -> String {
+    sharded(NODES, hash)
+}
+
+/// Returns the key of a log record.
+#[must_use]
+pub fn log_record(seq: u64) -> String {
+    format!("{LOG}{seq:020}")
+}
+
+/// Returns the key of a snapshot.
+#[must_use]
+pub fn snapshot(seq: u64) -> String {
+    format!("{SNAPSHOTS}{seq:020}")
+}
+
+/// Returns the common beginning of everything a job keeps.
+#[must_use]
+pub fn job(project: impl Display, pipeline: impl Display, job: impl Display) -> String {
+    format!("jobs/{project}/{pipeline}/{job}/")
+}
+
+/// Returns the key of a job's plan.
+#[must_use]
+pub fn job_plan(project: impl Display, pipeline: impl Display, id: impl Display) -> String {
+    job(project, pipeline, id) + "plan"
+}
+
+/// Returns the key of the datums of one set; sets sort by number.
+#[must_use]
+pub fn job_set(project: impl Display, pipeline: impl Display, id: impl Display, set: u32) -> String {
+    format!("{}sets/{set:010}", job(project, pipeline, id))
+}
+
+/// Returns the common beginning of the results of a job.
+#[must_use]
+pub fn job_results(project: impl Display, pipeline: impl Display, id: impl Display) -> String {
+    job(project, pipeline, id) + "results/"
+}
+
+/// Returns the key of the result of one set; results sort by number.
+#[must_use]
+pub fn job_result(project: impl Display, pipeline: impl Display, id: impl Display, set: u32) -> String {
+    format!("{}{set:010}", job_results(project, pipeline, id))
+}
+
+/// Returns the key of the log lines of one set.
+#[must_use]
+pub fn job_log(project: impl Display, pipeline: impl Display, id: impl Display, set: u32) -> String {
+    format!("logs/{project}/{pipeline}/{id}/{set:010}")
+}
+
+/// Returns the key of the provenance record of a commit.
+#[must_use]
+pub fn provenance(project: impl Display, repo: impl Display, commit: impl Display) -> String {
+    format!("provenance/{project}/{repo}/{commit}")
+}
+
+/// Reads the number at the end of a key that one of the functions above made.
+#[must_use]
+pub fn trailing_number(key: &str) -> Option<u64> {
+    let digits = key.rsplit('/').next()?;
+    digits.parse().ok()
+}
+
+fn sharded(folder: &str, hash: &ContentHash) -> String {
+    // Two digits: 256 folders keep a local directory of a million chunks at some thousand entries each.
+    let hex = hash.to_string();
+    format!("{folder}{}/{hex}", &hex[..2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_sort_by_number() {
+        assert!(log_record(9) < log_record(10));
+        assert!(job_result("p", "q", "j", 9) < job_result("p", "q", "j", 10));
+        assert_eq!(trailing_number(&log_record(42)), Some(42));
+    }
+
+    #[test]
+    fn content_is_sharded() {
+        let hash = ContentHash::new([0xab; 32]);
+        assert_eq!(chunk(&hash), format!("chunks/ab/{}", "ab".repeat(32)));
+    }
+}

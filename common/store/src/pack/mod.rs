@@ -1,0 +1,409 @@
+//! Writing files: one stream of bytes, cut into chunks wherever its content says so.
+//!
+//! ```text
+//! files    | a | b |  c  |        d (large)        | e |
+//! stream   aaabbbcccccc|ddddddddd|dddddddddddd|dddd|eee
+//! chunks   -----------  ---------  ----------- ----  ---      one object each, named by its hash
+//! ```
+//!
+//! Small files share chunks, so a hundred thousand of them make some fifty objects. A file of
+//! [`LARGE_FILE`] bytes or more begins and ends with a chunk of its own: its chunks do not depend on
+//! its neighbours, and writing it again beside others finds them all.
+//!
+//! ```text
+//! write ──► pending ──► Cutter (one thread at a time) ──► upload tasks
+//!            bytes       hashes files, finds cuts          hash, compress, put; bounded by the store
+//! ```
+//!
+//! Memory of one writer: up to 8 MiB pending, as much in the cutter, and what the store's write
+//! buffer, shared by all writers, has room for.
+
+mod cutter;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use howdah_model::ContentHash;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinHandle;
+
+use crate::chunk::{INLINE_BYTES, frame};
+use crate::error::{Result, StoreError};
+use crate::file::{ChunkHash, FileContent, MAX_DIRECT_SLICES, Placement, Slice, encode_slices};
+use crate::store::{Kind, PERMIT_BYTES, Store};
+
+use cutter::{Batch, Cutter, Mark, Piece};
+
+/// No chunk is smaller, but for the last of a stream or large file.
+pub const MIN_CHUNK: usize = 512 << 10;
+/// Chunks of content without structure are about this large.
+pub const AVERAGE_CHUNK: usize = 2 << 20;
+/// No chunk is larger.
+pub const MAX_CHUNK: usize = 8 << 20;
+/// Files of this size or more have chunks of their own.
+pub const LARGE_FILE: u64 = 8 << 20;
+
+/// So many bytes are handed to the cutter at a time.
+const BATCH: usize = 4 << 20;
+
+/// Writes files into the store; see the head of this module.
+///
+/// Nothing refers to what it wrote until its results are put into a tree: a writer that is dropped
+/// leaves only unreferenced chunks behind.
+#[derive(Debug)]
+pub struct PackWriter<T> {
+    store: Store,
+    files: Vec<FileRecord<T>>,
+    open: Option<OpenFile>,
+    /// Bytes not yet handed to the cutter, and what happens at which of them.
+    pending: Batch,
+    /// Where in the stream `pending` begins.
+    pending_start: u64,
+    cutting: Cutting,
+    uploads: VecDeque<Upload>,
+    chunks: Vec<StoredChunk>,
+    hashes: Vec<ContentHash>,
+}
+
+#[derive(Debug)]
+struct FileRecord<T> {
+    tag: T,
+    /// Where in the stream it begins.
+    start: u64,
+    /// Bytes of it in the stream.
+    length: u64,
+    /// What it had before, if it was appended to.
+    before: Vec<Slice>,
+    before_size: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct OpenFile {
+    start: u64,
+    /// It has been found to be large, and its beginning has been marked.
+    large: bool,
+}
+
+#[derive(Debug)]
+enum Cutting {
+    Idle(Box<Cutter>),
+    Busy(JoinHandle<(Box<Cutter>, Vec<Piece>)>),
+    /// Only while a state is being replaced, and after a cutter's thread died.
+    Gone,
+}
+
+#[derive(Debug)]
+struct Upload {
+    start: u64,
+    length: u32,
+    task: JoinHandle<Result<ChunkHash>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct StoredChunk {
+    start: u64,
+    length: u32,
+    hash: ChunkHash,
+}
+
+impl<T> PackWriter<T> {
+    /// Begins a stream.
+    #[must_use]
+    pub fn new(store: &Store) -> Self {
+        PackWriter {
+            store: store.clone(),
+            files: Vec::new(),
+            open: None,
+            pending: Batch::default(),
+            pending_start: 0,
+            cutting: Cutting::Idle(Box::default()),
+            uploads: VecDeque::new(),
+            chunks: Vec::new(),
+            hashes: Vec::new(),
+        }
+    }
+
+    /// Begins a file, and ends the one before. The tag comes back with the file's content.
+    pub async fn begin(&mut self, tag: T) -> Result<()> {
+        self.begin_after(tag, blake3::Hasher::new(), Vec::new(), 0).await
+    }
+
+    /// Begins a file that continues existing content. The existing bytes are read once, for the
+    /// hash of the whole; they are not written again.
+    pub async fn begin_append(&mut self, tag: T, existing: &FileContent) -> Result<()> {
+        let mut hasher = blake3::Hasher::new();
+        let mut bytes = std::pin::pin!(self.store.read_file(existing, 0));
+        while let Some(piece) = bytes.try_next().await? {
+            hasher = hash_more(hasher, piece).await?;
+        }
+        let slices = self.store.slices(existing).await?;
+        self.begin_after(tag, hasher, slices, existing.size).await
+    }
+
+    async fn begin_after(
+        &mut self,
+        tag: T,
+        hasher: blake3::Hasher,
+        before: Vec<Slice>,
+        before_size: u64,
+    ) -> Result<()> {
+        self.end().await?;
+        let start = self.position();
+        self.pending.mark(Mark::Begin(Box::new(hasher)));
+        self.files.push(FileRecord { tag, start, length: 0, before, before_size });
+        self.open = Some(OpenFile { start, large: false });
+        Ok(())
+    }
+
+    /// Adds bytes to the open file.
+    ///
+    /// # Errors
+    /// When no file is open, or chunks of earlier bytes could not be stored.
+    pub async fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+        if self.open.is_none() {
+            return Err(StoreError::NoOpenFile);
+        }
+        while !bytes.is_empty() {
+            let now = bytes.len().min(BATCH);
+            self.pending.bytes.extend_from_slice(&bytes[..now]);
+            bytes = &bytes[now..];
+            if self.pending.bytes.len() >= BATCH {
+                self.hand_over_settled().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the open file, if there is one.
+    pub async fn end(&mut self) -> Result<()> {
+        let Some(open) = self.open else { return Ok(()) };
+        self.settle_size();
+        let large = self.open.is_some_and(|open| open.large);
+        let position = self.position();
+        if let Some(file) = self.files.last_mut() {
+            file.length = position - open.start;
+        }
+        self.pending.mark(Mark::End);
+        if large {
+            self.pending.mark(Mark::Cut);
+        }
+        self.open = None;
+        if self.pending.bytes.len() >= BATCH {
+            let batch = self.pending.take();
+            self.hand_over(batch, false).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the number of bytes written so far, over all files.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.pending_start + self.pending.bytes.len() as u64
+    }
+
+    /// Ends the stream and waits until everything is durable. Contents come in the order the files
+    /// were begun.
+    pub async fn finish(mut self) -> Result<Vec<(T, FileContent)>> {
+        self.end().await?;
+        let batch = self.pending.take();
+        self.hand_over(batch, true).await?;
+        self.collect_cut().await?;
+        while let Some(upload) = self.uploads.pop_front() {
+            self.chunks.push(upload.finish().await?);
+        }
+        let mut contents = Vec::with_capacity(self.files.len());
+        let mut chunk = 0;
+        for (file, hash) in self.files.into_iter().zip(self.hashes) {
+            while self.chunks.get(chunk).is_some_and(|chunk| chunk.end() <= file.start) {
+                chunk += 1;
+            }
+            let mut slices = file.before;
+            for slice in slices_of(&self.chunks[chunk..], file.start, file.length) {
+                push_slice(&mut slices, slice);
+            }
+            let size = file.before_size + file.length;
+            contents.push((file.tag, self.store.content_of(size, hash, slices).await?));
+        }
+        Ok(contents)
+    }
+
+    /// Marks the beginning of the open file if it has turned out large.
+    fn settle_size(&mut self) {
+        let position = self.position();
+        if let Some(open) = &mut self.open
+            && !open.large
+            && position - open.start >= LARGE_FILE
+        {
+            open.large = true;
+            // It cannot have been handed over, as that waits until this is known.
+            self.pending.cut_at((open.start - self.pending_start) as usize);
+        }
+    }
+
+    /// Hands over everything about which it is known whether it belongs to a large file.
+    async fn hand_over_settled(&mut self) -> Result<()> {
+        self.settle_size();
+        let unsettled = self.open.filter(|open| !open.large);
+        let batch = match unsettled {
+            None => self.pending.take(),
+            Some(open) => self.pending.take_before((open.start - self.pending_start) as usize),
+        };
+        if batch.bytes.is_empty() {
+            self.pending.prepend(batch);
+            return Ok(());
+        }
+        self.hand_over(batch, false).await
+    }
+
+    async fn hand_over(&mut self, batch: Batch, last: bool) -> Result<()> {
+        self.collect_cut().await?;
+        self.pending_start += batch.bytes.len() as u64;
+        let Cutting::Idle(mut cutter) = std::mem::replace(&mut self.cutting, Cutting::Gone) else {
+            return Err(StoreError::Task("the cutter of a file writer has failed before".to_owned()));
+        };
+        if batch.bytes.len() + cutter.waiting() <= INLINE_BYTES {
+            let pieces = cutter.cut(batch, last);
+            self.accept(cutter, pieces).await
+        } else {
+            self.cutting = Cutting::Busy(tokio::task::spawn_blocking(move || {
+                let pieces = cutter.cut(batch, last);
+                (cutter, pieces)
+            }));
+            Ok(())
+        }
+    }
+
+    /// Waits for the cutter, if it is at work, and begins to store what it cut.
+    async fn collect_cut(&mut self) -> Result<()> {
+        if let Cutting::Busy(task) = &mut self.cutting {
+            let done = task.await;
+            self.cutting = Cutting::Gone;
+            let (cutter, pieces) = done.map_err(|error| StoreError::task(&error))?;
+            self.accept(cutter, pieces).await?;
+        }
+        Ok(())
+    }
+
+    async fn accept(&mut self, mut cutter: Box<Cutter>, pieces: Vec<Piece>) -> Result<()> {
+        self.hashes.append(&mut cutter.hashes);
+        self.cutting = Cutting::Idle(cutter);
+        for piece in pieces {
+            // Failures should stop the writer soon, not when it has read all it wants to write.
+            while self.uploads.front().is_some_and(|upload| upload.task.is_finished()) {
+                if let Some(upload) = self.uploads.pop_front() {
+                    self.chunks.push(upload.finish().await?);
+                }
+            }
+            let permits = (piece.bytes.len() / PERMIT_BYTES + 1) as u32;
+            let buffer = self.store.inner.write_buffer.clone();
+            let room = buffer
+                .acquire_many_owned(permits)
+                .await
+                .map_err(|_| StoreError::Task("the store is closed".to_owned()))?;
+            let (start, length) = (piece.start, piece.bytes.len() as u32);
+            let task = tokio::spawn(upload(self.store.clone(), piece.bytes, room));
+            self.uploads.push_back(Upload { start, length, task });
+        }
+        Ok(())
+    }
+}
+
+impl Upload {
+    async fn finish(self) -> Result<StoredChunk> {
+        let hash = self.task.await.map_err(|error| StoreError::task(&error))??;
+        Ok(StoredChunk { start: self.start, length: self.length, hash })
+    }
+}
+
+impl StoredChunk {
+    fn end(&self) -> u64 {
+        self.start + u64::from(self.length)
+    }
+}
+
+/// Hashes and packs a chunk and stores it unless it is there.
+async fn upload(store: Store, bytes: Bytes, _room: OwnedSemaphorePermit) -> Result<ChunkHash> {
+    let known = store.clone();
+    let small = bytes.len() <= INLINE_BYTES;
+    let prepare = move || {
+        let hash = ContentHash::new(*blake3::hash(&bytes).as_bytes());
+        let framed = (!known.is_known(Kind::Chunk, &hash)).then(|| frame(&bytes));
+        (hash, framed)
+    };
+    let (hash, framed) = if small {
+        prepare()
+    } else {
+        tokio::task::spawn_blocking(prepare).await.map_err(|error| StoreError::task(&error))?
+    };
+    if let Some(framed) = framed {
+        store.put_content(Kind::Chunk, &hash, framed).await?;
+    }
+    Ok(ChunkHash(hash))
+}
+
+/// Feeds bytes to a hasher, on another thread if they are many.
+pub(crate) async fn hash_more(mut hasher: blake3::Hasher, bytes: Bytes) -> Result<blake3::Hasher> {
+    if bytes.len() <= INLINE_BYTES {
+        hasher.update(&bytes);
+        return Ok(hasher);
+    }
+    let hashing = tokio::task::spawn_blocking(move || {
+        hasher.update(&bytes);
+        hasher
+    });
+    hashing.await.map_err(|error| StoreError::task(&error))
+}
+
+/// Finds the parts of chunks that make up a stretch of the stream.
+fn slices_of(chunks: &[StoredChunk], start: u64, length: u64) -> impl Iterator<Item = Slice> {
+    let end = start + length;
+    chunks.iter().take_while(move |chunk| chunk.start < end && length > 0).map(move |chunk| {
+        let from = start.max(chunk.start);
+        Slice {
+            chunk: chunk.hash,
+            offset: (from - chunk.start) as u32,
+            len: (end.min(chunk.end()) - from) as u32,
+        }
+    })
+}
+
+/// Adds a slice to a list, joined to the last one where it continues it.
+pub(crate) fn push_slice(slices: &mut Vec<Slice>, slice: Slice) {
+    if let Some(last) = slices.last_mut()
+        && last.chunk == slice.chunk
+        && last.offset + last.len == slice.offset
+    {
+        last.len += slice.len;
+    } else {
+        slices.push(slice);
+    }
+}
+
+impl Store {
+    /// Makes a content of its slices; stores their list apart if it is long.
+    pub(crate) async fn content_of(
+        &self,
+        size: u64,
+        hash: ContentHash,
+        slices: Vec<Slice>,
+    ) -> Result<FileContent> {
+        if slices.len() <= MAX_DIRECT_SLICES {
+            return Ok(FileContent { size, hash, placement: Placement::Direct(slices) });
+        }
+        let mut list = Vec::new();
+        encode_slices(&slices, &mut list);
+        let list = Bytes::from(list);
+        let parts = (0..list.len()).step_by(MAX_CHUNK).map(|at| {
+            let bytes = list.slice(at..list.len().min(at + MAX_CHUNK));
+            async move {
+                let len = bytes.len() as u32;
+                let hash = ContentHash::new(*blake3::hash(&bytes).as_bytes());
+                self.put_content(Kind::Chunk, &hash, frame(&bytes)).await?;
+                Ok::<_, StoreError>(Slice { chunk: ChunkHash(hash), offset: 0, len })
+            }
+        });
+        let slices = futures::stream::iter(parts).buffered(2).try_collect().await?;
+        Ok(FileContent { size, hash, placement: Placement::Listed(slices) })
+    }
+}

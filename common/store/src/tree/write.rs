@@ -1,0 +1,74 @@
+//! Storing nodes, several at a time.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::node::{BuiltNode, CachedNode, Node};
+use crate::backend::PutOutcome;
+use crate::chunk::{INLINE_BYTES, frame};
+use crate::error::{Result, StoreError};
+use crate::keys;
+use crate::store::{Kind, Store};
+
+/// Takes finished nodes and stores them in the background, a bounded number at once.
+#[derive(Debug)]
+pub(crate) struct NodeSink {
+    store: Store,
+    writes: JoinSet<Result<()>>,
+}
+
+impl NodeSink {
+    pub(crate) fn new(store: &Store) -> Self {
+        NodeSink { store: store.clone(), writes: JoinSet::new() }
+    }
+
+    /// Begins to store a node; waits while too many are under way.
+    pub(crate) async fn put(&mut self, node: BuiltNode) -> Result<()> {
+        if self.store.is_known(Kind::Node, &node.hash) {
+            return Ok(());
+        }
+        while self.writes.len() >= self.store.inner.limits.write_concurrency.max(1) {
+            self.join_one().await?;
+        }
+        let store = self.store.clone();
+        self.writes.spawn(async move { store_node(&store, node).await });
+        Ok(())
+    }
+
+    /// Waits until everything is stored, durably.
+    pub(crate) async fn flush(&mut self) -> Result<()> {
+        while !self.writes.is_empty() {
+            self.join_one().await?;
+        }
+        Ok(())
+    }
+
+    async fn join_one(&mut self) -> Result<()> {
+        match self.writes.join_next().await {
+            None => Ok(()),
+            Some(Ok(result)) => result,
+            Some(Err(error)) => Err(StoreError::task(&error)),
+        }
+    }
+}
+
+async fn store_node(store: &Store, node: BuiltNode) -> Result<()> {
+    let BuiltNode { hash, payload, .. } = node;
+    let framed = if payload.len() <= INLINE_BYTES {
+        frame(&payload)
+    } else {
+        let payload = payload.clone();
+        let framing = tokio::task::spawn_blocking(move || frame(&payload));
+        framing.await.map_err(|error| StoreError::task(&error))?
+    };
+    let outcome = store.put_content(Kind::Node, &hash, framed).await?;
+    // A node that was there already may name other places for the same content, and what it names is
+    // what stays referred to: ours must not be served from the cache.
+    if outcome == PutOutcome::Created {
+        let decoded = Node::decode(&hash, payload)
+            .map_err(|reason| StoreError::corrupt(keys::node(&hash), reason.to_string()))?;
+        store.inner.nodes.insert(hash, CachedNode(Arc::new(decoded)));
+    }
+    Ok(())
+}

@@ -1,0 +1,315 @@
+//! Writing files and reading them back.
+#![allow(missing_docs)]
+
+mod support;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use howdah_model::Content;
+use howdah_store::backend::fault::{Fault, FaultBackend, Operation};
+use howdah_store::backend::{Backend, MemoryBackend};
+use howdah_store::{
+    ChunkHash, ChunkSource, FileContent, FileEdits, FileTree, PackWriter, Store, StoreError, read_file_from,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use support::{noise, run, write_files};
+
+/// A store that remembers which objects were sent to it.
+async fn recording(backend: &Arc<MemoryBackend>) -> (Store, Arc<Mutex<Vec<String>>>) {
+    let sent: Arc<Mutex<Vec<String>>> = Arc::default();
+    let record = Arc::clone(&sent);
+    let faulty = FaultBackend::new(Arc::clone(backend) as _, move |operation, key| {
+        if matches!(operation, Operation::Put | Operation::PutIfAbsent) {
+            record.lock().unwrap().push(key.to_owned());
+        }
+        Fault::None
+    });
+    let store = Store::with_backend(Arc::new(faulty), Default::default()).await.unwrap();
+    sent.lock().unwrap().clear();
+    (store, sent)
+}
+
+fn count(sent: &Mutex<Vec<String>>, prefix: &str) -> usize {
+    sent.lock().unwrap().iter().filter(|key| key.starts_with(prefix)).count()
+}
+
+fn hash_of(bytes: &[u8]) -> [u8; 32] {
+    *blake3::hash(bytes).as_bytes()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn files_come_back_whatever_they_are_and_however_they_were_written(
+        sizes in vec(prop_oneof![Just(0usize), 1usize..50, 1usize..5_000, 1usize..900_000], 0..25),
+        step in 1usize..300_000,
+        offset in 0u64..1_000_000,
+    ) {
+        run(async {
+            let store = Store::in_memory().await;
+            let files: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(n, size)| noise(n as u64, *size)).collect();
+            let mut writer = PackWriter::new(&store);
+            for (n, bytes) in files.iter().enumerate() {
+                writer.begin(n).await.unwrap();
+                for part in bytes.chunks(step) {
+                    writer.write(part).await.unwrap();
+                }
+            }
+            let written = writer.finish().await.unwrap();
+            prop_assert_eq!(written.len(), files.len());
+            // In another order, so that chunks are read more than once.
+            for (n, content) in written.iter().rev() {
+                prop_assert_eq!(content.size, files[*n].len() as u64);
+                prop_assert_eq!(content.hash.as_bytes(), &hash_of(&files[*n]));
+                prop_assert_eq!(store.read_file_all(content).await.unwrap(), &files[*n]);
+                let pieces: Vec<Bytes> = store.read_file(content, offset).try_collect().await.unwrap();
+                let expected = files[*n].get(offset as usize..).unwrap_or_default();
+                prop_assert_eq!(pieces.concat(), expected);
+            }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn a_writer_that_succeeds_under_faults_has_stored_everything(
+        sizes in vec(1usize..700_000, 1..8),
+        faults in vec(prop_oneof![6 => Just(Fault::None), 1 => Just(Fault::Before), 1 => Just(Fault::After)], 0..12),
+    ) {
+        run(async {
+            let backend = Arc::new(MemoryBackend::default());
+            let mut plan = faults.into_iter();
+            let faulty = FaultBackend::new(Arc::clone(&backend) as _, move |_, key| {
+                if key.starts_with("meta/") { Fault::None } else { plan.next().unwrap_or(Fault::None) }
+            });
+            let store = Store::with_backend(Arc::new(faulty), Default::default()).await.unwrap();
+            let files: Vec<Vec<u8>> = sizes.iter().enumerate().map(|(n, size)| noise(n as u64, *size)).collect();
+            // Repeating after a failure must end well, as the faults run out.
+            let content = loop {
+                let attempt = async {
+                    let contents = write_files(&store, &files).await?;
+                    let mut edits = FileEdits::default();
+                    for (n, content) in contents.into_iter().enumerate() {
+                        edits.put(&format!("/{n}"), content).unwrap();
+                    }
+                    edits.apply(&store, &Content::EMPTY).await.map_err(|error| match error {
+                        howdah_store::EditError::Store(error) => error,
+                        other => panic!("{other}"),
+                    })
+                };
+                if let Ok(content) = attempt.await { break content; }
+            };
+            let fresh = Store::with_backend(backend as _, Default::default()).await.unwrap();
+            let tree = FileTree::of(&fresh, &content);
+            for (n, bytes) in files.iter().enumerate() {
+                let entry = tree.file(&format!("/{n}")).await.unwrap().unwrap();
+                prop_assert_eq!(&fresh.read_file_all(&entry.content).await.unwrap(), bytes);
+            }
+            Ok(())
+        })?;
+    }
+}
+
+#[test]
+fn a_commit_of_one_small_file_costs_one_chunk_and_one_node() {
+    run(async {
+        let (store, sent) = recording(&Arc::default()).await;
+        let content = write_files(&store, &[b"hello".to_vec()]).await.unwrap().remove(0);
+        let mut edits = FileEdits::default();
+        edits.put("/hello", content).unwrap();
+        edits.apply(&store, &Content::EMPTY).await.unwrap();
+        assert_eq!((count(&sent, "chunks/"), count(&sent, "nodes/")), (1, 1));
+        assert_eq!(sent.lock().unwrap().len(), 2);
+    });
+}
+
+#[test]
+fn many_small_files_share_few_objects() {
+    run(async {
+        let (store, sent) = recording(&Arc::default()).await;
+        let files: Vec<Vec<u8>> = (0..20_000).map(|n| noise(n, 1024)).collect();
+        let contents = write_files(&store, &files).await.unwrap();
+        assert!(count(&sent, "chunks/") <= 20, "{}", count(&sent, "chunks/"));
+        for n in [0, 1, 9_999, 19_999] {
+            assert_eq!(store.read_file_all(&contents[n]).await.unwrap(), files[n]);
+        }
+    });
+}
+
+async fn chunks(store: &Store, content: &FileContent) -> Vec<ChunkHash> {
+    store.slices(content).await.unwrap().iter().map(|slice| slice.chunk).collect()
+}
+
+#[test]
+fn a_large_file_has_the_same_chunks_whatever_its_neighbours() {
+    run(async {
+        let (store, sent) = recording(&Arc::default()).await;
+        let large = noise(1, (17 << 20) + 12345);
+        let alone = write_files(&store, std::slice::from_ref(&large)).await.unwrap().remove(0);
+        assert!(chunks(&store, &alone).await.len() > 3);
+        for neighbour in [1usize, 100_000, 3 << 20, 5 << 20, 7 << 20] {
+            let small = noise(neighbour as u64, neighbour);
+            sent.lock().unwrap().clear();
+            let mut written =
+                write_files(&store, &[small.clone(), Vec::new(), large.clone(), small.clone()]).await.unwrap();
+            let last = written.pop().unwrap();
+            let beside = written.pop().unwrap();
+            assert_eq!(chunks(&store, &beside).await, chunks(&store, &alone).await, "{neighbour}");
+            assert_eq!(store.read_file_all(&last).await.unwrap(), small);
+            let new_bytes = count(&sent, "chunks/");
+            assert!(new_bytes <= 2 * neighbour.div_ceil(1 << 19), "{new_bytes} objects beside {neighbour}");
+        }
+    });
+}
+
+#[test]
+fn a_change_in_the_middle_of_a_large_file_stores_little() {
+    run(async {
+        let (store, sent) = recording(&Arc::default()).await;
+        let mut bytes = noise(5, 40 << 20);
+        write_files(&store, std::slice::from_ref(&bytes)).await.unwrap();
+        sent.lock().unwrap().clear();
+        write_files(&store, std::slice::from_ref(&bytes)).await.unwrap();
+        assert_eq!(sent.lock().unwrap().len(), 0, "the same again stores nothing");
+        bytes.splice(20 << 20..(20 << 20) + 10, *b"something of another length");
+        let changed = write_files(&store, std::slice::from_ref(&bytes)).await.unwrap().remove(0);
+        assert!(count(&sent, "chunks/") <= 4, "{}", count(&sent, "chunks/"));
+        assert_eq!(store.read_file_all(&changed).await.unwrap(), bytes);
+    });
+}
+
+#[test]
+fn equal_files_give_equal_roots_however_they_were_packed() {
+    run(async {
+        let store = Store::in_memory().await;
+        let files: Vec<Vec<u8>> = (0..200).map(|n| noise(n, 3000)).collect();
+        let mut roots = Vec::new();
+        for group in [1, 7, 200] {
+            let mut edits = FileEdits::default();
+            for (number, some) in files.chunks(group).enumerate() {
+                for (n, content) in write_files(&store, some).await.unwrap().into_iter().enumerate() {
+                    edits.put(&format!("/{}", number * group + n), content).unwrap();
+                }
+            }
+            roots.push(edits.apply(&store, &Content::EMPTY).await.unwrap());
+        }
+        assert_eq!(roots[0], roots[1]);
+        assert_eq!(roots[0], roots[2]);
+    });
+}
+
+#[test]
+fn appended_files_are_one_file() {
+    run(async {
+        let (store, sent) = recording(&Arc::default()).await;
+        let first = noise(1, 3 << 20);
+        let content = write_files(&store, std::slice::from_ref(&first)).await.unwrap().remove(0);
+        sent.lock().unwrap().clear();
+        let mut writer = PackWriter::new(&store);
+        writer.begin_append("log", &content).await.unwrap();
+        writer.write(b"one more line\n").await.unwrap();
+        let longer = writer.finish().await.unwrap().remove(0).1;
+        let expected = [&first[..], b"one more line\n"].concat();
+        assert_eq!(longer.hash.as_bytes(), &hash_of(&expected));
+        assert_eq!(store.read_file_all(&longer).await.unwrap(), expected);
+        assert_eq!(count(&sent, "chunks/"), 1);
+        // Nothing appended is the same file.
+        let mut writer = PackWriter::new(&store);
+        writer.begin_append("log", &longer).await.unwrap();
+        assert_eq!(writer.finish().await.unwrap().remove(0).1, longer);
+    });
+}
+
+#[test]
+fn files_of_very_many_pieces_work_like_others() {
+    run(async {
+        let store = Store::in_memory().await;
+        let mut edits = FileEdits::default();
+        let mut expected = Vec::new();
+        for n in 0..700 {
+            let bytes = noise(n, 40);
+            edits.append("/log", write_files(&store, std::slice::from_ref(&bytes)).await.unwrap().remove(0)).unwrap();
+            expected.extend(bytes);
+        }
+        let content = edits.apply(&store, &Content::EMPTY).await.unwrap();
+        let tree = FileTree::of(&store, &content);
+        let entry = tree.file("/log").await.unwrap().unwrap();
+        assert!(entry.content.encode_placement().len() < 1000, "the list is kept apart");
+        assert_eq!(store.read_file_all(&entry.content).await.unwrap(), expected);
+        assert_eq!(store.slices(&entry.content).await.unwrap().len(), 700);
+        assert!(store.chunks_of(&entry.content).await.unwrap().len() > 700);
+        let mut edits = FileEdits::default();
+        edits.append("/log", write_files(&store, &[b"end".to_vec()]).await.unwrap().remove(0)).unwrap();
+        let content = edits.apply(&store, &content).await.unwrap();
+        let entry = FileTree::of(&store, &content).file("/log").await.unwrap().unwrap();
+        expected.extend(b"end");
+        assert_eq!(store.read_file_all(&entry.content).await.unwrap(), expected);
+    });
+}
+
+#[test]
+fn damaged_and_missing_chunks_are_named() {
+    run(async {
+        let backend = Arc::new(MemoryBackend::default());
+        let (store, sent) = recording(&backend).await;
+        for bytes in [noise(1, 100_000), b"text ".repeat(20_000)] {
+            sent.lock().unwrap().clear();
+            let content = write_files(&store, &[bytes]).await.unwrap().remove(0);
+            let key = sent.lock().unwrap()[0].clone();
+            let mut stored = store.get(&key).await.unwrap().to_vec();
+            let middle = stored.len() / 2;
+            stored[middle] ^= 1;
+            for damage in [Some(stored.clone()), Some(stored[..middle].to_vec()), Some(Vec::new()), None] {
+                match damage {
+                    Some(bytes) => store.put(&key, bytes.into()).await.unwrap(),
+                    None => store.delete(&key).await.unwrap(),
+                }
+                let fresh = Store::with_backend(Arc::clone(&backend) as Arc<dyn Backend>, Default::default());
+                let error = fresh.await.unwrap().read_file_all(&content).await.unwrap_err();
+                assert!(error.is_damage() && error.to_string().contains(&key), "{error}");
+            }
+        }
+    });
+}
+
+#[test]
+fn bytes_without_a_file_are_refused() {
+    run(async {
+        let store = Store::in_memory().await;
+        let mut writer = PackWriter::<()>::new(&store);
+        assert!(matches!(writer.write(b"x").await, Err(StoreError::NoOpenFile)));
+        assert!(writer.finish().await.unwrap().is_empty());
+    });
+}
+
+/// A cache in front of the store, as a worker has one.
+struct Counting {
+    store: Store,
+    asked: AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl ChunkSource for Counting {
+    async fn chunk(&self, hash: &ChunkHash) -> howdah_store::Result<Bytes> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        self.store.chunk(hash).await
+    }
+}
+
+#[test]
+fn files_can_be_read_through_another_source() {
+    run(async {
+        let store = Store::in_memory().await;
+        let bytes = noise(3, 20 << 20);
+        let content = write_files(&store, std::slice::from_ref(&bytes)).await.unwrap().remove(0);
+        let source = Arc::new(Counting { store: store.clone(), asked: AtomicUsize::new(0) });
+        let pieces: Vec<Bytes> =
+            read_file_from(source.clone(), &content, 5).try_collect().await.unwrap();
+        assert_eq!(pieces.concat(), &bytes[5..]);
+        assert_eq!(source.asked.load(Ordering::Relaxed), store.slices(&content).await.unwrap().len());
+    });
+}

@@ -1,0 +1,125 @@
+//! The live picture: what workers say they do, progress of open jobs, log lines not yet stored.
+//!
+//! Nothing here is truth. All of it may be lost at any moment and is rebuilt from what workers send;
+//! what must survive is in the store.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use howdah_model::{DatumCounts, JobKey, JobStats};
+use howdah_queue::job::LogLine;
+use howdah_queue::messages::{LogBatch, Presence};
+use tokio::sync::broadcast;
+
+/// A worker that has been silent for this long is counted as gone.
+pub const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Lines kept per datum set until its log object is stored.
+const LINES_PER_SET: usize = 10_000;
+
+/// Progress of one open job: what its finished sets have reported so far.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// Datums by outcome; `total` and `skipped` come from the plan.
+    pub counts: DatumCounts,
+    /// Sums over the finished sets.
+    pub stats: JobStats,
+    /// Trouble a worker has reported since the last finished set.
+    pub trouble: Option<String>,
+}
+
+/// Shared table of live facts. Writers: the listener for worker messages and the job drivers;
+/// readers: the API. Held for microseconds, never across an await.
+#[derive(Clone)]
+pub struct JobBoard {
+    inner: Arc<Mutex<Inner>>,
+    lines: broadcast::Sender<Arc<LogBatch>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    workers: BTreeMap<String, (Instant, Presence)>,
+    progress: HashMap<JobKey, Progress>,
+    pending_lines: HashMap<(JobKey, u32), VecDeque<LogLine>>,
+}
+
+impl Default for JobBoard {
+    fn default() -> Self {
+        Self { inner: Arc::default(), lines: broadcast::channel(4096).0 }
+    }
+}
+
+impl JobBoard {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // The table holds hints only: one that a panicking task left half-written is still usable.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a heartbeat. Returns whether the worker was unknown before.
+    pub fn heard_from(&self, presence: Presence) -> bool {
+        let mut inner = self.lock();
+        inner.workers.retain(|_, (seen, _)| seen.elapsed() < WORKER_TIMEOUT);
+        inner.workers.insert(presence.worker.clone(), (Instant::now(), presence)).is_none()
+    }
+
+    /// Forgets a worker that said it is leaving.
+    pub fn worker_left(&self, worker: &str) {
+        self.lock().workers.remove(worker);
+    }
+
+    /// Returns the workers heard from lately, by name.
+    pub fn workers(&self) -> Vec<Presence> {
+        let mut inner = self.lock();
+        inner.workers.retain(|_, (seen, _)| seen.elapsed() < WORKER_TIMEOUT);
+        inner.workers.values().map(|(_, presence)| presence.clone()).collect()
+    }
+
+    /// Returns the progress of an open job that is being driven.
+    pub fn progress(&self, job: &JobKey) -> Option<Progress> {
+        self.lock().progress.get(job).cloned()
+    }
+
+    /// Changes the progress of a job, making its entry when it has none.
+    pub fn update_progress(&self, job: &JobKey, change: impl FnOnce(&mut Progress)) {
+        change(self.lock().progress.entry(job.clone()).or_default());
+    }
+
+    /// Drops everything about a job that is over.
+    pub fn forget_job(&self, job: &JobKey) {
+        let mut inner = self.lock();
+        inner.progress.remove(job);
+        inner.pending_lines.retain(|(owner, _), _| owner != job);
+    }
+
+    /// Takes in log lines of a running set and hands them to whoever follows.
+    pub fn add_lines(&self, job: JobKey, batch: LogBatch) {
+        {
+            let mut inner = self.lock();
+            let lines = inner.pending_lines.entry((job, batch.set)).or_default();
+            lines.extend(batch.lines.iter().cloned());
+            let excess = lines.len().saturating_sub(LINES_PER_SET);
+            lines.drain(..excess);
+        }
+        // No follower is no error.
+        let _ = self.lines.send(Arc::new(batch));
+    }
+
+    /// Drops the pending lines of a set whose log object is stored.
+    pub fn lines_stored(&self, job: &JobKey, set: u32) {
+        self.lock().pending_lines.remove(&(job.clone(), set));
+    }
+
+    /// Returns the lines of a job's unfinished sets.
+    pub fn pending_lines(&self, job: &JobKey) -> Vec<LogLine> {
+        let inner = self.lock();
+        let mut lines: Vec<_> =
+            inner.pending_lines.iter().filter(|((owner, _), _)| owner == job).flat_map(|(_, l)| l.iter().cloned()).collect();
+        lines.sort_by_key(|line| line.ts);
+        lines
+    }
+
+    /// Subscribes to log lines as they come; slow readers miss the oldest.
+    pub fn follow_lines(&self) -> broadcast::Receiver<Arc<LogBatch>> {
+        self.lines.subscribe()
+    }
+}

@@ -1,0 +1,34 @@
+//! Settings of the coordinator: flags and environment variables of the same names.
+
+use std::net::IpAddr;
+
+use clap::Args;
+
+/// Settings of a coordinator. Every flag `--a-b` is also read from `HOWDAH_A_B`.
+#[derive(Debug, Clone, Args)]
+pub struct CoordinatorConfig {
+    /// Address to listen on.
+    #[arg(long, env = "HOWDAH_LISTEN", default_value = "127.0.0.1")]
+    pub listen: IpAddr,
+    /// Port for gRPC, /metrics, /healthz and /readyz.
+    #[arg(long, env = "HOWDAH_PORT", default_value_t = 30650)]
+    pub port: u16,
+    /// NATS server that carries datums to workers.
+    #[arg(long, env = "HOWDAH_NATS_URL", default_value = "nats://127.0.0.1:4222")]
+    pub nats_url: String,
+    /// Object store that holds everything: file:///path, s3://bucket/prefix or memory:// (lost at exit).
+    #[arg(long, env = "HOWDAH_STORE")]
+    pub store: String,
+    /// Endpoint of the S3 service, for services other than AWS.
+    #[arg(long, env = "HOWDAH_S3_ENDPOINT")]
+    pub s3_endpoint: Option<String>,
+    /// Region of the S3 service.
+    #[arg(long, env = "HOWDAH_S3_REGION")]
+    pub s3_region: Option<String>,
+    /// Access key of the S3 service.
+    #[arg(long, env = "HOWDAH_S3_ACCESS_KEY")]
+    pub s3_access_key: Option<String>,
+    /// Secret key of the S3 service.
+    #[arg(long, env = "HOWDAH_S3_SECRET_KEY", hide_env_values = true)]
+    pub s3_secret_key: Option<String>,
+}

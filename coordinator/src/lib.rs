@@ -1,0 +1,41 @@
+//! The coordinator: takes commands, keeps the metadata log, plans jobs, merges their outputs.
+//!
+//! It owns all metadata and never touches the bytes of a job's files: it plans and merges tree entries.
+//!
+//! - [`core`]: the command loop and the published state.
+//! - [`services`]: the gRPC API.
+//! - [`scheduler`]: background work. Looks at the state, does what is missing, may be repeated.
+//! - [`plan`]: from input trees to datums and datum sets.
+//! - [`merge`]: from set results to the output commit.
+//! - [`board`]: the live picture of workers and jobs.
+//! - [`server`], [`metrics`], [`config`]: the edges.
+
+pub mod board;
+pub mod config;
+pub mod core;
+pub mod merge;
+pub mod metrics;
+pub mod plan;
+pub mod provenance;
+pub mod run;
+pub mod scheduler;
+pub mod server;
+pub mod services;
+
+pub use config::CoordinatorConfig;
+pub use run::{Running, start};
+
+/// Writes an error and everything that caused it on one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

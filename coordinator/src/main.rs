@@ -1,0 +1,35 @@
+//! `howdah-coordinator`: the coordinator as a program of its own.
+
+use clap::{CommandFactory, Parser};
+use howdah_coordinator::CoordinatorConfig;
+use howdah_telemetry::{LogArgs, init_logging, refuse_unknown_settings};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Takes commands, keeps the metadata log, plans jobs and merges their outputs.
+#[derive(Debug, Parser)]
+#[command(name = "howdah-coordinator", version, about)]
+struct Cli {
+    #[command(flatten)]
+    coordinator: CoordinatorConfig,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    init_logging(&cli.log)?;
+    refuse_unknown_settings(&[Cli::command()])?;
+    let shutdown = CancellationToken::new();
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let stop = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        tracing::info!("stopping");
+        stop.cancel();
+    });
+    let running = howdah_coordinator::start(cli.coordinator, shutdown).await?;
+    tracing::info!(address = %running.address, "coordinator ready");
+    running.join().await
+}

@@ -1,0 +1,59 @@
+//! The immutable record of what made a commit.
+
+use howdah_model::{CommitKey, Content, DatumCounts};
+use howdah_queue::job::StageSpec;
+use howdah_queue::wire::{self, Wire};
+use howdah_store::{Store, StoreError};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// Everything needed to make an output commit again and to compare the result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProvenanceRecord {
+    /// The output commit.
+    pub commit: CommitKey,
+    /// Version of the pipeline.
+    pub pipeline_version: u64,
+    /// Effective spec, as JSON text.
+    pub spec: String,
+    /// What was run, with the pinned image.
+    pub stage: StageSpec,
+    /// Salt of the datum hashes.
+    pub salt: String,
+    /// Commits it was made from, with their file trees.
+    pub inputs: Vec<ProvenanceInput>,
+    /// Its own files.
+    pub output: Content,
+    /// Datums by what became of them.
+    pub datums: DatumCounts,
+    /// Versions of the workers that took part.
+    pub worker_versions: BTreeSet<String>,
+    /// When the job started.
+    pub started: Option<Timestamp>,
+    /// When its output was merged.
+    pub finished: Timestamp,
+}
+
+/// One commit that an output was made from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProvenanceInput {
+    /// The commit.
+    pub commit: CommitKey,
+    /// Its files.
+    pub content: Content,
+}
+
+impl Wire for ProvenanceRecord {
+    const KIND: &'static str = "provenance";
+}
+
+/// Returns the key of a commit's record.
+pub fn key(commit: &CommitKey) -> String {
+    howdah_store::keys::provenance(&commit.repo.project, &commit.repo.name, commit.id)
+}
+
+/// Writes the record. Writing it again with the same content changes nothing.
+pub async fn write(store: &Store, record: &ProvenanceRecord) -> Result<(), StoreError> {
+    store.put(&key(&record.commit), wire::encode(record).into()).await
+}

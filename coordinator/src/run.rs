@@ -1,0 +1,82 @@
+//! Starts the parts of a coordinator in their order and stops them together.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use howdah_queue::Queue;
+use howdah_store::{Store, StoreConfig};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::board::JobBoard;
+use crate::config::CoordinatorConfig;
+use crate::{core, scheduler, server};
+
+/// A coordinator that accepts calls.
+pub struct Running {
+    /// Address that it listens on.
+    pub address: SocketAddr,
+    /// Whether the store lets two coordinators exclude each other.
+    pub fenced: bool,
+    tasks: JoinSet<anyhow::Result<()>>,
+    shutdown: CancellationToken,
+}
+
+/// Opens store, log, queue and port, in that order, and returns when calls are answered.
+///
+/// Cancelling `shutdown` stops it; [`Running::join`] waits for that.
+pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> anyhow::Result<Running> {
+    // The port first: two coordinators started by mistake then differ in the port, not in the log.
+    let listener = server::bind(SocketAddr::new(config.listen, config.port)).await?;
+    let address = listener.local_addr()?;
+    let store = Store::open(&store_config(&config)).await.with_context(|| format!("cannot open the store {}", config.store))?;
+    let fenced = store.capabilities().put_if_absent;
+    if !fenced {
+        tracing::warn!(
+            store = config.store,
+            "this object store has no conditional writes: make sure that only one coordinator uses it"
+        );
+    }
+    let queue = Queue::connect(&config.nats_url, "howdah-coordinator")
+        .await
+        .with_context(|| format!("cannot reach NATS at {}; is nats-server running? (--nats-url)", config.nats_url))?;
+    queue.ensure_streams().await?;
+    let (core, command_loop) = core::open(store, JobBoard::default()).await?;
+
+    let mut tasks = JoinSet::new();
+    let stopped = shutdown.clone();
+    tasks.spawn(async move {
+        tokio::select! {
+            result = command_loop.run() => Ok(result?),
+            // Whatever is acknowledged is durable: nothing has to be waited for.
+            () = stopped.cancelled() => Ok(()),
+        }
+    });
+    tasks.spawn(scheduler::run(core.clone(), queue, shutdown.clone()));
+    tasks.spawn(server::serve(listener, core, shutdown.clone()));
+    Ok(Running { address, fenced, tasks, shutdown })
+}
+
+impl Running {
+    /// Waits until the coordinator has stopped; the first part that fails stops the others.
+    pub async fn join(mut self) -> anyhow::Result<()> {
+        let mut outcome = Ok(());
+        while let Some(result) = self.tasks.join_next().await {
+            let result = result.context("a part of the coordinator panicked").and_then(|r| r);
+            if outcome.is_ok() {
+                outcome = result;
+            }
+            self.shutdown.cancel();
+        }
+        outcome
+    }
+}
+
+fn store_config(config: &CoordinatorConfig) -> StoreConfig {
+    let mut store = StoreConfig::new(&config.store);
+    store.s3.endpoint.clone_from(&config.s3_endpoint);
+    store.s3.region.clone_from(&config.s3_region);
+    store.s3.access_key.clone_from(&config.s3_access_key);
+    store.s3.secret_key.clone_from(&config.s3_secret_key);
+    store
+}

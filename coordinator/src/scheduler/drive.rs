@@ -1,0 +1,447 @@
+//! Drives one job from its plan to its end.
+//!
+//! ```text
+//!  plan (or read the plan back) -> publish sets -> collect results -> merge -> record provenance -> finish
+//! ```
+//!
+//! Every step looks at the store first, so a driver that starts over continues where the last one ended:
+//! the plan is written before sets are published, results are objects that nobody overwrites, and the job
+//! is finished by one event list.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use howdah_model::query::{self, JobBase};
+use howdah_model::{Command, DatumCounts, ImagePin, JobKey, JobOutcome, JobStats, PipelineState, PipelineVersion};
+use howdah_queue::QueueError;
+use howdah_queue::job::{DatumSet, JobPlan, SetResult, StageSpec, result_key, results_prefix, set_key, set_of_result_key};
+use howdah_queue::messages::{Notice, SetMessage};
+use howdah_queue::wire::{self, WireError};
+use howdah_spec::ReprocessSpec;
+use howdah_store::{Store, StoreError};
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::{Context, image};
+use crate::core::SubmitError;
+use crate::merge::{self, MergeError, Merged};
+use crate::plan::{self, Base, InputCommit, MergePlan, PlanError};
+use crate::provenance::{self, ProvenanceInput, ProvenanceRecord};
+use crate::{board, metrics};
+
+/// How soon results are looked for when no notice comes; doubles up to [`MAX_LOOK`].
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+/// Longest pause between two looks for results.
+const MAX_LOOK: Duration = Duration::from_secs(30);
+
+/// Trouble with infrastructure: the job is begun again from what is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The plan could not be made, written or read.
+    #[error("planning failed")]
+    Plan(#[from] PlanError),
+    /// Outputs could not be merged.
+    #[error("merging the output failed")]
+    Merge(#[from] MergeError),
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+    /// The queue failed.
+    #[error("the queue failed")]
+    Queue(#[from] QueueError),
+    /// Something a worker wrote cannot be understood.
+    #[error("a result could not be understood")]
+    Wire(#[from] WireError),
+    /// A command was refused or could not be written.
+    #[error("{0}")]
+    Submit(#[from] SubmitError),
+    /// A result does not belong to the plan.
+    #[error("{0}")]
+    Mismatch(String),
+}
+
+/// What the driver knows of its job from the state.
+struct View {
+    job: JobKey,
+    version: Arc<PipelineVersion>,
+    planned: Option<Arc<str>>,
+    started: Option<Timestamp>,
+}
+
+/// Drives a job whose inputs are finished. Returns when it is over, or with the trouble that stopped it.
+pub async fn drive(context: &Context, job: &JobKey, notices: mpsc::UnboundedReceiver<Notice>) -> Result<(), DriveError> {
+    let Some(mut view) = view(context, job) else { return Ok(()) };
+    if view.started.is_none() {
+        context.core.submit(Command::StartJob { job: job.clone() }).await?;
+        view.started = context.core.state().job(job).and_then(|job| job.started);
+    }
+    let (plan, merge_plan) = match &view.planned {
+        Some(key) => plan::read(context.core.store(), key).await?,
+        None => match make_plan(context, &view).await? {
+            Some(planned) => planned,
+            None => return Ok(()),
+        },
+    };
+    let progress = board::Progress {
+        counts: DatumCounts { total: merge_plan.skipped + merge_plan.to_do, skipped: merge_plan.skipped, ..DatumCounts::default() },
+        ..board::Progress::default()
+    };
+    context.core.jobs().update_progress(job, |entry| *entry = progress);
+    let results = if plan.sets == 0 { BTreeMap::new() } else { Collector::new(context, &view, &plan, notices).collect().await? };
+    finish(context, &view, &plan, &merge_plan, results.into_values().collect()).await
+}
+
+fn view(context: &Context, job: &JobKey) -> Option<View> {
+    let state = context.core.state();
+    let entry = state.job(job)?;
+    let version = query::job_version(&state, job)?.clone();
+    Some(View { job: job.clone(), version, planned: entry.plan.clone(), started: entry.started })
+}
+
+/// Computes and stores the plan. `None` when the job ended while it waited for the image.
+async fn make_plan(context: &Context, view: &View) -> Result<Option<(JobPlan, MergePlan)>, DriveError> {
+    let started = Instant::now();
+    let core = &context.core;
+    let state = core.state();
+    let spec = &view.version.spec;
+    let inputs = query::job_inputs(&state, &view.job);
+    let lookup = |repo: &howdah_model::RepoKey, branch: &howdah_model::BranchName| {
+        let input = inputs.iter().find(|input| input.branch.repo == *repo && input.branch.name == *branch)?;
+        Some(InputCommit { id: input.commit.id, content: input.content })
+    };
+    let by_code = spec.reprocess_spec == ReprocessSpec::OnCodeChange;
+    let salt = if by_code {
+        let Some(pin) = wait_for_image(context, view, true).await else { return Ok(None) };
+        plan::salt_with_code(&view.version.salt, &stage(&view.version, pin))
+    } else {
+        view.version.salt.to_string()
+    };
+    let datums = match &spec.input {
+        Some(input) => plan::enumerate(core.store(), input, &lookup, &salt).await?,
+        None => Vec::new(),
+    };
+    let base = match query::job_base(&state, &view.job) {
+        JobBase::Nothing => None,
+        JobBase::Job { job, datums, output } => Some(Base { job: job.id, datums, output }),
+        JobBase::Unfinished(earlier) => {
+            return Err(DriveError::Mismatch(format!("job {earlier}, which this one builds on, has not ended")));
+        }
+    };
+    let before = match &base {
+        Some(base) => plan::base_datums(core.store(), &base.datums).await?,
+        None => Default::default(),
+    };
+    let never_skip = spec.reprocess_spec == ReprocessSpec::EveryJob;
+    let comparison = plan::compare(datums, before, never_skip);
+    let (to_do, skipped) = (comparison.to_do.len() as u64, comparison.skipped);
+    let sets = plan::into_sets(comparison.to_do, spec.datum_set_spec.as_ref(), spec.parallelism);
+    let count = u32::try_from(sets.len()).map_err(|_| DriveError::Mismatch(format!("{} datum sets are too many for one job", sets.len())))?;
+    let pin = match wait_for_image(context, view, count > 0).await {
+        Some(pin) => pin,
+        None => return Ok(None),
+    };
+    let plan = JobPlan {
+        pipeline: view.job.pipeline.clone(),
+        version: view.version.version,
+        job: view.job.id,
+        output_commit: view.job.id,
+        spec_commit: Some(view.version.spec_commit),
+        file_set: None,
+        salt,
+        stage: stage(&view.version, pin),
+        sets: count,
+    };
+    let merge = MergePlan { base, dropped: comparison.dropped, skipped, to_do, sets: count };
+    let key = plan::write(core.store(), &plan, &merge, sets).await?;
+    let counts = DatumCounts { total: to_do + skipped, skipped, ..DatumCounts::default() };
+    core.submit(Command::PlanJob { job: view.job.clone(), plan: key, counts }).await?;
+    metrics::PLAN_SECONDS.observe(started.elapsed().as_secs_f64());
+    tracing::info!(job = %view.job, to_do, skipped, sets = count, elapsed_ms = started.elapsed().as_millis() as u64, "job planned");
+    Ok(Some((plan, merge)))
+}
+
+/// Waits for the version's image to be pinned. A job without datums needs none and gets a pin without digest.
+async fn wait_for_image(context: &Context, view: &View, needed: bool) -> Option<ImagePin> {
+    let unpinned = ImagePin { reference: view.version.spec.transform.image.clone(), digest: String::new() };
+    context
+        .core
+        .wait_for(|state| {
+            let Some(version) = state.pipeline(&view.job.pipeline).and_then(|p| p.at_version(view.version.version)) else {
+                return Some(None);
+            };
+            match &version.image {
+                Some(pin) => Some(Some(pin.clone())),
+                None if !needed => Some(Some(unpinned.clone())),
+                None => None,
+            }
+        })
+        .await
+        .flatten()
+}
+
+/// Translates a spec into what a worker needs to run it.
+fn stage(version: &PipelineVersion, image: ImagePin) -> StageSpec {
+    let spec = &version.spec;
+    let transform = &spec.transform;
+    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let lines = |lines: &Vec<String>| (!lines.is_empty()).then(|| lines.clone());
+    let limits = spec.resource_limits.as_ref();
+    StageSpec {
+        image,
+        cmd: transform.cmd.clone(),
+        stdin: lines(&transform.stdin),
+        err_cmd: lines(&transform.err_cmd),
+        err_stdin: lines(&transform.err_stdin),
+        env: transform.env.clone(),
+        accept_return_code: transform.accept_return_code.clone(),
+        user: text(&transform.user),
+        working_dir: text(&transform.working_dir),
+        datum_tries: spec.datum_tries.max(1),
+        datum_timeout_ms: spec.datum_timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
+        writable_inputs: transform.writable_inputs,
+        memory_bytes: limits.and_then(|limits| howdah_spec::quantity::bytes(&limits.memory).ok()),
+        cpus: limits.map(|limits| f64::from(limits.cpu)).filter(|cpus| *cpus > 0.0),
+        labels: spec.metadata.as_ref().map(|metadata| metadata.labels.clone()).unwrap_or_default(),
+    }
+}
+
+/// Publishes a job's sets and gathers their results.
+struct Collector<'a> {
+    context: &'a Context,
+    view: &'a View,
+    plan: &'a JobPlan,
+    plan_key: String,
+    notices: mpsc::UnboundedReceiver<Notice>,
+    results: BTreeMap<u32, SetResult>,
+    attempt: u32,
+}
+
+impl<'a> Collector<'a> {
+    fn new(context: &'a Context, view: &'a View, plan: &'a JobPlan, notices: mpsc::UnboundedReceiver<Notice>) -> Self {
+        let plan_key = howdah_queue::job::plan_key(&plan.pipeline, &plan.job);
+        // Attempts of different drivers of one job must differ, or the server takes them for duplicates.
+        let attempt = u32::try_from(Timestamp::now().as_millisecond() & 0x7fff_ffff).unwrap_or(0);
+        Self { context, view, plan, plan_key, notices, results: BTreeMap::new(), attempt }
+    }
+
+    async fn collect(mut self) -> Result<BTreeMap<u32, SetResult>, DriveError> {
+        let queue = &self.context.queue;
+        let mut generation = queue.generation();
+        generation.mark_unchanged();
+        self.look_for_results().await?;
+        self.publish_missing().await?;
+        let mut pause = FIRST_LOOK;
+        let mut empty_looks = 0;
+        while self.results.len() < self.plan.sets as usize {
+            tokio::select! {
+                notice = self.notices.recv() => match notice {
+                    Some(Notice::Done(done)) => {
+                        self.take_result(done.set).await?;
+                        (pause, empty_looks) = (FIRST_LOOK, 0);
+                    }
+                    Some(Notice::Trouble(trouble)) => self.show_trouble(&trouble.message, trouble.needs_attention).await,
+                    None => return Err(DriveError::Mismatch("another driver has taken over the job".to_owned())),
+                },
+                changed = generation.changed() => {
+                    if changed.is_err() {
+                        return Err(DriveError::Mismatch("the connection to NATS is closed".to_owned()));
+                    }
+                    self.look_for_results().await?;
+                    self.publish_missing().await?;
+                }
+                () = tokio::time::sleep(pause) => {
+                    let before = self.results.len();
+                    self.look_for_results().await?;
+                    empty_looks = if before == self.results.len() && self.queue_is_empty().await { empty_looks + 1 } else { 0 };
+                    // Once may be a message on its way; twice in a row the sets are lost.
+                    if empty_looks >= 2 {
+                        metrics::SETS_REPUBLISHED.inc_by(u64::from(self.plan.sets) - self.results.len() as u64);
+                        self.publish_missing().await?;
+                        empty_looks = 0;
+                    }
+                    pause = (pause * 2).min(MAX_LOOK);
+                }
+            }
+        }
+        Ok(self.results)
+    }
+
+    async fn queue_is_empty(&self) -> bool {
+        match self.context.queue.consumer_info(&self.plan.pipeline).await {
+            Ok(Some(status)) => {
+                let pipeline = self.plan.pipeline.to_string();
+                let gauge = |state: &str, value: u64| {
+                    metrics::QUEUE_DEPTH.with_label_values(&[pipeline.as_str(), state]).set(i64::try_from(value).unwrap_or(i64::MAX));
+                };
+                gauge("waiting", status.pending);
+                gauge("held", status.ack_pending);
+                status.pending + status.ack_pending == 0
+            }
+            Ok(None) => true,
+            // Unreachable is not empty: the next generation publishes again.
+            Err(_) => false,
+        }
+    }
+
+    async fn publish_missing(&mut self) -> Result<(), DriveError> {
+        let queue = &self.context.queue;
+        queue.ensure_streams().await?;
+        queue.ensure_consumer(&self.plan.pipeline, self.view.version.spec.parallelism).await?;
+        self.attempt = self.attempt.wrapping_add(1);
+        let mut messages = Vec::new();
+        for set in (0..self.plan.sets).filter(|set| !self.results.contains_key(set)) {
+            let key = set_key(&self.plan.pipeline, &self.plan.job, set);
+            let stored = self.context.core.store().get(&key).await?;
+            messages.push(SetMessage {
+                pipeline: self.plan.pipeline.clone(),
+                version: self.plan.version,
+                job: self.plan.job,
+                set,
+                attempt: self.attempt,
+                plan_key: self.plan_key.clone(),
+                inline: if stored.len() < howdah_queue::messages::INLINE_LIMIT_BYTES { Some(wire::decode(&stored)?) } else { None },
+                set_key: key,
+            });
+        }
+        queue.publish_sets(&messages).await?;
+        queue.wake_workers().await?;
+        Ok(())
+    }
+
+    async fn look_for_results(&mut self) -> Result<(), DriveError> {
+        let prefix = results_prefix(&self.plan.pipeline, &self.plan.job);
+        for object in self.context.core.store().list(&prefix).await? {
+            if let Some(set) = set_of_result_key(&object.key) {
+                self.take_result(set).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_result(&mut self, set: u32) -> Result<(), DriveError> {
+        if set >= self.plan.sets || self.results.contains_key(&set) {
+            return Ok(());
+        }
+        let store = self.context.core.store();
+        let Some(bytes) = store.get_opt(&result_key(&self.plan.pipeline, &self.plan.job, set)).await? else {
+            return Ok(());
+        };
+        let result: SetResult = wire::decode(&bytes)?;
+        let (counts, stats) = merge::tally(&result);
+        self.context.core.jobs().update_progress(&self.view.job, |progress| {
+            add_counts(&mut progress.counts, &counts);
+            add_stats(&mut progress.stats, &stats);
+            progress.trouble = None;
+        });
+        self.context.core.jobs().lines_stored(&self.view.job, set);
+        count_datums(&self.plan.pipeline.to_string(), &counts, &stats);
+        self.results.insert(set, result);
+        // A pipeline that was shown as unable to run has just shown that it can.
+        image::report(self.context, &self.plan.pipeline, &self.view.version, PipelineState::Running, "").await;
+        Ok(())
+    }
+
+    async fn show_trouble(&self, message: &str, needs_attention: bool) {
+        tracing::warn!(job = %self.view.job, message, "a worker had to hand a datum set back");
+        self.context.core.jobs().update_progress(&self.view.job, |progress| progress.trouble = Some(message.to_owned()));
+        if needs_attention {
+            image::report(self.context, &self.plan.pipeline, &self.view.version, PipelineState::Crashing, message).await;
+        }
+    }
+}
+
+fn count_datums(pipeline: &str, counts: &DatumCounts, stats: &JobStats) {
+    for (state, count) in [("processed", counts.processed), ("failed", counts.failed), ("recovered", counts.recovered)] {
+        metrics::DATUMS.with_label_values(&[pipeline, state]).inc_by(count);
+    }
+    metrics::DATUM_BYTES.with_label_values(&[pipeline, "down"]).inc_by(stats.download_bytes);
+    metrics::DATUM_BYTES.with_label_values(&[pipeline, "up"]).inc_by(stats.upload_bytes);
+}
+
+fn add_counts(sum: &mut DatumCounts, more: &DatumCounts) {
+    sum.processed += more.processed;
+    sum.failed += more.failed;
+    sum.recovered += more.recovered;
+}
+
+fn add_stats(sum: &mut JobStats, more: &JobStats) {
+    sum.download_ms += more.download_ms;
+    sum.process_ms += more.process_ms;
+    sum.upload_ms += more.upload_ms;
+    sum.download_bytes += more.download_bytes;
+    sum.upload_bytes += more.upload_bytes;
+}
+
+/// Merges, records what made the commit, and ends the job.
+async fn finish(
+    context: &Context,
+    view: &View,
+    plan: &JobPlan,
+    merge_plan: &MergePlan,
+    results: Vec<SetResult>,
+) -> Result<(), DriveError> {
+    let started = Instant::now();
+    let store = context.core.store();
+    let sets = read_sets(store, plan, &results).await?;
+    let merged = merge::merge(store, plan, merge_plan, &sets, &results).await?;
+    metrics::MERGE_SECONDS.observe(started.elapsed().as_secs_f64());
+    let record = provenance_record(context, view, plan, &merged, &results);
+    provenance::write(store, &record).await?;
+    metrics::DATUMS.with_label_values(&[plan.pipeline.to_string().as_str(), "skipped"]).inc_by(merge_plan.skipped);
+    let outcome = match merged.failure {
+        None => JobOutcome::Success,
+        Some(reason) => JobOutcome::Failure(reason),
+    };
+    tracing::info!(job = %view.job, outcome = ?outcome, processed = merged.counts.processed, skipped = merged.counts.skipped, "job finished");
+    let command = Command::FinishJob {
+        job: view.job.clone(),
+        outcome,
+        counts: merged.counts,
+        stats: merged.stats,
+        output: Some(merged.output),
+        datums: Some(merged.datums),
+    };
+    context.core.submit(command).await?;
+    Ok(())
+}
+
+async fn read_sets(store: &Store, plan: &JobPlan, results: &[SetResult]) -> Result<Vec<DatumSet>, DriveError> {
+    let mut sets = Vec::with_capacity(results.len());
+    for result in results {
+        let key = set_key(&plan.pipeline, &plan.job, result.set);
+        let set: DatumSet = wire::decode(&store.get(&key).await?)?;
+        let same = set.datums.len() == result.datums.len() && set.datums.iter().zip(&result.datums).all(|(a, b)| a.id == b.id && a.hash == b.hash);
+        if !same {
+            return Err(DriveError::Mismatch(format!("the result of set {} is not about the datums of object {key}", result.set)));
+        }
+        sets.push(set);
+    }
+    Ok(sets)
+}
+
+fn provenance_record(context: &Context, view: &View, plan: &JobPlan, merged: &Merged, results: &[SetResult]) -> ProvenanceRecord {
+    let state = context.core.state();
+    let inputs = query::job_inputs(&state, &view.job)
+        .into_iter()
+        .map(|input| ProvenanceInput { commit: input.commit, content: input.content })
+        .collect();
+    ProvenanceRecord {
+        commit: view.job.output_commit(),
+        pipeline_version: plan.version,
+        spec: view.version.effective_json.to_string(),
+        stage: plan.stage.clone(),
+        salt: plan.salt.clone(),
+        inputs,
+        output: merged.output,
+        datums: merged.counts,
+        worker_versions: results.iter().map(|result| result.worker_version.clone()).collect(),
+        started: view.started,
+        finished: Timestamp::now(),
+    }
+}
+
+/// The command that ends a job which never ran.
+pub fn finish_without_output(job: JobKey, outcome: JobOutcome) -> Command {
+    Command::FinishJob { job, outcome, counts: DatumCounts::default(), stats: JobStats::default(), output: None, datums: None }
+}

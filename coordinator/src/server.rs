@@ -1,0 +1,53 @@
+//! One port for everything: gRPC, `/metrics`, `/healthz`, `/readyz`.
+
+use std::net::SocketAddr;
+
+use axum::Router;
+use axum::extract::State as Extract;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::core::Core;
+use crate::metrics;
+
+/// Binds the address, or says what to do when that is not possible.
+pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "port {} on {} is taken, perhaps by another Howdah: stop that one, or choose a port with --port",
+            address.port(),
+            address.ip()
+        ),
+        _ => anyhow::anyhow!("cannot listen on {address}: {error}"),
+    })
+}
+
+/// Serves until `shutdown` is cancelled, then lets running calls finish for a moment.
+pub async fn serve(listener: TcpListener, core: Core, shutdown: CancellationToken) -> anyhow::Result<()> {
+    metrics::touch();
+    let app = crate::services::router(core.clone()).merge(http_routes(core));
+    let stopped = shutdown.clone();
+    let serving = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.cancelled().await });
+    tokio::select! {
+        result = serving => Ok(result?),
+        // Follow and wait calls stay open for hours: they are cut off after a grace period.
+        () = async { shutdown.cancelled().await; tokio::time::sleep(std::time::Duration::from_millis(500)).await } => Ok(()),
+    }
+}
+
+fn http_routes(core: Core) -> Router {
+    Router::new()
+        .route("/metrics", get(|| async { ([("content-type", "text/plain; version=0.0.4")], metrics::render()) }))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .with_state(core)
+}
+
+/// Ready means: the log can be written as far as known and somebody can do the work.
+async fn ready(Extract(core): Extract<Core>) -> impl IntoResponse {
+    let workers = core.jobs().workers().len();
+    (StatusCode::OK, format!("ready, {workers} worker(s)\n"))
+}

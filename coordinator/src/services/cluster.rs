@@ -1,0 +1,129 @@
+//! Version, identity and licence of the server: what clients ask before anything else.
+//!
+//! None of it touches storage, so it answers fast and also when storage does not.
+
+use howdah_api::admin_v2::api_server::Api as AdminApi;
+use howdah_api::admin_v2::{ClusterInfo, InspectClusterRequest};
+use howdah_api::enterprise_v2::api_server::Api as EnterpriseApi;
+use howdah_api::enterprise_v2::{GetStateRequest, GetStateResponse, State};
+use howdah_api::versionpb_v2::Version as VersionMessage;
+use howdah_api::versionpb_v2::api_server::Api as VersionApi;
+use howdah_api::{API_VERSION, convert};
+use howdah_model::ProjectName;
+use tonic::{Request, Response, Status};
+
+use crate::core::Core;
+
+/// Answers `versionpb_v2.API`.
+pub struct Version;
+
+#[tonic::async_trait]
+impl VersionApi for Version {
+    async fn get_version(&self, _: Request<()>) -> Result<Response<VersionMessage>, Status> {
+        Ok(Response::new(version()))
+    }
+}
+
+/// The version of the API that is spoken here; clients judge by its first two numbers.
+fn version() -> VersionMessage {
+    let (major, minor, micro) = API_VERSION;
+    VersionMessage {
+        major,
+        minor,
+        micro,
+        platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+        ..VersionMessage::default()
+    }
+}
+
+/// Answers `admin_v2.API`.
+pub struct Admin {
+    core: Core,
+}
+
+impl Admin {
+    /// Makes the service.
+    pub fn new(core: Core) -> Self {
+        Self { core }
+    }
+}
+
+#[tonic::async_trait]
+impl AdminApi for Admin {
+    async fn inspect_cluster(
+        &self,
+        request: Request<InspectClusterRequest>,
+    ) -> Result<Response<ClusterInfo>, Status> {
+        let request = request.into_inner();
+        let mut warnings = Vec::new();
+        warnings.extend(request.client_version.as_ref().and_then(version_warning));
+        if let Some(project) = &request.current_project {
+            let name = convert::project_name(Some(project));
+            let known = ProjectName::new(name)
+                .is_ok_and(|name| self.core.state().project(&name).is_some());
+            if !known {
+                warnings.push(format!(
+                    "the project {name:?} of your context does not exist on this server; make it \
+                     with `create project {name}` or choose another with `config update context \
+                     --project`"
+                ));
+            }
+        }
+        let id = self.core.cluster_id().to_owned();
+        Ok(Response::new(ClusterInfo {
+            deployment_id: id.clone(),
+            id,
+            warnings_ok: true,
+            warnings,
+            ..ClusterInfo::default()
+        }))
+    }
+}
+
+/// Says that a client is of another generation. A development build (0.0.0) fits everything.
+fn version_warning(client: &VersionMessage) -> Option<String> {
+    let (major, minor, _) = API_VERSION;
+    let development = (client.major, client.minor, client.micro) == (0, 0, 0);
+    if development || (client.major, client.minor) == (major, minor) {
+        return None;
+    }
+    Some(format!(
+        "this client speaks version {}.{}.{} of the API, the server {major}.{minor}; some commands \
+         may not work as expected",
+        client.major, client.minor, client.micro
+    ))
+}
+
+/// Answers `enterprise_v2.API`: there is no licence, and none is needed.
+pub struct Enterprise;
+
+#[tonic::async_trait]
+impl EnterpriseApi for Enterprise {
+    async fn get_state(
+        &self,
+        _: Request<GetStateRequest>,
+    ) -> Result<Response<GetStateResponse>, Status> {
+        Ok(Response::new(GetStateResponse {
+            state: State::None as i32,
+            ..GetStateResponse::default()
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_client_of_another_generation_is_warned() {
+        let client = |major, minor, micro| VersionMessage {
+            major,
+            minor,
+            micro,
+            ..VersionMessage::default()
+        };
+        assert_eq!(version_warning(&client(2, 12, 0)), None);
+        assert_eq!(version_warning(&client(0, 0, 0)), None);
+        assert!(version_warning(&client(2, 8, 1)).is_some());
+    }
+}

@@ -1,0 +1,184 @@
+//! Projects, repos, branches and commits of the state as messages.
+
+use std::collections::HashMap;
+
+use howdah_api::convert::to_timestamp;
+use howdah_api::pfs_v2 as pfs;
+use howdah_model::{
+    Branch, Commit, CommitState, Origin, Project, Repo, State, Trigger, query,
+};
+use tonic::Status;
+
+use crate::services::wire;
+
+/// Writes a project.
+pub fn project_info(project: &Project) -> pfs::ProjectInfo {
+    pfs::ProjectInfo {
+        project: Some(wire::project(&project.name)),
+        description: project.description.clone(),
+        created_at: Some(to_timestamp(project.created)),
+        ..Default::default()
+    }
+}
+
+/// Which of a repo's two sizes is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum RepoSize {
+    /// The exact one, as `InspectRepo` gives it.
+    Exact,
+    /// The upper bound, as lists give it.
+    Bound,
+}
+
+/// Writes a repo; its size is that of the head of `master`.
+pub fn repo_info(state: &State, repo: &Repo, size: RepoSize) -> pfs::RepoInfo {
+    let bytes = bytes_of_master(state, repo);
+    let branches = repo
+        .branches
+        .iter()
+        .map(|name| wire::branch(&repo.key.branch(name.clone())))
+        .collect();
+    pfs::RepoInfo {
+        repo: Some(wire::repo(&repo.key)),
+        created: Some(to_timestamp(repo.created)),
+        size_bytes_upper_bound: bytes,
+        description: repo.description.to_string(),
+        branches,
+        details: (size == RepoSize::Exact).then_some(pfs::repo_info::Details { size_bytes: bytes }),
+        auth_info: None,
+        metadata: Default::default(),
+    }
+}
+
+/// Returns the size of the head of a repo's `master`, 0 without one.
+pub fn bytes_of_master(state: &State, repo: &Repo) -> i64 {
+    state
+        .branch(&repo.key.branch(howdah_model::BranchName::master()))
+        .and_then(|branch| state.commit(&repo.key.commit(branch.head?)))
+        .map_or(0, |commit| signed(commit.content.bytes))
+}
+
+/// Writes a count as the signed number the wire has for it.
+pub fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Writes a branch.
+pub fn branch_info(branch: &Branch) -> pfs::BranchInfo {
+    pfs::BranchInfo {
+        branch: Some(wire::branch(&branch.key)),
+        head: branch
+            .head
+            .map(|id| wire::commit(&branch.key.repo.commit(id))),
+        provenance: branch.provenance.iter().map(wire::branch).collect(),
+        subvenance: branch.subvenance.iter().map(wire::branch).collect(),
+        direct_provenance: branch.direct_provenance.iter().map(wire::branch).collect(),
+        trigger: branch.trigger.as_ref().map(trigger_message),
+        created_at: Some(to_timestamp(branch.created)),
+        updated_at: Some(to_timestamp(branch.updated)),
+        ..Default::default()
+    }
+}
+
+/// Writes a trigger.
+pub fn trigger_message(trigger: &Trigger) -> pfs::Trigger {
+    pfs::Trigger {
+        branch: trigger.branch.to_string(),
+        all: trigger.all,
+        rate_limit_spec: trigger.rate_limit_spec.clone(),
+        size: trigger.size.clone(),
+        commits: trigger.commits,
+        cron_spec: trigger.cron_spec.clone(),
+    }
+}
+
+/// Reads a trigger; the branch it watches is `master` unless it says otherwise.
+pub fn trigger(message: &pfs::Trigger) -> Result<Trigger, Status> {
+    Ok(Trigger {
+        branch: wire::branch_name(&message.branch)?
+            .unwrap_or_else(howdah_model::BranchName::master),
+        all: message.all,
+        rate_limit_spec: message.rate_limit_spec.clone(),
+        size: message.size.clone(),
+        commits: message.commits,
+        cron_spec: message.cron_spec.clone(),
+    })
+}
+
+/// Writes a commit.
+pub fn commit_info(commit: &Commit) -> pfs::CommitInfo {
+    let repo = &commit.key.repo;
+    let bytes = signed(commit.content.bytes);
+    let changed = commit.finished.or(commit.finishing).unwrap_or(commit.started);
+    pfs::CommitInfo {
+        commit: Some(wire::commit(&commit.key)),
+        origin: Some(pfs::CommitOrigin {
+            kind: origin_message(commit.origin) as i32,
+        }),
+        description: commit.description.to_string(),
+        parent_commit: commit.parent.map(|id| wire::commit(&repo.commit(id))),
+        child_commits: commit
+            .children
+            .iter()
+            .map(|id| wire::commit(&repo.commit(*id)))
+            .collect(),
+        started: Some(to_timestamp(commit.started)),
+        finishing: commit.finishing.map(to_timestamp),
+        finished: commit.finished.map(to_timestamp),
+        error: commit.error.as_deref().unwrap_or_default().to_owned(),
+        size_bytes_upper_bound: bytes,
+        // Only a finished commit has a size for certain.
+        details: commit.finished.map(|_| pfs::commit_info::Details {
+            size_bytes: bytes,
+            ..Default::default()
+        }),
+        direct_provenance: commit.provenance.iter().map(wire::commit).collect(),
+        direct_subvenance: commit.subvenance.iter().map(wire::commit).collect(),
+        created_at: Some(to_timestamp(commit.started)),
+        updated_at: Some(to_timestamp(changed)),
+        metadata: Default::default(),
+        created_by: String::new(),
+    }
+}
+
+fn origin_message(origin: Origin) -> pfs::OriginKind {
+    match origin {
+        Origin::User => pfs::OriginKind::User,
+        Origin::Auto => pfs::OriginKind::Auto,
+        Origin::Fsck => pfs::OriginKind::Fsck,
+    }
+}
+
+/// Reads the kind of origin that a list is limited to; the unknown kind is no limit.
+pub fn origin(kind: i32) -> Option<Origin> {
+    match pfs::OriginKind::try_from(kind).unwrap_or_default() {
+        pfs::OriginKind::Unknown => None,
+        pfs::OriginKind::User => Some(Origin::User),
+        pfs::OriginKind::Auto => Some(Origin::Auto),
+        pfs::OriginKind::Fsck => Some(Origin::Fsck),
+    }
+}
+
+/// Returns whether a commit has come as far as a client waits for.
+pub fn reached(state: &State, commit: &Commit, wanted: i32) -> bool {
+    let wanted = match pfs::CommitState::try_from(wanted).unwrap_or_default() {
+        pfs::CommitState::Unknown | pfs::CommitState::Started => return true,
+        pfs::CommitState::Ready => CommitState::Ready,
+        pfs::CommitState::Finishing => CommitState::Finishing,
+        pfs::CommitState::Finished => CommitState::Finished,
+    };
+    query::commit_state(state, commit) >= wanted
+}
+
+/// Counts user repos and their sizes by project.
+pub fn repo_summaries(
+    state: &State,
+) -> HashMap<howdah_model::ProjectName, (i64, i64)> {
+    let mut summaries = HashMap::new();
+    for repo in query::list_repos(state, &[], Some(howdah_model::RepoType::User)) {
+        let entry = summaries.entry(repo.key.project.clone()).or_insert((0, 0));
+        entry.0 += 1;
+        entry.1 += bytes_of_master(state, &repo);
+    }
+    summaries
+}

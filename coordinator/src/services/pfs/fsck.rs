@@ -1,0 +1,86 @@
+//! `Fsck`: do the parts of the state agree with each other?
+//!
+//! The rules are kept by the model with every change; a finding here is a bug worth reporting.
+
+use howdah_api::pfs_v2 as pfs;
+use howdah_model::{Branch, Commit, State};
+use tonic::Status;
+
+use crate::core::Core;
+use crate::services::stream::{self, StreamReply};
+
+pub(super) fn fsck(core: &Core, request: &pfs::FsckRequest) -> StreamReply<pfs::FsckResponse> {
+    if request.zombie_check.is_some() {
+        return Err(Status::unimplemented(
+            "not supported yet: the check for zombie files",
+        ));
+    }
+    let state = core.state();
+    let mut findings = Vec::new();
+    for branch in state.branches() {
+        check_branch(&state, branch, &mut findings);
+    }
+    for commit in state.commits() {
+        check_commit(&state, commit, &mut findings);
+    }
+    stream::lazily(findings.into_iter().map(|error| {
+        Ok(pfs::FsckResponse {
+            fix: String::new(),
+            error,
+        })
+    }))
+}
+
+fn check_branch(state: &State, branch: &Branch, findings: &mut Vec<String>) {
+    let key = &branch.key;
+    if let Some(head) = branch.head {
+        if state.commit(&key.repo.commit(head)).is_none() {
+            findings.push(format!("branch {key} points to commit {head}, which is missing"));
+        }
+    }
+    for upstream in &branch.provenance {
+        match state.branch(upstream) {
+            None => findings.push(format!(
+                "branch {key} has {upstream} in its provenance, which is missing"
+            )),
+            Some(other) if !other.subvenance.contains(key) => findings.push(format!(
+                "branch {key} has {upstream} in its provenance, which does not have it in its \
+                 subvenance"
+            )),
+            Some(other) => {
+                for further in &other.provenance {
+                    if !branch.provenance.contains(further) {
+                        findings.push(format!(
+                            "branch {key} lacks {further} in its provenance, which it has through \
+                             {upstream}"
+                        ));
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn check_commit(state: &State, commit: &Commit, findings: &mut Vec<String>) {
+    let key = &commit.key;
+    if let Some(parent) = commit.parent {
+        match state.commit(&key.repo.commit(parent)) {
+            None => findings.push(format!("commit {key} has parent {parent}, which is missing")),
+            Some(other) if !other.children.contains(&key.id) => findings.push(format!(
+                "commit {key} has parent {parent}, which does not have it as a child"
+            )),
+            Some(_) => {}
+        }
+    }
+    for upstream in &commit.provenance {
+        match state.commit(upstream) {
+            None => findings.push(format!(
+                "commit {key} was made from {upstream}, which is missing"
+            )),
+            Some(other) if !other.subvenance.contains(key) => findings.push(format!(
+                "commit {key} was made from {upstream}, which does not know it"
+            )),
+            Some(_) => {}
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Reading bytes: one file, or everything a path or glob matches as a tar.
+
+use std::pin::pin;
+
+use futures::{StreamExt, TryStreamExt};
+use howdah_api::pfs_v2 as pfs;
+use howdah_store::{FileEntry, FileKind, FileTree, StoreError};
+use prost::bytes::Bytes;
+use tonic::Status;
+
+use super::files::glob;
+use super::read::{Readable, file_of, readable};
+use super::tar;
+use crate::core::Core;
+use crate::services::status::IntoStatus;
+use crate::services::stream::{self, Ended, Sender, StreamReply};
+
+/// How much is put into one message: large enough to be cheap, small enough to flow.
+const MESSAGE_BYTES: usize = 2 << 20;
+
+pub(super) async fn get_file(core: &Core, request: pfs::GetFileRequest) -> StreamReply<Bytes> {
+    refuse_url(&request)?;
+    let offset = u64::try_from(request.offset)
+        .map_err(|_| Status::invalid_argument("offset cannot be negative"))?;
+    let (file, reference) = file_of(request.file.as_ref())?;
+    let commit = readable(core, &reference).await?;
+    let entry = the_one_file(core, &commit, &file.path).await?;
+    let bytes = core
+        .store()
+        .read_file(&entry.content, offset)
+        .map_err(IntoStatus::into_status)
+        .map_ok(|bytes| futures::stream::iter(cut(bytes).map(Ok)))
+        .try_flatten();
+    stream::from_stream(bytes)
+}
+
+/// Finds the one file that a pattern matches.
+async fn the_one_file(core: &Core, commit: &Readable, path: &str) -> Result<FileEntry, Status> {
+    let mut found = pin!(commit.tree(core).glob(&glob(path)?));
+    let next = |node: Option<Result<howdah_store::FileNode, StoreError>>| {
+        node.transpose().map_err(IntoStatus::into_status)
+    };
+    let Some(node) = next(found.next().await)? else {
+        return Err(commit.no_file(path));
+    };
+    if let Some(second) = next(found.next().await)? {
+        return Err(Status::unknown(format!(
+            "{path} matches several files, among them {} and {}. Use GetFileTAR instead",
+            node.path, second.path
+        )));
+    }
+    node.entry.ok_or_else(|| {
+        Status::unknown(format!("{} is a directory. Use GetFileTAR instead", node.path))
+    })
+}
+
+fn refuse_url(request: &pfs::GetFileRequest) -> Result<(), Status> {
+    if request.url.is_empty() {
+        return Ok(());
+    }
+    Err(Status::unimplemented(format!(
+        "not supported yet: get file to a URL ({}); get the file and copy it there",
+        request.url
+    )))
+}
+
+/// Cuts bytes into pieces that fit a message.
+fn cut(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
+    std::iter::from_fn(move || {
+        if bytes.is_empty() {
+            return None;
+        }
+        Some(bytes.split_to(bytes.len().min(MESSAGE_BYTES)))
+    })
+}
+
+pub(super) async fn get_file_tar(core: &Core, request: pfs::GetFileRequest) -> StreamReply<Bytes> {
+    refuse_url(&request)?;
+    let (file, reference) = file_of(request.file.as_ref())?;
+    let commit = readable(core, &reference).await?;
+    let pattern = glob(&file.path)?;
+    let tree = commit.tree(core);
+    // Nothing matched is the first thing on the stream, before any bytes.
+    let first = {
+        let mut found = pin!(tree.glob(&pattern));
+        found.next().await.transpose().map_err(IntoStatus::into_status)?
+    };
+    if first.is_none() {
+        return Err(commit.no_file(&file.path));
+    }
+    let core = core.clone();
+    stream::from_task(move |sender| async move {
+        let mut archive = Archive::new(core, sender);
+        let mut found = pin!(tree.glob(&pattern));
+        // A folder brings everything below it, so matches below it add nothing.
+        let mut covered: Option<String> = None;
+        while let Some(node) = found.try_next().await.map_err(IntoStatus::into_status)? {
+            if covered.as_ref().is_some_and(|folder| node.path.starts_with(folder)) {
+                continue;
+            }
+            archive.add(&tree, &node.path).await?;
+            if node.kind == FileKind::Directory {
+                covered = Some(node.path);
+            }
+        }
+        archive.finish().await
+    })
+}
+
+/// An archive on its way to a client: small pieces are gathered, file data passes through.
+struct Archive {
+    core: Core,
+    sender: Sender<Bytes>,
+    waiting: Vec<u8>,
+}
+
+impl Archive {
+    fn new(core: Core, sender: Sender<Bytes>) -> Self {
+        Self {
+            core,
+            sender,
+            waiting: Vec::new(),
+        }
+    }
+
+    /// Adds a file, or a folder with everything below it.
+    async fn add(&mut self, tree: &FileTree, path: &str) -> Result<(), Ended> {
+        // A walk costs a hash per folder, which nobody sees here: folders follow from the files.
+        let mut files = pin!(tree.files(path));
+        let mut open: Vec<String> = Vec::new();
+        let top = if path.ends_with('/') { path } else { "" };
+        while let Some((path, entry)) = files.try_next().await.map_err(IntoStatus::into_status)? {
+            open.retain(|folder| path.starts_with(folder));
+            for folder in folders(&path, top) {
+                if !open.iter().any(|known| known == folder) {
+                    self.put(&tar::header(folder, FileKind::Directory, 0)).await?;
+                    open.push(folder.to_owned());
+                }
+            }
+            self.add_file(&path, &entry).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_file(&mut self, path: &str, entry: &FileEntry) -> Result<(), Ended> {
+        let size = entry.content.size;
+        self.put(&tar::header(path, FileKind::File, size)).await?;
+        let mut bytes = pin!(self.core.store().read_file(&entry.content, 0));
+        while let Some(bytes) = bytes.try_next().await.map_err(IntoStatus::into_status)? {
+            if bytes.len() < MESSAGE_BYTES / 2 {
+                self.put(&bytes).await?;
+                continue;
+            }
+            self.flush().await?;
+            for piece in cut(bytes) {
+                self.sender.send(piece).await?;
+            }
+        }
+        self.put(&tar::padding(size)).await
+    }
+
+    async fn put(&mut self, bytes: &[u8]) -> Result<(), Ended> {
+        self.waiting.extend_from_slice(bytes);
+        if self.waiting.len() >= MESSAGE_BYTES {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Ended> {
+        for piece in cut(std::mem::take(&mut self.waiting).into()) {
+            self.sender.send(piece).await?;
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self) -> Result<(), Ended> {
+        self.put(&tar::end()).await?;
+        self.flush().await
+    }
+}
+
+/// Lists the folders that a file lies in, from `top` down; none if the archive is of that file only.
+fn folders<'a>(path: &'a str, top: &'a str) -> impl Iterator<Item = &'a str> {
+    path.match_indices('/')
+        .map(|(at, _)| &path[..=at])
+        .filter(move |folder| !top.is_empty() && folder.len() >= top.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_come_with_the_files_below_them() {
+        let all = |path, top| folders(path, top).collect::<Vec<_>>();
+        assert_eq!(all("/a/b/c", "/"), ["/", "/a/", "/a/b/"]);
+        assert_eq!(all("/a/b/c", "/a/"), ["/a/", "/a/b/"]);
+        assert_eq!(all("/a/b/c", ""), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn bytes_are_cut_into_messages() {
+        let sizes: Vec<usize> = cut(vec![0; MESSAGE_BYTES * 2 + 1].into())
+            .map(|piece| piece.len())
+            .collect();
+        assert_eq!(sizes, [MESSAGE_BYTES, MESSAGE_BYTES, 1]);
+        assert_eq!(cut(Bytes::new()).count(), 0);
+    }
+}

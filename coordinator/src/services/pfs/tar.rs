@@ -1,0 +1,93 @@
+//! Tar entries as clients of `GetFileTAR` expect them: absolute names, folders with a slash at the
+//! end, mode 0.
+
+use howdah_store::FileKind;
+
+/// Tar works in blocks of so many bytes.
+const BLOCK: u64 = 512;
+
+/// The name that says: the real name is this entry's content.
+const LONG_NAME: &[u8] = b"././@LongLink";
+
+/// Returns the header of an entry, preceded by a long-name entry if the name does not fit.
+pub fn header(path: &str, kind: FileKind, size: u64) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(BLOCK as usize);
+    let name = path.as_bytes();
+    let room = tar::Header::new_gnu().as_old().name.len();
+    if name.len() > room {
+        // The name travels with a zero at its end.
+        let length = name.len() as u64 + 1;
+        bytes.extend_from_slice(&block(LONG_NAME, tar::EntryType::GNULongName, length));
+        bytes.extend_from_slice(name);
+        bytes.push(0);
+        bytes.extend_from_slice(&padding(length));
+    }
+    let kind = match kind {
+        FileKind::File => tar::EntryType::Regular,
+        FileKind::Directory => tar::EntryType::Directory,
+    };
+    bytes.extend_from_slice(&block(&name[..name.len().min(room)], kind, size));
+    bytes
+}
+
+fn block(name: &[u8], kind: tar::EntryType, size: u64) -> [u8; BLOCK as usize] {
+    let mut header = tar::Header::new_gnu();
+    // `set_path` refuses absolute names.
+    header.as_old_mut().name[..name.len()].copy_from_slice(name);
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(0);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_cksum();
+    *header.as_bytes()
+}
+
+/// Returns the zeros that fill a file's last block.
+pub fn padding(size: u64) -> Vec<u8> {
+    let rest = size % BLOCK;
+    let missing = if rest == 0 { 0 } else { BLOCK - rest };
+    vec![0; missing as usize]
+}
+
+/// Returns what ends an archive.
+pub fn end() -> Vec<u8> {
+    vec![0; 2 * BLOCK as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn an_archive_reads_back_with_its_absolute_names() {
+        let long = format!("/{}/file", "d".repeat(150));
+        let mut archive = Vec::new();
+        for (path, content) in [("/a/b", &b"hey"[..]), (long.as_str(), &[7; 512][..])] {
+            let size = content.len() as u64;
+            archive.extend(header(path, FileKind::File, size));
+            archive.extend(content);
+            archive.extend(padding(size));
+        }
+        archive.extend(header("/a/", FileKind::Directory, 0));
+        archive.extend(end());
+
+        let mut archive = tar::Archive::new(&archive[..]);
+        let mut found = Vec::new();
+        for entry in archive.entries().expect("an archive") {
+            let mut entry = entry.expect("an entry");
+            let name = String::from_utf8(entry.path_bytes().into_owned()).expect("a name");
+            let mode = entry.header().mode().expect("a mode");
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).expect("content");
+            found.push((name, mode, content.len()));
+        }
+        assert_eq!(
+            found,
+            [("/a/b".to_owned(), 0, 3), (long, 0, 512), ("/a/".to_owned(), 0, 0)]
+        );
+    }
+}

@@ -1,0 +1,349 @@
+//! Datums: of jobs, and those that an input would make.
+
+use std::collections::HashMap;
+
+use futures::StreamExt;
+use howdah_api::convert::millis_to_duration;
+use howdah_api::{pfs_v2 as pfs, pps_v2 as pps};
+use howdah_model::{
+    BranchName, CommitKey, CommitRef, Content, DatumId, Job, JobKey, RepoKey, State,
+};
+use howdah_queue::job::{Datum, DatumInput, DatumOutcome, DatumStats};
+use howdah_spec::Input;
+use tonic::{Response, Status, Streaming};
+
+use super::create::filled_input;
+use super::datums::{self, DatumState, KnownDatum};
+use crate::core::Core;
+use crate::plan::{InputCommit, enumerate, repo_of};
+use crate::services::pfs::convert::signed;
+use crate::services::status::IntoStatus;
+use crate::services::stream::{self, Ended, Sender, StreamReply};
+use crate::services::{find, wire};
+
+/// Datums of a batch when the client does not say how many.
+const DEFAULT_BATCH: usize = 100;
+
+pub(super) async fn inspect_datum(
+    core: &Core,
+    request: pps::InspectDatumRequest,
+) -> Result<Response<pps::DatumInfo>, Status> {
+    let datum = request
+        .datum
+        .as_ref()
+        .ok_or_else(|| wire::missing("datum"))?;
+    let key = wire::job_key(datum.job.as_ref())?;
+    let state = core.state();
+    let job = find::job(&state, &key)?;
+    let unknown = || Status::unknown(format!("datum {} not found in job {key}", datum.id));
+    let id: DatumId = datum.id.parse().map_err(|_| unknown())?;
+    let known = datums::find(core.store(), &state, job, &id).await?;
+    known
+        .map(|known| Response::new(info(job, &id, &known)))
+        .ok_or_else(unknown)
+}
+
+fn info(job: &Job, id: &DatumId, known: &KnownDatum) -> pps::DatumInfo {
+    let ran_in = JobKey {
+        pipeline: job.key.pipeline.clone(),
+        id: known.earlier_job.unwrap_or(job.key.id),
+    };
+    let state = match known.state {
+        DatumState::Starting => pps::DatumState::Starting,
+        DatumState::Skipped => pps::DatumState::Skipped,
+        DatumState::Done(DatumOutcome::Success) => pps::DatumState::Success,
+        DatumState::Done(DatumOutcome::Failed) => pps::DatumState::Failed,
+        DatumState::Done(DatumOutcome::Recovered) => pps::DatumState::Recovered,
+    };
+    pps::DatumInfo {
+        datum: Some(pps::Datum {
+            job: Some(wire::job(&ran_in)),
+            id: id.to_string(),
+        }),
+        state: state as i32,
+        stats: Some(stats(&known.stats)),
+        pfs_state: Some(wire::file(&ran_in.meta_commit(), format!("/pfs/{id}/"))),
+        data: known.inputs.iter().map(input_file).collect(),
+        image_id: known.image.clone().unwrap_or_default(),
+    }
+}
+
+fn stats(stats: &DatumStats) -> pps::ProcessStats {
+    pps::ProcessStats {
+        download_time: Some(millis_to_duration(stats.download_ms)),
+        process_time: Some(millis_to_duration(stats.process_ms)),
+        upload_time: Some(millis_to_duration(stats.upload_ms)),
+        download_bytes: signed(stats.download_bytes),
+        upload_bytes: signed(stats.upload_bytes),
+    }
+}
+
+fn input_file(input: &DatumInput) -> pfs::FileInfo {
+    let file_type = if input.is_dir {
+        pfs::FileType::Dir
+    } else {
+        pfs::FileType::File
+    };
+    pfs::FileInfo {
+        file: Some(wire::file(&input.repo.commit(input.commit), &*input.path)),
+        file_type: file_type as i32,
+        committed: None,
+        size_bytes: signed(input.size),
+        hash: input.hash.as_bytes().to_vec(),
+    }
+}
+
+/// Which part of a list of datums is wanted. The list is in the order of datum ids.
+struct Page {
+    states: Vec<i32>,
+    marker: String,
+    number: usize,
+    reverse: bool,
+}
+
+impl Page {
+    fn new(request: &pps::ListDatumRequest) -> Result<Self, Status> {
+        let number = usize::try_from(request.number)
+            .map_err(|_| Status::invalid_argument("number cannot be negative"))?;
+        if request.reverse && number == 0 {
+            return Err(Status::invalid_argument(
+                "number must be set to list in reverse",
+            ));
+        }
+        Ok(Self {
+            states: request
+                .filter
+                .as_ref()
+                .map(|filter| filter.state.clone())
+                .unwrap_or_default(),
+            marker: request.pagination_marker.clone(),
+            number: if number == 0 { usize::MAX } else { number },
+            reverse: request.reverse,
+        })
+    }
+
+    /// Cuts the page out of all datums, which are in the order of their ids.
+    fn cut(&self, mut all: Vec<pps::DatumInfo>) -> Vec<pps::DatumInfo> {
+        if self.reverse {
+            all.reverse();
+        }
+        let after_marker = |info: &pps::DatumInfo| {
+            let id = info.datum.as_ref().map_or("", |datum| &datum.id);
+            self.marker.is_empty()
+                || if self.reverse {
+                    id < self.marker.as_str()
+                } else {
+                    id > self.marker.as_str()
+                }
+        };
+        all.into_iter()
+            .filter(|info| self.states.is_empty() || self.states.contains(&info.state))
+            .filter(after_marker)
+            .take(self.number)
+            .collect()
+    }
+}
+
+pub(super) async fn list_datum(
+    core: &Core,
+    request: pps::ListDatumRequest,
+) -> StreamReply<pps::DatumInfo> {
+    let page = Page::new(&request)?;
+    let all = match (&request.job, &request.input) {
+        (Some(_), Some(_)) => {
+            return Err(Status::invalid_argument(
+                "job and input cannot both be set: a job has its own input",
+            ));
+        }
+        (None, None) => return Err(wire::missing("job or input")),
+        (Some(job), None) => {
+            let key = wire::job_key(Some(job))?;
+            let state = core.state();
+            let job = find::job(&state, &key)?;
+            let known = datums::of_job(core.store(), &state, job).await?;
+            known.iter().map(|(id, known)| info(job, id, known)).collect()
+        }
+        (None, Some(input)) => {
+            let mut datums = datums_of_input(core, input).await?;
+            datums.sort_by_key(|datum| datum.id);
+            datums.iter().map(hypothetical).collect()
+        }
+    };
+    stream::lazily(page.cut(all).into_iter().map(Ok))
+}
+
+/// Writes a datum that belongs to no job.
+fn hypothetical(datum: &Datum) -> pps::DatumInfo {
+    pps::DatumInfo {
+        datum: Some(pps::Datum {
+            job: None,
+            id: datum.id.to_string(),
+        }),
+        state: pps::DatumState::Unknown as i32,
+        data: datum.inputs.iter().map(input_file).collect(),
+        ..Default::default()
+    }
+}
+
+/// Computes the datums that an input would make, of the present heads or of the commits it names.
+async fn datums_of_input(core: &Core, input: &pps::Input) -> Result<Vec<Datum>, Status> {
+    let input = filled_input(input)?;
+    let state = core.state();
+    let commits = commits_of_input(&state, &input)?;
+    let lookup = |repo: &RepoKey, branch: &BranchName| commits.get(&repo.branch(branch.clone())).cloned();
+    enumerate(core.store(), &input, &lookup, "")
+        .await
+        .map_err(IntoStatus::into_status)
+}
+
+type InputCommits = HashMap<howdah_model::BranchKey, InputCommit>;
+
+fn commits_of_input(state: &State, input: &Input) -> Result<InputCommits, Status> {
+    let mut commits = InputCommits::new();
+    for leaf in input.leaves() {
+        let pfs = match leaf {
+            Input::Pfs(pfs) => pfs,
+            Input::Cron(_) => {
+                return Err(Status::invalid_argument(
+                    "datums of a cron input cannot be listed: name the repo of its ticks as a pfs input",
+                ));
+            }
+            _ => continue,
+        };
+        let repo = repo_of(pfs).map_err(IntoStatus::into_status)?;
+        let branch = BranchName::new(&pfs.branch).map_err(wire::bad_name)?;
+        let reference = match pfs.commit.as_str() {
+            "" => CommitRef::branch(repo.clone(), branch.clone()),
+            commit => CommitRef::text(repo.clone(), commit),
+        };
+        let commit = find::commit(state, &reference)?;
+        if commit.finished.is_none() {
+            return Err(
+                howdah_model::Rejection::CommitNotFinished(commit.key.clone()).into_status(),
+            );
+        }
+        commits.insert(repo.branch(branch), input_commit(&commit.key, commit.content));
+    }
+    Ok(commits)
+}
+
+fn input_commit(key: &CommitKey, content: Content) -> InputCommit {
+    InputCommit {
+        id: key.id,
+        content,
+    }
+}
+
+pub(super) async fn create_datum(
+    core: &Core,
+    mut requests: Streaming<pps::CreateDatumRequest>,
+) -> StreamReply<pps::DatumInfo> {
+    use pps::create_datum_request::Body;
+    let first = requests.next().await.transpose()?;
+    let Some(Body::Start(start)) = first.and_then(|request| request.body) else {
+        return Err(Status::invalid_argument(
+            "validate recv: the first request must be a start",
+        ));
+    };
+    let input = start.input.as_ref().ok_or_else(|| wire::missing("input"))?;
+    let datums = datums_of_input(core, input).await?;
+    let first_batch = batch_size(start.number)?;
+    stream::from_task(move |sender| send_batches(datums, first_batch, requests, sender))
+}
+
+/// Sends as many datums as each request asks for, and ends when there are no more: some clients
+/// never end their side.
+async fn send_batches(
+    datums: Vec<Datum>,
+    first_batch: usize,
+    mut requests: Streaming<pps::CreateDatumRequest>,
+    sender: Sender<pps::DatumInfo>,
+) -> Result<(), Ended> {
+    use pps::create_datum_request::Body;
+    let mut datums = datums.iter();
+    let mut batch = first_batch;
+    loop {
+        for datum in datums.by_ref().take(batch) {
+            sender.send(hypothetical(datum)).await?;
+        }
+        if datums.len() == 0 {
+            return Ok(());
+        }
+        let next = tokio::select! {
+            next = requests.next() => next,
+            () = sender.gone() => return Err(Ended::Gone),
+        };
+        batch = match next.transpose()?.map(|request| request.body) {
+            None => return Ok(()),
+            Some(Some(Body::Continue(more))) => batch_size(more.number)?,
+            Some(_) => {
+                return Err(Status::invalid_argument(
+                    "validate recv: every request after the first must be a continue",
+                )
+                .into());
+            }
+        };
+    }
+}
+
+fn batch_size(number: i32) -> Result<usize, Status> {
+    match usize::try_from(number) {
+        Ok(0) => Ok(DEFAULT_BATCH),
+        Ok(number) => Ok(number),
+        Err(_) => Err(Status::invalid_argument("number cannot be negative")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<pps::DatumInfo> {
+        let one = |id: &str, state: pps::DatumState| pps::DatumInfo {
+            datum: Some(pps::Datum {
+                id: id.into(),
+                job: None,
+            }),
+            state: state as i32,
+            ..Default::default()
+        };
+        vec![
+            one("a", pps::DatumState::Success),
+            one("b", pps::DatumState::Failed),
+            one("c", pps::DatumState::Success),
+        ]
+    }
+
+    fn ids(request: &pps::ListDatumRequest) -> Vec<String> {
+        let page = Page::new(request).unwrap().cut(all());
+        page.into_iter()
+            .map(|info| info.datum.expect("a datum").id)
+            .collect()
+    }
+
+    #[test]
+    fn pages_go_by_datum_id() {
+        let mut request = pps::ListDatumRequest::default();
+        assert_eq!(ids(&request), ["a", "b", "c"]);
+        request.pagination_marker = "a".into();
+        request.number = 1;
+        assert_eq!(ids(&request), ["b"]);
+        request.pagination_marker = "c".into();
+        request.reverse = true;
+        request.number = 5;
+        assert_eq!(ids(&request), ["b", "a"]);
+        request.number = 0;
+        assert!(Page::new(&request).is_err());
+    }
+
+    #[test]
+    fn a_filter_lets_its_states_pass() {
+        let request = pps::ListDatumRequest {
+            filter: Some(pps::list_datum_request::Filter {
+                state: vec![pps::DatumState::Failed as i32],
+            }),
+            ..Default::default()
+        };
+        assert_eq!(ids(&request), ["b"]);
+    }
+}

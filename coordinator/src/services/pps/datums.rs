@@ -1,0 +1,163 @@
+//! The datums of a job, wherever they are recorded just now.
+//!
+//! ```text
+//!  job has ended   -> the datum index of its meta commit
+//!  job is running  -> its plan: sets and the results there are, and what it takes over from its base
+//!  job is earlier  -> nothing yet
+//! ```
+
+use std::collections::BTreeMap;
+
+use futures::TryStreamExt;
+use howdah_model::{DatumId, Job, State};
+use howdah_queue::job::{
+    Datum, DatumInput, DatumOutcome, DatumRecord, DatumResult, DatumSet, DatumStats, JobPlan,
+    SetResult, result_key, set_key,
+};
+use howdah_queue::wire::{self as queue_wire, Wire};
+use howdah_store::{Store, Tree};
+use tonic::Status;
+
+use crate::plan::{self, MergePlan, datum_id_of_key};
+use crate::services::status::IntoStatus;
+
+/// What is known of one datum of a job.
+#[derive(Debug, Clone)]
+pub struct KnownDatum {
+    /// How far it is.
+    pub state: DatumState,
+    /// Its input files.
+    pub inputs: Vec<DatumInput>,
+    /// Times and bytes, zero until it has been done.
+    pub stats: DatumStats,
+    /// Digest of the image it ran in, if it has run.
+    pub image: Option<String>,
+    /// Job that did it, when that is an earlier one.
+    pub earlier_job: Option<howdah_model::GlobalId>,
+}
+
+/// How far a datum is, as seen from one job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatumState {
+    /// Not done yet.
+    Starting,
+    /// Done by this job.
+    Done(DatumOutcome),
+    /// Taken over from an earlier job.
+    Skipped,
+}
+
+/// All datums of a job by id.
+pub type KnownDatums = BTreeMap<DatumId, KnownDatum>;
+
+/// Reads the datums of a job.
+pub async fn of_job(store: &Store, state: &State, job: &Job) -> Result<KnownDatums, Status> {
+    let meta = state.commit(&job.key.meta_commit());
+    if let Some(index) = meta.and_then(|meta| meta.datums) {
+        return recorded(store, job, index.records, &|_| true).await;
+    }
+    match &job.plan {
+        Some(key) => planned(store, job, key).await,
+        None => Ok(KnownDatums::new()),
+    }
+}
+
+/// Reads one datum of a job.
+pub async fn find(
+    store: &Store,
+    state: &State,
+    job: &Job,
+    id: &DatumId,
+) -> Result<Option<KnownDatum>, Status> {
+    let meta = state.commit(&job.key.meta_commit());
+    let Some(index) = meta.and_then(|meta| meta.datums) else {
+        return Ok(of_job(store, state, job).await?.remove(id));
+    };
+    let tree = Tree::new(store, index.records);
+    let value = tree.get(id.as_bytes()).await.map_err(IntoStatus::into_status)?;
+    let record = value.map(|value| decode::<DatumRecord>(&value.data)).transpose()?;
+    Ok(record.map(|record| from_record(job, record)))
+}
+
+async fn recorded(
+    store: &Store,
+    job: &Job,
+    records: Option<howdah_model::TreeRoot>,
+    wanted: &(dyn Fn(&DatumId) -> bool + Sync),
+) -> Result<KnownDatums, Status> {
+    let mut entries = std::pin::pin!(Tree::new(store, records).prefix(b""));
+    let mut datums = KnownDatums::new();
+    while let Some(entry) = entries.try_next().await.map_err(IntoStatus::into_status)? {
+        let id = datum_id_of_key(&entry.key).map_err(IntoStatus::into_status)?;
+        if wanted(&id) {
+            let record = decode::<DatumRecord>(&entry.value.data)?;
+            datums.insert(id, from_record(job, record));
+        }
+    }
+    Ok(datums)
+}
+
+fn from_record(job: &Job, record: DatumRecord) -> KnownDatum {
+    let earlier_job = (record.job != job.key.id).then_some(record.job);
+    KnownDatum {
+        state: match earlier_job {
+            Some(_) => DatumState::Skipped,
+            None => DatumState::Done(record.state),
+        },
+        inputs: record.inputs,
+        stats: record.stats,
+        image: Some(record.image.digest),
+        earlier_job,
+    }
+}
+
+async fn planned(store: &Store, job: &Job, plan_key: &str) -> Result<KnownDatums, Status> {
+    let (job_plan, merge_plan): (JobPlan, MergePlan) =
+        plan::read(store, plan_key).await.map_err(IntoStatus::into_status)?;
+    let mut datums = match &merge_plan.base {
+        None => KnownDatums::new(),
+        Some(base) => {
+            // What the base has and this job does not run itself is taken over.
+            let taken = |id: &DatumId| merge_plan.dropped.binary_search(id).is_err();
+            recorded(store, job, base.datums.records, &taken).await?
+        }
+    };
+    for set in 0..merge_plan.sets {
+        let pipeline = &job.key.pipeline;
+        let planned: DatumSet = read(store, &set_key(pipeline, &job.key.id, set)).await?;
+        let result = store
+            .get_opt(&result_key(pipeline, &job.key.id, set))
+            .await
+            .map_err(IntoStatus::into_status)?
+            .map(|bytes| decode::<SetResult>(&bytes))
+            .transpose()?;
+        let results = result.map(|result| result.datums).unwrap_or_default();
+        for datum in planned.datums {
+            let result = results.iter().find(|result| result.id == datum.id);
+            datums.insert(datum.id, from_plan(&job_plan, datum, result));
+        }
+    }
+    Ok(datums)
+}
+
+fn from_plan(plan: &JobPlan, datum: Datum, result: Option<&DatumResult>) -> KnownDatum {
+    KnownDatum {
+        state: match result {
+            None => DatumState::Starting,
+            Some(result) => DatumState::Done(result.state),
+        },
+        inputs: datum.inputs,
+        stats: result.map(|result| result.stats).unwrap_or_default(),
+        image: Some(plan.stage.image.digest.clone()),
+        earlier_job: None,
+    }
+}
+
+async fn read<T: Wire>(store: &Store, key: &str) -> Result<T, Status> {
+    decode(&store.get(key).await.map_err(IntoStatus::into_status)?)
+}
+
+/// Decodes something stored.
+pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, Status> {
+    queue_wire::decode(bytes).map_err(|error| Status::data_loss(crate::chain(&error)))
+}

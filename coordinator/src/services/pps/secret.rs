@@ -1,0 +1,119 @@
+//! Secrets: stored and listed, never shown.
+
+use howdah_api::convert::to_timestamp;
+use howdah_api::pps_v2 as pps;
+use howdah_model::{Command, Rejection, Secret};
+use serde_json::Value;
+use tonic::{Response, Status};
+
+use crate::core::Core;
+use crate::services::change::apply;
+use crate::services::status::IntoStatus;
+use crate::services::wire;
+
+/// The type word of a secret that names none.
+const DEFAULT_KIND: &str = "Opaque";
+
+pub(super) async fn create_secret(
+    core: &Core,
+    request: pps::CreateSecretRequest,
+) -> Result<Response<()>, Status> {
+    apply(core, command(&request.file)?).await?;
+    Ok(Response::new(()))
+}
+
+/// Reads the JSON of a Kubernetes `Secret`.
+fn command(file: &[u8]) -> Result<Command, Status> {
+    let bad = |what: &str| {
+        Status::invalid_argument(format!(
+            "the secret cannot be read: {what}; expected JSON such as {{\"kind\": \"Secret\", \
+             \"apiVersion\": \"v1\", \"metadata\": {{\"name\": \"x\"}}, \"data\": {{\"key\": \"<base64>\"}}}}"
+        ))
+    };
+    let secret: Value = serde_json::from_slice(file).map_err(|error| bad(&error.to_string()))?;
+    let name = secret
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| bad("metadata.name is missing"))?;
+    if let Some(kind) = secret.get("kind").and_then(Value::as_str)
+        && kind != "Secret"
+    {
+        return Err(bad(&format!("its kind is {kind:?}")));
+    }
+    let kind = secret.get("type").and_then(Value::as_str);
+    Ok(Command::CreateSecret {
+        name: name.to_owned(),
+        kind: kind.unwrap_or(DEFAULT_KIND).to_owned(),
+        data: secret.to_string(),
+    })
+}
+
+pub(super) async fn delete_secret(
+    core: &Core,
+    request: pps::DeleteSecretRequest,
+) -> Result<Response<()>, Status> {
+    let name = name_of(request.secret.as_ref())?.to_owned();
+    apply(core, Command::DeleteSecret { name }).await?;
+    Ok(Response::new(()))
+}
+
+fn name_of(secret: Option<&pps::Secret>) -> Result<&str, Status> {
+    match secret {
+        Some(secret) if !secret.name.is_empty() => Ok(&secret.name),
+        _ => Err(wire::missing("secret")),
+    }
+}
+
+pub(super) fn list_secret(core: &Core) -> Response<pps::SecretInfos> {
+    let state = core.state();
+    Response::new(pps::SecretInfos {
+        secret_info: state.secrets().map(|secret| info(secret)).collect(),
+    })
+}
+
+pub(super) fn inspect_secret(
+    core: &Core,
+    request: &pps::InspectSecretRequest,
+) -> Result<Response<pps::SecretInfo>, Status> {
+    let name = name_of(request.secret.as_ref())?;
+    match core.state().secret(name) {
+        Some(secret) => Ok(Response::new(info(secret))),
+        None => Err(Rejection::NoSecret(name.to_owned()).into_status()),
+    }
+}
+
+fn info(secret: &Secret) -> pps::SecretInfo {
+    pps::SecretInfo {
+        secret: Some(pps::Secret {
+            name: secret.name.clone(),
+        }),
+        r#type: secret.kind.clone(),
+        creation_timestamp: Some(to_timestamp(secret.created)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_that_clients_send() {
+        let file = br#"{"kind": "Secret", "apiVersion": "v1", "type": null,
+            "metadata": {"name": "token", "labels": null}, "data": {"key": "dmFsdWU="}}"#;
+        let Ok(Command::CreateSecret { name, kind, data }) = command(file) else {
+            panic!("not a secret");
+        };
+        assert_eq!((name.as_str(), kind.as_str()), ("token", "Opaque"));
+        assert!(data.contains("dmFsdWU="));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let message = |file: &[u8]| command(file).expect_err("not a secret").message().to_owned();
+        assert!(message(b"x").contains("cannot be read"));
+        assert!(message(b"{}").contains("metadata.name is missing"));
+        let pod = br#"{"kind": "Pod", "metadata": {"name": "x"}}"#;
+        assert!(message(pod).contains("its kind is \"Pod\""));
+    }
+}

@@ -1,0 +1,74 @@
+//! The command loop over a real store: what is answered is durable, and a second coordinator is kept out.
+
+use howdah_coordinator::board::JobBoard;
+use howdah_coordinator::core::{self, Core, LoopError, SubmitError};
+use howdah_model::{Command, Content, ProjectName, RepoKey, RepoName, Reply};
+use howdah_store::{Store, StoreConfig};
+use tokio::task::JoinHandle;
+
+async fn open(store: &Store) -> (Core, JoinHandle<Result<(), LoopError>>) {
+    let (core, command_loop) = core::open(store.clone(), JobBoard::default()).await.expect("the log can be read");
+    (core, tokio::spawn(command_loop.run()))
+}
+
+fn repo(name: &str) -> RepoKey {
+    RepoKey::user(ProjectName::default_project(), RepoName::new(name).expect("a legal name"))
+}
+
+fn create(name: &str) -> Command {
+    Command::CreateRepo { repo: repo(name), description: String::new(), update: false }
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = StoreConfig::new(format!("file://{}", folder.path().display()));
+    let first_id = {
+        let store = Store::open(&config).await.expect("a store");
+        let (core, running) = open(&store).await;
+        core.submit(create("images")).await.expect("made");
+        let branch = repo("images").branch(howdah_model::BranchName::master());
+        let write = Command::WriteCommit { branch, expected_head: None, content: Content::EMPTY, description: "first".into() };
+        let Reply::Commit(commit) = core.submit(write).await.expect("written") else { panic!("a commit is answered") };
+        running.abort();
+        commit
+    };
+    let store = Store::open(&config).await.expect("the same store");
+    let (core, _running) = open(&store).await;
+    let state = core.state();
+    assert!(state.commit(&first_id).is_some(), "the commit survived");
+    let refused = core.submit(create("images")).await;
+    assert!(matches!(refused, Err(SubmitError::Rejected(_))), "the repository survived too");
+}
+
+#[tokio::test]
+async fn commands_that_arrive_together_are_all_answered_in_order() {
+    let store = Store::in_memory().await;
+    let (core, _running) = open(&store).await;
+    let names: Vec<String> = (0..200).map(|n| format!("r{n}")).collect();
+    let all = names.iter().map(|name| core.submit(create(name)));
+    for result in futures::future::join_all(all).await {
+        result.expect("each is made");
+    }
+    assert_eq!(core.state().repos().count(), names.len());
+    let again = names.iter().map(|name| core.submit(create(name)));
+    for result in futures::future::join_all(again).await {
+        assert!(matches!(result, Err(SubmitError::Rejected(_))), "each exists already");
+    }
+}
+
+#[tokio::test]
+async fn a_second_coordinator_fences_the_first() {
+    let store = Store::in_memory().await;
+    let (first, first_running) = open(&store).await;
+    first.submit(create("before")).await.expect("alone, it can write");
+    let (second, _second_running) = open(&store).await;
+    second.submit(create("taken")).await.expect("the newer one writes");
+    let refused = first.submit(create("late")).await;
+    assert!(refused.is_err(), "the older one must not");
+    let ended = first_running.await.expect("the loop does not panic");
+    assert!(matches!(ended, Err(LoopError::Fenced(_))), "it says why it stops: {ended:?}");
+    let (third, _third_running) = open(&store).await;
+    let names: Vec<String> = third.state().repos().map(|repo| repo.key.name.to_string()).collect();
+    assert_eq!(names, ["before", "taken"], "nothing of the fenced one is in the log");
+}

@@ -1,0 +1,8 @@
+//! Fits disease progression to body mass index and serum triglycerides.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = std::env::args().skip(1);
+    linear_regression::stage::main(|| linear_regression::stage::train(args, &["bmi", "ltg"]))
+}

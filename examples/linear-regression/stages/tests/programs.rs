@@ -1,0 +1,186 @@
+//! The programs as a pipeline runs them, on the example's own data.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use linear_regression::model::{Model, Prediction};
+
+const TRAIN_SINGLE: &str = env!("CARGO_BIN_EXE_train-single");
+const TRAIN_MULTI: &str = env!("CARGO_BIN_EXE_train-multi");
+const PREDICT: &str = env!("CARGO_BIN_EXE_predict");
+
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../data")
+}
+
+fn flag(name: &str, path: &Path) -> String {
+    format!("-{name}={}", path.display())
+}
+
+fn train(program: &str, input: &Path, out: &Path) -> Output {
+    Command::new(program)
+        .args([flag("in", input), flag("out", out)])
+        .output()
+        .unwrap()
+}
+
+fn assert_success(output: &Output) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> T {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn rounded(value: f64) -> String {
+    format!("{value:.4}")
+}
+
+fn trained(program: &str) -> (tempfile::TempDir, Model, String) {
+    let out = tempfile::tempdir().unwrap();
+    let output = train(program, &data().join("diabetes.csv"), out.path());
+    assert_success(&output);
+    let model = read(&out.path().join("model.json"));
+    (out, model, String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_single_model_has_the_known_figures() {
+    let (_out, model, said) = trained(TRAIN_SINGLE);
+    assert_eq!(model.observations, 442);
+    assert_eq!(rounded(model.intercept), "152.1335");
+    assert_eq!(model.coefficients.len(), 1);
+    assert_eq!(model.coefficients[0].name, "bmi");
+    assert_eq!(rounded(model.coefficients[0].coefficient), "949.4353");
+    assert_eq!(said, "y = 152.1335 + 949.4353 bmi (from 442 observations)\n");
+}
+
+#[test]
+fn the_multiple_model_has_the_known_figures() {
+    let (_out, model, _) = trained(TRAIN_MULTI);
+    assert_eq!(rounded(model.intercept), "152.1335");
+    let got: Vec<(String, String)> = model
+        .coefficients
+        .into_iter()
+        .map(|c| (c.name, rounded(c.coefficient)))
+        .collect();
+    assert_eq!(
+        got,
+        [
+            ("bmi".to_owned(), "675.0698".to_owned()),
+            ("ltg".to_owned(), "614.9505".to_owned())
+        ]
+    );
+}
+
+#[test]
+fn training_reads_every_table_wherever_it_lies() {
+    // The same rows split over two files in a tree give the same model.
+    let dir = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(data().join("diabetes.csv")).unwrap();
+    let (header, rows) = text.split_once('\n').unwrap();
+    let rows: Vec<&str> = rows.lines().collect();
+    let (first, second) = rows.split_at(100);
+    std::fs::create_dir(dir.path().join("b")).unwrap();
+    let write = |name: &str, rows: &[&str]| {
+        let text = format!("{header}\n{}\n", rows.join("\n"));
+        std::fs::write(dir.path().join(name), text).unwrap();
+    };
+    write("a.csv", first);
+    write("b/c.CSV", second);
+    std::fs::write(dir.path().join("notes.txt"), "not a table").unwrap();
+    let out = tempfile::tempdir().unwrap();
+    assert_success(&train(TRAIN_SINGLE, dir.path(), out.path()));
+    let model: Model = read(&out.path().join("model.json"));
+    assert_eq!(model, trained(TRAIN_SINGLE).1);
+}
+
+#[test]
+fn predictions_follow_from_model_and_patient() {
+    let (model_dir, model, _) = trained(TRAIN_MULTI);
+    let patient = data().join("attributes/1.json");
+    let out = tempfile::tempdir().unwrap();
+    // As Howdah runs it: the datum's path is in the variable named after the input.
+    let output = Command::new(PREDICT)
+        .args([flag("model", model_dir.path()), flag("out", out.path())])
+        .env("attributes", &patient)
+        .output()
+        .unwrap();
+    assert_success(&output);
+    let got: Prediction = read(&out.path().join("1.json"));
+    let [bmi, ltg] = &got.independent_variables[..] else {
+        panic!("{got:?}")
+    };
+    let expected =
+        model.intercept + model.coefficients[0].coefficient * bmi.value + model.coefficients[1].coefficient * ltg.value;
+    assert!((got.prediction - expected).abs() < 1e-9);
+    assert_eq!(rounded(got.prediction), "206.0254");
+    let text = std::fs::read_to_string(out.path().join("1.json")).unwrap();
+    assert!(
+        text.starts_with("{\n  \"independent_variables\"") && text.ends_with("}\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn every_patient_of_the_example_can_be_predicted() {
+    let (model_dir, _, _) = trained(TRAIN_SINGLE);
+    let out = tempfile::tempdir().unwrap();
+    for input in ["attributes", "more"] {
+        let output = Command::new(PREDICT)
+            .args([
+                flag("in", &data().join(input)),
+                flag("model", &model_dir.path().join("model.json")),
+                flag("out", out.path()),
+            ])
+            .output()
+            .unwrap();
+        assert_success(&output);
+    }
+    for name in ["1.json", "2.json", "3.json", "4.json"] {
+        let _: Prediction = read(&out.path().join(name));
+    }
+}
+
+#[test]
+fn bad_input_is_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let explain = |output: Output| {
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = explain(train(TRAIN_SINGLE, dir.path(), dir.path()));
+    assert!(said.contains("there is no CSV file under"), "{said}");
+    let table = dir.path().join("t.csv");
+    std::fs::write(&table, "bmi,y\n1,2\n1,3\n1,x\n").unwrap();
+    let said = explain(train(TRAIN_SINGLE, dir.path(), dir.path()));
+    assert!(said.contains("t.csv: line 4: y is \"x\", expected a number"), "{said}");
+    std::fs::write(&table, "bmi,y\n1,2\n1,3\n").unwrap();
+    let said = explain(train(TRAIN_SINGLE, dir.path(), dir.path()));
+    assert!(said.contains("bmi does not vary independently"), "{said}");
+    std::fs::write(&table, "bmi,y\n1,2\n").unwrap();
+    let said = explain(train(TRAIN_SINGLE, dir.path(), dir.path()));
+    assert!(said.contains("1 rows cannot determine 2 unknowns"), "{said}");
+
+    let predict = |patient: &str, model: &Path| {
+        let file = dir.path().join("p.json");
+        std::fs::write(&file, patient).unwrap();
+        Command::new(PREDICT)
+            .args([flag("in", &file), flag("model", model), flag("out", dir.path())])
+            .output()
+            .unwrap()
+    };
+    let said = explain(predict("{}", &dir.path().join("none.json")));
+    assert!(
+        said.contains("cannot read the model") && said.contains("none.json"),
+        "{said}"
+    );
+    let (model, _, _) = trained(TRAIN_SINGLE);
+    let said = explain(predict("{\"independent_variables\": []}", model.path()));
+    assert!(said.contains("p.json") && said.contains("\"bmi\""), "{said}");
+    let said = explain(predict("[", model.path()));
+    assert!(said.contains("cannot read a patient"), "{said}");
+}

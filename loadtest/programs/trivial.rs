@@ -1,0 +1,33 @@
+//! Reads one small file and writes one small file: the work of every contestant of the `datums` benchmark.
+//!
+//! `trivial OUTPUT-FOLDER INPUT-FILE` under loops, xargs and the like; without arguments, as a datum: the
+//! variable `input` names the file and `/pfs/out` receives the result.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let (folder, input) = match (arguments.next(), arguments.next()) {
+        (Some(folder), Some(input)) => (PathBuf::from(folder), PathBuf::from(input)),
+        _ => ("/pfs/out".into(), std::env::var_os("input").unwrap_or_default().into()),
+    };
+    let Some(name) = input.file_name() else {
+        eprintln!("no input file: give OUTPUT-FOLDER and INPUT-FILE, or set the variable `input`");
+        return ExitCode::FAILURE;
+    };
+    let written = std::fs::read(&input).and_then(|bytes| {
+        // FNV-1a: enough to show that the output depends on every byte of the input.
+        let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        std::fs::write(folder.join(name), format!("{} bytes, {hash:016x}\n", bytes.len()))
+    });
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}: {error}", input.display());
+            ExitCode::FAILURE
+        }
+    }
+}

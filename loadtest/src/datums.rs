@@ -1,0 +1,223 @@
+//! `datums`: many trivial datums on one worker.
+//!
+//! The program reads one small file and writes one. Howdah runs it in a warm container, with inputs laid out,
+//! outputs stored and provenance kept; the peers run it bare. The headline is the time from the start of a job to its
+//! finished output commit, with containers already warm; the first job, which starts them, and the time from
+//! the input commit to the output commit are reported beside it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use clap::Args;
+use howdah_api::{convert, pfs_v2, pps_v2};
+use serde_json::json;
+
+use crate::harness::{Up, scratch_folder};
+use crate::peers::{Outcome, Work};
+use crate::report::{Report, Row};
+use crate::{Common, image};
+
+const REPO: &str = "files";
+const PIPELINE: &str = "trivial";
+
+/// Name of the headline row.
+const HOWDAH: &str = "howdah";
+/// Name of the floor that rows are compared with.
+const LOOP: &str = "fork+exec loop";
+
+/// Arguments of the benchmark.
+#[derive(Debug, Clone, Args)]
+pub struct Arguments {
+    /// Number of datums
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+    datums: u32,
+    /// Datums to run at once, in Howdah and in the peers
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    slots: u32,
+    /// Runs of `docker run` to take the average of; 0 leaves it out
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    docker_sample: u32,
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        Self {
+            datums: 2000,
+            slots: 2,
+            docker_sample: 20,
+        }
+    }
+}
+
+/// How long one job took.
+struct JobTimes {
+    /// From the job's start to the finished output commit.
+    job: Duration,
+    /// From the finished input commit to the finished output commit.
+    commit: Duration,
+}
+
+/// Runs the benchmark.
+pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Report> {
+    let folder = scratch_folder(common)?;
+    image::build(folder.path())?;
+    let inputs = write_inputs(&folder.path().join("in"), arguments.datums)?;
+
+    let up = Up::start(common, folder.path(), arguments.slots).await?;
+    let [cold, warm] = run_jobs(&up, arguments).await?;
+    let outputs = sample_outputs(&up, arguments).await?;
+    up.stop();
+
+    let mut report = Report::new(
+        "datums",
+        format!("{} trivial datums, {} at once", arguments.datums, arguments.slots),
+        "datums",
+        LOOP,
+        json!({"datums": arguments.datums, "slots": arguments.slots, "docker_sample": arguments.docker_sample}),
+    );
+    let datums = u64::from(arguments.datums);
+    report.row(Row::new(HOWDAH, datums, warm.job));
+    report.row(Row::new("howdah, commit to commit", datums, warm.commit));
+    report.row(Row::new("howdah, first job", datums, cold.job));
+    report.row(Row::new("howdah, first, commit to commit", datums, cold.commit));
+    report.note(format!(
+        "{HOWDAH:?} is the time from the start of a job to its finished output commit, containers warm; the first job starts them."
+    ));
+
+    let program = image::write_program(folder.path())?;
+    let work = Work {
+        program: &program,
+        inputs: &inputs,
+        folder: folder.path(),
+        at_once: arguments.slots as usize,
+    };
+    run_peers(&mut report, &work, arguments)?;
+    compare(&outputs, &folder.path().join("loop"))?;
+
+    report.ratio("to_loop", HOWDAH, LOOP);
+    report.ratio("to_xargs", HOWDAH, "xargs");
+    report.ratio("to_gnu_parallel", HOWDAH, "GNU parallel");
+    report.ratio("to_docker_run", HOWDAH, "docker run");
+    Ok(report)
+}
+
+fn name(number: u32) -> String {
+    format!("{number:06}.txt")
+}
+
+/// Content of an input file. The second job gets other content than the first, or it would have nothing to do.
+fn content(number: u32, round: u32) -> String {
+    format!("input {number} of round {round}\n").repeat(8)
+}
+
+fn write_inputs(folder: &Path, datums: u32) -> anyhow::Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    (0..datums)
+        .map(|number| {
+            let path = folder.join(name(number));
+            std::fs::write(&path, content(number, 2)).with_context(|| format!("cannot write {}", path.display()))?;
+            Ok(path)
+        })
+        .collect()
+}
+
+/// Runs the first job, whose containers must be started, and a second one.
+async fn run_jobs(up: &Up, arguments: &Arguments) -> anyhow::Result<[JobTimes; 2]> {
+    up.create_repo(REPO).await?;
+    up.create_pipeline(&json!({
+        "pipeline": {"name": PIPELINE},
+        "transform": {"image": image::IMAGE, "cmd": [image::COMMAND]},
+        "parallelismSpec": {"constant": arguments.slots},
+        "input": {"pfs": {"name": "input", "repo": REPO, "glob": "/*"}},
+    }))
+    .await?;
+    let cold = run_job(up, arguments, 1).await?;
+    let warm = run_job(up, arguments, 2).await?;
+    Ok([cold, warm])
+}
+
+async fn run_job(up: &Up, arguments: &Arguments, round: u32) -> anyhow::Result<JobTimes> {
+    let files =
+        (0..arguments.datums).map(move |number| (format!("/{}", name(number)), Bytes::from(content(number, round))));
+    let commit = up.put_files(REPO, files).await?;
+    let (job, output) = up.job_of(PIPELINE, &commit).await?;
+    let datums = i64::from(arguments.datums);
+    ensure!(
+        job.data_processed == datums && job.data_skipped == 0,
+        "expected {datums} processed datums, found {} and {} skipped",
+        job.data_processed,
+        job.data_skipped
+    );
+    times(&commit, &job, &output)
+}
+
+fn times(commit: &pfs_v2::CommitInfo, job: &pps_v2::JobInfo, output: &pfs_v2::CommitInfo) -> anyhow::Result<JobTimes> {
+    let time = |what: &str, time: &Option<prost_types::Timestamp>| {
+        time.as_ref()
+            .and_then(convert::from_timestamp)
+            .with_context(|| format!("the server gave no time for: {what}"))
+    };
+    let end = time("output commit finished", &output.finished)?;
+    let since =
+        |start| Duration::try_from(end.duration_since(start)).context("an output commit finished before its job");
+    Ok(JobTimes {
+        job: since(time("job started", &job.started)?)?,
+        commit: since(time("input commit finished", &commit.finished)?)?,
+    })
+}
+
+/// Makes sure that every datum has its output, and reads some of them.
+async fn sample_outputs(up: &Up, arguments: &Arguments) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+    let count = up.count_files(PIPELINE).await?;
+    ensure!(
+        count == arguments.datums as usize,
+        "expected {} output files, found {count}",
+        arguments.datums
+    );
+    let mut outputs = Vec::new();
+    for number in (0..arguments.datums).step_by((arguments.datums as usize / 20).max(1)) {
+        outputs.push((
+            name(number),
+            up.get_file(PIPELINE, &format!("/{}", name(number))).await?,
+        ));
+    }
+    Ok(outputs)
+}
+
+/// Makes sure that Howdah's outputs are those of the bare program.
+fn compare(outputs: &[(String, Vec<u8>)], folder: &Path) -> anyhow::Result<()> {
+    for (name, content) in outputs {
+        let path = folder.join(name);
+        let expected = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        ensure!(
+            *content == expected,
+            "the output {name} differs from that of the bare program"
+        );
+    }
+    Ok(())
+}
+
+fn run_peers(report: &mut Report, work: &Work<'_>, arguments: &Arguments) -> anyhow::Result<()> {
+    let datums = u64::from(arguments.datums);
+    report.row(Row::new(LOOP, datums, work.bare_loop()?));
+    for (name, outcome) in [("xargs", work.xargs()?), ("GNU parallel", work.parallel()?)] {
+        match outcome {
+            Outcome::Took(time) => report.row(Row::new(name, datums, time)),
+            Outcome::Missing(reason) => report.skip(name, reason),
+        }
+    }
+    if arguments.docker_sample == 0 {
+        report.skip("docker run", "left out by --docker-sample 0");
+    } else {
+        let sample = arguments.docker_sample.min(arguments.datums);
+        report.row(Row::new(
+            "docker run",
+            u64::from(sample),
+            work.docker_run(sample as usize)?,
+        ));
+        report.note(format!("\"docker run\" is the average of {sample} runs."));
+    }
+    Ok(())
+}

@@ -1,0 +1,301 @@
+//! A Howdah of the benchmark's own: `howdah up` over a temporary folder, and the API calls that benchmarks share.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use bytes::Bytes;
+use howdah_api::address::Address;
+use howdah_api::client::{Client, ClientOptions};
+use howdah_api::{convert, pfs_v2, pps_v2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::Common;
+
+/// How long a start or a stop may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Project that benchmarks work in.
+const PROJECT: &str = "default";
+
+/// A running `howdah up`. Dropping it stops it.
+pub struct Up {
+    child: Child,
+    client: Client,
+}
+
+/// Returns an empty folder that is removed when dropped.
+pub fn scratch_folder(common: &Common) -> anyhow::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("howdah-loadtest.");
+    match &common.scratch {
+        Some(folder) => builder
+            .tempdir_in(folder)
+            .with_context(|| format!("cannot make a folder in {}", folder.display())),
+        None => builder.tempdir().context("cannot make a temporary folder"),
+    }
+}
+
+impl Up {
+    /// Starts it over `<folder>/howdah` and waits until it answers.
+    pub async fn start(common: &Common, folder: &Path, slots: u32) -> anyhow::Result<Self> {
+        let program = find_howdah(common)?;
+        let port = free_port()?;
+        let log = folder.join("up.log");
+        let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let mut command = Command::new(&program);
+        command
+            .args([
+                "up",
+                "--port",
+                &port.to_string(),
+                "--slots",
+                &slots.to_string(),
+                "--log",
+                "warn",
+                "--data",
+            ])
+            .arg(folder.join("howdah"))
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().context("cannot duplicate a file handle")?)
+            .stderr(output);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("HOWDAH_") {
+                command.env_remove(name);
+            }
+        }
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        match connect(&mut child, port).await {
+            Ok(client) => Ok(Self { child, client }),
+            Err(error) => {
+                stop(&mut child);
+                let log = std::fs::read_to_string(&log).unwrap_or_default();
+                Err(error.context(format!("`howdah up` did not come up; it printed:\n{log}")))
+            }
+        }
+    }
+
+    /// Stops it and waits until it is gone.
+    pub fn stop(mut self) {
+        stop(&mut self.child);
+    }
+
+    /// Makes a repo.
+    pub async fn create_repo(&self, name: &str) -> anyhow::Result<()> {
+        let request = pfs_v2::CreateRepoRequest {
+            repo: Some(convert::repo(PROJECT, name)),
+            ..Default::default()
+        };
+        self.client
+            .pfs()
+            .create_repo(request)
+            .await
+            .with_context(|| format!("cannot create the repo {name}"))?;
+        Ok(())
+    }
+
+    /// Puts files into the branch `master` in one commit and returns it.
+    pub async fn put_files(
+        &self,
+        repo: &str,
+        files: impl IntoIterator<Item = (String, Bytes), IntoIter: Send + 'static>,
+    ) -> anyhow::Result<pfs_v2::CommitInfo> {
+        use pfs_v2::modify_file_request::Body;
+        let head = convert::head(convert::repo(PROJECT, repo), "master");
+        let steps = files.into_iter().map(|(path, bytes)| {
+            let source = Some(pfs_v2::add_file::Source::Raw(bytes));
+            Body::AddFile(pfs_v2::AddFile {
+                path,
+                datum: String::new(),
+                source,
+            })
+        });
+        let bodies = std::iter::once(Body::SetCommit(head.clone())).chain(steps);
+        let requests = futures::stream::iter(bodies.map(|body| pfs_v2::ModifyFileRequest { body: Some(body) }));
+        self.client
+            .pfs()
+            .modify_file(requests)
+            .await
+            .with_context(|| format!("cannot put files into {repo}"))?;
+        self.finished_commit(head).await
+    }
+
+    /// Creates a pipeline from its JSON specification.
+    pub async fn create_pipeline(&self, spec: &Value) -> anyhow::Result<()> {
+        let request = pps_v2::CreatePipelineV2Request {
+            create_pipeline_request_json: spec.to_string(),
+            ..Default::default()
+        };
+        self.client
+            .pps()
+            .create_pipeline_v2(request)
+            .await
+            .context("cannot create the pipeline")?;
+        Ok(())
+    }
+
+    /// Waits until the job that belongs to a commit has succeeded; returns it and its output commit.
+    pub async fn job_of(
+        &self,
+        pipeline: &str,
+        commit: &pfs_v2::CommitInfo,
+    ) -> anyhow::Result<(pps_v2::JobInfo, pfs_v2::CommitInfo)> {
+        let id = commit
+            .commit
+            .as_ref()
+            .map(|commit| commit.id.clone())
+            .unwrap_or_default();
+        let output = self
+            .finished_commit(convert::commit(convert::repo(PROJECT, pipeline), &id))
+            .await?;
+        let job = convert::job(convert::pipeline(PROJECT, pipeline), &id);
+        let request = pps_v2::InspectJobRequest {
+            job: Some(job),
+            wait: true,
+            details: false,
+        };
+        let job = self
+            .client
+            .pps()
+            .inspect_job(request)
+            .await
+            .context("cannot inspect the job")?
+            .into_inner();
+        ensure!(
+            job.state() == pps_v2::JobState::JobSuccess,
+            "the job {pipeline}@{id} ended as {}: {}",
+            job.state().as_str_name(),
+            job.reason
+        );
+        Ok((job, output))
+    }
+
+    /// Waits until a commit is finished.
+    async fn finished_commit(&self, commit: pfs_v2::Commit) -> anyhow::Result<pfs_v2::CommitInfo> {
+        let request = pfs_v2::InspectCommitRequest {
+            commit: Some(commit),
+            wait: pfs_v2::CommitState::Finished.into(),
+        };
+        let info = self
+            .client
+            .pfs()
+            .inspect_commit(request)
+            .await
+            .context("cannot wait for a commit")?
+            .into_inner();
+        Ok(info)
+    }
+
+    /// Returns the content of a file at the head of the branch `master`.
+    pub async fn get_file(&self, repo: &str, path: &str) -> anyhow::Result<Vec<u8>> {
+        let file = convert::file(convert::head(convert::repo(PROJECT, repo), "master"), path);
+        let request = pfs_v2::GetFileRequest {
+            file: Some(file),
+            ..Default::default()
+        };
+        let context = || format!("cannot get {repo}@master:{path}");
+        let mut stream = self
+            .client
+            .pfs()
+            .get_file(request)
+            .await
+            .with_context(context)?
+            .into_inner();
+        let mut content = Vec::new();
+        while let Some(part) = stream.message().await.with_context(context)? {
+            content.extend_from_slice(&part);
+        }
+        Ok(content)
+    }
+
+    /// Counts the entries in the root folder at the head of the branch `master`.
+    pub async fn count_files(&self, repo: &str) -> anyhow::Result<usize> {
+        let file = convert::file(convert::head(convert::repo(PROJECT, repo), "master"), "/");
+        let request = pfs_v2::ListFileRequest {
+            file: Some(file),
+            ..Default::default()
+        };
+        let context = || format!("cannot list {repo}@master");
+        let mut stream = self
+            .client
+            .pfs()
+            .list_file(request)
+            .await
+            .with_context(context)?
+            .into_inner();
+        let mut count = 0;
+        while stream.message().await.with_context(context)?.is_some() {
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        stop(&mut self.child);
+    }
+}
+
+fn find_howdah(common: &Common) -> anyhow::Result<PathBuf> {
+    if let Some(path) = &common.howdah {
+        return Ok(path.clone());
+    }
+    let own = std::env::current_exe().context("cannot find out where this program lies")?;
+    let path = own.with_file_name("howdah");
+    ensure!(
+        path.is_file(),
+        "there is no {}: build it first (`cargo build --bins`), or name the program with --howdah",
+        path.display()
+    );
+    Ok(path)
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
+    Ok(listener.local_addr()?.port())
+}
+
+async fn connect(child: &mut Child, port: u16) -> anyhow::Result<Client> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let error = match Client::connect(&Address::tcp("127.0.0.1", port), ClientOptions::default()).await {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
+        };
+        if let Some(status) = child.try_wait()? {
+            bail!("it ended with {status}");
+        }
+        if Instant::now() > deadline {
+            return Err(error.into());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Asks the process to stop, and kills it when it does not.
+fn stop(child: &mut Child) {
+    let Ok(pid) = i32::try_from(child.id()) else { return };
+    if !matches!(child.try_wait(), Ok(None)) {
+        return;
+    }
+    // A process that is gone already is what we want.
+    let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    let deadline = Instant::now() + PATIENCE;
+    while matches!(child.try_wait(), Ok(None)) {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

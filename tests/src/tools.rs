@@ -1,0 +1,109 @@
+//! Programs, ports, conditions.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Longest that any condition of a test may take to come true.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Returns the path of a program of this workspace.
+///
+/// # Panics
+/// When it has not been built: `make test` builds before it tests.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let folder = std::env::var_os("HOWDAH_TEST_BIN_DIR").map_or_else(folder_of_this_build, PathBuf::from);
+    let path = folder.join(name);
+    assert!(
+        path.is_file(),
+        "{} is not built: run `make build` first",
+        path.display()
+    );
+    path
+}
+
+/// Test executables live in `<target>/<profile>/deps`, programs one level above.
+fn folder_of_this_build() -> PathBuf {
+    let executable = std::env::current_exe().expect("a running program has a path");
+    let deps = executable.parent().expect("an executable lies in a folder");
+    deps.parent().unwrap_or(deps).to_owned()
+}
+
+/// Returns the path of a tool that `make setup` provides.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn tool(variable: &str, name: &str) -> PathBuf {
+    if let Some(path) = std::env::var_os(variable) {
+        return PathBuf::from(path);
+    }
+    let cache = std::env::var_os("HOWDAH_CACHE").map_or_else(default_cache, PathBuf::from);
+    let path = cache.join("tools/bin").join(name);
+    assert!(
+        path.is_file(),
+        "{} is missing: run `make setup` first (or set {variable})",
+        path.display()
+    );
+    path
+}
+
+fn default_cache() -> PathBuf {
+    let home = PathBuf::from(std::env::var_os("HOME").expect("HOME is set"));
+    std::env::var_os("XDG_CACHE_HOME")
+        .map_or_else(|| home.join(".cache"), PathBuf::from)
+        .join("howdah")
+}
+
+/// Finds an ordinary program in `PATH`.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn in_path(name: &str) -> PathBuf {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths)
+        .chain([PathBuf::from("/usr/sbin")])
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("{name} is not in PATH: run `make setup` first"))
+}
+
+/// Returns the folder of the checkout.
+#[must_use]
+pub fn checkout() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// Returns a port of 127.0.0.1 that is free just now.
+///
+/// # Panics
+/// When the machine has none.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// Waits until `condition` returns a value and returns it.
+///
+/// # Panics
+/// After [`PATIENCE`], with what was waited for and what was seen last.
+pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    // Most conditions start a program: asking ever less often leaves the machine to what is waited for.
+    let mut pause = Duration::from_millis(10);
+    loop {
+        match condition() {
+            Ok(value) => return value,
+            Err(last) => assert!(
+                Instant::now() < deadline,
+                "waited {} s for {what}; last seen: {last}",
+                PATIENCE.as_secs()
+            ),
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 3 / 2).min(Duration::from_millis(250));
+    }
+}

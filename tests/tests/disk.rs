@@ -1,0 +1,87 @@
+//! A worker whose scratch folder is full says so, and recovers when there is room again.
+
+use std::path::{Path, PathBuf};
+
+use howdah_tests::stage::{pfs, spec};
+use howdah_tests::tools::wait_for;
+use howdah_tests::{Cluster, Job, StoreKind};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+/// A small file system in memory. It needs root, as starting containers does in most set-ups.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(folder: &Path, mebibytes: u32) -> Self {
+        std::fs::create_dir_all(folder).unwrap();
+        let size = format!("size={mebibytes}m");
+        mount(
+            Some("none"),
+            folder,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some(size.as_str()),
+        )
+        .unwrap_or_else(|error| {
+            panic!(
+                "cannot mount a tmpfs at {} ({error}): this test needs root",
+                folder.display()
+            )
+        });
+        Self(folder.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a container that is being removed may still have its hands on it.
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
+#[test]
+fn a_full_scratch_folder_is_reported_and_left_behind() {
+    let mut cluster = Cluster::start(0, &StoreKind::Folder);
+    // Declared after the cluster, so unmounted before it; the workers are stopped by hand.
+    let scratch = cluster.folder.path().join("scratch-worker-0");
+    let disk = SmallDisk::mount(&scratch, 24);
+    cluster.add_worker();
+    let client = cluster.client();
+    client.ok("create repo data");
+    client.create(&spec("copy", &["copy"], pfs("data", "/")));
+    client.last_job("copy").expect_success();
+
+    // More than fits.
+    let big = "0123456789abcdef".repeat(1 << 21);
+    client.put("data@master:/big", &big);
+    let id = client.commit_id("data@master");
+    let told = wait_for("the job to say that the disk is full", || {
+        let job = client.job("copy", &id);
+        let pipeline = client.ok("inspect pipeline copy");
+        let logs = client.ok(&format!("logs -j copy@{id} --worker"));
+        let told = format!("{}\n{pipeline}\n{logs}", job.reason);
+        let words = told.to_lowercase();
+        if words.contains("no space left") || words.contains("full") {
+            Ok(told)
+        } else {
+            Err(told)
+        }
+    });
+    assert!(
+        told.contains(&scratch.display().to_string()) || told.contains("scratch"),
+        "{told}"
+    );
+
+    // A worker with room takes the job, or the next one if that job is over.
+    let _ = cluster.workers[0].stop();
+    drop(disk);
+    cluster.start_worker_again(0);
+    let job = client.wait_for_job("copy", &id, |_| true);
+    let job = if job.is_over() && job.state != "success" {
+        client.ok("rerun pipeline copy");
+        client.last_job("copy")
+    } else {
+        client.wait_for_job("copy", &id, Job::is_over)
+    };
+    job.expect_success();
+    assert_eq!(client.content("copy@master:/big").len(), big.len());
+}

@@ -1,0 +1,86 @@
+//! Several workers share a job, and one that leaves hands back what it had.
+
+use howdah_tests::stage::{docker, pfs, spec, with};
+use howdah_tests::tools::wait_for;
+use howdah_tests::{Client, Cluster, Job, StoreKind};
+use serde_json::{Value, json};
+
+const FILES: usize = 16;
+
+/// A pipeline whose datums sleep, four at once, every datum a set of its own.
+fn sleeping(client: &Client, milliseconds: u32) -> Value {
+    client.ok("create repo data");
+    let names: Vec<String> = (0..FILES).map(|number| format!("{number:02}")).collect();
+    let files: Vec<_> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
+    client.put_all("data", &files);
+    let spec = spec(
+        "slow",
+        &["print=run", &format!("sleep={milliseconds}"), "copy"],
+        pfs("data", "/*"),
+    );
+    with(
+        spec,
+        json!({"parallelismSpec": {"constant": 4}, "datumSetSpec": {"number": 1}}),
+    )
+}
+
+/// Returns the workers that ran datums of a job, by their log lines.
+fn workers_of(client: &Client, job: &Job) -> Vec<String> {
+    let lines = client.ok(&format!("logs -j {}@{} --raw", job.pipeline, job.id));
+    let lines = serde_json::Deserializer::from_str(&lines).into_iter::<Value>();
+    let mut workers: Vec<_> = lines
+        .map(|line| line.unwrap()["workerId"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    workers.sort();
+    workers.dedup();
+    workers
+}
+
+#[test]
+fn workers_share_a_job() {
+    let cluster = Cluster::start(2, &StoreKind::Folder);
+    let client = cluster.client();
+    client.create(&sleeping(&client, 200));
+    let job = client.last_job("slow").expect_success();
+    assert_eq!(job.counts(), [FILES as u64, 0, 0, 0]);
+    assert_eq!(client.files("slow@master"), client.files("data@master"));
+    assert_eq!(workers_of(&client, &job).len(), 2);
+}
+
+#[test]
+fn a_job_without_workers_waits_for_the_first() {
+    let mut cluster = Cluster::start(0, &StoreKind::Folder);
+    let client = cluster.client();
+    client.create(&sleeping(&client, 1));
+    let id = client.commit_id("slow@master");
+    let told = wait_for("the pipeline to say that it has no workers", || {
+        let told = client.ok("inspect pipeline slow");
+        if told.to_lowercase().contains("worker") {
+            Ok(told)
+        } else {
+            Err(told)
+        }
+    });
+    assert!(!client.job("slow", &id).is_over(), "{told}");
+    cluster.add_worker();
+    client.wait_for_job("slow", &id, Job::is_over).expect_success();
+    assert_eq!(client.files("slow@master"), client.files("data@master"));
+}
+
+#[test]
+fn a_stopped_worker_hands_back_its_work_and_cleans_up() {
+    let mut cluster = Cluster::start(2, &StoreKind::Folder);
+    let client = cluster.client();
+    client.create(&sleeping(&client, 300));
+    let id = client.commit_id("slow@master");
+    client.wait_for_job("slow", &id, |job| job.processed > 0);
+    let status = cluster.workers[0].stop();
+    assert!(status.success(), "{status}: {}", cluster.workers[0].log());
+    let scratch = cluster.folder.path().join("scratch-worker-0").display().to_string();
+    let containers = docker(&["ps", "--all", "--quiet", "--filter", &format!("volume={scratch}")]);
+    assert_eq!(containers, "", "containers of a stopped worker are gone");
+
+    let job = client.wait_for_job("slow", &id, Job::is_over).expect_success();
+    assert_eq!((job.total, job.counts()), (FILES as u64, [FILES as u64, 0, 0, 0]));
+    assert_eq!(client.files("slow@master"), client.files("data@master"));
+}

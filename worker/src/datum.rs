@@ -1,0 +1,410 @@
+//! One datum: its tries, its error handler, its output.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use howdah_queue::job::{
+    Datum, DatumOutcome, DatumResult, DatumStats, JobPlan, OutputFile, StageSpec,
+};
+use howdah_store::PackWriter;
+use tokio_util::sync::CancellationToken;
+
+use crate::environment;
+use crate::error::{Trouble, chain};
+use crate::file_cache::blocking;
+use crate::inputs;
+use crate::kit::Kit;
+use crate::links::View;
+use crate::logs::{SetLog, Splitter};
+use crate::output::{self, Bytes, Found, OutputError};
+use crate::reasons;
+use crate::runtime::{RunOutcome, RunRequest};
+use crate::slots::{Slot, Warm, lock};
+use crate::tickets::{StopReason, Ticket};
+
+/// Times that a stage may be lost under one datum before the set is handed back.
+const LOSSES_BORNE: u32 = 1;
+/// Big output files are read in pieces of so many bytes.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// Why a set did not come to its end.
+#[derive(Debug)]
+pub(crate) enum Interrupt {
+    /// It was told to stop.
+    Stopped(StopReason),
+    /// Infrastructure failed.
+    Trouble(Trouble),
+}
+
+impl From<Trouble> for Interrupt {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+/// Where output of a set is gathered: new bytes go through one writer, references beside it.
+pub(crate) struct SetOutput {
+    /// Writes new bytes; the tag is the datum's place in the set, and the path.
+    pub pack: PackWriter<(usize, String)>,
+    /// Files that are in the store already.
+    pub references: Vec<(usize, OutputFile)>,
+}
+
+/// Everything that processing a datum needs besides the datum.
+pub(crate) struct Work<'a> {
+    pub kit: &'a Kit,
+    pub plan: &'a JobPlan,
+    pub log: &'a SetLog,
+    pub ticket: &'a Ticket,
+}
+
+/// How one try ended.
+enum Try {
+    Succeeded { code: Option<i32>, found: Vec<Found> },
+    Failed(Failure),
+    /// The stage was lost or somebody restarted the datum: does not count.
+    Again,
+}
+
+struct Failure {
+    reason: String,
+    code: Option<i32>,
+    /// The command itself failed, so that the error handler has its turn.
+    by_command: bool,
+}
+
+/// What is summed up over the tries of a datum.
+#[derive(Default)]
+struct Sums {
+    download: Duration,
+    process: Duration,
+    upload: Duration,
+    download_bytes: u64,
+    upload_bytes: u64,
+}
+
+impl Work<'_> {
+    /// Processes a datum to its end. Output is complete only once the set's writer has finished.
+    pub async fn process(
+        &self,
+        slot: &mut Slot,
+        place: usize,
+        datum: &Arc<Datum>,
+        into: &mut SetOutput,
+    ) -> Result<DatumResult, Interrupt> {
+        let vars = environment::of_datum(self.plan, datum, &self.kit.place);
+        let mut sums = Sums::default();
+        let (mut tries, mut losses, mut recovered) = (0, 0, false);
+        let mut last: Option<Failure> = None;
+        let allowed = self.plan.stage.datum_tries.max(1);
+        while tries < allowed {
+            match self.try_once(slot, datum, &vars, &mut sums, &mut losses).await? {
+                Try::Again => continue,
+                Try::Failed(failure) => {
+                    tries += 1;
+                    self.kit.metrics.failed_tries.inc();
+                    let line = format!("try {tries} of {allowed} failed: {}", failure.reason);
+                    self.log.add(Some(datum.id), false, line);
+                    if failure.by_command {
+                        recovered |= self.handle_error(slot, datum, &vars, &mut sums).await?;
+                    }
+                    last = Some(failure);
+                }
+                Try::Succeeded { code, found } => {
+                    tries += 1;
+                    match self.store(place, datum, found, into, &mut sums).await? {
+                        None => {
+                            let state = DatumOutcome::Success;
+                            return Ok(self.result(datum, state, tries, code, None, sums));
+                        }
+                        Some(reason) => {
+                            last = Some(Failure {
+                                reason,
+                                code,
+                                by_command: false,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        let state = if recovered { DatumOutcome::Recovered } else { DatumOutcome::Failed };
+        let (reason, code) = last.map_or((None, None), |f| (Some(f.reason), f.code));
+        Ok(self.result(datum, state, tries, code, reason, sums))
+    }
+
+    async fn try_once(
+        &self,
+        slot: &mut Slot,
+        datum: &Arc<Datum>,
+        vars: &[(String, String)],
+        sums: &mut Sums,
+        losses: &mut u32,
+    ) -> Result<Try, Interrupt> {
+        self.check_stop()?;
+        let stage = &self.plan.stage;
+        let warm = slot.ready(self.plan, &self.kit.starter).await?;
+        let begun = Instant::now();
+        let env = environment::as_lines(vars);
+        let bytes =
+            inputs::lay_out(self.kit, &warm.space, datum, stage.writable_inputs, env).await?;
+        sums.download += begun.elapsed();
+        sums.download_bytes = bytes;
+
+        let token = self.ticket.begin_try(datum);
+        let begun = Instant::now();
+        let ran = self.run(warm, datum, vars, &stage.cmd, &stage.stdin, &token).await;
+        self.ticket.end_try();
+        sums.process += begun.elapsed();
+        let (outcome, tail) = match ran {
+            Ok(done) => done,
+            Err(error) => {
+                *losses += 1;
+                slot.stop().await;
+                if *losses > LOSSES_BORNE {
+                    return Err(Interrupt::Trouble(Trouble::Runtime(error)));
+                }
+                self.log.add(Some(datum.id), false, format!("begun again: {}", chain(&error)));
+                return Ok(Try::Again);
+            }
+        };
+        let code = match outcome {
+            RunOutcome::Exited(code) => Some(code),
+            RunOutcome::Cancelled => {
+                self.check_stop()?;
+                self.log.add(Some(datum.id), false, "begun again on request".to_owned());
+                return Ok(Try::Again);
+            }
+            _ => None,
+        };
+        if !accepted(stage, &outcome) {
+            self.check_disk(&tail)?;
+            return Ok(Try::Failed(Failure {
+                reason: reasons::of_run(stage, &outcome, &tail),
+                code,
+                by_command: true,
+            }));
+        }
+        let begun = Instant::now();
+        let space = Arc::clone(&warm.space);
+        let found = blocking(move || output::collect(&View::of(&lock(&space)))).await?;
+        sums.upload += begun.elapsed();
+        match found {
+            Ok(found) => Ok(Try::Succeeded { code, found }),
+            Err(OutputError::Trouble(trouble)) => Err(Interrupt::Trouble(trouble)),
+            Err(OutputError::Fault(reason)) => Ok(Try::Failed(Failure {
+                reason,
+                code,
+                by_command: false,
+            })),
+        }
+    }
+
+    /// Runs the error handler in the same place; says whether it succeeded.
+    async fn handle_error(
+        &self,
+        slot: &mut Slot,
+        datum: &Arc<Datum>,
+        vars: &[(String, String)],
+        sums: &mut Sums,
+    ) -> Result<bool, Interrupt> {
+        let stage = &self.plan.stage;
+        let Some(err_cmd) = stage.err_cmd.as_ref().filter(|cmd| !cmd.is_empty()) else {
+            return Ok(false);
+        };
+        let warm = slot.ready(self.plan, &self.kit.starter).await?;
+        let begun = Instant::now();
+        let stop = self.ticket.stop();
+        let ran = self.run(warm, datum, vars, err_cmd, &stage.err_stdin, stop).await;
+        sums.process += begun.elapsed();
+        match ran {
+            Ok((RunOutcome::Cancelled, _)) => {
+                self.check_stop()?;
+                Ok(false)
+            }
+            Ok((outcome, _)) if accepted(stage, &outcome) => Ok(true),
+            Ok((outcome, tail)) => {
+                let why = reasons::of_run(stage, &outcome, &tail);
+                self.log.add(Some(datum.id), false, format!("error handler failed: {why}"));
+                Ok(false)
+            }
+            Err(error) => {
+                slot.stop().await;
+                let why = format!("error handler lost: {}", chain(&error));
+                self.log.add(Some(datum.id), false, why);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Runs a command in a prepared stage; returns how it ended and the end of its errors.
+    async fn run(
+        &self,
+        warm: &mut Warm,
+        datum: &Datum,
+        vars: &[(String, String)],
+        argv: &[String],
+        stdin: &Option<Vec<String>>,
+        cancel: &CancellationToken,
+    ) -> Result<(RunOutcome, String), crate::runtime::RuntimeError> {
+        let stage = &self.plan.stage;
+        if argv.is_empty() {
+            let text = "there is nothing to run: transform.cmd is empty".to_owned();
+            return Ok((RunOutcome::SpawnFailed(text), String::new()));
+        }
+        let user = stage.user.as_deref().or(warm.stage.image_user());
+        let request = RunRequest {
+            argv: argv.to_vec(),
+            env: environment::of_command(warm.stage.image_env(), vars, user),
+            cwd: stage.working_dir.clone(),
+            user: stage.user.clone(),
+            stdin: as_input(stdin),
+            timeout: stage.datum_timeout_ms.map(Duration::from_millis),
+        };
+        let mut lines = Splitter::new(self.log, datum.id);
+        let outcome = warm
+            .stage
+            .run(request, &mut |stream, bytes| lines.push(stream, bytes), cancel)
+            .await;
+        let (count, tail) = lines.finish();
+        self.kit.metrics.log_lines.inc_by(count);
+        Ok((outcome?, tail))
+    }
+
+    /// Hands output to the set's writer; returns what is wrong with it, if anything.
+    async fn store(
+        &self,
+        place: usize,
+        datum: &Datum,
+        found: Vec<Found>,
+        into: &mut SetOutput,
+        sums: &mut Sums,
+    ) -> Result<Option<String>, Interrupt> {
+        const DOING: &str = "cannot store the output of a datum";
+        let begun = Instant::now();
+        // References first: only they can still be at fault, and nothing is written then.
+        let mut references = Vec::new();
+        let mut new = Vec::with_capacity(found.len());
+        for Found { path, bytes } in found {
+            let Bytes::Input { input, path: inside } = bytes else {
+                new.push((path, bytes));
+                continue;
+            };
+            match inputs::content_of(self.kit, datum, &input, &inside).await? {
+                Some(content) => references.push((place, OutputFile { path, content })),
+                None => {
+                    return Ok(Some(format!(
+                        "link at /pfs/out{path}: {inside} is not a file of the input {input}"
+                    )));
+                }
+            }
+        }
+        for (path, bytes) in new {
+            let begin = into.pack.begin((place, path.clone()));
+            begin.await.map_err(Trouble::store(DOING))?;
+            match bytes {
+                Bytes::Read(bytes) => {
+                    sums.upload_bytes += bytes.len() as u64;
+                    let write = into.pack.write(&bytes);
+                    write.await.map_err(Trouble::store(DOING))?;
+                }
+                Bytes::File(mut file) => loop {
+                    self.check_stop()?;
+                    let read = blocking(move || output::read_piece(file, PIECE_BYTES)).await?;
+                    let piece;
+                    (file, piece) = read.map_err(Trouble::io("read the output", &path))?;
+                    if piece.is_empty() {
+                        break;
+                    }
+                    sums.upload_bytes += piece.len() as u64;
+                    let write = into.pack.write(&piece);
+                    write.await.map_err(Trouble::store(DOING))?;
+                },
+                Bytes::Input { .. } => {}
+            }
+            into.pack.end().await.map_err(Trouble::store(DOING))?;
+        }
+        sums.upload_bytes += references.iter().map(|(_, file)| file.content.size).sum::<u64>();
+        into.references.extend(references);
+        sums.upload += begun.elapsed();
+        Ok(None)
+    }
+
+    /// Tells a full scratch disk from a fault of the command that met it.
+    fn check_disk(&self, tail: &str) -> Result<(), Interrupt> {
+        const ROOM_BYTES: u64 = 64 << 20;
+        if !tail.contains("No space left on device") {
+            return Ok(());
+        }
+        let free = self.kit.starter.scratch.free_bytes().unwrap_or(u64::MAX);
+        if free >= ROOM_BYTES {
+            return Ok(());
+        }
+        Err(Interrupt::Trouble(self.kit.scratch_full(ROOM_BYTES)))
+    }
+
+    fn check_stop(&self) -> Result<(), Interrupt> {
+        self.ticket
+            .reason()
+            .map_or(Ok(()), |reason| Err(Interrupt::Stopped(reason)))
+    }
+
+    fn result(
+        &self,
+        datum: &Datum,
+        state: DatumOutcome,
+        tries: u32,
+        exit_code: Option<i32>,
+        reason: Option<String>,
+        sums: Sums,
+    ) -> DatumResult {
+        let metrics = &self.kit.metrics;
+        let label = match state {
+            DatumOutcome::Success => "success",
+            DatumOutcome::Failed => "failed",
+            DatumOutcome::Recovered => "recovered",
+        };
+        metrics.datums.with_label_values(&[label]).inc();
+        metrics.download_seconds.observe(sums.download.as_secs_f64());
+        metrics.process_seconds.observe(sums.process.as_secs_f64());
+        metrics.upload_seconds.observe(sums.upload.as_secs_f64());
+        metrics.input_bytes.inc_by(sums.download_bytes);
+        metrics.output_bytes.inc_by(sums.upload_bytes);
+        DatumResult {
+            id: datum.id,
+            hash: datum.hash,
+            state,
+            tries,
+            exit_code,
+            reason,
+            stats: DatumStats {
+                download_ms: millis(sums.download),
+                process_ms: millis(sums.process),
+                upload_ms: millis(sums.upload),
+                download_bytes: sums.download_bytes,
+                upload_bytes: sums.upload_bytes,
+            },
+            outputs: Vec::new(),
+        }
+    }
+}
+
+fn accepted(stage: &StageSpec, outcome: &RunOutcome) -> bool {
+    match outcome {
+        RunOutcome::Exited(0) => true,
+        RunOutcome::Exited(code) => stage.accept_return_code.contains(&i64::from(*code)),
+        _ => false,
+    }
+}
+
+/// Joins lines with newlines and ends them with one.
+fn as_input(lines: &Option<Vec<String>>) -> Option<Vec<u8>> {
+    let lines = lines.as_ref().filter(|lines| !lines.is_empty())?;
+    let mut text = lines.join("\n");
+    text.push('\n');
+    Some(text.into_bytes())
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

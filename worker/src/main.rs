@@ -1,0 +1,73 @@
+//! `howdah-worker`: settings from flags and environment, logs, signals. Everything else is the
+//! library's.
+
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use settings::{LogFormat, Settings};
+
+fn main() -> ExitCode {
+    let strangers = settings::unknown_variables(std::env::vars_os().map(|(name, _)| name));
+    if !strangers.is_empty() {
+        return complain(&strangers.join("\n"), 2);
+    }
+    let settings = Settings::parse();
+    start_logs(&settings);
+    // Inputs must be readable for whatever user a stage runs as.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("cannot start: {error}"), 1),
+    };
+    let done = runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        tokio::spawn(watch_signals(shutdown.clone()));
+        howdah_worker::run(settings.into_config(), shutdown).await
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&format!("{:#}", anyhow::Error::new(error)), 1),
+    }
+}
+
+/// Cancels at the first signal and leaves at the second.
+async fn watch_signals(shutdown: CancellationToken) {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        tracing::error!("cannot listen for signals");
+        return;
+    };
+    for round in 0.. {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if round > 0 {
+            std::process::exit(130);
+        }
+        shutdown.cancel();
+    }
+}
+
+fn start_logs(settings: &Settings) {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(settings.log_filter())
+        .with_writer(std::io::stderr);
+    match settings.log_format {
+        LogFormat::Human => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+fn complain(text: &str, code: u8) -> ExitCode {
+    use std::io::Write;
+    // Where standard error is closed there is nobody left to tell.
+    let _ = writeln!(std::io::stderr(), "howdah-worker: {text}");
+    ExitCode::from(code)
+}

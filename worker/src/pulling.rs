@@ -1,0 +1,199 @@
+//! Which pipelines are served, and taking their sets while there is room.
+//!
+//! One task per pipeline keeps at most one request with the server, and only while a slot is free.
+//! Requests of several pipelines may stand for one free slot; what arrives too much is handed back
+//! at once, for another worker or for later.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use howdah_model::names::PipelineKey;
+use howdah_queue::{DatumPuller, Delivery, PullError};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::error::chain;
+use crate::kit::Kit;
+use crate::set;
+
+/// How often the list of pipelines is read although nobody said that it changed.
+const LIST_EVERY: Duration = Duration::from_secs(10);
+/// Pause after an error of the queue.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Serves pipelines until told to stop; running sets are left to `sets`.
+pub(crate) async fn serve(kit: &Arc<Kit>, stop: &CancellationToken, sets: &TaskTracker) {
+    let mut wake_ups = loop {
+        match kit.queue.wake_ups().await {
+            Ok(wake_ups) => break wake_ups,
+            Err(error) => {
+                tracing::warn!(error = %chain(&error), "cannot listen for pipelines yet");
+                if pause(stop).await {
+                    return;
+                }
+            }
+        }
+    };
+    let mut generation = kit.queue.generation();
+    let mut served: HashMap<PipelineKey, (CancellationToken, tokio::task::JoinHandle<()>)> =
+        HashMap::new();
+    while !stop.is_cancelled() {
+        match kit.queue.served_pipelines().await {
+            Ok(listed) => {
+                let wanted: HashSet<PipelineKey> = listed
+                    .into_iter()
+                    .filter(|p| kit.pipelines.is_empty() || kit.pipelines.contains(p))
+                    .collect();
+                let gone: Vec<PipelineKey> =
+                    served.keys().filter(|p| !wanted.contains(*p)).cloned().collect();
+                for pipeline in gone {
+                    if let Some((token, _)) = served.remove(&pipeline) {
+                        tracing::info!(%pipeline, "no longer served");
+                        token.cancel();
+                        kit.pool.stop_pipeline(&pipeline).await;
+                    }
+                }
+                for pipeline in wanted {
+                    if served.get(&pipeline).is_some_and(|(_, task)| !task.is_finished()) {
+                        continue;
+                    }
+                    tracing::debug!(%pipeline, "served");
+                    let token = stop.child_token();
+                    let puller = pull(Arc::clone(kit), pipeline.clone(), token.clone(), sets.clone());
+                    served.insert(pipeline, (token, tokio::spawn(puller)));
+                }
+            }
+            Err(error) => {
+                tracing::debug!(error = %chain(&error), "pipelines not listed");
+                if pause(stop).await {
+                    break;
+                }
+                continue;
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = wake_ups.next() => {}
+            _ = generation.changed() => {}
+            () = tokio::time::sleep(LIST_EVERY) => {}
+        }
+    }
+    // Each hands back what reached it too late.
+    for (_, (_, task)) in served {
+        if let Err(error) = task.await {
+            tracing::warn!(%error, "a puller ended badly");
+        }
+    }
+}
+
+/// Takes sets of one pipeline until told to stop, or until it has no consumer.
+async fn pull(
+    kit: Arc<Kit>,
+    pipeline: PipelineKey,
+    stop: CancellationToken,
+    sets: TaskTracker,
+) {
+    let mut puller = match kit.queue.datums(&pipeline).await {
+        Ok(puller) => puller,
+        Err(error) => {
+            tracing::warn!(%pipeline, error = %chain(&error), "not served for now");
+            pause(&stop).await;
+            return;
+        }
+    };
+    let mut free = kit.pool.free();
+    let mut generation = kit.queue.generation();
+    while !stop.is_cancelled() {
+        // No room: only hand back what an earlier request still brings.
+        if *free.borrow_and_update() == 0 {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                _ = free.changed() => {}
+                late = puller.arrived() => take(&kit, late, &sets).await,
+            }
+            continue;
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = generation.changed() => puller.reset(),
+            _ = free.changed() => {}
+            next = puller.next() => match next {
+                Err(PullError::NoConsumer { .. } | PullError::Closed) => {
+                    pause(&stop).await;
+                    return;
+                }
+                Err(PullError::Stalled { .. }) => {
+                    tracing::warn!(%pipeline, "NATS holds sets back, making its stream anew");
+                    if let Err(error) = kit.queue.rebuild_streams().await {
+                        tracing::warn!(error = %chain(&error), "stream not made");
+                    }
+                    pause(&stop).await;
+                }
+                Err(error @ PullError::Unreadable { .. }) => {
+                    tracing::error!(%pipeline, "{}", chain(&error));
+                }
+                Err(error) => {
+                    tracing::debug!(%pipeline, error = %chain(&error), "pull failed");
+                    pause(&stop).await;
+                }
+                delivery => take(&kit, delivery, &sets).await,
+            },
+        }
+    }
+    drain(&mut puller).await;
+}
+
+/// Begins a set if there is room for it, else hands it back.
+async fn take(kit: &Arc<Kit>, arrived: Result<Delivery, PullError>, sets: &TaskTracker) {
+    let Ok(delivery) = arrived else { return };
+    let key = (delivery.set.pipeline.clone(), delivery.set.version);
+    let Some(slot) = kit.pool.take(&key) else {
+        return set::hand_back(&delivery, None).await;
+    };
+    let kit = Arc::clone(kit);
+    sets.spawn(async move {
+        // Given back even if the work below panics, so that the worker does not shrink.
+        let mut slot = scopeguard(slot, |slot| kit.pool.give_back(slot));
+        set::handle(&kit, delivery, slot.get()).await;
+    });
+}
+
+/// Hands back what is already here when the worker stops serving a pipeline.
+async fn drain(puller: &mut DatumPuller) {
+    while let Ok(Ok(delivery)) =
+        tokio::time::timeout(Duration::from_millis(1), puller.arrived()).await
+    {
+        set::hand_back(&delivery, None).await;
+    }
+}
+
+/// Waits a moment; `true` if it is time to stop.
+async fn pause(stop: &CancellationToken) -> bool {
+    tokio::select! {
+        () = stop.cancelled() => true,
+        () = tokio::time::sleep(PAUSE) => false,
+    }
+}
+
+/// A value that is handed to a function when it goes out of scope.
+struct Guard<T, F: FnOnce(T)>(Option<(T, F)>);
+
+fn scopeguard<T, F: FnOnce(T)>(value: T, then: F) -> Guard<T, F> {
+    Guard(Some((value, then)))
+}
+
+impl<T, F: FnOnce(T)> Guard<T, F> {
+    fn get(&mut self) -> &mut T {
+        let (value, _) = self.0.as_mut().expect("taken only when dropped");
+        value
+    }
+}
+
+impl<T, F: FnOnce(T)> Drop for Guard<T, F> {
+    fn drop(&mut self) {
+        if let Some((value, then)) = self.0.take() {
+            then(value);
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! A runtime whose commands are functions of the test.
+//!
+//! Everything around the command is the real thing: folders, links, environment, tries, output.
+//! A function gets what the command would get and writes into the slot's folders as the command
+//! would into `/pfs`; that the inputs are read-only there is not enforced.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use howdah_model::entities::ImagePin;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    OutputSink, RegistryAuth, RunOutcome, RunRequest, Runtime, RuntimeError, SlotDirs, Stage,
+    StageRequest, Stream,
+};
+
+/// What a scripted command gets.
+pub struct Call {
+    /// The request as the worker made it.
+    pub request: RunRequest,
+    /// Folders of the slot.
+    pub dirs: SlotDirs,
+    /// Name of the stage.
+    pub stage: String,
+}
+
+impl Call {
+    /// Returns a variable of the environment; the last one of a name.
+    pub fn var(&self, name: &str) -> Option<&str> {
+        let found = self.request.env.iter().rev().find(|(n, _)| n == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Maps a path below `/pfs` to the worker's side, following the link of an input.
+    pub fn path(&self, path: &str) -> PathBuf {
+        let inside = path.trim_start_matches("/pfs/");
+        let (first, rest) = inside.split_once('/').unwrap_or((inside, ""));
+        let real = match std::fs::read_link(self.dirs.pfs.join(first)) {
+            Ok(target) => match target.strip_prefix(".scratch") {
+                Ok(inside) => self.dirs.inputs.join(inside),
+                Err(_) => self.dirs.pfs.join(target),
+            },
+            Err(_) => self.dirs.pfs.join(first),
+        };
+        if rest.is_empty() { real } else { real.join(rest) }
+    }
+}
+
+/// What a scripted command gives back: how it ended, and what it wrote.
+#[derive(Debug, Default)]
+pub struct Answer {
+    /// Exit code; `None` means that it goes on until it is cancelled or its time is up.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+    /// The stage is lost instead.
+    pub lost: bool,
+}
+
+impl Answer {
+    /// Returns success.
+    pub fn ok() -> Self {
+        Self::exit(0)
+    }
+
+    /// Returns an exit code.
+    pub fn exit(code: i32) -> Self {
+        Self {
+            code: Some(code),
+            ..Self::default()
+        }
+    }
+
+    /// Returns a command that does not end by itself.
+    pub fn endless() -> Self {
+        Self::default()
+    }
+}
+
+/// A command.
+pub type Script = Arc<dyn Fn(Call) -> BoxFuture<'static, Answer> + Send + Sync>;
+
+/// The runtime. Clones share everything.
+#[derive(Clone, Default)]
+pub struct ScriptedRuntime {
+    scripts: Arc<Mutex<HashMap<String, Script>>>,
+    refuse: Arc<Mutex<Option<String>>>,
+    counts: Arc<Counts>,
+}
+
+/// What the worker did with the runtime.
+#[derive(Default)]
+struct Counts {
+    started: AtomicUsize,
+    alive: AtomicUsize,
+    cleaned: AtomicUsize,
+}
+
+impl ScriptedRuntime {
+    /// Makes one that knows no commands.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Defines a command by the first word of its argument vector.
+    pub fn define<F>(&self, name: &str, script: F)
+    where
+        F: Fn(Call) -> Answer + Send + Sync + 'static,
+    {
+        let script = Arc::new(script);
+        self.define_async(name, move |call| {
+            let script = Arc::clone(&script);
+            Box::pin(async move { script(call) })
+        });
+    }
+
+    /// Defines a command that may wait.
+    pub fn define_async<F>(&self, name: &str, script: F)
+    where
+        F: Fn(Call) -> BoxFuture<'static, Answer> + Send + Sync + 'static,
+    {
+        let mut scripts = self.scripts.lock().unwrap_or_else(PoisonError::into_inner);
+        scripts.insert(name.to_owned(), Arc::new(script));
+    }
+
+    /// Makes starting stages and resolving images fail with a text, or work again.
+    pub fn refuse(&self, why: Option<&str>) {
+        *self.refuse.lock().unwrap_or_else(PoisonError::into_inner) = why.map(str::to_owned);
+    }
+
+    /// Returns the number of stages started so far.
+    pub fn started(&self) -> usize {
+        self.counts.started.load(Ordering::SeqCst)
+    }
+
+    /// Returns the number of stages that run.
+    pub fn alive(&self) -> usize {
+        self.counts.alive.load(Ordering::SeqCst)
+    }
+
+    /// Returns how often orphans were to be cleaned up.
+    pub fn cleaned(&self) -> usize {
+        self.counts.cleaned.load(Ordering::SeqCst)
+    }
+
+    fn check(&self, image: &str) -> Result<(), RuntimeError> {
+        let refuse = self.refuse.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*refuse {
+            Some(detail) => Err(RuntimeError::ImageNotFound {
+                image: image.to_owned(),
+                detail: detail.clone(),
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Runtime for ScriptedRuntime {
+    async fn resolve(
+        &self,
+        image: &str,
+        _auth: Option<RegistryAuth>,
+    ) -> Result<ImagePin, RuntimeError> {
+        self.check(image)?;
+        Ok(ImagePin {
+            reference: image.to_owned(),
+            digest: format!("sha256:{image}"),
+        })
+    }
+
+    async fn start(&self, req: &StageRequest) -> Result<Box<dyn Stage>, RuntimeError> {
+        self.check(&req.image.reference)?;
+        self.counts.started.fetch_add(1, Ordering::SeqCst);
+        self.counts.alive.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(ScriptedStage {
+            runtime: self.clone(),
+            dirs: req.dirs.clone(),
+            name: req.name.clone(),
+            lost: false,
+        }))
+    }
+
+    async fn cleanup_orphans(&self) -> Result<(), RuntimeError> {
+        self.counts.cleaned.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn name(&self) -> &'static str {
+        "scripted"
+    }
+}
+
+struct ScriptedStage {
+    runtime: ScriptedRuntime,
+    dirs: SlotDirs,
+    name: String,
+    lost: bool,
+}
+
+impl Drop for ScriptedStage {
+    fn drop(&mut self) {
+        self.runtime.counts.alive.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Stage for ScriptedStage {
+    async fn run(
+        &mut self,
+        req: RunRequest,
+        out: &mut OutputSink<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<RunOutcome, RuntimeError> {
+        let name = req.argv.first().cloned().unwrap_or_default();
+        let script = {
+            let scripts = self.runtime.scripts.lock().unwrap_or_else(PoisonError::into_inner);
+            scripts.get(&name).cloned()
+        };
+        let Some(script) = script else {
+            let text = format!("{name:?} was not found in the image");
+            return Ok(RunOutcome::SpawnFailed(text));
+        };
+        let timeout = req.timeout;
+        let call = Call {
+            request: req,
+            dirs: self.dirs.clone(),
+            stage: self.name.clone(),
+        };
+        let time_is_up = async {
+            match timeout {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        let running = async {
+            let answer = script(call).await;
+            out(Stream::Stdout, answer.stdout.as_bytes());
+            out(Stream::Stderr, answer.stderr.as_bytes());
+            match answer.code {
+                _ if answer.lost => None,
+                Some(code) => Some(code),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            code = running => match code {
+                Some(code) => Ok(RunOutcome::Exited(code)),
+                None => {
+                    self.lost = true;
+                    Err(RuntimeError::StageLost {
+                        name: self.name.clone(),
+                        what: "went away as scripted".to_owned(),
+                    })
+                }
+            },
+            () = cancel.cancelled() => Ok(RunOutcome::Cancelled),
+            () = time_is_up => Ok(RunOutcome::TimedOut),
+        }
+    }
+
+    fn image_env(&self) -> &[(String, String)] {
+        &[]
+    }
+
+    fn image_workdir(&self) -> Option<&str> {
+        None
+    }
+
+    fn image_user(&self) -> Option<&str> {
+        None
+    }
+
+    async fn alive(&mut self) -> bool {
+        !self.lost
+    }
+
+    async fn stop(self: Box<Self>) {}
+}

@@ -1,0 +1,162 @@
+//! Starting and stopping a worker.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use howdah_queue::Queue;
+use howdah_store::Store;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{RuntimeKind, WorkerConfig, own_name};
+use crate::error::{WorkerError, chain};
+use crate::kit::{Kit, Parts};
+use crate::metrics::Metrics;
+use crate::runtime::Runtime;
+use crate::runtime::docker::{DockerConfig, DockerRuntime};
+use crate::scratch::Scratch;
+use crate::slots::IDLE_LIMIT;
+use crate::{announce, pulling, serve_metrics};
+
+/// How often idle stages are looked for.
+const REAP_EVERY: Duration = Duration::from_secs(5);
+/// Time that running sets have to stop and be handed back.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
+/// Pause between attempts to reach NATS at start.
+const CONNECT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Runs a worker until `shutdown` is cancelled, then hands its work back and removes its stages.
+///
+/// Waits for NATS if it is not there yet. A container engine that does not answer is reported and
+/// tried again by every set that needs it.
+pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<(), WorkerError> {
+    if config.slots == 0 {
+        return Err(WorkerError::Setting {
+            setting: "slots",
+            text: "0 slots can do nothing: give at least 1".to_owned(),
+        });
+    }
+    let scratch = Scratch::open(&config.scratch)?;
+    let store = Store::open(&config.store).await.map_err(WorkerError::Store)?;
+    let runtime = make_runtime(&config, &scratch);
+    if let Err(source) = runtime.cleanup_orphans().await {
+        tracing::warn!("{}", chain(&WorkerError::Runtime {
+            runtime: runtime.name(),
+            source,
+        }));
+    }
+    let name = config.name.clone().unwrap_or_else(own_name);
+    let Some(queue) = connect(&config.nats_url, &name, &shutdown).await? else {
+        return Ok(());
+    };
+    let metrics = Arc::new(Metrics::new());
+    let parts = Parts {
+        name,
+        queue,
+        store,
+        store_is_local: !config.store.url.starts_with("s3:"),
+        runtime,
+        scratch,
+        slots: config.slots,
+        cache_bytes: config.cache_bytes,
+        pipelines: config.pipelines,
+        metrics: Arc::clone(&metrics),
+    };
+    let page = match config.metrics_addr {
+        Some(addr) => Some(serve_metrics::start(addr, metrics, shutdown.clone()).await?),
+        None => None,
+    };
+    run_with(parts, shutdown).await?;
+    if let Some(page) = page {
+        let _ = page.await;
+    }
+    Ok(())
+}
+
+/// Runs a worker made of given parts, as [`run`] does.
+pub async fn run_with(parts: Parts, shutdown: CancellationToken) -> Result<(), WorkerError> {
+    let kit = Arc::new(Kit::new(parts)?);
+    let started = Timestamp::now();
+    tracing::info!(
+        worker = kit.name, slots = kit.pool.size(), runtime = kit.starter.runtime.name(),
+        scratch = %kit.starter.scratch.root().display(), store = kit.store.describe(),
+        "worker ready"
+    );
+    let sets = TaskTracker::new();
+    let helpers = TaskTracker::new();
+    // Presence goes on while work is handed back; everything else that takes orders ends first.
+    let stop_presence = CancellationToken::new();
+    helpers.spawn(announce::presence(Arc::clone(&kit), started, stop_presence.clone()));
+    helpers.spawn(announce::controls(Arc::clone(&kit), stop_presence.clone()));
+    helpers.spawn(announce::resolves(Arc::clone(&kit), shutdown.clone()));
+    helpers.spawn(reap(Arc::clone(&kit), shutdown.clone()));
+
+    pulling::serve(&kit, &shutdown, &sets).await;
+
+    tracing::info!(worker = kit.name, "stopping: handing back what is not finished");
+    kit.tickets.shut_down();
+    sets.close();
+    if tokio::time::timeout(STOP_PATIENCE, sets.wait()).await.is_err() {
+        tracing::warn!("some datum sets did not stop in time; they will be given out again");
+    }
+    kit.pool.stop_all().await;
+    stop_presence.cancel();
+    helpers.close();
+    helpers.wait().await;
+    if let Err(error) = kit.queue.flush().await {
+        tracing::debug!(error = %chain(&error), "last messages not sent");
+    }
+    Ok(())
+}
+
+fn make_runtime(config: &WorkerConfig, scratch: &Scratch) -> Arc<dyn Runtime> {
+    match config.runtime {
+        RuntimeKind::Docker => Arc::new(DockerRuntime::new(DockerConfig {
+            scratch: scratch.root().to_owned(),
+            host: config.docker.host.clone(),
+            credentials: config.docker.credentials.clone(),
+            scratch_on_engine: config.docker.scratch_on_engine.clone(),
+        })),
+    }
+}
+
+/// Connects, however long it takes; `None` if told to stop meanwhile.
+async fn connect(
+    url: &str,
+    name: &str,
+    shutdown: &CancellationToken,
+) -> Result<Option<Queue>, WorkerError> {
+    loop {
+        let attempt = tokio::select! {
+            () = shutdown.cancelled() => return Ok(None),
+            attempt = Queue::connect(url, name) => attempt,
+        };
+        match attempt {
+            Ok(queue) => return Ok(Some(queue)),
+            Err(error @ howdah_queue::QueueError::Address { .. }) => {
+                return Err(WorkerError::Queue(error));
+            }
+            Err(error) => tracing::warn!("{}; trying again", chain(&error)),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(None),
+            () = tokio::time::sleep(CONNECT_PAUSE) => {}
+        }
+    }
+}
+
+/// Stops stages that nobody has needed for a while, and keeps the cache's size on the page.
+async fn reap(kit: Arc<Kit>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(REAP_EVERY) => {}
+        }
+        if let Some(moment) = Instant::now().checked_sub(IDLE_LIMIT) {
+            kit.pool.stop_idle_since(moment).await;
+        }
+        let bytes = i64::try_from(kit.cached_bytes()).unwrap_or(i64::MAX);
+        kit.metrics.cache_bytes.set(bytes);
+    }
+}

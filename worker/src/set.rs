@@ -1,0 +1,316 @@
+//! One datum set, from the message to the acknowledgement.
+//!
+//! The order at the end is what makes a crash harmless at any instruction: output chunks, log
+//! object, result object (if nobody was first), notice, acknowledgement. Whoever gets the set
+//! again afterwards finds the result and only tells of it once more.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use howdah_queue::job::{self, DatumSet, JobPlan, LogObject, OutputFile, SetResult};
+use howdah_queue::messages::{Notice, SetDone, SetMessage, SetTrouble, SlotStatus};
+use howdah_queue::{Delivery, wire};
+use howdah_store::{PackWriter, StoreError};
+use jiff::Timestamp;
+
+use crate::datum::{Interrupt, SetOutput, Work};
+use crate::error::{Trouble, chain};
+use crate::kit::Kit;
+use crate::logs::SetLog;
+use crate::slots::Slot;
+use crate::tickets::{Admission, StopReason, Ticket};
+
+/// How often the server is told that work goes on; well within [`howdah_queue::ACK_WAIT`].
+const KEEP_EVERY: Duration = Duration::from_secs(10);
+/// Delay before a set is offered again that this worker is on already.
+const TWICE_DELAY: Duration = Duration::from_secs(10);
+/// Delay before a set is offered again after trouble; doubled each time.
+const TROUBLE_DELAY: Duration = Duration::from_millis(500);
+const TROUBLE_DELAY_MAX: Duration = Duration::from_secs(30);
+
+/// How work on a set ended.
+#[derive(Debug)]
+enum End {
+    /// Its result is in the store.
+    Done,
+    /// Its result had been there before.
+    Known,
+    /// Its job has no plan any more: nobody waits for it.
+    Orphaned,
+    Interrupted(Interrupt),
+}
+
+/// Works on a delivered set in a slot and answers the server.
+pub(crate) async fn handle(kit: &Kit, delivery: Delivery, slot: &mut Slot) {
+    let set = &delivery.set;
+    let ticket = match kit.tickets.enter(set) {
+        Admission::Welcome(ticket) => ticket,
+        Admission::Running => return hand_back(&delivery, Some(TWICE_DELAY)).await,
+        Admission::Cancelled => return acknowledge(&delivery).await,
+    };
+    let _leave = Leave { kit, set };
+    let log = SetLog::new();
+    let end = tokio::select! {
+        end = work(kit, set, &ticket, &log, slot) => end,
+        () = keep(&delivery) => unreachable!("keeps for ever"),
+        () = log.send_batches(&kit.queue, set, &kit.name) => unreachable!("sends for ever"),
+    };
+    log.send_rest(&kit.queue, set, &kit.name).await;
+    kit.board.clear(slot.index);
+    answer(kit, &delivery, end).await;
+}
+
+/// Ends the set's ticket, also when the work on it panics.
+struct Leave<'a> {
+    kit: &'a Kit,
+    set: &'a SetMessage,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.kit.tickets.leave(self.set);
+    }
+}
+
+async fn answer(kit: &Kit, delivery: &Delivery, end: End) {
+    let set = &delivery.set;
+    let outcome = match end {
+        End::Done | End::Known => {
+            let notice = Notice::Done(SetDone {
+                pipeline: set.pipeline.clone(),
+                job: set.job,
+                set: set.set,
+                worker: kit.name.clone(),
+            });
+            notify(kit, &notice).await;
+            acknowledge(delivery).await;
+            if matches!(end, End::Done) { "done" } else { "known" }
+        }
+        End::Orphaned => {
+            acknowledge(delivery).await;
+            "cancelled"
+        }
+        End::Interrupted(Interrupt::Stopped(StopReason::JobCancelled)) => {
+            acknowledge(delivery).await;
+            "cancelled"
+        }
+        End::Interrupted(Interrupt::Stopped(StopReason::Shutdown)) => {
+            hand_back(delivery, None).await;
+            "returned"
+        }
+        End::Interrupted(Interrupt::Trouble(trouble)) => {
+            let delay = trouble_delay(delivery.delivered);
+            let message = chain(&trouble);
+            tracing::warn!(
+                pipeline = %set.pipeline, job = %set.job, set = set.set,
+                retry_seconds = delay.as_secs_f64(), "datum set handed back: {message}"
+            );
+            let notice = Notice::Trouble(SetTrouble {
+                pipeline: set.pipeline.clone(),
+                job: set.job,
+                set: set.set,
+                worker: kit.name.clone(),
+                message,
+                needs_attention: trouble.needs_attention(),
+            });
+            notify(kit, &notice).await;
+            hand_back(delivery, Some(delay)).await;
+            "trouble"
+        }
+    };
+    kit.metrics.sets.with_label_values(&[outcome]).inc();
+}
+
+async fn work(
+    kit: &Kit,
+    set: &SetMessage,
+    ticket: &Ticket,
+    log: &Arc<SetLog>,
+    slot: &mut Slot,
+) -> End {
+    match try_work(kit, set, ticket, log, slot).await {
+        Ok(end) => end,
+        Err(Interrupt::Trouble(Trouble::Store {
+            source: StoreError::Missing { key },
+            ..
+        })) if key == set.plan_key => {
+            tracing::info!(job = %set.job, "datum set of a job that is gone, dropped");
+            End::Orphaned
+        }
+        Err(interrupt) => End::Interrupted(interrupt),
+    }
+}
+
+async fn try_work(
+    kit: &Kit,
+    set: &SetMessage,
+    ticket: &Ticket,
+    log: &Arc<SetLog>,
+    slot: &mut Slot,
+) -> Result<End, Interrupt> {
+    let result_key = job::result_key(&set.pipeline, &set.job, set.set);
+    let known = kit
+        .store
+        .stat(&result_key)
+        .await
+        .map_err(Trouble::store("cannot look for the result of a datum set"))?;
+    if known.is_some() {
+        return Ok(End::Known);
+    }
+    let plan = kit.plan(&set.plan_key).await?;
+    let datums = match &set.inline {
+        Some(datums) => datums.clone(),
+        None => kit.object::<DatumSet>(&set.set_key).await?,
+    };
+    let started = Timestamp::now();
+    kit.board.show(
+        slot.index,
+        SlotStatus {
+            pipeline: set.pipeline.clone(),
+            job: set.job,
+            set: set.set,
+            datum: None,
+            started,
+            done: 0,
+            total: u32::try_from(datums.datums.len()).unwrap_or(u32::MAX),
+            note: Some(format!("starting a container of {}", plan.stage.image.reference)),
+        },
+    );
+    let mut result = process_all(kit, &plan, ticket, log, slot, datums).await?;
+    result.started = started;
+    result.log_key = store_log(kit, set, log).await?;
+    result.finished = Timestamp::now();
+    // Somebody else may have been first with an equally good result; theirs stands.
+    kit.store
+        .put_if_absent(&result_key, wire::encode(&result).into())
+        .await
+        .map_err(Trouble::store("cannot store the result of a datum set"))?;
+    Ok(End::Done)
+}
+
+async fn process_all(
+    kit: &Kit,
+    plan: &JobPlan,
+    ticket: &Ticket,
+    log: &Arc<SetLog>,
+    slot: &mut Slot,
+    set: DatumSet,
+) -> Result<SetResult, Interrupt> {
+    // Starting may mean minutes of pulling an image; a cancelled job must not wait for it.
+    tokio::select! {
+        ready = slot.ready(plan, &kit.starter) => { ready?; }
+        () = ticket.stop().cancelled() => {
+            return Err(Interrupt::Stopped(ticket.reason().unwrap_or(StopReason::Shutdown)));
+        }
+    }
+    let work = Work {
+        kit,
+        plan,
+        log,
+        ticket,
+    };
+    let mut output = SetOutput {
+        pack: PackWriter::new(&kit.store),
+        references: Vec::new(),
+    };
+    let mut results = Vec::with_capacity(set.datums.len());
+    for (place, datum) in set.datums.into_iter().enumerate() {
+        kit.board.update(slot.index, |status| {
+            status.datum = Some(datum.id);
+            status.started = Timestamp::now();
+            status.done = u32::try_from(place).unwrap_or(u32::MAX);
+            status.note = None;
+        });
+        let datum = Arc::new(datum);
+        results.push(work.process(slot, place, &datum, &mut output).await?);
+    }
+    let SetOutput { pack, references } = output;
+    let written = pack
+        .finish()
+        .await
+        .map_err(Trouble::store("cannot store the output of a datum set"))?;
+    let new = written
+        .into_iter()
+        .map(|((place, path), content)| (place, OutputFile { path, content }));
+    for (place, file) in new.chain(references) {
+        if let Some(result) = results.get_mut(place) {
+            result.outputs.push(file);
+        }
+    }
+    for result in &mut results {
+        result.outputs.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    }
+    Ok(SetResult {
+        set: set.set,
+        worker: kit.name.clone(),
+        worker_version: env!("CARGO_PKG_VERSION").to_owned(),
+        started: Timestamp::now(),
+        finished: Timestamp::now(),
+        datums: results,
+        log_key: None,
+    })
+}
+
+/// Stores the set's log lines, if there are any, and returns their key.
+async fn store_log(
+    kit: &Kit,
+    set: &SetMessage,
+    log: &SetLog,
+) -> Result<Option<String>, Interrupt> {
+    let (lines, dropped) = log.all();
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let key = job::log_key(&set.pipeline, &set.job, set.set, &kit.name);
+    let object = LogObject {
+        pipeline: set.pipeline.clone(),
+        job: set.job,
+        set: set.set,
+        worker: kit.name.clone(),
+        lines,
+        dropped,
+    };
+    kit.store
+        .put(&key, wire::encode(&object).into())
+        .await
+        .map_err(Trouble::store("cannot store the log of a datum set"))?;
+    Ok(Some(key))
+}
+
+/// Tells the server every now and then that work goes on.
+async fn keep(delivery: &Delivery) {
+    loop {
+        tokio::time::sleep(KEEP_EVERY).await;
+        if let Err(error) = delivery.in_progress().await {
+            // The worst that can follow is that another worker begins the set too.
+            tracing::debug!(error = %chain(&error), "datum set not kept");
+        }
+    }
+}
+
+async fn notify(kit: &Kit, notice: &Notice) {
+    if let Err(error) = kit.queue.notify(notice).await {
+        // The coordinator also lists results.
+        tracing::warn!(error = %chain(&error), "notice not sent");
+    }
+}
+
+async fn acknowledge(delivery: &Delivery) {
+    if let Err(error) = delivery.ack().await {
+        // It comes again, finds its result and is acknowledged then.
+        tracing::warn!(error = %chain(&error), "datum set not acknowledged");
+    }
+}
+
+/// Hands a set back to the queue, at once or after a delay.
+pub(crate) async fn hand_back(delivery: &Delivery, delay: Option<Duration>) {
+    if let Err(error) = delivery.nak(delay).await {
+        // It goes to somebody else when its time is up.
+        tracing::warn!(error = %chain(&error), "datum set not handed back");
+    }
+}
+
+fn trouble_delay(delivered: u64) -> Duration {
+    let doublings = u32::try_from(delivered.saturating_sub(1)).unwrap_or(u32::MAX).min(10);
+    (TROUBLE_DELAY * 2_u32.pow(doublings)).min(TROUBLE_DELAY_MAX)
+}

@@ -1,0 +1,250 @@
+//! Flags and environment of `howdah-worker`.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser, ValueEnum};
+use howdah_model::names::PipelineKey;
+use howdah_store::{S3Config, StoreConfig};
+use howdah_worker::runtime::docker::credentials::Credentials;
+use howdah_worker::{DockerSettings, RuntimeKind, WorkerConfig};
+use tracing_subscriber::EnvFilter;
+
+/// Run the commands of Howdah's pipelines on this machine.
+///
+/// Every flag can also be given as the environment variable shown beside it.
+#[derive(Debug, Parser)]
+#[command(name = "howdah-worker", version)]
+pub struct Settings {
+    /// Address of NATS; several are separated by commas
+    #[arg(long, env = "HOWDAH_NATS_URL", default_value = "nats://127.0.0.1:4222", hide_env_values = true)]
+    nats_url: String,
+    /// Object store, the same as the coordinator's: file:///PATH or s3://BUCKET/PREFIX
+    #[arg(long, env = "HOWDAH_STORE")]
+    store: String,
+    #[command(flatten)]
+    s3: S3Settings,
+    /// Folder for slots and caches, on a local disk; one worker per folder
+    #[arg(long, env = "HOWDAH_SCRATCH", default_value = "/var/lib/howdah/worker")]
+    scratch: PathBuf,
+    /// Datums processed at once [default: number of cores]
+    #[arg(long, env = "HOWDAH_SLOTS", value_parser = clap::value_parser!(u16).range(1..))]
+    slots: Option<u16>,
+    /// Most bytes that the caches keep on disk, such as 500MiB or 10GiB
+    #[arg(long, env = "HOWDAH_CACHE_BYTES", default_value = "10GiB", value_parser = parse_bytes)]
+    cache_bytes: u64,
+    /// Where to serve /metrics and /healthz, such as 0.0.0.0:9464 [default: nowhere]
+    #[arg(long, env = "HOWDAH_METRICS_ADDR")]
+    metrics_addr: Option<SocketAddr>,
+    /// Pipelines to serve, as NAME or PROJECT/NAME, separated by commas [default: all]
+    #[arg(long, env = "HOWDAH_PIPELINES", value_delimiter = ',', value_parser = parse_pipeline)]
+    pipelines: Vec<PipelineKey>,
+    /// What runs the stages
+    #[arg(long, env = "HOWDAH_RUNTIME", default_value = "docker")]
+    runtime: RuntimeKind,
+    /// Address of the container engine [default: DOCKER_HOST, else the usual sockets]
+    #[arg(long, env = "HOWDAH_DOCKER_HOST")]
+    docker_host: Option<String>,
+    /// File with logins to registries, as `docker login` writes it [default: ~/.docker/config.json]
+    #[arg(long, env = "HOWDAH_DOCKER_CONFIG")]
+    docker_config: Option<PathBuf>,
+    /// Path of the scratch folder as the container engine sees it, for a worker in a container
+    #[arg(long, env = "HOWDAH_SCRATCH_ON_ENGINE")]
+    scratch_on_engine: Option<PathBuf>,
+    /// Name of the worker, unique among the living ones [default: made from host and process]
+    #[arg(long, env = "HOWDAH_WORKER_NAME")]
+    worker_name: Option<String>,
+    /// How log lines look
+    #[arg(long, env = "HOWDAH_LOG_FORMAT", default_value = "human")]
+    pub log_format: LogFormat,
+    /// What is logged, such as info, debug or howdah_worker=debug,info
+    #[arg(long, env = "HOWDAH_LOG", default_value = "info")]
+    log: String,
+}
+
+/// How to reach an S3-compatible server; what is not given comes from the usual AWS_* variables.
+#[derive(Debug, clap::Args)]
+pub struct S3Settings {
+    /// Address of the S3 server, such as http://127.0.0.1:9000 [default: Amazon's]
+    #[arg(long, env = "HOWDAH_S3_ENDPOINT")]
+    s3_endpoint: Option<String>,
+    /// Region of the bucket
+    #[arg(long, env = "HOWDAH_S3_REGION")]
+    s3_region: Option<String>,
+    /// Public half of the S3 credentials
+    #[arg(long, env = "HOWDAH_S3_ACCESS_KEY")]
+    s3_access_key: Option<String>,
+    /// Secret half of the S3 credentials; better given as the variable
+    #[arg(long, env = "HOWDAH_S3_SECRET_KEY", hide_env_values = true)]
+    s3_secret_key: Option<String>,
+}
+
+/// Looks of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Settings {
+    /// Returns what is logged; nonsense in the filter leaves the default.
+    pub fn log_filter(&self) -> EnvFilter {
+        EnvFilter::try_new(&self.log).unwrap_or_else(|_| EnvFilter::new("info"))
+    }
+
+    /// Turns settings into what the library takes.
+    pub fn into_config(self) -> WorkerConfig {
+        let mut store = StoreConfig::new(self.store);
+        store.s3 = S3Config {
+            endpoint: self.s3.s3_endpoint,
+            region: self.s3.s3_region,
+            access_key: self.s3.s3_access_key,
+            secret_key: self.s3.s3_secret_key,
+            ..S3Config::default()
+        };
+        let mut config = WorkerConfig::new(self.nats_url, store, self.scratch);
+        config.name = self.worker_name;
+        if let Some(slots) = self.slots {
+            config.slots = slots.into();
+        }
+        config.cache_bytes = self.cache_bytes;
+        config.metrics_addr = self.metrics_addr;
+        config.pipelines = self.pipelines;
+        config.runtime = self.runtime;
+        config.docker = DockerSettings {
+            host: self.docker_host,
+            scratch_on_engine: self.scratch_on_engine,
+            credentials: Credentials {
+                config_file: self.docker_config.or_else(own_docker_config),
+                ..Credentials::default()
+            },
+        };
+        config
+    }
+}
+
+/// Returns where `docker login` keeps its file.
+fn own_docker_config() -> Option<PathBuf> {
+    let folder = std::env::var_os("DOCKER_CONFIG")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")))?;
+    Some(folder.join("config.json"))
+}
+
+fn parse_pipeline(text: &str) -> Result<PipelineKey, String> {
+    let text = text.trim();
+    let full = if text.contains('/') { text.to_owned() } else { format!("default/{text}") };
+    full.parse().map_err(|error| format!("{error}"))
+}
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let expected = || format!("{text:?} is not a size: expected bytes, or a number with KiB, MiB, GiB or TiB");
+    let number: u64 = number.parse().map_err(|_| expected())?;
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        _ => return Err(expected()),
+    };
+    number.checked_mul(factor).ok_or_else(expected)
+}
+
+/// Returns a complaint for every `HOWDAH_*` variable that is no setting of this program.
+pub fn unknown_variables(present: impl Iterator<Item = OsString>) -> Vec<String> {
+    let command = Settings::command();
+    let known: Vec<String> = command
+        .get_arguments()
+        .filter_map(|argument| argument.get_env())
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    let mut complaints: Vec<String> = present
+        .filter_map(|name| name.into_string().ok())
+        .filter(|name| name.starts_with("HOWDAH_") && !name.starts_with("HOWDAH_TEST_"))
+        .filter(|name| !known.contains(name))
+        .map(|name| {
+            let hint = known
+                .iter()
+                .map(|other| (distance(&name, other), other))
+                .min()
+                .filter(|(distance, _)| *distance <= 3)
+                .map(|(_, other)| format!("; did you mean {other}?"));
+            format!(
+                "environment variable {name} is not a setting of howdah-worker{}",
+                hint.unwrap_or_else(|| ": unset it (see howdah-worker --help)".to_owned())
+            )
+        })
+        .collect();
+    complaints.sort();
+    complaints
+}
+
+/// Returns the number of insertions, deletions and replacements between two texts.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_are_well_formed() {
+        Settings::command().debug_assert();
+    }
+
+    #[test]
+    fn unknown_settings_are_refused_by_name() {
+        let present = ["HOWDAH_STORE", "HOWDAH_SLOT", "HOWDAH_TEST_X", "HOWDAH_FROBNICATE", "PATH"];
+        assert_eq!(
+            unknown_variables(present.iter().map(OsString::from)),
+            [
+                "environment variable HOWDAH_FROBNICATE is not a setting of howdah-worker: \
+                 unset it (see howdah-worker --help)",
+                "environment variable HOWDAH_SLOT is not a setting of howdah-worker; \
+                 did you mean HOWDAH_SLOTS?",
+            ]
+        );
+    }
+
+    #[test]
+    fn flags_become_a_configuration() {
+        let settings = Settings::try_parse_from([
+            "howdah-worker", "--store", "s3://bucket/x", "--s3-endpoint", "http://localhost:9000",
+            "--slots", "3", "--cache-bytes", "2GiB", "--pipelines", "model,research/edges",
+        ])
+        .unwrap();
+        let config = settings.into_config();
+        assert_eq!(config.slots, 3);
+        assert_eq!(config.cache_bytes, 2 << 30);
+        assert_eq!(config.store.s3.endpoint.as_deref(), Some("http://localhost:9000"));
+        let names: Vec<String> = config.pipelines.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["default/model", "research/edges"]);
+        for bad in ["--slots=0", "--cache-bytes=many", "--runtime=magic", "--pipelines=a b"] {
+            let given = ["howdah-worker", "--store", "memory://", bad];
+            assert!(Settings::try_parse_from(given).is_err(), "{bad}");
+        }
+    }
+}

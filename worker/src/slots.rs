@@ -1,0 +1,242 @@
+//! Slots: how many datum sets run at once, and the warm stage that each keeps.
+//!
+//! Starting a container costs hundreds of times what a trivial datum costs, so a slot keeps its
+//! last stage until another pipeline needs the slot or nobody has needed it for [`IDLE_LIMIT`].
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use howdah_model::names::PipelineKey;
+use howdah_queue::job::JobPlan;
+use tokio::sync::watch;
+
+use crate::error::Trouble;
+use crate::file_cache::blocking;
+use crate::metrics::Metrics;
+use crate::runtime::{Network, Runtime, Stage, StageRequest};
+use crate::scratch::Scratch;
+use crate::workspace::Workspace;
+
+/// Time after which an unused stage is stopped.
+pub const IDLE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Which stages can stand in for each other: a pipeline's version, and so its image, user, limits.
+pub type StageKey = (PipelineKey, u64);
+
+/// Room for one datum set at a time. Whoever has it owns it; [`Pool::give_back`] ends that.
+pub struct Slot {
+    /// Number of the slot, for people.
+    pub index: usize,
+    warm: Option<Warm>,
+    idle_since: Instant,
+}
+
+/// A running stage and the folders that it sees.
+pub struct Warm {
+    key: StageKey,
+    digest: String,
+    /// The stage.
+    pub stage: Box<dyn Stage>,
+    /// Its folders. Locked only by blocking work on behalf of the slot's owner.
+    pub space: Arc<Mutex<Workspace>>,
+}
+
+/// What starting a stage needs.
+pub struct Starter {
+    /// Starts stages.
+    pub runtime: Arc<dyn Runtime>,
+    /// Gives them folders.
+    pub scratch: Scratch,
+    /// Counts them.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Slot {
+    /// Returns the stage for a plan, starting it where it does not run.
+    pub async fn ready(&mut self, plan: &JobPlan, with: &Starter) -> Result<&mut Warm, Trouble> {
+        let key = (plan.pipeline.clone(), plan.version);
+        let usable = match &mut self.warm {
+            Some(warm) if warm.key == key && warm.digest == plan.stage.image.digest => {
+                warm.stage.alive().await
+            }
+            _ => false,
+        };
+        if !usable {
+            self.stop().await;
+            self.warm = Some(start(self.index, key, plan, with).await?);
+        }
+        self.warm.as_mut().ok_or(Trouble::Task)
+    }
+
+    /// Stops the stage, if there is one.
+    pub async fn stop(&mut self) {
+        if let Some(warm) = self.warm.take() {
+            warm.stop().await;
+        }
+    }
+}
+
+impl Warm {
+    async fn stop(self) {
+        self.stage.stop().await;
+        let space = self.space;
+        // Nothing depends on it: what stays is cleared when the next worker starts.
+        let _ = blocking(move || lock(&space).give_up()).await;
+    }
+}
+
+async fn start(
+    index: usize,
+    key: StageKey,
+    plan: &JobPlan,
+    with: &Starter,
+) -> Result<Warm, Trouble> {
+    let begun = Instant::now();
+    let dirs = with
+        .scratch
+        .slot_dirs(index)
+        .map_err(Trouble::io("make folders in", with.scratch.root()))?;
+    let mut labels: BTreeMap<String, String> = plan.stage.labels.clone();
+    labels.insert("howdah.pipeline".to_owned(), plan.pipeline.to_string());
+    labels.insert("howdah.pipeline.version".to_owned(), plan.version.to_string());
+    let request = StageRequest {
+        name: format!("{}-{}-{index}", plan.pipeline.project, plan.pipeline.name),
+        image: plan.stage.image.clone(),
+        dirs: dirs.clone(),
+        labels,
+        memory_bytes: plan.stage.memory_bytes,
+        cpus: plan.stage.cpus,
+        network: Network::Default,
+    };
+    let space = Workspace::new(dirs, with.scratch.clone());
+    let stage = match with.runtime.start(&request).await {
+        Ok(stage) => stage,
+        Err(error) => {
+            space.give_up();
+            return Err(Trouble::Runtime(error));
+        }
+    };
+    with.metrics.stage_starts.inc();
+    with.metrics.stage_start_seconds.observe(begun.elapsed().as_secs_f64());
+    tracing::info!(
+        pipeline = %plan.pipeline, version = plan.version, slot = index,
+        image = %plan.stage.image.reference, "started a stage"
+    );
+    Ok(Warm {
+        key,
+        digest: plan.stage.image.digest.clone(),
+        stage,
+        space: Arc::new(Mutex::new(space)),
+    })
+}
+
+/// Locks the folders of a stage.
+pub fn lock(space: &Mutex<Workspace>) -> MutexGuard<'_, Workspace> {
+    // Every try begins by clearing the folders, whatever happened before.
+    space.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// All slots of a worker.
+pub struct Pool {
+    idle: Mutex<Vec<Slot>>,
+    /// Number of idle slots; written with the list, read by those who wait for one.
+    free: watch::Sender<usize>,
+    size: usize,
+    metrics: Arc<Metrics>,
+}
+
+impl Pool {
+    /// Makes empty slots.
+    pub fn new(size: usize, metrics: Arc<Metrics>) -> Self {
+        let slot = |index| Slot {
+            index,
+            warm: None,
+            idle_since: Instant::now(),
+        };
+        metrics.slots.set(i64::try_from(size).unwrap_or(i64::MAX));
+        Self {
+            idle: Mutex::new((0..size).map(slot).collect()),
+            free: watch::Sender::new(size),
+            size,
+            metrics,
+        }
+    }
+
+    /// Returns the number of slots.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Returns the number of idle slots, to be waited on.
+    pub fn free(&self) -> watch::Receiver<usize> {
+        self.free.subscribe()
+    }
+
+    /// Takes an idle slot: one whose stage fits, else one without a stage, else the one whose
+    /// stage was used longest ago.
+    pub fn take(&self, key: &StageKey) -> Option<Slot> {
+        let mut idle = self.lock();
+        let best = idle
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, slot)| match &slot.warm {
+                Some(warm) if warm.key == *key => (0, slot.idle_since),
+                None => (1, slot.idle_since),
+                Some(_) => (2, slot.idle_since),
+            })
+            .map(|(at, _)| at)?;
+        let slot = idle.swap_remove(best);
+        self.count(idle.len());
+        Some(slot)
+    }
+
+    /// Gives a slot back.
+    pub fn give_back(&self, mut slot: Slot) {
+        slot.idle_since = Instant::now();
+        let mut idle = self.lock();
+        idle.push(slot);
+        self.count(idle.len());
+    }
+
+    /// Stops the stages of slots that have been idle since before a moment.
+    pub async fn stop_idle_since(&self, moment: Instant) {
+        let cold: Vec<Warm> = self
+            .lock()
+            .iter_mut()
+            .filter(|slot| slot.idle_since <= moment)
+            .filter_map(|slot| slot.warm.take())
+            .collect();
+        for warm in cold {
+            tracing::debug!(pipeline = %warm.key.0, "stopping an idle stage");
+            warm.stop().await;
+        }
+    }
+
+    /// Stops the stages of all idle slots, all at once.
+    pub async fn stop_all(&self) {
+        let all: Vec<Warm> = self.lock().iter_mut().filter_map(|s| s.warm.take()).collect();
+        futures::future::join_all(all.into_iter().map(Warm::stop)).await;
+    }
+
+    /// Stops the idle stages of a pipeline that is no longer served.
+    pub async fn stop_pipeline(&self, pipeline: &PipelineKey) {
+        let gone: Vec<Warm> = self
+            .lock()
+            .iter_mut()
+            .filter(|slot| slot.warm.as_ref().is_some_and(|warm| warm.key.0 == *pipeline))
+            .filter_map(|slot| slot.warm.take())
+            .collect();
+        futures::future::join_all(gone.into_iter().map(Warm::stop)).await;
+    }
+
+    fn count(&self, idle: usize) {
+        let busy = self.size.saturating_sub(idle);
+        self.metrics.slots_busy.set(i64::try_from(busy).unwrap_or(i64::MAX));
+        self.free.send_replace(idle);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Slot>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,272 @@
+//! The folder that one stage container sees as `/pfs`, datum after datum.
+//!
+//! ```text
+//! on the worker            in the container
+//! inputs/<n>/images/a/1    /pfs/.scratch/<n>/images/a/1   read-only
+//! pfs/images               /pfs/images -> .scratch/<n>/images
+//! pfs/out                  /pfs/out                       writable, empty
+//! pfs/.env                 /pfs/.env
+//! ```
+//!
+//! With private copies (`writable_inputs`) the inputs are below `/pfs/.writable/<n>` instead. The
+//! number rises with every try, so that no path of an earlier one leads anywhere. All functions
+//! here block.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::Trouble;
+use crate::runtime::SlotDirs;
+use crate::scratch::Scratch;
+
+/// Name of the read-only mount within `/pfs`.
+pub const SCRATCH: &str = ".scratch";
+/// Name of the folder of private copies within `/pfs`.
+pub const WRITABLE: &str = ".writable";
+
+/// The folders of one stage container.
+pub struct Workspace {
+    dirs: SlotDirs,
+    scratch: Scratch,
+    number: u64,
+    writable: bool,
+}
+
+/// A small input file to be written.
+pub struct SmallFile {
+    /// Name of the input.
+    pub input: Arc<str>,
+    /// Path in its commit, beginning with `/`.
+    pub path: String,
+    /// Its bytes.
+    pub bytes: Bytes,
+}
+
+impl Workspace {
+    /// Takes fresh folders into use.
+    pub fn new(dirs: SlotDirs, scratch: Scratch) -> Self {
+        Self {
+            dirs,
+            scratch,
+            number: 0,
+            writable: false,
+        }
+    }
+
+    /// Returns the folders.
+    pub fn dirs(&self) -> &SlotDirs {
+        &self.dirs
+    }
+
+    /// Returns the folder that holds this try's inputs.
+    pub fn inputs(&self) -> PathBuf {
+        if self.writable {
+            self.dirs.pfs.join(WRITABLE).join(self.number.to_string())
+        } else {
+            self.dirs.inputs.join(self.number.to_string())
+        }
+    }
+
+    /// Returns where an input file belongs on the worker's side.
+    pub fn input_path(&self, input: &str, path: &str) -> PathBuf {
+        self.inputs().join(input).join(path.trim_start_matches('/'))
+    }
+
+    /// Returns the output folder on the worker's side.
+    pub fn out(&self) -> PathBuf {
+        self.dirs.pfs.join("out")
+    }
+
+    /// Says whether inputs are private copies.
+    pub fn writable(&self) -> bool {
+        self.writable
+    }
+
+    /// Clears what the try before left and makes everything for the next one but its files.
+    pub fn begin(
+        &mut self,
+        inputs: &BTreeSet<Arc<str>>,
+        writable: bool,
+        env: &str,
+    ) -> Result<(), Trouble> {
+        self.clear()?;
+        self.number += 1;
+        self.writable = writable;
+        let folder = self.inputs();
+        let home = if writable { WRITABLE } else { SCRATCH };
+        if writable {
+            let all = self.dirs.pfs.join(WRITABLE);
+            make_open(&all)?;
+        }
+        make(&folder)?;
+        for input in inputs {
+            let own = folder.join(&**input);
+            make(&own)?;
+            if writable {
+                open_for_all(&own)?;
+            }
+            let link = self.dirs.pfs.join(&**input);
+            symlink(format!("{home}/{}/{input}", self.number), &link)
+                .map_err(Trouble::io("make the link", &link))?;
+        }
+        make_open(&self.out())?;
+        let env_file = self.dirs.pfs.join(".env");
+        fs::write(&env_file, env).map_err(Trouble::io("write", &env_file))
+    }
+
+    /// Removes everything of the last try.
+    pub fn clear(&mut self) -> Result<(), Trouble> {
+        for folder in [&self.dirs.pfs, &self.dirs.inputs] {
+            let entries = fs::read_dir(folder).map_err(Trouble::io("read the folder", folder))?;
+            for entry in entries {
+                let entry = entry.map_err(Trouble::io("read the folder", folder))?;
+                if entry.file_name() == SCRATCH && folder == &self.dirs.pfs {
+                    continue;
+                }
+                let path = entry.path();
+                self.scratch
+                    .discard(&path)
+                    .map_err(Trouble::io("clear away", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes small input files.
+    pub fn write(&self, files: &[SmallFile]) -> Result<(), Trouble> {
+        let mode = if self.writable { 0o666 } else { 0o444 };
+        for file in files {
+            let target = self.input_path(&file.input, &file.path);
+            write_with_parents(&target, &file.bytes, mode)
+                .map_err(Trouble::io("write the input file", &target))?;
+        }
+        Ok(())
+    }
+
+    /// Lets everybody write into the folders of private copies.
+    pub fn open_folders(&self) -> Result<(), Trouble> {
+        fn walk(folder: &Path) -> Result<(), Trouble> {
+            open_for_all(folder)?;
+            let entries = fs::read_dir(folder).map_err(Trouble::io("read the folder", folder))?;
+            for entry in entries.flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    walk(&entry.path())?;
+                }
+            }
+            Ok(())
+        }
+        if self.writable { walk(&self.inputs()) } else { Ok(()) }
+    }
+
+    /// Gives the folders up for removal.
+    pub fn give_up(&self) {
+        if let Err(error) = self.scratch.discard_slot(&self.dirs) {
+            tracing::warn!(folder = %self.dirs.pfs.display(), %error, "slot folder left behind");
+        }
+    }
+}
+
+fn make(folder: &Path) -> Result<(), Trouble> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Trouble::io("make the folder", folder)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes a folder that any user may write to: commands may run as anybody.
+fn make_open(folder: &Path) -> Result<(), Trouble> {
+    make(folder)?;
+    open_for_all(folder)
+}
+
+fn open_for_all(folder: &Path) -> Result<(), Trouble> {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777))
+        .map_err(Trouble::io("set the mode of", folder))
+}
+
+fn write_with_parents(target: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let open = || {
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(target)
+    };
+    let mut file = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(folder) = target.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            open()?
+        }
+        // Two matches of one datum overlap: the same file of the same commit.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        other => other?,
+    };
+    file.write_all(bytes)?;
+    if mode == 0o666 {
+        // The process's umask has taken the right to write from others.
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn every_try_finds_only_its_own_things() {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = Scratch::open(folder.path()).unwrap();
+        let mut space = Workspace::new(scratch.slot_dirs(0).unwrap(), scratch);
+        let inputs = BTreeSet::from([Arc::from("a"), Arc::from("b")]);
+        let file = |text: &str| SmallFile {
+            input: Arc::from("a"),
+            path: "/x/y".into(),
+            bytes: Bytes::copy_from_slice(text.as_bytes()),
+        };
+        for (number, writable) in [(1, false), (2, true), (3, false)] {
+            space.begin(&inputs, writable, "A=1\n").unwrap();
+            space.write(&[file("one")]).unwrap();
+            space.open_folders().unwrap();
+            let pfs = space.dirs().pfs.clone();
+            let mut expected = vec![".env", ".scratch", "a", "b", "out"];
+            if writable {
+                expected.insert(2, ".writable");
+            }
+            assert_eq!(names(&pfs), expected);
+            assert_eq!(names(&pfs.join("out")), Vec::<String>::new());
+            let home = if writable { ".writable" } else { ".scratch" };
+            let link = fs::read_link(pfs.join("a")).unwrap();
+            assert_eq!(link, PathBuf::from(format!("{home}/{number}/a")));
+            assert_eq!(fs::read(space.input_path("a", "/x/y")).unwrap(), b"one");
+            // What user code leaves lying about.
+            fs::write(pfs.join("out/result"), "r").unwrap();
+            fs::create_dir_all(pfs.join("rubbish/deep")).unwrap();
+            symlink("/etc/passwd", pfs.join("link")).unwrap();
+        }
+        space.clear().unwrap();
+        assert_eq!(names(&space.dirs().pfs), [".scratch"]);
+        assert_eq!(names(&space.dirs().inputs), Vec::<String>::new());
+    }
+}

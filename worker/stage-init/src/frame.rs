@@ -1,0 +1,486 @@
+//! The language spoken between worker and stage-init.
+//!
+//! Every message is a frame: one byte for the kind, four for the length of the payload (little
+//! endian), the payload. Both ends are built from the same source, so there is one version, sent in
+//! [`Reply::Hello`] only to notice a mix-up. Requests go to stage-init, replies come from it.
+
+use std::fmt;
+
+/// Version of this language.
+pub const VERSION: u32 = 1;
+
+/// Largest payload that is accepted; more means that the stream is garbage.
+pub const MAX_PAYLOAD: usize = 256 * 1024 * 1024;
+
+/// Bytes in front of a payload.
+pub const HEADER: usize = 5;
+
+const RUN: u8 = 1;
+const KILL: u8 = 2;
+const SHUTDOWN: u8 = 3;
+const HELLO: u8 = 16;
+/// Kind of a frame of standard output.
+pub const STDOUT: u8 = 17;
+/// Kind of a frame of standard error.
+pub const STDERR: u8 = 18;
+const EXIT: u8 = 19;
+
+/// What the worker asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Run a command. Only one runs at a time.
+    Run(Box<Run>),
+    /// Kill the command that runs; without one, nothing happens.
+    Kill,
+    /// Kill what runs and end.
+    Shutdown,
+}
+
+/// A command to run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// The complete environment; of a name given twice the last wins.
+    pub env: Vec<(String, String)>,
+    /// Working directory; empty means `/`.
+    pub cwd: String,
+    /// `name`, `uid`, `name:group`, `uid:gid`; empty means the user that stage-init runs as.
+    pub user: String,
+    /// Bytes for standard input; `None` means `/dev/null`.
+    pub stdin: Option<Vec<u8>>,
+    /// Time limit in milliseconds; 0 means none.
+    pub timeout_ms: u64,
+    /// Directories made over, with what is in them, to the user before the command starts, if
+    /// that is not the user that stage-init runs as.
+    pub work_dirs: Vec<String>,
+    /// Owner that `work_dirs` get when the command has ended, for a worker that is not root.
+    pub give_back: Option<(u32, u32)>,
+}
+
+/// What stage-init answers. Output borrows the bytes received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply<'a> {
+    /// First message after connecting.
+    Hello {
+        /// [`VERSION`] of the sender.
+        version: u32,
+    },
+    /// Bytes from the command's standard output.
+    Stdout(&'a [u8]),
+    /// Bytes from the command's standard error.
+    Stderr(&'a [u8]),
+    /// The command ended, or never started; the next [`Request::Run`] may come.
+    Exit(Exit),
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// With this exit code.
+    Code(i32),
+    /// By a signal that was not ours.
+    Signal(i32),
+    /// Killed at its time limit.
+    TimedOut,
+    /// Killed on request.
+    Killed,
+    /// Never started, for this reason.
+    NotStarted(String),
+}
+
+/// A frame that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadFrame(&'static str);
+
+impl fmt::Display for BadFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bad message on the stage socket: {}", self.0)
+    }
+}
+
+impl std::error::Error for BadFrame {}
+
+/// One frame, still encoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    kind: u8,
+    payload: &'a [u8],
+}
+
+/// Received bytes, cut into frames.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Inbox {
+    /// Adds received bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.start > 0 {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Takes the next complete frame.
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, BadFrame> {
+        let rest = &self.bytes[self.start..];
+        let Some((header, body)) = rest.split_first_chunk::<HEADER>() else {
+            return Ok(None);
+        };
+        let len = u32::from_le_bytes([header[1], header[2], header[3], header[4]]) as usize;
+        if len > MAX_PAYLOAD {
+            return Err(BadFrame("too long"));
+        }
+        let Some(payload) = body.get(..len) else {
+            return Ok(None);
+        };
+        self.start += HEADER + len;
+        Ok(Some(Frame {
+            kind: header[0],
+            payload,
+        }))
+    }
+}
+
+/// Appends a frame whose payload `fill` writes; leaves `out` unchanged when it writes nothing.
+pub fn append_filled<E>(
+    out: &mut Vec<u8>,
+    kind: u8,
+    fill: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+) -> Result<(), E> {
+    let at = out.len();
+    out.extend_from_slice(&[kind, 0, 0, 0, 0]);
+    let result = fill(out);
+    let len = out.len() - at - HEADER;
+    if len == 0 {
+        out.truncate(at);
+    } else {
+        out[at + 1..at + HEADER].copy_from_slice(&(len as u32).to_le_bytes());
+    }
+    result
+}
+
+fn frame(out: &mut Vec<u8>, kind: u8, payload: &[u8]) {
+    out.push(kind);
+    out.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    out.extend_from_slice(payload);
+}
+
+impl Request {
+    /// Appends the encoded request to `out`; fails when it is larger than [`MAX_PAYLOAD`].
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), BadFrame> {
+        match self {
+            Self::Kill => frame(out, KILL, &[]),
+            Self::Shutdown => frame(out, SHUTDOWN, &[]),
+            Self::Run(run) => {
+                let mut body = Vec::new();
+                put_list(&mut body, &run.argv)?;
+                put_len(&mut body, run.env.len())?;
+                for (name, value) in &run.env {
+                    put_bytes(&mut body, name.as_bytes())?;
+                    put_bytes(&mut body, value.as_bytes())?;
+                }
+                put_bytes(&mut body, run.cwd.as_bytes())?;
+                put_bytes(&mut body, run.user.as_bytes())?;
+                body.push(u8::from(run.stdin.is_some()));
+                put_bytes(&mut body, run.stdin.as_deref().unwrap_or_default())?;
+                body.extend_from_slice(&run.timeout_ms.to_le_bytes());
+                put_list(&mut body, &run.work_dirs)?;
+                body.push(u8::from(run.give_back.is_some()));
+                let (uid, gid) = run.give_back.unwrap_or_default();
+                body.extend_from_slice(&uid.to_le_bytes());
+                body.extend_from_slice(&gid.to_le_bytes());
+                if body.len() > MAX_PAYLOAD {
+                    return Err(BadFrame("too long"));
+                }
+                frame(out, RUN, &body);
+            }
+        }
+        Ok(())
+    }
+
+    /// Decodes a request.
+    pub fn decode(frame: Frame<'_>) -> Result<Self, BadFrame> {
+        match frame.kind {
+            KILL => Ok(Self::Kill),
+            SHUTDOWN => Ok(Self::Shutdown),
+            RUN => {
+                let mut r = Reader(frame.payload);
+                let argv = r.list()?;
+                let mut env = Vec::new();
+                for _ in 0..r.u32()? {
+                    env.push((r.string()?, r.string()?));
+                }
+                let cwd = r.string()?;
+                let user = r.string()?;
+                let has_stdin = r.flag()?;
+                let stdin = r.bytes()?.to_vec();
+                let timeout_ms = r.u64()?;
+                let work_dirs = r.list()?;
+                let has_owner = r.flag()?;
+                let owner = (r.u32()?, r.u32()?);
+                r.end()?;
+                Ok(Self::Run(Box::new(Run {
+                    argv,
+                    env,
+                    cwd,
+                    user,
+                    stdin: has_stdin.then_some(stdin),
+                    timeout_ms,
+                    work_dirs,
+                    give_back: has_owner.then_some(owner),
+                })))
+            }
+            _ => Err(BadFrame("unknown request")),
+        }
+    }
+}
+
+impl<'a> Reply<'a> {
+    /// Appends the encoded reply to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Hello { version } => frame(out, HELLO, &version.to_le_bytes()),
+            Self::Stdout(bytes) => frame(out, STDOUT, bytes),
+            Self::Stderr(bytes) => frame(out, STDERR, bytes),
+            Self::Exit(exit) => {
+                let (kind, value, text) = match exit {
+                    Exit::Code(code) => (0_u8, *code, ""),
+                    Exit::Signal(signal) => (1, *signal, ""),
+                    Exit::TimedOut => (2, 0, ""),
+                    Exit::Killed => (3, 0, ""),
+                    Exit::NotStarted(text) => (4, 0, text.as_str()),
+                };
+                let mut body = vec![kind];
+                body.extend_from_slice(&value.to_le_bytes());
+                body.extend_from_slice(text.as_bytes());
+                frame(out, EXIT, &body);
+            }
+        }
+    }
+
+    /// Decodes a reply.
+    pub fn decode(frame: Frame<'a>) -> Result<Self, BadFrame> {
+        let mut r = Reader(frame.payload);
+        match frame.kind {
+            STDOUT => Ok(Self::Stdout(frame.payload)),
+            STDERR => Ok(Self::Stderr(frame.payload)),
+            HELLO => {
+                let version = r.u32()?;
+                r.end()?;
+                Ok(Self::Hello { version })
+            }
+            EXIT => {
+                let kind = r.take(1)?[0];
+                let value = r.u32()? as i32;
+                Ok(Self::Exit(match kind {
+                    0 => Exit::Code(value),
+                    1 => Exit::Signal(value),
+                    2 => Exit::TimedOut,
+                    3 => Exit::Killed,
+                    4 => Exit::NotStarted(String::from_utf8_lossy(r.0).into_owned()),
+                    _ => return Err(BadFrame("unknown kind of exit")),
+                }))
+            }
+            _ => Err(BadFrame("unknown reply")),
+        }
+    }
+}
+
+fn put_len(out: &mut Vec<u8>, len: usize) -> Result<(), BadFrame> {
+    let len = u32::try_from(len).map_err(|_| BadFrame("too long"))?;
+    out.extend_from_slice(&len.to_le_bytes());
+    Ok(())
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), BadFrame> {
+    put_len(out, bytes.len())?;
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+fn put_list(out: &mut Vec<u8>, items: &[String]) -> Result<(), BadFrame> {
+    put_len(out, items.len())?;
+    items.iter().try_for_each(|item| put_bytes(out, item.as_bytes()))
+}
+
+/// Takes values off the front of a payload.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], BadFrame> {
+        let (head, tail) = self.0.split_at_checked(len).ok_or(BadFrame("too short"))?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], BadFrame> {
+        let (head, tail) = self.0.split_first_chunk().ok_or(BadFrame("too short"))?;
+        self.0 = tail;
+        Ok(*head)
+    }
+
+    fn u32(&mut self) -> Result<u32, BadFrame> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, BadFrame> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn flag(&mut self) -> Result<bool, BadFrame> {
+        match self.array()? {
+            [0] => Ok(false),
+            [1] => Ok(true),
+            _ => Err(BadFrame("not a flag")),
+        }
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], BadFrame> {
+        let len = self.u32()? as usize;
+        self.take(len)
+    }
+
+    fn string(&mut self) -> Result<String, BadFrame> {
+        let bytes = self.bytes()?.to_vec();
+        String::from_utf8(bytes).map_err(|_| BadFrame("text is not UTF-8"))
+    }
+
+    fn list(&mut self) -> Result<Vec<String>, BadFrame> {
+        let count = self.u32()?;
+        (0..count).map(|_| self.string()).collect()
+    }
+
+    fn end(&self) -> Result<(), BadFrame> {
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(BadFrame("bytes left over"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full_run() -> Run {
+        Run {
+            argv: vec!["/train".into(), String::new(), "ünï".into()],
+            env: vec![("A".into(), "1".into()), ("B".into(), "line\nbreak=".into())],
+            cwd: "/pfs".into(),
+            user: "nobody:nogroup".into(),
+            stdin: Some(vec![0, 255, 10]),
+            timeout_ms: 1 << 40,
+            work_dirs: vec!["/pfs".into()],
+            give_back: Some((1000, 100)),
+        }
+    }
+
+    fn through(request: &Request) -> Request {
+        let mut bytes = Vec::new();
+        request.encode(&mut bytes).unwrap();
+        let mut inbox = Inbox::default();
+        // One byte at a time: a frame appears exactly when its last byte has come.
+        for (i, byte) in bytes.iter().enumerate() {
+            inbox.push(&[*byte]);
+            if i + 1 < bytes.len() {
+                assert!(inbox.next_frame().unwrap().is_none());
+            }
+        }
+        let got = Request::decode(inbox.next_frame().unwrap().unwrap()).unwrap();
+        assert!(inbox.next_frame().unwrap().is_none());
+        got
+    }
+
+    #[test]
+    fn requests_survive_the_wire() {
+        let empty_stdin = Run {
+            stdin: Some(Vec::new()),
+            ..Run::default()
+        };
+        for request in [
+            Request::Run(Box::new(full_run())),
+            Request::Run(Box::default()),
+            Request::Run(Box::new(empty_stdin)),
+            Request::Kill,
+            Request::Shutdown,
+        ] {
+            assert_eq!(through(&request), request);
+        }
+    }
+
+    #[test]
+    fn replies_survive_the_wire_back_to_back() {
+        let replies = [
+            Reply::Hello { version: VERSION },
+            Reply::Stdout(b"out"),
+            Reply::Stderr(&[0, 1, 2]),
+            Reply::Exit(Exit::Code(-1)),
+            Reply::Exit(Exit::Signal(9)),
+            Reply::Exit(Exit::TimedOut),
+            Reply::Exit(Exit::Killed),
+            Reply::Exit(Exit::NotStarted("/x: not found in the image".into())),
+        ];
+        let mut bytes = Vec::new();
+        replies.iter().for_each(|reply| reply.encode(&mut bytes));
+        let mut inbox = Inbox::default();
+        inbox.push(&bytes);
+        for reply in &replies {
+            let frame = inbox.next_frame().unwrap().unwrap();
+            assert_eq!(&Reply::decode(frame).unwrap(), reply);
+        }
+        assert!(inbox.next_frame().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_cut_or_padded_run_is_refused() {
+        let mut bytes = Vec::new();
+        Request::Run(Box::new(full_run())).encode(&mut bytes).unwrap();
+        let payload = &bytes[HEADER..];
+        for cut in 0..payload.len() {
+            let frame = Frame {
+                kind: RUN,
+                payload: &payload[..cut],
+            };
+            assert!(Request::decode(frame).is_err(), "cut at {cut}");
+        }
+        let mut padded = payload.to_vec();
+        padded.push(0);
+        let frame = Frame {
+            kind: RUN,
+            payload: &padded,
+        };
+        assert!(Request::decode(frame).is_err());
+    }
+
+    #[test]
+    fn garbage_lengths_are_refused_before_memory_is_taken() {
+        let mut inbox = Inbox::default();
+        inbox.push(&[RUN, 255, 255, 255, 255]);
+        assert!(inbox.next_frame().is_err());
+        // A list that claims four billion entries in a short payload.
+        let frame = Frame {
+            kind: RUN,
+            payload: &[255, 255, 255, 255],
+        };
+        assert!(Request::decode(frame).is_err());
+    }
+
+    #[test]
+    fn an_unfilled_frame_leaves_no_trace() {
+        let mut out = vec![7];
+        append_filled::<()>(&mut out, STDOUT, |_| Ok(())).unwrap();
+        assert_eq!(out, [7]);
+        append_filled::<()>(&mut out, STDOUT, |o| {
+            o.extend_from_slice(b"xy");
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(out, [7, STDOUT, 2, 0, 0, 0, b'x', b'y']);
+    }
+}

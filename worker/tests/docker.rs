@@ -1,0 +1,488 @@
+//! The docker runtime against a real engine.
+
+#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+mod support;
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use howdah_model::entities::ImagePin;
+use howdah_worker::runtime::docker::credentials::Credentials;
+use howdah_worker::runtime::{Network, RegistryAuth, RunOutcome, Runtime, RuntimeError, Stream};
+use support::registry::Registry;
+use support::{Worker, run, runtime_over, sh, slot_dirs, tool_request, tool_run};
+use tokio_util::sync::CancellationToken;
+
+fn inspect(id: &str) -> serde_json::Value {
+    let output = sh("docker", &["inspect", id]);
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    list[0].clone()
+}
+
+#[tokio::test]
+async fn commands_run_in_an_image_that_has_nothing_else() {
+    let worker = Worker::new();
+    let mut stage = worker.start().await;
+    for code in [0, 7] {
+        let ran = tool_run(&mut stage, &["exit", &code.to_string()]).await;
+        assert_eq!(ran.outcome, RunOutcome::Exited(code));
+    }
+    let ran = tool_run(&mut stage, &["abort"]).await;
+    assert_eq!(ran.outcome, RunOutcome::Signaled(6));
+    assert!(stage.alive().await);
+    stage.stop().await;
+    assert_eq!(worker.containers(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_images_settings_are_known_and_used() {
+    let worker = Worker::new();
+    let mut stage = worker.start().await;
+    let env = stage.image_env().to_vec();
+    assert!(env.contains(&("GREETING".into(), "hello world".into())));
+    assert!(env.iter().any(|(name, value)| name == "PATH" && value.contains("/bin")));
+    assert_eq!(stage.image_workdir(), Some("/work"));
+    assert_eq!(stage.image_user(), None);
+
+    assert_eq!(tool_run(&mut stage, &["pwd"]).await.out, "/work\n");
+    let mut request = tool_request(&["pwd"]);
+    request.cwd = Some("/pfs".into());
+    assert_eq!(run(&mut stage, request).await.out, "/pfs\n");
+
+    // The environment is what was asked; the home directory of root is the engine's doing.
+    let mut request = tool_request(&["env"]);
+    request.env = vec![("A".into(), "1".into())];
+    let ran = run(&mut stage, request).await;
+    let mut lines: Vec<&str> = ran.out.lines().collect();
+    lines.retain(|line| !line.starts_with("HOME="));
+    assert_eq!(lines, ["A=1"]);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn the_slots_folders_appear_under_pfs() {
+    let worker = Worker::new();
+    std::fs::write(worker.dirs.inputs.join("a.txt"), "alpha").unwrap();
+    let mut stage = worker.start().await;
+    let ran = tool_run(&mut stage, &["read", "/pfs/.scratch/a.txt"]).await;
+    assert_eq!(ran.out, "alpha");
+
+    // What the worker swaps between commands is seen at once.
+    std::fs::remove_file(worker.dirs.inputs.join("a.txt")).unwrap();
+    std::fs::create_dir(worker.dirs.inputs.join("d")).unwrap();
+    std::fs::write(worker.dirs.inputs.join("d/b.txt"), "beta").unwrap();
+    std::os::unix::fs::symlink(".scratch/d", worker.dirs.pfs.join("in")).unwrap();
+    let ran = tool_run(&mut stage, &["read", "/pfs/in/b.txt"]).await;
+    assert_eq!(ran.out, "beta");
+
+    let ran = tool_run(&mut stage, &["write", "/pfs/in/b.txt", "x"]).await;
+    assert_eq!(ran.outcome, RunOutcome::Exited(1));
+    assert!(ran.err.contains("Read-only file system"), "{}", ran.err);
+
+    let ran = tool_run(&mut stage, &["write", "/pfs/out/r", "result"]).await;
+    assert_eq!(ran.outcome, RunOutcome::Exited(0));
+    let result = std::fs::read_to_string(worker.dirs.pfs.join("out/r")).unwrap();
+    assert_eq!(result, "result");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn input_and_output_pass_through_whole() {
+    let worker = Worker::new();
+    let mut stage = worker.start().await;
+    let text = "line\n".repeat(400_000);
+    let mut request = tool_request(&["cat"]);
+    request.stdin = Some(text.clone().into_bytes());
+    assert!(run(&mut stage, request).await.out == text);
+    // Without input there is an end of file at once.
+    assert_eq!(tool_run(&mut stage, &["cat"]).await.out, "");
+    assert_eq!(tool_run(&mut stage, &["flood", "20000"]).await.out.len(), 20_000_000);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_that_is_not_there_is_named() {
+    let worker = Worker::new();
+    let mut stage = worker.start().await;
+    let mut request = tool_request(&[]);
+    request.argv = vec!["/train".into()];
+    let ran = run(&mut stage, request.clone()).await;
+    let expected = "/train: not found in the image".to_owned();
+    assert_eq!(ran.outcome, RunOutcome::SpawnFailed(expected));
+    request.argv = vec!["sh".into()];
+    let RunOutcome::SpawnFailed(text) = run(&mut stage, request).await.outcome else {
+        panic!("it started")
+    };
+    assert!(text.starts_with("sh: not found in the image (looked in PATH"), "{text}");
+    assert_eq!(tool_run(&mut stage, &[]).await.outcome, RunOutcome::Exited(0));
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_time_limit_kills_and_the_stage_stays_usable() {
+    let worker = Worker::new();
+    let mut stage = worker.start().await;
+    let mut request = tool_request(&["hang"]);
+    request.timeout = Some(Duration::from_millis(200));
+    let ran = run(&mut stage, request).await;
+    assert_eq!(ran.outcome, RunOutcome::TimedOut);
+    assert_eq!(ran.out, "hanging\n");
+    assert_eq!(tool_run(&mut stage, &[]).await.outcome, RunOutcome::Exited(0));
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn cancelling_kills_and_the_stage_stays_usable() {
+    let worker = Worker::new();
+    let mut stage = worker.start().await;
+    let cancel = CancellationToken::new();
+    // Cancelled as soon as the command is known to run.
+    let mut sink = |_: Stream, _: &[u8]| cancel.cancel();
+    let outcome = stage.run(tool_request(&["hang"]), &mut sink, &cancel).await.unwrap();
+    assert_eq!(outcome, RunOutcome::Cancelled);
+    assert_eq!(tool_run(&mut stage, &[]).await.outcome, RunOutcome::Exited(0));
+    // Output that never pauses does not keep it from being heard.
+    let cancel = CancellationToken::new();
+    let mut sink = |_: Stream, _: &[u8]| cancel.cancel();
+    let flood = tool_request(&["flood", &u64::MAX.to_string()]);
+    let outcome = stage.run(flood, &mut sink, &cancel).await.unwrap();
+    assert_eq!(outcome, RunOutcome::Cancelled);
+    // Cancelled before it began.
+    let outcome = stage
+        .run(tool_request(&["hang"]), &mut |_, _| {}, &cancel)
+        .await
+        .unwrap();
+    assert_eq!(outcome, RunOutcome::Cancelled);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn nothing_of_a_command_outlives_it() {
+    let worker = Worker::new();
+    let mut stage = worker.start().await;
+    let ran = tool_run(&mut stage, &["background"]).await;
+    assert_eq!(ran.outcome, RunOutcome::Exited(0));
+    // Process 1 is stage-init; the other one is the tool that looks.
+    let ran = tool_run(&mut stage, &["processes"]).await;
+    assert_eq!(ran.out.lines().count(), 2, "{}", ran.out);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn users_are_honoured_and_own_their_output() {
+    let worker = Worker::new();
+    let mut stage = worker.start().await;
+    let mut request = tool_request(&["ids"]);
+    request.user = Some("4711:4712".into());
+    assert_eq!(run(&mut stage, request.clone()).await.out, "4711\n4712\n");
+    request.argv = tool_request(&["write", "/pfs/out/mine", "x"]).argv;
+    assert_eq!(run(&mut stage, request.clone()).await.outcome, RunOutcome::Exited(0));
+    let made = std::fs::metadata(worker.dirs.pfs.join("out/mine")).unwrap();
+    let own = std::fs::metadata("/proc/self").unwrap();
+    let expected = if own.uid() == 0 { 4711 } else { own.uid() };
+    assert_eq!(made.uid(), expected);
+
+    request.user = Some("nobody".into());
+    let RunOutcome::SpawnFailed(text) = run(&mut stage, request).await.outcome else {
+        panic!("it started")
+    };
+    assert!(text.contains("\"nobody\"") && text.contains("/etc/passwd"), "{text}");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn the_container_is_as_asked() {
+    let worker = Worker::new();
+    let mut request = worker.request().await;
+    request.labels.insert("howdah.pipeline".into(), "default/edges".into());
+    request.memory_bytes = Some(64 << 20);
+    request.cpus = Some(0.5);
+    request.network = Network::None;
+    let mut stage = worker.runtime.start(&request).await.unwrap();
+    let [id] = &worker.containers()[..] else {
+        panic!("expected one container")
+    };
+    let found = inspect(id);
+    let name = found["Name"].as_str().unwrap();
+    assert!(name.starts_with("/howdah-default-edges-v1-"), "{name}");
+    assert_eq!(found["Config"]["Labels"]["howdah.pipeline"], "default/edges");
+    let host = &found["HostConfig"];
+    assert_eq!(host["Memory"], 64 << 20);
+    assert_eq!(host["NanoCpus"], 500_000_000);
+    assert_eq!(host["NetworkMode"], "none");
+    assert_eq!(host["LogConfig"]["Type"], "none");
+    assert_eq!(host["AutoRemove"], true);
+    let ran = tool_run(&mut stage, &["tcp", "192.0.2.1:9"]).await;
+    assert!(ran.out.contains("unreachable"), "{}", ran.out);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_container_that_is_killed_is_noticed() {
+    let worker = Worker::new();
+    let mut stage = worker.start().await;
+    let id = worker.containers().remove(0);
+    let mut sink = |_: Stream, _: &[u8]| {
+        sh("docker", &["kill", &id]);
+    };
+    let never = CancellationToken::new();
+    let lost = stage.run(tool_request(&["hang"]), &mut sink, &never).await;
+    let Err(RuntimeError::StageLost { what, .. }) = lost else {
+        panic!("{lost:?}")
+    };
+    assert!(what.contains("in the middle of a command"), "{what}");
+    assert!(!stage.alive().await);
+    stage.stop().await;
+    assert_eq!(worker.containers(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_abandoned_run_spoils_the_stage() {
+    let worker = Worker::new();
+    let mut stage = worker.start().await;
+    let (started, has_started) = tokio::sync::oneshot::channel();
+    let mut started = Some(started);
+    let mut sink = |_: Stream, _: &[u8]| {
+        if let Some(started) = started.take() {
+            started.send(()).unwrap();
+        }
+    };
+    let never = CancellationToken::new();
+    tokio::select! {
+        ended = stage.run(tool_request(&["hang"]), &mut sink, &never) => panic!("{ended:?}"),
+        _ = has_started => {}
+    }
+    assert!(!stage.alive().await);
+    let again = stage.run(tool_request(&[]), &mut |_, _| {}, &never).await;
+    assert!(matches!(again, Err(RuntimeError::StageLost { .. })), "{again:?}");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn orphans_are_found_by_their_scratch_folder() {
+    let earlier = Worker::new();
+    let other = Worker::new();
+    let stage = earlier.start().await;
+    let others = other.start().await;
+    // A container usually ends by itself when its worker is killed and the connection closes. This
+    // one, whose connection stays open, stands for one that hangs.
+    let same_scratch = runtime_over(earlier.scratch.path(), Credentials::default());
+    same_scratch.cleanup_orphans().await.unwrap();
+    assert_eq!(earlier.containers(), Vec::<String>::new());
+    assert_eq!(other.containers().len(), 1);
+    same_scratch.cleanup_orphans().await.unwrap();
+    stage.stop().await;
+    others.stop().await;
+}
+
+#[tokio::test]
+async fn a_dropped_stage_takes_its_container_with_it() {
+    let worker = Worker::new();
+    drop(worker.start().await);
+    let start = Instant::now();
+    while !worker.containers().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(30), "the container stays");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_deep_scratch_folder_is_no_obstacle() {
+    let worker = Worker::new();
+    let deep = worker.scratch.path().join("x".repeat(120)).join("y".repeat(120));
+    let mut request = worker.request().await;
+    request.dirs = slot_dirs(&deep);
+    let mut stage = worker.runtime.start(&request).await.unwrap();
+    assert_eq!(tool_run(&mut stage, &[]).await.outcome, RunOutcome::Exited(0));
+    // Nobody else can speak to stage-init: the name of the socket has gone.
+    assert_eq!(std::fs::read_dir(&request.dirs.run).unwrap().count(), 0);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_local_image_is_pinned_by_its_id() {
+    let worker = Worker::new();
+    let pin = worker.runtime.resolve(support::image(), None).await.unwrap();
+    assert_eq!(pin.reference, support::image());
+    let output = sh(
+        "docker",
+        &[
+            "image",
+            "inspect",
+            "--format",
+            "{{.Id}} {{.RepoDigests}}",
+            support::image(),
+        ],
+    );
+    let known = String::from_utf8(output.stdout).unwrap();
+    assert!(known.contains(&pin.digest), "{known} lacks {}", pin.digest);
+
+    // An image that this machine lost and no registry has.
+    let gone = ImagePin {
+        reference: "127.0.0.1:1/howdah-test/gone:1".into(),
+        digest: format!("sha256:{}", "0".repeat(64)),
+    };
+    let mut request = worker.request().await;
+    request.image = gone;
+    let error = worker.runtime.start(&request).await.err().unwrap();
+    assert!(matches!(error, RuntimeError::PullFailed { .. }), "{error:?}");
+    assert!(!error.is_users_fault());
+}
+
+#[tokio::test]
+async fn a_pulled_image_is_pinned_by_the_registrys_digest() {
+    let registry = Registry::start(None).await;
+    let worker = Worker::new();
+    let image = format!("{}/team/tool:1", registry.host);
+    let first = registry.publish("team/tool", "1", "first");
+    let pin = worker.runtime.resolve(&image, None).await.unwrap();
+    assert_eq!(
+        (pin.reference.as_str(), pin.digest.as_str()),
+        (image.as_str(), first.as_str())
+    );
+
+    // The tag moves on and the image is lost here; the pin still means the first one.
+    registry.publish("team/tool", "1", "second");
+    sh("docker", &["rmi", "--force", &image]);
+    let by_digest = format!("{}/team/tool@{first}", registry.host);
+    let _ = std::process::Command::new("docker").args(["rmi", &by_digest]).output();
+    let stage = worker.start_image(pin).await;
+    assert!(stage.image_env().contains(&("VERSION".into(), "first".into())));
+    stage.stop().await;
+    let pin = worker.runtime.resolve(&by_digest, None).await.unwrap();
+    assert_eq!(pin.digest, first);
+    sh("docker", &["rmi", "--force", &by_digest]);
+}
+
+#[tokio::test]
+async fn what_a_registry_lacks_is_said() {
+    let registry = Registry::start(None).await;
+    registry.publish("team/tool", "1", "only");
+    let worker = Worker::new();
+    let image = format!("{}/team/tool:2", registry.host);
+    let error = worker.runtime.resolve(&image, None).await.unwrap_err();
+    assert!(matches!(error, RuntimeError::ImageNotFound { .. }), "{error:?}");
+    assert!(error.is_users_fault());
+    let text = error.to_string();
+    assert!(text.contains(&image) && text.contains("\"2\""), "{text}");
+
+    let error = worker.runtime.resolve("Not An Image", None).await.unwrap_err();
+    assert!(matches!(error, RuntimeError::BadReference { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_private_registry_wants_the_right_login() {
+    let registry = Registry::start(Some("user:secret")).await;
+    registry.publish("team/private", "1", "x");
+    let image = format!("{}/team/private:1", registry.host);
+    let login = |password: &str| RegistryAuth {
+        username: "user".into(),
+        password: password.into(),
+        ..RegistryAuth::default()
+    };
+
+    let stranger = Worker::new();
+    let error = stranger.runtime.resolve(&image, None).await.unwrap_err();
+    assert!(matches!(error, RuntimeError::PullDenied { .. }), "{error:?}");
+    assert!(error.to_string().contains("docker login"), "{error}");
+    let wrong = stranger.runtime.resolve(&image, Some(login("wrong"))).await;
+    let error = wrong.unwrap_err();
+    assert!(matches!(error, RuntimeError::PullDenied { .. }), "{error:?}");
+    assert!(error.to_string().contains("refuses"), "{error}");
+
+    // With the pipeline's own credentials.
+    stranger.runtime.resolve(&image, Some(login("secret"))).await.unwrap();
+    sh("docker", &["rmi", "--force", &image]);
+
+    // With what `docker login` wrote: base64 of user:secret.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.json");
+    let config = serde_json::json!({"auths": {&registry.host: {"auth": "dXNlcjpzZWNyZXQ="}}});
+    std::fs::write(&file, config.to_string()).unwrap();
+    let friend = Worker::with_credentials(Credentials {
+        config_file: Some(file),
+        ..Credentials::default()
+    });
+    friend.runtime.resolve(&image, None).await.unwrap();
+    sh("docker", &["rmi", "--force", &image]);
+}
+
+#[tokio::test]
+async fn an_engine_that_is_away_is_said_and_one_that_comes_is_found() {
+    let scratch = tempfile::tempdir().unwrap();
+    let socket: PathBuf = scratch.path().join("engine.sock");
+    let config = howdah_worker::runtime::docker::DockerConfig {
+        scratch: scratch.path().to_owned(),
+        host: Some(format!("unix://{}", socket.display())),
+        credentials: Credentials::default(),
+        scratch_on_engine: None,
+    };
+    let runtime = howdah_worker::runtime::docker::DockerRuntime::new(config);
+    let error = runtime.cleanup_orphans().await.unwrap_err();
+    assert!(matches!(error, RuntimeError::EngineUnavailable { .. }), "{error:?}");
+    std::os::unix::fs::symlink("/var/run/docker.sock", &socket).unwrap();
+    runtime.cleanup_orphans().await.unwrap();
+    assert_eq!(runtime.check().await.unwrap(), format!("unix://{}", socket.display()));
+}
+
+#[tokio::test]
+async fn several_stages_start_side_by_side() {
+    let worker = Worker::new();
+    let mut requests = Vec::new();
+    for i in 0..3 {
+        let mut request = worker.request().await;
+        request.dirs = slot_dirs(&worker.scratch.path().join(i.to_string()));
+        requests.push(request);
+    }
+    let starts = requests.iter().map(|request| worker.runtime.start(request));
+    let mut stages = futures::future::try_join_all(starts).await.unwrap();
+    for stage in &mut stages {
+        assert_eq!(tool_run(stage, &[]).await.outcome, RunOutcome::Exited(0));
+    }
+    assert_eq!(worker.containers().len(), 3);
+    futures::future::join_all(stages.into_iter().map(|stage| stage.stop())).await;
+    assert_eq!(worker.containers().len(), 0);
+}
+
+/// Prints the cost of a command (see with `--nocapture`); far slower than ever measured fails.
+#[tokio::test]
+async fn a_command_costs_about_a_millisecond() {
+    let worker = Worker::new();
+    let mut stage = worker.start().await;
+    for _ in 0..20 {
+        tool_run(&mut stage, &[]).await;
+    }
+    let mut times = Vec::new();
+    for _ in 0..300 {
+        let start = Instant::now();
+        let ran = tool_run(&mut stage, &[]).await;
+        times.push(start.elapsed());
+        assert_eq!(ran.outcome, RunOutcome::Exited(0));
+    }
+    times.sort();
+    println!(
+        "round trip: median {:?}, best {:?}, 90 % {:?}",
+        times[150], times[0], times[270]
+    );
+    assert!(
+        times[0] < Duration::from_millis(20),
+        "even the best took {:?}",
+        times[0]
+    );
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn stage_init_is_installed_for_everybody_to_execute() {
+    let worker = Worker::new();
+    let stage = worker.start().await;
+    let bin = worker.scratch.path().join("bin");
+    let [program] = &std::fs::read_dir(bin).unwrap().collect::<Vec<_>>()[..] else {
+        panic!("expected one program")
+    };
+    let meta = program.as_ref().unwrap().metadata().unwrap();
+    assert_eq!(meta.permissions().mode() & 0o777, 0o755);
+    stage.stop().await;
+}
