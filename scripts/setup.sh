@@ -119,7 +119,7 @@ $(what_is_needed)"
   wait_for_engine "$(cat "$pid_file" 2>/dev/null || true)" && return
   printf 'the last lines of %s:\n' "$log" >&2
   tail -n 30 "$log" >&2 || true
-  die "the Docker engine does not answer within $ENGINE_LIMIT s: $engine_says"
+  die "the Docker engine did not come up: $engine_says"
 }
 
 # Installs a program from crates.io into the tools folder: cargo_tool NAME VERSION [FLAG...]

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::FromArgMatches;
 
@@ -15,6 +16,9 @@ use crate::legacy::{self, Refusal};
 use crate::output::printer::Printer;
 use crate::usage::{self, Verdict};
 use crate::{commands, up};
+
+/// How long a command may take to notice Ctrl-C.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Runs the program.
 pub fn main() -> ExitCode {
@@ -102,12 +106,13 @@ fn execute(verb: Verb, context: Ctx) -> Result<(), CliError> {
         .map_err(CliError::io("cannot start"))?;
     let result = runtime.block_on(async {
         match verb {
-            Verb::Up(arguments) => up::run(arguments, context.printer).await,
+            Verb::Up(arguments) => up::run(arguments).await,
             verb => {
+                let mut interrupted = std::pin::pin!(interrupted());
                 // Dropping the command cancels its requests.
                 tokio::select! {
                     result = commands::run(verb, &context) => result,
-                    _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted),
+                    () = &mut interrupted => Err(CliError::Interrupted),
                 }
             }
         }
@@ -115,6 +120,23 @@ fn execute(verb: Verb, context: Ctx) -> Result<(), CliError> {
     // A thread that reads standard input cannot be interrupted, and must not keep us.
     runtime.shutdown_background();
     result
+}
+
+/// Waits for Ctrl-C.
+///
+/// A command that blocks its thread, as a question on the terminal does, cannot be dropped: for it
+/// a second task ends the process a moment later.
+async fn interrupted() {
+    tokio::spawn(async {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            tokio::time::sleep(GRACE).await;
+            std::process::exit(1);
+        }
+    });
+    if tokio::signal::ctrl_c().await.is_err() {
+        // Without a handler the signal ends the process by itself.
+        std::future::pending::<()>().await;
+    }
 }
 
 fn start_logging(verbose: bool) {

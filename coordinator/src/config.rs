@@ -32,3 +32,19 @@ pub struct CoordinatorConfig {
     #[arg(long, env = "HOWDAH_S3_SECRET_KEY", hide_env_values = true)]
     pub s3_secret_key: Option<String>,
 }
+
+impl CoordinatorConfig {
+    /// Returns the settings for a coordinator over a store that needs no credentials.
+    pub fn new(listen: IpAddr, port: u16, nats_url: &str, store: &str) -> Self {
+        Self {
+            listen,
+            port,
+            nats_url: nats_url.to_owned(),
+            store: store.to_owned(),
+            s3_endpoint: None,
+            s3_region: None,
+            s3_access_key: None,
+            s3_secret_key: None,
+        }
+    }
+}

@@ -52,8 +52,8 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
             () = stopped.cancelled() => Ok(()),
         }
     });
-    tasks.spawn(scheduler::run(core.clone(), queue, shutdown.clone()));
-    tasks.spawn(server::serve(listener, core, shutdown.clone()));
+    tasks.spawn(scheduler::run(core.clone(), queue.clone(), shutdown.clone()));
+    tasks.spawn(server::serve(listener, core, queue, shutdown.clone()));
     Ok(Running { address, fenced, tasks, shutdown })
 }
 

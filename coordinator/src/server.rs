@@ -10,6 +10,8 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use howdah_queue::Queue;
+
 use crate::core::Core;
 use crate::metrics;
 
@@ -26,9 +28,9 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Serves until `shutdown` is cancelled, then lets running calls finish for a moment.
-pub async fn serve(listener: TcpListener, core: Core, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve(listener: TcpListener, core: Core, queue: Queue, shutdown: CancellationToken) -> anyhow::Result<()> {
     metrics::touch();
-    let app = crate::services::router(core.clone()).merge(http_routes(core));
+    let app = crate::services::router_with(core.clone(), Some(queue)).merge(http_routes(core));
     let stopped = shutdown.clone();
     let serving = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.cancelled().await });
     tokio::select! {

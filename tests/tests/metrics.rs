@@ -68,7 +68,7 @@ fn health_and_metrics_share_the_port() {
     let job = client.last_job("copy").id;
     assert!(!text.contains(&job), "a job's id is in the metrics");
     assert!(
-        metric(&text, "howdah_log_appends_total", "").is_some_and(|count| count > 3.0),
+        metric(&text, "howdah_log_append_seconds_count", "").is_some_and(|count| count > 3.0),
         "{text}"
     );
     assert_eq!(metric(&text, "howdah_datums_total", "copy"), Some(3.0), "{text}");

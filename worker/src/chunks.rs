@@ -15,8 +15,7 @@ use crate::disk_lru::DiskLru;
 use crate::metrics::Metrics;
 
 /// Chunks kept in memory in front of the disk.
-const RECENT_CHUNKS: std::num::NonZeroUsize =
-    std::num::NonZeroUsize::new(16).expect("sixteen is not zero");
+const RECENT_CHUNKS: std::num::NonZeroUsize = std::num::NonZeroUsize::new(16).expect("sixteen is not zero");
 
 /// A store with a disk cache in front of it.
 pub struct DiskChunks {
@@ -39,22 +38,16 @@ impl DiskChunks {
     }
 
     fn remember(&self, hash: ChunkHash, bytes: &Bytes) {
-        let mut recent = self
-            .recent
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut recent = self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         recent.put(hash, bytes.clone());
     }
 
     fn recall(&self, hash: &ChunkHash) -> Option<Bytes> {
-        let mut recent = self
-            .recent
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut recent = self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         recent.get(hash).cloned()
     }
 
-    async fn from_disk(&self, hash: &ChunkHash) -> Option<Bytes> {
+    async fn read_disk(&self, hash: &ChunkHash) -> Option<Bytes> {
         self.disk.used(&hash.0)?;
         let (disk, wanted) = (Arc::clone(&self.disk), hash.0);
         tokio::task::spawn_blocking(move || {
@@ -69,7 +62,7 @@ impl DiskChunks {
         .ok()?
     }
 
-    async fn to_disk(&self, hash: &ChunkHash, bytes: Bytes) {
+    async fn write_disk(&self, hash: &ChunkHash, bytes: Bytes) {
         let (disk, hash) = (Arc::clone(&self.disk), hash.0);
         let kept = tokio::task::spawn_blocking(move || {
             let temporary = disk.temporary();
@@ -89,24 +82,21 @@ impl ChunkSource for DiskChunks {
         if let Some(bytes) = self.recall(hash) {
             return Ok(bytes);
         }
-        if let Some(bytes) = self.from_disk(hash).await {
+        if let Some(bytes) = self.read_disk(hash).await {
             self.metrics.chunk_cache_hits.inc();
             self.remember(*hash, &bytes);
             return Ok(bytes);
         }
         let bytes = self.store.chunk(hash).await?;
         self.metrics.chunk_cache_misses.inc();
-        self.to_disk(hash, bytes.clone()).await;
+        self.write_disk(hash, bytes.clone()).await;
         self.remember(*hash, &bytes);
         Ok(bytes)
     }
 }
 
 /// Reads a small file into memory.
-pub async fn read_all(
-    source: &Arc<dyn ChunkSource>,
-    content: &FileContent,
-) -> Result<Bytes, StoreError> {
+pub async fn read_all(source: &Arc<dyn ChunkSource>, content: &FileContent) -> Result<Bytes, StoreError> {
     if content.size == 0 {
         return Ok(Bytes::new());
     }

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use howdah_queue::job::{
-    Datum, DatumOutcome, DatumResult, DatumStats, JobPlan, OutputFile, StageSpec,
-};
+use howdah_queue::job::{Datum, DatumOutcome, DatumResult, DatumStats, JobPlan, OutputFile, StageSpec};
 use howdah_store::PackWriter;
 use tokio_util::sync::CancellationToken;
 
@@ -60,7 +58,10 @@ pub(crate) struct Work<'a> {
 
 /// How one try ended.
 enum Try {
-    Succeeded { code: Option<i32>, found: Vec<Found> },
+    Succeeded {
+        code: Option<i32>,
+        found: Vec<Found>,
+    },
     Failed(Failure),
     /// The stage was lost or somebody restarted the datum: does not count.
     Again,
@@ -128,7 +129,11 @@ impl Work<'_> {
                 }
             }
         }
-        let state = if recovered { DatumOutcome::Recovered } else { DatumOutcome::Failed };
+        let state = if recovered {
+            DatumOutcome::Recovered
+        } else {
+            DatumOutcome::Failed
+        };
         let (reason, code) = last.map_or((None, None), |f| (Some(f.reason), f.code));
         Ok(self.result(datum, state, tries, code, reason, sums))
     }
@@ -146,8 +151,7 @@ impl Work<'_> {
         let warm = slot.ready(self.plan, &self.kit.starter).await?;
         let begun = Instant::now();
         let env = environment::as_lines(vars);
-        let bytes =
-            inputs::lay_out(self.kit, &warm.space, datum, stage.writable_inputs, env).await?;
+        let bytes = inputs::lay_out(self.kit, &warm.space, datum, stage.writable_inputs, env).await?;
         sums.download += begun.elapsed();
         sums.download_bytes = bytes;
 
@@ -164,7 +168,8 @@ impl Work<'_> {
                 if *losses > LOSSES_BORNE {
                     return Err(Interrupt::Trouble(Trouble::Runtime(error)));
                 }
-                self.log.add(Some(datum.id), false, format!("begun again: {}", chain(&error)));
+                self.log
+                    .add(Some(datum.id), false, format!("begun again: {}", chain(&error)));
                 return Ok(Try::Again);
             }
         };
@@ -225,7 +230,8 @@ impl Work<'_> {
             Ok((outcome, _)) if accepted(stage, &outcome) => Ok(true),
             Ok((outcome, tail)) => {
                 let why = reasons::of_run(stage, &outcome, &tail);
-                self.log.add(Some(datum.id), false, format!("error handler failed: {why}"));
+                self.log
+                    .add(Some(datum.id), false, format!("error handler failed: {why}"));
                 Ok(false)
             }
             Err(error) => {

@@ -177,7 +177,9 @@ impl DiskLru {
             if state.bytes <= self.limit_bytes {
                 return;
             }
-            let Some((oldest, _)) = state.files.peek_lru() else { return };
+            let Some((oldest, _)) = state.files.peek_lru() else {
+                return;
+            };
             let oldest = *oldest;
             if spare == Some(&oldest) {
                 return;
@@ -237,8 +239,12 @@ mod tests {
         let known = lru.used(&new).unwrap();
         assert!(!known.verified);
         assert_eq!(known.size, 50);
-        assert_eq!(fs::read_dir(folder.path()).unwrap().filter(|e| {
-            e.as_ref().unwrap().file_type().unwrap().is_file()
-        }).count(), 0);
+        assert_eq!(
+            fs::read_dir(folder.path())
+                .unwrap()
+                .filter(|e| { e.as_ref().unwrap().file_type().unwrap().is_file() })
+                .count(),
+            0
+        );
     }
 }

@@ -58,11 +58,7 @@ pub fn of_datum(plan: &JobPlan, datum: &Datum, place: &Whereabouts) -> Vec<(Stri
 }
 
 /// Returns the complete environment of the command: the image's, then the datum's.
-pub fn of_command(
-    image: &[(String, String)],
-    datum: &[(String, String)],
-    user: Option<&str>,
-) -> Vec<(String, String)> {
+pub fn of_command(image: &[(String, String)], datum: &[(String, String)], user: Option<&str>) -> Vec<(String, String)> {
     let mut vars = Vec::with_capacity(image.len() + datum.len() + 2);
     vars.push(("PATH".to_owned(), DEFAULT_PATH.to_owned()));
     vars.push(("HOME".to_owned(), home_of(user).to_owned()));

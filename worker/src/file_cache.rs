@@ -116,12 +116,7 @@ impl FileCache {
 }
 
 /// Places a file from the cache; `false` if it is not there, or not what it should be.
-fn from_cache(
-    disk: &DiskLru,
-    content: &FileContent,
-    target: &Path,
-    manner: Manner,
-) -> Result<bool, Trouble> {
+fn from_cache(disk: &DiskLru, content: &FileContent, target: &Path, manner: Manner) -> Result<bool, Trouble> {
     let Some(known) = disk.used(&content.hash) else {
         return Ok(false);
     };
@@ -200,10 +195,7 @@ async fn fetch(
     mode: u32,
 ) -> Result<(), Trouble> {
     let path = target.clone();
-    let mut file = blocking(move || {
-        File::create(&path).map_err(Trouble::io("write the input file", &path))
-    })
-    .await??;
+    let mut file = blocking(move || File::create(&path).map_err(Trouble::io("write the input file", &path))).await??;
     let mut hasher = blake3::Hasher::new();
     let mut bytes = std::pin::pin!(read_file_from(Arc::clone(source), content, 0));
     while let Some(piece) = bytes
@@ -235,9 +227,7 @@ async fn fetch(
 }
 
 /// Runs blocking work; an `Err` only if its thread ended early.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Trouble> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
     tokio::task::spawn_blocking(work).await.map_err(|_| Trouble::Task)
 }
 

@@ -58,7 +58,11 @@ fn check_space(kit: &Kit, datum: &Datum, writable: bool) -> Result<(), Trouble> 
     let free = scratch
         .free_bytes()
         .map_err(Trouble::io("ask for the free space of", scratch.root()))?;
-    if needed > free { Err(kit.scratch_full(needed)) } else { Ok(()) }
+    if needed > free {
+        Err(kit.scratch_full(needed))
+    } else {
+        Ok(())
+    }
 }
 
 struct Start {
@@ -105,12 +109,7 @@ impl Layout<'_> {
         Ok(self.bytes)
     }
 
-    async fn add(
-        &mut self,
-        input: &DatumInput,
-        path: String,
-        content: FileContent,
-    ) -> Result<(), Trouble> {
+    async fn add(&mut self, input: &DatumInput, path: String, content: FileContent) -> Result<(), Trouble> {
         self.bytes += content.size;
         if content.size > SMALL_FILE_BYTES {
             self.big.push((Arc::clone(&input.name), path, content));
@@ -156,16 +155,13 @@ impl Layout<'_> {
         let manner = if self.writable { Manner::Copy } else { Manner::Link };
         let targets: Vec<_> = {
             let space = lock(self.space);
-            let target = |(input, path, content): (Arc<str>, String, FileContent)| {
-                (space.input_path(&input, &path), content)
-            };
+            let target =
+                |(input, path, content): (Arc<str>, String, FileContent)| (space.input_path(&input, &path), content);
             std::mem::take(&mut self.big).into_iter().map(target).collect()
         };
         let kit = self.kit;
         futures::stream::iter(targets)
-            .map(|(target, content)| async move {
-                kit.files.place(&kit.source, &content, target, manner).await
-            })
+            .map(|(target, content)| async move { kit.files.place(&kit.source, &content, target, manner).await })
             .buffer_unordered(PARALLEL_FETCHES)
             .try_collect::<()>()
             .await?;
@@ -193,7 +189,11 @@ pub(crate) async fn content_of(
 ) -> Result<Option<FileContent>, Trouble> {
     let holds = |input: &&DatumInput| {
         *input.name == *name
-            && if input.is_dir { path.starts_with(&*input.path) } else { path == input.path }
+            && if input.is_dir {
+                path.starts_with(&*input.path)
+            } else {
+                path == input.path
+            }
     };
     let Some(input) = datum.inputs.iter().find(holds) else {
         return Ok(None);

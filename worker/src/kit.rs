@@ -87,11 +87,7 @@ impl Kit {
         } else {
             let chunks = cache("chunks", for_chunks)?;
             caches.push(Arc::clone(&chunks));
-            Arc::new(DiskChunks::new(
-                parts.store.clone(),
-                chunks,
-                Arc::clone(&parts.metrics),
-            ))
+            Arc::new(DiskChunks::new(parts.store.clone(), chunks, Arc::clone(&parts.metrics)))
         };
         Ok(Self {
             place: Whereabouts {
@@ -149,7 +145,11 @@ impl Kit {
 
     /// Turns "disk full" into words that say where and how much.
     pub fn explain(&self, trouble: Trouble, needed_bytes: u64) -> Trouble {
-        if trouble.is_disk_full() { self.scratch_full(needed_bytes) } else { trouble }
+        if trouble.is_disk_full() {
+            self.scratch_full(needed_bytes)
+        } else {
+            trouble
+        }
     }
 
     /// Returns the error for a full scratch folder.

@@ -57,9 +57,7 @@ mod testing;
 mod tickets;
 mod workspace;
 
-pub use config::{
-    DEFAULT_CACHE_BYTES, DockerSettings, RuntimeKind, WorkerConfig, default_slots,
-};
+pub use config::{DEFAULT_CACHE_BYTES, DockerSettings, RuntimeKind, WorkerConfig, default_slots};
 pub use error::{Trouble, WorkerError};
 pub use kit::Parts;
 pub use scratch::Scratch;

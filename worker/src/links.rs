@@ -95,22 +95,18 @@ impl View {
                     here = next;
                     continue;
                 }
-                let rest: PathBuf = ahead.iter().collect();
                 return Err(LinkError::Outside {
-                    target: next.join(rest).display().to_string(),
+                    target: self.shown(&next, &ahead),
                 });
             };
-            let meta = fs::symlink_metadata(&real).map_err(|source| {
-                let rest: PathBuf = ahead.iter().collect();
-                match source.kind() {
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => LinkError::Dangling {
-                        target: next.join(rest).display().to_string(),
-                    },
-                    _ => LinkError::Io {
-                        path: real.clone(),
-                        source,
-                    },
-                }
+            let meta = fs::symlink_metadata(&real).map_err(|source| match source.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => LinkError::Dangling {
+                    target: self.shown(&next, &ahead),
+                },
+                _ => LinkError::Io {
+                    path: real.clone(),
+                    source,
+                },
             })?;
             if !meta.is_symlink() {
                 here = next;
@@ -142,6 +138,17 @@ impl View {
         })
     }
 
+    /// Writes a path for people: inputs under the names that user code knows.
+    fn shown(&self, path: &Path, ahead: &VecDeque<OsString>) -> String {
+        let mut path = path.to_owned();
+        path.extend(ahead);
+        let own = Path::new("/pfs").join(SCRATCH).join(&self.current);
+        match path.strip_prefix(own) {
+            Ok(inside) => Path::new("/pfs").join(inside).display().to_string(),
+            Err(_) => path.display().to_string(),
+        }
+    }
+
     /// Maps a path of the container to the worker's side; `None` outside of `/pfs`.
     fn real(&self, path: &Path) -> Option<PathBuf> {
         let rest = path.strip_prefix("/pfs").ok()?;
@@ -161,7 +168,11 @@ impl View {
         let (input, path) = inside.split_once('/').unwrap_or((inside, ""));
         // The folder of all inputs is none of them.
         (!input.is_empty()).then(|| {
-            let path = if path.is_empty() { String::new() } else { format!("/{path}") };
+            let path = if path.is_empty() {
+                String::new()
+            } else {
+                format!("/{path}")
+            };
             (input.to_owned(), path)
         })
     }

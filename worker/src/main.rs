@@ -37,8 +37,7 @@ fn main() -> ExitCode {
 
 /// Cancels at the first signal and leaves at the second.
 async fn watch_signals(shutdown: CancellationToken) {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         tracing::error!("cannot listen for signals");
         return;

@@ -1,14 +1,10 @@
 //! What a worker counts. Names, help and label values stand here and nowhere else.
 
-use prometheus::{
-    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
-};
+use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 /// Buckets for times of a datum, in seconds: from the fork of a trivial program to hours.
 const SECONDS: &[f64] = &[
-    0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
-    1800.0, 7200.0,
+    0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0,
 ];
 
 /// All metrics of one worker, in a registry of their own.
@@ -75,10 +71,7 @@ impl Metrics {
                 "Datums finished, by state (success, failed, recovered).",
                 "state",
             ),
-            failed_tries: counter(
-                "howdah_worker_failed_tries_total",
-                "Tries of datums that failed.",
-            ),
+            failed_tries: counter("howdah_worker_failed_tries_total", "Tries of datums that failed."),
             sets: by(
                 "howdah_worker_sets_total",
                 "Datum sets ended, by outcome (done, known, cancelled, returned, trouble).",
@@ -100,10 +93,7 @@ impl Metrics {
             output_bytes: counter("howdah_worker_output_bytes_total", "Bytes of output stored."),
             slots: gauge("howdah_worker_slots", "Datums that the worker can process at once."),
             slots_busy: gauge("howdah_worker_slots_busy", "Slots that work on a datum set."),
-            stage_starts: counter(
-                "howdah_worker_stage_starts_total",
-                "Stage containers started.",
-            ),
+            stage_starts: counter("howdah_worker_stage_starts_total", "Stage containers started."),
             stage_start_seconds: seconds(
                 "howdah_worker_stage_start_seconds",
                 "Time to start a stage container, pulling its image included.",
@@ -160,9 +150,7 @@ where
     M: prometheus::core::Collector + Clone + 'static,
 {
     let metric = made.expect("names, labels and buckets above are legal");
-    registry
-        .register(Box::new(metric.clone()))
-        .expect("names above differ");
+    registry.register(Box::new(metric.clone())).expect("names above differ");
     metric
 }
 
@@ -175,7 +163,10 @@ mod tests {
         let metrics = Metrics::new();
         metrics.datums.with_label_values(&["success"]).inc_by(3);
         let page = metrics.page();
-        assert!(page.contains("howdah_worker_datums_total{state=\"success\"} 3"), "{page}");
+        assert!(
+            page.contains("howdah_worker_datums_total{state=\"success\"} 3"),
+            "{page}"
+        );
         assert!(page.contains("# HELP howdah_worker_slots "));
     }
 }

@@ -101,9 +101,7 @@ impl Walk<'_> {
         for entry in fs::read_dir(folder).map_err(|error| unreadable("folder", path, &error))? {
             let entry = entry.map_err(|error| unreadable("folder", path, &error))?;
             let path = child_path(path, entry.file_name())?;
-            let meta = entry
-                .metadata()
-                .map_err(|error| unreadable("file", &path, &error))?;
+            let meta = entry.metadata().map_err(|error| unreadable("file", &path, &error))?;
             self.entry(&entry.path(), path, &meta)?;
         }
         self.above.pop();
@@ -153,31 +151,22 @@ impl Walk<'_> {
     fn link(&mut self, path: String) -> Result<(), OutputError> {
         let place = self.view.resolve(&format!("/pfs/out{path}"));
         let place = place.map_err(|error| match error {
-            LinkError::Io { path: at, source } => {
-                OutputError::Trouble(Trouble::io("follow the link", at)(source))
-            }
+            LinkError::Io { path: at, source } => OutputError::Trouble(Trouble::io("follow the link", at)(source)),
             other => fault(format!("link at /pfs/out{path}: {other}")),
         })?;
-        let meta = fs::symlink_metadata(&place.real)
-            .map_err(|error| unreadable("target of the link", &path, &error))?;
+        let meta =
+            fs::symlink_metadata(&place.real).map_err(|error| unreadable("target of the link", &path, &error))?;
         if meta.is_dir() {
             return self.linked_folder(&place, &path, &meta);
         }
         self.linked_file(&place, path, &meta)
     }
 
-    fn linked_folder(
-        &mut self,
-        place: &Place,
-        path: &str,
-        meta: &Metadata,
-    ) -> Result<(), OutputError> {
+    fn linked_folder(&mut self, place: &Place, path: &str, meta: &Metadata) -> Result<(), OutputError> {
         let Some((input, inside)) = place.in_input.clone() else {
             return self.folder(&place.real, path, meta);
         };
-        for entry in
-            fs::read_dir(&place.real).map_err(|error| unreadable("folder", path, &error))?
-        {
+        for entry in fs::read_dir(&place.real).map_err(|error| unreadable("folder", path, &error))? {
             let entry = entry.map_err(|error| unreadable("folder", path, &error))?;
             let name = entry.file_name();
             let below = Place {
@@ -185,9 +174,7 @@ impl Walk<'_> {
                 in_input: Some((input.clone(), child_path(&inside, name.clone())?)),
             };
             let path = child_path(path, name)?;
-            let meta = entry
-                .metadata()
-                .map_err(|error| unreadable("file", &path, &error))?;
+            let meta = entry.metadata().map_err(|error| unreadable("file", &path, &error))?;
             if meta.is_dir() {
                 self.linked_folder(&below, &path, &meta)?;
             } else {
@@ -197,12 +184,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn linked_file(
-        &mut self,
-        place: &Place,
-        path: String,
-        meta: &Metadata,
-    ) -> Result<(), OutputError> {
+    fn linked_file(&mut self, place: &Place, path: String, meta: &Metadata) -> Result<(), OutputError> {
         if !meta.is_file() {
             return self.entry(&place.real, path, meta);
         }
@@ -210,10 +192,7 @@ impl Walk<'_> {
             return self.file(&place.real, path);
         };
         check_path(&path, PathRules::Strict).map_err(|error| fault(error.to_string()))?;
-        let bytes = Bytes::Input {
-            input,
-            path: inside,
-        };
+        let bytes = Bytes::Input { input, path: inside };
         self.found.push(Found { path, bytes });
         Ok(())
     }
@@ -245,9 +224,7 @@ fn unreadable(what: &str, path: &str, error: &io::Error) -> OutputError {
 /// Reads the next piece of an output file.
 pub fn read_piece(mut file: File, piece_bytes: usize) -> io::Result<(File, Vec<u8>)> {
     let mut piece = Vec::with_capacity(piece_bytes);
-    (&mut file)
-        .take(piece_bytes as u64)
-        .read_to_end(&mut piece)?;
+    (&mut file).take(piece_bytes as u64).read_to_end(&mut piece)?;
     Ok((file, piece))
 }
 
@@ -272,19 +249,14 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let scratch = Scratch::open(folder.path()).unwrap();
             let mut space = Workspace::new(scratch.slot_dirs(0).unwrap(), scratch);
-            space
-                .begin(&BTreeSet::from([Arc::from("in")]), writable, "")
-                .unwrap();
+            space.begin(&BTreeSet::from([Arc::from("in")]), writable, "").unwrap();
             let file = |path: &str| SmallFile {
                 input: Arc::from("in"),
                 path: path.into(),
                 bytes: b"input".as_slice().into(),
             };
             space.write(&[file("/d/one"), file("/d/two"), file("/x")]).unwrap();
-            Self {
-                _folder: folder,
-                space,
-            }
+            Self { _folder: folder, space }
         }
 
         fn out(&self, path: &str) -> PathBuf {
@@ -317,10 +289,7 @@ mod tests {
         fs::create_dir(bench.out("empty")).unwrap();
         nix::unistd::mkfifo(&bench.out("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(bench.out("s")).unwrap();
-        assert_eq!(
-            bench.collect().unwrap(),
-            ["/a/deep/er = E", "/b = B", "/big of 100000"]
-        );
+        assert_eq!(bench.collect().unwrap(), ["/a/deep/er = E", "/b = B", "/big of 100000"]);
     }
 
     #[test]

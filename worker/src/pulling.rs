@@ -36,8 +36,7 @@ pub(crate) async fn serve(kit: &Arc<Kit>, stop: &CancellationToken, sets: &TaskT
         }
     };
     let mut generation = kit.queue.generation();
-    let mut served: HashMap<PipelineKey, (CancellationToken, tokio::task::JoinHandle<()>)> =
-        HashMap::new();
+    let mut served: HashMap<PipelineKey, (CancellationToken, tokio::task::JoinHandle<()>)> = HashMap::new();
     while !stop.is_cancelled() {
         match kit.queue.served_pipelines().await {
             Ok(listed) => {
@@ -45,8 +44,7 @@ pub(crate) async fn serve(kit: &Arc<Kit>, stop: &CancellationToken, sets: &TaskT
                     .into_iter()
                     .filter(|p| kit.pipelines.is_empty() || kit.pipelines.contains(p))
                     .collect();
-                let gone: Vec<PipelineKey> =
-                    served.keys().filter(|p| !wanted.contains(*p)).cloned().collect();
+                let gone: Vec<PipelineKey> = served.keys().filter(|p| !wanted.contains(*p)).cloned().collect();
                 for pipeline in gone {
                     if let Some((token, _)) = served.remove(&pipeline) {
                         tracing::info!(%pipeline, "no longer served");
@@ -88,12 +86,7 @@ pub(crate) async fn serve(kit: &Arc<Kit>, stop: &CancellationToken, sets: &TaskT
 }
 
 /// Takes sets of one pipeline until told to stop, or until it has no consumer.
-async fn pull(
-    kit: Arc<Kit>,
-    pipeline: PipelineKey,
-    stop: CancellationToken,
-    sets: TaskTracker,
-) {
+async fn pull(kit: Arc<Kit>, pipeline: PipelineKey, stop: CancellationToken, sets: TaskTracker) {
     let mut puller = match kit.queue.datums(&pipeline).await {
         Ok(puller) => puller,
         Err(error) => {
@@ -161,9 +154,7 @@ async fn take(kit: &Arc<Kit>, arrived: Result<Delivery, PullError>, sets: &TaskT
 
 /// Hands back what is already here when the worker stops serving a pipeline.
 async fn drain(puller: &mut DatumPuller) {
-    while let Ok(Ok(delivery)) =
-        tokio::time::timeout(Duration::from_millis(1), puller.arrived()).await
-    {
+    while let Ok(Ok(delivery)) = tokio::time::timeout(Duration::from_millis(1), puller.arrived()).await {
         set::hand_back(&delivery, None).await;
     }
 }

@@ -44,8 +44,7 @@ pub(crate) fn of_run(stage: &StageSpec, outcome: &RunOutcome, errors: &str) -> S
 }
 
 fn name_of(signal: i32) -> String {
-    nix::sys::signal::Signal::try_from(signal)
-        .map_or_else(|_| String::new(), |signal| format!(" ({signal})"))
+    nix::sys::signal::Signal::try_from(signal).map_or_else(|_| String::new(), |signal| format!(" ({signal})"))
 }
 
 #[cfg(test)]

@@ -48,19 +48,16 @@ impl Scratch {
     /// Takes the folder into use: locks it and clears away what an earlier worker left.
     pub fn open(root: &Path) -> Result<Self, WorkerError> {
         fs::create_dir_all(root).map_err(|e| WorkerError::scratch(root, "cannot be made", e))?;
-        let root = fs::canonicalize(root)
-            .map_err(|e| WorkerError::scratch(root, "cannot be found again", e))?;
+        let root = fs::canonicalize(root).map_err(|e| WorkerError::scratch(root, "cannot be found again", e))?;
         let failed = |text: &'static str| {
             let root = root.clone();
             move |e| WorkerError::scratch(&root, text, e)
         };
         let lock = File::create(root.join("lock")).map_err(failed("no lock file can be made"))?;
-        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| {
-            WorkerError::Scratch {
-                folder: root.clone(),
-                text: "another worker uses it; give each worker its own --scratch".to_owned(),
-                source: (errno != nix::errno::Errno::EWOULDBLOCK).then(|| errno.into()),
-            }
+        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| WorkerError::Scratch {
+            folder: root.clone(),
+            text: "another worker uses it; give each worker its own --scratch".to_owned(),
+            source: (errno != nix::errno::Errno::EWOULDBLOCK).then(|| errno.into()),
         })?;
         let trash_folder = root.join("trash");
         fs::create_dir_all(&trash_folder).map_err(failed("no trash folder can be made"))?;

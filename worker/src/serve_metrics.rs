@@ -28,8 +28,7 @@ pub(crate) async fn start(
         .route("/healthz", get(|| async { "ok\n" }))
         .with_state(metrics);
     Ok(tokio::spawn(async move {
-        let serving = axum::serve(listener, pages)
-            .with_graceful_shutdown(async move { stop.cancelled().await });
+        let serving = axum::serve(listener, pages).with_graceful_shutdown(async move { stop.cancelled().await });
         if let Err(error) = serving.await {
             tracing::warn!(%error, "metrics are no longer served");
         }

@@ -41,10 +41,13 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
     let store = Store::open(&config.store).await.map_err(WorkerError::Store)?;
     let runtime = make_runtime(&config, &scratch);
     if let Err(source) = runtime.cleanup_orphans().await {
-        tracing::warn!("{}", chain(&WorkerError::Runtime {
-            runtime: runtime.name(),
-            source,
-        }));
+        tracing::warn!(
+            "{}",
+            chain(&WorkerError::Runtime {
+                runtime: runtime.name(),
+                source,
+            })
+        );
     }
     let name = config.name.clone().unwrap_or_else(own_name);
     let Some(queue) = connect(&config.nats_url, &name, &shutdown).await? else {
@@ -122,11 +125,7 @@ fn make_runtime(config: &WorkerConfig, scratch: &Scratch) -> Arc<dyn Runtime> {
 }
 
 /// Connects, however long it takes; `None` if told to stop meanwhile.
-async fn connect(
-    url: &str,
-    name: &str,
-    shutdown: &CancellationToken,
-) -> Result<Option<Queue>, WorkerError> {
+async fn connect(url: &str, name: &str, shutdown: &CancellationToken) -> Result<Option<Queue>, WorkerError> {
     loop {
         let attempt = tokio::select! {
             () = shutdown.cancelled() => return Ok(None),

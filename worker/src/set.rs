@@ -121,13 +121,7 @@ async fn answer(kit: &Kit, delivery: &Delivery, end: End) {
     kit.metrics.sets.with_label_values(&[outcome]).inc();
 }
 
-async fn work(
-    kit: &Kit,
-    set: &SetMessage,
-    ticket: &Ticket,
-    log: &Arc<SetLog>,
-    slot: &mut Slot,
-) -> End {
+async fn work(kit: &Kit, set: &SetMessage, ticket: &Ticket, log: &Arc<SetLog>, slot: &mut Slot) -> End {
     match try_work(kit, set, ticket, log, slot).await {
         Ok(end) => end,
         Err(Interrupt::Trouble(Trouble::Store {
@@ -203,12 +197,7 @@ async fn process_all(
             return Err(Interrupt::Stopped(ticket.reason().unwrap_or(StopReason::Shutdown)));
         }
     }
-    let work = Work {
-        kit,
-        plan,
-        log,
-        ticket,
-    };
+    let work = Work { kit, plan, log, ticket };
     let mut output = SetOutput {
         pack: PackWriter::new(&kit.store),
         references: Vec::new(),
@@ -252,11 +241,7 @@ async fn process_all(
 }
 
 /// Stores the set's log lines, if there are any, and returns their key.
-async fn store_log(
-    kit: &Kit,
-    set: &SetMessage,
-    log: &SetLog,
-) -> Result<Option<String>, Interrupt> {
+async fn store_log(kit: &Kit, set: &SetMessage, log: &SetLog) -> Result<Option<String>, Interrupt> {
     let (lines, dropped) = log.all();
     if lines.is_empty() {
         return Ok(None);

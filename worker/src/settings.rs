@@ -18,7 +18,12 @@ use tracing_subscriber::EnvFilter;
 #[command(name = "howdah-worker", version)]
 pub struct Settings {
     /// Address of NATS; several are separated by commas
-    #[arg(long, env = "HOWDAH_NATS_URL", default_value = "nats://127.0.0.1:4222", hide_env_values = true)]
+    #[arg(
+        long,
+        env = "HOWDAH_NATS_URL",
+        default_value = "nats://127.0.0.1:4222",
+        hide_env_values = true
+    )]
     nats_url: String,
     /// Object store, the same as the coordinator's: file:///PATH or s3://BUCKET/PREFIX
     #[arg(long, env = "HOWDAH_STORE")]
@@ -136,7 +141,11 @@ fn own_docker_config() -> Option<PathBuf> {
 
 fn parse_pipeline(text: &str) -> Result<PipelineKey, String> {
     let text = text.trim();
-    let full = if text.contains('/') { text.to_owned() } else { format!("default/{text}") };
+    let full = if text.contains('/') {
+        text.to_owned()
+    } else {
+        format!("default/{text}")
+    };
     full.parse().map_err(|error| format!("{error}"))
 }
 
@@ -217,7 +226,13 @@ mod tests {
 
     #[test]
     fn unknown_settings_are_refused_by_name() {
-        let present = ["HOWDAH_STORE", "HOWDAH_SLOT", "HOWDAH_TEST_X", "HOWDAH_FROBNICATE", "PATH"];
+        let present = [
+            "HOWDAH_STORE",
+            "HOWDAH_SLOT",
+            "HOWDAH_TEST_X",
+            "HOWDAH_FROBNICATE",
+            "PATH",
+        ];
         assert_eq!(
             unknown_variables(present.iter().map(OsString::from)),
             [
@@ -232,8 +247,17 @@ mod tests {
     #[test]
     fn flags_become_a_configuration() {
         let settings = Settings::try_parse_from([
-            "howdah-worker", "--store", "s3://bucket/x", "--s3-endpoint", "http://localhost:9000",
-            "--slots", "3", "--cache-bytes", "2GiB", "--pipelines", "model,research/edges",
+            "howdah-worker",
+            "--store",
+            "s3://bucket/x",
+            "--s3-endpoint",
+            "http://localhost:9000",
+            "--slots",
+            "3",
+            "--cache-bytes",
+            "2GiB",
+            "--pipelines",
+            "model,research/edges",
         ])
         .unwrap();
         let config = settings.into_config();

@@ -57,9 +57,7 @@ impl Slot {
     pub async fn ready(&mut self, plan: &JobPlan, with: &Starter) -> Result<&mut Warm, Trouble> {
         let key = (plan.pipeline.clone(), plan.version);
         let usable = match &mut self.warm {
-            Some(warm) if warm.key == key && warm.digest == plan.stage.image.digest => {
-                warm.stage.alive().await
-            }
+            Some(warm) if warm.key == key && warm.digest == plan.stage.image.digest => warm.stage.alive().await,
             _ => false,
         };
         if !usable {
@@ -86,12 +84,7 @@ impl Warm {
     }
 }
 
-async fn start(
-    index: usize,
-    key: StageKey,
-    plan: &JobPlan,
-    with: &Starter,
-) -> Result<Warm, Trouble> {
+async fn start(index: usize, key: StageKey, plan: &JobPlan, with: &Starter) -> Result<Warm, Trouble> {
     let begun = Instant::now();
     let dirs = with
         .scratch

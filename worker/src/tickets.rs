@@ -91,8 +91,7 @@ fn matches(datum: &Datum, filters: &[String]) -> bool {
     filters.iter().all(|filter| {
         let path = format!("/{}", filter.trim_matches('/'));
         datum.inputs.iter().any(|input| {
-            input.path.trim_end_matches('/') == path.trim_end_matches('/')
-                || input.hash.to_string() == *filter
+            input.path.trim_end_matches('/') == path.trim_end_matches('/') || input.hash.to_string() == *filter
         })
     })
 }

@@ -89,12 +89,7 @@ impl Workspace {
     }
 
     /// Clears what the try before left and makes everything for the next one but its files.
-    pub fn begin(
-        &mut self,
-        inputs: &BTreeSet<Arc<str>>,
-        writable: bool,
-        env: &str,
-    ) -> Result<(), Trouble> {
+    pub fn begin(&mut self, inputs: &BTreeSet<Arc<str>>, writable: bool, env: &str) -> Result<(), Trouble> {
         self.clear()?;
         self.number += 1;
         self.writable = writable;
@@ -112,8 +107,7 @@ impl Workspace {
                 open_for_all(&own)?;
             }
             let link = self.dirs.pfs.join(&**input);
-            symlink(format!("{home}/{}/{input}", self.number), &link)
-                .map_err(Trouble::io("make the link", &link))?;
+            symlink(format!("{home}/{}/{input}", self.number), &link).map_err(Trouble::io("make the link", &link))?;
         }
         make_open(&self.out())?;
         let env_file = self.dirs.pfs.join(".env");
@@ -130,9 +124,7 @@ impl Workspace {
                     continue;
                 }
                 let path = entry.path();
-                self.scratch
-                    .discard(&path)
-                    .map_err(Trouble::io("clear away", &path))?;
+                self.scratch.discard(&path).map_err(Trouble::io("clear away", &path))?;
             }
         }
         Ok(())
@@ -143,8 +135,7 @@ impl Workspace {
         let mode = if self.writable { 0o666 } else { 0o444 };
         for file in files {
             let target = self.input_path(&file.input, &file.path);
-            write_with_parents(&target, &file.bytes, mode)
-                .map_err(Trouble::io("write the input file", &target))?;
+            write_with_parents(&target, &file.bytes, mode).map_err(Trouble::io("write the input file", &target))?;
         }
         Ok(())
     }
@@ -188,8 +179,7 @@ fn make_open(folder: &Path) -> Result<(), Trouble> {
 }
 
 fn open_for_all(folder: &Path) -> Result<(), Trouble> {
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o777))
-        .map_err(Trouble::io("set the mode of", folder))
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).map_err(Trouble::io("set the mode of", folder))
 }
 
 fn write_with_parents(target: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {

@@ -96,18 +96,23 @@ pub struct UpArgs {
     /// Folder for all data [default: ~/.local/share/howdah]
     #[arg(long, value_name = "FOLDER", env = "HOWDAH_DATA")]
     pub data: Option<PathBuf>,
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS", env = "HOWDAH_LISTEN", default_value = "127.0.0.1")]
+    pub listen: std::net::IpAddr,
     /// Port to listen on
-    #[arg(long, value_name = "PORT", default_value_t = 30650)]
+    #[arg(long, value_name = "PORT", env = "HOWDAH_PORT", default_value_t = 30650)]
     pub port: u16,
-    /// Datums to process at once [default: one per processor]
-    #[arg(long, value_name = "N")]
+    /// Datum sets to process at once [default: one per processor]
+    #[arg(long, value_name = "N", env = "HOWDAH_SLOTS")]
     pub slots: Option<u32>,
     /// The nats-server program [default: the one in PATH]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", env = "HOWDAH_NATS_SERVER")]
     pub nats_server: Option<PathBuf>,
     /// Start no worker: pipelines wait until one connects
     #[arg(long)]
     pub no_worker: bool,
+    #[command(flatten)]
+    pub log: howdah_telemetry::LogArgs,
 }
 
 /// Whatever follows a command that is not provided here.

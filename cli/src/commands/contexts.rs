@@ -73,7 +73,9 @@ fn get(ctx: &Ctx, what: &ConfigGet) -> Done {
     let file = ctx.config()?;
     let none_if_empty = |name: &str| if name.is_empty() { "NONE".to_owned() } else { name.to_owned() };
     let text = match what {
-        ConfigGet::ActiveContext(_) => none_if_empty(file.context_name(&ctx.env)),
+        ConfigGet::ActiveContext(_) => {
+            none_if_empty(ctx.env.context.as_deref().unwrap_or(&file.config.v2.active_context))
+        }
         ConfigGet::ActiveEnterpriseContext(_) => none_if_empty(&file.config.v2.active_enterprise_context),
         ConfigGet::Metrics(_) => file.config.v2.metrics.to_string(),
         ConfigGet::Context(arguments) => serde_json::to_string_pretty(context(&file, &arguments.name)?)

@@ -36,44 +36,23 @@ pub async fn run(ctx: &Ctx, mut arguments: Logs) -> Done {
     }
     let requests = requests(ctx, &arguments).await?;
     let whole_system = arguments.pipeline.is_none() && arguments.job.is_none();
-    let mut streams = SelectAll::new();
+    let mut lines = Lines::new(ctx, &arguments, whole_system);
+    let mut followed = SelectAll::new();
     for request in requests {
-        let stream = ctx.client().await?.pps().get_logs(request).await?.into_inner();
+        let mut stream = ctx.client().await?.pps().get_logs(request).await?.into_inner();
         if arguments.follow {
-            streams.push(stream);
+            followed.push(stream);
             continue;
         }
         // One job after another, each in the order of its lines.
-        let mut printer = Lines::new(ctx, &arguments, whole_system);
-        let mut stream = stream;
         while let Some(message) = stream.message().await? {
-            printer.take(message)?;
+            lines.take(message)?;
         }
-        printer.finish()?;
     }
-    let mut printer = Lines::new(ctx, &Logs { tail: None, ..clone_flags(&arguments) }, whole_system);
-    while let Some(message) = streams.next().await {
-        printer.take(message?)?;
+    while let Some(message) = followed.next().await {
+        lines.take(message?)?;
     }
-    Ok(())
-}
-
-/// Copies what [`Lines`] looks at.
-fn clone_flags(arguments: &Logs) -> Logs {
-    Logs {
-        id: None,
-        pipeline: None,
-        job: None,
-        datum: None,
-        inputs: Vec::new(),
-        master: arguments.master,
-        worker: arguments.worker,
-        follow: arguments.follow,
-        since: None,
-        tail: arguments.tail,
-        raw: arguments.raw,
-        project: Default::default(),
-    }
+    lines.finish()
 }
 
 /// Makes one request per job that is meant.

@@ -38,18 +38,21 @@ async fn apply_all(ctx: &Ctx, arguments: &WritePipeline, update: bool, reprocess
             "push the image with your container tool and name its tag in the spec",
         ));
     }
-    if arguments.jsonnet.is_some() {
-        return Err(CliError::hinted(
-            "--jsonnet is not supported by this version",
-            "make the spec with the jsonnet tool and pipe it in: jsonnet TEMPLATE | ... -f -",
-        ));
+    if arguments.jsonnet.is_some() && !arguments.file.is_empty() {
+        return Err(CliError::refused("only one of --file (-f) and --jsonnet can be given"));
     }
-    if !arguments.args.is_empty() {
+    if arguments.jsonnet.is_none() && !arguments.args.is_empty() {
         return Err(CliError::refused("--arg needs --jsonnet"));
     }
     let project = ctx.project(&arguments.project)?;
     // All sources are read before anything is changed: a mistake in the last one is found in time.
-    let specs = read_all(ctx, &arguments.file, Some(&project)).await?;
+    let specs = match &arguments.jsonnet {
+        Some(template) => {
+            let text = render(ctx, template, &arguments.args).await?;
+            parse(ctx, template, text.as_bytes(), Some(&project))?
+        }
+        None => read_all(ctx, &arguments.file, Some(&project)).await?,
+    };
     let mut printed = Raw::new(encoding.unwrap_or(Encoding::Json));
     for parsed in specs {
         let mode = Mode {
@@ -65,6 +68,22 @@ async fn apply_all(ctx: &Ctx, arguments: &WritePipeline, update: bool, reprocess
         }
     }
     Ok(())
+}
+
+/// Lets the server evaluate a Jsonnet template; returns specs as JSON.
+async fn render(ctx: &Ctx, template: &str, arguments: &[String]) -> Result<String, CliError> {
+    let source = source::read(template).await?;
+    let text = String::from_utf8(source.text)
+        .map_err(|_| CliError::refused(format!("the template {} is not UTF-8", source.name)))?;
+    let mut args = std::collections::BTreeMap::new();
+    for argument in arguments {
+        let (name, value) = argument.split_once('=').ok_or_else(|| {
+            CliError::refused(format!("invalid --arg {argument:?}: expected the form name=value"))
+        })?;
+        args.insert(name.to_owned(), value.to_owned());
+    }
+    let request = pps_v2::RenderTemplateRequest { template: text, args };
+    Ok(ctx.client().await?.pps().render_template(request).await?.into_inner().json)
 }
 
 /// Reads the specs of all sources, standard input if there are none, and prints what they warn of.

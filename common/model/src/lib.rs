@@ -8,8 +8,8 @@
 //!   State ──► apply(event) ... ──► the same state after
 //! ```
 //!
-//! [`decide`] is a pure function: no clock, no randomness, no I/O. Its events are atomic: the log
-//! stores all of them or none. Folding [`apply`] over them from the old state gives exactly the
+//! [`decide()`] is a pure function: no clock, no randomness, no I/O. Its events are atomic: the log
+//! stores all of them or none. Folding [`apply()`] over them from the old state gives exactly the
 //! state in the decision, so that a restart that reads the log knows what the first run knew.
 //!
 //! Overview:

@@ -250,7 +250,7 @@ fn step(job: &Job, draw: u16, size: u16) -> Command {
         outcome,
         counts: DatumCounts::default(),
         stats: JobStats::default(),
-        output: (size % 3 != 0).then(|| content(size.into())),
+        output: (!size.is_multiple_of(3)).then(|| content(size.into())),
     };
     match (job.state, draw % 8) {
         (JobState::Created, 0) => Command::StartJob { job: key },

@@ -68,9 +68,7 @@ impl Queue {
             .name(&options.name)
             .connection_timeout(Duration::from_secs(5))
             .max_reconnects(None)
-            .reconnect_delay_callback(|attempts| {
-                Duration::from_millis(50 * attempts.min(20) as u64)
-            })
+            .reconnect_delay_callback(|attempts| Duration::from_millis(50 * attempts.min(20) as u64))
             .event_callback(move |event| {
                 let raise = Arc::clone(&raise);
                 async move {

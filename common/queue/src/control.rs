@@ -14,15 +14,9 @@ impl Queue {
     ///
     /// Pulling may take minutes; asking again after [`QueueError::NoAnswer`] is cheap, because the
     /// pull goes on meanwhile.
-    pub async fn resolve_image(
-        &self,
-        request: &ResolveImage,
-        patience: Duration,
-    ) -> Result<ResolvedImage, QueueError> {
+    pub async fn resolve_image(&self, request: &ResolveImage, patience: Duration) -> Result<ResolvedImage, QueueError> {
         let payload = wire::encode(request).into();
-        let asked = async_nats::Request::new()
-            .timeout(Some(patience))
-            .payload(payload);
+        let asked = async_nats::Request::new().timeout(Some(patience)).payload(payload);
         let answer = self
             .client
             .send_request(subjects::RESOLVE, asked)

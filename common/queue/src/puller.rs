@@ -229,10 +229,7 @@ impl DatumPuller {
     }
 
     /// Makes sense of one message; `None` if it was only a sign of life or the end of a request.
-    async fn receive(
-        &mut self,
-        message: async_nats::Message,
-    ) -> Result<Option<Delivery>, PullError> {
+    async fn receive(&mut self, message: async_nats::Message) -> Result<Option<Delivery>, PullError> {
         match message.status {
             None | Some(StatusCode::OK) => self.deliver(message).await.map(Some),
             Some(status) => {
@@ -250,11 +247,7 @@ impl DatumPuller {
     }
 
     /// Tells the ordinary ends of a request from those that the caller must know of.
-    fn ended(
-        &self,
-        status: StatusCode,
-        description: String,
-    ) -> Result<Option<Delivery>, PullError> {
+    fn ended(&self, status: StatusCode, description: String) -> Result<Option<Delivery>, PullError> {
         let said = description.to_ascii_lowercase();
         let gone = status == StatusCode::NO_RESPONDERS
             || said.contains("consumer deleted")

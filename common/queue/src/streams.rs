@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, Info as ConsumerInfo, pull};
 use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::response::Response;
-use async_nats::jetstream::stream::{
-    Config, DeleteStatus, DiscardPolicy, RetentionPolicy, StorageType,
-};
-use howdah_model::names::PipelineKey;
+use async_nats::jetstream::stream::{Config, DeleteStatus, DiscardPolicy, RetentionPolicy, StorageType};
 use howdah_model::ids::GlobalId;
+use howdah_model::names::PipelineKey;
 use serde_json::json;
 
 use crate::client::Queue;
@@ -73,18 +71,14 @@ impl Queue {
         self.js.create_stream(config).await.map_err(stream_error)?;
         tracing::info!(stream = subjects::DATUM_STREAM, "made the datum stream");
         self.generation.send_modify(|n| *n += 1);
-        self.send_bytes(subjects::REBUILT.to_owned(), bytes::Bytes::new())
-            .await
+        self.send_bytes(subjects::REBUILT.to_owned(), bytes::Bytes::new()).await
     }
 
     /// Throws the datum stream away and makes it anew: for a server whose store is damaged.
     ///
     /// Whatever was in it must be published again; [`Queue::generation`] rises.
     pub async fn rebuild_streams(&self) -> Result<(), QueueError> {
-        tracing::warn!(
-            stream = subjects::DATUM_STREAM,
-            "making the datum stream anew"
-        );
+        tracing::warn!(stream = subjects::DATUM_STREAM, "making the datum stream anew");
         if let Err(error) = self.js.delete_stream(subjects::DATUM_STREAM).await {
             tracing::debug!(%error, "old stream not deleted");
         }
@@ -113,11 +107,7 @@ impl Queue {
     /// Makes or adjusts a pipeline's consumer; `parallelism` sets may be out at once.
     ///
     /// Workers learn of it by [`Queue::wake_workers`], which this calls when it made something.
-    pub async fn ensure_consumer(
-        &self,
-        pipeline: &PipelineKey,
-        parallelism: u64,
-    ) -> Result<(), QueueError> {
+    pub async fn ensure_consumer(&self, pipeline: &PipelineKey, parallelism: u64) -> Result<(), QueueError> {
         let name = subjects::consumer(pipeline);
         let max_ack_pending = i64::try_from(parallelism.max(1)).unwrap_or(i64::MAX);
         let before = self.raw_consumer_info(&name).await?;
@@ -177,22 +167,13 @@ impl Queue {
 
     /// Takes back all waiting sets of a job. Sets that workers already have are not affected:
     /// see [`Queue::cancel_job`].
-    pub async fn purge_job(
-        &self,
-        pipeline: &PipelineKey,
-        job: &GlobalId,
-    ) -> Result<(), QueueError> {
+    pub async fn purge_job(&self, pipeline: &PipelineKey, job: &GlobalId) -> Result<(), QueueError> {
         self.purge(&subjects::datums(pipeline, job)).await
     }
 
     /// Returns how much work a pipeline has in the queue; `None` if it has no consumer.
-    pub async fn consumer_info(
-        &self,
-        pipeline: &PipelineKey,
-    ) -> Result<Option<ConsumerStatus>, QueueError> {
-        let info = self
-            .raw_consumer_info(&subjects::consumer(pipeline))
-            .await?;
+    pub async fn consumer_info(&self, pipeline: &PipelineKey) -> Result<Option<ConsumerStatus>, QueueError> {
+        let info = self.raw_consumer_info(&subjects::consumer(pipeline)).await?;
         Ok(info.map(|info| ConsumerStatus {
             pending: info.num_pending,
             ack_pending: info.num_ack_pending as u64,
@@ -349,9 +330,7 @@ fn refusal(subject: &str, error: &async_nats::jetstream::context::PublishError) 
     };
     match error.kind() {
         PublishErrorKind::StreamNotFound => Refusal::NoStream(wrapped),
-        PublishErrorKind::Other if says_store_is_broken(&error.to_string()) => {
-            Refusal::Broken(wrapped)
-        }
+        PublishErrorKind::Other if says_store_is_broken(&error.to_string()) => Refusal::Broken(wrapped),
         _ => Refusal::Passing(wrapped),
     }
 }
@@ -388,11 +367,7 @@ fn stream_error(error: impl std::fmt::Display) -> QueueError {
     }
 }
 
-fn consumer_error(
-    operation: &'static str,
-    name: &str,
-    error: impl std::fmt::Display,
-) -> QueueError {
+fn consumer_error(operation: &'static str, name: &str, error: impl std::fmt::Display) -> QueueError {
     QueueError::Consumer {
         operation,
         consumer: name.to_owned(),

@@ -73,7 +73,16 @@ mod tests {
 
     #[test]
     fn consumers_tell_pipelines_apart_and_lead_back_to_them() {
-        let tricky = ["default/a", "a_/b", "a/_b1", "a/b", "p1_a/b", "a_b/c", "a/b_c", "1/a-b__c"];
+        let tricky = [
+            "default/a",
+            "a_/b",
+            "a/_b1",
+            "a/b",
+            "p1_a/b",
+            "a_b/c",
+            "a/b_c",
+            "1/a-b__c",
+        ];
         let mut names = BTreeSet::new();
         for text in tricky {
             let Ok(pipeline) = text.parse() else { continue };

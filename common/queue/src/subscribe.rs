@@ -8,11 +8,9 @@ use futures::{Stream, StreamExt};
 
 use crate::client::Queue;
 use crate::error::{NatsCause, QueueError};
-use crate::messages::{
-    CancelJob, Control, LogBatch, Notice, Presence, RestartDatum, SetDone, SetTrouble, WakeUp,
-};
-use crate::wire::{self, Wire, WireError};
+use crate::messages::{CancelJob, Control, LogBatch, Notice, Presence, RestartDatum, SetDone, SetTrouble, WakeUp};
 use crate::subjects;
+use crate::wire::{self, Wire, WireError};
 
 /// Messages of one kind as they arrive. Unreadable ones are logged and left out.
 ///
@@ -83,8 +81,7 @@ impl Queue {
             Notice::Done(done) => wire::encode(done),
             Notice::Trouble(trouble) => wire::encode(trouble),
         };
-        self.send_bytes(subjects::NOTICES.to_owned(), bytes.into())
-            .await
+        self.send_bytes(subjects::NOTICES.to_owned(), bytes.into()).await
     }
 
     /// Coordinator: signs of life, from all workers.
@@ -124,8 +121,7 @@ impl Queue {
 
     /// Worker: what the coordinator tells all workers.
     pub async fn controls(&self) -> Result<Subscription<Control>, QueueError> {
-        self.listen(&[subjects::CANCEL, subjects::RESTART], read_control)
-            .await
+        self.listen(&[subjects::CANCEL, subjects::RESTART], read_control).await
     }
 
     /// Coordinator: tells all workers to stop working on a job.

@@ -88,8 +88,7 @@ impl NatsServer {
             lines.push(format!("jetstream {{ store_dir: {store:?} }}"));
         }
         lines.extend(config.iter().map(|line| (*line).to_owned()));
-        std::fs::write(folder.path().join("nats.conf"), lines.join("\n"))
-            .expect("the configuration can be written");
+        std::fs::write(folder.path().join("nats.conf"), lines.join("\n")).expect("the configuration can be written");
         let mut server = Self {
             executable: executable.to_owned(),
             folder,
@@ -130,9 +129,12 @@ impl NatsServer {
     }
 
     fn launch(&mut self) {
-        let port = if self.port == 0 { "-1".to_owned() } else { self.port.to_string() };
-        let log = std::fs::File::create(self.folder.path().join("log"))
-            .expect("the log file can be made");
+        let port = if self.port == 0 {
+            "-1".to_owned()
+        } else {
+            self.port.to_string()
+        };
+        let log = std::fs::File::create(self.folder.path().join("log")).expect("the log file can be made");
         let child = Command::new(&self.executable)
             .arg("-c")
             .arg(self.folder.path().join("nats.conf"))
@@ -144,10 +146,9 @@ impl NatsServer {
             .unwrap_or_else(|error| panic!("{}: {error}", self.executable.display()));
         let ports_file = self.folder.path().join(format!(
             "{}_{}.ports",
-            self.executable.file_name().map_or_else(
-                || "nats-server".into(),
-                |name| name.to_string_lossy().into_owned()
-            ),
+            self.executable
+                .file_name()
+                .map_or_else(|| "nats-server".into(), |name| name.to_string_lossy().into_owned()),
             child.id()
         ));
         self.child = Some(child);

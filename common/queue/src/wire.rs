@@ -111,10 +111,7 @@ pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, WireError> {
             understood: T::VERSION,
         });
     }
-    let body: Body<T> = serde_json::from_slice(bytes).map_err(|source| WireError::BadBody {
-        kind: T::KIND,
-        source,
-    })?;
+    let body: Body<T> = serde_json::from_slice(bytes).map_err(|source| WireError::BadBody { kind: T::KIND, source })?;
     Ok(body.body)
 }
 

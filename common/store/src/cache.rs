@@ -30,8 +30,15 @@ struct State<K: Hash + Eq, V> {
 
 impl<K: Hash + Eq + Copy, V: Clone + Weighted> Cache<K, V> {
     pub(crate) fn new(capacity: usize) -> Self {
-        let state = State { entries: LruCache::unbounded(), bytes: 0, loading: HashMap::new() };
-        Cache { capacity, state: Mutex::new(state) }
+        let state = State {
+            entries: LruCache::unbounded(),
+            bytes: 0,
+            loading: HashMap::new(),
+        };
+        Cache {
+            capacity,
+            state: Mutex::new(state),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State<K, V>> {
@@ -52,11 +59,7 @@ impl<K: Hash + Eq + Copy, V: Clone + Weighted> Cache<K, V> {
     }
 
     /// Returns the cached value, or what `load` gives, or what another caller is just loading.
-    pub(crate) async fn get_or_load<E>(
-        &self,
-        key: K,
-        load: impl Future<Output = Result<V, E>>,
-    ) -> Result<V, E> {
+    pub(crate) async fn get_or_load<E>(&self, key: K, load: impl Future<Output = Result<V, E>>) -> Result<V, E> {
         let cell = {
             let mut state = self.state();
             if let Some(value) = state.entries.get(&key) {
@@ -67,7 +70,10 @@ impl<K: Hash + Eq + Copy, V: Clone + Weighted> Cache<K, V> {
         // A failed or abandoned load leaves the cell empty, and the next in line loads again.
         let result = cell.get_or_try_init(|| load).await.cloned();
         let mut state = self.state();
-        let ours = state.loading.get(&key).is_some_and(|current| Arc::ptr_eq(current, &cell));
+        let ours = state
+            .loading
+            .get(&key)
+            .is_some_and(|current| Arc::ptr_eq(current, &cell));
         if ours {
             state.loading.remove(&key);
             if let Ok(value) = &result {
@@ -89,7 +95,9 @@ impl<K: Hash + Eq, V: Weighted> State<K, V> {
             self.bytes -= old.weight();
         }
         while self.bytes > capacity {
-            let Some((_, evicted)) = self.entries.pop_lru() else { break };
+            let Some((_, evicted)) = self.entries.pop_lru() else {
+                break;
+            };
             self.bytes -= evicted.weight();
         }
     }

@@ -55,7 +55,10 @@ fn open_chunk(key: &str, expected: &ContentHash, stored: &Bytes) -> Result<Bytes
     if blake3::hash(&plain).as_bytes() == expected.as_bytes() {
         Ok(plain)
     } else {
-        Err(StoreError::corrupt(key, "its bytes do not have the hash it is named by"))
+        Err(StoreError::corrupt(
+            key,
+            "its bytes do not have the hash it is named by",
+        ))
     }
 }
 
@@ -130,7 +133,11 @@ pub(crate) fn open_frame(stored: &Bytes) -> Result<Bytes, &'static str> {
             .into(),
         _ => return Err("its codec is unknown"),
     };
-    if plain.len() == length { Ok(plain) } else { Err("its length is not what its header states") }
+    if plain.len() == length {
+        Ok(plain)
+    } else {
+        Err("its length is not what its header states")
+    }
 }
 
 #[cfg(test)]

@@ -94,7 +94,11 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
-        if self.at == self.bytes.len() { Ok(()) } else { Err(DecodeError::Surplus) }
+        if self.at == self.bytes.len() {
+            Ok(())
+        } else {
+            Err(DecodeError::Surplus)
+        }
     }
 }
 

@@ -19,7 +19,11 @@ impl StoreConfig {
     /// Names a store by its URL, with the defaults for everything else.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
-        StoreConfig { url: url.into(), s3: S3Config::default(), limits: Limits::default() }
+        StoreConfig {
+            url: url.into(),
+            s3: S3Config::default(),
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -90,7 +94,10 @@ pub(crate) enum Location {
 
 impl Location {
     pub(crate) fn parse(url: &str) -> Result<Self, StoreError> {
-        let bad = |reason: &str| StoreError::BadUrl { url: url.to_owned(), reason: reason.to_owned() };
+        let bad = |reason: &str| StoreError::BadUrl {
+            url: url.to_owned(),
+            reason: reason.to_owned(),
+        };
         let Some((scheme, rest)) = url.split_once("://") else {
             return Err(bad("expected file:///path, s3://bucket/prefix or memory://"));
         };
@@ -104,7 +111,10 @@ impl Location {
                     return Err(bad("expected s3://bucket or s3://bucket/prefix"));
                 }
                 let prefix = prefix.trim_matches('/');
-                Ok(Location::Bucket { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+                Ok(Location::Bucket {
+                    bucket: bucket.to_owned(),
+                    prefix: prefix.to_owned(),
+                })
             }
             _ => Err(bad("unknown kind of store; expected file, s3 or memory")),
         }
@@ -121,7 +131,10 @@ mod tests {
         assert_eq!(Location::parse("file:///a/b").unwrap(), Location::Folder("/a/b".into()));
         assert_eq!(
             Location::parse("s3://data/team/a/").unwrap(),
-            Location::Bucket { bucket: "data".into(), prefix: "team/a".into() }
+            Location::Bucket {
+                bucket: "data".into(),
+                prefix: "team/a".into()
+            }
         );
         for bad in ["/a/b", "file://a", "s3:///x", "gs://x"] {
             let error = Location::parse(bad).unwrap_err().to_string();
@@ -131,7 +144,10 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        let s3 = S3Config { secret_key: Some("hunter2".into()), ..S3Config::default() };
+        let s3 = S3Config {
+            secret_key: Some("hunter2".into()),
+            ..S3Config::default()
+        };
         assert!(!format!("{s3:?}").contains("hunter2"));
     }
 }

@@ -57,7 +57,9 @@ pub enum StoreError {
         source: BackendError,
     },
     /// The store was written by a version of the program with another layout.
-    #[error("the store {url} has format {found}, this program reads format {expected}: use the version of howdah that wrote it")]
+    #[error(
+        "the store {url} has format {found}, this program reads format {expected}: use the version of howdah that wrote it"
+    )]
     Format {
         /// Which store.
         url: String,
@@ -156,11 +158,18 @@ pub enum StoreError {
 impl StoreError {
     pub(crate) fn write(key: &str, source: BackendError) -> Self {
         let key = key.to_owned();
-        if source.is_full() { StoreError::Full { key, source } } else { StoreError::Write { key, source } }
+        if source.is_full() {
+            StoreError::Full { key, source }
+        } else {
+            StoreError::Write { key, source }
+        }
     }
 
     pub(crate) fn corrupt(key: impl Into<String>, reason: impl Into<String>) -> Self {
-        StoreError::Corrupt { key: key.into(), reason: reason.into() }
+        StoreError::Corrupt {
+            key: key.into(),
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn task(error: &tokio::task::JoinError) -> Self {

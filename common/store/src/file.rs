@@ -118,7 +118,11 @@ pub(crate) fn decode_slices(reader: &mut Reader<'_>) -> Result<Vec<Slice>, Decod
     let number = |reader: &mut Reader<'_>| u32::try_from(reader.number()?).map_err(|_| DecodeError::Range);
     for _ in 0..count {
         let chunk = ChunkHash(ContentHash::new(reader.hash()?));
-        slices.push(Slice { chunk, offset: number(reader)?, len: number(reader)? });
+        slices.push(Slice {
+            chunk,
+            offset: number(reader)?,
+            len: number(reader)?,
+        });
     }
     Ok(slices)
 }
@@ -133,7 +137,12 @@ struct WireContent {
 impl Serialize for FileContent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let at = hex::encode(self.encode_placement());
-        WireContent { size: self.size, hash: self.hash, at }.serialize(serializer)
+        WireContent {
+            size: self.size,
+            hash: self.hash,
+            at,
+        }
+        .serialize(serializer)
     }
 }
 
@@ -206,7 +215,11 @@ pub(crate) fn decode_identity(data: &[u8]) -> Result<(u64, ContentHash, Option<D
     let flags = reader.byte()?;
     let size = reader.number()?;
     let hash = ContentHash::new(reader.hash()?);
-    let datum = if flags & HAS_DATUM != 0 { Some(DatumId::new(reader.hash()?)) } else { None };
+    let datum = if flags & HAS_DATUM != 0 {
+        Some(DatumId::new(reader.hash()?))
+    } else {
+        None
+    };
     reader.finish()?;
     Ok((size, hash, datum))
 }
@@ -226,7 +239,10 @@ mod tests {
             hash: ContentHash::new([9; 32]),
             placement: Placement::Direct((0..slices).map(slice).collect()),
         };
-        FileEntry { content, datum: Some(DatumId::new([3; 32])) }
+        FileEntry {
+            content,
+            datum: Some(DatumId::new([3; 32])),
+        }
     }
 
     #[test]
@@ -260,7 +276,13 @@ mod tests {
         }
         for cut in 0..value.placement.len() {
             let placement = value.placement.slice(..cut);
-            assert!(FileEntry::decode(&Value { placement, ..value.clone() }).is_err());
+            assert!(
+                FileEntry::decode(&Value {
+                    placement,
+                    ..value.clone()
+                })
+                .is_err()
+            );
         }
     }
 }

@@ -158,13 +158,14 @@ impl MetaLog {
         let listed = store.list_after(keys::LOG, Some(&keys::log_record(base))).await?;
         for (object, expected) in listed.iter().zip(base + 1..) {
             if object.key != keys::log_record(expected) {
-                return Err(StoreError::LogGap { key: keys::log_record(expected) });
+                return Err(StoreError::LogGap {
+                    key: keys::log_record(expected),
+                });
             }
         }
         let last = base + listed.len() as u64;
         let reads = (base + 1..=last).map(|seq| read_record(store, seq));
-        let records: Vec<Option<LogRecord>> =
-            stream::iter(reads).buffered(PARALLEL_READS).try_collect().await?;
+        let records: Vec<Option<LogRecord>> = stream::iter(reads).buffered(PARALLEL_READS).try_collect().await?;
         let log = MetaLog {
             store: store.clone(),
             next: last + 1,
@@ -172,7 +173,11 @@ impl MetaLog {
             doubt: None,
             fenced: false,
         };
-        Ok(OpenedLog { log, snapshot, records: records.into_iter().flatten().collect() })
+        Ok(OpenedLog {
+            log,
+            snapshot,
+            records: records.into_iter().flatten().collect(),
+        })
     }
 
     /// Returns the number of the last record written; 0 if there is none.
@@ -218,7 +223,9 @@ impl MetaLog {
     /// Without anything in doubt this answers [`Settled::NotWritten`].
     pub async fn settle(&mut self) -> Result<Settled, AppendError> {
         let seq = self.next;
-        let Some(doubtful) = self.doubt.clone() else { return Ok(Settled::NotWritten) };
+        let Some(doubtful) = self.doubt.clone() else {
+            return Ok(Settled::NotWritten);
+        };
         let void = encode_record(seq, &self.writer, true, b"");
         let settled = match self.create(seq, &void).await? {
             Creation::Ours => Settled::NotWritten,
@@ -291,7 +298,10 @@ impl MetaLog {
     pub async fn prune(&self, keep: usize) -> Result<usize> {
         let snapshots = self.store.list(keys::SNAPSHOTS).await?;
         let drop = snapshots.len().saturating_sub(keep.max(1));
-        let Some(oldest_kept) = snapshots.get(drop).map(|object| snapshot_number(&object.key)).transpose()?
+        let Some(oldest_kept) = snapshots
+            .get(drop)
+            .map(|object| snapshot_number(&object.key))
+            .transpose()?
         else {
             return Ok(0);
         };
@@ -323,7 +333,16 @@ fn with_header(header: &impl Serialize, payload: &[u8]) -> Bytes {
 
 fn encode_record(seq: u64, writer: &str, void: bool, payload: &[u8]) -> Bytes {
     let blake3 = record_hash(seq, writer, void, payload);
-    with_header(&RecordHeader { v: VERSION, seq, writer: writer.to_owned(), void, blake3 }, payload)
+    with_header(
+        &RecordHeader {
+            v: VERSION,
+            seq,
+            writer: writer.to_owned(),
+            void,
+            blake3,
+        },
+        payload,
+    )
 }
 
 fn record_hash(seq: u64, writer: &str, void: bool, payload: &[u8]) -> String {
@@ -379,7 +398,9 @@ fn snapshot_number(key: &str) -> Result<u64> {
 }
 
 async fn newest_snapshot(store: &Store) -> Result<Option<Snapshot>> {
-    let Some(newest) = store.list(keys::SNAPSHOTS).await?.pop() else { return Ok(None) };
+    let Some(newest) = store.list(keys::SNAPSHOTS).await?.pop() else {
+        return Ok(None);
+    };
     let key = newest.key;
     let stored = store.get(&key).await?;
     let (header, packed): (SnapshotHeader, _) = split(&key, &stored)?;
@@ -395,7 +416,10 @@ async fn newest_snapshot(store: &Store) -> Result<Option<Snapshot>> {
         if bytes.len() != length || snapshot_hash(header.seq, &bytes) != header.blake3 {
             return Err(damaged());
         }
-        Ok(Snapshot { seq: header.seq, bytes: bytes.into() })
+        Ok(Snapshot {
+            seq: header.seq,
+            bytes: bytes.into(),
+        })
     };
     let unpacked = tokio::task::spawn_blocking(unpack).await;
     unpacked.map_err(|error| StoreError::task(&error))?.map(Some)

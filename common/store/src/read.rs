@@ -36,7 +36,9 @@ pub async fn slices_from(source: &dyn ChunkSource, content: &FileContent) -> Res
             let mut reader = Reader::new(&bytes);
             let decoded = decode_slices(&mut reader).and_then(|slices| reader.finish().map(|()| slices));
             decoded.map_err(|reason| {
-                let name = list.first().map_or_else(String::new, |slice| keys::chunk(&slice.chunk.0));
+                let name = list
+                    .first()
+                    .map_or_else(String::new, |slice| keys::chunk(&slice.chunk.0));
                 StoreError::corrupt(name, format!("as a list of slices, {reason}"))
             })?
         }

@@ -78,7 +78,10 @@ impl Store {
     /// # Errors
     /// When the URL makes no sense, the place does not answer, or another version wrote it.
     pub async fn open(config: &StoreConfig) -> Result<Store> {
-        let open = |source| StoreError::Open { url: config.url.clone(), source };
+        let open = |source| StoreError::Open {
+            url: config.url.clone(),
+            source,
+        };
         let backend: Arc<dyn Backend> = match Location::parse(&config.url)? {
             Location::Memory => Arc::new(MemoryBackend::default()),
             Location::Folder(path) => {
@@ -144,26 +147,37 @@ impl Store {
 
     /// Reads an object that must exist.
     pub async fn get(&self, key: &str) -> Result<Bytes> {
-        self.get_opt(key).await?.ok_or_else(|| StoreError::Missing { key: key.to_owned() })
+        self.get_opt(key)
+            .await?
+            .ok_or_else(|| StoreError::Missing { key: key.to_owned() })
     }
 
     /// Reads an object, if there is one.
     pub async fn get_opt(&self, key: &str) -> Result<Option<Bytes>> {
         let read = self.inner.backend.get(key).await;
-        read.map_err(|source| StoreError::Read { key: key.to_owned(), source })
+        read.map_err(|source| StoreError::Read {
+            key: key.to_owned(),
+            source,
+        })
     }
 
     /// Reads a part of an object that must exist; the part is cut off at the object's end.
     pub async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes> {
         let read = self.inner.backend.get_range(key, range).await;
-        read.map_err(|source| StoreError::Read { key: key.to_owned(), source })?
-            .ok_or_else(|| StoreError::Missing { key: key.to_owned() })
+        read.map_err(|source| StoreError::Read {
+            key: key.to_owned(),
+            source,
+        })?
+        .ok_or_else(|| StoreError::Missing { key: key.to_owned() })
     }
 
     /// Tells size and age of an object, if there is one.
     pub async fn stat(&self, key: &str) -> Result<Option<ObjectMeta>> {
         let found = self.inner.backend.stat(key).await;
-        found.map_err(|source| StoreError::Read { key: key.to_owned(), source })
+        found.map_err(|source| StoreError::Read {
+            key: key.to_owned(),
+            source,
+        })
     }
 
     /// Writes an object, replacing any former one. It is durable when this returns.
@@ -187,7 +201,10 @@ impl Store {
     /// Removes an object; it need not exist.
     pub async fn delete(&self, key: &str) -> Result<()> {
         let deleted = self.inner.backend.delete(key).await;
-        deleted.map_err(|source| StoreError::Delete { key: key.to_owned(), source })
+        deleted.map_err(|source| StoreError::Delete {
+            key: key.to_owned(),
+            source,
+        })
     }
 
     /// Lists the objects whose keys begin with `prefix`, by key.
@@ -198,7 +215,10 @@ impl Store {
     /// Lists the objects whose keys begin with `prefix` and come after `after`, by key.
     pub async fn list_after(&self, prefix: &str, after: Option<&str>) -> Result<Vec<ObjectMeta>> {
         let listed = self.inner.backend.list(prefix, after).await;
-        listed.map_err(|source| StoreError::List { prefix: prefix.to_owned(), source })
+        listed.map_err(|source| StoreError::List {
+            prefix: prefix.to_owned(),
+            source,
+        })
     }
 
     /// Tells whether an object was seen in the store a short while ago.
@@ -229,7 +249,10 @@ impl Store {
 
 /// Reads the store's version marker, or writes it if the store is new.
 async fn check_format(backend: &dyn Backend, url: &str) -> Result<()> {
-    let open = |source| StoreError::Open { url: url.to_owned(), source };
+    let open = |source| StoreError::Open {
+        url: url.to_owned(),
+        source,
+    };
     let format = |found: String| StoreError::Format {
         url: url.to_owned(),
         found,
@@ -237,8 +260,8 @@ async fn check_format(backend: &dyn Backend, url: &str) -> Result<()> {
     };
     match backend.get(keys::FORMAT).await.map_err(open)? {
         Some(bytes) => {
-            let marker: FormatMarker = serde_json::from_slice(&bytes)
-                .map_err(|_| format(format!("{:?}", String::from_utf8_lossy(&bytes))))?;
+            let marker: FormatMarker =
+                serde_json::from_slice(&bytes).map_err(|_| format(format!("{:?}", String::from_utf8_lossy(&bytes))))?;
             if marker.howdah_store != FORMAT_VERSION {
                 return Err(format(marker.howdah_store.to_string()));
             }

@@ -10,7 +10,11 @@ use crate::store::Store;
 
 /// Runs a future on a runtime of its own.
 pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// Counts the requests a store makes.
@@ -52,7 +56,9 @@ pub(crate) async fn counted(backend: &Arc<MemoryBackend>) -> (Store, Arc<Request
         };
         Fault::None
     });
-    let store = Store::with_backend(Arc::new(counting), Limits::default()).await.unwrap();
+    let store = Store::with_backend(Arc::new(counting), Limits::default())
+        .await
+        .unwrap();
     requests.reset();
     (store, requests)
 }

@@ -9,17 +9,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::join_all;
+use howdah_model::Content;
 use howdah_store::backend::{Backend, FsBackend, MemoryBackend};
 use howdah_store::{
     Edit, FileEdits, FileTree, KeyRange, MetaLog, PutOutcome, Store, StoreConfig, StoreError, Tree, Value,
 };
-use howdah_model::Content;
 use support::{S3Server, noise, run, write_files};
 
 /// Runs the whole suite. `open` opens the same place again, as another process would.
 async fn conforms(open: impl AsyncFn() -> Store) {
     let store = open().await;
-    assert!(store.capabilities().put_if_absent, "{} must have put-if-absent", store.describe());
+    assert!(
+        store.capabilities().put_if_absent,
+        "{} must have put-if-absent",
+        store.describe()
+    );
     objects_come_back(&store).await;
     parts_of_objects(&store).await;
     listing(&store).await;
@@ -33,10 +37,17 @@ async fn objects_come_back(store: &Store) {
     assert_eq!(store.get_opt("objects/none").await.unwrap(), None);
     assert_eq!(store.stat("objects/none").await.unwrap(), None);
     let missing = store.get("objects/none").await.unwrap_err();
-    assert!(matches!(&missing, StoreError::Missing { key } if key == "objects/none"), "{missing}");
-    for (key, length) in
-        [("objects/empty", 0), ("objects/small", 5), ("objects/large", 8 << 20), ("objects/a b+c%d@e=f", 3), ("top", 1)]
-    {
+    assert!(
+        matches!(&missing, StoreError::Missing { key } if key == "objects/none"),
+        "{missing}"
+    );
+    for (key, length) in [
+        ("objects/empty", 0),
+        ("objects/small", 5),
+        ("objects/large", 8 << 20),
+        ("objects/a b+c%d@e=f", 3),
+        ("top", 1),
+    ] {
         let bytes = Bytes::from(noise(length as u64, length));
         store.put(key, bytes.clone()).await.unwrap();
         assert_eq!(store.get(key).await.unwrap(), bytes, "{key}");
@@ -52,17 +63,33 @@ async fn objects_come_back(store: &Store) {
 }
 
 async fn parts_of_objects(store: &Store) {
-    store.put("parts/object", Bytes::from_static(b"0123456789")).await.unwrap();
-    for (range, expected) in [(0..4, "0123"), (8..10, "89"), (8..99, "89"), (10..12, ""), (3..3, ""), (50..60, "")] {
-        assert_eq!(store.get_range("parts/object", range.clone()).await.unwrap(), expected, "{range:?}");
+    store
+        .put("parts/object", Bytes::from_static(b"0123456789"))
+        .await
+        .unwrap();
+    for (range, expected) in [
+        (0..4, "0123"),
+        (8..10, "89"),
+        (8..99, "89"),
+        (10..12, ""),
+        (3..3, ""),
+        (50..60, ""),
+    ] {
+        assert_eq!(
+            store.get_range("parts/object", range.clone()).await.unwrap(),
+            expected,
+            "{range:?}"
+        );
     }
     assert!(store.get_range("parts/none", 0..1).await.unwrap_err().is_damage());
 }
 
 async fn listing(store: &Store) {
     assert_eq!(store.list("list/").await.unwrap(), []);
-    let keys: Vec<String> =
-        (0..1100).map(|n| format!("list/many/{n:05}")).chain(["list/a/b/c", "list/a-b", "list/az"].map(String::from)).collect();
+    let keys: Vec<String> = (0..1100)
+        .map(|n| format!("list/many/{n:05}"))
+        .chain(["list/a/b/c", "list/a-b", "list/az"].map(String::from))
+        .collect();
     for some in keys.chunks(50) {
         join_all(some.iter().map(|key| store.put(key, Bytes::from_static(b"xy")))).await;
     }
@@ -75,8 +102,14 @@ async fn listing(store: &Store) {
     assert_eq!(list("list/a/", None).await, ["list/a/b/c"]);
     assert_eq!(list("list/none", None).await, [""; 0]);
     assert_eq!(list("list/many/", None).await, keys[..1100]);
-    assert_eq!(list("list/many/", Some("list/many/01097")).await, ["list/many/01098", "list/many/01099"]);
-    assert_eq!(list("list/many/", Some("list/many/010975")).await, ["list/many/01098", "list/many/01099"]);
+    assert_eq!(
+        list("list/many/", Some("list/many/01097")).await,
+        ["list/many/01098", "list/many/01099"]
+    );
+    assert_eq!(
+        list("list/many/", Some("list/many/010975")).await,
+        ["list/many/01098", "list/many/01099"]
+    );
     assert_eq!(list("list/many/", Some("list/many/01099")).await, [""; 0]);
     assert_eq!(list("list/", None).await.len(), 1103);
 }
@@ -104,7 +137,9 @@ async fn conditional_writes(store: &Store) {
 }
 
 async fn overwriting_is_whole(store: &Store) {
-    let versions: Vec<Bytes> = (0..4).map(|n| Bytes::from(noise(n, 300_000 + n as usize * 1000))).collect();
+    let versions: Vec<Bytes> = (0..4)
+        .map(|n| Bytes::from(noise(n, 300_000 + n as usize * 1000)))
+        .collect();
     store.put("whole", versions[0].clone()).await.unwrap();
     let writer = tokio::spawn({
         let (store, versions) = (store.clone(), versions.clone());
@@ -117,7 +152,11 @@ async fn overwriting_is_whole(store: &Store) {
     let mut reads = 0;
     while !writer.is_finished() || reads == 0 {
         let seen = store.get("whole").await.unwrap();
-        assert!(versions.contains(&seen), "a mixture or a part of {} bytes was read", seen.len());
+        assert!(
+            versions.contains(&seen),
+            "a mixture or a part of {} bytes was read",
+            seen.len()
+        );
         reads += 1;
     }
     writer.await.unwrap();
@@ -129,7 +168,10 @@ async fn other_handles_see_everything(one: &Store, other: &Store) {
         one.put(&key, Bytes::from_static(b"seen")).await.unwrap();
         assert_eq!(other.get(&key).await.unwrap(), "seen");
         assert_eq!(other.list("handles/").await.unwrap().len(), n + 1);
-        assert_eq!(other.put_if_absent(&key, Bytes::new()).await.unwrap(), PutOutcome::Exists);
+        assert_eq!(
+            other.put_if_absent(&key, Bytes::new()).await.unwrap(),
+            PutOutcome::Exists
+        );
     }
 }
 
@@ -164,7 +206,10 @@ async fn the_upper_layers_work(open: &impl AsyncFn() -> Store) {
         read.insert(n, store.read_file_all(&entry.content).await.unwrap());
     }
     assert!(read.iter().all(|(n, bytes)| bytes == &files[*n]));
-    let total = Tree::new(&store, root).aggregate(&KeyRange::between("00100", "00200")).await.unwrap();
+    let total = Tree::new(&store, root)
+        .aggregate(&KeyRange::between("00100", "00200"))
+        .await
+        .unwrap();
     assert_eq!((total.count, total.weight), (100, (100..200).sum()));
     let opened = MetaLog::open(&store).await.unwrap();
     assert_eq!(opened.snapshot.unwrap().bytes, "state");
@@ -176,7 +221,12 @@ async fn the_upper_layers_work(open: &impl AsyncFn() -> Store) {
 fn memory() {
     run(async {
         let backend: Arc<dyn Backend> = Arc::new(MemoryBackend::default());
-        conforms(async || Store::with_backend(Arc::clone(&backend), Default::default()).await.unwrap()).await;
+        conforms(async || {
+            Store::with_backend(Arc::clone(&backend), Default::default())
+                .await
+                .unwrap()
+        })
+        .await;
     });
 }
 
@@ -232,7 +282,17 @@ fn keys_cannot_leave_the_folder() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let backend = FsBackend::open(&folder.path().join("store")).unwrap();
-        for key in ["", "/etc/x", "../x", "a/../../x", "a//b", "a/./b", "a/", ".tmp/x", "a\0b"] {
+        for key in [
+            "",
+            "/etc/x",
+            "../x",
+            "a/../../x",
+            "a//b",
+            "a/./b",
+            "a/",
+            ".tmp/x",
+            "a\0b",
+        ] {
             assert!(backend.put(key, Bytes::new()).await.is_err(), "{key:?}");
             assert!(backend.put_if_absent(key, Bytes::new()).await.is_err(), "{key:?}");
             assert!(backend.get(key).await.is_err(), "{key:?}");
@@ -251,8 +311,13 @@ fn places_that_cannot_be_opened_say_what_is_wrong() {
         let error = Store::open(&StoreConfig::new(&url)).await.unwrap_err();
         assert!(error.to_string().contains(&url), "{error}");
 
-        let store = Store::open(&StoreConfig::new(format!("file://{}", folder.path().display()))).await.unwrap();
-        store.put("meta/format", Bytes::from_static(b"{\"howdah_store\":99}")).await.unwrap();
+        let store = Store::open(&StoreConfig::new(format!("file://{}", folder.path().display())))
+            .await
+            .unwrap();
+        store
+            .put("meta/format", Bytes::from_static(b"{\"howdah_store\":99}"))
+            .await
+            .unwrap();
         let config = StoreConfig::new(format!("file://{}", folder.path().display()));
         let error = Store::open(&config).await.unwrap_err().to_string();
         assert!(error.contains("format 99"), "{error}");

@@ -14,12 +14,18 @@ use proptest::prelude::*;
 use support::run;
 
 async fn plain(backend: &Arc<MemoryBackend>) -> Store {
-    Store::with_backend(Arc::clone(backend) as Arc<dyn Backend>, Default::default()).await.unwrap()
+    Store::with_backend(Arc::clone(backend) as Arc<dyn Backend>, Default::default())
+        .await
+        .unwrap()
 }
 
 async fn payloads(store: &Store) -> Vec<u32> {
     let opened = MetaLog::open(store).await.unwrap();
-    opened.records.iter().flat_map(|record| record.events::<u32>().unwrap()).collect()
+    opened
+        .records
+        .iter()
+        .flat_map(|record| record.events::<u32>().unwrap())
+        .collect()
 }
 
 /// What one step of a run does.
@@ -139,8 +145,14 @@ fn of_concurrent_writers_exactly_one_wins_each_number() {
             for _ in 0..8 {
                 logs.push(MetaLog::open(&store).await.unwrap().log);
             }
-            let writers = logs.into_iter().map(|mut log| tokio::spawn(async move { log.append_events(&[round]).await.is_ok() }));
-            let won: Vec<bool> = futures::future::join_all(writers).await.into_iter().map(Result::unwrap).collect();
+            let writers = logs
+                .into_iter()
+                .map(|mut log| tokio::spawn(async move { log.append_events(&[round]).await.is_ok() }));
+            let won: Vec<bool> = futures::future::join_all(writers)
+                .await
+                .into_iter()
+                .map(Result::unwrap)
+                .collect();
             assert_eq!(won.iter().filter(|won| **won).count(), 1);
         }
         assert_eq!(payloads(&store).await, (0..20).collect::<Vec<_>>());
@@ -158,7 +170,11 @@ fn an_answer_lost_after_the_store_acted_is_no_second_record() {
                 return Fault::None;
             }
             *counter.lock().unwrap() += 1;
-            if *counter.lock().unwrap() == 1 { Fault::After } else { Fault::None }
+            if *counter.lock().unwrap() == 1 {
+                Fault::After
+            } else {
+                Fault::None
+            }
         });
         let store = Store::with_backend(Arc::new(faulty), Default::default()).await.unwrap();
         let mut log = MetaLog::open(&store).await.unwrap().log;
@@ -191,7 +207,10 @@ fn damage_is_reported_by_name_and_never_skipped() {
         for bytes in damaged {
             store.put(&victim, bytes.clone()).await.unwrap();
             let error = MetaLog::open(&store).await.expect_err("damage was not noticed");
-            assert!(error.is_damage() && error.to_string().contains(&victim), "{error} for {bytes:?}");
+            assert!(
+                error.is_damage() && error.to_string().contains(&victim),
+                "{error} for {bytes:?}"
+            );
         }
         store.delete(&victim).await.unwrap();
         let error = MetaLog::open(&store).await.unwrap_err();
@@ -200,7 +219,13 @@ fn damage_is_reported_by_name_and_never_skipped() {
         assert_eq!(payloads(&store).await, [0, 1, 2, 3, 4]);
         // The first record is not an exception.
         store.delete(&keys::log_record(1)).await.unwrap();
-        assert!(MetaLog::open(&store).await.unwrap_err().to_string().contains(&keys::log_record(1)));
+        assert!(
+            MetaLog::open(&store)
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains(&keys::log_record(1))
+        );
     });
 }
 

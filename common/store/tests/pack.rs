@@ -34,7 +34,11 @@ async fn recording(backend: &Arc<MemoryBackend>) -> (Store, Arc<Mutex<Vec<String
 }
 
 fn count(sent: &Mutex<Vec<String>>, prefix: &str) -> usize {
-    sent.lock().unwrap().iter().filter(|key| key.starts_with(prefix)).count()
+    sent.lock()
+        .unwrap()
+        .iter()
+        .filter(|key| key.starts_with(prefix))
+        .count()
 }
 
 fn hash_of(bytes: &[u8]) -> [u8; 32] {
@@ -141,7 +145,13 @@ fn many_small_files_share_few_objects() {
 }
 
 async fn chunks(store: &Store, content: &FileContent) -> Vec<ChunkHash> {
-    store.slices(content).await.unwrap().iter().map(|slice| slice.chunk).collect()
+    store
+        .slices(content)
+        .await
+        .unwrap()
+        .iter()
+        .map(|slice| slice.chunk)
+        .collect()
 }
 
 #[test]
@@ -149,19 +159,30 @@ fn a_large_file_has_the_same_chunks_whatever_its_neighbours() {
     run(async {
         let (store, sent) = recording(&Arc::default()).await;
         let large = noise(1, (17 << 20) + 12345);
-        let alone = write_files(&store, std::slice::from_ref(&large)).await.unwrap().remove(0);
+        let alone = write_files(&store, std::slice::from_ref(&large))
+            .await
+            .unwrap()
+            .remove(0);
         assert!(chunks(&store, &alone).await.len() > 3);
         for neighbour in [1usize, 100_000, 3 << 20, 5 << 20, 7 << 20] {
             let small = noise(neighbour as u64, neighbour);
             sent.lock().unwrap().clear();
-            let mut written =
-                write_files(&store, &[small.clone(), Vec::new(), large.clone(), small.clone()]).await.unwrap();
+            let mut written = write_files(&store, &[small.clone(), Vec::new(), large.clone(), small.clone()])
+                .await
+                .unwrap();
             let last = written.pop().unwrap();
             let beside = written.pop().unwrap();
-            assert_eq!(chunks(&store, &beside).await, chunks(&store, &alone).await, "{neighbour}");
+            assert_eq!(
+                chunks(&store, &beside).await,
+                chunks(&store, &alone).await,
+                "{neighbour}"
+            );
             assert_eq!(store.read_file_all(&last).await.unwrap(), small);
             let new_bytes = count(&sent, "chunks/");
-            assert!(new_bytes <= 2 * neighbour.div_ceil(1 << 19), "{new_bytes} objects beside {neighbour}");
+            assert!(
+                new_bytes <= 2 * neighbour.div_ceil(1 << 19),
+                "{new_bytes} objects beside {neighbour}"
+            );
         }
     });
 }
@@ -176,7 +197,10 @@ fn a_change_in_the_middle_of_a_large_file_stores_little() {
         write_files(&store, std::slice::from_ref(&bytes)).await.unwrap();
         assert_eq!(sent.lock().unwrap().len(), 0, "the same again stores nothing");
         bytes.splice(20 << 20..(20 << 20) + 10, *b"something of another length");
-        let changed = write_files(&store, std::slice::from_ref(&bytes)).await.unwrap().remove(0);
+        let changed = write_files(&store, std::slice::from_ref(&bytes))
+            .await
+            .unwrap()
+            .remove(0);
         assert!(count(&sent, "chunks/") <= 4, "{}", count(&sent, "chunks/"));
         assert_eq!(store.read_file_all(&changed).await.unwrap(), bytes);
     });
@@ -207,7 +231,10 @@ fn appended_files_are_one_file() {
     run(async {
         let (store, sent) = recording(&Arc::default()).await;
         let first = noise(1, 3 << 20);
-        let content = write_files(&store, std::slice::from_ref(&first)).await.unwrap().remove(0);
+        let content = write_files(&store, std::slice::from_ref(&first))
+            .await
+            .unwrap()
+            .remove(0);
         sent.lock().unwrap().clear();
         let mut writer = PackWriter::new(&store);
         writer.begin_append("log", &content).await.unwrap();
@@ -232,7 +259,15 @@ fn files_of_very_many_pieces_work_like_others() {
         let mut expected = Vec::new();
         for n in 0..700 {
             let bytes = noise(n, 40);
-            edits.append("/log", write_files(&store, std::slice::from_ref(&bytes)).await.unwrap().remove(0)).unwrap();
+            edits
+                .append(
+                    "/log",
+                    write_files(&store, std::slice::from_ref(&bytes))
+                        .await
+                        .unwrap()
+                        .remove(0),
+                )
+                .unwrap();
             expected.extend(bytes);
         }
         let content = edits.apply(&store, &Content::EMPTY).await.unwrap();
@@ -243,7 +278,9 @@ fn files_of_very_many_pieces_work_like_others() {
         assert_eq!(store.slices(&entry.content).await.unwrap().len(), 700);
         assert!(store.chunks_of(&entry.content).await.unwrap().len() > 700);
         let mut edits = FileEdits::default();
-        edits.append("/log", write_files(&store, &[b"end".to_vec()]).await.unwrap().remove(0)).unwrap();
+        edits
+            .append("/log", write_files(&store, &[b"end".to_vec()]).await.unwrap().remove(0))
+            .unwrap();
         let content = edits.apply(&store, &content).await.unwrap();
         let entry = FileTree::of(&store, &content).file("/log").await.unwrap().unwrap();
         expected.extend(b"end");
@@ -263,7 +300,12 @@ fn damaged_and_missing_chunks_are_named() {
             let mut stored = store.get(&key).await.unwrap().to_vec();
             let middle = stored.len() / 2;
             stored[middle] ^= 1;
-            for damage in [Some(stored.clone()), Some(stored[..middle].to_vec()), Some(Vec::new()), None] {
+            for damage in [
+                Some(stored.clone()),
+                Some(stored[..middle].to_vec()),
+                Some(Vec::new()),
+                None,
+            ] {
                 match damage {
                     Some(bytes) => store.put(&key, bytes.into()).await.unwrap(),
                     None => store.delete(&key).await.unwrap(),
@@ -305,11 +347,19 @@ fn files_can_be_read_through_another_source() {
     run(async {
         let store = Store::in_memory().await;
         let bytes = noise(3, 20 << 20);
-        let content = write_files(&store, std::slice::from_ref(&bytes)).await.unwrap().remove(0);
-        let source = Arc::new(Counting { store: store.clone(), asked: AtomicUsize::new(0) });
-        let pieces: Vec<Bytes> =
-            read_file_from(source.clone(), &content, 5).try_collect().await.unwrap();
+        let content = write_files(&store, std::slice::from_ref(&bytes))
+            .await
+            .unwrap()
+            .remove(0);
+        let source = Arc::new(Counting {
+            store: store.clone(),
+            asked: AtomicUsize::new(0),
+        });
+        let pieces: Vec<Bytes> = read_file_from(source.clone(), &content, 5).try_collect().await.unwrap();
         assert_eq!(pieces.concat(), &bytes[5..]);
-        assert_eq!(source.asked.load(Ordering::Relaxed), store.slices(&content).await.unwrap().len());
+        assert_eq!(
+            source.asked.load(Ordering::Relaxed),
+            store.slices(&content).await.unwrap().len()
+        );
     });
 }

@@ -39,11 +39,7 @@ pub async fn apply(core: &Core, command: Command) -> Result<Reply, Status> {
 /// Does a command, or appends it to the transaction that the headers name.
 ///
 /// The answer is the same in both cases.
-pub async fn apply_or_append(
-    core: &Core,
-    metadata: &MetadataMap,
-    command: Command,
-) -> Result<Reply, Status> {
+pub async fn apply_or_append(core: &Core, metadata: &MetadataMap, command: Command) -> Result<Reply, Status> {
     match transaction_of(metadata)? {
         None => apply(core, command).await,
         Some(id) => {

@@ -50,17 +50,13 @@ impl Admin {
 
 #[tonic::async_trait]
 impl AdminApi for Admin {
-    async fn inspect_cluster(
-        &self,
-        request: Request<InspectClusterRequest>,
-    ) -> Result<Response<ClusterInfo>, Status> {
+    async fn inspect_cluster(&self, request: Request<InspectClusterRequest>) -> Result<Response<ClusterInfo>, Status> {
         let request = request.into_inner();
         let mut warnings = Vec::new();
         warnings.extend(request.client_version.as_ref().and_then(version_warning));
         if let Some(project) = &request.current_project {
             let name = convert::project_name(Some(project));
-            let known = ProjectName::new(name)
-                .is_ok_and(|name| self.core.state().project(&name).is_some());
+            let known = ProjectName::new(name).is_ok_and(|name| self.core.state().project(&name).is_some());
             if !known {
                 warnings.push(format!(
                     "the project {name:?} of your context does not exist on this server; make it \
@@ -99,10 +95,7 @@ pub struct Enterprise;
 
 #[tonic::async_trait]
 impl EnterpriseApi for Enterprise {
-    async fn get_state(
-        &self,
-        _: Request<GetStateRequest>,
-    ) -> Result<Response<GetStateResponse>, Status> {
+    async fn get_state(&self, _: Request<GetStateRequest>) -> Result<Response<GetStateResponse>, Status> {
         Ok(Response::new(GetStateResponse {
             state: State::None as i32,
             ..GetStateResponse::default()

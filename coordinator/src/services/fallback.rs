@@ -26,10 +26,7 @@ pub async fn unknown_service(request: Request) -> Response {
     }
     let mut response = StatusCode::OK.into_response();
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/grpc"),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(GRPC_STATUS, HeaderValue::from_static(UNIMPLEMENTED));
     set_sentence(request.uri().path(), headers);
     response
@@ -40,9 +37,7 @@ pub async fn explain_unimplemented(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    let unimplemented = headers
-        .get(GRPC_STATUS)
-        .is_some_and(|status| status == UNIMPLEMENTED);
+    let unimplemented = headers.get(GRPC_STATUS).is_some_and(|status| status == UNIMPLEMENTED);
     if unimplemented && wants_sentence(headers) {
         set_sentence(&path, headers);
     }
@@ -69,8 +64,7 @@ fn wants_sentence(headers: &HeaderMap) -> bool {
 fn set_sentence(path: &str, headers: &mut HeaderMap) {
     let text = sentence(path);
     // Paths come from the client; what cannot be a header is left out rather than guessed at.
-    let value = HeaderValue::from_str(&text)
-        .unwrap_or_else(|_| HeaderValue::from_static("this call is not supported"));
+    let value = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("this call is not supported"));
     headers.insert(GRPC_MESSAGE, value);
 }
 
@@ -78,8 +72,7 @@ fn sentence(path: &str) -> String {
     let (service, call) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
     match service {
         "auth_v2.API" | "identity_v2.API" => NO_AUTH.to_owned(),
-        "auth.API" | "pfs.API" | "pps.API" | "transaction.API" | "admin.API" | "version.API"
-        | "versionpb.API" => {
+        "auth.API" | "pfs.API" | "pps.API" | "transaction.API" | "admin.API" | "version.API" | "versionpb.API" => {
             format!("{service} belongs to version 1 of the API; use a client of version 2")
         }
         _ => format!("{service}/{call} is not supported by this server"),

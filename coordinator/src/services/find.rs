@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use howdah_model::{
-    Branch, BranchKey, Commit, CommitKey, CommitRef, GlobalId, Job, JobKey, Pipeline, PipelineKey,
-    Project, ProjectName, Rejection, Repo, RepoKey, State, query,
+    Branch, BranchKey, Commit, CommitKey, CommitRef, GlobalId, Job, JobKey, Pipeline, PipelineKey, Project,
+    ProjectName, Rejection, Repo, RepoKey, State, query,
 };
 use tonic::Status;
 

@@ -20,13 +20,14 @@ mod wire;
 
 use axum::Router;
 use axum::middleware;
+use howdah_api::MAX_MESSAGE_BYTES;
 use howdah_api::admin_v2::api_server::ApiServer as AdminServer;
 use howdah_api::enterprise_v2::api_server::ApiServer as EnterpriseServer;
 use howdah_api::pfs_v2::api_server::ApiServer as PfsServer;
 use howdah_api::pps_v2::api_server::ApiServer as PpsServer;
 use howdah_api::transaction_v2::api_server::ApiServer as TransactionServer;
 use howdah_api::versionpb_v2::api_server::ApiServer as VersionServer;
-use howdah_api::MAX_MESSAGE_BYTES;
+use howdah_queue::Queue;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
@@ -42,17 +43,19 @@ macro_rules! serve {
     };
 }
 
-/// Returns a router with every gRPC service.
+/// Returns a router with every gRPC service, without a way to the workers.
+pub fn router(core: Core) -> Router {
+    router_with(core, None)
+}
+
+/// Returns a router with every gRPC service; `queue` is the way to the workers.
 ///
 /// What no service answers gets status `UNIMPLEMENTED` and a sentence that names the call.
-pub fn router(core: Core) -> Router {
+pub fn router_with(core: Core, queue: Option<Queue>) -> Router {
     let (_, health) = tonic_health::server::health_reporter();
     Routes::new(serve!(PfsServer, pfs::Pfs::new(core.clone())))
-        .add_service(serve!(PpsServer, pps::Pps::new(core.clone())))
-        .add_service(serve!(
-            TransactionServer,
-            transaction::Transactions::new(core.clone())
-        ))
+        .add_service(serve!(PpsServer, pps::Pps::new(core.clone(), queue)))
+        .add_service(serve!(TransactionServer, transaction::Transactions::new(core.clone())))
         .add_service(serve!(AdminServer, cluster::Admin::new(core)))
         .add_service(serve!(VersionServer, cluster::Version))
         .add_service(serve!(EnterpriseServer, cluster::Enterprise))

@@ -25,9 +25,7 @@ where
 }
 
 /// Answers with an existing stream.
-pub fn from_stream<T>(
-    messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
-) -> StreamReply<T> {
+pub fn from_stream<T>(messages: impl Stream<Item = Result<T, Status>> + Send + 'static) -> StreamReply<T> {
     Ok(Response::new(messages.boxed()))
 }
 

@@ -4,9 +4,7 @@ use howdah_api::convert::to_timestamp;
 use howdah_api::transaction_v2 as tx;
 use howdah_api::transaction_v2::api_server::Api;
 use howdah_api::{pfs_v2 as pfs, pps_v2 as pps};
-use howdah_model::{
-    Command, CommitKey, CommitRef, GlobalId, Rejection, Reply, State, Transaction, TransactionStep,
-};
+use howdah_model::{Command, CommitKey, CommitRef, GlobalId, Rejection, Reply, State, Transaction, TransactionStep};
 use tonic::{Request, Response, Status};
 
 use super::change::apply;
@@ -162,11 +160,7 @@ fn request_of(command: &Command) -> tx::TransactionRequest {
 }
 
 /// Reads one request of a batch.
-async fn command_of(
-    core: &Core,
-    pending: &Pending<'_>,
-    request: &tx::TransactionRequest,
-) -> Result<Command, Status> {
+async fn command_of(core: &Core, pending: &Pending<'_>, request: &tx::TransactionRequest) -> Result<Command, Status> {
     if let Some(request) = &request.create_repo {
         pfs_requests::create_repo_command(request)
     } else if let Some(request) = &request.delete_repo {
@@ -244,10 +238,7 @@ impl Api for Transactions {
         }
     }
 
-    async fn delete_transaction(
-        &self,
-        request: Request<tx::DeleteTransactionRequest>,
-    ) -> Result<Response<()>, Status> {
+    async fn delete_transaction(&self, request: Request<tx::DeleteTransactionRequest>) -> Result<Response<()>, Status> {
         let id = id_of(request.get_ref().transaction.as_ref())?;
         apply(&self.core, Command::DeleteTransaction { id }).await?;
         Ok(Response::new(()))
@@ -280,10 +271,7 @@ impl Api for Transactions {
         }
     }
 
-    async fn delete_all(
-        &self,
-        _: Request<tx::DeleteAllRequest>,
-    ) -> Result<Response<()>, Status> {
+    async fn delete_all(&self, _: Request<tx::DeleteAllRequest>) -> Result<Response<()>, Status> {
         apply(&self.core, Command::DeleteTransactions).await?;
         Ok(Response::new(()))
     }

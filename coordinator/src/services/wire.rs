@@ -5,8 +5,8 @@
 
 use howdah_api::{convert, pfs_v2 as pfs, pps_v2 as pps};
 use howdah_model::{
-    BranchKey, BranchName, CommitKey, CommitRef, GlobalId, JobKey, NameError, PipelineKey,
-    PipelineName, ProjectName, RepoKey, RepoName,
+    BranchKey, BranchName, CommitKey, CommitRef, GlobalId, JobKey, NameError, PipelineKey, PipelineName, ProjectName,
+    RepoKey, RepoName,
 };
 use tonic::Status;
 
@@ -118,10 +118,7 @@ pub fn job_key(job: Option<&pps::Job>) -> Result<JobKey, Status> {
 
 /// Reads the projects of a filter; none means all.
 pub fn project_names(projects: &[pfs::Project]) -> Result<Vec<ProjectName>, Status> {
-    projects
-        .iter()
-        .map(|project| project_name(Some(project)))
-        .collect()
+    projects.iter().map(|project| project_name(Some(project))).collect()
 }
 
 /// Writes a project.
@@ -183,10 +180,7 @@ mod tests {
             branch: Some(convert::branch_of(repo.clone(), "master")),
             ..Default::default()
         };
-        assert_eq!(
-            commit_ref(Some(&by_branch)).unwrap().to_string(),
-            "p/images@master"
-        );
+        assert_eq!(commit_ref(Some(&by_branch)).unwrap().to_string(), "p/images@master");
         let nothing = convert::commit(repo, "");
         assert_eq!(
             commit_ref(Some(&nothing)).unwrap_err().code(),

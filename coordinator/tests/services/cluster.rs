@@ -17,7 +17,13 @@ async fn the_handshake_of_other_clients_passes_without_a_word() {
         }),
         current_project: Some(convert::project("default")),
     };
-    let info = server.client.admin().inspect_cluster(request).await.unwrap().into_inner();
+    let info = server
+        .client
+        .admin()
+        .inspect_cluster(request)
+        .await
+        .unwrap()
+        .into_inner();
     assert!(info.warnings_ok);
     assert_eq!(info.warnings, Vec::<String>::new());
     assert!(!info.id.is_empty() && info.id == info.deployment_id);
@@ -30,7 +36,13 @@ async fn a_missing_project_is_a_warning_and_no_error() {
         client_version: None,
         current_project: Some(convert::project("vision")),
     };
-    let info = server.client.admin().inspect_cluster(request).await.unwrap().into_inner();
+    let info = server
+        .client
+        .admin()
+        .inspect_cluster(request)
+        .await
+        .unwrap()
+        .into_inner();
     assert!(info.warnings[0].contains("\"vision\""), "{:?}", info.warnings);
 }
 

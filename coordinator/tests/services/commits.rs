@@ -26,10 +26,7 @@ async fn repos_come_and_go() {
         code_and_text(&status),
         (Code::AlreadyExists, "repo default/images already exists")
     );
-    let update = pfs::CreateRepoRequest {
-        update: true,
-        ..again
-    };
+    let update = pfs::CreateRepoRequest { update: true, ..again };
     pfs.create_repo(update).await.unwrap();
     let info = pfs.inspect_repo(inspect()).await.unwrap().into_inner();
     assert_eq!(info.description, "pictures");
@@ -131,10 +128,7 @@ async fn a_subscription_sees_the_first_commit_and_the_users() {
         .unwrap()
         .into_inner();
     let first = next(&mut commits).await.unwrap().unwrap();
-    assert_eq!(
-        first.origin.unwrap().kind,
-        pfs::OriginKind::Auto as i32
-    );
+    assert_eq!(first.origin.unwrap().kind, pfs::OriginKind::Auto as i32);
     let commit = server.start_commit("images", "master").await.unwrap();
     assert_eq!(commit.branch, None);
     server.put(&commit, "/a", "hey").await;
@@ -165,7 +159,7 @@ async fn commits_follow_one_another() {
     let back = convert::commit(repo("images"), "master^");
     let info = server.inspect_commit(&back).await.unwrap();
     assert_eq!(info.commit, Some(first.clone()));
-    assert_eq!(info.child_commits, [second.clone()]);
+    assert_eq!(info.child_commits, std::slice::from_ref(&second));
 
     let list = |to: Option<pfs::Commit>, reverse| pfs::ListCommitRequest {
         repo: Some(repo("images")),
@@ -173,9 +167,8 @@ async fn commits_follow_one_another() {
         reverse,
         ..Default::default()
     };
-    let ids = |infos: Vec<pfs::CommitInfo>| -> Vec<_> {
-        infos.into_iter().map(|info| info.commit.unwrap().id).collect()
-    };
+    let ids =
+        |infos: Vec<pfs::CommitInfo>| -> Vec<_> { infos.into_iter().map(|info| info.commit.unwrap().id).collect() };
     let mut pfs = server.client.pfs();
     let newest_first = pfs.list_commit(list(None, false)).await.unwrap().into_inner();
     assert_eq!(
@@ -183,7 +176,10 @@ async fn commits_follow_one_another() {
         [second.id.clone(), first.id.clone()]
     );
     let to_first = pfs.list_commit(list(Some(first.clone()), false)).await.unwrap();
-    assert_eq!(ids(all(to_first.into_inner()).await.unwrap()), [first.id.clone()]);
+    assert_eq!(
+        ids(all(to_first.into_inner()).await.unwrap()),
+        std::slice::from_ref(&first.id)
+    );
     let status = pfs.list_commit(list(Some(first), true)).await.unwrap_err();
     assert!(status.message().contains("reverse"), "{status}");
 }
@@ -209,9 +205,7 @@ async fn waiting_ends_when_the_commit_does() {
     let commit = server.start_commit("images", "master").await.unwrap();
     let waiting = wait(&commit);
     let drop = pfs::DropCommitSetRequest {
-        commit_set: Some(pfs::CommitSet {
-            id: commit.id.clone(),
-        }),
+        commit_set: Some(pfs::CommitSet { id: commit.id.clone() }),
     };
     server.client.pfs().drop_commit_set(drop).await.unwrap();
     let status = soon(waiting).await.unwrap().unwrap_err();
@@ -227,9 +221,7 @@ async fn sets_are_listed_newest_first_and_waited_for() {
     let server = Server::start().await;
     server.create_repo("images").await;
     let commit = server.start_commit("images", "master").await.unwrap();
-    let set = pfs::CommitSet {
-        id: commit.id.clone(),
-    };
+    let set = pfs::CommitSet { id: commit.id.clone() };
     let inspect = pfs::InspectCommitSetRequest {
         commit_set: Some(set.clone()),
         wait: true,

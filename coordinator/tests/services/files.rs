@@ -15,11 +15,7 @@ async fn paths(stream: tonic::Streaming<pfs::FileInfo>) -> Vec<String> {
 async fn sample(server: &Server) -> pfs::Commit {
     server.create_repo("images").await;
     let commit = head("images", "master");
-    let steps = vec![
-        add("/file1", "one"),
-        add("/a/file2", "two"),
-        add("a/b/file3", "three"),
-    ];
+    let steps = vec![add("/file1", "one"), add("/a/file2", "two"), add("a/b/file3", "three")];
     server.modify(&commit, steps).await.unwrap();
     commit
 }
@@ -185,7 +181,9 @@ async fn folders_have_the_size_of_what_is_below() {
     let status = inspect(&server, &commit, "/nothing").await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
     assert!(
-        status.message().starts_with("file /nothing not found in repo default/images at commit "),
+        status
+            .message()
+            .starts_with("file /nothing not found in repo default/images at commit "),
         "{status}"
     );
 }
@@ -269,7 +267,10 @@ async fn files_are_copied_and_deleted() {
     assert_eq!(server.get(&other, "/x/b/file3", 0).await.unwrap(), b"three");
     assert_eq!(server.get(&other, "/y", 0).await.unwrap(), b"one");
 
-    server.modify(&other, vec![delete("/x/b/"), delete("/nothing")]).await.unwrap();
+    server
+        .modify(&other, vec![delete("/x/b/"), delete("/nothing")])
+        .await
+        .unwrap();
     let request = pfs::GlobFileRequest {
         commit: Some(other.clone()),
         pattern: "/**".into(),
@@ -283,7 +284,12 @@ async fn files_are_copied_and_deleted() {
 async fn a_difference_names_what_each_side_has() {
     let server = Server::start().await;
     let commit = sample(&server).await;
-    let steps = vec![delete("/file1"), delete("/a/file2"), add("/a/file2", "2"), add("/new", "n")];
+    let steps = vec![
+        delete("/file1"),
+        delete("/a/file2"),
+        add("/a/file2", "2"),
+        add("/new", "n"),
+    ];
     server.modify(&commit, steps).await.unwrap();
     let request = pfs::DiffFileRequest {
         new_file: Some(convert::file(commit, "/")),

@@ -1,6 +1,8 @@
 //! The API over a real socket, with everything behind it real but the store, which is in memory,
 //! and the scheduler, whose part the tests play.
 
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
+
 mod cluster;
 mod commits;
 mod files;

@@ -2,12 +2,10 @@ use std::collections::BTreeMap;
 
 use howdah_api::{convert, pfs_v2 as pfs, pps_v2 as pps};
 use howdah_model::{
-    BranchName, Command, Content, DatumCounts, DatumHash, DatumId, DatumIndex, GlobalId, ImagePin,
-    JobKey, JobOutcome, JobStats, PipelineKey, RepoKey, TreeRoot,
+    BranchName, Command, Content, DatumCounts, DatumHash, DatumId, DatumIndex, GlobalId, ImagePin, JobKey, JobOutcome,
+    JobStats, PipelineKey, RepoKey, TreeRoot,
 };
-use howdah_queue::job::{
-    DatumInput, DatumOutcome, DatumRecord, DatumStats, LogLine, LogObject, log_key,
-};
+use howdah_queue::job::{DatumInput, DatumOutcome, DatumRecord, DatumStats, LogLine, LogObject, log_key};
 use howdah_queue::messages::LogBatch;
 use howdah_queue::wire;
 use howdah_store::{Edit, Tree, Value};
@@ -96,16 +94,10 @@ async fn finish(server: &Server, id: GlobalId) -> DatumId {
     let end = Command::FinishJob {
         job,
         outcome: JobOutcome::Success,
-        counts: DatumCounts {
-            processed: 1,
-            ..counts
-        },
+        counts: DatumCounts { processed: 1, ..counts },
         stats: JobStats::default(),
         output: Some(Content::EMPTY),
-        datums: Some(DatumIndex {
-            records,
-            outputs: None,
-        }),
+        datums: Some(DatumIndex { records, outputs: None }),
     };
     server.submit(end).await;
     datum
@@ -152,7 +144,10 @@ async fn a_new_pipeline_has_a_job_at_once() {
     let newest = found[0].job.clone().unwrap();
     let input = server.inspect_commit(&head("images", "master")).await.unwrap();
     let input = input.commit.unwrap();
-    assert_eq!(newest.id, input.id, "one global id for a change and what follows from it");
+    assert_eq!(
+        newest.id, input.id,
+        "one global id for a change and what follows from it"
+    );
 
     let of_input = pps::ListJobRequest {
         input_commit: vec![input.clone()],
@@ -192,7 +187,11 @@ async fn a_pipeline_is_inspected_with_what_was_given_and_what_came_of_it() {
     assert_eq!(details.salt.len(), 32);
     assert!(details.created_at.is_some());
 
-    let info = pps.inspect_pipeline(inspect("edges", false)).await.unwrap().into_inner();
+    let info = pps
+        .inspect_pipeline(inspect("edges", false))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(info.details, None);
     let status = pps.inspect_pipeline(inspect("nothing", false)).await.unwrap_err();
     assert_eq!(
@@ -222,17 +221,19 @@ async fn what_is_wrong_with_a_spec_is_said() {
         code_and_text(&status),
         (Code::NotFound, "repo default/nothing not found")
     );
-    let later = SPEC
-        .replace("\"edges\"", "\"later\"")
-        .replace("\"description\": \"finds edges\"", "\"autoscaling\": true, \"spout\": {}");
+    let later = SPEC.replace("\"edges\"", "\"later\"").replace(
+        "\"description\": \"finds edges\"",
+        "\"autoscaling\": true, \"spout\": {}",
+    );
     let status = create(&server, &later, false).await.unwrap_err();
     assert!(
         matches!(status.code(), Code::Unimplemented | Code::InvalidArgument),
         "{status}"
     );
-    let service = SPEC
-        .replace("\"edges\"", "\"later\"")
-        .replace("\"description\": \"finds edges\"", "\"service\": {\"internalPort\": 80}");
+    let service = SPEC.replace("\"edges\"", "\"later\"").replace(
+        "\"description\": \"finds edges\"",
+        "\"service\": {\"internalPort\": 80}",
+    );
     let status = create(&server, &service, false).await.unwrap_err();
     assert_eq!(status.code(), Code::Unimplemented);
     assert!(status.message().starts_with("not supported yet: service"), "{status}");
@@ -254,7 +255,11 @@ async fn a_dry_run_only_answers() {
             .effective_create_pipeline_request_json
             .contains("until_success")
     );
-    let listed = server.client.pps().list_pipeline(pps::ListPipelineRequest::default()).await;
+    let listed = server
+        .client
+        .pps()
+        .list_pipeline(pps::ListPipelineRequest::default())
+        .await;
     assert_eq!(all(listed.unwrap().into_inner()).await.unwrap(), []);
 }
 
@@ -297,8 +302,14 @@ async fn an_update_says_how_many_results_it_keeps() {
     let other_code = SPEC.replace("edges:1", "edges:2");
     let reply = create(&server, &other_code, true).await.unwrap();
     let warnings = howdah_api::client::warnings(&reply);
-    let kept = warnings.iter().find(|text| text.contains("--reprocess")).expect("a warning");
-    assert!(kept.starts_with("1 datum keeps its result of version 1 of pipeline edges"), "{kept}");
+    let kept = warnings
+        .iter()
+        .find(|text| text.contains("--reprocess"))
+        .expect("a warning");
+    assert!(
+        kept.starts_with("1 datum keeps its result of version 1 of pipeline edges"),
+        "{kept}"
+    );
 
     let inspect = |name: &str| pps::InspectPipelineRequest {
         pipeline: Some(convert::pipeline("default", name)),
@@ -321,9 +332,16 @@ async fn an_update_says_how_many_results_it_keeps() {
     assert_eq!(all(present).await.unwrap().len(), 1);
 
     // The same code with another number of workers leaves nothing stale.
-    let same_code = other_code.replace("\"description\"", "\"parallelismSpec\": {\"constant\": 2}, \"description\"");
+    let same_code = other_code.replace(
+        "\"description\"",
+        "\"parallelismSpec\": {\"constant\": 2}, \"description\"",
+    );
     let reply = create(&server, &same_code, true).await.unwrap();
-    assert!(!howdah_api::client::warnings(&reply).iter().any(|text| text.contains("--reprocess")));
+    assert!(
+        !howdah_api::client::warnings(&reply)
+            .iter()
+            .any(|text| text.contains("--reprocess"))
+    );
 }
 
 #[tokio::test]
@@ -418,12 +436,15 @@ async fn jobs_are_filtered_by_program_and_by_version() {
     assert_eq!(jobs(&server, with_history(0)).await.len(), 1);
     assert_eq!(jobs(&server, with_history(1)).await.len(), 2);
     assert_eq!(jobs(&server, with_history(-1)).await.len(), 2);
-    let sets = server.client.pps().list_job_set(pps::ListJobSetRequest::default()).await.unwrap();
+    let sets = server
+        .client
+        .pps()
+        .list_job_set(pps::ListJobSetRequest::default())
+        .await
+        .unwrap();
     assert_eq!(all(sets.into_inner()).await.unwrap().len(), 2);
 
-    let delete = pps::DeleteJobRequest {
-        job: Some(job.clone()),
-    };
+    let delete = pps::DeleteJobRequest { job: Some(job.clone()) };
     server.client.pps().delete_job(delete).await.unwrap();
     let inspect = pps::InspectJobRequest {
         job: Some(job.clone()),
@@ -459,7 +480,13 @@ async fn datums_of_an_input_come_in_the_batches_asked_for() {
         pps::CreateDatumRequest { body: Some(body) }
     };
     requests.send(ask(10, true)).await.unwrap();
-    let mut datums = server.client.pps().create_datum(Request::new(stream)).await.unwrap().into_inner();
+    let mut datums = server
+        .client
+        .pps()
+        .create_datum(Request::new(stream))
+        .await
+        .unwrap()
+        .into_inner();
     let mut take = async |number| {
         for _ in 0..number {
             let info = next(&mut datums).await.unwrap().unwrap();
@@ -514,7 +541,12 @@ async fn lines_are_read_from_the_store_and_as_they_come() {
         dropped: 0,
     };
     let stored = log_key(&key, &id, 0, "w");
-    server.core.store().put(&stored, wire::encode(&object).into()).await.unwrap();
+    server
+        .core
+        .store()
+        .put(&stored, wire::encode(&object).into())
+        .await
+        .unwrap();
 
     let request = |change: fn(&mut pps::GetLogsRequest)| {
         let mut request = pps::GetLogsRequest {
@@ -535,6 +567,17 @@ async fn lines_are_read_from_the_store_and_as_they_come() {
     let by_other_path = request(|request| request.data_filters = vec!["/other".into()]);
     assert_eq!(texts(by_other_path).await, Vec::<String>::new());
 
+    // A set that is being stored just now is in both places.
+    let batch = LogBatch {
+        pipeline: key.clone(),
+        job: id,
+        set: 0,
+        worker: "w".into(),
+        lines: object.lines.clone(),
+    };
+    server.core.jobs().add_lines(key.job(id), batch);
+    assert_eq!(texts(request(|_| {})).await, ["one", "two"]);
+
     let follow = request(|request| request.follow = true);
     let mut lines = server.client.pps().get_logs(follow).await.unwrap().into_inner();
     for expected in ["one", "two"] {
@@ -551,7 +594,10 @@ async fn lines_are_read_from_the_store_and_as_they_come() {
     server.core.jobs().add_lines(job_key, batch);
     let message = next(&mut lines).await.unwrap().unwrap();
     assert_eq!(message.message, "three");
-    assert_eq!((message.pipeline_name.as_str(), message.worker_id.as_str()), ("edges", "w"));
+    assert_eq!(
+        (message.pipeline_name.as_str(), message.worker_id.as_str()),
+        ("edges", "w")
+    );
 
     let status = server
         .client
@@ -590,7 +636,9 @@ async fn pipelines_are_stopped_started_and_deleted() {
     };
     let status = server.client.pfs().delete_repo(repo_of_pipeline).await.unwrap_err();
     assert!(
-        status.message().starts_with("cannot delete a repo associated with a pipeline"),
+        status
+            .message()
+            .starts_with("cannot delete a repo associated with a pipeline"),
         "{status}"
     );
     let cron = pps::RunCronRequest {

@@ -15,8 +15,7 @@ use howdah_model::entities::ImagePin;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    OutputSink, RegistryAuth, RunOutcome, RunRequest, Runtime, RuntimeError, SlotDirs, Stage,
-    StageRequest, Stream,
+    OutputSink, RegistryAuth, RunOutcome, RunRequest, Runtime, RuntimeError, SlotDirs, Stage, StageRequest, Stream,
 };
 
 /// What a scripted command gets.
@@ -164,11 +163,7 @@ impl ScriptedRuntime {
 
 #[async_trait]
 impl Runtime for ScriptedRuntime {
-    async fn resolve(
-        &self,
-        image: &str,
-        _auth: Option<RegistryAuth>,
-    ) -> Result<ImagePin, RuntimeError> {
+    async fn resolve(&self, image: &str, _auth: Option<RegistryAuth>) -> Result<ImagePin, RuntimeError> {
         self.check(image)?;
         Ok(ImagePin {
             reference: image.to_owned(),

@@ -1,11 +1,9 @@
 //! Datum sets on their way to workers, against real servers.
 
-
-
 use crate::common::{PATIENCE, job, message, nothing_comes, on_every_server, pipeline, take};
 use howdah_model::ids::{DatumHash, DatumId};
 use howdah_queue::job::{Datum, DatumSet};
-use howdah_queue::{ConsumerStatus, PullError, Published};
+use howdah_queue::{ConsumerStatus, Published, PullError};
 
 #[tokio::test]
 async fn a_set_goes_to_a_worker_and_is_gone_once_acknowledged() {

@@ -1,7 +1,5 @@
 //! The server dies, its store vanishes, or it is not what we need: nothing of ours may depend on it.
 
-
-
 use std::error::Error;
 
 use crate::common::{PATIENCE, job, message, on_every_server, pipeline, take};
@@ -25,7 +23,10 @@ async fn a_server_killed_and_wiped_is_filled_again() {
             server.wipe();
             server.restart();
         }
-        tokio::time::timeout(PATIENCE, generation.changed()).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, generation.changed())
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(queue.served_pipelines().await.unwrap(), vec![]);
         assert!(matches!(
             tokio::time::timeout(PATIENCE, puller.next()).await.unwrap(),
@@ -49,7 +50,10 @@ async fn a_server_killed_and_started_again_keeps_its_work() {
         generation.mark_unchanged();
         let mut puller = queue.datums(&edges).await.unwrap();
         server.lock().unwrap().restart();
-        tokio::time::timeout(PATIENCE, generation.changed()).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE, generation.changed())
+            .await
+            .unwrap()
+            .unwrap();
         puller.reset();
         queue.publish_set(&message(&edges, job(1), 0)).await.unwrap();
         assert_eq!(take(&mut puller).await.set.set, 0);
@@ -67,7 +71,8 @@ async fn a_store_wiped_under_a_running_server_is_made_again() {
 
         // Some servers go on accepting sets which they can never hand out. The coordinator has
         // its own connection and hears of the rebuilding that the worker does.
-        let coordinator = Queue::connect(&server.lock().unwrap().url(), "other").await.unwrap();
+        let url = server.lock().unwrap().url();
+        let coordinator = Queue::connect(&url, "other").await.unwrap();
         let filling = async {
             let mut generation = coordinator.generation();
             for attempt in 1.. {
@@ -138,7 +143,10 @@ async fn errors_say_what_to_do_and_say_it_once() {
     assert!(!cause.to_string().contains("secret"));
 
     let error = Queue::connect("http://joe:secret@here", "test").await.err().unwrap();
-    assert!(matches!(&error, QueueError::Address { url, .. } if url == "http://here"), "{error:?}");
+    assert!(
+        matches!(&error, QueueError::Address { url, .. } if url == "http://here"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

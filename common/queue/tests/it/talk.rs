@@ -1,7 +1,5 @@
 //! What coordinator and workers tell each other without storing it, against real servers.
 
-
-
 use std::time::Duration;
 
 use crate::common::{job, message, on_every_server, pipeline, take};
@@ -9,8 +7,8 @@ use howdah_model::entities::ImagePin;
 use howdah_model::ids::DatumId;
 use howdah_queue::job::LogLine;
 use howdah_queue::messages::{
-    CancelJob, Control, LogBatch, Notice, Presence, ResolveImage, ResolvedImage, RestartDatum,
-    SetDone, SetTrouble, SlotStatus,
+    CancelJob, Control, LogBatch, Notice, Presence, ResolveImage, ResolvedImage, RestartDatum, SetDone, SetTrouble,
+    SlotStatus,
 };
 use howdah_queue::{PullError, QueueError};
 use jiff::Timestamp;
@@ -135,7 +133,8 @@ async fn messages_of_another_release_are_refused_by_name() {
         let mut puller = queue.datums(&edges).await.unwrap();
         let mut presences = queue.presence().await.unwrap();
 
-        let stranger = async_nats::connect(server.lock().unwrap().url()).await.unwrap();
+        let url = server.lock().unwrap().url();
+        let stranger = async_nats::connect(url).await.unwrap();
         let subject = howdah_queue::subjects::datums(&edges, &job(1));
         let newer = r#"{"kind":"datum_set_work","v":99,"body":{"shape":"unknown"}}"#;
         stranger.publish(subject, newer.into()).await.unwrap();

@@ -49,11 +49,11 @@ pub struct FaultBackend {
 
 impl FaultBackend {
     /// Wraps a backend; the plan sees every operation and its key.
-    pub fn new(
-        inner: Arc<dyn Backend>,
-        plan: impl FnMut(Operation, &str) -> Fault + Send + 'static,
-    ) -> Self {
-        FaultBackend { inner, plan: Mutex::new(Box::new(plan)) }
+    pub fn new(inner: Arc<dyn Backend>, plan: impl FnMut(Operation, &str) -> Fault + Send + 'static) -> Self {
+        FaultBackend {
+            inner,
+            plan: Mutex::new(Box::new(plan)),
+        }
     }
 
     /// Replaces the plan.
@@ -85,7 +85,9 @@ impl FaultBackend {
 
 impl fmt::Debug for FaultBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FaultBackend").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("FaultBackend")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
     }
 }
 
@@ -116,7 +118,8 @@ impl Backend for FaultBackend {
     }
 
     async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<PutOutcome, BackendError> {
-        self.run(Operation::PutIfAbsent, key, self.inner.put_if_absent(key, bytes)).await
+        self.run(Operation::PutIfAbsent, key, self.inner.put_if_absent(key, bytes))
+            .await
     }
 
     fn looks_before_writing(&self) -> bool {

@@ -101,12 +101,17 @@ impl Inner {
         // Keys come from code, names in them from users: no element may lead out of the folder.
         let legal = !key.is_empty()
             && !key.starts_with(TEMPORARY)
-            && key.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+            && key
+                .split('/')
+                .all(|part| !part.is_empty() && part != "." && part != "..")
             && !key.contains('\0');
         if legal {
             Ok(self.root.join(key))
         } else {
-            Err(io::Error::new(io::ErrorKind::InvalidInput, format!("illegal object key {key:?}")))
+            Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("illegal object key {key:?}"),
+            ))
         }
     }
 
@@ -183,6 +188,8 @@ impl Inner {
     }
 
     fn delete(&self, key: &str) -> io::Result<()> {
+        // Not synced: an object that comes back after a loss of power is deleted again by whoever
+        // wanted it gone.
         match fs::remove_file(self.path(key)?) {
             Ok(()) => Ok(()),
             Err(error) if is_absent(&error) => Ok(()),

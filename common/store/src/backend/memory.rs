@@ -25,7 +25,11 @@ impl MemoryBackend {
 }
 
 fn meta(key: &str, (bytes, modified): &(Bytes, SystemTime)) -> ObjectMeta {
-    ObjectMeta { key: key.to_owned(), size: bytes.len() as u64, modified: Some(*modified) }
+    ObjectMeta {
+        key: key.to_owned(),
+        size: bytes.len() as u64,
+        modified: Some(*modified),
+    }
 }
 
 #[async_trait]

@@ -35,6 +35,8 @@ impl RemoteBackend {
     pub fn s3(bucket: &str, prefix: &str, config: &S3Config) -> Result<Self, BackendError> {
         // The HTTP client comes without a provider of cryptography; an error means there is one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        // The first call installs the HTTP client of the whole process, later ones do nothing.
+        opendal::install_default();
         let mut builder = services::S3::default()
             .bucket(bucket)
             .root(&format!("/{prefix}"))
@@ -52,7 +54,11 @@ impl RemoteBackend {
             builder = builder.enable_virtual_host_style();
         }
         let operator = Operator::new(builder)?
-            .layer(TimeoutLayer::new().with_timeout(REQUEST_TIMEOUT).with_io_timeout(REQUEST_TIMEOUT))
+            .layer(
+                TimeoutLayer::new()
+                    .with_timeout(REQUEST_TIMEOUT)
+                    .with_io_timeout(REQUEST_TIMEOUT),
+            )
             .layer(RetryLayer::new().with_max_times(RETRIES).with_jitter());
         let place = format!("s3://{bucket}/{prefix}");
         Ok(RemoteBackend { operator, place })

@@ -22,11 +22,7 @@ pub struct FileDiff {
 impl FileTree {
     /// Streams the paths at or below `path` whose hashes differ, files and the directories that lead
     /// to them, a directory just before its contents. What only one side has appears alone.
-    pub fn diff(
-        old: &FileTree,
-        new: &FileTree,
-        path: &str,
-    ) -> impl Stream<Item = Result<FileDiff>> + Send + use<> {
+    pub fn diff(old: &FileTree, new: &FileTree, path: &str) -> impl Stream<Item = Result<FileDiff>> + Send + use<> {
         let file = clean_path(path);
         let directory = as_directory(&file);
         // Other paths may sort between the path as a file and its contents as a directory.
@@ -72,17 +68,26 @@ impl Comparison {
             }
             for directory in directories(path) {
                 if directory.len() >= self.directory.len() && !self.passed.starts_with(directory) {
-                    let (old, new) =
-                        tokio::try_join!(self.old.directory(directory), self.new.directory(directory))?;
+                    let (old, new) = tokio::try_join!(self.old.directory(directory), self.new.directory(directory))?;
                     self.ready.push_back(FileDiff { old, new });
                 }
             }
             self.passed = path.to_owned();
             let node = |value: Option<Value>| {
-                let decoded = value.map(|value| decode(Entry { key: key.clone(), value }));
-                decoded.transpose().map(|found| found.map(|(path, entry)| FileNode::of_file(path, entry)))
+                let decoded = value.map(|value| {
+                    decode(Entry {
+                        key: key.clone(),
+                        value,
+                    })
+                });
+                decoded
+                    .transpose()
+                    .map(|found| found.map(|(path, entry)| FileNode::of_file(path, entry)))
             };
-            self.ready.push_back(FileDiff { old: node(old)?, new: node(new)? });
+            self.ready.push_back(FileDiff {
+                old: node(old)?,
+                new: node(new)?,
+            });
         }
         Ok(self.ready.pop_front())
     }
@@ -91,7 +96,10 @@ impl Comparison {
 /// Tells whether two values differ only in who made the file.
 fn same_bytes(old: &Option<Value>, new: &Option<Value>) -> bool {
     let hash = |value: &Option<Value>| {
-        value.as_ref().and_then(|value| decode_identity(&value.data).ok()).map(|(_, hash, _)| hash)
+        value
+            .as_ref()
+            .and_then(|value| decode_identity(&value.data).ok())
+            .map(|(_, hash, _)| hash)
     };
     old.is_some() && new.is_some() && hash(old).is_some() && hash(old) == hash(new)
 }

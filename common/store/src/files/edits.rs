@@ -1,6 +1,7 @@
 //! Changing files: steps in order, applied together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -60,7 +61,10 @@ impl FileEdits {
     /// Begins with no steps.
     #[must_use]
     pub fn new(rules: PathRules) -> Self {
-        FileEdits { rules, ..FileEdits::default() }
+        FileEdits {
+            rules,
+            ..FileEdits::default()
+        }
     }
 
     /// Tells whether no step has been added.
@@ -84,7 +88,11 @@ impl FileEdits {
     pub fn put_entry(&mut self, path: &str, entry: FileEntry) -> Result<(), PathError> {
         let path = self.checked(path)?;
         let FileEntry { content, datum } = entry;
-        let write = Write { after_base: false, parts: vec![content], datum };
+        let write = Write {
+            after_base: false,
+            parts: vec![content],
+            datum,
+        };
         self.files.insert(path, Change::Write(write));
         Ok(())
     }
@@ -100,7 +108,11 @@ impl FileEdits {
             }
             found => {
                 let after_base = found.is_none() && !cleared;
-                let write = Write { after_base, parts: vec![content], datum: None };
+                let write = Write {
+                    after_base,
+                    parts: vec![content],
+                    datum: None,
+                };
                 self.files.insert(path, Change::Write(write));
             }
         }
@@ -129,8 +141,13 @@ impl FileEdits {
 
     fn clear(&mut self, directory: String) {
         let inside = |path: &String| path.starts_with(&directory);
-        let drop: Vec<String> =
-            self.files.range(directory.clone()..).map(|(path, _)| path).take_while(|path| inside(path)).cloned().collect();
+        let drop: Vec<String> = self
+            .files
+            .range(directory.clone()..)
+            .map(|(path, _)| path)
+            .take_while(|path| inside(path))
+            .cloned()
+            .collect();
         for path in drop {
             self.files.remove(&path);
         }
@@ -144,20 +161,18 @@ impl FileEdits {
     /// Copies a file or directory of some commit to a path, by reference. Copied over a path, it
     /// replaces what was there unless `append`; a source that does not exist changes nothing.
     /// Returns the number of files copied.
-    pub async fn copy(
-        &mut self,
-        source: &FileTree,
-        from: &str,
-        to: &str,
-        append: bool,
-    ) -> Result<usize, EditError> {
+    pub async fn copy(&mut self, source: &FileTree, from: &str, to: &str, append: bool) -> Result<usize, EditError> {
         let (from, to) = (clean_path(from), clean_path(to));
         let mut files = std::pin::pin!(source.files(&from));
         let mut copied = 0;
         while let Some((path, entry)) = files.try_next().await? {
             // A file is copied to the path itself, a directory's files below it.
             let rest = path.strip_prefix(from.trim_end_matches('/')).unwrap_or(&path);
-            let target = if rest.is_empty() { to.clone() } else { format!("{to}{rest}") };
+            let target = if rest.is_empty() {
+                to.clone()
+            } else {
+                format!("{to}{rest}")
+            };
             if copied == 0 && !append {
                 self.delete_target(&to);
             }
@@ -196,11 +211,7 @@ impl FileEdits {
         let everything = self.cleared.contains("/");
         let tree = Tree::new(store, if everything { None } else { base.root });
         let FileEdits { files, cleared, .. } = self;
-        let written: Vec<String> = files
-            .iter()
-            .filter(|(_, change)| matches!(change, Change::Write(_)))
-            .map(|(path, _)| path.clone())
-            .collect();
+        let files: Arc<[(String, Change)]> = files.into_iter().collect();
         let removals = stream::iter(cleared)
             .map({
                 let tree = tree.clone();
@@ -209,24 +220,31 @@ impl FileEdits {
             .flatten()
             .map_ok(|entry| Edit::remove(entry.key))
             .boxed();
-        let changes = stream::iter(files)
-            .then({
-                let tree = tree.clone();
-                move |(path, change)| {
-                    let tree = tree.clone();
-                    async move {
-                        let value = match change {
-                            Change::Remove => None,
-                            Change::Write(write) => Some(write.resolve(&tree, &path).await?.encode()),
-                        };
-                        Ok(Edit { key: key_of(&path), value })
-                    }
+        let changes = stream::iter(0..files.len())
+            .then(|index| {
+                let (tree, files) = (tree.clone(), Arc::clone(&files));
+                async move {
+                    let (path, change) = &files[index];
+                    let value = match change {
+                        Change::Remove => None,
+                        Change::Write(write) => Some(write.resolve(&tree, path).await?.encode()),
+                    };
+                    Ok(Edit {
+                        key: key_of(path),
+                        value,
+                    })
                 }
             })
             .boxed();
         let edited = tree.apply(merge(removals, changes)).await?;
         let edited = FileTree::new(store, edited.root());
-        if let Some(collision) = edited.find_collision(written.iter().map(String::as_str)).await? {
+        // Collected, because a closure held over an await would keep callers from being `Send`.
+        let written: Vec<&str> = files
+            .iter()
+            .filter(|(_, change)| matches!(change, Change::Write(_)))
+            .map(|(path, _)| path.as_str())
+            .collect();
+        if let Some(collision) = edited.find_collision(written).await? {
             return Err(collision.into());
         }
         Ok(edited.content().await?)
@@ -235,20 +253,23 @@ impl FileEdits {
 
 impl Write {
     /// Joins the parts to one content.
-    async fn resolve(self, tree: &Tree, path: &str) -> Result<FileEntry> {
+    async fn resolve(&self, tree: &Tree, path: &str) -> Result<FileEntry> {
         let mut parts = Vec::new();
         if self.after_base {
             let files = FileTree::new(tree.store(), tree.root());
             parts.extend(files.file(path).await?.map(|entry| entry.content));
         }
-        parts.extend(self.parts);
+        parts.extend(self.parts.iter().cloned());
         parts.retain(|part| part.size > 0);
         let content = match parts.len() {
             0 => FileContent::empty(),
             1 => parts.remove(0),
             _ => join(tree.store(), &parts).await?,
         };
-        Ok(FileEntry { content, datum: self.datum })
+        Ok(FileEntry {
+            content,
+            datum: self.datum,
+        })
     }
 }
 
@@ -277,7 +298,10 @@ fn merge<'a>(
 ) -> impl Stream<Item = Result<Edit>> + Send + 'a {
     let state = (first.peekable(), second.peekable());
     stream::unfold(state, |(mut first, mut second)| async move {
-        let (a, b) = (std::pin::Pin::new(&mut first).peek().await, std::pin::Pin::new(&mut second).peek().await);
+        let (a, b) = (
+            std::pin::Pin::new(&mut first).peek().await,
+            std::pin::Pin::new(&mut second).peek().await,
+        );
         let order = match (a, b) {
             (None, None) => return None,
             // An error goes ahead of everything.
@@ -288,7 +312,11 @@ fn merge<'a>(
         if order.is_eq() {
             first.next().await;
         }
-        let next = if order.is_lt() { first.next().await } else { second.next().await };
+        let next = if order.is_lt() {
+            first.next().await
+        } else {
+            second.next().await
+        };
         next.map(|next| (next, (first, second)))
     })
 }

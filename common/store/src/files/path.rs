@@ -92,18 +92,29 @@ pub fn check_path(path: &str, rules: PathRules) -> Result<(), PathError> {
     }
     for element in path.split('/') {
         if element == "." || element == ".." {
-            return Err(PathError::Dots { path: owned(), element: element.to_owned() });
+            return Err(PathError::Dots {
+                path: owned(),
+                element: element.to_owned(),
+            });
         }
         if element.len() > MAX_ELEMENT {
             return Err(PathError::TooLong { path: owned() });
         }
     }
-    if path.len() > MAX_PATH { Err(PathError::TooLong { path: owned() }) } else { Ok(()) }
+    if path.len() > MAX_PATH {
+        Err(PathError::TooLong { path: owned() })
+    } else {
+        Ok(())
+    }
 }
 
 /// Writes a clean path as a directory: with a slash at the end.
 pub(super) fn as_directory(clean: &str) -> String {
-    if clean.ends_with('/') { clean.to_owned() } else { format!("{clean}/") }
+    if clean.ends_with('/') {
+        clean.to_owned()
+    } else {
+        format!("{clean}/")
+    }
 }
 
 /// Returns the number of elements: `/` has none, `/a`, `/a/` one.
@@ -122,9 +133,14 @@ mod tests {
 
     #[test]
     fn paths_are_cleaned() {
-        for (given, clean) in
-            [("", "/"), ("/", "/"), ("a", "/a"), ("//a///b/", "/a/b"), ("/a b", "/a b"), ("a/./b", "/a/./b")]
-        {
+        for (given, clean) in [
+            ("", "/"),
+            ("/", "/"),
+            ("a", "/a"),
+            ("//a///b/", "/a/b"),
+            ("/a b", "/a b"),
+            ("a/./b", "/a/./b"),
+        ] {
             assert_eq!(clean_path(given), clean);
         }
     }
@@ -133,8 +149,13 @@ mod tests {
     fn strict_rules_name_what_they_refuse() {
         assert_eq!(check_path("/a/b-c_d.e\\f g~", PathRules::Strict), Ok(()));
         for c in FORBIDDEN.chars() {
-            let message = check_path(&format!("/a{c}"), PathRules::Strict).unwrap_err().to_string();
-            assert!(message.contains("not allowed in path") && message.contains(c), "{message}");
+            let message = check_path(&format!("/a{c}"), PathRules::Strict)
+                .unwrap_err()
+                .to_string();
+            assert!(
+                message.contains("not allowed in path") && message.contains(c),
+                "{message}"
+            );
             assert_eq!(check_path(&format!("/a{c}"), PathRules::Relaxed), Ok(()));
         }
         for path in ["/\u{e9}", "/a\tb", "/\u{7f}"] {

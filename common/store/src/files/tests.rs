@@ -34,7 +34,8 @@ enum Step {
 
 fn path() -> impl Strategy<Value = String> {
     // Few names, with characters on both sides of the slash in byte order.
-    vec(prop::sample::select(vec!["a", "b", "a-", "a.b", "a0"]), 1..4).prop_map(|elements| format!("/{}", elements.join("/")))
+    vec(prop::sample::select(vec!["a", "b", "a-", "a.b", "a0"]), 1..4)
+        .prop_map(|elements| format!("/{}", elements.join("/")))
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -67,7 +68,10 @@ fn apply_to_model(model: &mut Model, source: &Model, step: &Step) {
         },
         Step::DeleteRecursive(path) => model.retain(|other, _| other != path && !below(other, path)),
         Step::Copy(from, to, append) => {
-            let found: Vec<_> = source.iter().filter(|(path, _)| *path == from || below(path, from)).collect();
+            let found: Vec<_> = source
+                .iter()
+                .filter(|(path, _)| *path == from || below(path, from))
+                .collect();
             if !found.is_empty() && !append {
                 apply_to_model(model, source, &Step::DeleteRecursive(to.clone()));
             }
@@ -312,7 +316,10 @@ fn collisions_are_found_however_other_paths_sort_between() {
             let mut edits = FileEdits::default();
             edits.put(second, content.clone()).unwrap();
             let error = edits.apply(&store, &base).await.unwrap_err().to_string();
-            assert!(error.contains("file / directory path collision") && error.contains("/a/b/c"), "{error}");
+            assert!(
+                error.contains("file / directory path collision") && error.contains("/a/b/c"),
+                "{error}"
+            );
             // Not if the other goes in the same edits.
             let mut edits = FileEdits::default();
             edits.delete(first);
@@ -327,11 +334,21 @@ fn equal_directories_have_equal_hashes_wherever_they_are() {
     run(async {
         let store = Store::in_memory().await;
         let model = |files: &[(&str, &str)]| -> Model {
-            files.iter().map(|(path, bytes)| ((*path).to_owned(), bytes.as_bytes().to_vec())).collect()
+            files
+                .iter()
+                .map(|(path, bytes)| ((*path).to_owned(), bytes.as_bytes().to_vec()))
+                .collect()
         };
         let tree = commit(
             &store,
-            &model(&[("/a/x/1", "one"), ("/a/y", "two"), ("/b/c/x/1", "one"), ("/b/c/y", "two"), ("/d/x/2", "one"), ("/d/y", "two")]),
+            &model(&[
+                ("/a/x/1", "one"),
+                ("/a/y", "two"),
+                ("/b/c/x/1", "one"),
+                ("/b/c/y", "two"),
+                ("/d/x/2", "one"),
+                ("/d/y", "two"),
+            ]),
         )
         .await;
         let hash = async |path: &str| tree.inspect(path).await.unwrap().unwrap().hash;

@@ -77,7 +77,9 @@ impl FileTree {
     /// Names the files of a root; nothing is read yet.
     #[must_use]
     pub fn new(store: &Store, root: Option<TreeRoot>) -> Self {
-        FileTree { tree: Tree::new(store, root) }
+        FileTree {
+            tree: Tree::new(store, root),
+        }
     }
 
     /// Names the files of a commit's content.
@@ -95,7 +97,11 @@ impl FileTree {
     /// Adds up root, number of files and bytes.
     pub async fn content(&self) -> Result<Content> {
         let total = self.tree.total().await?;
-        Ok(Content { root: self.tree.root(), files: total.count, bytes: total.weight })
+        Ok(Content {
+            root: self.tree.root(),
+            files: total.count,
+            bytes: total.weight,
+        })
     }
 
     /// Returns the file of a path; `None` if there is none or it is a directory.
@@ -139,7 +145,12 @@ impl FileTree {
         let tree = self.tree.clone();
         futures::stream::once(async move {
             let own = tree.get(clean.as_bytes()).await?;
-            let own = own.map(|value| Ok(Entry { key: clean.into(), value }));
+            let own = own.map(|value| {
+                Ok(Entry {
+                    key: clean.into(),
+                    value,
+                })
+            });
             Ok::<_, StoreError>(futures::stream::iter(own).chain(tree.prefix(directory.as_bytes())))
         })
         .try_flatten()
@@ -151,7 +162,9 @@ impl FileTree {
     /// It covers names and hashes of its children, sorted by name, and so of everything below, but
     /// not the directory's own name. All directories below are computed on the way and remembered.
     async fn directory_hash(&self, path: &str) -> Result<ContentHash> {
-        let Some(root) = self.tree.root() else { return Ok(DirectoryHasher::default().finish()) };
+        let Some(root) = self.tree.root() else {
+            return Ok(DirectoryHasher::default().finish());
+        };
         let memory = &self.tree.store().inner.directories;
         let lookup = |path: &str| {
             let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
@@ -192,7 +205,9 @@ impl FileTree {
         I: IntoIterator<Item = &'a str>,
         I::IntoIter: Send,
     {
-        let Some(mut cursor) = self.tree.cursor().await? else { return Ok(None) };
+        let Some(mut cursor) = self.tree.cursor().await? else {
+            return Ok(None);
+        };
         let mut checked: Option<String> = None;
         for path in written {
             let prefix = format!("{path}/");
@@ -202,7 +217,10 @@ impl FileTree {
                 // It may have been removed again in the same go.
                 cursor.seek(path.as_bytes()).await?;
                 if cursor.key() == Some(path.as_bytes()) {
-                    return Ok(Some(Collision { file: path.to_owned(), member }));
+                    return Ok(Some(Collision {
+                        file: path.to_owned(),
+                        member,
+                    }));
                 }
             }
             let Some(parent) = directories(path).next_back().filter(|parent| parent.len() > 1) else {
@@ -215,7 +233,10 @@ impl FileTree {
                 let file = &directory[..directory.len() - 1];
                 cursor.seek(file.as_bytes()).await?;
                 if cursor.key() == Some(file.as_bytes()) {
-                    return Ok(Some(Collision { file: file.to_owned(), member: path.to_owned() }));
+                    return Ok(Some(Collision {
+                        file: file.to_owned(),
+                        member: path.to_owned(),
+                    }));
                 }
             }
             checked = Some(parent.to_owned());

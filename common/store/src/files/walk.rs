@@ -95,12 +95,7 @@ impl FileTree {
         self.nodes(steps)
     }
 
-    fn at_or_below(
-        &self,
-        path: &str,
-        plan: Plan,
-        page: &Page,
-    ) -> impl Stream<Item = Result<FileNode>> + Send + use<> {
+    fn at_or_below(&self, path: &str, plan: Plan, page: &Page) -> impl Stream<Item = Result<FileNode>> + Send + use<> {
         let (files, path) = (self.clone(), clean_path(path));
         let Page { limit, reverse, .. } = *page;
         let marker = plan.marker.clone();
@@ -110,8 +105,11 @@ impl FileTree {
                 let node = shown.then(|| Ok(FileNode::of_file(path, entry)));
                 return Ok(stream::iter(node).boxed());
             }
-            let steps =
-                if reverse { backward(files.clone(), plan).boxed() } else { forward(files.clone(), plan).boxed() };
+            let steps = if reverse {
+                backward(files.clone(), plan).boxed()
+            } else {
+                forward(files.clone(), plan).boxed()
+            };
             Ok(files.nodes(steps).boxed())
         })
         .try_flatten()
@@ -141,11 +139,19 @@ impl FileTree {
 
 fn clean_marker(marker: &str) -> String {
     let clean = clean_path(marker);
-    if marker.ends_with('/') { as_directory(&clean) } else { clean }
+    if marker.ends_with('/') {
+        as_directory(&clean)
+    } else {
+        clean
+    }
 }
 
 fn without_slash(directory: &str) -> &str {
-    if directory.len() > 1 { directory.trim_end_matches('/') } else { directory }
+    if directory.len() > 1 {
+        directory.trim_end_matches('/')
+    } else {
+        directory
+    }
 }
 
 /// Where a walk stands.
@@ -162,7 +168,13 @@ struct Walk {
 impl Walk {
     async fn begin(files: &FileTree, plan: Plan) -> Result<Option<Walk>> {
         let cursor = files.tree().cursor().await?;
-        Ok(cursor.map(|cursor| Walk { cursor, plan, passed: None, ready: VecDeque::new(), done: false }))
+        Ok(cursor.map(|cursor| Walk {
+            cursor,
+            plan,
+            passed: None,
+            ready: VecDeque::new(),
+            done: false,
+        }))
     }
 
     /// Lists the directories of a file that are to be shown and do not contain `neighbour`, the

@@ -66,12 +66,6 @@ impl Batch {
         let bytes = self.bytes.split_off(at);
         std::mem::replace(self, Batch { bytes, marks })
     }
-
-    /// Puts back, in front, what was taken and has no bytes.
-    pub(super) fn prepend(&mut self, mut empty: Batch) {
-        empty.marks.append(&mut self.marks);
-        self.marks = empty.marks;
-    }
 }
 
 /// A chunk, and where in the stream it begins.
@@ -130,17 +124,29 @@ impl Cutter {
                 break;
             }
             let bytes = self.waiting.split_to(length).freeze();
-            pieces.push(Piece { start: self.start, bytes });
+            pieces.push(Piece {
+                start: self.start,
+                bytes,
+            });
             self.start += length as u64;
         }
     }
 }
 
 fn next_cut(bytes: &[u8]) -> usize {
-    static MASKS: LazyLock<(u64, u64)> =
-        LazyLock::new(|| v2020::select_masks(AVERAGE_CHUNK, Normalization::Level1));
+    static MASKS: LazyLock<(u64, u64)> = LazyLock::new(|| v2020::select_masks(AVERAGE_CHUNK, Normalization::Level1));
     let (short, long) = *MASKS;
-    v2020::cut(bytes, MIN_CHUNK, AVERAGE_CHUNK, MAX_CHUNK, short, long, short << 1, long << 1).1
+    v2020::cut(
+        bytes,
+        MIN_CHUNK,
+        AVERAGE_CHUNK,
+        MAX_CHUNK,
+        short,
+        long,
+        short << 1,
+        long << 1,
+    )
+    .1
 }
 
 #[cfg(test)]
@@ -154,7 +160,10 @@ mod tests {
     }
 
     fn batch(bytes: &[u8]) -> Batch {
-        Batch { bytes: bytes.to_vec(), marks: Vec::new() }
+        Batch {
+            bytes: bytes.to_vec(),
+            marks: Vec::new(),
+        }
     }
 
     #[test]
@@ -181,7 +190,10 @@ mod tests {
         let before = Cutter::default().cut(batch(&bytes), true);
         bytes.splice(12 << 20..12 << 20, *b"inserted");
         let after = Cutter::default().cut(batch(&bytes), true);
-        let kept = after.iter().filter(|new| before.iter().any(|old| old.bytes == new.bytes)).count();
+        let kept = after
+            .iter()
+            .filter(|new| before.iter().any(|old| old.bytes == new.bytes))
+            .count();
         assert!(kept + 3 >= after.len(), "{kept} of {}", after.len());
     }
 

@@ -151,7 +151,13 @@ impl<T> PackWriter<T> {
         self.end().await?;
         let start = self.position();
         self.pending.mark(Mark::Begin(Box::new(hasher)));
-        self.files.push(FileRecord { tag, start, length: 0, before, before_size });
+        self.files.push(FileRecord {
+            tag,
+            start,
+            length: 0,
+            before,
+            before_size,
+        });
         self.open = Some(OpenFile { start, large: false });
         Ok(())
     }
@@ -247,12 +253,10 @@ impl<T> PackWriter<T> {
         let unsettled = self.open.filter(|open| !open.large);
         let batch = match unsettled {
             None => self.pending.take(),
+            // Nothing but the open file is waiting, and it may still become large.
+            Some(open) if open.start == self.pending_start => return Ok(()),
             Some(open) => self.pending.take_before((open.start - self.pending_start) as usize),
         };
-        if batch.bytes.is_empty() {
-            self.pending.prepend(batch);
-            return Ok(());
-        }
         self.hand_over(batch, false).await
     }
 
@@ -260,7 +264,9 @@ impl<T> PackWriter<T> {
         self.collect_cut().await?;
         self.pending_start += batch.bytes.len() as u64;
         let Cutting::Idle(mut cutter) = std::mem::replace(&mut self.cutting, Cutting::Gone) else {
-            return Err(StoreError::Task("the cutter of a file writer has failed before".to_owned()));
+            return Err(StoreError::Task(
+                "the cutter of a file writer has failed before".to_owned(),
+            ));
         };
         if batch.bytes.len() + cutter.waiting() <= INLINE_BYTES {
             let pieces = cutter.cut(batch, last);
@@ -312,7 +318,11 @@ impl<T> PackWriter<T> {
 impl Upload {
     async fn finish(self) -> Result<StoredChunk> {
         let hash = self.task.await.map_err(|error| StoreError::task(&error))??;
-        Ok(StoredChunk { start: self.start, length: self.length, hash })
+        Ok(StoredChunk {
+            start: self.start,
+            length: self.length,
+            hash,
+        })
     }
 }
 
@@ -334,7 +344,9 @@ async fn upload(store: Store, bytes: Bytes, _room: OwnedSemaphorePermit) -> Resu
     let (hash, framed) = if small {
         prepare()
     } else {
-        tokio::task::spawn_blocking(prepare).await.map_err(|error| StoreError::task(&error))?
+        tokio::task::spawn_blocking(prepare)
+            .await
+            .map_err(|error| StoreError::task(&error))?
     };
     if let Some(framed) = framed {
         store.put_content(Kind::Chunk, &hash, framed).await?;
@@ -358,14 +370,17 @@ pub(crate) async fn hash_more(mut hasher: blake3::Hasher, bytes: Bytes) -> Resul
 /// Finds the parts of chunks that make up a stretch of the stream.
 fn slices_of(chunks: &[StoredChunk], start: u64, length: u64) -> impl Iterator<Item = Slice> {
     let end = start + length;
-    chunks.iter().take_while(move |chunk| chunk.start < end && length > 0).map(move |chunk| {
-        let from = start.max(chunk.start);
-        Slice {
-            chunk: chunk.hash,
-            offset: (from - chunk.start) as u32,
-            len: (end.min(chunk.end()) - from) as u32,
-        }
-    })
+    chunks
+        .iter()
+        .take_while(move |chunk| chunk.start < end && length > 0)
+        .map(move |chunk| {
+            let from = start.max(chunk.start);
+            Slice {
+                chunk: chunk.hash,
+                offset: (from - chunk.start) as u32,
+                len: (end.min(chunk.end()) - from) as u32,
+            }
+        })
 }
 
 /// Adds a slice to a list, joined to the last one where it continues it.
@@ -382,14 +397,13 @@ pub(crate) fn push_slice(slices: &mut Vec<Slice>, slice: Slice) {
 
 impl Store {
     /// Makes a content of its slices; stores their list apart if it is long.
-    pub(crate) async fn content_of(
-        &self,
-        size: u64,
-        hash: ContentHash,
-        slices: Vec<Slice>,
-    ) -> Result<FileContent> {
+    pub(crate) async fn content_of(&self, size: u64, hash: ContentHash, slices: Vec<Slice>) -> Result<FileContent> {
         if slices.len() <= MAX_DIRECT_SLICES {
-            return Ok(FileContent { size, hash, placement: Placement::Direct(slices) });
+            return Ok(FileContent {
+                size,
+                hash,
+                placement: Placement::Direct(slices),
+            });
         }
         let mut list = Vec::new();
         encode_slices(&slices, &mut list);
@@ -400,10 +414,18 @@ impl Store {
                 let len = bytes.len() as u32;
                 let hash = ContentHash::new(*blake3::hash(&bytes).as_bytes());
                 self.put_content(Kind::Chunk, &hash, frame(&bytes)).await?;
-                Ok::<_, StoreError>(Slice { chunk: ChunkHash(hash), offset: 0, len })
+                Ok::<_, StoreError>(Slice {
+                    chunk: ChunkHash(hash),
+                    offset: 0,
+                    len,
+                })
             }
         });
         let slices = futures::stream::iter(parts).buffered(2).try_collect().await?;
-        Ok(FileContent { size, hash, placement: Placement::Listed(slices) })
+        Ok(FileContent {
+            size,
+            hash,
+            placement: Placement::Listed(slices),
+        })
     }
 }

@@ -118,14 +118,16 @@ impl Outcome {
         while self.went.get(self.compared).is_some_and(|old| old.key < node.item.key) {
             self.compared += 1;
         }
-        let unchanged = self.went.get(self.compared).is_some_and(|old| old.data == node.item.data);
+        let unchanged = self
+            .went
+            .get(self.compared)
+            .is_some_and(|old| old.data == node.item.data);
         self.came.push(node.item.clone());
         if unchanged { Ok(()) } else { sink.put(node).await }
     }
 
     fn is_nothing(&self) -> bool {
-        self.went.len() == self.came.len()
-            && self.went.iter().zip(&self.came).all(|(old, new)| old.data == new.data)
+        self.went.len() == self.came.len() && self.went.iter().zip(&self.came).all(|(old, new)| old.data == new.data)
     }
 
     /// Turns the difference into edits of the level above.
@@ -144,8 +146,18 @@ impl Outcome {
                 let new = if order.is_ge() { came.next() } else { None };
                 match (old, new) {
                     (Some(old), Some(new)) if old.data == new.data => {}
-                    (_, Some(new)) => return Some(Change { key: new.key.clone(), item: Some(new) }),
-                    (Some(old), None) => return Some(Change { key: old.key, item: None }),
+                    (_, Some(new)) => {
+                        return Some(Change {
+                            key: new.key.clone(),
+                            item: Some(new),
+                        });
+                    }
+                    (Some(old), None) => {
+                        return Some(Change {
+                            key: old.key,
+                            item: None,
+                        });
+                    }
                     (None, None) => return None,
                 }
             }
@@ -154,13 +166,7 @@ impl Outcome {
 }
 
 /// Cuts one level of an existing tree anew where changes fall.
-async fn edit_level<S>(
-    store: &Store,
-    sink: &mut NodeSink,
-    root: TreeRoot,
-    level: u8,
-    changes: S,
-) -> Result<Outcome>
+async fn edit_level<S>(store: &Store, sink: &mut NodeSink, root: TreeRoot, level: u8, changes: S) -> Result<Outcome>
 where
     S: Stream<Item = Result<Change>> + Send,
 {
@@ -189,7 +195,10 @@ where
                     None => Some(old),
                     // The same meaning: keep the places already known.
                     Some(Change { item: Some(new), .. }) if new.data == old.data && new.weight == old.weight => {
-                        Some(Item { count: new.count, ..old })
+                        Some(Item {
+                            count: new.count,
+                            ..old
+                        })
                     }
                     Some(change) => change.item,
                 };
@@ -213,12 +222,7 @@ where
     Ok(outcome)
 }
 
-async fn push(
-    outcome: &mut Outcome,
-    sink: &mut NodeSink,
-    builder: &mut NodeBuilder,
-    item: Option<Item>,
-) -> Result<()> {
+async fn push(outcome: &mut Outcome, sink: &mut NodeSink, builder: &mut NodeBuilder, item: Option<Item>) -> Result<()> {
     match item.and_then(|item| builder.push(&item)) {
         Some(built) => outcome.add(sink, built).await,
         None => Ok(()),
@@ -246,10 +250,18 @@ where
 async fn build_up(sink: &mut NodeSink, mut level: u8, mut nodes: Vec<Item>) -> Result<Option<TreeRoot>> {
     while nodes.len() > 1 {
         level += 1;
-        let changes = nodes.into_iter().map(|item| Ok(Change { key: item.key.clone(), item: Some(item) }));
+        let changes = nodes.into_iter().map(|item| {
+            Ok(Change {
+                key: item.key.clone(),
+                item: Some(item),
+            })
+        });
         nodes = build_level(sink, level, stream::iter(changes)).await?;
     }
-    nodes.first().map(|item| item.child().map(TreeRoot).map_err(damaged)).transpose()
+    nodes
+        .first()
+        .map(|item| item.child().map(TreeRoot).map_err(damaged))
+        .transpose()
 }
 
 /// A stream of changes, looked at one ahead, that refuses what does not ascend.
@@ -261,7 +273,11 @@ struct Ascending<'a> {
 
 impl<'a> Ascending<'a> {
     fn new(changes: impl Stream<Item = Result<Change>> + Send + 'a) -> Self {
-        Ascending { changes: changes.fuse().boxed(), ahead: None, last: None }
+        Ascending {
+            changes: changes.fuse().boxed(),
+            ahead: None,
+            last: None,
+        }
     }
 
     /// Looks at the next change.

@@ -19,8 +19,8 @@ impl Store {
             let small = stored.len() <= INLINE_BYTES;
             let decode = move || {
                 let payload = open_frame(&stored).map_err(|reason| StoreError::corrupt(&*key, reason))?;
-                let node = Node::decode(&hash, payload)
-                    .map_err(|reason| StoreError::corrupt(&*key, reason.to_string()))?;
+                let node =
+                    Node::decode(&hash, payload).map_err(|reason| StoreError::corrupt(&*key, reason.to_string()))?;
                 if node.len() == 0 {
                     return Err(StoreError::corrupt(key, "it has no entries"));
                 }
@@ -29,7 +29,9 @@ impl Store {
             if small {
                 return decode();
             }
-            tokio::task::spawn_blocking(decode).await.map_err(|error| StoreError::task(&error))?
+            tokio::task::spawn_blocking(decode)
+                .await
+                .map_err(|error| StoreError::task(&error))?
         };
         Ok(self.inner.nodes.get_or_load(hash, load).await?.0)
     }
@@ -59,7 +61,13 @@ impl LevelCursor {
     /// Prepares to walk a level, which the tree must have. One of the `seek` functions comes next.
     pub(crate) async fn new(store: &Store, root: TreeRoot, level: u8) -> Result<Self> {
         let node = store.node(root.0).await?;
-        Ok(LevelCursor { store: store.clone(), root: node, root_hash: root.0, level, path: Vec::new() })
+        Ok(LevelCursor {
+            store: store.clone(),
+            root: node,
+            root_hash: root.0,
+            level,
+            path: Vec::new(),
+        })
     }
 
     /// Rebuilds the path from the root, or from where it still reaches. Nodes of the level itself
@@ -80,7 +88,10 @@ impl LevelCursor {
     async fn load(&self, hash: ContentHash, parent_level: u8) -> Result<Arc<Node>> {
         let node = self.store.node(hash).await?;
         if node.level() + 1 != parent_level {
-            return Err(StoreError::corrupt(keys::node(&hash), "it stands on a wrong level of its tree"));
+            return Err(StoreError::corrupt(
+                keys::node(&hash),
+                "it stands on a wrong level of its tree",
+            ));
         }
         Ok(node)
     }
@@ -143,7 +154,9 @@ impl LevelCursor {
 
     /// Returns the node's hash.
     pub(crate) fn hash(&self) -> ContentHash {
-        self.path.last().map_or(self.root_hash, |(parent, index)| parent.child(*index))
+        self.path
+            .last()
+            .map_or(self.root_hash, |(parent, index)| parent.child(*index))
     }
 }
 
@@ -161,7 +174,11 @@ impl Cursor {
     pub(crate) async fn new(store: &Store, root: Option<TreeRoot>) -> Result<Option<Self>> {
         let Some(root) = root else { return Ok(None) };
         let leaves = LevelCursor::new(store, root, 0).await?;
-        Ok(Some(Cursor { leaves, leaf: None, index: 0 }))
+        Ok(Some(Cursor {
+            leaves,
+            leaf: None,
+            index: 0,
+        }))
     }
 
     /// Moves to the first entry whose key is not below `key`.

@@ -30,7 +30,11 @@ enum Head {
 
 impl Side {
     fn new(tree: &Tree) -> Self {
-        Side { store: tree.store.clone(), root: tree.root.map(|root| root.0), stack: Vec::new() }
+        Side {
+            store: tree.store.clone(),
+            root: tree.root.map(|root| root.0),
+            stack: Vec::new(),
+        }
     }
 
     fn head(&mut self) -> Head {
@@ -83,12 +87,20 @@ pub(super) fn diff(old: Tree, new: Tree, range: KeyRange) -> impl Stream<Item = 
         let rest = scan::ascending(if is_old { old } else { new }, range);
         return rest
             .map_ok(move |Entry { key, value }| {
-                let (old, new) = if is_old { (Some(value), None) } else { (None, Some(value)) };
+                let (old, new) = if is_old {
+                    (Some(value), None)
+                } else {
+                    (None, Some(value))
+                };
                 DiffItem { key, old, new }
             })
             .left_stream();
     }
-    let comparison = Comparison { old: Side::new(&old), new: Side::new(&new), range };
+    let comparison = Comparison {
+        old: Side::new(&old),
+        new: Side::new(&new),
+        range,
+    };
     stream::try_unfold(comparison, |mut comparison| async move {
         let item = comparison.next().await?;
         Ok(item.map(|item| (item, comparison)))
@@ -137,7 +149,11 @@ impl Comparison {
                         }
                         if old.data != new.data || old.weight != new.weight {
                             let key = new.key.clone();
-                            return Ok(Some(DiffItem { key, old: Some(value(old)), new: Some(value(new)) }));
+                            return Ok(Some(DiffItem {
+                                key,
+                                old: Some(value(old)),
+                                new: Some(value(new)),
+                            }));
                         }
                     }
                 },
@@ -156,10 +172,18 @@ impl Comparison {
         if self.range.is_past(&key) {
             return None;
         }
-        Some(DiffItem { key, old: old.map(value), new: new.map(value) })
+        Some(DiffItem {
+            key,
+            old: old.map(value),
+            new: new.map(value),
+        })
     }
 }
 
 fn value(item: Item) -> Value {
-    Value { data: item.data, placement: item.placement, weight: item.weight }
+    Value {
+        data: item.data,
+        placement: item.placement,
+        weight: item.weight,
+    }
 }

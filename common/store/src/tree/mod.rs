@@ -61,7 +61,11 @@ pub struct Value {
 impl Value {
     /// Makes a value that is all meaning.
     pub fn plain(data: impl Into<Bytes>, weight: u64) -> Self {
-        Value { data: data.into(), placement: Bytes::new(), weight }
+        Value {
+            data: data.into(),
+            placement: Bytes::new(),
+            weight,
+        }
     }
 
     /// Tells whether two values mean the same.
@@ -92,12 +96,18 @@ pub struct Edit {
 impl Edit {
     /// Sets a key.
     pub fn put(key: impl Into<Bytes>, value: Value) -> Self {
-        Edit { key: key.into(), value: Some(value) }
+        Edit {
+            key: key.into(),
+            value: Some(value),
+        }
     }
 
     /// Removes a key, which need not exist.
     pub fn remove(key: impl Into<Bytes>) -> Self {
-        Edit { key: key.into(), value: None }
+        Edit {
+            key: key.into(),
+            value: None,
+        }
     }
 }
 
@@ -132,7 +142,10 @@ impl Tree {
     /// Names the tree of a root; nothing is read yet.
     #[must_use]
     pub fn new(store: &Store, root: Option<TreeRoot>) -> Self {
-        Tree { store: store.clone(), root }
+        Tree {
+            store: store.clone(),
+            root,
+        }
     }
 
     /// Returns the empty tree.
@@ -161,17 +174,26 @@ impl Tree {
 
     /// Returns the first entry whose key is not below `key`.
     pub async fn first_at_or_after(&self, key: &[u8]) -> Result<Option<Entry>> {
-        let Some(mut cursor) = self.cursor().await? else { return Ok(None) };
+        let Some(mut cursor) = self.cursor().await? else {
+            return Ok(None);
+        };
         cursor.seek(key).await?;
         Ok(cursor.item().map(Entry::from))
     }
 
     /// Returns the last entry whose key is below `key`.
     pub async fn last_before(&self, key: &[u8]) -> Result<Option<Entry>> {
-        let Some(mut cursor) = self.cursor().await? else { return Ok(None) };
+        let Some(mut cursor) = self.cursor().await? else {
+            return Ok(None);
+        };
         cursor.seek(key).await?;
         let found = cursor.previous().await?;
         Ok(if found { cursor.item().map(Entry::from) } else { None })
+    }
+
+    /// Returns the entry with so many before it. Costs one path; this finds where to split a tree.
+    pub async fn nth(&self, index: u64) -> Result<Option<Entry>> {
+        scan::nth(self, index).await
     }
 
     /// Streams the entries of a range in ascending order.
@@ -228,7 +250,10 @@ impl Tree {
         S: Stream<Item = Result<Entry>> + Send,
     {
         use futures::TryStreamExt;
-        let edits = entries.map_ok(|entry| Edit { key: entry.key, value: Some(entry.value) });
+        let edits = entries.map_ok(|entry| Edit {
+            key: entry.key,
+            value: Some(entry.value),
+        });
         Tree::empty(store).apply(edits).await
     }
 
@@ -243,7 +268,11 @@ impl Tree {
     pub async fn apply_difference(&self, from: &Tree, to: &Tree) -> Result<Tree> {
         use futures::TryStreamExt;
         let changes = Tree::diff(from, to, KeyRange::all());
-        self.apply(changes.map_ok(|item| Edit { key: item.key, value: item.new })).await
+        self.apply(changes.map_ok(|item| Edit {
+            key: item.key,
+            value: item.new,
+        }))
+        .await
     }
 
     pub(crate) async fn cursor(&self) -> Result<Option<Cursor>> {
@@ -255,7 +284,11 @@ impl From<Item> for Entry {
     fn from(item: Item) -> Self {
         Entry {
             key: item.key,
-            value: Value { data: item.data, placement: item.placement, weight: item.weight },
+            value: Value {
+                data: item.data,
+                placement: item.placement,
+                weight: item.weight,
+            },
         }
     }
 }

@@ -125,7 +125,11 @@ impl NodeBuilder {
         self.entries += 1;
         self.count += item.count;
         self.weight = self.weight.saturating_add(item.weight);
-        if item.ends_node(self.level) { self.finish() } else { None }
+        if item.ends_node(self.level) {
+            self.finish()
+        } else {
+            None
+        }
     }
 
     /// Ends the node here, whatever its size; `None` if it has no entries.
@@ -261,7 +265,12 @@ impl Node {
         }
         reader.finish()?;
         places.finish()?;
-        Ok(Node { level, keys: keys.into(), payload, slots })
+        Ok(Node {
+            level,
+            keys: keys.into(),
+            payload,
+            slots,
+        })
     }
 
     pub(crate) fn level(&self) -> u8 {
@@ -316,7 +325,8 @@ impl Node {
 
     /// Returns the index of the first entry whose key is not below `key`; `len` if there is none.
     pub(crate) fn lower_bound(&self, key: &[u8]) -> usize {
-        self.slots.partition_point(|slot| &self.keys[slot.key.0 as usize..slot.key.1 as usize] < key)
+        self.slots
+            .partition_point(|slot| &self.keys[slot.key.0 as usize..slot.key.1 as usize] < key)
     }
 }
 
@@ -371,11 +381,17 @@ mod tests {
             for bit in 0..8 {
                 let mut payload = built.payload.to_vec();
                 payload[at] ^= 1 << bit;
-                assert!(Node::decode(&built.hash, payload.into()).is_err(), "byte {at} bit {bit}");
+                assert!(
+                    Node::decode(&built.hash, payload.into()).is_err(),
+                    "byte {at} bit {bit}"
+                );
             }
         }
         for cut in 0..built.payload.len() {
-            assert!(Node::decode(&built.hash, built.payload.slice(..cut)).is_err(), "cut at {cut}");
+            assert!(
+                Node::decode(&built.hash, built.payload.slice(..cut)).is_err(),
+                "cut at {cut}"
+            );
         }
     }
 
@@ -383,7 +399,10 @@ mod tests {
     fn places_do_not_change_the_name() {
         let (mut a, mut b) = (NodeBuilder::new(0), NodeBuilder::new(0));
         a.push(&item("k", "v"));
-        b.push(&Item { placement: Bytes::from_static(b"elsewhere"), ..item("k", "v") });
+        b.push(&Item {
+            placement: Bytes::from_static(b"elsewhere"),
+            ..item("k", "v")
+        });
         assert_eq!(a.finish().unwrap().hash, b.finish().unwrap().hash);
     }
 }

@@ -28,7 +28,10 @@ impl KeyRange {
 
     /// Returns the range from `start` to the end.
     pub fn from(start: impl Into<Bytes>) -> Self {
-        KeyRange { start: start.into(), end: None }
+        KeyRange {
+            start: start.into(),
+            end: None,
+        }
     }
 
     /// Returns the range of the keys after `key`.
@@ -39,13 +42,19 @@ impl KeyRange {
 
     /// Returns the range from `start` up to but without `end`.
     pub fn between(start: impl Into<Bytes>, end: impl Into<Bytes>) -> Self {
-        KeyRange { start: start.into(), end: Some(end.into()) }
+        KeyRange {
+            start: start.into(),
+            end: Some(end.into()),
+        }
     }
 
     /// Returns the range of the keys that begin with `prefix`.
     #[must_use]
     pub fn prefix(prefix: &[u8]) -> Self {
-        KeyRange { start: Bytes::copy_from_slice(prefix), end: end_of_prefix(prefix) }
+        KeyRange {
+            start: Bytes::copy_from_slice(prefix),
+            end: end_of_prefix(prefix),
+        }
     }
 
     /// Leaves out what lies before `start`.
@@ -118,11 +127,20 @@ pub(super) fn ascending(tree: Tree, range: KeyRange) -> impl Stream<Item = Resul
         };
         let leaf = leaves.node().await?;
         let start = leaf.lower_bound(&range.start);
-        let stop = range.end.as_ref().map_or(leaf.len(), |end| leaf.lower_bound(end)).max(start);
-        let next = if stop < leaf.len() { Scan::Done } else { Scan::At(leaves) };
+        let stop = range
+            .end
+            .as_ref()
+            .map_or(leaf.len(), |end| leaf.lower_bound(end))
+            .max(start);
+        let next = if stop < leaf.len() {
+            Scan::Done
+        } else {
+            Scan::At(leaves)
+        };
         Ok(Some((Run { leaf, start, stop }, (next, range))))
     });
-    runs.map_ok(|run| stream::iter(run.into_items().map(|item| Ok(Entry::from(item))))).try_flatten()
+    runs.map_ok(|run| stream::iter(run.into_items().map(|item| Ok(Entry::from(item)))))
+        .try_flatten()
 }
 
 pub(super) fn descending(tree: Tree, range: KeyRange) -> impl Stream<Item = Result<Entry>> + Send {
@@ -147,11 +165,16 @@ pub(super) fn descending(tree: Tree, range: KeyRange) -> impl Stream<Item = Resu
         };
         let leaf = leaves.node().await?;
         let start = leaf.lower_bound(&range.start);
-        let stop = range.end.as_ref().map_or(leaf.len(), |end| leaf.lower_bound(end)).max(start);
+        let stop = range
+            .end
+            .as_ref()
+            .map_or(leaf.len(), |end| leaf.lower_bound(end))
+            .max(start);
         let next = if start > 0 { Scan::Done } else { Scan::At(leaves) };
         Ok(Some((Run { leaf, start, stop }, (next, range))))
     });
-    runs.map_ok(|run| stream::iter(run.into_items().rev().map(|item| Ok(Entry::from(item))))).try_flatten()
+    runs.map_ok(|run| stream::iter(run.into_items().rev().map(|item| Ok(Entry::from(item)))))
+        .try_flatten()
 }
 
 pub(super) async fn aggregate(tree: &Tree, range: &KeyRange) -> Result<Aggregate> {
@@ -190,6 +213,29 @@ pub(super) async fn aggregate(tree: &Tree, range: &KeyRange) -> Result<Aggregate
         }
     }
     Ok(total)
+}
+
+pub(super) async fn nth(tree: &Tree, mut index: u64) -> Result<Option<Entry>> {
+    let Some(mut at) = tree.root.map(|root| root.0) else {
+        return Ok(None);
+    };
+    loop {
+        let node = tree.store.node(at).await?;
+        let holds_it = |child: &usize| {
+            let here = index < node.count(*child);
+            if !here {
+                index -= node.count(*child);
+            }
+            here
+        };
+        let Some(child) = (0..node.len()).find(holds_it) else {
+            return Ok(None);
+        };
+        if node.level() == 0 {
+            return Ok(Some(node.item(child).into()));
+        }
+        at = node.child(child);
+    }
 }
 
 #[cfg(test)]

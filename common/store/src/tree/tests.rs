@@ -17,7 +17,11 @@ type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 type Step = (Vec<u8>, Option<Vec<u8>>);
 
 fn value(data: &[u8]) -> Value {
-    Value { data: Bytes::copy_from_slice(data), placement: Bytes::from_static(b"there"), weight: data.len() as u64 }
+    Value {
+        data: Bytes::copy_from_slice(data),
+        placement: Bytes::from_static(b"there"),
+        weight: data.len() as u64,
+    }
 }
 
 fn key() -> impl Strategy<Value = Vec<u8>> {
@@ -29,7 +33,10 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
-    vec((key(), proptest::option::weighted(0.7, vec(any::<u8>(), 0..30))), 0..most)
+    vec(
+        (key(), proptest::option::weighted(0.7, vec(any::<u8>(), 0..30))),
+        0..most,
+    )
 }
 
 /// Applies steps to the model and turns them into edits: the last step on a key counts.
@@ -42,17 +49,30 @@ fn edits(model: &mut Model, steps: &[Step]) -> Vec<Edit> {
         };
         edits.insert(key.clone(), data.as_ref().map(|data| value(data)));
     }
-    edits.into_iter().map(|(key, value)| Edit { key: key.into(), value }).collect()
+    edits
+        .into_iter()
+        .map(|(key, value)| Edit { key: key.into(), value })
+        .collect()
 }
 
 async fn build(store: &Store, model: &Model) -> Tree {
-    let entries = model.iter().map(|(key, data)| Ok(Entry { key: key.clone().into(), value: value(data) }));
-    Tree::build(store, stream::iter(entries.collect::<Vec<_>>())).await.unwrap()
+    let entries = model.iter().map(|(key, data)| {
+        Ok(Entry {
+            key: key.clone().into(),
+            value: value(data),
+        })
+    });
+    Tree::build(store, stream::iter(entries.collect::<Vec<_>>()))
+        .await
+        .unwrap()
 }
 
 async fn content(tree: &Tree, range: KeyRange) -> Vec<(Vec<u8>, Vec<u8>)> {
     let entries: Vec<Entry> = tree.range(range).try_collect().await.unwrap();
-    entries.into_iter().map(|entry| (entry.key.to_vec(), entry.value.data.to_vec())).collect()
+    entries
+        .into_iter()
+        .map(|entry| (entry.key.to_vec(), entry.value.data.to_vec()))
+        .collect()
 }
 
 fn pairs<'a>(model: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)>) -> Vec<(Vec<u8>, Vec<u8>)> {
@@ -111,6 +131,10 @@ proptest! {
                 let got = tree.get(&start).await.unwrap().map(|value| value.data.to_vec());
                 prop_assert_eq!(got.as_ref(), model.get(&start));
             }
+            for (index, (key, _)) in model.iter().enumerate() {
+                prop_assert_eq!(&tree.nth(index as u64).await.unwrap().unwrap().key, key);
+            }
+            prop_assert_eq!(tree.nth(model.len() as u64).await.unwrap(), None);
             Ok(())
         })?;
     }
@@ -145,7 +169,9 @@ proptest! {
 }
 
 fn many(count: usize) -> Model {
-    (0..count).map(|n| (format!("/files/{n:06}").into_bytes(), n.to_string().into_bytes())).collect()
+    (0..count)
+        .map(|n| (format!("/files/{n:06}").into_bytes(), n.to_string().into_bytes()))
+        .collect()
 }
 
 #[test]
@@ -159,7 +185,10 @@ fn a_small_change_of_a_large_tree_touches_few_nodes() {
 
         let (cold, requests) = counted(&backend).await;
         let cold_tree = Tree::new(&cold, tree.root());
-        let changed = cold_tree.apply_all([Edit::put("/files/012345", value(b"new"))]).await.unwrap();
+        let changed = cold_tree
+            .apply_all([Edit::put("/files/012345", value(b"new"))])
+            .await
+            .unwrap();
         let height = store.node(tree.root().unwrap().0).await.unwrap().level() as usize + 1;
         assert!(height >= 4, "{height}");
         assert!(requests.writes() <= 3 * height, "{} writes", requests.writes());
@@ -189,7 +218,10 @@ fn edits_without_effect_write_nothing() {
         requests.reset();
         let same = model.iter().map(|(key, data)| Edit::put(key.clone(), value(data)));
         let absent = Edit::remove("/no/such/file");
-        assert_eq!(tree.apply_all(same.collect::<Vec<_>>()).await.unwrap().root(), tree.root());
+        assert_eq!(
+            tree.apply_all(same.collect::<Vec<_>>()).await.unwrap().root(),
+            tree.root()
+        );
         assert_eq!(tree.apply_all([absent]).await.unwrap().root(), tree.root());
         assert_eq!(requests.writes(), 0);
     });
@@ -201,9 +233,18 @@ fn where_things_lie_does_not_change_the_root_and_the_first_place_stays() {
         let backend = Arc::new(MemoryBackend::default());
         let (first, _) = counted(&backend).await;
         let (second, _) = counted(&backend).await;
-        let place = |place: &'static str| Value { placement: Bytes::from_static(place.as_bytes()), ..value(b"v") };
-        let a = Tree::empty(&first).apply_all([Edit::put("k", place("here"))]).await.unwrap();
-        let b = Tree::empty(&second).apply_all([Edit::put("k", place("there"))]).await.unwrap();
+        let place = |place: &'static str| Value {
+            placement: Bytes::from_static(place.as_bytes()),
+            ..value(b"v")
+        };
+        let a = Tree::empty(&first)
+            .apply_all([Edit::put("k", place("here"))])
+            .await
+            .unwrap();
+        let b = Tree::empty(&second)
+            .apply_all([Edit::put("k", place("there"))])
+            .await
+            .unwrap();
         assert_eq!(a.root(), b.root());
         for tree in [a, b] {
             assert_eq!(tree.get(b"k").await.unwrap().unwrap().placement, "here");
@@ -222,7 +263,10 @@ fn edits_must_ascend_and_keys_have_a_limit() {
                 assert!(matches!(error, StoreError::Unsorted { .. }), "{error}");
             }
         }
-        let error = Tree::empty(&store).apply_all([put(&"x".repeat(MAX_KEY_BYTES + 1))]).await.unwrap_err();
+        let error = Tree::empty(&store)
+            .apply_all([put(&"x".repeat(MAX_KEY_BYTES + 1))])
+            .await
+            .unwrap_err();
         assert!(matches!(error, StoreError::BadKey { .. }), "{error}");
     });
 }

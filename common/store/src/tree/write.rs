@@ -20,7 +20,10 @@ pub(crate) struct NodeSink {
 
 impl NodeSink {
     pub(crate) fn new(store: &Store) -> Self {
-        NodeSink { store: store.clone(), writes: JoinSet::new() }
+        NodeSink {
+            store: store.clone(),
+            writes: JoinSet::new(),
+        }
     }
 
     /// Begins to store a node; waits while too many are under way.

@@ -41,10 +41,18 @@ impl S3Server {
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
-        let server = S3Server { process, port, _folder: folder };
+        let server = S3Server {
+            process,
+            port,
+            _folder: folder,
+        };
         let deadline = Instant::now() + Duration::from_secs(20);
         while let Err(error) = TcpStream::connect(("127.0.0.1", port)) {
-            assert!(Instant::now() < deadline, "{} does not answer on port {port}: {error}", program.display());
+            assert!(
+                Instant::now() < deadline,
+                "{} does not answer on port {port}: {error}",
+                program.display()
+            );
             std::thread::yield_now();
         }
         server
@@ -73,21 +81,29 @@ fn s3_program() -> PathBuf {
     if let Some(program) = std::env::var_os("HOWDAH_TEST_S3_SERVER") {
         return program.into();
     }
-    let cache = std::env::var_os("HOWDAH_CACHE").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/howdah")
-    });
+    let cache = std::env::var_os("HOWDAH_CACHE")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/howdah"));
     cache.join("tools/bin/s3s-fs")
 }
 
 /// Runs a future on a runtime of its own.
 pub fn run<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// Bytes that do not compress, the same for the same seed.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    blake3::Hasher::new()
+        .update(&seed.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut bytes);
     bytes
 }
 

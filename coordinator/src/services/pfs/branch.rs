@@ -19,9 +19,7 @@ pub fn create_branch_command(request: &pfs::CreateBranchRequest) -> Result<Comma
         .iter()
         .any(|spec| spec.propagation_spec.is_some_and(|spec| spec.never))
     {
-        return Err(Status::unimplemented(
-            "not supported yet: branch_propagation_specs",
-        ));
+        return Err(Status::unimplemented("not supported yet: branch_propagation_specs"));
     }
     Ok(Command::CreateBranch {
         branch: wire::branch_key(request.branch.as_ref())?,
@@ -61,13 +59,9 @@ pub(super) fn inspect_branch(
     Ok(Response::new(branch_info(find::branch(&state, &key)?)))
 }
 
-pub(super) fn list_branch(
-    core: &Core,
-    request: &pfs::ListBranchRequest,
-) -> StreamReply<pfs::BranchInfo> {
+pub(super) fn list_branch(core: &Core, request: &pfs::ListBranchRequest) -> StreamReply<pfs::BranchInfo> {
     let repo = wire::repo_key(request.repo.as_ref())?;
-    let branches = query::list_branches(&core.state(), &repo, request.reverse)
-        .map_err(IntoStatus::into_status)?;
+    let branches = query::list_branches(&core.state(), &repo, request.reverse).map_err(IntoStatus::into_status)?;
     stream::lazily(branches.into_iter().map(|branch| Ok(branch_info(&branch))))
 }
 

@@ -83,10 +83,7 @@ pub(super) async fn finish_commit(
     Ok(Response::new(()))
 }
 
-pub(super) async fn clear_commit(
-    core: &Core,
-    request: pfs::ClearCommitRequest,
-) -> Result<Response<()>, Status> {
+pub(super) async fn clear_commit(core: &Core, request: pfs::ClearCommitRequest) -> Result<Response<()>, Status> {
     let reference = wire::commit_ref(request.commit.as_ref())?;
     let commit = find::commit_key(&core.state(), &reference)?;
     apply(core, Command::ClearCommit { commit }).await?;
@@ -105,11 +102,7 @@ pub(super) async fn inspect_commit(
 /// Waits until a commit has come as far as is wanted, and returns it.
 ///
 /// The reference is resolved once: a branch that moves meanwhile does not change what is waited for.
-pub async fn wait_for_commit(
-    core: &Core,
-    reference: &CommitRef,
-    wanted: i32,
-) -> Result<Arc<Commit>, Status> {
+pub async fn wait_for_commit(core: &Core, reference: &CommitRef, wanted: i32) -> Result<Arc<Commit>, Status> {
     let key = find::commit_key(&core.state(), reference)?;
     wait_for_key(core, &key, wanted).await
 }
@@ -131,10 +124,7 @@ pub fn going_down() -> Status {
     Status::unavailable("the coordinator is shutting down; try again in a moment")
 }
 
-pub(super) fn list_commit(
-    core: &Core,
-    request: &pfs::ListCommitRequest,
-) -> StreamReply<pfs::CommitInfo> {
+pub(super) fn list_commit(core: &Core, request: &pfs::ListCommitRequest) -> StreamReply<pfs::CommitInfo> {
     let state = core.state();
     let key = |commit: Option<&pfs::Commit>| -> Result<Option<CommitKey>, Status> {
         wire::optional_commit_ref(commit)?
@@ -153,8 +143,7 @@ pub(super) fn list_commit(
         branch: None,
         to,
         from,
-        number: u64::try_from(request.number)
-            .map_err(|_| Status::invalid_argument("number cannot be negative"))?,
+        number: u64::try_from(request.number).map_err(|_| Status::invalid_argument("number cannot be negative"))?,
         reverse: request.reverse,
         origin: origin(request.origin_kind),
         bound: request.started_time.as_ref().and_then(from_timestamp),
@@ -163,10 +152,7 @@ pub(super) fn list_commit(
     stream::lazily(commits.into_iter().map(|commit| Ok(commit_info(&commit))))
 }
 
-pub(super) fn inspect_commit_set(
-    core: &Core,
-    request: &pfs::InspectCommitSetRequest,
-) -> StreamReply<pfs::CommitInfo> {
+pub(super) fn inspect_commit_set(core: &Core, request: &pfs::InspectCommitSetRequest) -> StreamReply<pfs::CommitInfo> {
     let id = set_id(request.commit_set.as_ref())?;
     let state = core.state();
     let keys = find::commit_set(&state, id)?;
@@ -208,10 +194,7 @@ async fn send_as_they_finish(
     Ok(())
 }
 
-pub(super) fn list_commit_set(
-    core: &Core,
-    request: &pfs::ListCommitSetRequest,
-) -> StreamReply<pfs::CommitSetInfo> {
+pub(super) fn list_commit_set(core: &Core, request: &pfs::ListCommitSetRequest) -> StreamReply<pfs::CommitSetInfo> {
     let project = match &request.project {
         Some(project) if !project.name.is_empty() => Some(wire::project_name(Some(project))?),
         _ => None,
@@ -248,10 +231,7 @@ pub(super) async fn squash_commit_set(
     Ok(Response::new(()))
 }
 
-pub(super) async fn drop_commit_set(
-    core: &Core,
-    request: pfs::DropCommitSetRequest,
-) -> Result<Response<()>, Status> {
+pub(super) async fn drop_commit_set(core: &Core, request: pfs::DropCommitSetRequest) -> Result<Response<()>, Status> {
     let id = set_id(request.commit_set.as_ref())?;
     apply(core, Command::DropCommitSet { id }).await?;
     Ok(Response::new(()))
@@ -279,10 +259,7 @@ pub(super) async fn drop_commit(
     Ok(Response::new(Default::default()))
 }
 
-pub(super) fn subscribe_commit(
-    core: &Core,
-    request: pfs::SubscribeCommitRequest,
-) -> StreamReply<pfs::CommitInfo> {
+pub(super) fn subscribe_commit(core: &Core, request: pfs::SubscribeCommitRequest) -> StreamReply<pfs::CommitInfo> {
     let repo = wire::repo_key(request.repo.as_ref())?;
     let state = core.state();
     find::repo(&state, &repo)?;
@@ -336,11 +313,7 @@ async fn subscription(
 ///
 /// Looks at the newest ones only, ever more of them: a subscription to a long history must not walk
 /// it for every change of the state.
-fn newer_commits(
-    state: &State,
-    query: &CommitQuery,
-    after: u64,
-) -> Result<Vec<Arc<Commit>>, Status> {
+fn newer_commits(state: &State, query: &CommitQuery, after: u64) -> Result<Vec<Arc<Commit>>, Status> {
     let mut number = 16;
     loop {
         let query = CommitQuery {
@@ -350,10 +323,7 @@ fn newer_commits(
         let commits = query::list_commits(state, &query).map_err(IntoStatus::into_status)?;
         let complete = (commits.len() as u64) < number;
         if complete || commits.last().is_some_and(|oldest| oldest.seq <= after) {
-            let mut newer: Vec<_> = commits
-                .into_iter()
-                .take_while(|commit| commit.seq > after)
-                .collect();
+            let mut newer: Vec<_> = commits.into_iter().take_while(|commit| commit.seq > after).collect();
             newer.reverse();
             return Ok(newer);
         }

@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use howdah_api::convert::to_timestamp;
 use howdah_api::pfs_v2 as pfs;
-use howdah_model::{
-    Branch, Commit, CommitState, Origin, Project, Repo, State, Trigger, query,
-};
+use howdah_model::{Branch, Commit, CommitState, Origin, Project, Repo, State, Trigger, query};
 use tonic::Status;
 
 use crate::services::wire;
@@ -67,9 +65,7 @@ pub fn signed(count: u64) -> i64 {
 pub fn branch_info(branch: &Branch) -> pfs::BranchInfo {
     pfs::BranchInfo {
         branch: Some(wire::branch(&branch.key)),
-        head: branch
-            .head
-            .map(|id| wire::commit(&branch.key.repo.commit(id))),
+        head: branch.head.map(|id| wire::commit(&branch.key.repo.commit(id))),
         provenance: branch.provenance.iter().map(wire::branch).collect(),
         subvenance: branch.subvenance.iter().map(wire::branch).collect(),
         direct_provenance: branch.direct_provenance.iter().map(wire::branch).collect(),
@@ -95,8 +91,7 @@ pub fn trigger_message(trigger: &Trigger) -> pfs::Trigger {
 /// Reads a trigger; the branch it watches is `master` unless it says otherwise.
 pub fn trigger(message: &pfs::Trigger) -> Result<Trigger, Status> {
     Ok(Trigger {
-        branch: wire::branch_name(&message.branch)?
-            .unwrap_or_else(howdah_model::BranchName::master),
+        branch: wire::branch_name(&message.branch)?.unwrap_or_else(howdah_model::BranchName::master),
         all: message.all,
         rate_limit_spec: message.rate_limit_spec.clone(),
         size: message.size.clone(),
@@ -171,9 +166,7 @@ pub fn reached(state: &State, commit: &Commit, wanted: i32) -> bool {
 }
 
 /// Counts user repos and their sizes by project.
-pub fn repo_summaries(
-    state: &State,
-) -> HashMap<howdah_model::ProjectName, (i64, i64)> {
+pub fn repo_summaries(state: &State) -> HashMap<howdah_model::ProjectName, (i64, i64)> {
     let mut summaries = HashMap::new();
     for repo in query::list_repos(state, &[], Some(howdah_model::RepoType::User)) {
         let entry = summaries.entry(repo.key.project.clone()).or_insert((0, 0));

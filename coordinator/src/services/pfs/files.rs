@@ -38,17 +38,12 @@ fn page(marker: Option<&pfs::File>, number: i64, reverse: bool) -> Result<Page, 
             "number is {number}, the most that can be asked for at once is {MAX_PAGE}"
         )));
     }
-    let limit = usize::try_from(number)
-        .map_err(|_| Status::invalid_argument("number cannot be negative"))?;
+    let limit = usize::try_from(number).map_err(|_| Status::invalid_argument("number cannot be negative"))?;
     if reverse && limit == 0 {
-        return Err(Status::invalid_argument(
-            "number must be set to list in reverse",
-        ));
+        return Err(Status::invalid_argument("number must be set to list in reverse"));
     }
     Ok(Page {
-        marker: marker
-            .map(|file| file.path.clone())
-            .filter(|path| !path.is_empty()),
+        marker: marker.map(|file| file.path.clone()).filter(|path| !path.is_empty()),
         limit: (limit > 0).then_some(limit),
         reverse,
     })
@@ -66,30 +61,16 @@ fn nodes(
     )
 }
 
-pub(super) async fn list_file(
-    core: &Core,
-    request: pfs::ListFileRequest,
-) -> StreamReply<pfs::FileInfo> {
-    let page = page(
-        request.pagination_marker.as_ref(),
-        request.number,
-        request.reverse,
-    )?;
+pub(super) async fn list_file(core: &Core, request: pfs::ListFileRequest) -> StreamReply<pfs::FileInfo> {
+    let page = page(request.pagination_marker.as_ref(), request.number, request.reverse)?;
     let (file, reference) = file_of(request.file.as_ref())?;
     let commit = readable(core, &reference).await?;
     let found = commit.tree(core).list(&file.path, &page);
     nodes(commit, found)
 }
 
-pub(super) async fn walk_file(
-    core: &Core,
-    request: pfs::WalkFileRequest,
-) -> StreamReply<pfs::FileInfo> {
-    let page = page(
-        request.pagination_marker.as_ref(),
-        request.number,
-        request.reverse,
-    )?;
+pub(super) async fn walk_file(core: &Core, request: pfs::WalkFileRequest) -> StreamReply<pfs::FileInfo> {
+    let page = page(request.pagination_marker.as_ref(), request.number, request.reverse)?;
     let (file, reference) = file_of(request.file.as_ref())?;
     let commit = readable(core, &reference).await?;
     let tree = commit.tree(core);
@@ -120,10 +101,7 @@ pub(super) fn glob(pattern: &str) -> Result<Glob, Status> {
     Glob::new(&pattern).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
-pub(super) async fn glob_file(
-    core: &Core,
-    request: pfs::GlobFileRequest,
-) -> StreamReply<pfs::FileInfo> {
+pub(super) async fn glob_file(core: &Core, request: pfs::GlobFileRequest) -> StreamReply<pfs::FileInfo> {
     let glob = glob(&request.pattern)?;
     let range = request.path_range.unwrap_or_default();
     let commit = readable(core, &wire::commit_ref(request.commit.as_ref())?).await?;
@@ -132,16 +110,10 @@ pub(super) async fn glob_file(
         let path = node.path.as_str();
         path >= range.lower.as_str() && (range.upper.is_empty() || path < range.upper.as_str())
     };
-    nodes(
-        commit,
-        found.try_filter(move |node| std::future::ready(in_range(node))),
-    )
+    nodes(commit, found.try_filter(move |node| std::future::ready(in_range(node))))
 }
 
-pub(super) async fn diff_file(
-    core: &Core,
-    request: pfs::DiffFileRequest,
-) -> StreamReply<pfs::DiffFileResponse> {
+pub(super) async fn diff_file(core: &Core, request: pfs::DiffFileRequest) -> StreamReply<pfs::DiffFileResponse> {
     let (new_file, reference) = file_of(request.new_file.as_ref())?;
     let new = readable(core, &reference).await?;
     let new_path = clean_path(&new_file.path);
@@ -162,9 +134,7 @@ pub(super) async fn diff_file(
         return stream::from_stream(found.map_err(IntoStatus::into_status).map_ok(move |found| {
             pfs::DiffFileResponse {
                 new_file: found.new.map(|node| new.file_info(&node)),
-                old_file: found
-                    .old
-                    .and_then(|node| Some(old.as_ref()?.file_info(&node))),
+                old_file: found.old.and_then(|node| Some(old.as_ref()?.file_info(&node))),
             }
         }));
     }
@@ -210,8 +180,7 @@ pub(super) async fn diff_file(
 
 /// Returns a path relative to the one that is compared; the compared path itself is empty.
 fn relative<'a>(path: &'a str, compared: &str) -> &'a str {
-    path.strip_prefix(compared.trim_end_matches('/'))
-        .unwrap_or(path)
+    path.strip_prefix(compared.trim_end_matches('/')).unwrap_or(path)
 }
 
 /// Returns the parent of a commit, if it has one.

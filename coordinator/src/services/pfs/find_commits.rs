@@ -13,10 +13,7 @@ use crate::services::status::IntoStatus;
 use crate::services::stream::{self, StreamReply};
 use crate::services::{find, wire};
 
-pub(super) fn find_commits(
-    core: &Core,
-    request: pfs::FindCommitsRequest,
-) -> StreamReply<pfs::FindCommitsResponse> {
+pub(super) fn find_commits(core: &Core, request: pfs::FindCommitsRequest) -> StreamReply<pfs::FindCommitsResponse> {
     let reference = wire::commit_ref(request.start.as_ref())?;
     let state = core.state();
     let start = find::commit(&state, &reference)?.clone();

@@ -11,9 +11,7 @@ use crate::services::stream::{self, StreamReply};
 
 pub(super) fn fsck(core: &Core, request: &pfs::FsckRequest) -> StreamReply<pfs::FsckResponse> {
     if request.zombie_check.is_some() {
-        return Err(Status::unimplemented(
-            "not supported yet: the check for zombie files",
-        ));
+        return Err(Status::unimplemented("not supported yet: the check for zombie files"));
     }
     let state = core.state();
     let mut findings = Vec::new();
@@ -33,10 +31,10 @@ pub(super) fn fsck(core: &Core, request: &pfs::FsckRequest) -> StreamReply<pfs::
 
 fn check_branch(state: &State, branch: &Branch, findings: &mut Vec<String>) {
     let key = &branch.key;
-    if let Some(head) = branch.head {
-        if state.commit(&key.repo.commit(head)).is_none() {
-            findings.push(format!("branch {key} points to commit {head}, which is missing"));
-        }
+    if let Some(head) = branch.head
+        && state.commit(&key.repo.commit(head)).is_none()
+    {
+        findings.push(format!("branch {key} points to commit {head}, which is missing"));
     }
     for upstream in &branch.provenance {
         match state.branch(upstream) {
@@ -74,12 +72,10 @@ fn check_commit(state: &State, commit: &Commit, findings: &mut Vec<String>) {
     }
     for upstream in &commit.provenance {
         match state.commit(upstream) {
-            None => findings.push(format!(
-                "commit {key} was made from {upstream}, which is missing"
-            )),
-            Some(other) if !other.subvenance.contains(key) => findings.push(format!(
-                "commit {key} was made from {upstream}, which does not know it"
-            )),
+            None => findings.push(format!("commit {key} was made from {upstream}, which is missing")),
+            Some(other) if !other.subvenance.contains(key) => {
+                findings.push(format!("commit {key} was made from {upstream}, which does not know it"))
+            }
             Some(_) => {}
         }
     }

@@ -20,8 +20,7 @@ const MESSAGE_BYTES: usize = 2 << 20;
 
 pub(super) async fn get_file(core: &Core, request: pfs::GetFileRequest) -> StreamReply<Bytes> {
     refuse_url(&request)?;
-    let offset = u64::try_from(request.offset)
-        .map_err(|_| Status::invalid_argument("offset cannot be negative"))?;
+    let offset = u64::try_from(request.offset).map_err(|_| Status::invalid_argument("offset cannot be negative"))?;
     let (file, reference) = file_of(request.file.as_ref())?;
     let commit = readable(core, &reference).await?;
     let entry = the_one_file(core, &commit, &file.path).await?;
@@ -37,9 +36,8 @@ pub(super) async fn get_file(core: &Core, request: pfs::GetFileRequest) -> Strea
 /// Finds the one file that a pattern matches.
 async fn the_one_file(core: &Core, commit: &Readable, path: &str) -> Result<FileEntry, Status> {
     let mut found = pin!(commit.tree(core).glob(&glob(path)?));
-    let next = |node: Option<Result<howdah_store::FileNode, StoreError>>| {
-        node.transpose().map_err(IntoStatus::into_status)
-    };
+    let next =
+        |node: Option<Result<howdah_store::FileNode, StoreError>>| node.transpose().map_err(IntoStatus::into_status);
     let Some(node) = next(found.next().await)? else {
         return Err(commit.no_file(path));
     };
@@ -49,9 +47,8 @@ async fn the_one_file(core: &Core, commit: &Readable, path: &str) -> Result<File
             node.path, second.path
         )));
     }
-    node.entry.ok_or_else(|| {
-        Status::unknown(format!("{} is a directory. Use GetFileTAR instead", node.path))
-    })
+    node.entry
+        .ok_or_else(|| Status::unknown(format!("{} is a directory. Use GetFileTAR instead", node.path)))
 }
 
 fn refuse_url(request: &pfs::GetFileRequest) -> Result<(), Status> {

@@ -55,25 +55,16 @@ impl Api for Pfs {
         repo::list_repo(&self.core, request.get_ref())
     }
 
-    async fn delete_repo(
-        &self,
-        request: Request<pfs::DeleteRepoRequest>,
-    ) -> Answer<pfs::DeleteRepoResponse> {
+    async fn delete_repo(&self, request: Request<pfs::DeleteRepoRequest>) -> Answer<pfs::DeleteRepoResponse> {
         let (metadata, _, request) = request.into_parts();
         repo::delete_repo(&self.core, &metadata, request).await
     }
 
-    async fn delete_repos(
-        &self,
-        request: Request<pfs::DeleteReposRequest>,
-    ) -> Answer<pfs::DeleteReposResponse> {
+    async fn delete_repos(&self, request: Request<pfs::DeleteReposRequest>) -> Answer<pfs::DeleteReposResponse> {
         repo::delete_repos(&self.core, request.into_inner()).await
     }
 
-    async fn repos_summary(
-        &self,
-        request: Request<pfs::ReposSummaryRequest>,
-    ) -> Answer<pfs::ReposSummaryResponse> {
+    async fn repos_summary(&self, request: Request<pfs::ReposSummaryRequest>) -> Answer<pfs::ReposSummaryResponse> {
         repo::repos_summary(&self.core, request.get_ref())
     }
 
@@ -81,10 +72,7 @@ impl Api for Pfs {
         repo::create_project(&self.core, request.into_inner()).await
     }
 
-    async fn inspect_project(
-        &self,
-        request: Request<pfs::InspectProjectRequest>,
-    ) -> Answer<pfs::ProjectInfo> {
+    async fn inspect_project(&self, request: Request<pfs::InspectProjectRequest>) -> Answer<pfs::ProjectInfo> {
         let found = repo::inspect_project(&self.core, request.get_ref().project.as_ref())?;
         Ok(Response::new(found.info.unwrap_or_default()))
     }
@@ -97,10 +85,7 @@ impl Api for Pfs {
         Ok(Response::new(found))
     }
 
-    async fn list_project(
-        &self,
-        _: Request<pfs::ListProjectRequest>,
-    ) -> Streamed<pfs::ProjectInfo> {
+    async fn list_project(&self, _: Request<pfs::ListProjectRequest>) -> Streamed<pfs::ProjectInfo> {
         repo::list_project(&self.core)
     }
 
@@ -126,52 +111,31 @@ impl Api for Pfs {
         commit::clear_commit(&self.core, request.into_inner()).await
     }
 
-    async fn inspect_commit(
-        &self,
-        request: Request<pfs::InspectCommitRequest>,
-    ) -> Answer<pfs::CommitInfo> {
+    async fn inspect_commit(&self, request: Request<pfs::InspectCommitRequest>) -> Answer<pfs::CommitInfo> {
         commit::inspect_commit(&self.core, request.into_inner()).await
     }
 
-    async fn list_commit(
-        &self,
-        request: Request<pfs::ListCommitRequest>,
-    ) -> Streamed<pfs::CommitInfo> {
+    async fn list_commit(&self, request: Request<pfs::ListCommitRequest>) -> Streamed<pfs::CommitInfo> {
         commit::list_commit(&self.core, request.get_ref())
     }
 
-    async fn subscribe_commit(
-        &self,
-        request: Request<pfs::SubscribeCommitRequest>,
-    ) -> Streamed<pfs::CommitInfo> {
+    async fn subscribe_commit(&self, request: Request<pfs::SubscribeCommitRequest>) -> Streamed<pfs::CommitInfo> {
         commit::subscribe_commit(&self.core, request.into_inner())
     }
 
-    async fn squash_commit(
-        &self,
-        request: Request<pfs::SquashCommitRequest>,
-    ) -> Answer<pfs::SquashCommitResponse> {
+    async fn squash_commit(&self, request: Request<pfs::SquashCommitRequest>) -> Answer<pfs::SquashCommitResponse> {
         commit::squash_commit(&self.core, request.into_inner()).await
     }
 
-    async fn drop_commit(
-        &self,
-        request: Request<pfs::DropCommitRequest>,
-    ) -> Answer<pfs::DropCommitResponse> {
+    async fn drop_commit(&self, request: Request<pfs::DropCommitRequest>) -> Answer<pfs::DropCommitResponse> {
         commit::drop_commit(&self.core, request.into_inner()).await
     }
 
-    async fn inspect_commit_set(
-        &self,
-        request: Request<pfs::InspectCommitSetRequest>,
-    ) -> Streamed<pfs::CommitInfo> {
+    async fn inspect_commit_set(&self, request: Request<pfs::InspectCommitSetRequest>) -> Streamed<pfs::CommitInfo> {
         commit::inspect_commit_set(&self.core, request.get_ref())
     }
 
-    async fn list_commit_set(
-        &self,
-        request: Request<pfs::ListCommitSetRequest>,
-    ) -> Streamed<pfs::CommitSetInfo> {
+    async fn list_commit_set(&self, request: Request<pfs::ListCommitSetRequest>) -> Streamed<pfs::CommitSetInfo> {
         commit::list_commit_set(&self.core, request.get_ref())
     }
 
@@ -184,10 +148,7 @@ impl Api for Pfs {
         commit::drop_commit_set(&self.core, request.into_inner()).await
     }
 
-    async fn find_commits(
-        &self,
-        request: Request<pfs::FindCommitsRequest>,
-    ) -> Streamed<pfs::FindCommitsResponse> {
+    async fn find_commits(&self, request: Request<pfs::FindCommitsRequest>) -> Streamed<pfs::FindCommitsResponse> {
         find_commits::find_commits(&self.core, request.into_inner())
     }
 
@@ -196,17 +157,11 @@ impl Api for Pfs {
         branch::create_branch(&self.core, &metadata, request).await
     }
 
-    async fn inspect_branch(
-        &self,
-        request: Request<pfs::InspectBranchRequest>,
-    ) -> Answer<pfs::BranchInfo> {
+    async fn inspect_branch(&self, request: Request<pfs::InspectBranchRequest>) -> Answer<pfs::BranchInfo> {
         branch::inspect_branch(&self.core, request.get_ref())
     }
 
-    async fn list_branch(
-        &self,
-        request: Request<pfs::ListBranchRequest>,
-    ) -> Streamed<pfs::BranchInfo> {
+    async fn list_branch(&self, request: Request<pfs::ListBranchRequest>) -> Streamed<pfs::BranchInfo> {
         branch::list_branch(&self.core, request.get_ref())
     }
 
@@ -215,10 +170,7 @@ impl Api for Pfs {
         branch::delete_branch(&self.core, &metadata, request).await
     }
 
-    async fn modify_file(
-        &self,
-        request: Request<Streaming<pfs::ModifyFileRequest>>,
-    ) -> Answer<()> {
+    async fn modify_file(&self, request: Request<Streaming<pfs::ModifyFileRequest>>) -> Answer<()> {
         modify::modify_file(&self.core, request.into_inner()).await
     }
 
@@ -246,10 +198,7 @@ impl Api for Pfs {
         files::glob_file(&self.core, request.into_inner()).await
     }
 
-    async fn diff_file(
-        &self,
-        request: Request<pfs::DiffFileRequest>,
-    ) -> Streamed<pfs::DiffFileResponse> {
+    async fn diff_file(&self, request: Request<pfs::DiffFileRequest>) -> Streamed<pfs::DiffFileResponse> {
         files::diff_file(&self.core, request.into_inner()).await
     }
 

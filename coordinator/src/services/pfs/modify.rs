@@ -15,9 +15,7 @@ use futures::StreamExt;
 use howdah_api::pfs_v2 as pfs;
 use howdah_api::pfs_v2::modify_file_request::Body;
 use howdah_model::{Content, RejectionKind, TreeRoot};
-use howdah_store::{
-    EditError, FileContent, FileEdits, FileTree, PackWriter, PathRules, check_path, clean_path,
-};
+use howdah_store::{EditError, FileContent, FileEdits, FileTree, PackWriter, PathRules, check_path, clean_path};
 use tonic::{Response, Status, Streaming};
 
 use super::read::{file_of, readable};
@@ -101,8 +99,7 @@ impl<'a> Recorder<'a> {
         use pfs::add_file::Source;
         let path = checked_path(&add.path)?;
         // Chunks of one file come one after the other and make one piece.
-        let continues =
-            matches!(self.steps.last(), Some(Recorded::Append { path: last }) if *last == path);
+        let continues = matches!(self.steps.last(), Some(Recorded::Append { path: last }) if *last == path);
         if !continues {
             self.writer.begin(()).await.map_err(IntoStatus::into_status)?;
             self.steps.push(Recorded::Append { path });
@@ -110,9 +107,7 @@ impl<'a> Recorder<'a> {
         match add.source {
             // No source at all means an empty file.
             None => Ok(()),
-            Some(Source::Raw(bytes)) => {
-                self.writer.write(&bytes).await.map_err(IntoStatus::into_status)
-            }
+            Some(Source::Raw(bytes)) => self.writer.write(&bytes).await.map_err(IntoStatus::into_status),
             Some(Source::Url(source)) => Err(Status::unimplemented(format!(
                 "not supported yet: put file from a URL ({}); fetch it and put the file",
                 source.url
@@ -152,9 +147,9 @@ impl<'a> Recorder<'a> {
             steps.push(match recorded {
                 Recorded::Other(step) => step,
                 Recorded::Append { path } => {
-                    let ((), content) = contents.next().ok_or_else(|| {
-                        Status::internal("the store returned fewer files than were written")
-                    })?;
+                    let ((), content) = contents
+                        .next()
+                        .ok_or_else(|| Status::internal("the store returned fewer files than were written"))?;
                     Step::Append { path, content }
                 }
             });
@@ -179,8 +174,7 @@ async fn write(core: &Core, target: &Target, steps: &[Step]) -> Result<(), Statu
         let content = edit(core, footing.base, steps).await?;
         match core.submit(footing.command(content)).await {
             Ok(_) => return Ok(()),
-            Err(SubmitError::Rejected(rejection))
-                if rejection.kind() == RejectionKind::Conflict => {}
+            Err(SubmitError::Rejected(rejection)) if rejection.kind() == RejectionKind::Conflict => {}
             Err(error) => return Err(error.into_status()),
         }
     }
@@ -193,12 +187,7 @@ async fn edit(core: &Core, base: Content, steps: &[Step]) -> Result<Content, Sta
             match step {
                 Step::Append { path, content } => edits.append(path, content.clone())?,
                 Step::Delete { path } => edits.delete(path),
-                Step::Copy {
-                    root,
-                    from,
-                    to,
-                    append,
-                } => {
+                Step::Copy { root, from, to, append } => {
                     let source = FileTree::new(core.store(), *root);
                     edits.copy(&source, from, to, *append).await?;
                 }

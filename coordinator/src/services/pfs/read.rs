@@ -88,10 +88,7 @@ impl Readable {
 
     /// Says that there is nothing to walk.
     pub fn no_item(&self, path: &str) -> Status {
-        Status::not_found(format!(
-            "commit/{} does not contain item: ({path})",
-            self.key.id
-        ))
+        Status::not_found(format!("commit/{} does not contain item: ({path})", self.key.id))
     }
 }
 

@@ -37,20 +37,14 @@ pub(super) async fn create_repo(
     Ok(Response::new(()))
 }
 
-pub(super) fn inspect_repo(
-    core: &Core,
-    request: &pfs::InspectRepoRequest,
-) -> Result<Response<pfs::RepoInfo>, Status> {
+pub(super) fn inspect_repo(core: &Core, request: &pfs::InspectRepoRequest) -> Result<Response<pfs::RepoInfo>, Status> {
     let key = wire::repo_key(request.repo.as_ref())?;
     let state = core.state();
     let repo = find::repo(&state, &key)?;
     Ok(Response::new(repo_info(&state, repo, RepoSize::Exact)))
 }
 
-pub(super) fn list_repo(
-    core: &Core,
-    request: &pfs::ListRepoRequest,
-) -> StreamReply<pfs::RepoInfo> {
+pub(super) fn list_repo(core: &Core, request: &pfs::ListRepoRequest) -> StreamReply<pfs::RepoInfo> {
     let kind = match request.r#type.as_str() {
         "" => None,
         text => Some(text.parse::<RepoType>().map_err(wire::bad_name)?),
@@ -124,10 +118,7 @@ pub fn selection(all: bool, projects: &[pfs::Project]) -> Result<Selection, Stat
     Ok(Some(Some(wire::project_names(projects)?)))
 }
 
-pub(super) async fn create_project(
-    core: &Core,
-    request: pfs::CreateProjectRequest,
-) -> Result<Response<()>, Status> {
+pub(super) async fn create_project(core: &Core, request: pfs::CreateProjectRequest) -> Result<Response<()>, Status> {
     let command = Command::CreateProject {
         name: wire::named_project(request.project.as_ref())?,
         description: request.description,
@@ -156,10 +147,7 @@ pub(super) fn list_project(core: &Core) -> StreamReply<pfs::ProjectInfo> {
     stream::lazily(projects.into_iter().map(|project| Ok(project_info(&project))))
 }
 
-pub(super) async fn delete_project(
-    core: &Core,
-    request: pfs::DeleteProjectRequest,
-) -> Result<Response<()>, Status> {
+pub(super) async fn delete_project(core: &Core, request: pfs::DeleteProjectRequest) -> Result<Response<()>, Status> {
     let command = Command::DeleteProject {
         name: wire::named_project(request.project.as_ref())?,
         force: request.force,

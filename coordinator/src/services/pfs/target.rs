@@ -37,8 +37,8 @@ impl Target {
     pub fn new(state: &State, commit: &pfs::Commit) -> Result<Self, Status> {
         let reference = wire::commit_ref(Some(commit))?;
         find::repo(state, &reference.repo)?;
-        let (base, ancestry) = refs::parse(&reference.id_or_ref)
-            .map_err(|error| Rejection::from(error).into_status())?;
+        let (base, ancestry) =
+            refs::parse(&reference.id_or_ref).map_err(|error| Rejection::from(error).into_status())?;
         let branch = match (base, ancestry) {
             (Base::Branch(name), Ancestry::Back(0)) => Some(name),
             (Base::Unnamed, Ancestry::Back(0)) => reference.branch.clone(),
@@ -67,9 +67,8 @@ impl Target {
                 }
                 let base = query::build_content(state, &key.repo, head);
                 Ok(Footing {
-                    base: base.ok_or_else(|| {
-                        Status::unavailable(format!("branch {key} has a head that is not finished"))
-                    })?,
+                    base: base
+                        .ok_or_else(|| Status::unavailable(format!("branch {key} has a head that is not finished")))?,
                     kind: FootingKind::Head(key.clone(), head),
                 })
             }

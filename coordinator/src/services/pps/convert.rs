@@ -2,9 +2,7 @@
 
 use howdah_api::convert::{millis_to_duration, to_timestamp};
 use howdah_api::{pipeline as spec_messages, pps_v2 as pps};
-use howdah_model::{
-    Job, JobKey, JobStats, Pipeline, PipelineKey, PipelineKind, PipelineVersion, State, query,
-};
+use howdah_model::{Job, JobKey, JobStats, Pipeline, PipelineKey, PipelineKind, PipelineVersion, State, query};
 use howdah_queue::messages::Presence;
 use tonic::Status;
 
@@ -14,16 +12,9 @@ use crate::services::status::IntoStatus;
 use crate::services::wire;
 
 /// Writes a job; `details` takes in what its pipeline's specification says.
-pub fn job_info(
-    state: &State,
-    board: &JobBoard,
-    job: &Job,
-    details: bool,
-) -> Result<pps::JobInfo, Status> {
+pub fn job_info(state: &State, board: &JobBoard, job: &Job, details: bool) -> Result<pps::JobInfo, Status> {
     // While a job runs, its workers know more than the log.
-    let live = (!job.state.is_final())
-        .then(|| board.progress(&job.key))
-        .flatten();
+    let live = (!job.state.is_final()).then(|| board.progress(&job.key)).flatten();
     let counts = live.as_ref().map_or(job.counts, |live| live.counts);
     let stats = live.as_ref().map_or(job.stats, |live| live.stats);
     let trouble = live.and_then(|live| live.trouble);
@@ -63,16 +54,11 @@ fn job_stats(stats: &JobStats) -> pps::ProcessStats {
     }
 }
 
-fn job_details(
-    state: &State,
-    board: &JobBoard,
-    job: &Job,
-) -> Result<pps::job_info::Details, Status> {
+fn job_details(state: &State, board: &JobBoard, job: &Job) -> Result<pps::job_info::Details, Status> {
     let Some(version) = query::job_version(state, &job.key) else {
         return Ok(pps::job_info::Details::default());
     };
-    let request =
-        spec_messages::request_of_spec(&version.spec).map_err(IntoStatus::into_status)?;
+    let request = spec_messages::request_of_spec(&version.spec).map_err(IntoStatus::into_status)?;
     let mut details = spec_messages::job_details(request);
     details.salt = version.salt.to_string();
     if let Some(input) = &mut details.input {
@@ -98,12 +84,7 @@ fn set_commits(input: &mut pps::Input, commit_of: &dyn Fn(&str) -> Option<String
     {
         cron.commit = commit;
     }
-    let parts = [
-        &mut input.join,
-        &mut input.group,
-        &mut input.cross,
-        &mut input.union,
-    ];
+    let parts = [&mut input.join, &mut input.group, &mut input.cross, &mut input.union];
     for part in parts.into_iter().flatten() {
         set_commits(part, commit_of);
     }
@@ -174,8 +155,7 @@ fn pipeline_details(
     pipeline: &Pipeline,
     version: &PipelineVersion,
 ) -> Result<pps::pipeline_info::Details, Status> {
-    let request =
-        spec_messages::request_of_spec(&version.spec).map_err(IntoStatus::into_status)?;
+    let request = spec_messages::request_of_spec(&version.spec).map_err(IntoStatus::into_status)?;
     let wanted = signed(version.spec.parallelism);
     let available = workers_for(&board.workers(), &pipeline.key);
     Ok(pps::pipeline_info::Details {
@@ -184,11 +164,7 @@ fn pipeline_details(
         reason: pipeline.reason.to_string(),
         salt: version.salt.to_string(),
         workers_requested: if pipeline.stopped { 0 } else { wanted },
-        workers_available: if pipeline.stopped {
-            0
-        } else {
-            available.min(wanted)
-        },
+        workers_available: if pipeline.stopped { 0 } else { available.min(wanted) },
         ..spec_messages::pipeline_details(request)
     })
 }

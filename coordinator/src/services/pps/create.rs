@@ -4,8 +4,7 @@ use howdah_api::client::WARNING_HEADER;
 use howdah_api::{pipeline as spec_messages, pps_v2 as pps};
 use howdah_model::query::JobBase;
 use howdah_model::{
-    Command, Content, GlobalId, JobKey, Pipeline, PipelineKey, PipelineName,
-    ProjectName, Reply, State, query,
+    Command, Content, GlobalId, JobKey, Pipeline, PipelineKey, PipelineName, ProjectName, Reply, State, query,
 };
 use howdah_spec::{ParseOptions, PipelineSpec, ReprocessSpec};
 use howdah_store::{EditError, FileEdits, PackWriter, PathRules, Tree};
@@ -57,12 +56,9 @@ impl Prepared {
 /// Reads the JSON of one specification, merges it over the defaults and checks the result.
 pub fn prepare(state: &State, text: &str, flags: Flags) -> Result<Prepared, Status> {
     let options = ParseOptions::default();
-    let mut parsed =
-        howdah_spec::parse("", text.as_bytes(), &options).map_err(IntoStatus::into_status)?;
+    let mut parsed = howdah_spec::parse("", text.as_bytes(), &options).map_err(IntoStatus::into_status)?;
     let (Some(parsed), true) = (parsed.pop(), parsed.is_empty()) else {
-        return Err(Status::invalid_argument(
-            "expected exactly one pipeline specification",
-        ));
+        return Err(Status::invalid_argument("expected exactly one pipeline specification"));
     };
     let project = match parsed.user_json.pointer("/pipeline/project/name") {
         Some(Value::String(name)) if !name.is_empty() => name.as_str(),
@@ -76,8 +72,8 @@ pub fn prepare(state: &State, text: &str, flags: Flags) -> Result<Prepared, Stat
         &parsed.user_json,
     )
     .map_err(IntoStatus::into_status)?;
-    let mut spec = howdah_spec::from_effective(&effective, project, jiff::Timestamp::now())
-        .map_err(IntoStatus::into_status)?;
+    let mut spec =
+        howdah_spec::from_effective(&effective, project, jiff::Timestamp::now()).map_err(IntoStatus::into_status)?;
     let flags = Flags {
         update: flags.update || spec.update,
         reprocess: flags.reprocess || spec.reprocess,
@@ -102,8 +98,7 @@ pub fn prepare(state: &State, text: &str, flags: Flags) -> Result<Prepared, Stat
 }
 
 fn stored_json(text: &str) -> Result<Value, Status> {
-    serde_json::from_str(text)
-        .map_err(|error| Status::data_loss(format!("stored defaults are not JSON: {error}")))
+    serde_json::from_str(text).map_err(|error| Status::data_loss(format!("stored defaults are not JSON: {error}")))
 }
 
 /// Writes the content of the spec commit and puts the command together.
@@ -140,11 +135,7 @@ async fn spec_content(core: &Core, text: &str) -> Result<Content, Status> {
 /// Makes or updates a pipeline, or appends that to the transaction that the headers name.
 ///
 /// Returns what the user should know about it.
-async fn create(
-    core: &Core,
-    metadata: &MetadataMap,
-    prepared: Prepared,
-) -> Result<Vec<String>, Status> {
+async fn create(core: &Core, metadata: &MetadataMap, prepared: Prepared) -> Result<Vec<String>, Status> {
     let key = prepared.key()?;
     let before = core.state().pipeline(&key).cloned();
     let command = command(core, &prepared).await?;
@@ -158,11 +149,7 @@ async fn create(
 }
 
 /// Says how many results of an older version an update has kept although the code has changed.
-async fn kept_results(
-    core: &Core,
-    before: &Pipeline,
-    prepared: &Prepared,
-) -> Result<Option<String>, Status> {
+async fn kept_results(core: &Core, before: &Pipeline, prepared: &Prepared) -> Result<Option<String>, Status> {
     let old = before.spec();
     let kept_on_purpose = prepared.flags.reprocess
         || old.transform == prepared.spec.transform
@@ -185,7 +172,11 @@ async fn kept_results(
         0 => None,
         count => {
             let up_to = if old.input == prepared.spec.input { "" } else { "up to " };
-            let results = if count == 1 { "datum keeps its result" } else { "datums keep their results" };
+            let results = if count == 1 {
+                "datum keeps its result"
+            } else {
+                "datums keep their results"
+            };
             Some(format!(
                 "{up_to}{count} {results} of version {} of pipeline {}, because their input has not \
                  changed; update with --reprocess to compute them again",
@@ -254,10 +245,7 @@ pub(super) async fn create_pipeline_v2(
 }
 
 /// Reads the request of a batch that makes or updates a pipeline.
-pub async fn create_pipeline_command(
-    core: &Core,
-    request: &pps::CreatePipelineTransaction,
-) -> Result<Command, Status> {
+pub async fn create_pipeline_command(core: &Core, request: &pps::CreatePipelineTransaction) -> Result<Command, Status> {
     let message = request.create_pipeline_request.as_ref();
     let text = match (request.user_json.as_str(), message) {
         ("", Some(message)) => spec_messages::request_to_json(message)
@@ -283,13 +271,8 @@ pub fn filled_input(input: &pps::Input) -> Result<howdah_spec::Input, Status> {
         "input": json,
     });
     let nothing = Value::Object(serde_json::Map::new());
-    let effective =
-        howdah_spec::effective(&nothing, &nothing, &user).map_err(IntoStatus::into_status)?;
-    let spec = howdah_spec::from_effective(
-        &effective,
-        howdah_api::convert::DEFAULT_PROJECT,
-        jiff::Timestamp::now(),
-    )
-    .map_err(IntoStatus::into_status)?;
+    let effective = howdah_spec::effective(&nothing, &nothing, &user).map_err(IntoStatus::into_status)?;
+    let spec = howdah_spec::from_effective(&effective, howdah_api::convert::DEFAULT_PROJECT, jiff::Timestamp::now())
+        .map_err(IntoStatus::into_status)?;
     spec.input.ok_or_else(|| wire::missing("input"))
 }

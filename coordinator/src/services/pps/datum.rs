@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use futures::StreamExt;
 use howdah_api::convert::millis_to_duration;
 use howdah_api::{pfs_v2 as pfs, pps_v2 as pps};
-use howdah_model::{
-    BranchName, CommitKey, CommitRef, Content, DatumId, Job, JobKey, RepoKey, State,
-};
+use howdah_model::{BranchName, CommitKey, CommitRef, Content, DatumId, Job, JobKey, Rejection, RepoKey, State};
+use howdah_queue::Queue;
 use howdah_queue::job::{Datum, DatumInput, DatumOutcome, DatumStats};
+use howdah_queue::messages::RestartDatum;
 use howdah_spec::Input;
 use tonic::{Response, Status, Streaming};
 
@@ -28,10 +28,7 @@ pub(super) async fn inspect_datum(
     core: &Core,
     request: pps::InspectDatumRequest,
 ) -> Result<Response<pps::DatumInfo>, Status> {
-    let datum = request
-        .datum
-        .as_ref()
-        .ok_or_else(|| wire::missing("datum"))?;
+    let datum = request.datum.as_ref().ok_or_else(|| wire::missing("datum"))?;
     let key = wire::job_key(datum.job.as_ref())?;
     let state = core.state();
     let job = find::job(&state, &key)?;
@@ -103,12 +100,10 @@ struct Page {
 
 impl Page {
     fn new(request: &pps::ListDatumRequest) -> Result<Self, Status> {
-        let number = usize::try_from(request.number)
-            .map_err(|_| Status::invalid_argument("number cannot be negative"))?;
+        let number =
+            usize::try_from(request.number).map_err(|_| Status::invalid_argument("number cannot be negative"))?;
         if request.reverse && number == 0 {
-            return Err(Status::invalid_argument(
-                "number must be set to list in reverse",
-            ));
+            return Err(Status::invalid_argument("number must be set to list in reverse"));
         }
         Ok(Self {
             states: request
@@ -144,10 +139,7 @@ impl Page {
     }
 }
 
-pub(super) async fn list_datum(
-    core: &Core,
-    request: pps::ListDatumRequest,
-) -> StreamReply<pps::DatumInfo> {
+pub(super) async fn list_datum(core: &Core, request: pps::ListDatumRequest) -> StreamReply<pps::DatumInfo> {
     let page = Page::new(&request)?;
     let all = match (&request.job, &request.input) {
         (Some(_), Some(_)) => {
@@ -218,9 +210,7 @@ fn commits_of_input(state: &State, input: &Input) -> Result<InputCommits, Status
         };
         let commit = find::commit(state, &reference)?;
         if commit.finished.is_none() {
-            return Err(
-                howdah_model::Rejection::CommitNotFinished(commit.key.clone()).into_status(),
-            );
+            return Err(Rejection::CommitNotFinished(commit.key.clone()).into_status());
         }
         commits.insert(repo.branch(branch), input_commit(&commit.key, commit.content));
     }
@@ -228,10 +218,7 @@ fn commits_of_input(state: &State, input: &Input) -> Result<InputCommits, Status
 }
 
 fn input_commit(key: &CommitKey, content: Content) -> InputCommit {
-    InputCommit {
-        id: key.id,
-        content,
-    }
+    InputCommit { id: key.id, content }
 }
 
 pub(super) async fn create_datum(
@@ -294,6 +281,40 @@ fn batch_size(number: i32) -> Result<usize, Status> {
     }
 }
 
+/// Tells workers to begin the running datums over that the filters select.
+pub(super) async fn restart_datum(
+    core: &Core,
+    queue: &Queue,
+    request: pps::RestartDatumRequest,
+) -> Result<Response<()>, Status> {
+    let key = wire::job_key(request.job.as_ref())?;
+    let state = core.state();
+    let job = find::job(&state, &key)?;
+    if job.state.is_final() {
+        return Err(Rejection::JobOver(key).into_status());
+    }
+    let filters = request.data_filters;
+    let known = datums::of_job(core.store(), &state, job).await?;
+    let running = |known: &KnownDatum| known.state == DatumState::Starting;
+    if !known.values().any(|known| running(known) && known.matches(&filters)) {
+        return Err(Status::unknown(format!(
+            "datum matching filter [{}] could not be found for job ID {}",
+            filters.join(" "),
+            key.id
+        )));
+    }
+    let restart = RestartDatum {
+        pipeline: key.pipeline,
+        job: key.id,
+        filters,
+    };
+    queue
+        .restart_datums(&restart)
+        .await
+        .map_err(|error| Status::unavailable(crate::chain(&error)))?;
+    Ok(Response::new(()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -316,9 +337,7 @@ mod tests {
 
     fn ids(request: &pps::ListDatumRequest) -> Vec<String> {
         let page = Page::new(request).unwrap().cut(all());
-        page.into_iter()
-            .map(|info| info.datum.expect("a datum").id)
-            .collect()
+        page.into_iter().map(|info| info.datum.expect("a datum").id).collect()
     }
 
     #[test]

@@ -11,8 +11,8 @@ use std::collections::BTreeMap;
 use futures::TryStreamExt;
 use howdah_model::{DatumId, Job, State};
 use howdah_queue::job::{
-    Datum, DatumInput, DatumOutcome, DatumRecord, DatumResult, DatumSet, DatumStats, JobPlan,
-    SetResult, result_key, set_key,
+    Datum, DatumInput, DatumOutcome, DatumRecord, DatumResult, DatumSet, DatumStats, JobPlan, SetResult, result_key,
+    set_key,
 };
 use howdah_queue::wire::{self as queue_wire, Wire};
 use howdah_store::{Store, Tree};
@@ -47,6 +47,18 @@ pub enum DatumState {
     Skipped,
 }
 
+impl KnownDatum {
+    /// Returns whether each filter is the path or the content hash of one of the input files.
+    pub fn matches(&self, filters: &[String]) -> bool {
+        filters.iter().all(|filter| {
+            let path = filter.trim_matches('/');
+            self.inputs
+                .iter()
+                .any(|input| input.path.trim_matches('/') == path || input.hash.to_string() == *filter)
+        })
+    }
+}
+
 /// All datums of a job by id.
 pub type KnownDatums = BTreeMap<DatumId, KnownDatum>;
 
@@ -63,12 +75,7 @@ pub async fn of_job(store: &Store, state: &State, job: &Job) -> Result<KnownDatu
 }
 
 /// Reads one datum of a job.
-pub async fn find(
-    store: &Store,
-    state: &State,
-    job: &Job,
-    id: &DatumId,
-) -> Result<Option<KnownDatum>, Status> {
+pub async fn find(store: &Store, state: &State, job: &Job, id: &DatumId) -> Result<Option<KnownDatum>, Status> {
     let meta = state.commit(&job.key.meta_commit());
     let Some(index) = meta.and_then(|meta| meta.datums) else {
         return Ok(of_job(store, state, job).await?.remove(id));

@@ -53,9 +53,7 @@ pub(super) async fn set_cluster_defaults(
         dry_run: request.dry_run,
     };
     let affected_pipelines = set(core, None, &request.cluster_defaults_json, how).await?;
-    Ok(Response::new(pps::SetClusterDefaultsResponse {
-        affected_pipelines,
-    }))
+    Ok(Response::new(pps::SetClusterDefaultsResponse { affected_pipelines }))
 }
 
 pub(super) async fn set_project_defaults(
@@ -69,11 +67,8 @@ pub(super) async fn set_project_defaults(
     };
     let project = wire::project_name(request.project.as_ref())?;
     find::project(&core.state(), &project)?;
-    let affected_pipelines =
-        set(core, Some(project), &request.project_defaults_json, how).await?;
-    Ok(Response::new(pps::SetProjectDefaultsResponse {
-        affected_pipelines,
-    }))
+    let affected_pipelines = set(core, Some(project), &request.project_defaults_json, how).await?;
+    Ok(Response::new(pps::SetProjectDefaultsResponse { affected_pipelines }))
 }
 
 async fn set(
@@ -83,8 +78,7 @@ async fn set(
     how: Regenerate,
 ) -> Result<Vec<pps::Pipeline>, Status> {
     let text = if text.trim().is_empty() { "{}" } else { text };
-    let defaults =
-        howdah_spec::parse_defaults("", text.as_bytes()).map_err(IntoStatus::into_status)?;
+    let defaults = howdah_spec::parse_defaults("", text.as_bytes()).map_err(IntoStatus::into_status)?;
     let state = core.state();
     let affected = if how.now {
         affected(&state, project.as_ref(), &defaults)?
@@ -98,25 +92,17 @@ async fn set(
             regenerate(core, pipeline, how.reprocess).await?;
         }
     }
-    Ok(affected
-        .iter()
-        .map(|pipeline| wire::pipeline(&pipeline.key))
-        .collect())
+    Ok(affected.iter().map(|pipeline| wire::pipeline(&pipeline.key)).collect())
 }
 
 /// Returns the pipelines whose effective specification would be another under new defaults.
-fn affected(
-    state: &State,
-    project: Option<&ProjectName>,
-    defaults: &Value,
-) -> Result<Vec<Arc<Pipeline>>, Status> {
+fn affected(state: &State, project: Option<&ProjectName>, defaults: &Value) -> Result<Vec<Arc<Pipeline>>, Status> {
     let projects: Vec<ProjectName> = project.cloned().into_iter().collect();
     let mut affected = Vec::new();
     for pipeline in query::list_pipelines(state, &projects) {
         let read = |text: &str| -> Result<Value, Status> {
-            serde_json::from_str(text).map_err(|error| {
-                Status::data_loss(format!("a stored specification is not JSON: {error}"))
-            })
+            serde_json::from_str(text)
+                .map_err(|error| Status::data_loss(format!("a stored specification is not JSON: {error}")))
         };
         let of_project = find::project(state, &pipeline.key.project)?;
         let old_cluster = read(state.cluster_defaults())?;
@@ -126,9 +112,7 @@ fn affected(
             Some(_) => (&old_cluster, defaults),
         };
         let user = read(&pipeline.current().user_json)?;
-        let merge = |cluster, project| {
-            howdah_spec::effective(cluster, project, &user).map_err(IntoStatus::into_status)
-        };
+        let merge = |cluster, project| howdah_spec::effective(cluster, project, &user).map_err(IntoStatus::into_status);
         if merge(cluster, of_project)? != merge(&old_cluster, &old_project)? {
             affected.push(pipeline);
         }

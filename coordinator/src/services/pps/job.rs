@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use howdah_api::convert::from_timestamp;
 use howdah_api::pps_v2 as pps;
-use howdah_model::{
-    Command, CommitKey, GlobalId, Job, JobKey, PipelineKey, ProjectName, Rejection, State, query,
-};
+use howdah_model::{Command, CommitKey, GlobalId, Job, JobKey, PipelineKey, ProjectName, Rejection, State, query};
 use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
@@ -42,14 +40,8 @@ async fn wait_for_end(core: &Core, key: &JobKey) -> Result<Arc<Job>, Status> {
     ended.await.unwrap_or_else(|| Err(going_down()))
 }
 
-pub(super) fn inspect_job_set(
-    core: &Core,
-    request: &pps::InspectJobSetRequest,
-) -> StreamReply<pps::JobInfo> {
-    let set = request
-        .job_set
-        .as_ref()
-        .ok_or_else(|| wire::missing("job_set"))?;
+pub(super) fn inspect_job_set(core: &Core, request: &pps::InspectJobSetRequest) -> StreamReply<pps::JobInfo> {
+    let set = request.job_set.as_ref().ok_or_else(|| wire::missing("job_set"))?;
     // An id that nothing has, whatever its shape, is a set without jobs.
     let Ok(id) = set.id.parse::<GlobalId>() else {
         return stream::lazily(Vec::new());
@@ -133,11 +125,9 @@ impl JobFilter {
         if self.inputs.is_empty() {
             return true;
         }
-        state.commit(&job.output_commit).is_some_and(|output| {
-            self.inputs
-                .iter()
-                .all(|input| output.provenance.contains(input))
-        })
+        state
+            .commit(&job.output_commit)
+            .is_some_and(|output| self.inputs.iter().all(|input| output.provenance.contains(input)))
     }
 }
 
@@ -151,10 +141,7 @@ fn limit(number: i64) -> Result<usize, Status> {
 }
 
 /// Returns jobs in the order they are listed in: newest first, or oldest first.
-fn ordered<'a>(
-    jobs: impl DoubleEndedIterator<Item = &'a Arc<Job>>,
-    reverse: bool,
-) -> Vec<Arc<Job>> {
+fn ordered<'a>(jobs: impl DoubleEndedIterator<Item = &'a Arc<Job>>, reverse: bool) -> Vec<Arc<Job>> {
     if reverse {
         jobs.cloned().collect()
     } else {
@@ -212,10 +199,7 @@ fn named_pipeline(pipeline: Option<&pps::Pipeline>) -> Result<Option<PipelineKey
     }
 }
 
-pub(super) fn list_job_set(
-    core: &Core,
-    request: &pps::ListJobSetRequest,
-) -> StreamReply<pps::JobSetInfo> {
+pub(super) fn list_job_set(core: &Core, request: &pps::ListJobSetRequest) -> StreamReply<pps::JobSetInfo> {
     let state = core.state();
     let projects = wire::project_names(&request.projects)?;
     let marker = request.pagination_marker.as_ref().and_then(from_timestamp);
@@ -258,10 +242,7 @@ pub(super) fn list_job_set(
     })
 }
 
-pub(super) fn subscribe_job(
-    core: &Core,
-    request: &pps::SubscribeJobRequest,
-) -> StreamReply<pps::JobInfo> {
+pub(super) fn subscribe_job(core: &Core, request: &pps::SubscribeJobRequest) -> StreamReply<pps::JobInfo> {
     let pipeline = wire::pipeline_key(request.pipeline.as_ref())?;
     find::pipeline(&core.state(), &pipeline)?;
     let (core, details) = (core.clone(), request.details);
@@ -310,10 +291,7 @@ pub(super) async fn stop_job(
     Ok(Response::new(()))
 }
 
-pub(super) async fn delete_job(
-    core: &Core,
-    request: pps::DeleteJobRequest,
-) -> Result<Response<()>, Status> {
+pub(super) async fn delete_job(core: &Core, request: pps::DeleteJobRequest) -> Result<Response<()>, Status> {
     let job = wire::job_key(request.job.as_ref())?;
     apply(core, Command::DeleteJob { job }).await?;
     Ok(Response::new(()))

@@ -27,21 +27,11 @@ impl JqFilter {
                  .state == \"JOB_FAILURE\""
             ))
         };
-        let definitions = jaq_core::defs()
-            .chain(jaq_std::defs())
-            .chain(jaq_json::defs());
-        let functions = jaq_core::funs()
-            .chain(jaq_std::funs())
-            .chain(jaq_json::funs());
+        let definitions = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
+        let functions = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
         let arena = Arena::default();
         let modules = Loader::new(definitions)
-            .load(
-                &arena,
-                File {
-                    code: text,
-                    path: (),
-                },
-            )
+            .load(&arena, File { code: text, path: () })
             .map_err(|_| bad("it is not a jq program"))?;
         let program = Compiler::default()
             .with_funs(functions)
@@ -70,9 +60,7 @@ impl JqFilter {
         match program.id.run((context, input)).map(unwrap_valr).next() {
             None => Ok(false),
             Some(Ok(value)) => Ok(!matches!(value, Val::Null | Val::Bool(false))),
-            Some(Err(error)) => Err(Status::invalid_argument(format!(
-                "the jq filter failed: {error}"
-            ))),
+            Some(Err(error)) => Err(Status::invalid_argument(format!("the jq filter failed: {error}"))),
         }
     }
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use howdah_api::convert::{from_duration, to_timestamp};
 use howdah_api::pps_v2 as pps;
-use howdah_model::{DatumId, Job, JobKey, PipelineKey, query};
-use howdah_queue::messages::LogBatch;
+use howdah_model::{DatumId, GlobalId, Job, JobKey, PipelineKey, query};
 use howdah_queue::job::{LogLine, LogObject, SetResult, result_key};
+use howdah_queue::messages::LogBatch;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -73,9 +73,7 @@ fn read_request(core: &Core, request: pps::GetLogsRequest) -> Result<Wanted, Sta
             find::job(&state, job)?;
             job.pipeline.clone()
         }
-        (None, Some(pipeline)) => existing(&state, &wire::pipeline_key(Some(pipeline))?)?
-            .key
-            .clone(),
+        (None, Some(pipeline)) => existing(&state, &wire::pipeline_key(Some(pipeline))?)?.key.clone(),
         (None, None) if !request.data_filters.is_empty() || request.datum.is_some() => {
             return Err(Status::invalid_argument(
                 "filters need a pipeline or a job: the server's own log has no datums",
@@ -90,9 +88,12 @@ fn read_request(core: &Core, request: pps::GetLogsRequest) -> Result<Wanted, Sta
     };
     let datum = match request.datum.as_ref().filter(|datum| !datum.id.is_empty()) {
         None => None,
-        Some(datum) => Some(datum.id.parse().map_err(|_| {
-            Status::invalid_argument(format!("{:?} is not the id of a datum", datum.id))
-        })?),
+        Some(datum) => Some(
+            datum
+                .id
+                .parse()
+                .map_err(|_| Status::invalid_argument(format!("{:?} is not the id of a datum", datum.id)))?,
+        ),
     };
     let since = match (&request.since, &job) {
         (Some(since), _) if since.seconds != 0 || since.nanos != 0 => {
@@ -101,11 +102,7 @@ fn read_request(core: &Core, request: pps::GetLogsRequest) -> Result<Wanted, Sta
         }
         // A job's lines are all younger than the job.
         (_, Some(_)) => None,
-        (_, None) => Some(
-            Timestamp::now()
-                .saturating_sub(DEFAULT_SINCE)
-                .unwrap_or(Timestamp::MIN),
-        ),
+        (_, None) => Some(Timestamp::now().saturating_sub(DEFAULT_SINCE).unwrap_or(Timestamp::MIN)),
     };
     Ok(Wanted {
         pipeline,
@@ -174,14 +171,26 @@ async fn send_lines(
                     .as_ref()
                     .is_none_or(|ids| line.datum.is_some_and(|id| ids.contains(&id)))
         };
+        // Pending lines are taken first: a set that is stored in between shows up in both places,
+        // which can be told, rather than in neither.
+        let pending = core.jobs().pending_lines(&job.key);
+        for line in &pending {
+            seen.insert(identity(job.key.id, line));
+        }
+        let mut already_stored = HashSet::new();
         for object in stored(&core, &job.key).await? {
             for line in object.lines.into_iter().filter(&passes) {
+                let identity = identity(job.key.id, &line);
+                if seen.contains(&identity) {
+                    already_stored.insert(identity);
+                }
                 output.line(message(&job.key, &object.worker, line)).await?;
             }
         }
-        for line in core.jobs().pending_lines(&job.key).into_iter().filter(&passes) {
-            seen.insert((job.key.id, line.ts, line.datum, line.message.clone()));
-            output.line(message(&job.key, "", line)).await?;
+        for line in pending.into_iter().filter(&passes) {
+            if !already_stored.contains(&identity(job.key.id, &line)) {
+                output.line(message(&job.key, "", line)).await?;
+            }
         }
     }
     output.open().await?;
@@ -192,13 +201,17 @@ async fn send_lines(
 }
 
 /// What tells a line that was sent already from one that is new.
-type Seen = HashSet<(howdah_model::GlobalId, Timestamp, Option<DatumId>, String)>;
+type Identity = (GlobalId, Timestamp, Option<DatumId>, String);
+
+fn identity(job: GlobalId, line: &LogLine) -> Identity {
+    (job, line.ts, line.datum, line.message.clone())
+}
 
 async fn follow(
     core: Core,
     wanted: Wanted,
     mut live: broadcast::Receiver<Arc<LogBatch>>,
-    mut seen: Seen,
+    mut seen: HashSet<Identity>,
     sender: Sender<pps::LogMessage>,
 ) -> Result<(), Ended> {
     loop {
@@ -225,7 +238,7 @@ async fn follow(
                 && matching
                     .as_ref()
                     .is_none_or(|ids| line.datum.is_some_and(|id| ids.contains(&id)));
-            let fresh = !seen.remove(&(key.id, line.ts, line.datum, line.message.clone()));
+            let fresh = !seen.remove(&identity(key.id, line));
             if passes && fresh {
                 sender.send(message(&key, &batch.worker, line.clone())).await?;
             }
@@ -234,29 +247,15 @@ async fn follow(
 }
 
 /// Returns the datums of a job that the data filters select; none means that all lines pass.
-async fn matching_datums(
-    core: &Core,
-    wanted: &Wanted,
-    job: &Job,
-) -> Result<Option<HashSet<DatumId>>, Status> {
+async fn matching_datums(core: &Core, wanted: &Wanted, job: &Job) -> Result<Option<HashSet<DatumId>>, Status> {
     if wanted.data_filters.is_empty() {
         return Ok(None);
     }
     let known = datums::of_job(core.store(), &core.state(), job).await?;
-    let matches = |known: &datums::KnownDatum| {
-        wanted.data_filters.iter().all(|filter| {
-            known.inputs.iter().any(|input| {
-                let path = filter.trim_end_matches('/');
-                input.path.trim_end_matches('/') == path
-                    || input.path.trim_matches('/') == path
-                    || input.hash.to_string() == *filter
-            })
-        })
-    };
     Ok(Some(
         known
             .iter()
-            .filter(|(_, known)| matches(known))
+            .filter(|(_, known)| known.matches(&wanted.data_filters))
             .map(|(id, _)| *id)
             .collect(),
     ))
@@ -271,9 +270,8 @@ async fn stored(core: &Core, job: &JobKey) -> Result<Vec<LogObject>, Status> {
     let objects = store.list(&prefix).await.map_err(IntoStatus::into_status)?;
     let mut sets: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for object in objects {
-        let set = set_of_key(&object.key).ok_or_else(|| {
-            Status::data_loss(format!("object {} is not named like a log", object.key))
-        })?;
+        let set = set_of_key(&object.key)
+            .ok_or_else(|| Status::data_loss(format!("object {} is not named like a log", object.key)))?;
         sets.entry(set).or_default().push(object.key);
     }
     let mut found = Vec::new();

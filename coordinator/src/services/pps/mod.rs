@@ -12,8 +12,9 @@ mod pipeline;
 pub mod requests;
 mod secret;
 
-use howdah_api::pps_v2::api_server::Api;
 use howdah_api::pps_v2 as pps;
+use howdah_api::pps_v2::api_server::Api;
+use howdah_queue::Queue;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -22,12 +23,14 @@ use crate::core::Core;
 /// Answers `pps_v2.API`. Every call is handed to the module of its noun.
 pub struct Pps {
     core: Core,
+    /// The way to the workers, where there is one.
+    queue: Option<Queue>,
 }
 
 impl Pps {
     /// Makes the service.
-    pub fn new(core: Core) -> Self {
-        Self { core }
+    pub fn new(core: Core, queue: Option<Queue>) -> Self {
+        Self { core, queue }
     }
 }
 
@@ -40,10 +43,7 @@ impl Api for Pps {
         job::inspect_job(&self.core, request.into_inner()).await
     }
 
-    async fn inspect_job_set(
-        &self,
-        request: Request<pps::InspectJobSetRequest>,
-    ) -> Streamed<pps::JobInfo> {
+    async fn inspect_job_set(&self, request: Request<pps::InspectJobSetRequest>) -> Streamed<pps::JobInfo> {
         job::inspect_job_set(&self.core, request.get_ref())
     }
 
@@ -51,17 +51,11 @@ impl Api for Pps {
         job::list_job(&self.core, request.get_ref())
     }
 
-    async fn list_job_set(
-        &self,
-        request: Request<pps::ListJobSetRequest>,
-    ) -> Streamed<pps::JobSetInfo> {
+    async fn list_job_set(&self, request: Request<pps::ListJobSetRequest>) -> Streamed<pps::JobSetInfo> {
         job::list_job_set(&self.core, request.get_ref())
     }
 
-    async fn subscribe_job(
-        &self,
-        request: Request<pps::SubscribeJobRequest>,
-    ) -> Streamed<pps::JobInfo> {
+    async fn subscribe_job(&self, request: Request<pps::SubscribeJobRequest>) -> Streamed<pps::JobInfo> {
         job::subscribe_job(&self.core, request.get_ref())
     }
 
@@ -74,25 +68,23 @@ impl Api for Pps {
         job::stop_job(&self.core, &metadata, request).await
     }
 
-    async fn inspect_datum(
-        &self,
-        request: Request<pps::InspectDatumRequest>,
-    ) -> Answer<pps::DatumInfo> {
+    async fn inspect_datum(&self, request: Request<pps::InspectDatumRequest>) -> Answer<pps::DatumInfo> {
         datum::inspect_datum(&self.core, request.into_inner()).await
     }
 
-    async fn list_datum(
-        &self,
-        request: Request<pps::ListDatumRequest>,
-    ) -> Streamed<pps::DatumInfo> {
+    async fn list_datum(&self, request: Request<pps::ListDatumRequest>) -> Streamed<pps::DatumInfo> {
         datum::list_datum(&self.core, request.into_inner()).await
     }
 
-    async fn create_datum(
-        &self,
-        request: Request<Streaming<pps::CreateDatumRequest>>,
-    ) -> Streamed<pps::DatumInfo> {
+    async fn create_datum(&self, request: Request<Streaming<pps::CreateDatumRequest>>) -> Streamed<pps::DatumInfo> {
         datum::create_datum(&self.core, request.into_inner()).await
+    }
+
+    async fn restart_datum(&self, request: Request<pps::RestartDatumRequest>) -> Answer<()> {
+        match &self.queue {
+            Some(queue) => datum::restart_datum(&self.core, queue, request.into_inner()).await,
+            None => Err(Status::unavailable("this server has no way to its workers")),
+        }
     }
 
     async fn rerun_pipeline(&self, request: Request<pps::RerunPipelineRequest>) -> Answer<()> {
@@ -112,17 +104,11 @@ impl Api for Pps {
         create::create_pipeline_v2(&self.core, &metadata, request).await
     }
 
-    async fn inspect_pipeline(
-        &self,
-        request: Request<pps::InspectPipelineRequest>,
-    ) -> Answer<pps::PipelineInfo> {
+    async fn inspect_pipeline(&self, request: Request<pps::InspectPipelineRequest>) -> Answer<pps::PipelineInfo> {
         pipeline::inspect_pipeline(&self.core, request.get_ref())
     }
 
-    async fn list_pipeline(
-        &self,
-        request: Request<pps::ListPipelineRequest>,
-    ) -> Streamed<pps::PipelineInfo> {
+    async fn list_pipeline(&self, request: Request<pps::ListPipelineRequest>) -> Streamed<pps::PipelineInfo> {
         pipeline::list_pipeline(&self.core, request.get_ref())
     }
 
@@ -161,10 +147,7 @@ impl Api for Pps {
         Ok(secret::list_secret(&self.core))
     }
 
-    async fn inspect_secret(
-        &self,
-        request: Request<pps::InspectSecretRequest>,
-    ) -> Answer<pps::SecretInfo> {
+    async fn inspect_secret(&self, request: Request<pps::InspectSecretRequest>) -> Answer<pps::SecretInfo> {
         secret::inspect_secret(&self.core, request.get_ref())
     }
 

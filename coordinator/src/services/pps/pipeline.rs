@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use howdah_api::pps_v2 as pps;
 use howdah_model::{
-    Command, GlobalId, Pipeline, PipelineKey, PipelineState, PipelineVersion, ProjectName,
-    Rejection, Reply, RepoType, Scope, State, query,
+    Command, GlobalId, Pipeline, PipelineKey, PipelineState, PipelineVersion, ProjectName, Rejection, Reply, RepoType,
+    Scope, State, query,
 };
 use tonic::{Response, Status};
 
@@ -22,10 +22,7 @@ pub(super) fn inspect_pipeline(
     core: &Core,
     request: &pps::InspectPipelineRequest,
 ) -> Result<Response<pps::PipelineInfo>, Status> {
-    let message = request
-        .pipeline
-        .as_ref()
-        .ok_or_else(|| wire::missing("pipeline"))?;
+    let message = request.pipeline.as_ref().ok_or_else(|| wire::missing("pipeline"))?;
     let (name, back) = split_ancestry(&message.name)?;
     let key = wire::pipeline_key(Some(&pps::Pipeline {
         name: name.to_owned(),
@@ -62,10 +59,7 @@ fn split_ancestry(name: &str) -> Result<(&str, u64), Status> {
     })
 }
 
-pub(super) fn list_pipeline(
-    core: &Core,
-    request: &pps::ListPipelineRequest,
-) -> StreamReply<pps::PipelineInfo> {
+pub(super) fn list_pipeline(core: &Core, request: &pps::ListPipelineRequest) -> StreamReply<pps::PipelineInfo> {
     let state = core.state();
     let projects = wire::project_names(&request.projects)?;
     let mut pipelines = query::list_pipelines(&state, &projects);
@@ -115,11 +109,7 @@ fn with_history(pipeline: &Arc<Pipeline>, history: i64) -> Vec<Version> {
 }
 
 /// Returns the versions of pipelines that were in force in a commit set.
-fn versions_of_set(
-    state: &State,
-    pipelines: &[Arc<Pipeline>],
-    id: &str,
-) -> Result<Vec<Version>, Status> {
+fn versions_of_set(state: &State, pipelines: &[Arc<Pipeline>], id: &str) -> Result<Vec<Version>, Status> {
     let unknown = || Status::not_found(format!("no commits found for commitset {id}"));
     let set: GlobalId = id.parse().map_err(|_| unknown())?;
     let commits = find::commit_set(state, set)?;
@@ -140,10 +130,7 @@ fn versions_of_set(
     Ok(versions)
 }
 
-pub(super) async fn delete_pipeline(
-    core: &Core,
-    request: pps::DeletePipelineRequest,
-) -> Result<Response<()>, Status> {
+pub(super) async fn delete_pipeline(core: &Core, request: pps::DeletePipelineRequest) -> Result<Response<()>, Status> {
     #[expect(deprecated, reason = "older clients still send it")]
     let all = request.all;
     let command = if all {
@@ -183,19 +170,13 @@ pub(super) async fn delete_pipelines(
     Ok(Response::new(pps::DeletePipelinesResponse { pipelines }))
 }
 
-pub(super) async fn start_pipeline(
-    core: &Core,
-    request: pps::StartPipelineRequest,
-) -> Result<Response<()>, Status> {
+pub(super) async fn start_pipeline(core: &Core, request: pps::StartPipelineRequest) -> Result<Response<()>, Status> {
     let pipeline = wire::pipeline_key(request.pipeline.as_ref())?;
     apply(core, Command::StartPipeline { pipeline }).await?;
     Ok(Response::new(()))
 }
 
-pub(super) async fn stop_pipeline(
-    core: &Core,
-    request: pps::StopPipelineRequest,
-) -> Result<Response<()>, Status> {
+pub(super) async fn stop_pipeline(core: &Core, request: pps::StopPipelineRequest) -> Result<Response<()>, Status> {
     let command = Command::StopPipeline {
         pipeline: wire::pipeline_key(request.pipeline.as_ref())?,
         must_exist: request.must_exist,
@@ -204,10 +185,7 @@ pub(super) async fn stop_pipeline(
     Ok(Response::new(()))
 }
 
-pub(super) async fn rerun_pipeline(
-    core: &Core,
-    request: pps::RerunPipelineRequest,
-) -> Result<Response<()>, Status> {
+pub(super) async fn rerun_pipeline(core: &Core, request: pps::RerunPipelineRequest) -> Result<Response<()>, Status> {
     let command = Command::RerunPipeline {
         pipeline: wire::pipeline_key(request.pipeline.as_ref())?,
         reprocess: request.reprocess,
@@ -217,10 +195,7 @@ pub(super) async fn rerun_pipeline(
     Ok(Response::new(()))
 }
 
-pub(super) fn run_cron(
-    core: &Core,
-    request: &pps::RunCronRequest,
-) -> Result<Response<()>, Status> {
+pub(super) fn run_cron(core: &Core, request: &pps::RunCronRequest) -> Result<Response<()>, Status> {
     let key = wire::pipeline_key(request.pipeline.as_ref())?;
     let state = core.state();
     let pipeline = find::pipeline(&state, &key)?;
@@ -232,9 +207,7 @@ pub(super) fn run_cron(
     if has_cron {
         return Err(Status::unimplemented("not supported yet: input.cron"));
     }
-    Err(Status::unknown(format!(
-        "pipeline {key} does not have a cron input"
-    )))
+    Err(Status::unknown(format!("pipeline {key} does not have a cron input")))
 }
 
 pub(super) async fn delete_all(core: &Core) -> Result<Response<()>, Status> {

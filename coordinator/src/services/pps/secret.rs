@@ -14,10 +14,7 @@ use crate::services::wire;
 /// The type word of a secret that names none.
 const DEFAULT_KIND: &str = "Opaque";
 
-pub(super) async fn create_secret(
-    core: &Core,
-    request: pps::CreateSecretRequest,
-) -> Result<Response<()>, Status> {
+pub(super) async fn create_secret(core: &Core, request: pps::CreateSecretRequest) -> Result<Response<()>, Status> {
     apply(core, command(&request.file)?).await?;
     Ok(Response::new(()))
 }
@@ -49,10 +46,7 @@ fn command(file: &[u8]) -> Result<Command, Status> {
     })
 }
 
-pub(super) async fn delete_secret(
-    core: &Core,
-    request: pps::DeleteSecretRequest,
-) -> Result<Response<()>, Status> {
+pub(super) async fn delete_secret(core: &Core, request: pps::DeleteSecretRequest) -> Result<Response<()>, Status> {
     let name = name_of(request.secret.as_ref())?.to_owned();
     apply(core, Command::DeleteSecret { name }).await?;
     Ok(Response::new(()))

@@ -1,0 +1,243 @@
+//! Tries, error handlers, time limits: what semantics promise for one datum.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use howdah_queue::job::DatumOutcome;
+use howdah_queue::messages::RestartDatum;
+use howdah_worker::runtime::scripted::Answer;
+
+use crate::world::{World, datum, plan, within};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sets_go_all_the_way_round() {
+    let mut world = World::new().await;
+    let worker = world.worker("w", 2).await;
+    let names: Vec<String> = (0..6).map(|n| format!("/d/f{n}")).collect();
+    let files: Vec<(&str, Vec<u8>)> = names
+        .iter()
+        .map(|name| (name.as_str(), name.clone().into_bytes()))
+        .collect();
+    let root = world.commit(&files).await;
+    let mut datums = Vec::new();
+    for (number, name) in (0..).zip(&names) {
+        datums.push(datum(number, vec![world.input("in", root, name).await]));
+    }
+    let rest = datums.split_off(4);
+    let plan = plan("edges", 1, &["copy"]);
+    world.start(&plan, vec![datums, rest]).await;
+    for (set, numbers) in [(0, 0..4), (1, 4..6)] {
+        let result = world.result(&plan, set).await;
+        assert_eq!(result.set, set);
+        assert_eq!(result.worker, "w");
+        assert_eq!(result.datums.len(), numbers.len());
+        for (place, number) in numbers.clone().enumerate() {
+            let done = &result.datums[place];
+            assert_eq!(
+                (done.state, done.tries, done.exit_code),
+                (DatumOutcome::Success, 1, Some(0))
+            );
+            assert_eq!(done.stats.download_bytes, 5);
+            assert_eq!(done.stats.upload_bytes, 5);
+            let expected = (format!("/f{number}"), format!("/d/f{number}").into_bytes());
+            assert_eq!(world.output(&result, place).await, [expected]);
+        }
+        let lines: Vec<(bool, String)> = numbers.map(|number| (true, format!("copied f{number}"))).collect();
+        assert_eq!(world.log_lines(&result).await, lines);
+    }
+    world.idle(&plan.pipeline).await;
+    assert_eq!(worker.metrics.datums.with_label_values(&["success"]).get(), 6);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_try_sees_its_own_inputs_environment_and_standard_input() {
+    let mut world = World::new().await;
+    let worker = world.worker("w", 1).await;
+    world.runtime.define("look", |call| {
+        let env_file = std::fs::read_to_string(call.path("/pfs/.env")).unwrap();
+        assert!(env_file.contains("PACH_DATUM_ID="), "{env_file}");
+        assert!(env_file.contains("\nin=/pfs/in/d\n"), "{env_file}");
+        assert_eq!(call.var("COLOUR"), Some("red"));
+        assert_eq!(call.request.stdin.as_deref(), Some(&b"one\ntwo\n"[..]));
+        assert_eq!(call.request.cwd.as_deref(), Some("/srv"));
+        assert_eq!(call.request.user.as_deref(), Some("joe"));
+        let mut seen: Vec<String> = std::fs::read_dir(call.path("/pfs/in/d"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        seen.sort();
+        std::fs::write(call.path("/pfs/out").join("seen"), seen.join(" ")).unwrap();
+        Answer::ok()
+    });
+    let big = vec![7; 200_000];
+    let root = world
+        .commit(&[("/d/big", big), ("/d/small", b"s".to_vec()), ("/e", b"e".to_vec())])
+        .await;
+    let mut plan = plan("edges", 1, &["look"]);
+    plan.stage.env.insert("COLOUR".into(), "red".into());
+    plan.stage.stdin = Some(vec!["one".into(), "two".into()]);
+    plan.stage.working_dir = Some("/srv".into());
+    plan.stage.user = Some("joe".into());
+    let input = world.input("in", root, "/d/").await;
+    let result = world.run_one(&plan, vec![input]).await;
+    assert_eq!(result.datums[0].reason, None);
+    assert_eq!(
+        world.output(&result, 0).await,
+        [("/seen".into(), b"big small".to_vec())]
+    );
+    assert_eq!(result.datums[0].stats.download_bytes, 200_001);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tries_and_error_handlers() {
+    struct Case {
+        cmd: &'static str,
+        err_cmd: Option<&'static str>,
+        accept: Vec<i64>,
+        state: DatumOutcome,
+        tries: u32,
+        reason: Option<&'static str>,
+    }
+    let mut world = World::new().await;
+    let worker = world.worker("w", 1).await;
+    world.runtime.define("fail", |call| {
+        std::fs::write(call.path("/pfs/out").join("partial"), "p").unwrap();
+        Answer {
+            stderr: "it broke\n".into(),
+            ..Answer::exit(7)
+        }
+    });
+    world.runtime.define("third", {
+        let runs = AtomicUsize::new(0);
+        move |call| {
+            assert_eq!(std::fs::read_dir(call.path("/pfs/out")).unwrap().count(), 0);
+            std::fs::write(call.path("/pfs/out").join("kept"), "k").unwrap();
+            Answer::exit(i32::from(runs.fetch_add(1, Ordering::SeqCst) < 2))
+        }
+    });
+    world.runtime.define("readonly", |_| Answer {
+        stderr: "touch: /pfs/in/x: Read-only file system\n".into(),
+        ..Answer::exit(1)
+    });
+    let case = |cmd, state, tries, reason| Case {
+        cmd,
+        err_cmd: None,
+        accept: vec![],
+        state,
+        tries,
+        reason,
+    };
+    use DatumOutcome::{Failed, Recovered, Success};
+    let cases = [
+        case("fail", Failed, 3, Some("command exited with code 7: it broke")),
+        Case {
+            err_cmd: Some("ok"),
+            ..case("fail", Recovered, 3, Some("command exited with code 7: it broke"))
+        },
+        Case {
+            err_cmd: Some("fail"),
+            ..case("fail", Failed, 3, Some("command exited with code 7: it broke"))
+        },
+        Case {
+            accept: vec![7],
+            ..case("fail", Success, 1, None)
+        },
+        Case {
+            err_cmd: Some("ok"),
+            ..case("third", Success, 3, None)
+        },
+        case("nothing", Failed, 3, Some("\"nothing\" was not found in the image")),
+        case(
+            "endless",
+            Failed,
+            3,
+            Some("command ran longer than datum_timeout allows (50ms)"),
+        ),
+        Case {
+            err_cmd: Some("ok"),
+            ..case(
+                "endless",
+                Recovered,
+                3,
+                Some("command ran longer than datum_timeout allows (50ms)"),
+            )
+        },
+        case("readonly", Failed, 3, Some("transform.writable_inputs")),
+    ];
+    for (number, case) in (1..).zip(cases) {
+        let mut plan = plan("edges", number, &[case.cmd]);
+        plan.stage.err_cmd = case.err_cmd.map(|cmd| vec![cmd.to_owned()]);
+        plan.stage.accept_return_code = case.accept;
+        plan.stage.datum_timeout_ms = (case.cmd == "endless").then_some(50);
+        let result = world.run_one(&plan, vec![]).await;
+        let done = &result.datums[0];
+        let about = format!("{} {:?}: {done:?}", case.cmd, case.err_cmd);
+        assert_eq!((done.state, done.tries), (case.state, case.tries), "{about}");
+        let reason = done.reason.as_deref();
+        match case.reason {
+            Some(expected) => assert!(reason.unwrap().contains(expected), "{about}"),
+            None => assert_eq!(reason, None, "{about}"),
+        }
+        assert_eq!(done.outputs.is_empty(), case.state != Success, "{about}");
+    }
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_stage_costs_no_try() {
+    let mut world = World::new().await;
+    let worker = world.worker("w", 1).await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    world.runtime.define("fragile", {
+        let runs = Arc::clone(&runs);
+        move |_| Answer {
+            lost: runs.fetch_add(1, Ordering::SeqCst) == 0,
+            ..Answer::ok()
+        }
+    });
+    let result = world.run_one(&plan("edges", 1, &["fragile"]), vec![]).await;
+    assert_eq!(
+        (result.datums[0].state, result.datums[0].tries),
+        (DatumOutcome::Success, 1)
+    );
+    assert_eq!((runs.load(Ordering::SeqCst), world.runtime.started()), (2, 2));
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_datum_is_begun_again_and_costs_no_try() {
+    let mut world = World::new().await;
+    let worker = world.worker("w", 1).await;
+    let begun = Arc::new(tokio::sync::Notify::new());
+    world.runtime.define("slow", {
+        let (begun, runs) = (Arc::clone(&begun), AtomicUsize::new(0));
+        move |_| {
+            begun.notify_one();
+            if runs.fetch_add(1, Ordering::SeqCst) == 0 {
+                Answer::endless()
+            } else {
+                Answer::ok()
+            }
+        }
+    });
+    let root = world.commit(&[("/x", b"x".to_vec())]).await;
+    let input = world.input("in", root, "/x").await;
+    let plan = plan("edges", 1, &["slow"]);
+    world.start(&plan, vec![vec![datum(1, vec![input])]]).await;
+    within(begun.notified()).await;
+    let restart = |filter: &str| RestartDatum {
+        pipeline: plan.pipeline.clone(),
+        job: plan.job,
+        filters: vec![filter.to_owned()],
+    };
+    world.queue.restart_datums(&restart("/other")).await.unwrap();
+    world.queue.restart_datums(&restart("/x")).await.unwrap();
+    let result = world.result(&plan, 0).await;
+    assert_eq!(
+        (result.datums[0].state, result.datums[0].tries),
+        (DatumOutcome::Success, 1)
+    );
+    worker.stop().await;
+}

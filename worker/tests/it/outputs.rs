@@ -1,0 +1,125 @@
+//! Output by reference, output at fault, private copies, caches.
+
+use std::os::unix::fs::symlink;
+
+use howdah_queue::job::DatumOutcome;
+use howdah_worker::runtime::scripted::Answer;
+
+use crate::world::{World, datum, plan};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_into_inputs_are_stored_by_reference() {
+    let mut world = World::new().await;
+    let worker = world.worker("w", 1).await;
+    world.runtime.define("regroup", |call| {
+        let out = call.path("/pfs/out");
+        symlink("/pfs/in/d", out.join("all")).unwrap();
+        symlink("../in/d/big", out.join("one")).unwrap();
+        std::fs::write(out.join("new"), "n").unwrap();
+        Answer::ok()
+    });
+    let big = vec![7; 200_000];
+    let files = [("/d/big", big.clone()), ("/d/small", b"s".to_vec())];
+    let root = world.commit(&files).await;
+    let before = world.store.list("chunks/").await.unwrap().len();
+    let input = world.input("in", root, "/d/").await;
+    let result = world.run_one(&plan("edges", 1, &["regroup"]), vec![input]).await;
+    assert_eq!(
+        world.output(&result, 0).await,
+        [
+            ("/all/big".to_owned(), big.clone()),
+            ("/all/small".to_owned(), b"s".to_vec()),
+            ("/new".to_owned(), b"n".to_vec()),
+            ("/one".to_owned(), big),
+        ]
+    );
+    let after = world.store.list("chunks/").await.unwrap().len();
+    assert_eq!(after - before, 1, "only the new file was written");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_at_fault_fails_the_datum_with_the_error() {
+    let mut world = World::new().await;
+    let worker = world.worker("w", 1).await;
+    world.runtime.define("dangle", |call| {
+        symlink("/pfs/in/none", call.path("/pfs/out").join("l")).unwrap();
+        Answer::ok()
+    });
+    world.runtime.define("badname", |call| {
+        std::fs::write(call.path("/pfs/out").join("a[b"), "x").unwrap();
+        Answer::ok()
+    });
+    for (number, cmd, expected) in [
+        (1, "dangle", "/pfs/in/none does not exist"),
+        (2, "badname", "character '[' not allowed"),
+    ] {
+        let mut plan = plan("edges", number, &[cmd]);
+        plan.stage.err_cmd = Some(vec!["ok".to_owned()]);
+        let result = world.run_one(&plan, vec![]).await;
+        let done = &result.datums[0];
+        assert_eq!((done.state, done.tries), (DatumOutcome::Failed, 3), "{done:?}");
+        assert!(done.reason.as_ref().unwrap().contains(expected), "{done:?}");
+    }
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn private_copies_may_be_changed_and_change_nothing_else() {
+    let mut world = World::new().await;
+    let worker = world.worker("w", 1).await;
+    world.runtime.define("scribble", |call| {
+        for file in ["/pfs/in/d/big", "/pfs/in/d/small"] {
+            let before = std::fs::read(call.path(file)).unwrap();
+            std::fs::write(call.path(file), [&before[..1], b"!"].concat()).unwrap();
+        }
+        symlink("/pfs/in/d", call.path("/pfs/out").join("d")).unwrap();
+        Answer::ok()
+    });
+    let root = world
+        .commit(&[("/d/big", vec![b'B'; 200_000]), ("/d/small", b"s".to_vec())])
+        .await;
+    let input = world.input("in", root, "/d/").await;
+    for number in 1..3 {
+        let mut plan = plan("edges", number, &["scribble"]);
+        plan.stage.writable_inputs = true;
+        let result = world.run_one(&plan, vec![input.clone()]).await;
+        assert_eq!(
+            world.output(&result, 0).await,
+            [
+                ("/d/big".to_owned(), b"B!".to_vec()),
+                ("/d/small".to_owned(), b"s!".to_vec())
+            ]
+        );
+    }
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn big_inputs_are_fetched_once_within_the_bounds_of_the_cache() {
+    let mut world = World::new().await;
+    let worker = world.worker("w", 1).await;
+    // The cache of a test holds 1 MiB.
+    let names: Vec<String> = (0..8).map(|n| format!("/f{n}")).collect();
+    let files: Vec<(&str, Vec<u8>)> = (0..)
+        .zip(&names)
+        .map(|(n, name)| (name.as_str(), vec![n; 300_000]))
+        .collect();
+    let root = world.commit(&files).await;
+    let mut datums = Vec::new();
+    for (number, name) in (0..).zip(["/f0", "/f0", "/f1", "/f2", "/f3", "/f4", "/f5", "/f0"]) {
+        datums.push(datum(number, vec![world.input("in", root, name).await]));
+    }
+    let plan = plan("edges", 1, &["copy"]);
+    world.start(&plan, vec![datums]).await;
+    let result = world.result(&plan, 0).await;
+    for (place, byte) in [0, 0, 1, 2, 3, 4, 5, 0].into_iter().enumerate() {
+        assert_eq!(world.output(&result, place).await[0].1, vec![byte; 300_000]);
+    }
+    let counts = (
+        worker.metrics.file_cache_hits.get(),
+        worker.metrics.file_cache_misses.get(),
+    );
+    assert_eq!(counts, (1, 7), "the first file was pushed out and fetched again");
+    worker.stop().await;
+}

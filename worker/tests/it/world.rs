@@ -1,0 +1,288 @@
+//! The surroundings of a worker: what a coordinator would do, by hand.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use howdah_model::entities::{Content, ImagePin};
+use howdah_model::ids::{DatumHash, DatumId, GlobalId, TreeRoot};
+use howdah_model::names::{BranchName, PipelineKey};
+use howdah_queue::job::{self, Datum, DatumInput, DatumSet, JobPlan, LogObject, SetResult, StageSpec};
+use howdah_queue::messages::{Notice, SetMessage, SetTrouble};
+use howdah_queue::testing::NatsServer;
+use howdah_queue::{Queue, Subscription, wire};
+use howdah_store::{FileEdits, FileTree, PackWriter, PathRules, Store};
+use howdah_worker::runtime::scripted::{Answer, Call, ScriptedRuntime};
+use howdah_worker::{Parts, Scratch, WorkerError, metrics::Metrics, run_with};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Longest time that anything may take before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct World {
+    pub server: NatsServer,
+    pub queue: Queue,
+    pub store: Store,
+    pub runtime: ScriptedRuntime,
+    pub notices: Subscription<Notice>,
+    pub folder: tempfile::TempDir,
+}
+
+/// A running worker, with threads of its own so that it can be killed whole.
+pub struct Worker {
+    stop: CancellationToken,
+    task: Option<JoinHandle<Result<(), WorkerError>>>,
+    threads: Option<Runtime>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Worker {
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        let task = self.task.take().unwrap();
+        within(task).await.unwrap().unwrap();
+    }
+
+    /// Ends the worker as `kill -9` would: nothing is handed back or cleared away.
+    pub fn kill(self) {}
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(threads) = self.threads.take() {
+            threads.shutdown_background();
+        }
+    }
+}
+
+/// Waits, but not for ever.
+pub async fn within<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("it took too long")
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let server = NatsServer::start();
+        let queue = Queue::connect(&server.url(), "coordinator").await.unwrap();
+        queue.ensure_streams().await.unwrap();
+        let runtime = ScriptedRuntime::new();
+        runtime.define("ok", |_| Answer::ok());
+        runtime.define("endless", |_| Answer::endless());
+        runtime.define("copy", copy);
+        Self {
+            notices: queue.notices().await.unwrap(),
+            queue,
+            server,
+            store: Store::in_memory().await,
+            runtime,
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub async fn worker(&self, name: &str, slots: usize) -> Worker {
+        let stop = CancellationToken::new();
+        let metrics = Arc::new(Metrics::new());
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (url, named) = (self.server.url(), name.to_owned());
+        let queue = threads
+            .spawn(async move { Queue::connect(&url, &named).await.unwrap() })
+            .await
+            .unwrap();
+        let parts = Parts {
+            name: name.to_owned(),
+            queue,
+            store: self.store.clone(),
+            store_is_local: true,
+            runtime: Arc::new(self.runtime.clone()),
+            scratch: Scratch::open(&self.folder.path().join(name)).unwrap(),
+            slots,
+            cache_bytes: 1 << 20,
+            pipelines: Vec::new(),
+            metrics: Arc::clone(&metrics),
+        };
+        Worker {
+            task: Some(threads.spawn(run_with(parts, stop.clone()))),
+            threads: Some(threads),
+            stop,
+            metrics,
+        }
+    }
+
+    /// Stores files as a commit would hold them.
+    pub async fn commit(&self, files: &[(&str, Vec<u8>)]) -> TreeRoot {
+        let mut pack = PackWriter::new(&self.store);
+        for (path, bytes) in files {
+            pack.begin((*path).to_owned()).await.unwrap();
+            pack.write(bytes).await.unwrap();
+        }
+        let mut edits = FileEdits::new(PathRules::Strict);
+        for (path, content) in pack.finish().await.unwrap() {
+            edits.put(&path, content).unwrap();
+        }
+        let content = edits.apply(&self.store, &Content::default()).await.unwrap();
+        content.root.unwrap()
+    }
+
+    /// Makes an input of a file or, with a slash at the end, a folder of a commit.
+    pub async fn input(&self, name: &str, root: TreeRoot, path: &str) -> DatumInput {
+        let tree = FileTree::new(&self.store, Some(root));
+        let node = tree.inspect(path).await.unwrap().unwrap();
+        DatumInput {
+            name: Arc::from(name),
+            repo: "default/data".parse().unwrap(),
+            branch: BranchName::master(),
+            commit: GlobalId::from_number(9),
+            root,
+            path: path.to_owned(),
+            is_dir: path.ends_with('/'),
+            size: node.size,
+            hash: node.hash,
+            join_on: String::new(),
+            group_by: String::new(),
+        }
+    }
+
+    /// Writes plan and sets and hands the sets out.
+    pub async fn start(&self, plan: &JobPlan, sets: Vec<Vec<Datum>>) -> Vec<SetMessage> {
+        let plan_key = job::plan_key(&plan.pipeline, &plan.job);
+        let written = wire::encode(plan).into();
+        self.store.put(&plan_key, written).await.unwrap();
+        let mut messages = Vec::new();
+        for (number, datums) in (0..).zip(sets) {
+            let set = DatumSet { set: number, datums };
+            let set_key = job::set_key(&plan.pipeline, &plan.job, number);
+            self.store.put(&set_key, wire::encode(&set).into()).await.unwrap();
+            messages.push(SetMessage {
+                pipeline: plan.pipeline.clone(),
+                version: plan.version,
+                job: plan.job,
+                set: number,
+                attempt: 0,
+                plan_key: plan_key.clone(),
+                set_key,
+                // Both ways must work.
+                inline: (number % 2 == 0).then_some(set),
+            });
+        }
+        self.queue.ensure_consumer(&plan.pipeline, 16).await.unwrap();
+        self.queue.publish_sets(&messages).await.unwrap();
+        messages
+    }
+
+    /// Waits until a set is said to be done and returns its result.
+    pub async fn result(&mut self, plan: &JobPlan, set: u32) -> SetResult {
+        let key = job::result_key(&plan.pipeline, &plan.job, set);
+        within(async {
+            // The notice may have come while another set was waited for.
+            while self.store.stat(&key).await.unwrap().is_none() {
+                self.notices.next().await.unwrap();
+            }
+        })
+        .await;
+        wire::decode(&self.store.get(&key).await.unwrap()).unwrap()
+    }
+
+    /// Runs one datum to its end.
+    pub async fn run_one(&mut self, plan: &JobPlan, inputs: Vec<DatumInput>) -> SetResult {
+        self.start(plan, vec![vec![datum(1, inputs)]]).await;
+        self.result(plan, 0).await
+    }
+
+    pub async fn trouble(&mut self) -> SetTrouble {
+        within(async {
+            loop {
+                if let Notice::Trouble(trouble) = self.notices.next().await.unwrap() {
+                    return trouble;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Waits until nothing of a pipeline is waiting or out.
+    pub async fn idle(&self, pipeline: &PipelineKey) {
+        within(async {
+            loop {
+                let status = self.queue.consumer_info(pipeline).await.unwrap().unwrap();
+                if status.pending == 0 && status.ack_pending == 0 {
+                    return;
+                }
+            }
+        })
+        .await;
+    }
+
+    pub async fn log_lines(&self, result: &SetResult) -> Vec<(bool, String)> {
+        let Some(key) = &result.log_key else { return Vec::new() };
+        let log: LogObject = wire::decode(&self.store.get(key).await.unwrap()).unwrap();
+        log.lines.into_iter().map(|line| (line.user, line.message)).collect()
+    }
+
+    pub async fn output(&self, result: &SetResult, datum: usize) -> Vec<(String, Vec<u8>)> {
+        let mut all = Vec::new();
+        for file in &result.datums[datum].outputs {
+            let bytes = self.store.read_file_all(&file.content).await.unwrap();
+            all.push((file.path.clone(), bytes.to_vec()));
+        }
+        all
+    }
+}
+
+/// Copies the file that the input `in` names to `/pfs/out`, under its own name.
+fn copy(call: Call) -> Answer {
+    let from = call.var("in").unwrap().to_owned();
+    let name = from.rsplit('/').next().unwrap();
+    let bytes = std::fs::read(call.path(&from)).unwrap();
+    std::fs::write(call.path("/pfs/out").join(name), bytes).unwrap();
+    Answer {
+        stdout: format!("copied {name}\n"),
+        ..Answer::ok()
+    }
+}
+
+pub fn plan(pipeline: &str, job: u64, cmd: &[&str]) -> JobPlan {
+    JobPlan {
+        pipeline: format!("default/{pipeline}").parse().unwrap(),
+        version: 1,
+        job: GlobalId::from_number(job),
+        output_commit: GlobalId::from_number(job),
+        spec_commit: None,
+        file_set: None,
+        salt: "salt".into(),
+        stage: StageSpec {
+            image: ImagePin {
+                reference: "image:1".into(),
+                digest: "sha256:1".into(),
+            },
+            cmd: cmd.iter().map(|word| (*word).to_owned()).collect(),
+            stdin: None,
+            err_cmd: None,
+            err_stdin: None,
+            env: Default::default(),
+            accept_return_code: Vec::new(),
+            user: None,
+            working_dir: None,
+            datum_tries: 3,
+            datum_timeout_ms: None,
+            writable_inputs: false,
+            memory_bytes: None,
+            cpus: None,
+            labels: Default::default(),
+        },
+        sets: 1,
+    }
+}
+
+pub fn datum(number: u8, inputs: Vec<DatumInput>) -> Datum {
+    Datum {
+        id: DatumId::new([number; 32]),
+        hash: DatumHash::new([number; 32]),
+        inputs,
+    }
+}
