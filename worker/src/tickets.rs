@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use howdah_model::ids::GlobalId;
+use howdah_model::names::JobKey;
 use howdah_queue::job::Datum;
 use howdah_queue::messages::{CancelJob, RestartDatum, SetMessage};
 use lru::LruCache;
@@ -27,7 +27,7 @@ pub enum StopReason {
 
 /// One set that a slot is on.
 pub struct Ticket {
-    job: GlobalId,
+    job: JobKey,
     stop: CancellationToken,
     reason: OnceLock<StopReason>,
     /// The running try. Written by the slot, read by whoever restarts datums.
@@ -98,8 +98,8 @@ fn matches(datum: &Datum, filters: &[String]) -> bool {
 
 /// All sets that this worker is on.
 pub struct Tickets {
-    running: Mutex<HashMap<(GlobalId, u32), Arc<Ticket>>>,
-    cancelled: Mutex<LruCache<GlobalId, Instant>>,
+    running: Mutex<HashMap<(JobKey, u32), Arc<Ticket>>>,
+    cancelled: Mutex<LruCache<JobKey, Instant>>,
 }
 
 /// Whether a set may be begun.
@@ -124,17 +124,19 @@ impl Tickets {
     /// Begins a set.
     pub fn enter(&self, set: &SetMessage) -> Admission {
         let now = Instant::now();
-        let remembered = self.cancelled().peek(&set.job).copied();
+        // All jobs of a commit set share one id: only together with the pipeline it names one job.
+        let job = set.pipeline.job(set.job);
+        let remembered = self.cancelled().peek(&job).copied();
         if remembered.is_some_and(|when| now.duration_since(when) < REMEMBER_CANCELLED) {
             return Admission::Cancelled;
         }
         let mut running = self.running();
-        let key = (set.job, set.set);
+        let key = (job.clone(), set.set);
         if running.contains_key(&key) {
             return Admission::Running;
         }
         let ticket = Arc::new(Ticket {
-            job: set.job,
+            job,
             stop: CancellationToken::new(),
             reason: OnceLock::new(),
             current: Mutex::new(None),
@@ -145,20 +147,22 @@ impl Tickets {
 
     /// Ends a set.
     pub fn leave(&self, set: &SetMessage) {
-        self.running().remove(&(set.job, set.set));
+        self.running().remove(&(set.pipeline.job(set.job), set.set));
     }
 
     /// Stops all sets of a job.
     pub fn cancel(&self, wanted: &CancelJob) {
-        self.cancelled().put(wanted.job, Instant::now());
-        for ticket in self.running().values().filter(|t| t.job == wanted.job) {
+        let job = wanted.pipeline.job(wanted.job);
+        for ticket in self.running().values().filter(|t| t.job == job) {
             ticket.halt(StopReason::JobCancelled);
         }
+        self.cancelled().put(job, Instant::now());
     }
 
     /// Ends the running try of matching datums, to be begun again.
     pub fn restart(&self, wanted: &RestartDatum) {
-        for ticket in self.running().values().filter(|t| t.job == wanted.job) {
+        let job = wanted.pipeline.job(wanted.job);
+        for ticket in self.running().values().filter(|t| t.job == job) {
             ticket.restart_if(wanted);
         }
     }
@@ -170,11 +174,11 @@ impl Tickets {
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<(GlobalId, u32), Arc<Ticket>>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<(JobKey, u32), Arc<Ticket>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cancelled(&self) -> MutexGuard<'_, LruCache<GlobalId, Instant>> {
+    fn cancelled(&self) -> MutexGuard<'_, LruCache<JobKey, Instant>> {
         self.cancelled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

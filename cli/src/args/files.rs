@@ -50,7 +50,7 @@ pub struct PutFile {
     #[arg(long)]
     pub untar: bool,
     /// Show a progress bar [default: on a terminal, if it takes long]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", hide_possible_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub progress: Option<bool>,
     /// Start a commit of its own (hyphenated form)
     #[arg(long, hide = true)]
@@ -96,7 +96,7 @@ pub struct GetFile {
     #[arg(long)]
     pub retry: bool,
     /// Show a progress bar [default: on a terminal, if it takes long]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", hide_possible_values = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub progress: Option<bool>,
     /// Ignored (1.x)
     #[arg(short, long, value_name = "N", hide = true)]
@@ -198,7 +198,7 @@ pub struct CopyFile {
 #[derive(Debug, Args)]
 pub struct Completion {
     /// The shell
-    #[arg(default_value = "bash", hide_default_value = true)]
+    #[arg(value_name = "bash|zsh|fish", default_value = "bash", hide_default_value = true, hide_possible_values = true)]
     pub shell: CompletionShell,
     /// Write the script to where the shell looks for it
     #[arg(long)]

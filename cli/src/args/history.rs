@@ -79,7 +79,7 @@ pub struct ListCommit {
     #[arg(long)]
     pub all: bool,
     /// List commits of this origin
-    #[arg(long, value_name = "ORIGIN", ignore_case = true)]
+    #[arg(long, value_name = "user|auto|fsck", hide_possible_values = true, ignore_case = true)]
     pub origin: Option<Origin>,
     #[command(flatten)]
     pub project: ProjectArg,
@@ -117,7 +117,7 @@ pub struct SubscribeCommit {
     #[arg(long)]
     pub all: bool,
     /// Show commits of this origin
-    #[arg(long, value_name = "ORIGIN", ignore_case = true)]
+    #[arg(long, value_name = "user|auto|fsck", hide_possible_values = true, ignore_case = true)]
     pub origin: Option<Origin>,
     #[command(flatten)]
     pub project: ProjectArg,

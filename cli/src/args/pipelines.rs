@@ -59,7 +59,7 @@ pub struct EditPipeline {
     #[arg(long, value_name = "COMMAND")]
     pub editor: Option<String>,
     /// Encoding of the file to edit [default: json]
-    #[arg(short, long, value_name = "ENCODING")]
+    #[arg(short, long, value_name = "json|yaml", hide_possible_values = true)]
     pub output: Option<super::shared::Encoding>,
     #[command(flatten)]
     pub project: ProjectArg,
@@ -108,7 +108,7 @@ pub struct ExtractPipeline {
     /// Name of the pipeline
     pub pipeline: String,
     /// Encoding [default: json]
-    #[arg(short, long, value_name = "ENCODING")]
+    #[arg(short, long, value_name = "json|yaml", hide_possible_values = true)]
     pub output: Option<super::shared::Encoding>,
     #[command(flatten)]
     pub project: ProjectArg,

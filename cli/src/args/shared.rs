@@ -28,7 +28,7 @@ pub struct RawArgs {
     #[arg(long)]
     pub raw: bool,
     /// Encoding of --raw [default: json]
-    #[arg(short, long, value_name = "ENCODING")]
+    #[arg(short, long, value_name = "json|yaml", hide_possible_values = true)]
     pub output: Option<Encoding>,
 }
 

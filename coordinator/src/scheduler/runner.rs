@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use howdah_model::query::{self, Readiness};
-use howdah_model::{Command, JobKey, JobOutcome, PipelineKey, State};
+use howdah_model::{Command, JobKey, JobOutcome, JobState, PipelineKey, State};
 use howdah_queue::messages::CancelJob;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -93,8 +93,10 @@ fn next_step(state: &State, pipeline: &PipelineKey) -> Option<Step> {
 async fn run_job(context: &Context, job: &JobKey) -> Result<(), drive::DriveError> {
     let notices = context.dispatch.register(job);
     let driven = tokio::select! {
+        // First in line: the driver's own end of the job also shows in the state.
+        biased;
         result = drive::drive(context, job, notices) => Some(result),
-        _ = context.core.wait_for(|state| over(state, job)) => None,
+        () = ended_from_outside(context, job) => None,
         () = time_out(context, job) => None,
     };
     context.dispatch.unregister(job);
@@ -114,8 +116,13 @@ async fn run_job(context: &Context, job: &JobKey) -> Result<(), drive::DriveErro
     driven.unwrap_or(Ok(()))
 }
 
-fn over(state: &State, job: &JobKey) -> Option<()> {
-    state.job(job).is_none_or(|job| job.state.is_final()).then_some(())
+/// Waits until the job is killed or gone. How its driver ends it is the driver's to tell.
+async fn ended_from_outside(context: &Context, job: &JobKey) {
+    let outside = |state: &State| state.job(job).is_none_or(|job| matches!(job.state, JobState::Killed | JobState::Unrunnable)).then_some(());
+    if context.core.wait_for(outside).await.is_none() {
+        // The coordinator goes down; the driver is dropped with it.
+        std::future::pending().await
+    }
 }
 
 /// Kills the job when its time is up; never returns for a job without a limit.
