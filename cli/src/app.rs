@@ -82,7 +82,10 @@ fn run_one(program: &str, mut words: Vec<OsString>, hyphenated: Option<&'static 
         return show(&text).map_err(Failure::from);
     }
     let argv = std::iter::once(OsString::from(program)).chain(words.iter().cloned());
-    let parsed = root.clone().try_get_matches_from(argv).and_then(|matches| Cli::from_arg_matches(&matches));
+    let parsed = root
+        .clone()
+        .try_get_matches_from(argv)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => match usage::explain(&error, &root, &words) {
@@ -146,7 +149,10 @@ fn start_logging(verbose: bool) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,howdah=debug,howdah_api=debug"));
     // A second command of the same command line finds the subscriber in place.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .try_init();
 }
 
 fn show(text: &str) -> Result<(), CliError> {

@@ -47,7 +47,9 @@ impl Ctx {
 
     /// Chooses the server.
     pub fn target(&self) -> Result<Target, CliError> {
-        self.config()?.target(&self.env).map_err(|error| CliError::refused(self.own_name(&error.to_string())))
+        self.config()?
+            .target(&self.env)
+            .map_err(|error| CliError::refused(self.own_name(&error.to_string())))
     }
 
     /// Puts the name we were called by into a text of a library.
@@ -87,7 +89,12 @@ impl Ctx {
         let (major, minor, micro) = API_VERSION;
         let target = self.target()?;
         let request = admin_v2::InspectClusterRequest {
-            client_version: Some(versionpb_v2::Version { major, minor, micro, ..Default::default() }),
+            client_version: Some(versionpb_v2::Version {
+                major,
+                minor,
+                micro,
+                ..Default::default()
+            }),
             current_project: Some(convert::project(&target.project)),
         };
         let cluster = match client.admin().inspect_cluster(request).await {
@@ -115,7 +122,9 @@ impl Ctx {
     /// A context that names no address means whatever runs on this machine, so it remembers none.
     fn recognise(&self, name: &str, deployment: &str) -> Result<(), CliError> {
         let mut config = self.config()?;
-        let Some(context) = config.config.v2.contexts.get_mut(name) else { return Ok(()) };
+        let Some(context) = config.config.v2.contexts.get_mut(name) else {
+            return Ok(());
+        };
         if context.pachd_address.is_empty() || deployment.is_empty() {
             return Ok(());
         }
@@ -163,7 +172,10 @@ impl Ctx {
         // Without standard error the question goes unseen; the answer still counts.
         let _ = write!(errors, "Are you sure you want to do this? (y/N): ").and_then(|()| errors.flush());
         let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer).map_err(CliError::io("cannot read the answer"))?;
+        io::stdin()
+            .lock()
+            .read_line(&mut answer)
+            .map_err(CliError::io("cannot read the answer"))?;
         if answer.is_empty() {
             self.printer.note("");
         }
@@ -181,7 +193,11 @@ impl Ctx {
 /// Turns the client's errors into ours.
 pub fn connect_error(error: ClientError) -> CliError {
     match error {
-        ClientError::Unreachable { address, context, reason } => CliError::Connect {
+        ClientError::Unreachable {
+            address,
+            context,
+            reason,
+        } => CliError::Connect {
             address: address.to_string(),
             origin: match context {
                 Some(name) => format!("context {name:?}"),

@@ -57,12 +57,18 @@ pub enum CliError {
 impl CliError {
     /// Makes an error of a sentence.
     pub fn refused(message: impl Into<String>) -> CliError {
-        CliError::Refused { message: message.into(), hint: None }
+        CliError::Refused {
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// Makes an error of a sentence and one that says what to do.
     pub fn hinted(message: impl Into<String>, hint: impl Into<String>) -> CliError {
-        CliError::Refused { message: message.into(), hint: Some(hint.into()) }
+        CliError::Refused {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
     }
 
     /// Returns a closure for `map_err` that says what was being done with which file.
@@ -97,10 +103,12 @@ fn status_message(status: &tonic::Status) -> String {
 
 fn server_hint(status: &tonic::Status, program: &str) -> Option<String> {
     match status.code() {
-        tonic::Code::Unimplemented => {
-            Some(format!("`{program} version` shows the versions of this program and of the server"))
+        tonic::Code::Unimplemented => Some(format!(
+            "`{program} version` shows the versions of this program and of the server"
+        )),
+        tonic::Code::DeadlineExceeded | tonic::Code::Cancelled if status.message().contains("imeout") => {
+            Some("--rpc-timeout sets how long an answer may take".to_owned())
         }
-        tonic::Code::DeadlineExceeded | tonic::Code::Cancelled if status.message().contains("imeout") => Some("--rpc-timeout sets how long an answer may take".to_owned()),
         _ => None,
     }
 }

@@ -24,7 +24,9 @@ pub fn reference(mut root: Command) -> String {
 }
 
 fn shown(command: &Command) -> impl Iterator<Item = &Command> {
-    command.get_subcommands().filter(|inner| !inner.is_hide_set() && inner.get_name() != "help")
+    command
+        .get_subcommands()
+        .filter(|inner| !inner.is_hide_set() && inner.get_name() != "help")
 }
 
 fn section(text: &mut String, command: &Command, path: &str) {
@@ -46,7 +48,9 @@ fn section(text: &mut String, command: &Command, path: &str) {
         }
         text.push('\n');
     }
-    let own = command.get_arguments().filter(|arg| !arg.is_positional() && !arg.is_global_set());
+    let own = command
+        .get_arguments()
+        .filter(|arg| !arg.is_positional() && !arg.is_global_set());
     let before = text.len();
     flags(text, own.filter(|arg| arg.get_id() != "help"));
     if text.len() > before {
@@ -59,8 +63,16 @@ fn flags<'a>(text: &mut String, args: impl Iterator<Item = &'a Arg>) {
         let mut names = Vec::new();
         names.extend(arg.get_short().map(|short| format!("-{short}")));
         names.extend(arg.get_long().map(|long| format!("--{long}")));
-        let value = if arg.get_action().takes_values() { format!(" {}", value_names(arg)) } else { String::new() };
-        let default: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+        let value = if arg.get_action().takes_values() {
+            format!(" {}", value_names(arg))
+        } else {
+            String::new()
+        };
+        let default: Vec<_> = arg
+            .get_default_values()
+            .iter()
+            .map(|value| value.to_string_lossy())
+            .collect();
         let default = if default.is_empty() || arg.is_hide_default_value_set() || !arg.get_action().takes_values() {
             String::new()
         } else {
@@ -87,7 +99,10 @@ mod tests {
     fn every_shown_command_has_a_section() {
         let text = super::reference(crate::args::command("howdah"));
         for command in ["create repo", "put file", "list job", "config get active-context", "up"] {
-            assert!(text.contains(&format!("### `howdah {command}`")), "{command} is missing");
+            assert!(
+                text.contains(&format!("### `howdah {command}`")),
+                "{command} is missing"
+            );
         }
         assert!(!text.contains("flush commit"));
         assert!(text.contains("- `-f, --file SOURCE`:"));

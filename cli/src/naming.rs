@@ -42,12 +42,8 @@ impl Rule<'_> {
         match target {
             None => rooted(&own),
             Some(target) if self.several => rooted(&format!("{target}/{own}")),
-            Some(target) if self.recursive && self.naming == Naming::Full => {
-                rooted(&format!("{target}/{own}"))
-            }
-            Some(target) if !self.recursive && target.ends_with('/') => {
-                rooted(&format!("{target}/{own}"))
-            }
+            Some(target) if self.recursive && self.naming == Naming::Full => rooted(&format!("{target}/{own}")),
+            Some(target) if !self.recursive && target.ends_with('/') => rooted(&format!("{target}/{own}")),
             Some(target) => rooted(target),
         }
     }

@@ -108,12 +108,28 @@ struct Parts<'a> {
 fn split(text: &str) -> Parts<'_> {
     match text.split_once('@') {
         Some((repo, rest)) => match rest.split_once(':') {
-            Some((commit, path)) => Parts { repo, commit: Some(commit), path: Some(path) },
-            None => Parts { repo, commit: Some(rest), path: None },
+            Some((commit, path)) => Parts {
+                repo,
+                commit: Some(commit),
+                path: Some(path),
+            },
+            None => Parts {
+                repo,
+                commit: Some(rest),
+                path: None,
+            },
         },
         None => match text.split_once(':') {
-            Some((repo, path)) => Parts { repo, commit: None, path: Some(path) },
-            None => Parts { repo: text, commit: None, path: None },
+            Some((repo, path)) => Parts {
+                repo,
+                commit: None,
+                path: Some(path),
+            },
+            None => Parts {
+                repo: text,
+                commit: None,
+                path: None,
+            },
         },
     }
 }
@@ -124,9 +140,15 @@ fn repo_of(what: &'static str, text: &str, repo: &str) -> Result<RepoRef, RefErr
         _ => (repo, USER_TYPE),
     };
     if name.is_empty() {
-        return Err(RefError::EmptyRepo { what, text: text.to_owned() });
+        return Err(RefError::EmptyRepo {
+            what,
+            text: text.to_owned(),
+        });
     }
-    Ok(RepoRef { name: name.to_owned(), kind: kind.to_owned() })
+    Ok(RepoRef {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+    })
 }
 
 /// Returns whether the text has the shape of an id: 32 lower-case hex digits, the 13th of them a 4.
@@ -139,7 +161,9 @@ pub fn is_id(text: &str) -> bool {
 fn is_branch_name(text: &str) -> bool {
     !text.is_empty()
         && !is_id(text)
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 /// Reads a repo.
@@ -156,13 +180,21 @@ pub fn branch(text: &str) -> Result<BranchRef, RefError> {
     let parts = split(text);
     let repo = repo_of("branch", text, parts.repo)?;
     if parts.path.is_some() {
-        return Err(RefError::UnexpectedPath { what: "branch", text: text.to_owned() });
+        return Err(RefError::UnexpectedPath {
+            what: "branch",
+            text: text.to_owned(),
+        });
     }
     match parts.commit {
-        Some(name) if is_branch_name(name) => Ok(BranchRef { repo, name: name.to_owned() }),
-        Some("") | None => {
-            Err(RefError::Incomplete { what: "branch", text: text.to_owned(), form: "repo@branch" })
-        }
+        Some(name) if is_branch_name(name) => Ok(BranchRef {
+            repo,
+            name: name.to_owned(),
+        }),
+        Some("") | None => Err(RefError::Incomplete {
+            what: "branch",
+            text: text.to_owned(),
+            form: "repo@branch",
+        }),
         Some(_) => Err(RefError::CommitForBranch { text: text.to_owned() }),
     }
 }
@@ -171,7 +203,10 @@ pub fn branch(text: &str) -> Result<BranchRef, RefError> {
 pub fn commit(text: &str) -> Result<CommitRef, RefError> {
     let parts = split(text);
     if parts.path.is_some() {
-        return Err(RefError::UnexpectedPath { what: "commit", text: text.to_owned() });
+        return Err(RefError::UnexpectedPath {
+            what: "commit",
+            text: text.to_owned(),
+        });
     }
     commit_of("commit", text, &parts, "repo@branch-or-id")
 }
@@ -180,7 +215,10 @@ pub fn commit(text: &str) -> Result<CommitRef, RefError> {
 pub fn repo_or_commit(text: &str) -> Result<(RepoRef, Option<CommitRef>), RefError> {
     let parts = split(text);
     if parts.path.is_some() {
-        return Err(RefError::UnexpectedPath { what: "commit", text: text.to_owned() });
+        return Err(RefError::UnexpectedPath {
+            what: "commit",
+            text: text.to_owned(),
+        });
     }
     match parts.commit {
         None | Some("") => Ok((repo_of("repo", text, parts.repo)?, None)),
@@ -188,23 +226,34 @@ pub fn repo_or_commit(text: &str) -> Result<(RepoRef, Option<CommitRef>), RefErr
     }
 }
 
-fn commit_of(
-    what: &'static str,
-    text: &str,
-    parts: &Parts<'_>,
-    form: &'static str,
-) -> Result<CommitRef, RefError> {
+fn commit_of(what: &'static str, text: &str, parts: &Parts<'_>, form: &'static str) -> Result<CommitRef, RefError> {
     let repo = repo_of(what, text, parts.repo)?;
     let Some(named) = parts.commit.filter(|commit| !commit.is_empty()) else {
-        return Err(RefError::Incomplete { what, text: text.to_owned(), form });
+        return Err(RefError::Incomplete {
+            what,
+            text: text.to_owned(),
+            form,
+        });
     };
     if let Some((branch, id)) = named.split_once('=') {
-        return Ok(CommitRef { repo, branch: Some(branch.to_owned()), id: id.to_owned() });
+        return Ok(CommitRef {
+            repo,
+            branch: Some(branch.to_owned()),
+            id: id.to_owned(),
+        });
     }
     Ok(if is_branch_name(named) {
-        CommitRef { repo, branch: Some(named.to_owned()), id: String::new() }
+        CommitRef {
+            repo,
+            branch: Some(named.to_owned()),
+            id: String::new(),
+        }
     } else {
-        CommitRef { repo, branch: None, id: named.to_owned() }
+        CommitRef {
+            repo,
+            branch: None,
+            id: named.to_owned(),
+        }
     })
 }
 
@@ -212,20 +261,33 @@ fn commit_of(
 pub fn file(text: &str) -> Result<FileRef, RefError> {
     let parts = split(text);
     let commit = commit_of("file", text, &parts, "repo@branch-or-commit:path")?;
-    Ok(FileRef { commit, path: parts.path.map(str::to_owned) })
+    Ok(FileRef {
+        commit,
+        path: parts.path.map(str::to_owned),
+    })
 }
 
 /// Reads a job.
 pub fn job(text: &str) -> Result<JobRef, RefError> {
-    let incomplete = || RefError::Incomplete { what: "job", text: text.to_owned(), form: "pipeline@id" };
+    let incomplete = || RefError::Incomplete {
+        what: "job",
+        text: text.to_owned(),
+        form: "pipeline@id",
+    };
     let (pipeline, id) = text.split_once('@').ok_or_else(incomplete)?;
     if pipeline.is_empty() || id.is_empty() {
         return Err(incomplete());
     }
     if id.contains(':') {
-        return Err(RefError::UnexpectedPath { what: "job", text: text.to_owned() });
+        return Err(RefError::UnexpectedPath {
+            what: "job",
+            text: text.to_owned(),
+        });
     }
-    Ok(JobRef { pipeline: pipeline.to_owned(), id: id.to_owned() })
+    Ok(JobRef {
+        pipeline: pipeline.to_owned(),
+        id: id.to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -236,20 +298,57 @@ mod tests {
 
     #[test]
     fn repos_have_types() {
-        assert_eq!(repo("images"), Ok(RepoRef { name: "images".into(), kind: "user".into() }));
-        assert_eq!(repo("edges.meta"), Ok(RepoRef { name: "edges".into(), kind: "meta".into() }));
+        assert_eq!(
+            repo("images"),
+            Ok(RepoRef {
+                name: "images".into(),
+                kind: "user".into()
+            })
+        );
+        assert_eq!(
+            repo("edges.meta"),
+            Ok(RepoRef {
+                name: "edges".into(),
+                kind: "meta".into()
+            })
+        );
         assert!(repo("").unwrap_err().to_string().contains("repo cannot be empty"));
-        assert!(repo("images@master").unwrap_err().to_string().contains("only the name of a repo"));
+        assert!(
+            repo("images@master")
+                .unwrap_err()
+                .to_string()
+                .contains("only the name of a repo")
+        );
     }
 
     #[test]
     fn branches_are_not_commits() {
         assert_eq!(branch("images@master").map(|branch| branch.name), Ok("master".into()));
-        assert!(branch(&format!("images@{ID}")).unwrap_err().to_string().contains("cannot specify a commit"));
-        assert!(branch("images@master^").unwrap_err().to_string().contains("cannot specify a commit"));
-        assert!(branch("images@master:x").unwrap_err().to_string().contains("cannot specify a file path"));
+        assert!(
+            branch(&format!("images@{ID}"))
+                .unwrap_err()
+                .to_string()
+                .contains("cannot specify a commit")
+        );
+        assert!(
+            branch("images@master^")
+                .unwrap_err()
+                .to_string()
+                .contains("cannot specify a commit")
+        );
+        assert!(
+            branch("images@master:x")
+                .unwrap_err()
+                .to_string()
+                .contains("cannot specify a file path")
+        );
         assert!(branch("images").unwrap_err().to_string().contains("repo@branch"));
-        assert!(branch("@master").unwrap_err().to_string().contains("repo cannot be empty"));
+        assert!(
+            branch("@master")
+                .unwrap_err()
+                .to_string()
+                .contains("repo cannot be empty")
+        );
     }
 
     #[test]
@@ -259,10 +358,23 @@ mod tests {
         assert_eq!(parts(&format!("images@{ID}")), Ok((None, ID.into())));
         assert_eq!(parts("images@master^2"), Ok((None, "master^2".into())));
         assert_eq!(parts("images@master.1"), Ok((None, "master.1".into())));
-        assert_eq!(parts(&format!("images@master={ID}")), Ok((Some("master".into()), ID.into())));
-        assert!(commit("images@master:/a").unwrap_err().to_string().contains("cannot specify a file path"));
+        assert_eq!(
+            parts(&format!("images@master={ID}")),
+            Ok((Some("master".into()), ID.into()))
+        );
+        assert!(
+            commit("images@master:/a")
+                .unwrap_err()
+                .to_string()
+                .contains("cannot specify a file path")
+        );
         assert!(commit("images").is_err());
-        assert!(commit("@master").unwrap_err().to_string().contains("repo cannot be empty"));
+        assert!(
+            commit("@master")
+                .unwrap_err()
+                .to_string()
+                .contains("repo cannot be empty")
+        );
     }
 
     #[test]
@@ -274,7 +386,13 @@ mod tests {
 
     #[test]
     fn jobs_need_a_pipeline() {
-        assert_eq!(job("edges@1"), Ok(JobRef { pipeline: "edges".into(), id: "1".into() }));
+        assert_eq!(
+            job("edges@1"),
+            Ok(JobRef {
+                pipeline: "edges".into(),
+                id: "1".into()
+            })
+        );
         assert!(job(ID).unwrap_err().to_string().contains("pipeline@id"));
     }
 

@@ -22,14 +22,28 @@ pub struct Source {
 pub async fn read(from: &str) -> Result<Source, CliError> {
     if from == "-" {
         let mut text = Vec::new();
-        tokio::io::stdin().read_to_end(&mut text).await.map_err(CliError::io("cannot read standard input"))?;
-        return Ok(Source { name: "standard input".to_owned(), text });
+        tokio::io::stdin()
+            .read_to_end(&mut text)
+            .await
+            .map_err(CliError::io("cannot read standard input"))?;
+        return Ok(Source {
+            name: "standard input".to_owned(),
+            text,
+        });
     }
     if from.starts_with("http://") || from.starts_with("https://") {
-        return Ok(Source { name: from.to_owned(), text: fetch(from).await? });
+        return Ok(Source {
+            name: from.to_owned(),
+            text: fetch(from).await?,
+        });
     }
-    let text = tokio::fs::read(from).await.map_err(CliError::io(format!("cannot read {from}")))?;
-    Ok(Source { name: from.to_owned(), text })
+    let text = tokio::fs::read(from)
+        .await
+        .map_err(CliError::io(format!("cannot read {from}")))?;
+    Ok(Source {
+        name: from.to_owned(),
+        text,
+    })
 }
 
 async fn fetch(url: &str) -> Result<Vec<u8>, CliError> {
@@ -44,10 +58,16 @@ async fn fetch(url: &str) -> Result<Vec<u8>, CliError> {
     };
     // A second command of the same command line finds the provider in place.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = reqwest::Client::builder().timeout(FETCH_TIMEOUT).build().map_err(fail)?;
+    let client = reqwest::Client::builder()
+        .timeout(FETCH_TIMEOUT)
+        .build()
+        .map_err(fail)?;
     let response = client.get(url).send().await.map_err(fail)?;
     if !response.status().is_success() {
-        return Err(CliError::refused(format!("cannot fetch {url}: the server answered {}", response.status())));
+        return Err(CliError::refused(format!(
+            "cannot fetch {url}: the server answered {}",
+            response.status()
+        )));
     }
     Ok(response.bytes().await.map_err(fail)?.to_vec())
 }

@@ -98,15 +98,25 @@ fn plain(error: &clap::Error) -> String {
     let rendered = error.render().to_string();
     let body = rendered.split("\n\n").next().unwrap_or_default();
     let body = body.strip_prefix("error: ").unwrap_or(body);
-    body.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    body.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Counts the arguments and says what is wrong with their number, if anything is.
 fn count(root: &Command, leaf: &Command, words: &[OsString]) -> Option<String> {
     let positionals: Vec<&Arg> = leaf.get_positionals().collect();
     let least = positionals.iter().filter(|arg| arg.is_required_set()).count();
-    let open = positionals.iter().any(|arg| matches!(arg.get_action(), ArgAction::Append));
-    let most = if open { usize::MAX } else { positionals.iter().filter(|arg| !arg.is_hide_set()).count() };
+    let open = positionals
+        .iter()
+        .any(|arg| matches!(arg.get_action(), ArgAction::Append));
+    let most = if open {
+        usize::MAX
+    } else {
+        positionals.iter().filter(|arg| !arg.is_hide_set()).count()
+    };
     let argv = std::iter::once(OsString::from("x")).chain(words.iter().cloned());
     let matches = relax(root).ignore_errors(true).try_get_matches_from(argv).ok()?;
     let mut at = &matches;
@@ -122,7 +132,10 @@ const WORDS: &str = "every-word";
 
 /// Copies a command tree, letting each command take any number of arguments.
 fn relax(command: &Command) -> Command {
-    let flags = command.get_arguments().filter(|arg| !arg.is_positional()).map(|arg| arg.clone().required(false));
+    let flags = command
+        .get_arguments()
+        .filter(|arg| !arg.is_positional())
+        .map(|arg| arg.clone().required(false));
     let mut copy = Command::new(command.get_name().to_owned())
         .aliases(command.get_all_aliases().map(str::to_owned).collect::<Vec<_>>())
         .args(flags)
@@ -199,7 +212,10 @@ pub fn resolve_switches(root: &Command, words: Vec<OsString>) -> Vec<OsString> {
 
 /// Returns the help for a noun that stands alone: the commands that go with it.
 pub fn noun_help(root: &Command, words: &[OsString]) -> Option<String> {
-    let plain: Vec<_> = words.iter().filter(|word| !word.to_string_lossy().starts_with('-')).collect();
+    let plain: Vec<_> = words
+        .iter()
+        .filter(|word| !word.to_string_lossy().starts_with('-'))
+        .collect();
     let [word] = plain.as_slice() else { return None };
     let (noun, plural) = NOUNS.iter().find(|(noun, plural)| *word == noun || *word == plural)?;
     let program = root.get_bin_name().unwrap_or_else(|| root.get_name());
@@ -207,7 +223,10 @@ pub fn noun_help(root: &Command, words: &[OsString]) -> Option<String> {
     for verb in root.get_subcommands().filter(|verb| !verb.is_hide_set()) {
         if let Some(command) = verb.find_subcommand(noun).filter(|command| !command.is_hide_set()) {
             let about = command.get_about().map(ToString::to_string).unwrap_or_default();
-            text.push_str(&format!("  {:28} {about}\n", format!("{program} {} {noun}", verb.get_name())));
+            text.push_str(&format!(
+                "  {:28} {about}\n",
+                format!("{program} {} {noun}", verb.get_name())
+            ));
         }
     }
     Some(text)
@@ -234,10 +253,17 @@ mod tests {
         let root = crate::args::command("howdah");
         let resolve = |text: &str| {
             let resolved = resolve_switches(&root, words(text));
-            resolved.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+            resolved
+                .iter()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         assert_eq!(resolve("list repo --raw=true --all=false"), "list repo --raw");
-        assert_eq!(resolve("put file a@b -f=x --recursive=true"), "put file a@b -f=x --recursive");
+        assert_eq!(
+            resolve("put file a@b -f=x --recursive=true"),
+            "put file a@b -f=x --recursive"
+        );
         assert_eq!(resolve("list repo --type=true"), "list repo --type=true");
         assert_eq!(resolve("list repo -- --raw=false"), "list repo -- --raw=false");
     }

@@ -19,7 +19,10 @@ pub fn branch(project: &str, branch: &BranchRef) -> pfs_v2::Branch {
 pub fn commit(project: &str, commit: &CommitRef) -> pfs_v2::Commit {
     let repo = repo(project, &commit.repo);
     pfs_v2::Commit {
-        branch: commit.branch.as_ref().map(|name| convert::branch_of(repo.clone(), name)),
+        branch: commit
+            .branch
+            .as_ref()
+            .map(|name| convert::branch_of(repo.clone(), name)),
         id: commit.id.clone(),
         repo: Some(repo),
     }
@@ -27,7 +30,11 @@ pub fn commit(project: &str, commit: &CommitRef) -> pfs_v2::Commit {
 
 /// Makes the message of a commit named by a branch or an id within a repo.
 pub fn commit_in(project: &str, repo: &RepoRef, text: &str) -> Result<pfs_v2::Commit, crate::refs::RefError> {
-    let full = if text.contains('@') { text.to_owned() } else { format!("{}.{}@{text}", repo.name, repo.kind) };
+    let full = if text.contains('@') {
+        text.to_owned()
+    } else {
+        format!("{}.{}@{text}", repo.name, repo.kind)
+    };
     crate::refs::commit(&full).map(|reference| commit(project, &reference))
 }
 
@@ -57,7 +64,10 @@ pub fn repo_project(repo: Option<&pfs_v2::Repo>) -> String {
 
 /// Returns the repo of a commit, wherever the message keeps it.
 pub fn commit_repo(commit: &pfs_v2::Commit) -> Option<&pfs_v2::Repo> {
-    commit.repo.as_ref().or_else(|| commit.branch.as_ref().and_then(|branch| branch.repo.as_ref()))
+    commit
+        .repo
+        .as_ref()
+        .or_else(|| commit.branch.as_ref().and_then(|branch| branch.repo.as_ref()))
 }
 
 /// Returns `repo@id`.
@@ -94,12 +104,15 @@ pub fn pipeline_project(pipeline: Option<&pps_v2::Pipeline>) -> &str {
 
 /// Returns `pipeline@id`.
 pub fn job_name(job: Option<&pps_v2::Job>) -> String {
-    job.map_or(String::new(), |job| format!("{}@{}", pipeline_name(job.pipeline.as_ref()), job.id))
+    job.map_or(String::new(), |job| {
+        format!("{}@{}", pipeline_name(job.pipeline.as_ref()), job.id)
+    })
 }
 
-/// Returns a moment, if there is one.
+/// Returns a moment, if there is one; the zero of the clock stands for none.
 pub fn moment(time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
-    time.and_then(convert::from_timestamp)
+    time.filter(|time| time.seconds != 0 || time.nanos != 0)
+        .and_then(convert::from_timestamp)
 }
 
 /// Returns a duration as words, `-` if there is none.
@@ -119,7 +132,10 @@ mod tests {
 
     #[test]
     fn parents_may_be_named_within_their_repo() {
-        let repo = RepoRef { name: "images".to_owned(), kind: USER_TYPE.to_owned() };
+        let repo = RepoRef {
+            name: "images".to_owned(),
+            kind: USER_TYPE.to_owned(),
+        };
         let name = |text: &str| commit_in("default", &repo, text).map(|commit| commit_name(&commit));
         assert_eq!(name("master"), Ok("images@master".to_owned()));
         assert_eq!(name("master^"), Ok("images@master^".to_owned()));

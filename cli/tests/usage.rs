@@ -1,5 +1,7 @@
 //! Command lines that need no server, run through the real program with a scrubbed environment.
 
+#![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -56,7 +58,11 @@ impl Home {
         drop(stdin);
         let output = child.wait_with_output().expect("ended");
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-        Run { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Run {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
     }
 
     /// Runs a command that must fail and returns its complaint.
@@ -118,7 +124,10 @@ fn wrong_numbers_of_arguments_are_counted() {
     let first_line = |arguments: &str| home.fails(arguments).lines().next().unwrap_or_default().to_owned();
     assert_eq!(first_line("create repo"), "expected 1 argument, got 0");
     assert_eq!(first_line("create repo a b"), "expected 1 argument, got 2");
-    assert_eq!(first_line("--verbose create repo a --project p b"), "expected 1 argument, got 2");
+    assert_eq!(
+        first_line("--verbose create repo a --project p b"),
+        "expected 1 argument, got 2"
+    );
     assert_eq!(first_line("copy file a@b:c"), "expected 2 arguments, got 1");
     assert_eq!(first_line("list job a b"), "expected 0 to 1 arguments, got 2");
     assert_eq!(first_line("flush commit"), "expected at least 1 argument, got 0");
@@ -130,8 +139,18 @@ fn wrong_numbers_of_arguments_are_counted() {
 #[test]
 fn unknown_words_and_flags_are_named() {
     let home = Home::new("howdah");
-    let complaints = ["lst repo", "list rep", "list repo --al", "list repo -Z", "list repo --type", "create secret"];
-    let told: String = complaints.iter().map(|line| format!("$ howdah {line}\n{}\n", home.fails(line))).collect();
+    let complaints = [
+        "lst repo",
+        "list rep",
+        "list repo --al",
+        "list repo -Z",
+        "list repo --type",
+        "create secret",
+    ];
+    let told: String = complaints
+        .iter()
+        .map(|line| format!("$ howdah {line}\n{}\n", home.fails(line)))
+        .collect();
     insta::assert_snapshot!(told);
 }
 
@@ -140,19 +159,37 @@ fn arguments_are_checked_before_anything_is_sent() {
     let home = Home::new("howdah");
     let cases = [
         ("list repo -o json", "cannot set --output (-o) without --raw"),
-        ("inspect repo images@master", "cannot specify a branch, commit or file path"),
+        (
+            "inspect repo images@master",
+            "cannot specify a branch, commit or file path",
+        ),
         ("create branch images@master -p a@b -t c", "cannot have both provenance"),
-        ("create branch images@master --trigger-all", "trigger conditions need --trigger"),
+        (
+            "create branch images@master --trigger-all",
+            "trigger conditions need --trigger",
+        ),
         ("inspect branch @master", "repo cannot be empty"),
         ("inspect commit images@master:x", "cannot specify a file path"),
-        ("list commit --all --origin USER images", "cannot use --all and --origin together"),
+        (
+            "list commit --all --origin USER images",
+            "cannot use --all and --origin together",
+        ),
         ("list commit --origin user", "--from and --origin need a repo"),
-        ("subscribe commit images --new --from master", "cannot use --new and --from together"),
-        ("list job --state success", "--state, --input and --history need -x or -p"),
+        (
+            "subscribe commit images --new --from master",
+            "cannot use --new and --from together",
+        ),
+        (
+            "list job --state success",
+            "--state, --input and --history need -x or -p",
+        ),
         ("list datum", "must specify either a job or a pipeline spec"),
         ("logs -p edges -j edges@1", "only one of --pipeline (-p) and --job (-j)"),
         ("get file images@master:/ -r", "-r needs -o"),
-        ("put file images@master", "must specify filename when reading data from stdin"),
+        (
+            "put file images@master",
+            "must specify filename when reading data from stdin",
+        ),
         ("put file images@master -f missing.csv", "cannot read missing.csv:"),
         ("create pipeline -f x --jsonnet y", "--jsonnet"),
         ("list pipeline --spec --raw", "cannot use --raw and --spec together"),
@@ -190,11 +227,21 @@ fn contexts_are_made_listed_changed_and_deleted() {
     Context "hub" is active now.
     "#);
     assert_eq!(home.prints("config get active-context"), "hub\n");
-    assert_eq!(home.prints("config list context"), "ACTIVE NAME\n       default\n*      hub\n");
+    assert_eq!(
+        home.prints("config list context"),
+        "ACTIVE NAME\n       default\n*      hub\n"
+    );
     assert_eq!(home.prints("config update context --project vision"), "");
-    assert!(home.prints("config get context hub").contains("\"project\": \"vision\""));
+    assert!(
+        home.prints("config get context hub")
+            .contains("\"project\": \"vision\"")
+    );
     assert!(home.fails("config delete context hub").contains("is active"));
-    let set = home.run_with("config set context mine", "{\"pachd_address\": \"grpc://localhost:1\"}", &[]);
+    let set = home.run_with(
+        "config set context mine",
+        "{\"pachd_address\": \"grpc://localhost:1\"}",
+        &[],
+    );
     assert_eq!((set.code, set.stderr.as_str()), (Some(0), ""));
     let again = home.run_with("config set context mine", "{}", &[]);
     assert!(again.stderr.contains("--overwrite replaces it"), "{}", again.stderr);
@@ -212,7 +259,11 @@ fn versions_are_told_without_a_server() {
     let run = home.run("version");
     assert_eq!(run.code, Some(1));
     assert_eq!(run.stdout, "COMPONENT VERSION\npachctl   2.12.2\n");
-    assert!(run.stderr.starts_with("cannot connect to grpc://127.0.0.1:1"), "{}", run.stderr);
+    assert!(
+        run.stderr.starts_with("cannot connect to grpc://127.0.0.1:1"),
+        "{}",
+        run.stderr
+    );
 }
 
 #[test]
@@ -241,7 +292,16 @@ fn specs_are_validated_without_a_server() {
 #[test]
 fn the_reference_covers_every_command() {
     let reference = Home::new("howdah").prints("help-markdown");
-    for command in ["create repo", "put file", "inspect file", "rerun pipeline", "config update context"] {
-        assert!(reference.contains(&format!("### `howdah {command}`")), "{command} is missing");
+    for command in [
+        "create repo",
+        "put file",
+        "inspect file",
+        "rerun pipeline",
+        "config update context",
+    ] {
+        assert!(
+            reference.contains(&format!("### `howdah {command}`")),
+            "{command} is missing"
+        );
     }
 }

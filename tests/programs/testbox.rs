@@ -5,7 +5,7 @@
 //! | `copy` | copies every input file to the path in `/pfs/out` that it has in its repo |
 //! | `stamp=TEXT` | as `copy`, with `TEXT:` in front of the content |
 //! | `join=NAME` | writes the contents of all input files, in order, into `/pfs/out/NAME` |
-//! | `pair` | writes `a+b: A+B` for the two input files a, b into `/pfs/out/a+b` |
+//! | `pair` | writes `a-b: A+B` for the two input files a, b into `/pfs/out/a-b` |
 //! | `link` | makes symbolic links in `/pfs/out` to every input file |
 //! | `link-to=PATH` | makes a symbolic link `/pfs/out/link` to PATH |
 //! | `write=NAME` | writes a line into `/pfs/out/NAME` |
@@ -73,7 +73,7 @@ fn act(name: &str, value: &str) -> io::Result<()> {
                 .collect();
             let texts = inputs.iter().map(|path| read(path)).collect::<io::Result<Vec<_>>>()?;
             let texts: Vec<_> = texts.iter().map(|text| String::from_utf8_lossy(text)).collect();
-            let name = names.join("+");
+            let name = names.join("-");
             write(
                 &Path::new(OUT).join(&name),
                 format!("{name}: {}\n", texts.join("+")).as_bytes(),

@@ -1,5 +1,7 @@
 //! `kill -9` at several moments of a job: the answers are the same, and nothing is there twice.
 
+#![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

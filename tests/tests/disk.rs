@@ -1,5 +1,7 @@
 //! A worker whose scratch folder is full says so, and recovers when there is room again.
 
+#![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
+
 use std::path::{Path, PathBuf};
 
 use howdah_tests::stage::{pfs, spec};

@@ -1,5 +1,7 @@
 //! What a clumsy user runs into: every message names the thing and says what to do next.
 
+#![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
+
 use howdah_tests::stage::{docker, pfs, spec, testbox_image, with};
 use howdah_tests::tools::{free_port, program, wait_for};
 use howdah_tests::{Client, Up};
@@ -128,7 +130,9 @@ fn specs_that_are_not_right() {
         &with(good.clone(), json!({"input": {"pfs": {"repo": "data", "glob": "/{"}}})),
         &["glob"],
     );
-    refused(&with(good.clone(), json!({"pipeline": {"name": "data"}})), &["data"]);
+    refused(&with(good.clone(), json!({"pipeline": {"name": "data"}})), &["own output", "cycle"]);
+    client.ok("create repo taken");
+    refused(&with(good.clone(), json!({"pipeline": {"name": "taken"}})), &["taken", "already exists"]);
     refused(&json!({"transform": {"image": "x:1"}}), &["pipeline"]);
     let unsupported = with(good.clone(), json!({"spout": {}, "input": null}));
     refused(&unsupported, &["not supported yet", "spout"]);

@@ -1,5 +1,7 @@
 //! What operators read: health and metrics, on the port of the API.
 
+#![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 

@@ -1,5 +1,7 @@
 //! The story's first half over a real S3 server, with coordinator and worker as processes of their own.
 
+#![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
+
 use howdah_tests::tools::checkout;
 use howdah_tests::{Cluster, StoreKind};
 use serde_json::Value;

@@ -102,9 +102,9 @@ fn crosses_and_unions() {
     let files = client.files("pairs@master");
     assert_eq!(
         files.keys().map(String::as_str).collect::<Vec<_>>(),
-        ["/a+x", "/a+y", "/a+z", "/b+x", "/b+y", "/b+z"]
+        ["/a-x", "/a-y", "/a-z", "/b-x", "/b-y", "/b-z"]
     );
-    assert_eq!(files["/b+y"], "b+y: B+Y\n");
+    assert_eq!(files["/b-y"], "b-y: B+Y\n");
 
     // A new file on one side makes one datum per file of the other.
     client.put("left@master:/c", "C");
@@ -183,7 +183,7 @@ fn a_failure_spoils_its_own_job_only() {
         .find(|datum| datum["state"] == "FAILED");
     let datum = datum.expect("a failed datum is listed");
     let datum_id = datum["datum"]["id"].as_str().expect("a datum has an id");
-    assert_eq!(job.reason, format!("datum {datum_id} failed"));
+    assert!(job.reason.starts_with(&format!("datum {datum_id} failed")), "{job:?}");
     // What the datum said can be read.
     let said = client.ok(&format!("logs -j first@{} --datum {datum_id}", job.id));
     assert_eq!(said.trim(), "an input contains bad");
@@ -452,5 +452,5 @@ fn transactions_are_one_commit_set() {
     let job = client.job_of("pairs", "left@master").expect_success();
     assert_eq!(job.counts(), [1, 0, 0, 0]);
     assert_eq!(client.jobs("pairs").len(), 2, "one job for both commits");
-    assert_eq!(client.content("pairs@master:/a+x"), "a+x: A+X\n");
+    assert_eq!(client.content("pairs@master:/a-x"), "a-x: A+X\n");
 }

@@ -1,5 +1,7 @@
 //! The linear-regression story as the README tells it: every figure, every count.
 
+#![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
+
 use howdah_tests::tools::checkout;
 use howdah_tests::{Client, Up};
 use serde_json::Value;

@@ -1,5 +1,7 @@
 //! Several workers share a job, and one that leaves hands back what it had.
 
+#![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
+
 use howdah_tests::stage::{docker, pfs, spec, with};
 use howdah_tests::tools::wait_for;
 use howdah_tests::{Client, Cluster, Job, StoreKind};

@@ -327,7 +327,8 @@ mod tests {
 
     #[test]
     fn bad_output_is_named() {
-        let cases: [(&str, &dyn Fn(&Bench), &str); 7] = [
+        type Prepare<'a> = &'a dyn Fn(&Bench);
+        let cases: [(&str, Prepare<'_>, &str); 7] = [
             (
                 "dangling",
                 &|b| symlink("/pfs/in/none", b.out("l")).unwrap(),

@@ -198,7 +198,12 @@ pub struct CopyFile {
 #[derive(Debug, Args)]
 pub struct Completion {
     /// The shell
-    #[arg(value_name = "bash|zsh|fish", default_value = "bash", hide_default_value = true, hide_possible_values = true)]
+    #[arg(
+        value_name = "bash|zsh|fish",
+        default_value = "bash",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
     pub shell: CompletionShell,
     /// Write the script to where the shell looks for it
     #[arg(long)]

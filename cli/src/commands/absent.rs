@@ -6,12 +6,16 @@ use crate::error::CliError;
 
 /// A command that a later version will have.
 pub fn not_yet(command: &str) -> Done {
-    Err(CliError::refused(format!("`{command}` is not provided by this version")))
+    Err(CliError::refused(format!(
+        "`{command}` is not provided by this version"
+    )))
 }
 
 /// A command that only makes sense on Kubernetes.
 pub fn kubernetes(command: &str) -> Done {
-    Err(CliError::refused(format!("`{command}` is not applicable here: the server does not run on Kubernetes")))
+    Err(CliError::refused(format!(
+        "`{command}` is not applicable here: the server does not run on Kubernetes"
+    )))
 }
 
 /// A command of access control.
@@ -38,19 +42,26 @@ pub fn installation(command: &str) -> Done {
 
 /// Objects and tags of 1.x.
 pub fn objects() -> Done {
-    Err(CliError::refused("objects and tags of 1.x have no names here; read files with `get file REPO@COMMIT:PATH`"))
+    Err(CliError::refused(
+        "objects and tags of 1.x have no names here; read files with `get file REPO@COMMIT:PATH`",
+    ))
 }
 
 /// Dumps of 1.x.
 pub fn restore() -> Done {
-    Err(CliError::refused("`restore` is not provided: dumps of 1.x cannot be read"))
+    Err(CliError::refused(
+        "`restore` is not provided: dumps of 1.x cannot be read",
+    ))
 }
 
 /// Jobs without a pipeline.
 pub fn create_job(ctx: &Ctx) -> Done {
     Err(CliError::hinted(
         "jobs of their own are not supported: a job belongs to a pipeline",
-        format!("make a pipeline with `{} create pipeline -f SPEC`; it gets a job at once", ctx.program),
+        format!(
+            "make a pipeline with `{} create pipeline -f SPEC`; it gets a job at once",
+            ctx.program
+        ),
     ))
 }
 
@@ -67,5 +78,7 @@ pub fn run_pipeline(ctx: &Ctx) -> Done {
 
 /// Forwarding of ports, which nothing here needs.
 pub fn port_forward(ctx: &Ctx) -> Done {
-    Ok(ctx.printer.line("No port forwarding is needed: the server listens on its own address.")?)
+    Ok(ctx
+        .printer
+        .line("No port forwarding is needed: the server listens on its own address.")?)
 }

@@ -20,7 +20,9 @@ pub async fn create(ctx: &Ctx, arguments: &CreateBranch) -> Done {
     let branch = refs::branch(&arguments.branch)?;
     let trigger = trigger_of(arguments)?;
     if trigger.is_some() && !arguments.provenance.is_empty() {
-        return Err(CliError::refused("a branch cannot have both provenance (-p) and a trigger (-t)"));
+        return Err(CliError::refused(
+            "a branch cannot have both provenance (-p) and a trigger (-t)",
+        ));
     }
     let head = match &arguments.head {
         Some(head) => Some(wire::commit_in(&project, &branch.repo, head)?),
@@ -47,9 +49,9 @@ fn trigger_of(arguments: &CreateBranch) -> Result<Option<pfs_v2::Trigger>, CliEr
         || arguments.trigger_cron.is_some()
         || arguments.trigger_all;
     match &arguments.trigger {
-        None if conditions => {
-            Err(CliError::refused("trigger conditions need --trigger (-t), the branch that triggers"))
-        }
+        None if conditions => Err(CliError::refused(
+            "trigger conditions need --trigger (-t), the branch that triggers",
+        )),
         None => Ok(None),
         Some(branch) => Ok(Some(pfs_v2::Trigger {
             branch: branch.clone(),
@@ -77,7 +79,10 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectBranch) -> Done {
     let clock = Clock::now(arguments.view.full_timestamps);
     let mut fields = Fields::new();
     fields.line("Name", info.branch.as_ref().map_or(String::new(), wire::branch_name));
-    fields.maybe("Head Commit", info.head.as_ref().map_or(String::new(), wire::commit_name));
+    fields.maybe(
+        "Head Commit",
+        info.head.as_ref().map_or(String::new(), wire::commit_name),
+    );
     let provenance: Vec<_> = info.provenance.iter().map(wire::branch_name).collect();
     fields.maybe("Provenance", provenance.join(", "));
     fields.maybe("Trigger", info.trigger.as_ref().map_or(String::new(), trigger_text));
@@ -93,7 +98,10 @@ pub async fn list(ctx: &Ctx, arguments: &ListBranch) -> Done {
     let encoding = arguments.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let repo = wire::repo(&project, &refs::repo(&arguments.repo)?);
-    let request = pfs_v2::ListBranchRequest { repo: Some(repo), reverse: false };
+    let request = pfs_v2::ListBranchRequest {
+        repo: Some(repo),
+        reverse: false,
+    };
     let mut stream = ctx.client().await?.pfs().list_branch(request).await?.into_inner();
     let clock = Clock::now(arguments.full_timestamps);
     let mut list = List::begin(&ctx.printer, encoding, HEADER, false);
@@ -104,7 +112,13 @@ pub async fn list(ctx: &Ctx, arguments: &ListBranch) -> Done {
 }
 
 fn row(info: &pfs_v2::BranchInfo, clock: &Clock) -> Vec<String> {
-    let dash = |text: &str| if text.is_empty() { age::UNKNOWN.to_owned() } else { text.to_owned() };
+    let dash = |text: &str| {
+        if text.is_empty() {
+            age::UNKNOWN.to_owned()
+        } else {
+            text.to_owned()
+        }
+    };
     vec![
         info.branch.as_ref().map_or(String::new(), |branch| branch.name.clone()),
         dash(info.head.as_ref().map_or("", |head| &head.id)),
@@ -132,14 +146,21 @@ fn trigger_text(trigger: &pfs_v2::Trigger) -> String {
     if conditions.is_empty() {
         return trigger.branch.clone();
     }
-    format!("{} on {}", trigger.branch, conditions.join(if trigger.all { " and " } else { " or " }))
+    format!(
+        "{} on {}",
+        trigger.branch,
+        conditions.join(if trigger.all { " and " } else { " or " })
+    )
 }
 
 /// `delete branch`.
 pub async fn delete(ctx: &Ctx, arguments: &DeleteBranch) -> Done {
     let project = ctx.project(&arguments.project)?;
     let branch = wire::branch(&project, &refs::branch(&arguments.branch)?);
-    let request = pfs_v2::DeleteBranchRequest { branch: Some(branch), force: arguments.force };
+    let request = pfs_v2::DeleteBranchRequest {
+        branch: Some(branch),
+        force: arguments.force,
+    };
     ctx.client().await?.pfs().delete_branch(request).await?;
     ctx.say_added()
 }

@@ -25,7 +25,10 @@ fn own_version() -> versionpb_v2::Version {
 }
 
 fn number(version: &versionpb_v2::Version) -> String {
-    format!("{}.{}.{}{}", version.major, version.minor, version.micro, version.additional)
+    format!(
+        "{}.{}.{}{}",
+        version.major, version.minor, version.micro, version.additional
+    )
 }
 
 /// `version`.
@@ -38,9 +41,14 @@ pub async fn version(ctx: &Ctx, arguments: &Version) -> Done {
             None => Ok(ctx.printer.line(number(&own))?),
         };
     }
-    let asked = tokio::time::timeout(arguments.timeout, ask(ctx)).await.unwrap_or_else(|_| {
-        Err(CliError::refused(format!("the server did not answer within {} s", arguments.timeout.as_secs_f64())))
-    });
+    let asked = tokio::time::timeout(arguments.timeout, ask(ctx))
+        .await
+        .unwrap_or_else(|_| {
+            Err(CliError::refused(format!(
+                "the server did not answer within {} s",
+                arguments.timeout.as_secs_f64()
+            )))
+        });
     let row = |name: &str, version: &versionpb_v2::Version| vec![name.to_owned(), number(version)];
     const HEADER: &[&str] = &["COMPONENT", "VERSION"];
     match asked {
@@ -48,7 +56,8 @@ pub async fn version(ctx: &Ctx, arguments: &Version) -> Done {
             match encoding {
                 Some(encoding) => print_raw(ctx, encoding, &[own.clone(), server.clone()])?,
                 None => {
-                    ctx.printer.text(table::render(HEADER, vec![row("pachctl", &own), row("pachd", &server)]))?;
+                    ctx.printer
+                        .text(table::render(HEADER, vec![row("pachctl", &own), row("pachd", &server)]))?;
                 }
             }
             if arguments.compare && number(&own) != number(&server) {
@@ -112,12 +121,18 @@ pub async fn fsck(ctx: &Ctx, arguments: &Fsck) -> Done {
         (Some(_), true) => return Err(CliError::refused("only one of --zombie and --zombie-all can be given")),
         (Some(commit), false) => {
             let project = ctx.project(&arguments.project)?;
-            Some(ZombieCheck::ZombieTarget(wire::commit(&project, &refs::commit(commit)?)))
+            Some(ZombieCheck::ZombieTarget(wire::commit(
+                &project,
+                &refs::commit(commit)?,
+            )))
         }
         (None, true) => Some(ZombieCheck::ZombieAll(true)),
         (None, false) => None,
     };
-    let request = pfs_v2::FsckRequest { fix: arguments.fix, zombie_check };
+    let request = pfs_v2::FsckRequest {
+        fix: arguments.fix,
+        zombie_check,
+    };
     let mut stream = ctx.client().await?.pfs().fsck(request).await?.into_inner();
     let mut errors = 0;
     while let Some(found) = stream.message().await? {
@@ -142,7 +157,10 @@ pub fn build_info(ctx: &Ctx) -> Done {
         .line("Name", env!("CARGO_PKG_NAME"))
         .line("Version", env!("CARGO_PKG_VERSION"))
         .line("API Version", number(&own_version()))
-        .line("Platform", format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH))
+        .line(
+            "Platform",
+            format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+        )
         .line("Profile", if cfg!(debug_assertions) { "dev" } else { "release" });
     Ok(ctx.printer.text(fields.text())?)
 }

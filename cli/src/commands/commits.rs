@@ -58,7 +58,10 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectCommit) -> Done {
     if refs::is_id(&arguments.commit) {
         return Err(CliError::hinted(
             format!("{} is the id of a set of commits, not of one commit", arguments.commit),
-            format!("`{} list commit {}` lists the commits of the set", ctx.program, arguments.commit),
+            format!(
+                "`{} list commit {}` lists the commits of the set",
+                ctx.program, arguments.commit
+            ),
         ));
     }
     let project = ctx.project(&arguments.project)?;
@@ -68,12 +71,17 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectCommit) -> Done {
         Raw::new(encoding).message(&mut out, &info)?;
         return Ok(out.close()?);
     }
-    Ok(ctx.printer.text(describe(&info, &Clock::now(arguments.view.full_timestamps)))?)
+    Ok(ctx
+        .printer
+        .text(describe(&info, &Clock::now(arguments.view.full_timestamps)))?)
 }
 
 /// Asks for a commit, after it has reached a state.
 pub async fn inspect_one(ctx: &Ctx, commit: pfs_v2::Commit, wait: i32) -> Result<pfs_v2::CommitInfo, CliError> {
-    let request = pfs_v2::InspectCommitRequest { commit: Some(commit), wait };
+    let request = pfs_v2::InspectCommitRequest {
+        commit: Some(commit),
+        wait,
+    };
     Ok(ctx.client().await?.pfs().inspect_commit(request).await?.into_inner())
 }
 
@@ -82,12 +90,19 @@ fn describe(info: &pfs_v2::CommitInfo, clock: &Clock) -> String {
     fields
         .line("Commit", info.commit.as_ref().map_or(String::new(), wire::commit_name))
         .maybe("Description", &info.description)
-        .maybe("Parent", info.parent_commit.as_ref().map_or(String::new(), |parent| parent.id.clone()))
+        .maybe(
+            "Parent",
+            info.parent_commit
+                .as_ref()
+                .map_or(String::new(), |parent| parent.id.clone()),
+        )
         .line("Started", clock.moment(wire::moment(info.started.as_ref())));
     if info.finished.is_some() {
         fields.line("Finished", clock.moment(wire::moment(info.finished.as_ref())));
     }
-    fields.line("Size", views::commit_size(info)).maybe("Error", &info.error);
+    fields
+        .line("Size", views::commit_size(info))
+        .maybe("Error", &info.error);
     fields.text().to_owned()
 }
 
@@ -125,7 +140,12 @@ pub struct CommitList {
 
 impl CommitList {
     /// Begins a list.
-    pub fn begin(ctx: &Ctx, view: &crate::args::shared::ViewArgs, paged: bool, number: u64) -> Result<CommitList, CliError> {
+    pub fn begin(
+        ctx: &Ctx,
+        view: &crate::args::shared::ViewArgs,
+        paged: bool,
+        number: u64,
+    ) -> Result<CommitList, CliError> {
         Ok(CommitList {
             list: List::begin(&ctx.printer, view.raw.encoding()?, views::COMMITS, paged),
             clock: Clock::now(view.full_timestamps),
@@ -163,7 +183,13 @@ async fn list_set(ctx: &Ctx, arguments: &ListCommit, id: &str) -> Done {
         wait: false,
     };
     let mut list = CommitList::begin(ctx, &arguments.view, !arguments.pager.no_pager, arguments.number)?;
-    let mut stream = ctx.client().await?.pfs().inspect_commit_set(request).await?.into_inner();
+    let mut stream = ctx
+        .client()
+        .await?
+        .pfs()
+        .inspect_commit_set(request)
+        .await?
+        .into_inner();
     while let Some(info) = stream.message().await? {
         if !list.push(&info)? {
             break;
@@ -254,7 +280,10 @@ pub async fn find(ctx: &Ctx, arguments: &FindCommit) -> Done {
     let project = ctx.project(&arguments.project)?;
     let file = refs::file(&arguments.file)?;
     let path = file.path.clone().filter(|path| !path.is_empty()).ok_or_else(|| {
-        CliError::refused(format!("invalid file {:?}: expected the form repo@branch:path", arguments.file))
+        CliError::refused(format!(
+            "invalid file {:?}: expected the form repo@branch:path",
+            arguments.file
+        ))
     })?;
     let request = pfs_v2::FindCommitsRequest {
         start: Some(wire::commit(&project, &file.commit)),
@@ -266,7 +295,10 @@ pub async fn find(ctx: &Ctx, arguments: &FindCommit) -> Done {
         None => search.await,
         Some(limit) => match tokio::time::timeout(limit, search).await {
             Ok(result) => result,
-            Err(_) => Err(CliError::refused(format!("the search took longer than {}", plain(limit)))),
+            Err(_) => Err(CliError::refused(format!(
+                "the search took longer than {}",
+                plain(limit)
+            ))),
         },
     }
 }

@@ -27,7 +27,10 @@ pub fn run(ctx: &Ctx, arguments: &Completion) -> Done {
         std::fs::create_dir_all(folder).map_err(cannot_write())?;
     }
     std::fs::write(&path, script).map_err(cannot_write())?;
-    ctx.printer.note(format!("The completion script is in {}; a new shell will use it.", path.display()));
+    ctx.printer.note(format!(
+        "The completion script is in {}; a new shell will use it.",
+        path.display()
+    ));
     Ok(())
 }
 
@@ -63,7 +66,10 @@ mod tests {
         for shell in [CompletionShell::Bash, CompletionShell::Zsh, CompletionShell::Fish] {
             let script = String::from_utf8(script("pachctl", shell)).expect("text");
             assert!(script.contains("pachctl"), "{shell:?}");
-            assert!(!script.contains("_howdah") && !script.contains("-c howdah"), "{shell:?}");
+            assert!(
+                !script.contains("_howdah") && !script.contains("-c howdah"),
+                "{shell:?}"
+            );
         }
     }
 }

@@ -19,8 +19,10 @@ fn refused(error: ConfigError) -> CliError {
 
 /// `connect`: makes a context for an address and makes it active.
 pub fn connect(ctx: &Ctx, arguments: &Connect) -> Done {
-    let address: Address =
-        arguments.address.parse().map_err(|error: howdah_api::address::AddressError| CliError::refused(error.to_string()))?;
+    let address: Address = arguments
+        .address
+        .parse()
+        .map_err(|error: howdah_api::address::AddressError| CliError::refused(error.to_string()))?;
     let mut file = ctx.config()?;
     let name = match &arguments.alias {
         Some(alias) => {
@@ -45,7 +47,9 @@ pub fn config(ctx: &Ctx, verb: ConfigVerb) -> Done {
             file.config.v2.metrics = arguments.metrics;
             Ok(())
         }),
-        ConfigVerb::Set(ConfigSet::ActiveEnterpriseContext(_)) => absent::enterprise("config set active-enterprise-context"),
+        ConfigVerb::Set(ConfigSet::ActiveEnterpriseContext(_)) => {
+            absent::enterprise("config set active-enterprise-context")
+        }
         ConfigVerb::Update(ConfigUpdate::Context(arguments)) => update_context(ctx, &arguments),
         ConfigVerb::List(ConfigList::Context(_)) => list(ctx),
         ConfigVerb::Delete(ConfigDelete::Context(arguments)) => delete(ctx, &arguments.name),
@@ -62,16 +66,23 @@ fn change(ctx: &Ctx, edit: impl FnOnce(&mut ConfigFile) -> Done) -> Done {
 
 fn context<'a>(file: &'a ConfigFile, name: &str) -> Result<&'a Context, CliError> {
     let known: Vec<_> = file.config.v2.contexts.keys().map(String::as_str).collect();
-    file.config
-        .v2
-        .contexts
-        .get(name)
-        .ok_or_else(|| CliError::refused(format!("context {name:?} does not exist; there are: {}", known.join(", "))))
+    file.config.v2.contexts.get(name).ok_or_else(|| {
+        CliError::refused(format!(
+            "context {name:?} does not exist; there are: {}",
+            known.join(", ")
+        ))
+    })
 }
 
 fn get(ctx: &Ctx, what: &ConfigGet) -> Done {
     let file = ctx.config()?;
-    let none_if_empty = |name: &str| if name.is_empty() { "NONE".to_owned() } else { name.to_owned() };
+    let none_if_empty = |name: &str| {
+        if name.is_empty() {
+            "NONE".to_owned()
+        } else {
+            name.to_owned()
+        }
+    };
     let text = match what {
         ConfigGet::ActiveContext(_) => {
             none_if_empty(ctx.env.context.as_deref().unwrap_or(&file.config.v2.active_context))
@@ -94,7 +105,9 @@ fn set_active(ctx: &Ctx, name: &str) -> Done {
 
 fn set_context(ctx: &Ctx, arguments: &SetContext) -> Done {
     let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).map_err(CliError::io("cannot read standard input"))?;
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(CliError::io("cannot read standard input"))?;
     let new: Context = serde_json::from_str(&text)
         .map_err(|error| CliError::refused(format!("standard input is not a context in JSON: {error}")))?;
     if !new.pachd_address.is_empty() {
@@ -114,7 +127,8 @@ fn set_context(ctx: &Ctx, arguments: &SetContext) -> Done {
 }
 
 fn parse_address(text: &str) -> Result<Address, CliError> {
-    text.parse().map_err(|error: howdah_api::address::AddressError| CliError::refused(error.to_string()))
+    text.parse()
+        .map_err(|error: howdah_api::address::AddressError| CliError::refused(error.to_string()))
 }
 
 fn update_context(ctx: &Ctx, arguments: &UpdateContext) -> Done {
@@ -125,7 +139,9 @@ fn update_context(ctx: &Ctx, arguments: &UpdateContext) -> Done {
             None => file.context_name(&ctx.env).to_owned(),
         };
         context(file, &name)?;
-        let Some(context) = file.config.v2.contexts.get_mut(&name) else { return Ok(()) };
+        let Some(context) = file.config.v2.contexts.get_mut(&name) else {
+            return Ok(());
+        };
         let set = |field: &mut String, value: &Option<String>| {
             if let Some(value) = value {
                 field.clone_from(value);

@@ -19,7 +19,11 @@ pub async fn run(ctx: &Ctx, arguments: &CopyFile) -> Done {
     let target = refs::file(&arguments.target)?;
     let source_path = source.path.clone().unwrap_or_default();
     // Without a path of its own the copy keeps the name.
-    let dst = target.path.clone().filter(|path| !path.is_empty()).unwrap_or(source_path);
+    let dst = target
+        .path
+        .clone()
+        .filter(|path| !path.is_empty())
+        .unwrap_or(source_path);
     let copy = pfs_v2::CopyFile {
         dst,
         datum: String::new(),
@@ -28,8 +32,14 @@ pub async fn run(ctx: &Ctx, arguments: &CopyFile) -> Done {
     };
     let requests = vec![
         set_commit(wire::commit(&project_of(&arguments.dest_project)?, &target.commit)),
-        pfs_v2::ModifyFileRequest { body: Some(pfs_v2::modify_file_request::Body::CopyFile(copy)) },
+        pfs_v2::ModifyFileRequest {
+            body: Some(pfs_v2::modify_file_request::Body::CopyFile(copy)),
+        },
     ];
-    ctx.client().await?.pfs().modify_file(tokio_stream::iter(requests)).await?;
+    ctx.client()
+        .await?
+        .pfs()
+        .modify_file(tokio_stream::iter(requests))
+        .await?;
     Ok(())
 }

@@ -35,7 +35,10 @@ pub async fn list(ctx: &Ctx, arguments: &ListDatum) -> Done {
             if input.is_none() {
                 return Err(CliError::refused(format!("the spec in {file} has no input")));
             }
-            pps_v2::ListDatumRequest { input, ..Default::default() }
+            pps_v2::ListDatumRequest {
+                input,
+                ..Default::default()
+            }
         }
         _ => return Err(CliError::refused("must specify either a job or a pipeline spec")),
     };
@@ -48,7 +51,12 @@ pub async fn list(ctx: &Ctx, arguments: &ListDatum) -> Done {
 }
 
 fn row(info: &pps_v2::DatumInfo, printer: &Printer) -> Vec<String> {
-    let files: Vec<_> = info.data.iter().filter_map(|info| info.file.as_ref()).map(wire::file_name).collect();
+    let files: Vec<_> = info
+        .data
+        .iter()
+        .filter_map(|info| info.file.as_ref())
+        .map(wire::file_name)
+        .collect();
     vec![
         info.datum.as_ref().map_or(String::new(), |datum| datum.id.clone()),
         files.join(", "),
@@ -59,7 +67,9 @@ fn row(info: &pps_v2::DatumInfo, printer: &Printer) -> Vec<String> {
 
 /// Returns the time a datum took from the first download to the last upload.
 fn total_time(stats: Option<&pps_v2::ProcessStats>) -> String {
-    let Some(stats) = stats else { return age::UNKNOWN.to_owned() };
+    let Some(stats) = stats else {
+        return age::UNKNOWN.to_owned();
+    };
     let parts = [&stats.download_time, &stats.process_time, &stats.upload_time];
     if parts.iter().all(|part| part.is_none()) {
         return age::UNKNOWN.to_owned();
@@ -76,7 +86,10 @@ fn total_time(stats: Option<&pps_v2::ProcessStats>) -> String {
 pub async fn inspect(ctx: &Ctx, arguments: &InspectDatum) -> Done {
     let encoding = arguments.raw.encoding()?;
     let job = jobs::find_one(ctx, &arguments.job, &arguments.project).await?;
-    let datum = pps_v2::Datum { job: Some(job), id: arguments.datum.clone() };
+    let datum = pps_v2::Datum {
+        job: Some(job),
+        id: arguments.datum.clone(),
+    };
     let request = pps_v2::InspectDatumRequest { datum: Some(datum) };
     let info = ctx.client().await?.pps().inspect_datum(request).await?.into_inner();
     if let Some(encoding) = encoding {
@@ -106,8 +119,16 @@ fn describe(info: &pps_v2::DatumInfo, printer: &Printer) -> String {
         .line("Download Time", tabbed(&wire::duration(stats.download_time.as_ref())))
         .line("Process Time", tabbed(&wire::duration(stats.process_time.as_ref())))
         .line("Upload Time", tabbed(&wire::duration(stats.upload_time.as_ref())));
-    fields.block("PFS State", table::render(FILES, info.pfs_state.iter().map(file_row).collect()));
-    let inputs = info.data.iter().filter_map(|info| info.file.as_ref()).map(file_row).collect();
+    fields.block(
+        "PFS State",
+        table::render(FILES, info.pfs_state.iter().map(file_row).collect()),
+    );
+    let inputs = info
+        .data
+        .iter()
+        .filter_map(|info| info.file.as_ref())
+        .map(file_row)
+        .collect();
     fields.block("Inputs", table::render(FILES, inputs));
     // `Name: <tab>` reads `Name<tab>` in the reference: a colon, then the tab alone.
     fields.text().replace(": \t", "\t")
@@ -115,22 +136,36 @@ fn describe(info: &pps_v2::DatumInfo, printer: &Printer) -> String {
 
 fn file_row(file: &pfs_v2::File) -> Vec<String> {
     let commit = file.commit.clone().unwrap_or_default();
-    vec![wire::repo_name(wire::commit_repo(&commit)), commit.id, file.path.clone()]
+    vec![
+        wire::repo_name(wire::commit_repo(&commit)),
+        commit.id,
+        file.path.clone(),
+    ]
 }
 
 /// `restart datum`.
 pub async fn restart(ctx: &Ctx, arguments: &RestartDatum) -> Done {
     let job = jobs::find_one(ctx, &arguments.job, &arguments.project).await?;
-    let data_filters =
-        arguments.paths.split(',').filter(|path| !path.is_empty()).map(str::to_owned).collect();
-    let request = pps_v2::RestartDatumRequest { job: Some(job), data_filters };
+    let data_filters = arguments
+        .paths
+        .split(',')
+        .filter(|path| !path.is_empty())
+        .map(str::to_owned)
+        .collect();
+    let request = pps_v2::RestartDatumRequest {
+        job: Some(job),
+        data_filters,
+    };
     ctx.client().await?.pps().restart_datum(request).await?;
     Ok(())
 }
 
 /// `next datum`: asks the worker that runs this container.
 pub async fn next(ctx: &Ctx, arguments: &NextDatum) -> Done {
-    let Some(port) = std::env::var("PPS_WORKER_GRPC_PORT").ok().filter(|port| !port.is_empty()) else {
+    let Some(port) = std::env::var("PPS_WORKER_GRPC_PORT")
+        .ok()
+        .filter(|port| !port.is_empty())
+    else {
         return Err(CliError::refused(
             "`next datum` works only inside the container of a pipeline with datum_batching (PPS_WORKER_GRPC_PORT is not set)",
         ));
@@ -139,7 +174,9 @@ pub async fn next(ctx: &Ctx, arguments: &NextDatum) -> Done {
     let mut client = worker::worker_client::WorkerClient::connect(address)
         .await
         .map_err(|_| CliError::refused(format!("the worker does not answer at localhost:{port}")))?;
-    let request = worker::NextDatumRequest { error: arguments.error.clone().unwrap_or_default() };
+    let request = worker::NextDatumRequest {
+        error: arguments.error.clone().unwrap_or_default(),
+    };
     let response = client.next_datum(request).await?.into_inner();
     for variable in response.env {
         ctx.printer.line(variable)?;
@@ -153,11 +190,18 @@ mod tests {
     use howdah_api::convert;
     use std::time::Duration;
 
-    const PLAIN: Printer = Printer { colored: false, stdout_terminal: false, stderr_terminal: false };
+    const PLAIN: Printer = Printer {
+        colored: false,
+        stdout_terminal: false,
+        stderr_terminal: false,
+    };
 
     fn datum() -> pps_v2::DatumInfo {
         let file = |repo: &str, path: &str| pfs_v2::FileInfo {
-            file: Some(convert::file(convert::commit(convert::repo("default", repo), "c1"), path)),
+            file: Some(convert::file(
+                convert::commit(convert::repo("default", repo), "c1"),
+                path,
+            )),
             ..Default::default()
         };
         pps_v2::DatumInfo {

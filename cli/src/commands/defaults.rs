@@ -87,7 +87,8 @@ async fn set(ctx: &Ctx, scope: Scope, change: Change) -> Done {
         }
     };
     for pipeline in &affected {
-        ctx.printer.line(format!("{}/{}", wire::pipeline_project(Some(pipeline)), pipeline.name))?;
+        ctx.printer
+            .line(format!("{}/{}", wire::pipeline_project(Some(pipeline)), pipeline.name))?;
     }
     Ok(())
 }
@@ -98,11 +99,19 @@ pub async fn inspect(ctx: &Ctx, arguments: &ReadDefaults) -> Done {
     let mut pps = ctx.client().await?.pps();
     let text = match scope {
         Scope::Cluster => {
-            pps.get_cluster_defaults(pps_v2::GetClusterDefaultsRequest {}).await?.into_inner().cluster_defaults_json
+            pps.get_cluster_defaults(pps_v2::GetClusterDefaultsRequest {})
+                .await?
+                .into_inner()
+                .cluster_defaults_json
         }
         Scope::Project(project) => {
-            let request = pps_v2::GetProjectDefaultsRequest { project: Some(convert::project(project)) };
-            pps.get_project_defaults(request).await?.into_inner().project_defaults_json
+            let request = pps_v2::GetProjectDefaultsRequest {
+                project: Some(convert::project(project)),
+            };
+            pps.get_project_defaults(request)
+                .await?
+                .into_inner()
+                .project_defaults_json
         }
     };
     let pretty = serde_json::from_str::<Value>(&text).map_or(text, |value| format!("{value:#}"));

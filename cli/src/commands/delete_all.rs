@@ -11,9 +11,16 @@ use crate::error::CliError;
 pub async fn run(ctx: &Ctx, arguments: &DeleteAll) -> Done {
     let pipelines = projects::pipelines_of(ctx, Vec::new()).await?;
     let repos = projects::repos_of(ctx, Vec::new()).await?;
-    let listed = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    let listed = |names: &[String]| {
+        if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        }
+    };
     ctx.printer.note(format!("Repos to be deleted: {}", listed(&repos)));
-    ctx.printer.note(format!("Pipelines to be deleted: {}", listed(&pipelines)));
+    ctx.printer
+        .note(format!("Pipelines to be deleted: {}", listed(&pipelines)));
     if !ctx.confirm(arguments.yes.yes)? {
         return Err(CliError::refused("nothing was deleted"));
     }
@@ -21,6 +28,9 @@ pub async fn run(ctx: &Ctx, arguments: &DeleteAll) -> Done {
     let client = ctx.client().await?.with_transaction(None).map_err(connect_error)?;
     client.pps().delete_all(()).await?;
     client.pfs().delete_all(()).await?;
-    client.transactions().delete_all(transaction_v2::DeleteAllRequest {}).await?;
+    client
+        .transactions()
+        .delete_all(transaction_v2::DeleteAllRequest {})
+        .await?;
     Ok(())
 }

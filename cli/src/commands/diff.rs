@@ -26,7 +26,9 @@ pub async fn run(ctx: &Ctx, arguments: &DiffFile) -> Done {
     let old_file = match &arguments.old {
         Some(old) => {
             let project = match &arguments.old_project {
-                Some(_) => ctx.project(&ProjectArg { project: arguments.old_project.clone() })?,
+                Some(_) => ctx.project(&ProjectArg {
+                    project: arguments.old_project.clone(),
+                })?,
                 None => project,
             };
             Some(wire::file(&project, &refs::file(old)?))
@@ -34,7 +36,11 @@ pub async fn run(ctx: &Ctx, arguments: &DiffFile) -> Done {
         None => None,
     };
     let root = crate::naming::rooted(&new_file.path);
-    let request = pfs_v2::DiffFileRequest { new_file: Some(new_file), old_file, shallow: arguments.shallow };
+    let request = pfs_v2::DiffFileRequest {
+        new_file: Some(new_file),
+        old_file,
+        shallow: arguments.shallow,
+    };
     let mut stream = ctx.client().await?.pfs().diff_file(request).await?.into_inner();
     let mut pairs = Vec::new();
     while let Some(pair) = stream.message().await? {
@@ -57,15 +63,24 @@ fn path_of(info: &pfs_v2::FileInfo) -> &str {
 
 /// Returns whether a pair lies directly below the folder (or is it), for `--shallow`.
 fn is_near(pair: &pfs_v2::DiffFileResponse, root: &str) -> bool {
-    let Some(info) = pair.new_file.as_ref().or(pair.old_file.as_ref()) else { return false };
-    let below = path_of(info).trim_end_matches('/').strip_prefix(root.trim_end_matches('/')).unwrap_or_default();
+    let Some(info) = pair.new_file.as_ref().or(pair.old_file.as_ref()) else {
+        return false;
+    };
+    let below = path_of(info)
+        .trim_end_matches('/')
+        .strip_prefix(root.trim_end_matches('/'))
+        .unwrap_or_default();
     !below.trim_start_matches('/').contains('/')
 }
 
 fn names(ctx: &Ctx, arguments: &DiffFile, pairs: &[pfs_v2::DiffFileResponse]) -> Done {
     let mut list = List::begin(&ctx.printer, None, HEADER, !arguments.pager.no_pager);
     let row = |mark: &str, info: &pfs_v2::FileInfo| {
-        vec![mark.to_owned(), size::wire_size(info.size_bytes), path_of(info).to_owned()]
+        vec![
+            mark.to_owned(),
+            size::wire_size(info.size_bytes),
+            path_of(info).to_owned(),
+        ]
     };
     for pair in pairs {
         if let Some(new) = &pair.new_file {
@@ -89,35 +104,43 @@ fn sections(ctx: &Ctx, pairs: &[pfs_v2::DiffFileResponse]) -> Done {
         }
         Ok(())
     };
-    print("New Files:", pairs.iter().filter_map(|pair| pair.new_file.as_ref()).collect())?;
-    print("Old Files:", pairs.iter().filter_map(|pair| pair.old_file.as_ref()).collect())
+    print(
+        "New Files:",
+        pairs.iter().filter_map(|pair| pair.new_file.as_ref()).collect(),
+    )?;
+    print(
+        "Old Files:",
+        pairs.iter().filter_map(|pair| pair.old_file.as_ref()).collect(),
+    )
 }
 
 /// Runs a comparing program on every pair of files that differs.
 async fn contents(ctx: &Ctx, arguments: &DiffFile, pairs: &[pfs_v2::DiffFileResponse]) -> Done {
     let program = program(arguments.diff_command.as_deref(), ctx.printer.colored);
-    let folder = tempfile::tempdir().map_err(CliError::io("cannot make a temporary folder"))?;
     let mut out = ctx.printer.list(!arguments.pager.no_pager);
     let is_folder = |info: &pfs_v2::FileInfo| info.file_type() == pfs_v2::FileType::Dir;
     for pair in pairs {
         if pair.new_file.as_ref().or(pair.old_file.as_ref()).is_none_or(is_folder) {
             continue;
         }
-        let old = fetch(ctx, pair.old_file.as_ref(), &folder.path().join("old")).await?;
-        let new = fetch(ctx, pair.new_file.as_ref(), &folder.path().join("new")).await?;
-        compare(&program, &old, &new, &mut out)?;
-        for path in [old, new] {
-            if path.starts_with(folder.path()) {
-                std::fs::remove_file(&path).map_err(CliError::io(format!("cannot remove {}", path.display())))?;
-            }
-        }
+        let folder = tempfile::tempdir().map_err(CliError::io("cannot make a temporary folder"))?;
+        let old = fetch(ctx, pair.old_file.as_ref(), folder.path(), "old").await?;
+        let new = fetch(ctx, pair.new_file.as_ref(), folder.path(), "new").await?;
+        compare(&program, folder.path(), [&old, &new], &mut out)?;
     }
     Ok(out.close()?)
 }
 
 fn program(wish: Option<&str>, colored: bool) -> Vec<String> {
     if let Some(text) = wish {
-        return text.split_whitespace().map(str::to_owned).collect();
+        let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        // It runs in another folder, so a path to it must not depend on this one.
+        if let Some(name) = words.first_mut().filter(|name| name.contains('/'))
+            && let Ok(path) = std::path::absolute(&*name)
+        {
+            *name = path.display().to_string();
+        }
+        return words;
     }
     let words: &[&str] = match (in_path("git"), colored) {
         (true, true) => &["git", "-c", "color.ui=always", "--no-pager", "diff", "--no-index"],
@@ -128,21 +151,32 @@ fn program(wish: Option<&str>, colored: bool) -> Vec<String> {
 }
 
 /// Gets one side of a pair into a folder; a side that is missing is an empty file.
-async fn fetch(ctx: &Ctx, info: Option<&pfs_v2::FileInfo>, folder: &Path) -> Result<PathBuf, CliError> {
-    let Some(file) = info.and_then(|info| info.file.clone()) else { return Ok(PathBuf::from("/dev/null")) };
-    let path = folder.join(crate::naming::rooted(&file.path).trim_start_matches('/'));
+///
+/// Returns its path relative to the folder.
+async fn fetch(ctx: &Ctx, info: Option<&pfs_v2::FileInfo>, folder: &Path, side: &str) -> Result<PathBuf, CliError> {
+    let Some(file) = info.and_then(|info| info.file.clone()) else {
+        return Ok(PathBuf::from("/dev/null"));
+    };
+    let relative = Path::new(side).join(crate::naming::rooted(&file.path).trim_start_matches('/'));
+    let path = folder.join(&relative);
     let cannot_write = || CliError::io(format!("cannot write {}", path.display()));
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(cannot_write())?;
     }
     let mut out = std::fs::File::create(&path).map_err(cannot_write())?;
-    let literal = pfs_v2::File { path: escape(&file.path), ..file };
-    let request = pfs_v2::GetFileRequest { file: Some(literal), ..Default::default() };
+    let literal = pfs_v2::File {
+        path: escape(&file.path),
+        ..file
+    };
+    let request = pfs_v2::GetFileRequest {
+        file: Some(literal),
+        ..Default::default()
+    };
     let mut stream = ctx.client().await?.pfs().get_file(request).await?.into_inner();
     while let Some(bytes) = stream.message().await? {
         out.write_all(&bytes).map_err(cannot_write())?;
     }
-    Ok(path)
+    Ok(relative)
 }
 
 /// Escapes what a glob would take as a pattern.
@@ -157,14 +191,14 @@ fn escape(path: &str) -> String {
     escaped
 }
 
-fn compare(program: &[String], old: &Path, new: &Path, out: &mut Output) -> Done {
+fn compare(program: &[String], folder: &Path, sides: [&Path; 2], out: &mut Output) -> Done {
     let Some((name, arguments)) = program.split_first() else {
         return Err(CliError::refused("--diff-command is empty"));
     };
     let result = Command::new(name)
         .args(arguments)
-        .arg(old)
-        .arg(new)
+        .args(sides)
+        .current_dir(folder)
         .output()
         .map_err(CliError::io(format!("cannot run {name}")))?;
     out.write_all(&result.stdout)?;
@@ -172,7 +206,10 @@ fn compare(program: &[String], old: &Path, new: &Path, out: &mut Output) -> Done
     if matches!(result.status.code(), Some(0 | 1)) {
         return Ok(());
     }
-    Err(CliError::refused(format!("{name} failed: {}", String::from_utf8_lossy(&result.stderr).trim())))
+    Err(CliError::refused(format!(
+        "{name} failed: {}",
+        String::from_utf8_lossy(&result.stderr).trim()
+    )))
 }
 
 #[cfg(test)]

@@ -19,12 +19,16 @@ pub async fn run(ctx: &Ctx, arguments: &DrawPipeline) -> Done {
     let mut stream = ctx.client().await?.pps().list_pipeline(request).await?.into_inner();
     let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     while let Some(info) = stream.message().await? {
-        let sources = edges.entry(info.pipeline.map(|pipeline| pipeline.name).unwrap_or_default()).or_default();
+        let sources = edges
+            .entry(info.pipeline.map(|pipeline| pipeline.name).unwrap_or_default())
+            .or_default();
         if let Some(input) = info.details.and_then(|details| details.input) {
             collect(&input, sources);
         }
     }
-    Ok(ctx.printer.text(draw(&edges, arguments.box_width.max(3), arguments.edge_height.max(2)))?)
+    Ok(ctx
+        .printer
+        .text(draw(&edges, arguments.box_width.max(3), arguments.edge_height.max(2)))?)
 }
 
 /// Collects the names of everything that an input reads.
@@ -33,9 +37,19 @@ fn collect(input: &pps_v2::Input, names: &mut BTreeSet<String>) {
         names.insert(pfs.repo.clone());
     }
     if let Some(cron) = &input.cron {
-        names.insert(if cron.repo.is_empty() { cron.name.clone() } else { cron.repo.clone() });
+        names.insert(if cron.repo.is_empty() {
+            cron.name.clone()
+        } else {
+            cron.repo.clone()
+        });
     }
-    for part in input.cross.iter().chain(&input.union).chain(&input.join).chain(&input.group) {
+    for part in input
+        .cross
+        .iter()
+        .chain(&input.union)
+        .chain(&input.join)
+        .chain(&input.group)
+    {
         collect(part, names);
     }
 }
@@ -77,7 +91,11 @@ fn depths(edges: &BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String, usize>
     for _ in 0..depths.len() {
         let mut changed = false;
         for (name, sources) in edges {
-            let below = sources.iter().filter_map(|source| depths.get(source)).max().map_or(0, |depth| depth + 1);
+            let below = sources
+                .iter()
+                .filter_map(|source| depths.get(source))
+                .max()
+                .map_or(0, |depth| depth + 1);
             if depths.get(name).is_some_and(|depth| *depth < below) {
                 depths.insert(name.clone(), below);
                 changed = true;
@@ -99,7 +117,10 @@ fn rows(edges: &BTreeMap<String, BTreeSet<String>>, depths: &BTreeMap<String, us
     for (to, sources) in edges {
         for from in sources {
             for row in rows.iter_mut().take(depths[to]).skip(depths[from] + 1) {
-                row.push(Cell::Pass { from: from.clone(), to: to.clone() });
+                row.push(Cell::Pass {
+                    from: from.clone(),
+                    to: to.clone(),
+                });
             }
         }
     }
@@ -114,11 +135,19 @@ fn rows(edges: &BTreeMap<String, BTreeSet<String>>, depths: &BTreeMap<String, us
 fn sort_below(above: &[Cell], row: &mut Vec<Cell>, edges: &BTreeMap<String, BTreeSet<String>>) {
     let links = links(above, row, edges);
     let middle = |index: usize| {
-        let places: Vec<_> = links.iter().filter(|(_, lower)| *lower == index).map(|(upper, _)| *upper).collect();
+        let places: Vec<_> = links
+            .iter()
+            .filter(|(_, lower)| *lower == index)
+            .map(|(upper, _)| *upper)
+            .collect();
         // Halves and thirds matter, so positions are scaled before they are divided.
         places.iter().sum::<usize>() * 1000 / places.len().max(1)
     };
-    let mut placed: Vec<_> = row.drain(..).enumerate().map(|(index, cell)| (middle(index), cell)).collect();
+    let mut placed: Vec<_> = row
+        .drain(..)
+        .enumerate()
+        .map(|(index, cell)| (middle(index), cell))
+        .collect();
     placed.sort_by_key(|(place, _)| *place);
     row.extend(placed.into_iter().map(|(_, cell)| cell));
 }
@@ -179,7 +208,11 @@ fn lines(links: &[(usize, usize)], height: usize, center: impl Fn(usize) -> usiz
             let x = if y < track { from } else { to };
             if y == track && from != to {
                 for x in from.min(to)..=from.max(to) {
-                    line[x] = if x == from || x == to || line[x] == '|' { '+' } else { '-' };
+                    line[x] = if x == from || x == to || line[x] == '|' {
+                        '+'
+                    } else {
+                        '-'
+                    };
                 }
             } else if line[x] == ' ' {
                 line[x] = '|';
@@ -188,7 +221,10 @@ fn lines(links: &[(usize, usize)], height: usize, center: impl Fn(usize) -> usiz
             }
         }
     }
-    canvas.iter().map(|line| format!("{}\n", line.iter().collect::<String>().trim_end())).collect()
+    canvas
+        .iter()
+        .map(|line| format!("{}\n", line.iter().collect::<String>().trim_end()))
+        .collect()
 }
 
 #[cfg(test)]

@@ -19,7 +19,10 @@ pub async fn list(ctx: &Ctx, arguments: &OneFile) -> Done {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let file = wire::file(&project, &refs::file(&arguments.file)?);
-    let request = pfs_v2::ListFileRequest { file: Some(file), ..Default::default() };
+    let request = pfs_v2::ListFileRequest {
+        file: Some(file),
+        ..Default::default()
+    };
     let mut stream = ctx.client().await?.pfs().list_file(request).await?.into_inner();
     let mut list = List::begin(&ctx.printer, encoding, HEADER, false);
     while let Some(info) = stream.message().await? {
@@ -47,7 +50,10 @@ pub async fn glob(ctx: &Ctx, arguments: &GlobFile) -> Done {
 }
 
 fn row(info: &pfs_v2::FileInfo) -> Vec<String> {
-    vec![size::wire_size(info.size_bytes), info.file.as_ref().map_or(String::new(), |file| file.path.clone())]
+    vec![
+        size::wire_size(info.size_bytes),
+        info.file.as_ref().map_or(String::new(), |file| file.path.clone()),
+    ]
 }
 
 /// `inspect file`: the file, and for an output of a pipeline what made it.
@@ -76,7 +82,9 @@ pub async fn inspect(ctx: &Ctx, arguments: &OneFile) -> Done {
     if !file.datum.is_empty() {
         match origin::find(ctx, &file).await {
             Ok(origin) => origin.describe(&mut fields),
-            Err(error) => ctx.printer.note(format!("warning: what made this file cannot be shown: {error}")),
+            Err(error) => ctx
+                .printer
+                .note(format!("warning: what made this file cannot be shown: {error}")),
         }
     }
     Ok(ctx.printer.text(fields.text())?)
@@ -105,17 +113,28 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteFile) -> Done {
     };
     let mut requests = vec![set_commit(wire::commit(&project, &file.commit))];
     requests.extend(paths.into_iter().map(|path| delete_path(&path)));
-    ctx.client().await?.pfs().modify_file(tokio_stream::iter(requests)).await?;
+    ctx.client()
+        .await?
+        .pfs()
+        .modify_file(tokio_stream::iter(requests))
+        .await?;
     Ok(())
 }
 
 /// Makes the first message of a modification.
 pub fn set_commit(commit: pfs_v2::Commit) -> pfs_v2::ModifyFileRequest {
-    pfs_v2::ModifyFileRequest { body: Some(pfs_v2::modify_file_request::Body::SetCommit(commit)) }
+    pfs_v2::ModifyFileRequest {
+        body: Some(pfs_v2::modify_file_request::Body::SetCommit(commit)),
+    }
 }
 
 /// Makes the message that deletes a path.
 pub fn delete_path(path: &str) -> pfs_v2::ModifyFileRequest {
-    let delete = pfs_v2::DeleteFile { path: path.to_owned(), datum: String::new() };
-    pfs_v2::ModifyFileRequest { body: Some(pfs_v2::modify_file_request::Body::DeleteFile(delete)) }
+    let delete = pfs_v2::DeleteFile {
+        path: path.to_owned(),
+        datum: String::new(),
+    };
+    pfs_v2::ModifyFileRequest {
+        body: Some(pfs_v2::modify_file_request::Body::DeleteFile(delete)),
+    }
 }

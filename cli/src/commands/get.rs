@@ -39,7 +39,11 @@ pub async fn run(ctx: &Ctx, arguments: &GetFile) -> Done {
 
 /// Lets the server write to an object store.
 async fn export(ctx: &Ctx, file: pfs_v2::File, url: &str) -> Done {
-    let request = pfs_v2::GetFileRequest { file: Some(file), url: url.to_owned(), ..Default::default() };
+    let request = pfs_v2::GetFileRequest {
+        file: Some(file),
+        url: url.to_owned(),
+        ..Default::default()
+    };
     let mut stream = ctx.client().await?.pfs().get_file_tar(request).await?.into_inner();
     while stream.message().await?.is_some() {}
     Ok(())
@@ -47,7 +51,11 @@ async fn export(ctx: &Ctx, file: pfs_v2::File, url: &str) -> Done {
 
 fn request(file: pfs_v2::File, offset: u64) -> Result<pfs_v2::GetFileRequest, CliError> {
     let offset = i64::try_from(offset).map_err(|_| CliError::refused(format!("offset {offset} is too large")))?;
-    Ok(pfs_v2::GetFileRequest { file: Some(file), offset, ..Default::default() })
+    Ok(pfs_v2::GetFileRequest {
+        file: Some(file),
+        offset,
+        ..Default::default()
+    })
 }
 
 /// Says in the words of the command line what the server says in those of the API.
@@ -74,7 +82,14 @@ async fn to_stdout(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File) -> Done {
     let fail = |status| one_file_only(&arguments.file, status);
     let mut progress = bar(ctx, arguments);
     let request = request(file, arguments.offset)?;
-    let mut stream = ctx.client().await?.pfs().get_file(request).await.map_err(fail)?.into_inner();
+    let mut stream = ctx
+        .client()
+        .await?
+        .pfs()
+        .get_file(request)
+        .await
+        .map_err(fail)?
+        .into_inner();
     let mut out = io::stdout().lock();
     while let Some(bytes) = stream.message().await.map_err(fail)? {
         out.write_all(&bytes)?;
@@ -99,7 +114,14 @@ async fn to_file(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File, path: &Path
     };
     let mut progress = bar(ctx, arguments);
     let request = request(file, arguments.offset + have)?;
-    let mut stream = ctx.client().await?.pfs().get_file(request).await.map_err(fail)?.into_inner();
+    let mut stream = ctx
+        .client()
+        .await?
+        .pfs()
+        .get_file(request)
+        .await
+        .map_err(fail)?
+        .into_inner();
     // The first answer decides whether there is such a file; until then nothing is touched.
     let mut next = stream.message().await.map_err(fail)?;
     let mut options = tokio::fs::OpenOptions::new();
@@ -117,7 +139,9 @@ async fn to_file(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File, path: &Path
 /// Writes everything that matches below a folder.
 async fn tree(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File, folder: &Path) -> Done {
     if arguments.offset > 0 || arguments.retry {
-        return Err(CliError::refused("--offset and --retry are for single files, they cannot go with -r"));
+        return Err(CliError::refused(
+            "--offset and --retry are for single files, they cannot go with -r",
+        ));
     }
     let base = Base::of(&file.path);
     let mut progress = bar(ctx, arguments);
@@ -136,7 +160,9 @@ async fn tree(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File, folder: &Path)
         next = stream.message().await?;
     }
     drop(sender);
-    writing.await.map_err(|panic| CliError::refused(format!("writing the files failed: {panic}")))?
+    writing
+        .await
+        .map_err(|panic| CliError::refused(format!("writing the files failed: {panic}")))?
 }
 
 /// What is stripped from the paths of a tree.
@@ -153,10 +179,20 @@ impl Base {
         let clean = crate::naming::rooted(path);
         let clean = clean.trim_start_matches('/');
         let is_pattern = |part: &str| part.contains(['*', '?', '[', '{', '(', '!', '\\']);
-        let plain = clean.split('/').take_while(|part| !is_pattern(part)).collect::<Vec<_>>();
+        let plain = clean
+            .split('/')
+            .take_while(|part| !is_pattern(part))
+            .collect::<Vec<_>>();
         let all_plain = plain.len() == clean.split('/').count();
-        let above = if all_plain { &plain[..plain.len().saturating_sub(1)] } else { &plain[..] };
-        Base { exact: PathBuf::from(clean), above: PathBuf::from(above.join("/")) }
+        let above = if all_plain {
+            &plain[..plain.len().saturating_sub(1)]
+        } else {
+            &plain[..]
+        };
+        Base {
+            exact: PathBuf::from(clean),
+            above: PathBuf::from(above.join("/")),
+        }
     }
 
     /// Returns where an entry goes below the folder; nothing for the folder itself.
@@ -180,12 +216,20 @@ fn unpack(archive: impl Read, base: &Base, root: &Path) -> Done {
     for entry in archive.entries().map_err(broken())? {
         let mut entry = entry.map_err(broken())?;
         let name = entry.path().map_err(broken())?.into_owned();
-        let clean: PathBuf = name.components().filter(|part| !matches!(part, Component::RootDir)).collect();
+        let clean: PathBuf = name
+            .components()
+            .filter(|part| !matches!(part, Component::RootDir))
+            .collect();
         if clean.components().any(|part| !matches!(part, Component::Normal(_))) {
-            return Err(CliError::refused(format!("the server sent the path {}, which is refused", name.display())));
+            return Err(CliError::refused(format!(
+                "the server sent the path {}, which is refused",
+                name.display()
+            )));
         }
         let is_folder = entry.header().entry_type().is_dir();
-        let Some(relative) = base.strip(&clean, is_folder) else { continue };
+        let Some(relative) = base.strip(&clean, is_folder) else {
+            continue;
+        };
         let path = root.join(relative);
         let cannot_write = || CliError::io(format!("cannot write {}", path.display()));
         if is_folder {
@@ -210,7 +254,10 @@ struct ChannelReader {
 
 impl ChannelReader {
     fn new(receiver: mpsc::Receiver<Bytes>) -> ChannelReader {
-        ChannelReader { receiver, current: Bytes::new() }
+        ChannelReader {
+            receiver,
+            current: Bytes::new(),
+        }
     }
 }
 

@@ -12,8 +12,9 @@ use crate::output::{size, table};
 use crate::wire;
 
 /// The columns of a table of jobs.
-pub const JOBS: &[&str] =
-    &["PROJECT", "PIPELINE", "ID", "STARTED", "DURATION", "RESTART", "PROGRESS", "DL", "UL", "STATE"];
+pub const JOBS: &[&str] = &[
+    "PROJECT", "PIPELINE", "ID", "STARTED", "DURATION", "RESTART", "PROGRESS", "DL", "UL", "STATE",
+];
 
 /// The columns of a table of sets of jobs.
 pub const JOB_SETS: &[&str] = &["ID", "SUBJOBS", "PROGRESS", "CREATED", "MODIFIED"];
@@ -46,18 +47,35 @@ fn progress(info: &pps_v2::JobInfo) -> String {
         0 => String::new(),
         count => format!(" + {count}"),
     };
-    format!("{} + {}{recovered} / {}", info.data_processed, info.data_skipped, info.data_total)
+    format!(
+        "{} + {}{recovered} / {}",
+        info.data_processed, info.data_skipped, info.data_total
+    )
 }
 
 /// Returns the row of a set of jobs.
 pub fn job_set_row(set: &pps_v2::JobSetInfo, clock: &Clock, printer: &Printer) -> Vec<String> {
-    let tone_count = |tone: Tone| set.jobs.iter().filter(|info| states::job_tone(info.state()) == tone).count();
-    let created = set.jobs.iter().filter_map(|info| wire::moment(info.created.as_ref())).min();
+    let tone_count = |tone: Tone| {
+        set.jobs
+            .iter()
+            .filter(|info| states::job_tone(info.state()) == tone)
+            .count()
+    };
+    let created = set
+        .jobs
+        .iter()
+        .filter_map(|info| wire::moment(info.created.as_ref()))
+        .min();
     let modified = set
         .jobs
         .iter()
         .filter_map(|info| {
-            wire::moment(info.finished.as_ref().or(info.started.as_ref()).or(info.created.as_ref()))
+            wire::moment(
+                info.finished
+                    .as_ref()
+                    .or(info.started.as_ref())
+                    .or(info.created.as_ref()),
+            )
         })
         .max();
     vec![
@@ -81,8 +99,14 @@ pub fn describe(info: &pps_v2::JobInfo, clock: &Clock, printer: &Printer) -> Str
         .line("Pipeline", wire::pipeline_name(job.pipeline.as_ref()))
         .line("Project", wire::pipeline_project(job.pipeline.as_ref()))
         .line("Started", clock.moment(started(info)))
-        .line("Duration", clock.span(started(info), wire::moment(info.finished.as_ref())))
-        .line("State", printer.paint(states::job_state(state), states::job_tone(state)))
+        .line(
+            "Duration",
+            clock.span(started(info), wire::moment(info.finished.as_ref())),
+        )
+        .line(
+            "State",
+            printer.paint(states::job_state(state), states::job_tone(state)),
+        )
         .maybe("Reason", &info.reason)
         .line("Processed", info.data_processed.to_string())
         .line("Failed", info.data_failed.to_string())
@@ -107,7 +131,12 @@ pub fn describe(info: &pps_v2::JobInfo, clock: &Clock, printer: &Printer) -> Str
     block(&mut fields, "Service", pretty(details.service.as_ref()));
     block(&mut fields, "Input", pretty(details.input.as_ref()));
     block(&mut fields, "Transform", pretty(details.transform.as_ref()));
-    fields.line("Output Commit", info.output_commit.as_ref().map_or(String::new(), |commit| commit.id.clone()));
+    fields.line(
+        "Output Commit",
+        info.output_commit
+            .as_ref()
+            .map_or(String::new(), |commit| commit.id.clone()),
+    );
     block(&mut fields, "Egress", pretty(details.egress.as_ref()));
     fields.text().to_owned()
 }
@@ -134,14 +163,21 @@ mod tests {
     use super::*;
     use howdah_api::convert;
 
-    const PLAIN: Printer = Printer { colored: false, stdout_terminal: false, stderr_terminal: false };
+    const PLAIN: Printer = Printer {
+        colored: false,
+        stdout_terminal: false,
+        stderr_terminal: false,
+    };
 
     fn job() -> (pps_v2::JobInfo, Clock) {
         let now: jiff::Timestamp = "2026-11-24T06:00:00Z".parse().expect("a time");
         let earlier = "2026-11-24T05:00:00Z".parse().expect("a time");
         let finished = "2026-11-24T05:00:03Z".parse().expect("a time");
         let info = pps_v2::JobInfo {
-            job: Some(convert::job(convert::pipeline("default", "edges"), "0123456789ab4def0123456789abcdef")),
+            job: Some(convert::job(
+                convert::pipeline("default", "edges"),
+                "0123456789ab4def0123456789abcdef",
+            )),
             data_processed: 1,
             data_skipped: 3,
             data_total: 4,

@@ -25,11 +25,16 @@ struct JobList<'a> {
 impl<'a> JobList<'a> {
     fn begin(ctx: &'a Ctx, view: &ViewArgs, paged: bool) -> Result<JobList<'a>, CliError> {
         let list = List::begin(&ctx.printer, view.raw.encoding()?, JOBS, paged);
-        Ok(JobList { ctx, list, clock: Clock::now(view.full_timestamps) })
+        Ok(JobList {
+            ctx,
+            list,
+            clock: Clock::now(view.full_timestamps),
+        })
     }
 
     fn push(&mut self, info: &pps_v2::JobInfo) -> Done {
-        self.list.push(info, |info| job_row(info, &self.clock, &self.ctx.printer))
+        self.list
+            .push(info, |info| job_row(info, &self.clock, &self.ctx.printer))
     }
 
     fn finish(self) -> Done {
@@ -56,7 +61,10 @@ pub async fn list(ctx: &Ctx, arguments: &ListJob) -> Done {
 
 async fn list_sets(ctx: &Ctx, arguments: &ListJob) -> Done {
     let encoding = arguments.view.raw.encoding()?;
-    let request = pps_v2::ListJobSetRequest { projects: projects(ctx, arguments)?, ..Default::default() };
+    let request = pps_v2::ListJobSetRequest {
+        projects: projects(ctx, arguments)?,
+        ..Default::default()
+    };
     let mut stream = ctx.client().await?.pps().list_job_set(request).await?.into_inner();
     let clock = Clock::now(arguments.view.full_timestamps);
     let mut list = List::begin(&ctx.printer, encoding, JOB_SETS, !arguments.pager.no_pager);
@@ -96,7 +104,10 @@ async fn list_single(ctx: &Ctx, arguments: &ListJob) -> Done {
         None => None,
     };
     let request = pps_v2::ListJobRequest {
-        pipeline: arguments.pipeline.as_ref().map(|name| convert::pipeline(&project, name)),
+        pipeline: arguments
+            .pipeline
+            .as_ref()
+            .map(|name| convert::pipeline(&project, name)),
         input_commit,
         history: pipelines::history(arguments.history.as_deref().unwrap_or("none"))?,
         details: true,
@@ -107,7 +118,10 @@ async fn list_single(ctx: &Ctx, arguments: &ListJob) -> Done {
     let mut stream = ctx.client().await?.pps().list_job(request).await?.into_inner();
     let mut list = JobList::begin(ctx, &arguments.view, !arguments.pager.no_pager)?;
     while let Some(info) = stream.message().await? {
-        if output.as_ref().is_none_or(|output| wire::job_name(info.job.as_ref()) == *output) {
+        if output
+            .as_ref()
+            .is_none_or(|output| wire::job_name(info.job.as_ref()) == *output)
+        {
             list.push(&info)?;
         }
     }
@@ -180,7 +194,10 @@ pub async fn find_one(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<pps
         Named::One(job) => Ok(job),
         Named::Set(infos) => {
             let names: Vec<_> = infos.iter().map(|info| wire::job_name(info.job.as_ref())).collect();
-            Err(CliError::refused(format!("{text} is a set of jobs; name one of them: {}", names.join(", "))))
+            Err(CliError::refused(format!(
+                "{text} is a set of jobs; name one of them: {}",
+                names.join(", ")
+            )))
         }
     }
 }
@@ -198,7 +215,11 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectJob) -> Done {
             return print_set(ctx, &arguments.job, &arguments.view, arguments.block).await;
         }
     };
-    let request = pps_v2::InspectJobRequest { job: Some(job), wait: arguments.block, details: true };
+    let request = pps_v2::InspectJobRequest {
+        job: Some(job),
+        wait: arguments.block,
+        details: true,
+    };
     let info = ctx.client().await?.pps().inspect_job(request).await?.into_inner();
     if let Some(encoding) = encoding {
         let mut out = ctx.printer.list(false);
@@ -240,7 +261,11 @@ pub async fn wait(ctx: &Ctx, arguments: &WaitJob) -> Done {
 
 /// Waits for one job, showing its datums.
 async fn wait_one(ctx: &Ctx, job: Option<pps_v2::Job>) -> Result<pps_v2::JobInfo, CliError> {
-    let request = |wait| pps_v2::InspectJobRequest { job: job.clone(), wait, details: true };
+    let request = |wait| pps_v2::InspectJobRequest {
+        job: job.clone(),
+        wait,
+        details: true,
+    };
     let client = ctx.client().await?;
     let mut pps = client.pps();
     let ended = pps.inspect_job(request(true));
@@ -277,7 +302,10 @@ pub async fn flush(ctx: &Ctx, arguments: &FlushJob) -> Done {
 
 /// `stop job`: one job, or every job of a set at once.
 pub async fn stop(ctx: &Ctx, arguments: &JobName) -> Done {
-    let stop = |job: Option<pps_v2::Job>| pps_v2::StopJobRequest { job, reason: "job stopped".to_owned() };
+    let stop = |job: Option<pps_v2::Job>| pps_v2::StopJobRequest {
+        job,
+        reason: "job stopped".to_owned(),
+    };
     let client = ctx.client().await?;
     match find(ctx, &arguments.job, &arguments.project).await? {
         Named::One(job) => {
@@ -287,9 +315,15 @@ pub async fn stop(ctx: &Ctx, arguments: &JobName) -> Done {
         Named::Set(infos) => {
             let requests = infos
                 .into_iter()
-                .map(|info| transaction_v2::TransactionRequest { stop_job: Some(stop(info.job)), ..Default::default() })
+                .map(|info| transaction_v2::TransactionRequest {
+                    stop_job: Some(stop(info.job)),
+                    ..Default::default()
+                })
                 .collect();
-            client.transactions().batch_transaction(transaction_v2::BatchTransactionRequest { requests }).await?;
+            client
+                .transactions()
+                .batch_transaction(transaction_v2::BatchTransactionRequest { requests })
+                .await?;
             Ok(())
         }
     }

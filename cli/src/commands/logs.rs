@@ -29,7 +29,9 @@ pub async fn run(ctx: &Ctx, mut arguments: Logs) -> Done {
         arguments.job = Some(id);
     }
     if arguments.pipeline.is_some() && arguments.job.is_some() {
-        return Err(CliError::refused("only one of --pipeline (-p) and --job (-j) can be given"));
+        return Err(CliError::refused(
+            "only one of --pipeline (-p) and --job (-j) can be given",
+        ));
     }
     if arguments.master && arguments.worker {
         return Err(CliError::refused("only one of --master and --worker can be given"));
@@ -72,14 +74,23 @@ async fn requests(ctx: &Ctx, arguments: &Logs) -> Result<Vec<pps_v2::GetLogsRequ
             None => None,
         };
         if pipeline.is_none() && (arguments.datum.is_some() || !arguments.inputs.is_empty()) {
-            return Err(CliError::refused("--datum and --inputs need --pipeline (-p) or --job (-j)"));
+            return Err(CliError::refused(
+                "--datum and --inputs need --pipeline (-p) or --job (-j)",
+            ));
         }
         let datum = arguments.datum.clone().map(|id| pps_v2::Datum { job: None, id });
-        return Ok(vec![pps_v2::GetLogsRequest { pipeline, datum, ..base }]);
+        return Ok(vec![pps_v2::GetLogsRequest {
+            pipeline,
+            datum,
+            ..base
+        }]);
     };
     let infos = match jobs::find(ctx, text, &arguments.project).await? {
         Named::One(job) => {
-            let request = pps_v2::InspectJobRequest { job: Some(job), ..Default::default() };
+            let request = pps_v2::InspectJobRequest {
+                job: Some(job),
+                ..Default::default()
+            };
             vec![ctx.client().await?.pps().inspect_job(request).await?.into_inner()]
         }
         Named::Set(infos) => infos,
@@ -87,20 +98,29 @@ async fn requests(ctx: &Ctx, arguments: &Logs) -> Result<Vec<pps_v2::GetLogsRequ
     let request = |info: &pps_v2::JobInfo| pps_v2::GetLogsRequest {
         pipeline: info.job.as_ref().and_then(|job| job.pipeline.clone()),
         job: info.job.clone(),
-        datum: arguments.datum.clone().map(|id| pps_v2::Datum { job: info.job.clone(), id }),
-        since: Some(convert::to_duration(arguments.since.unwrap_or_else(|| since_job(info, Timestamp::now())))),
+        datum: arguments.datum.clone().map(|id| pps_v2::Datum {
+            job: info.job.clone(),
+            id,
+        }),
+        since: Some(convert::to_duration(
+            arguments.since.unwrap_or_else(|| since_job(info, Timestamp::now())),
+        )),
         ..base.clone()
     };
     Ok(infos.iter().map(request).collect())
 }
 
 fn tail(arguments: &Logs) -> i64 {
-    arguments.tail.map_or(0, |count| i64::try_from(count).unwrap_or(i64::MAX))
+    arguments
+        .tail
+        .map_or(0, |count| i64::try_from(count).unwrap_or(i64::MAX))
 }
 
 /// Returns how far back the logs of a job go.
 fn since_job(info: &pps_v2::JobInfo, now: Timestamp) -> Duration {
-    let Some(created) = wire::moment(info.created.as_ref()) else { return SINCE };
+    let Some(created) = wire::moment(info.created.as_ref()) else {
+        return SINCE;
+    };
     let age = Duration::try_from(now.duration_since(created)).unwrap_or_default();
     age + BEFORE_JOB
 }
@@ -134,7 +154,9 @@ impl<'a> Lines<'a> {
         if !wanted(&message, self.master, self.worker, self.everything) {
             return Ok(());
         }
-        let Some(tail) = self.tail else { return self.print(&message) };
+        let Some(tail) = self.tail else {
+            return self.print(&message);
+        };
         self.last.push_back(message);
         if self.last.len() > tail {
             self.last.pop_front();
@@ -176,8 +198,14 @@ mod tests {
 
     #[test]
     fn flags_choose_whose_lines_are_shown() {
-        let user = pps_v2::LogMessage { user: true, ..Default::default() };
-        let master = pps_v2::LogMessage { master: true, ..Default::default() };
+        let user = pps_v2::LogMessage {
+            user: true,
+            ..Default::default()
+        };
+        let master = pps_v2::LogMessage {
+            master: true,
+            ..Default::default()
+        };
         let worker = pps_v2::LogMessage::default();
         let shown = |master_flag, worker_flag, everything| {
             [&user, &master, &worker].map(|message| wanted(message, master_flag, worker_flag, everything))
@@ -192,8 +220,10 @@ mod tests {
     fn logs_of_a_job_begin_an_hour_before_it() {
         let now: Timestamp = "2026-11-24T06:00:00Z".parse().expect("a time");
         let created = "2026-11-20T06:00:00Z".parse().expect("a time");
-        let info =
-            pps_v2::JobInfo { created: Some(convert::to_timestamp(created)), ..Default::default() };
+        let info = pps_v2::JobInfo {
+            created: Some(convert::to_timestamp(created)),
+            ..Default::default()
+        };
         assert_eq!(since_job(&info, now), Duration::from_secs(4 * 24 * 3600 + 3600));
         assert_eq!(since_job(&pps_v2::JobInfo::default(), now), SINCE);
     }

@@ -14,9 +14,9 @@ mod diff;
 mod draw;
 mod files;
 mod get;
+mod job_view;
 mod jobs;
 mod logs;
-mod job_view;
 mod origin;
 mod pipeline_view;
 mod pipelines;
@@ -93,7 +93,9 @@ pub async fn run(verb: Verb, ctx: &Ctx) -> Done {
         Verb::Config(verb) => contexts::config(ctx, verb),
         Verb::Completion(arguments) => completion::run(ctx, &arguments),
         Verb::Buildinfo(_) => cluster::build_info(ctx),
-        Verb::HelpMarkdown(_) => Ok(ctx.printer.text(crate::markdown::reference(crate::args::command(&ctx.program)))?),
+        Verb::HelpMarkdown(_) => Ok(ctx
+            .printer
+            .text(crate::markdown::reference(crate::args::command(&ctx.program)))?),
         Verb::Extract(Extract::Pipeline(arguments)) => pipelines::extract(ctx, &arguments).await,
         Verb::Flush(Flush::Commit(arguments)) => sets::flush_commit(ctx, &arguments).await,
         Verb::Flush(Flush::Job(arguments)) => jobs::flush(ctx, &arguments).await,

@@ -19,15 +19,28 @@ pub async fn find(ctx: &Ctx, file: &pfs_v2::File) -> Result<Origin, CliError> {
     let commit = file.commit.clone().unwrap_or_default();
     let repo = wire::commit_repo(&commit).cloned().unwrap_or_default();
     let job = pps_v2::Job {
-        pipeline: Some(pps_v2::Pipeline { name: repo.name, project: repo.project }),
+        pipeline: Some(pps_v2::Pipeline {
+            name: repo.name,
+            project: repo.project,
+        }),
         id: commit.id,
     };
     let mut pps = ctx.client().await?.pps();
-    let datum = pps_v2::Datum { job: Some(job.clone()), id: file.datum.clone() };
-    let datum = pps.inspect_datum(pps_v2::InspectDatumRequest { datum: Some(datum) }).await?.into_inner();
+    let datum = pps_v2::Datum {
+        job: Some(job.clone()),
+        id: file.datum.clone(),
+    };
+    let datum = pps
+        .inspect_datum(pps_v2::InspectDatumRequest { datum: Some(datum) })
+        .await?
+        .into_inner();
     // A datum that was skipped names the earlier job that did the work.
     let job = datum.datum.as_ref().and_then(|datum| datum.job.clone()).unwrap_or(job);
-    let request = pps_v2::InspectJobRequest { job: Some(job), wait: false, details: true };
+    let request = pps_v2::InspectJobRequest {
+        job: Some(job),
+        wait: false,
+        details: true,
+    };
     let job = pps.inspect_job(request).await?.into_inner();
     Ok(Origin { datum, job })
 }
@@ -50,10 +63,18 @@ impl Origin {
                 fields.line("Stdin", line);
             }
         }
-        let inputs: Vec<_> =
-            self.datum.data.iter().filter_map(|info| info.file.as_ref()).map(wire::file_name).collect();
+        let inputs: Vec<_> = self
+            .datum
+            .data
+            .iter()
+            .filter_map(|info| info.file.as_ref())
+            .map(wire::file_name)
+            .collect();
         if !inputs.is_empty() {
-            fields.block("Inputs", inputs.iter().map(|input| format!("  {input}\n")).collect::<String>());
+            fields.block(
+                "Inputs",
+                inputs.iter().map(|input| format!("  {input}\n")).collect::<String>(),
+            );
         }
     }
 }
@@ -61,10 +82,17 @@ impl Origin {
 /// Returns a command as one would type it.
 fn command(words: &[String]) -> String {
     let plain = |word: &str| {
-        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(&byte))
+        !word.is_empty()
+            && word
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(&byte))
     };
     let quoted = words.iter().map(|word| {
-        if plain(word) { word.clone() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+        if plain(word) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
     });
     quoted.collect::<Vec<_>>().join(" ")
 }
@@ -77,13 +105,19 @@ mod tests {
     #[test]
     fn commands_can_be_pasted() {
         let words = |text: &[&str]| text.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        assert_eq!(command(&words(&["/bin/train", "--in", "/pfs/a b", "it's"])), r"/bin/train --in '/pfs/a b' 'it'\''s'");
+        assert_eq!(
+            command(&words(&["/bin/train", "--in", "/pfs/a b", "it's"])),
+            r"/bin/train --in '/pfs/a b' 'it'\''s'"
+        );
     }
 
     #[test]
     fn the_making_of_a_file_is_told_in_lines() {
         let file = |repo: &str, path: &str| pfs_v2::FileInfo {
-            file: Some(convert::file(convert::commit(convert::repo("default", repo), "c1"), path)),
+            file: Some(convert::file(
+                convert::commit(convert::repo("default", repo), "c1"),
+                path,
+            )),
             ..Default::default()
         };
         let origin = Origin {

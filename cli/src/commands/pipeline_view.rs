@@ -12,14 +12,25 @@ use crate::output::printer::Printer;
 use crate::wire;
 
 /// The columns of a table of pipelines.
-pub const HEADER: &[&str] =
-    &["PROJECT", "NAME", "VERSION", "INPUT", "CREATED", "STATE / LAST JOB", "ALERTS", "DESCRIPTION"];
+pub const HEADER: &[&str] = &[
+    "PROJECT",
+    "NAME",
+    "VERSION",
+    "INPUT",
+    "CREATED",
+    "STATE / LAST JOB",
+    "ALERTS",
+    "DESCRIPTION",
+];
 
 /// Returns the row of a pipeline.
 pub fn row(info: &pps_v2::PipelineInfo, clock: &Clock, printer: &Printer) -> Vec<String> {
     let project = wire::pipeline_project(info.pipeline.as_ref());
     let details = info.details.clone().unwrap_or_default();
-    let state = printer.paint(states::pipeline_state(info.state()), states::pipeline_tone(info.state()));
+    let state = printer.paint(
+        states::pipeline_state(info.state()),
+        states::pipeline_tone(info.state()),
+    );
     let last = info.last_job_state();
     let last = printer.paint(states::job_state(last), states::job_tone(last));
     vec![
@@ -37,7 +48,10 @@ pub fn row(info: &pps_v2::PipelineInfo, clock: &Clock, printer: &Printer) -> Vec
 /// Returns whether the workers have been up longer than the spec expects.
 fn has_alert(details: &pps_v2::pipeline_info::Details, clock: &Clock) -> bool {
     let started = wire::moment(details.workers_started_at.as_ref());
-    let limit = details.maximum_expected_uptime.as_ref().map(howdah_api::convert::from_duration);
+    let limit = details
+        .maximum_expected_uptime
+        .as_ref()
+        .map(howdah_api::convert::from_duration);
     match (started, limit) {
         (Some(started), Some(limit)) if !limit.is_zero() => {
             jiff::SignedDuration::try_from(limit).is_ok_and(|limit| clock.now.duration_since(started) > limit)
@@ -73,7 +87,9 @@ fn short_input(input: Option<&Input>, project: &str) -> String {
 
 /// Returns a message as indented JSON; nothing if there is none.
 pub fn pretty<M: Message + Name>(message: Option<&M>) -> String {
-    message.and_then(|message| json::to_json(message).ok()).map_or(String::new(), |value| format!("{value:#}"))
+    message
+        .and_then(|message| json::to_json(message).ok())
+        .map_or(String::new(), |value| format!("{value:#}"))
 }
 
 /// Returns resources in words: `cpu: 1, memory: 64M`.
@@ -98,16 +114,29 @@ pub fn resources(spec: Option<&pps_v2::ResourceSpec>) -> String {
 /// Returns everything about a pipeline, a line or a block per property.
 pub fn describe(info: &pps_v2::PipelineInfo, clock: &Clock, printer: &Printer) -> String {
     let details = info.details.clone().unwrap_or_default();
-    let reason = if info.reason.is_empty() { &details.reason } else { &info.reason };
+    let reason = if info.reason.is_empty() {
+        &details.reason
+    } else {
+        &info.reason
+    };
     let mut fields = Fields::new();
     fields
         .line("Name", wire::pipeline_name(info.pipeline.as_ref()))
         .maybe("Description", &details.description)
         .line("Version", info.version.to_string())
         .line("Created", clock.moment(wire::moment(details.created_at.as_ref())))
-        .line("State", printer.paint(states::pipeline_state(info.state()), states::pipeline_tone(info.state())))
+        .line(
+            "State",
+            printer.paint(
+                states::pipeline_state(info.state()),
+                states::pipeline_tone(info.state()),
+            ),
+        )
         .maybe("Reason", reason)
-        .line("Workers Available", format!("{}/{}", details.workers_available, details.workers_requested))
+        .line(
+            "Workers Available",
+            format!("{}/{}", details.workers_available, details.workers_requested),
+        )
         .line("Stopped", info.stopped.to_string());
     if let Some(parallelism) = &details.parallelism_spec {
         fields.line("Parallelism Spec", format!("constant: {}", parallelism.constant.max(1)));
@@ -115,8 +144,14 @@ pub fn describe(info: &pps_v2::PipelineInfo, clock: &Clock, printer: &Printer) -
     fields
         .maybe("Resource Requests", resources(details.resource_requests.as_ref()))
         .maybe("Resource Limits", resources(details.resource_limits.as_ref()))
-        .maybe("Sidecar Resource Requests", resources(details.sidecar_resource_requests.as_ref()))
-        .maybe("Sidecar Resource Limits", resources(details.sidecar_resource_limits.as_ref()))
+        .maybe(
+            "Sidecar Resource Requests",
+            resources(details.sidecar_resource_requests.as_ref()),
+        )
+        .maybe(
+            "Sidecar Resource Limits",
+            resources(details.sidecar_resource_limits.as_ref()),
+        )
         .line("Datum Timeout", limit(details.datum_timeout.as_ref()))
         .line("Job Timeout", limit(details.job_timeout.as_ref()));
     block(&mut fields, "Input", pretty(details.input.as_ref()));
@@ -151,27 +186,57 @@ mod tests {
     use super::*;
     use howdah_api::convert;
 
-    const PLAIN: Printer = Printer { colored: false, stdout_terminal: false, stderr_terminal: false };
+    const PLAIN: Printer = Printer {
+        colored: false,
+        stdout_terminal: false,
+        stderr_terminal: false,
+    };
 
     fn pfs(repo: &str, glob: &str) -> Input {
         Input {
-            pfs: Some(pps_v2::PfsInput { repo: repo.to_owned(), glob: glob.to_owned(), ..Default::default() }),
+            pfs: Some(pps_v2::PfsInput {
+                repo: repo.to_owned(),
+                glob: glob.to_owned(),
+                ..Default::default()
+            }),
             ..Default::default()
         }
     }
 
     #[test]
     fn inputs_have_a_shorthand() {
-        let cross = Input { cross: vec![pfs("a", "/"), pfs("b", "/*")], ..Default::default() };
+        let cross = Input {
+            cross: vec![pfs("a", "/"), pfs("b", "/*")],
+            ..Default::default()
+        };
         assert_eq!(short_input(Some(&cross), "default"), "(default/a:/ ⨯ default/b:/*)");
-        let group = Input { group: vec![pfs("a", "/(*)")], ..Default::default() };
-        let union = Input { union: vec![cross, group], ..Default::default() };
+        let group = Input {
+            group: vec![pfs("a", "/(*)")],
+            ..Default::default()
+        };
+        let union = Input {
+            union: vec![cross, group],
+            ..Default::default()
+        };
         assert_eq!(
             short_input(Some(&union), "vision"),
             "((vision/a:/ ⨯ vision/b:/*) ∪ (Group: vision/a:/(*)))"
         );
-        let cron = pps_v2::CronInput { name: "tick".to_owned(), spec: "@daily".to_owned(), ..Default::default() };
-        assert_eq!(short_input(Some(&Input { cron: Some(cron), ..Default::default() }), "default"), "tick:@daily");
+        let cron = pps_v2::CronInput {
+            name: "tick".to_owned(),
+            spec: "@daily".to_owned(),
+            ..Default::default()
+        };
+        assert_eq!(
+            short_input(
+                Some(&Input {
+                    cron: Some(cron),
+                    ..Default::default()
+                }),
+                "default"
+            ),
+            "tick:@daily"
+        );
         assert_eq!(short_input(None, "default"), "none");
     }
 
@@ -190,7 +255,10 @@ mod tests {
                 input: Some(pfs("images", "/*")),
                 output_branch: "master".to_owned(),
                 workers_requested: 1,
-                transform: Some(pps_v2::Transform { image: "edges:1".to_owned(), ..Default::default() }),
+                transform: Some(pps_v2::Transform {
+                    image: "edges:1".to_owned(),
+                    ..Default::default()
+                }),
                 ..Default::default()
             }),
             user_spec_json: "{\"pipeline\":{\"name\":\"edges\"}}".to_owned(),

@@ -49,11 +49,18 @@ pub async fn list(ctx: &Ctx, arguments: &ListPipeline) -> Done {
     let project = ctx.project(&arguments.project)?;
     let everywhere = arguments.all_projects && arguments.pipeline.is_none();
     let request = pps_v2::ListPipelineRequest {
-        pipeline: arguments.pipeline.as_ref().map(|name| convert::pipeline(&project, name)),
+        pipeline: arguments
+            .pipeline
+            .as_ref()
+            .map(|name| convert::pipeline(&project, name)),
         history: history(&arguments.history)?,
         jq_filter: states::pipeline_filter(&arguments.state)?,
         commit_set: arguments.commit.as_ref().map(|id| pfs_v2::CommitSet { id: id.clone() }),
-        projects: if everywhere { Vec::new() } else { vec![convert::project(&project)] },
+        projects: if everywhere {
+            Vec::new()
+        } else {
+            vec![convert::project(&project)]
+        },
         ..Default::default()
     };
     let mut stream = ctx.client().await?.pps().list_pipeline(request).await?.into_inner();
@@ -82,7 +89,11 @@ pub async fn list(ctx: &Ctx, arguments: &ListPipeline) -> Done {
 
 /// Returns what `create pipeline` accepts for a pipeline.
 fn spec_of(info: &pps_v2::PipelineInfo) -> Result<Value, CliError> {
-    let text = if info.user_spec_json.is_empty() { &info.effective_spec_json } else { &info.user_spec_json };
+    let text = if info.user_spec_json.is_empty() {
+        &info.effective_spec_json
+    } else {
+        &info.user_spec_json
+    };
     serde_json::from_str(text).map_err(|error| {
         CliError::refused(format!(
             "the server's spec of {} is not valid JSON: {error}",
@@ -96,9 +107,9 @@ pub fn history(text: &str) -> Result<i64, CliError> {
     match text {
         "none" | "" => Ok(0),
         "all" => Ok(-1),
-        number => number.parse().map_err(|_| {
-            CliError::refused(format!("invalid --history {text:?}: expected none, all or a number"))
-        }),
+        number => number
+            .parse()
+            .map_err(|_| CliError::refused(format!("invalid --history {text:?}: expected none, all or a number"))),
     }
 }
 
@@ -134,7 +145,11 @@ pub async fn delete(ctx: &Ctx, arguments: &DeletePipeline) -> Done {
             Ok(())
         }
         (None, true) => {
-            let projects = if arguments.all_projects { Vec::new() } else { vec![convert::project(project)] };
+            let projects = if arguments.all_projects {
+                Vec::new()
+            } else {
+                vec![convert::project(project)]
+            };
             let request = pps_v2::DeletePipelinesRequest {
                 projects,
                 force: arguments.force,
@@ -154,21 +169,35 @@ fn named(ctx: &Ctx, name: &str, project: &ProjectArg) -> Result<Option<pps_v2::P
 /// `start pipeline`.
 pub async fn start(ctx: &Ctx, arguments: &PipelineName) -> Done {
     let pipeline = named(ctx, &arguments.pipeline, &arguments.project)?;
-    ctx.client().await?.pps().start_pipeline(pps_v2::StartPipelineRequest { pipeline }).await?;
+    ctx.client()
+        .await?
+        .pps()
+        .start_pipeline(pps_v2::StartPipelineRequest { pipeline })
+        .await?;
     Ok(())
 }
 
 /// `stop pipeline`.
 pub async fn stop(ctx: &Ctx, arguments: &PipelineName) -> Done {
     let pipeline = named(ctx, &arguments.pipeline, &arguments.project)?;
-    ctx.client().await?.pps().stop_pipeline(pps_v2::StopPipelineRequest { pipeline, must_exist: true }).await?;
+    ctx.client()
+        .await?
+        .pps()
+        .stop_pipeline(pps_v2::StopPipelineRequest {
+            pipeline,
+            must_exist: true,
+        })
+        .await?;
     Ok(())
 }
 
 /// `rerun pipeline`.
 pub async fn rerun(ctx: &Ctx, arguments: &RerunPipeline) -> Done {
     let pipeline = named(ctx, &arguments.pipeline, &arguments.project)?;
-    let request = pps_v2::RerunPipelineRequest { pipeline, reprocess: arguments.reprocess };
+    let request = pps_v2::RerunPipelineRequest {
+        pipeline,
+        reprocess: arguments.reprocess,
+    };
     let response = ctx.client().await?.pps().rerun_pipeline(request).await?;
     ctx.warn(&response);
     Ok(())
@@ -177,7 +206,11 @@ pub async fn rerun(ctx: &Ctx, arguments: &RerunPipeline) -> Done {
 /// `run cron`.
 pub async fn run_cron(ctx: &Ctx, arguments: &PipelineName) -> Done {
     let pipeline = named(ctx, &arguments.pipeline, &arguments.project)?;
-    ctx.client().await?.pps().run_cron(pps_v2::RunCronRequest { pipeline }).await?;
+    ctx.client()
+        .await?
+        .pps()
+        .run_cron(pps_v2::RunCronRequest { pipeline })
+        .await?;
     Ok(())
 }
 

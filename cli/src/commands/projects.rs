@@ -28,10 +28,21 @@ pub async fn write(ctx: &Ctx, arguments: &WriteProject, update: bool) -> Done {
 /// `inspect project`.
 pub async fn inspect(ctx: &Ctx, arguments: &InspectProject) -> Done {
     let encoding = arguments.raw.encoding()?;
-    let request = pfs_v2::InspectProjectV2Request { project: Some(convert::project(&arguments.project)) };
-    let response = ctx.client().await?.pfs().inspect_project_v2(request).await?.into_inner();
+    let request = pfs_v2::InspectProjectV2Request {
+        project: Some(convert::project(&arguments.project)),
+    };
+    let response = ctx
+        .client()
+        .await?
+        .pfs()
+        .inspect_project_v2(request)
+        .await?
+        .into_inner();
     let Some(info) = response.info else {
-        return Err(CliError::refused(format!("the server says nothing about project {:?}", arguments.project)));
+        return Err(CliError::refused(format!(
+            "the server says nothing about project {:?}",
+            arguments.project
+        )));
     };
     if let Some(encoding) = encoding {
         let mut out = ctx.printer.list(false);
@@ -42,7 +53,10 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectProject) -> Done {
     fields
         .line("Name", convert::project_name(info.project.as_ref()))
         .maybe("Description", &info.description)
-        .line("Created at", Clock::now(false).moment(wire::moment(info.created_at.as_ref())));
+        .line(
+            "Created at",
+            Clock::now(false).moment(wire::moment(info.created_at.as_ref())),
+        );
     if let Some(auth) = &info.auth_info {
         fields.line("Roles", auth.roles.join(", "));
     }
@@ -57,7 +71,13 @@ pub async fn list(ctx: &Ctx, arguments: &ListProject) -> Done {
     let encoding = arguments.raw.encoding()?;
     let active = ctx.target()?.project;
     let clock = Clock::now(false);
-    let mut stream = ctx.client().await?.pfs().list_project(pfs_v2::ListProjectRequest {}).await?.into_inner();
+    let mut stream = ctx
+        .client()
+        .await?
+        .pfs()
+        .list_project(pfs_v2::ListProjectRequest {})
+        .await?
+        .into_inner();
     let mut list = List::begin(&ctx.printer, encoding, HEADER, false);
     while let Some(info) = stream.message().await? {
         list.push(&info, |info| row(info, &active, &clock))?;
@@ -99,29 +119,46 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteProject) -> Done {
         };
         client.pfs().delete_repos(request).await?;
     }
-    let request = pfs_v2::DeleteProjectRequest { project: Some(project), force: arguments.force };
+    let request = pfs_v2::DeleteProjectRequest {
+        project: Some(project),
+        force: arguments.force,
+    };
     client.pfs().delete_project(request).await?;
     Ok(())
 }
 
 fn ask(ctx: &Ctx, arguments: &DeleteProject, kind: &str, names: &[String]) -> Done {
-    ctx.printer.note(format!("These {kind} of project {} will be deleted: {}", arguments.project, names.join(", ")));
+    ctx.printer.note(format!(
+        "These {kind} of project {} will be deleted: {}",
+        arguments.project,
+        names.join(", ")
+    ));
     if ctx.confirm(arguments.yes.yes)? {
         Ok(())
     } else {
-        Err(CliError::refused(format!("project {} was not deleted: it still has {kind}", arguments.project)))
+        Err(CliError::refused(format!(
+            "project {} was not deleted: it still has {kind}",
+            arguments.project
+        )))
     }
 }
 
 /// Lists the names of pipelines; no projects means all.
 pub async fn pipelines_of(ctx: &Ctx, projects: Vec<pfs_v2::Project>) -> Result<Vec<String>, CliError> {
     let everywhere = projects.is_empty();
-    let request = pps_v2::ListPipelineRequest { projects, ..Default::default() };
+    let request = pps_v2::ListPipelineRequest {
+        projects,
+        ..Default::default()
+    };
     let mut stream = ctx.client().await?.pps().list_pipeline(request).await?.into_inner();
     let mut names = Vec::new();
     while let Some(info) = stream.message().await? {
         let pipeline = info.pipeline.as_ref();
-        names.push(full_name(everywhere, wire::pipeline_project(pipeline), wire::pipeline_name(pipeline)));
+        names.push(full_name(
+            everywhere,
+            wire::pipeline_project(pipeline),
+            wire::pipeline_name(pipeline),
+        ));
     }
     Ok(names)
 }
@@ -130,7 +167,11 @@ pub async fn pipelines_of(ctx: &Ctx, projects: Vec<pfs_v2::Project>) -> Result<V
 pub async fn repos_of(ctx: &Ctx, projects: Vec<pfs_v2::Project>) -> Result<Vec<String>, CliError> {
     let everywhere = projects.is_empty();
     let kind = crate::refs::USER_TYPE.to_owned();
-    let request = pfs_v2::ListRepoRequest { r#type: kind, projects, ..Default::default() };
+    let request = pfs_v2::ListRepoRequest {
+        r#type: kind,
+        projects,
+        ..Default::default()
+    };
     let mut stream = ctx.client().await?.pfs().list_repo(request).await?.into_inner();
     let mut names = Vec::new();
     while let Some(info) = stream.message().await? {
@@ -141,5 +182,9 @@ pub async fn repos_of(ctx: &Ctx, projects: Vec<pfs_v2::Project>) -> Result<Vec<S
 }
 
 fn full_name(everywhere: bool, project: &str, name: &str) -> String {
-    if everywhere { format!("{project}/{name}") } else { name.to_owned() }
+    if everywhere {
+        format!("{project}/{name}")
+    } else {
+        name.to_owned()
+    }
 }

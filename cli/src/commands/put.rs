@@ -66,7 +66,9 @@ pub async fn run(ctx: &Ctx, mut arguments: PutFile) -> Done {
         several: sources.len() > 1,
     };
     if matches!(arguments.split, Some(Split::Csv | Split::Sql)) {
-        return Err(CliError::refused("--split csv and --split sql are not provided; line and json are"));
+        return Err(CliError::refused(
+            "--split csv and --split sql are not provided; line and json are",
+        ));
     }
     let items = plan(&sources, &rule)?;
     let total = total_bytes(&items)?;
@@ -87,7 +89,13 @@ async fn sources(arguments: &mut PutFile) -> Result<Vec<String>, CliError> {
         let text = source::read(list).await?;
         let lines = String::from_utf8(text.text)
             .map_err(|_| CliError::refused(format!("the list {} is not text", text.name)))?;
-        sources.extend(lines.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned));
+        sources.extend(
+            lines
+                .lines()
+                .map(str::trim)
+                .filter(|line| !line.is_empty())
+                .map(str::to_owned),
+        );
     } else if sources.is_empty() {
         sources.push("-".to_owned());
     }
@@ -99,7 +107,10 @@ fn split_list(text: &str) -> Vec<String> {
     if !text.contains(',') || is_url(text) || Path::new(text).exists() {
         return vec![text.to_owned()];
     }
-    text.split(',').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    text.split(',')
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Decides what goes where; every local source must exist.
@@ -119,11 +130,17 @@ fn plan_one(source: &str, rule: &Rule<'_>) -> Result<Item, CliError> {
                 "write it as REPO@BRANCH:PATH, or name the sources with -f",
             ));
         };
-        return Ok(Item { from: From::Stdin, to: crate::naming::rooted(target) });
+        return Ok(Item {
+            from: From::Stdin,
+            to: crate::naming::rooted(target),
+        });
     }
     let to = rule.place(source);
     if is_url(source) {
-        return Ok(Item { from: From::Url(source.to_owned()), to });
+        return Ok(Item {
+            from: From::Url(source.to_owned()),
+            to,
+        });
     }
     let path = PathBuf::from(source);
     let metadata = std::fs::metadata(&path).map_err(CliError::io(format!("cannot read {source}")))?;
@@ -132,8 +149,14 @@ fn plan_one(source: &str, rule: &Rule<'_>) -> Result<Item, CliError> {
             format!("{source} is a folder"),
             "-r puts a folder and everything in it",
         )),
-        (true, true) => Ok(Item { from: From::Folder(path), to }),
-        (false, _) => Ok(Item { from: From::File(path), to }),
+        (true, true) => Ok(Item {
+            from: From::Folder(path),
+            to,
+        }),
+        (false, _) => Ok(Item {
+            from: From::File(path),
+            to,
+        }),
     }
 }
 
@@ -154,13 +177,20 @@ fn total_bytes(items: &[Item]) -> Result<u64, CliError> {
 
 /// Makes sure that a commit of its own can be made: `-c` of the hyphenated form asks for one.
 async fn refuse_open_head(ctx: &Ctx, commit: &pfs_v2::Commit) -> Done {
-    let request = pfs_v2::InspectCommitRequest { commit: Some(commit.clone()), wait: 0 };
+    let request = pfs_v2::InspectCommitRequest {
+        commit: Some(commit.clone()),
+        wait: 0,
+    };
     match ctx.client().await?.pfs().inspect_commit(request).await {
         Ok(response) if response.get_ref().finished.is_none() && response.get_ref().finishing.is_none() => {
             Err(CliError::hinted(
                 format!(
                     "-c asks for a commit of its own, but commit {} is still open",
-                    response.get_ref().commit.as_ref().map_or(String::new(), wire::commit_name)
+                    response
+                        .get_ref()
+                        .commit
+                        .as_ref()
+                        .map_or(String::new(), wire::commit_name)
                 ),
                 "leave -c away to add to the open commit, or finish it first",
             ))
@@ -231,7 +261,12 @@ mod tests {
     use std::fs;
 
     fn rule(target: Option<&'static str>, recursive: bool) -> Rule<'static> {
-        Rule { target, naming: Naming::Base, recursive, several: false }
+        Rule {
+            target,
+            naming: Naming::Base,
+            recursive,
+            several: false,
+        }
     }
 
     #[test]
@@ -240,7 +275,13 @@ mod tests {
         assert_eq!(error.to_string(), "must specify filename when reading data from stdin");
         assert!(plan(&["-".to_owned()], &rule(Some("x"), true)).is_err());
         let items = plan(&["-".to_owned()], &rule(Some("x"), false)).expect("a plan");
-        assert_eq!(items, [Item { from: From::Stdin, to: "/x".to_owned() }]);
+        assert_eq!(
+            items,
+            [Item {
+                from: From::Stdin,
+                to: "/x".to_owned()
+            }]
+        );
     }
 
     #[test]
@@ -283,7 +324,11 @@ mod tests {
     #[tokio::test]
     async fn the_last_step_ends_the_request() {
         let (sender, receiver) = mpsc::channel(1);
-        let stream = messages(set_commit(pfs_v2::Commit::default()), receiver, Progress::bytes(false, 0));
+        let stream = messages(
+            set_commit(pfs_v2::Commit::default()),
+            receiver,
+            Progress::bytes(false, 0),
+        );
         sender.send(Step::End).await.expect("sent");
         assert_eq!(futures::StreamExt::count(stream).await, 1);
     }

@@ -14,7 +14,14 @@ use crate::output::size;
 use crate::{refs, wire};
 
 const HEADER: &[&str] = &["PROJECT", "NAME", "CREATED", "SIZE (MASTER)", "DESCRIPTION"];
-const HEADER_WITH_ACCESS: &[&str] = &["PROJECT", "NAME", "CREATED", "SIZE (MASTER)", "ACCESS_LEVEL", "DESCRIPTION"];
+const HEADER_WITH_ACCESS: &[&str] = &[
+    "PROJECT",
+    "NAME",
+    "CREATED",
+    "SIZE (MASTER)",
+    "ACCESS_LEVEL",
+    "DESCRIPTION",
+];
 
 /// `create repo`, `update repo`.
 pub async fn write(ctx: &Ctx, arguments: &WriteRepo, update: bool) -> Done {
@@ -32,14 +39,18 @@ pub async fn write(ctx: &Ctx, arguments: &WriteRepo, update: bool) -> Done {
 pub async fn inspect(ctx: &Ctx, arguments: &InspectRepo) -> Done {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
-    let request = pfs_v2::InspectRepoRequest { repo: Some(wire::repo(&project, &refs::repo(&arguments.repo)?)) };
+    let request = pfs_v2::InspectRepoRequest {
+        repo: Some(wire::repo(&project, &refs::repo(&arguments.repo)?)),
+    };
     let info = ctx.client().await?.pfs().inspect_repo(request).await?.into_inner();
     if let Some(encoding) = encoding {
         let mut out = ctx.printer.list(false);
         Raw::new(encoding).message(&mut out, &info)?;
         return Ok(out.close()?);
     }
-    Ok(ctx.printer.text(describe(&info, &Clock::now(arguments.view.full_timestamps)))?)
+    Ok(ctx
+        .printer
+        .text(describe(&info, &Clock::now(arguments.view.full_timestamps)))?)
 }
 
 fn describe(info: &pfs_v2::RepoInfo, clock: &Clock) -> String {
@@ -48,7 +59,10 @@ fn describe(info: &pfs_v2::RepoInfo, clock: &Clock) -> String {
         .line("Name", wire::repo_name(info.repo.as_ref()))
         .maybe("Description", &info.description)
         .line("Created", clock.moment(wire::moment(info.created.as_ref())));
-    let bytes = info.details.as_ref().map_or(info.size_bytes_upper_bound, |details| details.size_bytes);
+    let bytes = info
+        .details
+        .as_ref()
+        .map_or(info.size_bytes_upper_bound, |details| details.size_bytes);
     fields.line("Size of HEAD on master", size::wire_size(bytes));
     if let Some(auth) = &info.auth_info {
         fields.line("Access level", auth.roles.join(", "));
@@ -60,9 +74,21 @@ fn describe(info: &pfs_v2::RepoInfo, clock: &Clock) -> String {
 pub async fn list(ctx: &Ctx, arguments: &ListRepo) -> Done {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
-    let projects = if arguments.all_projects { Vec::new() } else { vec![convert::project(&project)] };
-    let kind = if arguments.all { String::new() } else { arguments.kind.clone() };
-    let request = pfs_v2::ListRepoRequest { r#type: kind, projects, ..Default::default() };
+    let projects = if arguments.all_projects {
+        Vec::new()
+    } else {
+        vec![convert::project(&project)]
+    };
+    let kind = if arguments.all {
+        String::new()
+    } else {
+        arguments.kind.clone()
+    };
+    let request = pfs_v2::ListRepoRequest {
+        r#type: kind,
+        projects,
+        ..Default::default()
+    };
     let client = ctx.client().await?;
     let mut stream = client.pfs().list_repo(request).await?.into_inner();
     let mut infos = Vec::new();
@@ -86,9 +112,16 @@ async fn made_from(ctx: &Ctx, info: &pfs_v2::RepoInfo, names: &[String]) -> Resu
     let client = ctx.client().await?;
     let mut sources = Vec::new();
     for branch in &info.branches {
-        let request = pfs_v2::InspectBranchRequest { branch: Some(branch.clone()) };
+        let request = pfs_v2::InspectBranchRequest {
+            branch: Some(branch.clone()),
+        };
         let branch = client.pfs().inspect_branch(request).await?.into_inner();
-        sources.extend(branch.provenance.iter().map(|source| wire::repo_name(source.repo.as_ref())));
+        sources.extend(
+            branch
+                .provenance
+                .iter()
+                .map(|source| wire::repo_name(source.repo.as_ref())),
+        );
     }
     Ok(names.iter().all(|name| sources.contains(name)))
 }
@@ -104,7 +137,11 @@ fn row(info: &pfs_v2::RepoInfo, access: bool, clock: &Clock) -> Vec<String> {
         },
     ];
     if access {
-        cells.push(info.auth_info.as_ref().map_or(String::new(), |auth| auth.roles.join(", ")));
+        cells.push(
+            info.auth_info
+                .as_ref()
+                .map_or(String::new(), |auth| auth.roles.join(", ")),
+        );
     }
     cells.push(info.description.clone());
     cells
@@ -119,7 +156,10 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteRepo) -> Done {
         (None, false) => Err(CliError::refused("either a repo's name or --all is needed")),
         (Some(name), false) => {
             let repo = wire::repo(&project, &refs::repo(name)?);
-            let request = pfs_v2::DeleteRepoRequest { repo: Some(repo), force: arguments.force };
+            let request = pfs_v2::DeleteRepoRequest {
+                repo: Some(repo),
+                force: arguments.force,
+            };
             let response = client.pfs().delete_repo(request).await?.into_inner();
             if !response.deleted {
                 return Err(CliError::refused(format!("repo {project}/{name} not found")));
@@ -131,9 +171,16 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteRepo) -> Done {
             Ok(())
         }
         (None, true) => {
-            let projects = if arguments.all_projects { Vec::new() } else { vec![convert::project(project)] };
-            let request =
-                pfs_v2::DeleteReposRequest { projects, force: arguments.force, all: arguments.all_projects };
+            let projects = if arguments.all_projects {
+                Vec::new()
+            } else {
+                vec![convert::project(project)]
+            };
+            let request = pfs_v2::DeleteReposRequest {
+                projects,
+                force: arguments.force,
+                all: arguments.all_projects,
+            };
             let response = client.pfs().delete_repos(request).await?.into_inner();
             ctx.printer.note(match response.repos.len() {
                 1 => "Repo deleted.".to_owned(),
@@ -160,8 +207,14 @@ mod tests {
 
     #[test]
     fn repos_are_listed_and_described() {
-        let clock = Clock { now: "2026-11-24T06:00:00Z".parse().expect("a time"), full: false };
-        let rows = vec![row(&info("images", 58_644), false, &clock), row(&info("x", 0), false, &clock)];
+        let clock = Clock {
+            now: "2026-11-24T06:00:00Z".parse().expect("a time"),
+            full: false,
+        };
+        let rows = vec![
+            row(&info("images", 58_644), false, &clock),
+            row(&info("x", 0), false, &clock),
+        ];
         insta::assert_snapshot!(crate::output::table::render(HEADER, rows), @r"
         PROJECT NAME   CREATED     SIZE (MASTER) DESCRIPTION
         default images 2 hours ago ≤ 57.27KiB    pictures

@@ -18,7 +18,9 @@ const HEADER: &[&str] = &["NAME", "TYPE", "CREATED"];
 pub async fn create(ctx: &Ctx, arguments: &CreateSecret) -> Done {
     let source = source::read(&arguments.file).await?;
     let manifest = manifest(&source.name, &source.text)?;
-    let request = pps_v2::CreateSecretRequest { file: manifest.to_string().into_bytes() };
+    let request = pps_v2::CreateSecretRequest {
+        file: manifest.to_string().into_bytes(),
+    };
     ctx.client().await?.pps().create_secret(request).await?;
     Ok(())
 }
@@ -58,8 +60,11 @@ pub async fn list(ctx: &Ctx) -> Done {
 
 /// `inspect secret`.
 pub async fn inspect(ctx: &Ctx, arguments: &SecretName) -> Done {
-    let request =
-        pps_v2::InspectSecretRequest { secret: Some(pps_v2::Secret { name: arguments.secret.clone() }) };
+    let request = pps_v2::InspectSecretRequest {
+        secret: Some(pps_v2::Secret {
+            name: arguments.secret.clone(),
+        }),
+    };
     let info = ctx.client().await?.pps().inspect_secret(request).await?.into_inner();
     let clock = Clock::now(false);
     let mut list = List::begin(&ctx.printer, None, HEADER, false);
@@ -69,7 +74,11 @@ pub async fn inspect(ctx: &Ctx, arguments: &SecretName) -> Done {
 
 /// `delete secret`.
 pub async fn delete(ctx: &Ctx, arguments: &SecretName) -> Done {
-    let request = pps_v2::DeleteSecretRequest { secret: Some(pps_v2::Secret { name: arguments.secret.clone() }) };
+    let request = pps_v2::DeleteSecretRequest {
+        secret: Some(pps_v2::Secret {
+            name: arguments.secret.clone(),
+        }),
+    };
     ctx.client().await?.pps().delete_secret(request).await?;
     Ok(())
 }
@@ -83,6 +92,11 @@ mod tests {
         let json = manifest("x", b"{\"metadata\": {\"name\": \"s\"}}").expect("read");
         let yaml = manifest("x", b"metadata:\n  name: s\n").expect("read");
         assert_eq!(json, yaml);
-        assert!(manifest("x", b"- a\n").unwrap_err().to_string().contains("not the manifest"));
+        assert!(
+            manifest("x", b"- a\n")
+                .unwrap_err()
+                .to_string()
+                .contains("not the manifest")
+        );
     }
 }

@@ -16,7 +16,9 @@ use crate::{refs, wire};
 /// `list commit` without a repo: the sets, or with `-x` their commits.
 pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> Done {
     let project = ctx.project(&arguments.project)?;
-    let request = pfs_v2::ListCommitSetRequest { project: Some(convert::project(project)) };
+    let request = pfs_v2::ListCommitSetRequest {
+        project: Some(convert::project(project)),
+    };
     let mut stream = ctx.client().await?.pfs().list_commit_set(request).await?.into_inner();
     let paged = !arguments.pager.no_pager;
     if arguments.expand {
@@ -90,7 +92,9 @@ pub async fn flush_commit(ctx: &Ctx, arguments: &FlushCommit) -> Done {
     for id in set_ids(ctx, &arguments.commits, &arguments.project).await? {
         for info in wait_set(ctx, &id).await? {
             let commit = info.commit.clone().unwrap_or_default();
-            let Some(repo) = wire::commit_repo(&commit) else { continue };
+            let Some(repo) = wire::commit_repo(&commit) else {
+                continue;
+            };
             let wanted = arguments.repos.is_empty() || arguments.repos.contains(&repo.name);
             if wanted && wire::repo_name(Some(repo)) == repo.name {
                 list.push(&info)?;
@@ -115,7 +119,9 @@ pub async fn set_ids(ctx: &Ctx, texts: &[String], project: &ProjectArg) -> Resul
 /// `delete commit`: drops a set, named by its id or by one of its commits.
 pub async fn delete(ctx: &Ctx, arguments: &CommitSetId) -> Done {
     let id = commits::set_id(ctx, &arguments.id, &ProjectArg::default()).await?;
-    let request = pfs_v2::DropCommitSetRequest { commit_set: Some(pfs_v2::CommitSet { id }) };
+    let request = pfs_v2::DropCommitSetRequest {
+        commit_set: Some(pfs_v2::CommitSet { id }),
+    };
     ctx.client().await?.pfs().drop_commit_set(request).await?;
     Ok(())
 }
@@ -123,7 +129,9 @@ pub async fn delete(ctx: &Ctx, arguments: &CommitSetId) -> Done {
 /// `squash commit`.
 pub async fn squash(ctx: &Ctx, arguments: &CommitSetId) -> Done {
     let id = commits::set_id(ctx, &arguments.id, &ProjectArg::default()).await?;
-    let request = pfs_v2::SquashCommitSetRequest { commit_set: Some(pfs_v2::CommitSet { id }) };
+    let request = pfs_v2::SquashCommitSetRequest {
+        commit_set: Some(pfs_v2::CommitSet { id }),
+    };
     ctx.client().await?.pfs().squash_commit_set(request).await?;
     ctx.say_added()
 }

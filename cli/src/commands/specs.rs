@@ -77,13 +77,20 @@ async fn render(ctx: &Ctx, template: &str, arguments: &[String]) -> Result<Strin
         .map_err(|_| CliError::refused(format!("the template {} is not UTF-8", source.name)))?;
     let mut args = std::collections::BTreeMap::new();
     for argument in arguments {
-        let (name, value) = argument.split_once('=').ok_or_else(|| {
-            CliError::refused(format!("invalid --arg {argument:?}: expected the form name=value"))
-        })?;
+        let (name, value) = argument
+            .split_once('=')
+            .ok_or_else(|| CliError::refused(format!("invalid --arg {argument:?}: expected the form name=value")))?;
         args.insert(name.to_owned(), value.to_owned());
     }
     let request = pps_v2::RenderTemplateRequest { template: text, args };
-    Ok(ctx.client().await?.pps().render_template(request).await?.into_inner().json)
+    Ok(ctx
+        .client()
+        .await?
+        .pps()
+        .render_template(request)
+        .await?
+        .into_inner()
+        .json)
 }
 
 /// Reads the specs of all sources, standard input if there are none, and prints what they warn of.
@@ -100,7 +107,11 @@ async fn read_all(ctx: &Ctx, files: &[String], project: Option<&str>) -> Result<
 
 fn parse(ctx: &Ctx, name: &str, text: &[u8], project: Option<&str>) -> Result<Vec<ParsedSpec>, CliError> {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
-    let options = ParseOptions { nodes: 1, cores, default_project: project.map(str::to_owned) };
+    let options = ParseOptions {
+        nodes: 1,
+        cores,
+        default_project: project.map(str::to_owned),
+    };
     let specs = howdah_spec::parse(name, text, &options).map_err(|error| CliError::refused(error.to_string()))?;
     for warning in specs.iter().flat_map(|spec| &spec.warnings) {
         ctx.printer.note(format!("warning: {warning}"));
@@ -148,8 +159,19 @@ async fn transform_changed(ctx: &Ctx, parsed: &ParsedSpec) -> Result<bool, CliEr
         Err(status) if status.code() == tonic::Code::NotFound => return Ok(false),
         Err(status) => return Err(status.into()),
     };
-    let Ok(running) = serde_json::from_str::<Value>(&running) else { return Ok(false) };
-    let wanted = send(ctx, &parsed.user_json, Mode { update: true, reprocess: false, dry_run: true }).await?;
+    let Ok(running) = serde_json::from_str::<Value>(&running) else {
+        return Ok(false);
+    };
+    let wanted = send(
+        ctx,
+        &parsed.user_json,
+        Mode {
+            update: true,
+            reprocess: false,
+            dry_run: true,
+        },
+    )
+    .await?;
     Ok(transform(&running) != transform(&wanted))
 }
 
@@ -173,7 +195,11 @@ pub async fn edit(ctx: &Ctx, arguments: &EditPipeline) -> Done {
     };
     let info = ctx.client().await?.pps().inspect_pipeline(request).await?.into_inner();
     let before = to_edit(&info.user_spec_json, arguments.output)?;
-    let suffix = if arguments.output == Some(Encoding::Yaml) { ".yaml" } else { ".json" };
+    let suffix = if arguments.output == Some(Encoding::Yaml) {
+        ".yaml"
+    } else {
+        ".json"
+    };
     let file = tempfile::Builder::new()
         .prefix(&arguments.pipeline)
         .suffix(suffix)
@@ -199,9 +225,15 @@ pub async fn edit(ctx: &Ctx, arguments: &EditPipeline) -> Done {
     };
     let edited = &parsed.spec.pipeline;
     if edited.name != arguments.pipeline || edited.project != project {
-        return Err(CliError::refused("the name and the project of a pipeline cannot be changed"));
+        return Err(CliError::refused(
+            "the name and the project of a pipeline cannot be changed",
+        ));
     }
-    let mode = Mode { update: true, reprocess: arguments.reprocess || parsed.spec.reprocess, dry_run: false };
+    let mode = Mode {
+        update: true,
+        reprocess: arguments.reprocess || parsed.spec.reprocess,
+        dry_run: false,
+    };
     send(ctx, &parsed.user_json, mode).await?;
     ctx.say_added()
 }
@@ -211,7 +243,10 @@ fn to_edit(user: &str, encoding: Option<Encoding>) -> Result<String, CliError> {
     let mut value: Value = serde_json::from_str(user)
         .map_err(|error| CliError::refused(format!("the server's spec is not valid JSON: {error}")))?;
     if let Some(fields) = value.as_object_mut() {
-        fields.insert("$schema".to_owned(), Value::from("/jsonschema/pps_v2/CreatePipelineRequest.schema.json"));
+        fields.insert(
+            "$schema".to_owned(),
+            Value::from("/jsonschema/pps_v2/CreatePipelineRequest.schema.json"),
+        );
     }
     match encoding {
         Some(Encoding::Yaml) => raw::yaml(&value),
@@ -230,11 +265,15 @@ fn run_editor(wish: Option<&str>, path: &std::path::Path) -> Done {
         .args(words)
         .arg(path)
         .status()
-        .map_err(CliError::io(format!("cannot run the editor {program} (--editor or EDITOR chooses another)")))?;
+        .map_err(CliError::io(format!(
+            "cannot run the editor {program} (--editor or EDITOR chooses another)"
+        )))?;
     if status.success() {
         Ok(())
     } else {
-        Err(CliError::refused(format!("the editor {program} failed; nothing was changed")))
+        Err(CliError::refused(format!(
+            "the editor {program} failed; nothing was changed"
+        )))
     }
 }
 
@@ -246,7 +285,8 @@ pub async fn validate(ctx: &Ctx, arguments: &ValidatePipeline) -> Done {
             .and_then(|spec| howdah_spec::validate(&spec).map(|()| spec))
             .map_err(|error| CliError::refused(format!("{}: {error}", parsed.spec.pipeline.name)))?;
         for field in howdah_spec::unsupported(&spec) {
-            ctx.printer.note(format!("warning: {}: {field} is not supported yet", spec.pipeline.name));
+            ctx.printer
+                .note(format!("warning: {}: {field} is not supported yet", spec.pipeline.name));
         }
     }
     Ok(())
@@ -257,7 +297,10 @@ pub async fn read_one(ctx: &Ctx, file: &str, project: &str) -> Result<ParsedSpec
     let mut specs = read_all(ctx, &[file.to_owned()], Some(project)).await?;
     match (specs.pop(), specs.len()) {
         (Some(spec), 0) => Ok(spec),
-        (_, more) => Err(CliError::refused(format!("expected one spec in {file}, found {}", more + 1))),
+        (_, more) => Err(CliError::refused(format!(
+            "expected one spec in {file}, found {}",
+            more + 1
+        ))),
     }
 }
 

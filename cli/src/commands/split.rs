@@ -26,7 +26,13 @@ pub fn split(
     name: &str,
     emit: &mut dyn FnMut(&[u8]) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
-    let mut files = Files { cut: *cut, header: Vec::new(), headers: 0, content: Vec::new(), records: 0 };
+    let mut files = Files {
+        cut: *cut,
+        header: Vec::new(),
+        headers: 0,
+        content: Vec::new(),
+        records: 0,
+    };
     match kind {
         Split::Json => {
             for value in serde_json::Deserializer::from_reader(reader).into_iter::<Box<RawValue>>() {
@@ -37,7 +43,9 @@ pub fn split(
         }
         Split::Line | Split::Sql | Split::Csv => loop {
             let mut line = Vec::new();
-            let read = reader.read_until(b'\n', &mut line).map_err(CliError::io(format!("cannot read {name}")))?;
+            let read = reader
+                .read_until(b'\n', &mut line)
+                .map_err(CliError::io(format!("cannot read {name}")))?;
             if read == 0 {
                 break;
             }
@@ -67,7 +75,11 @@ impl Files {
         let enough_records = self.cut.records > 0 && self.records >= self.cut.records;
         let enough_bytes = self.cut.bytes > 0 && self.content.len() as u64 >= self.cut.bytes;
         let no_limit = self.cut.records == 0 && self.cut.bytes == 0;
-        if enough_records || enough_bytes || no_limit { self.close(emit) } else { Ok(()) }
+        if enough_records || enough_bytes || no_limit {
+            self.close(emit)
+        } else {
+            Ok(())
+        }
     }
 
     fn close(&mut self, emit: &mut dyn FnMut(&[u8]) -> Result<(), CliError>) -> Result<(), CliError> {
@@ -87,10 +99,16 @@ mod tests {
 
     fn files(text: &str, kind: Split, records: u64, bytes: u64, header: u64) -> Vec<String> {
         let mut files = Vec::new();
-        split(text.as_bytes(), kind, &Cut { records, bytes, header }, "x", &mut |file| {
-            files.push(String::from_utf8_lossy(file).into_owned());
-            Ok(())
-        })
+        split(
+            text.as_bytes(),
+            kind,
+            &Cut { records, bytes, header },
+            "x",
+            &mut |file| {
+                files.push(String::from_utf8_lossy(file).into_owned());
+                Ok(())
+            },
+        )
         .expect("split");
         files
     }

@@ -37,7 +37,10 @@ pub fn job_tone(state: JobState) -> Tone {
 
 /// Returns whether a job will not change any more.
 pub fn job_is_over(state: JobState) -> bool {
-    matches!(state, JobState::JobSuccess | JobState::JobFailure | JobState::JobKilled | JobState::JobUnrunnable)
+    matches!(
+        state,
+        JobState::JobSuccess | JobState::JobFailure | JobState::JobKilled | JobState::JobUnrunnable
+    )
 }
 
 /// Returns a job's state with its reason, as tables show it.
@@ -107,29 +110,52 @@ pub fn datum_tone(state: DatumState) -> Tone {
 
 /// Makes the filter for jobs in one of the named states; empty if none are named.
 pub fn job_filter(names: &[String]) -> Result<String, CliError> {
-    let known = ["created", "starting", "running", "egressing", "finishing", "success", "failure", "killed", "unrunnable"];
-    filter(names, "JOB", &known, |name| if name == "egress" { "egressing" } else { name })
+    let known = [
+        "created",
+        "starting",
+        "running",
+        "egressing",
+        "finishing",
+        "success",
+        "failure",
+        "killed",
+        "unrunnable",
+    ];
+    filter(
+        names,
+        "JOB",
+        &known,
+        |name| if name == "egress" { "egressing" } else { name },
+    )
 }
 
 /// Makes the filter for pipelines in one of the named states; empty if none are named.
 pub fn pipeline_filter(names: &[String]) -> Result<String, CliError> {
-    let known = ["starting", "running", "restarting", "failure", "paused", "standby", "crashing"];
+    let known = [
+        "starting",
+        "running",
+        "restarting",
+        "failure",
+        "paused",
+        "standby",
+        "crashing",
+    ];
     filter(names, "PIPELINE", &known, |name| name)
 }
 
-fn filter(
-    names: &[String],
-    prefix: &str,
-    known: &[&str],
-    alias: impl Fn(&str) -> &str,
-) -> Result<String, CliError> {
+fn filter(names: &[String], prefix: &str, known: &[&str], alias: impl Fn(&str) -> &str) -> Result<String, CliError> {
     let mut terms = Vec::new();
     for name in names.iter().flat_map(|name| name.split(',')) {
         let lower = name.to_ascii_lowercase();
-        let plain = lower.strip_prefix(&format!("{}_", prefix.to_ascii_lowercase())).unwrap_or(&lower);
+        let plain = lower
+            .strip_prefix(&format!("{}_", prefix.to_ascii_lowercase()))
+            .unwrap_or(&lower);
         let state = alias(plain);
         if !known.contains(&state) {
-            return Err(CliError::refused(format!("unknown state {name:?}: expected one of {}", known.join(", "))));
+            return Err(CliError::refused(format!(
+                "unknown state {name:?}: expected one of {}",
+                known.join(", ")
+            )));
         }
         terms.push(format!(".state == \"{prefix}_{}\"", state.to_ascii_uppercase()));
     }
@@ -140,7 +166,11 @@ fn filter(
 mod tests {
     use super::*;
 
-    const PLAIN: Printer = Printer { colored: false, stdout_terminal: false, stderr_terminal: false };
+    const PLAIN: Printer = Printer {
+        colored: false,
+        stdout_terminal: false,
+        stderr_terminal: false,
+    };
 
     #[test]
     fn reasons_are_cut() {
@@ -149,15 +179,24 @@ mod tests {
             reason: "datum 1f3c5e7a9b0d2468 failed".to_owned(),
             ..Default::default()
         };
-        assert_eq!(job_state_and_reason(&info, &PLAIN), "failure: datum 1f3c5e7a9b0d2468 fa...");
+        assert_eq!(
+            job_state_and_reason(&info, &PLAIN),
+            "failure: datum 1f3c5e7a9b0d2468 fa..."
+        );
         info.reason = "job stopped".to_owned();
         assert_eq!(job_state_and_reason(&info, &PLAIN), "failure: job stopped");
     }
 
     #[test]
     fn success_without_work_says_so() {
-        let mut info = JobInfo { state: JobState::JobSuccess as i32, ..Default::default() };
-        assert_eq!(job_state_and_reason(&info, &PLAIN), "success: there were no datums to process");
+        let mut info = JobInfo {
+            state: JobState::JobSuccess as i32,
+            ..Default::default()
+        };
+        assert_eq!(
+            job_state_and_reason(&info, &PLAIN),
+            "success: there were no datums to process"
+        );
         info.data_total = 2;
         info.data_processed = 2;
         assert_eq!(job_state_and_reason(&info, &PLAIN), "success");
@@ -173,7 +212,15 @@ mod tests {
             ".state == \"JOB_FAILURE\" or .state == \"JOB_EGRESSING\""
         );
         assert_eq!(job_filter(&[]).expect("a filter"), "");
-        assert_eq!(pipeline_filter(&names(&["PIPELINE_PAUSED"])).expect("a filter"), ".state == \"PIPELINE_PAUSED\"");
-        assert!(job_filter(&names(&["done"])).unwrap_err().to_string().contains("expected one of created"));
+        assert_eq!(
+            pipeline_filter(&names(&["PIPELINE_PAUSED"])).expect("a filter"),
+            ".state == \"PIPELINE_PAUSED\""
+        );
+        assert!(
+            job_filter(&names(&["done"]))
+                .unwrap_err()
+                .to_string()
+                .contains("expected one of created")
+        );
     }
 }

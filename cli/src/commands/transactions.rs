@@ -31,7 +31,9 @@ fn store(ctx: &Ctx, id: Option<&str>) -> Done {
 fn chosen(ctx: &Ctx, id: Option<&String>) -> Result<String, CliError> {
     match id {
         Some(id) => Ok(id.clone()),
-        None => ctx.transaction()?.ok_or_else(|| CliError::refused("no active transaction")),
+        None => ctx
+            .transaction()?
+            .ok_or_else(|| CliError::refused("no active transaction")),
     }
 }
 
@@ -45,10 +47,17 @@ pub async fn start(ctx: &Ctx) -> Done {
     if let Some(id) = ctx.transaction()? {
         return Err(CliError::hinted(
             format!("cannot start a new transaction: {id} is active"),
-            format!("`{0} finish transaction` completes it, `{0} stop transaction` leaves it for later", ctx.program),
+            format!(
+                "`{0} finish transaction` completes it, `{0} stop transaction` leaves it for later",
+                ctx.program
+            ),
         ));
     }
-    let transaction = outside(ctx).await?.transactions().start_transaction(StartTransactionRequest {}).await?;
+    let transaction = outside(ctx)
+        .await?
+        .transactions()
+        .start_transaction(StartTransactionRequest {})
+        .await?;
     let id = transaction.into_inner().id;
     store(ctx, Some(&id))?;
     Ok(ctx.printer.line(format!("started new transaction: {id:?}"))?)
@@ -62,40 +71,63 @@ pub fn stop(ctx: &Ctx) -> Done {
 }
 
 async fn fetch(ctx: &Ctx, id: &str) -> Result<TransactionInfo, CliError> {
-    let request = InspectTransactionRequest { transaction: Some(Transaction { id: id.to_owned() }) };
-    Ok(outside(ctx).await?.transactions().inspect_transaction(request).await?.into_inner())
+    let request = InspectTransactionRequest {
+        transaction: Some(Transaction { id: id.to_owned() }),
+    };
+    Ok(outside(ctx)
+        .await?
+        .transactions()
+        .inspect_transaction(request)
+        .await?
+        .into_inner())
 }
 
 /// `resume transaction`.
 pub async fn resume(ctx: &Ctx, arguments: &TransactionId) -> Done {
     if let Some(id) = ctx.transaction()?.filter(|id| *id != arguments.id) {
-        return Err(CliError::refused(format!("cannot resume {}: transaction {id} is active", arguments.id)));
+        return Err(CliError::refused(format!(
+            "cannot resume {}: transaction {id} is active",
+            arguments.id
+        )));
     }
     let info = fetch(ctx, &arguments.id).await?;
     store(ctx, Some(&arguments.id))?;
     let count = info.requests.len();
-    Ok(ctx.printer.line(format!("Resuming existing transaction with {count} requests: {}", arguments.id))?)
+    Ok(ctx.printer.line(format!(
+        "Resuming existing transaction with {count} requests: {}",
+        arguments.id
+    ))?)
 }
 
 /// `finish transaction`.
 pub async fn finish(ctx: &Ctx, arguments: &MaybeTransaction) -> Done {
     let id = chosen(ctx, arguments.id.as_ref())?;
-    let request = FinishTransactionRequest { transaction: Some(Transaction { id: id.clone() }) };
+    let request = FinishTransactionRequest {
+        transaction: Some(Transaction { id: id.clone() }),
+    };
     let response = outside(ctx).await?.transactions().finish_transaction(request).await?;
     ctx.warn(&response);
     clear_if_active(ctx, &id)?;
     let count = response.into_inner().requests.len();
-    Ok(ctx.printer.line(format!("Completed transaction with {count} requests: {id}"))?)
+    Ok(ctx
+        .printer
+        .line(format!("Completed transaction with {count} requests: {id}"))?)
 }
 
 fn clear_if_active(ctx: &Ctx, id: &str) -> Done {
-    if ctx.transaction()?.as_deref() == Some(id) { store(ctx, None) } else { Ok(()) }
+    if ctx.transaction()?.as_deref() == Some(id) {
+        store(ctx, None)
+    } else {
+        Ok(())
+    }
 }
 
 /// `delete transaction`.
 pub async fn delete(ctx: &Ctx, arguments: &MaybeTransaction) -> Done {
     let id = chosen(ctx, arguments.id.as_ref())?;
-    let request = DeleteTransactionRequest { transaction: Some(Transaction { id: id.clone() }) };
+    let request = DeleteTransactionRequest {
+        transaction: Some(Transaction { id: id.clone() }),
+    };
     outside(ctx).await?.transactions().delete_transaction(request).await?;
     clear_if_active(ctx, &id)
 }
@@ -111,9 +143,16 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectTransaction) -> Done {
     }
     let mut fields = Fields::new();
     fields
-        .line("ID", info.transaction.as_ref().map_or("", |transaction| &transaction.id))
+        .line(
+            "ID",
+            info.transaction.as_ref().map_or("", |transaction| &transaction.id),
+        )
         .line("Started", Clock::now(false).moment(wire::moment(info.started.as_ref())));
-    let requests: String = info.requests.iter().map(|request| format!("  {}\n", told(request))).collect();
+    let requests: String = info
+        .requests
+        .iter()
+        .map(|request| format!("  {}\n", told(request)))
+        .collect();
     fields.block("Requests", requests);
     Ok(ctx.printer.text(fields.text())?)
 }
@@ -132,7 +171,10 @@ fn told(request: &TransactionRequest) -> String {
     } else if let Some(request) = &request.finish_commit {
         format!("finish commit {}", commit(request.commit.as_ref()))
     } else if let Some(request) = &request.squash_commit_set {
-        format!("squash commit {}", request.commit_set.as_ref().map_or("", |set| &set.id))
+        format!(
+            "squash commit {}",
+            request.commit_set.as_ref().map_or("", |set| &set.id)
+        )
     } else if let Some(request) = &request.create_branch {
         format!("create branch {}", branch(request.branch.as_ref()))
     } else if let Some(request) = &request.delete_branch {
@@ -143,8 +185,14 @@ fn told(request: &TransactionRequest) -> String {
         format!("stop job {}", wire::job_name(request.job.as_ref()))
     } else if let Some(request) = &request.create_pipeline_v2 {
         let inner = request.create_pipeline_request.as_ref();
-        let verb = if inner.is_some_and(|inner| inner.update) { "update" } else { "create" };
-        let name = inner.and_then(|inner| inner.pipeline.as_ref()).map_or("", |pipeline| &pipeline.name);
+        let verb = if inner.is_some_and(|inner| inner.update) {
+            "update"
+        } else {
+            "create"
+        };
+        let name = inner
+            .and_then(|inner| inner.pipeline.as_ref())
+            .map_or("", |pipeline| &pipeline.name);
         format!("{verb} pipeline {name}")
     } else {
         "a request this program does not know".to_owned()
@@ -154,13 +202,20 @@ fn told(request: &TransactionRequest) -> String {
 /// `list transaction`.
 pub async fn list(ctx: &Ctx, arguments: &ListTransaction) -> Done {
     let encoding = arguments.raw.encoding()?;
-    let infos = outside(ctx).await?.transactions().list_transaction(ListTransactionRequest {}).await?.into_inner();
+    let infos = outside(ctx)
+        .await?
+        .transactions()
+        .list_transaction(ListTransactionRequest {})
+        .await?
+        .into_inner();
     let clock = Clock::now(arguments.full_timestamps);
     let mut list = List::begin(&ctx.printer, encoding, HEADER, false);
     for info in &infos.transaction_info {
         list.push(info, |info| {
             vec![
-                info.transaction.as_ref().map_or(String::new(), |transaction| transaction.id.clone()),
+                info.transaction
+                    .as_ref()
+                    .map_or(String::new(), |transaction| transaction.id.clone()),
                 clock.moment(wire::moment(info.started.as_ref())),
                 info.requests.len().to_string(),
             ]

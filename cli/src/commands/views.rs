@@ -9,7 +9,16 @@ use crate::output::size;
 use crate::wire;
 
 /// The columns of a table of commits.
-pub const COMMITS: &[&str] = &["PROJECT", "REPO", "COMMIT", "FINISHED", "SIZE", "ORIGIN", "CREATOR", "DESCRIPTION"];
+pub const COMMITS: &[&str] = &[
+    "PROJECT",
+    "REPO",
+    "COMMIT",
+    "FINISHED",
+    "SIZE",
+    "ORIGIN",
+    "CREATOR",
+    "DESCRIPTION",
+];
 
 /// The columns of a table of sets of commits.
 pub const COMMIT_SETS: &[&str] = &["ID", "SUBCOMMITS", "PROGRESS", "CREATED", "MODIFIED"];
@@ -21,7 +30,11 @@ const BLOCKS: usize = 8;
 pub fn commit_row(info: &pfs_v2::CommitInfo, clock: &Clock) -> Vec<String> {
     let commit = info.commit.clone().unwrap_or_default();
     let repo = wire::commit_repo(&commit);
-    let creator = if info.created_by.is_empty() { age::UNKNOWN } else { &info.created_by };
+    let creator = if info.created_by.is_empty() {
+        age::UNKNOWN
+    } else {
+        &info.created_by
+    };
     vec![
         wire::repo_project(repo),
         wire::repo_name(repo),
@@ -54,8 +67,16 @@ fn origin(info: &pfs_v2::CommitInfo) -> &'static str {
 /// Returns the row of a set of commits.
 pub fn commit_set_row(set: &pfs_v2::CommitSetInfo, clock: &Clock, printer: &Printer) -> Vec<String> {
     let failed = set.commits.iter().filter(|commit| !commit.error.is_empty()).count();
-    let done = set.commits.iter().filter(|commit| commit.error.is_empty() && commit.finished.is_some()).count();
-    let created = set.commits.iter().filter_map(|commit| wire::moment(commit.started.as_ref())).min();
+    let done = set
+        .commits
+        .iter()
+        .filter(|commit| commit.error.is_empty() && commit.finished.is_some())
+        .count();
+    let created = set
+        .commits
+        .iter()
+        .filter_map(|commit| wire::moment(commit.started.as_ref()))
+        .min();
     let modified = set
         .commits
         .iter()
@@ -73,7 +94,11 @@ pub fn commit_set_row(set: &pfs_v2::CommitSetInfo, clock: &Clock, printer: &Prin
 /// Draws progress as eight blocks: done, open, failed; at least one failed block if anything failed.
 pub fn progress(done: usize, failed: usize, total: usize, printer: &Printer) -> String {
     let total = total.max(1);
-    let bad = if failed == 0 { 0 } else { (failed * BLOCKS / total).max(1) };
+    let bad = if failed == 0 {
+        0
+    } else {
+        (failed * BLOCKS / total).max(1)
+    };
     let good = (done * BLOCKS / total).min(BLOCKS - bad);
     let open = BLOCKS - bad - good;
     format!(
@@ -89,7 +114,11 @@ mod tests {
     use super::*;
     use howdah_api::convert;
 
-    const PLAIN: Printer = Printer { colored: false, stdout_terminal: false, stderr_terminal: false };
+    const PLAIN: Printer = Printer {
+        colored: false,
+        stdout_terminal: false,
+        stderr_terminal: false,
+    };
 
     #[test]
     fn progress_shows_every_failure() {
@@ -105,15 +134,23 @@ mod tests {
         let now = "2026-11-24T06:00:00Z".parse().expect("a time");
         let clock = Clock { now, full: false };
         let mut info = pfs_v2::CommitInfo {
-            commit: Some(convert::commit(convert::repo("default", "images"), "0123456789ab4def0123456789abcdef")),
-            origin: Some(pfs_v2::CommitOrigin { kind: pfs_v2::OriginKind::User as i32 }),
+            commit: Some(convert::commit(
+                convert::repo("default", "images"),
+                "0123456789ab4def0123456789abcdef",
+            )),
+            origin: Some(pfs_v2::CommitOrigin {
+                kind: pfs_v2::OriginKind::User as i32,
+            }),
             size_bytes_upper_bound: 1024,
             description: "first".to_owned(),
             ..Default::default()
         };
         let open = commit_row(&info, &clock);
         info.finished = Some(convert::to_timestamp(now));
-        info.details = Some(pfs_v2::commit_info::Details { size_bytes: 1024, ..Default::default() });
+        info.details = Some(pfs_v2::commit_info::Details {
+            size_bytes: 1024,
+            ..Default::default()
+        });
         let finished = commit_row(&info, &clock);
         insta::assert_snapshot!(crate::output::table::render(COMMITS, vec![open, finished]), @r"
         PROJECT REPO   COMMIT                           FINISHED               SIZE   ORIGIN CREATOR DESCRIPTION

@@ -81,7 +81,11 @@ impl Reader {
         if !self.append && !self.recursive {
             message(sender, delete_path(to))?;
         }
-        let source = UrlSource { url, recursive: self.recursive, concurrency: self.concurrency };
+        let source = UrlSource {
+            url,
+            recursive: self.recursive,
+            concurrency: self.concurrency,
+        };
         add(sender, to, Some(Source::Url(source)))
     }
 
@@ -103,14 +107,18 @@ impl Reader {
     /// Puts the files of a folder in the order of their names; links are not followed.
     fn folder(&self, to: &str, path: &Path, sender: &Sender) -> Result<(), CliError> {
         let what = || format!("cannot read {}", path.display());
-        let mut entries: Vec<_> =
-            std::fs::read_dir(path).and_then(Iterator::collect::<io::Result<_>>).map_err(CliError::io(what()))?;
+        let mut entries: Vec<_> = std::fs::read_dir(path)
+            .and_then(Iterator::collect::<io::Result<_>>)
+            .map_err(CliError::io(what()))?;
         entries.sort_by_key(std::fs::DirEntry::file_name);
         for entry in entries {
             let path = entry.path();
             let name = entry.file_name();
             let Some(name) = name.to_str() else {
-                return Err(CliError::refused(format!("the name of {} is not valid UTF-8", path.display())));
+                return Err(CliError::refused(format!(
+                    "the name of {} is not valid UTF-8",
+                    path.display()
+                )));
             };
             let to = naming::below(to, name);
             let kind = entry.file_type().map_err(CliError::io(what()))?;
@@ -120,7 +128,11 @@ impl Reader {
                 self.file(&to, &path, sender)?;
             } else {
                 // Leaving data out in silence would be worse than a line too many.
-                let _ = writeln!(io::stderr(), "warning: skipped {}: a link or a special file", path.display());
+                let _ = writeln!(
+                    io::stderr(),
+                    "warning: skipped {}: a link or a special file",
+                    path.display()
+                );
             }
         }
         Ok(())
@@ -182,8 +194,17 @@ impl Reader {
 }
 
 fn add(sender: &Sender, to: &str, source: Option<Source>) -> Result<(), CliError> {
-    let add = pfs_v2::AddFile { path: to.to_owned(), datum: String::new(), source };
-    message(sender, pfs_v2::ModifyFileRequest { body: Some(Body::AddFile(add)) })
+    let add = pfs_v2::AddFile {
+        path: to.to_owned(),
+        datum: String::new(),
+        source,
+    };
+    message(
+        sender,
+        pfs_v2::ModifyFileRequest {
+            body: Some(Body::AddFile(add)),
+        },
+    )
 }
 
 fn message(sender: &Sender, message: pfs_v2::ModifyFileRequest) -> Result<(), CliError> {
@@ -239,9 +260,20 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x");
         fs::write(&path, vec![0; CHUNK + 50]).expect("written");
-        let item = || vec![Item { from: From::File(path.clone()), to: "/x".to_owned() }];
-        assert_eq!(steps(&reader(), item()), ["delete /x", &format!("add /x {CHUNK}"), "add /x 50", "end"]);
-        let append = Reader { append: true, ..reader() };
+        let item = || {
+            vec![Item {
+                from: From::File(path.clone()),
+                to: "/x".to_owned(),
+            }]
+        };
+        assert_eq!(
+            steps(&reader(), item()),
+            ["delete /x", &format!("add /x {CHUNK}"), "add /x 50", "end"]
+        );
+        let append = Reader {
+            append: true,
+            ..reader()
+        };
         fs::write(&path, "more").expect("written");
         assert_eq!(steps(&append, item()), ["add /x more", "end"]);
         fs::write(&path, "").expect("written");
@@ -256,8 +288,14 @@ mod tests {
         fs::write(root.join("b/c"), "1").expect("written");
         fs::write(root.join("a"), "2").expect("written");
         std::os::unix::fs::symlink("/etc", root.join("link")).expect("made");
-        let item = vec![Item { from: From::Folder(root.to_owned()), to: "/".to_owned() }];
-        assert_eq!(steps(&reader(), item), ["delete /a", "add /a 2", "delete /b/c", "add /b/c 1", "end"]);
+        let item = vec![Item {
+            from: From::Folder(root.to_owned()),
+            to: "/".to_owned(),
+        }];
+        assert_eq!(
+            steps(&reader(), item),
+            ["delete /a", "add /a 2", "delete /b/c", "add /b/c 1", "end"]
+        );
     }
 
     #[test]
@@ -272,8 +310,15 @@ mod tests {
         header.set_cksum();
         builder.append_data(&mut header, "dir/y", &b"hi"[..]).expect("added");
         builder.into_inner().and_then(|gzip| gzip.finish()).expect("closed");
-        let untar = Reader { untar: true, archive_prefix: "in".to_owned(), ..reader() };
-        let item = vec![Item { from: From::File(path), to: "/x.tar.gz".to_owned() }];
+        let untar = Reader {
+            untar: true,
+            archive_prefix: "in".to_owned(),
+            ..reader()
+        };
+        let item = vec![Item {
+            from: From::File(path),
+            to: "/x.tar.gz".to_owned(),
+        }];
         assert_eq!(steps(&untar, item), ["delete /in/dir/y", "add /in/dir/y hi", "end"]);
     }
 
@@ -282,9 +327,23 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x");
         fs::write(&path, "a\nb\n").expect("written");
-        let cut = Cut { records: 1, bytes: 0, header: 0 };
-        let lines = Reader { split: Some((Split::Line, cut)), append: true, ..reader() };
-        let item = vec![Item { from: From::File(path), to: "/x".to_owned() }];
-        assert_eq!(steps(&lines, item), ["add /x/0000000000000000 a\n", "add /x/0000000000000001 b\n", "end"]);
+        let cut = Cut {
+            records: 1,
+            bytes: 0,
+            header: 0,
+        };
+        let lines = Reader {
+            split: Some((Split::Line, cut)),
+            append: true,
+            ..reader()
+        };
+        let item = vec![Item {
+            from: From::File(path),
+            to: "/x".to_owned(),
+        }];
+        assert_eq!(
+            steps(&lines, item),
+            ["add /x/0000000000000000 a\n", "add /x/0000000000000001 b\n", "end"]
+        );
     }
 }

@@ -96,7 +96,10 @@ impl Given {
     }
 
     fn values<'a>(&'a self, long: &'a str) -> impl Iterator<Item = &'a str> {
-        self.flags.iter().filter(move |(name, _, _)| *name == long).filter_map(|(_, _, value)| value.as_deref())
+        self.flags
+            .iter()
+            .filter(move |(name, _, _)| *name == long)
+            .filter_map(|(_, _, value)| value.as_deref())
     }
 
     fn passed_on(&self) -> impl Iterator<Item = String> {
@@ -116,20 +119,49 @@ impl Given {
 
 /// Flags that stand before any command, and that every command takes.
 const GLOBAL: &[Flag] = &[
-    Flag { long: "verbose", short: Some('v'), takes_value: false, fate: Fate::Keep },
-    Flag { long: "no-color", short: None, takes_value: false, fate: Fate::Keep },
-    Flag { long: "no-metrics", short: None, takes_value: false, fate: Fate::Ignore },
-    Flag { long: "rpc-timeout", short: None, takes_value: true, fate: Fate::Keep },
+    Flag {
+        long: "verbose",
+        short: Some('v'),
+        takes_value: false,
+        fate: Fate::Keep,
+    },
+    Flag {
+        long: "no-color",
+        short: None,
+        takes_value: false,
+        fate: Fate::Keep,
+    },
+    Flag {
+        long: "no-metrics",
+        short: None,
+        takes_value: false,
+        fate: Fate::Ignore,
+    },
+    Flag {
+        long: "rpc-timeout",
+        short: None,
+        takes_value: true,
+        fate: Fate::Keep,
+    },
 ];
 
 /// Rewrites a command line (without the program's name); anything not hyphenated stays as it is.
 pub fn rewrite(program: &str, arguments: &[OsString]) -> Result<Rewritten, Refusal> {
-    let texts: Vec<String> = arguments.iter().map(|text| text.to_string_lossy().into_owned()).collect();
+    let texts: Vec<String> = arguments
+        .iter()
+        .map(|text| text.to_string_lossy().into_owned())
+        .collect();
     let Some((at, command)) = find(&texts) else {
-        return Ok(Rewritten { commands: vec![arguments.to_vec()], name: None });
+        return Ok(Rewritten {
+            commands: vec![arguments.to_vec()],
+            name: None,
+        });
     };
     let usage = usage(program, command);
-    let wrong = |message: String| Refusal::Usage { message, usage: usage.clone() };
+    let wrong = |message: String| Refusal::Usage {
+        message,
+        usage: usage.clone(),
+    };
     let mut words = texts[..at].to_vec();
     words.extend_from_slice(&texts[at + 1..]);
     let Some(given) = read(command, &words).map_err(wrong)? else {
@@ -155,7 +187,10 @@ pub fn rewrite(program: &str, arguments: &[OsString]) -> Result<Rewritten, Refus
             line.into_iter().map(OsString::from).collect()
         })
         .collect();
-    Ok(Rewritten { commands, name: Some(command.name) })
+    Ok(Rewritten {
+        commands,
+        name: Some(command.name),
+    })
 }
 
 /// Finds the command's name: the first word that is no global flag.
@@ -169,7 +204,10 @@ fn find(words: &[String]) -> Option<(usize, &'static Legacy)> {
             skip = word == "--rpc-timeout";
             continue;
         }
-        return table::COMMANDS.iter().find(|command| command.name == word).map(|command| (index, command));
+        return table::COMMANDS
+            .iter()
+            .find(|command| command.name == word)
+            .map(|command| (index, command));
     }
     None
 }
@@ -191,7 +229,9 @@ fn read(command: &Legacy, words: &[String]) -> Result<Option<Given>, String> {
             if name == "help" {
                 return Ok(None);
             }
-            let flag = known().find(|flag| flag.long == name).ok_or(format!("unknown flag: --{name}"))?;
+            let flag = known()
+                .find(|flag| flag.long == name)
+                .ok_or(format!("unknown flag: --{name}"))?;
             take(&mut given, flag, attached, &mut words, &format!("--{name}"))?;
         } else if word.len() > 1 && word.starts_with('-') {
             let mut rest = &word[1..];
@@ -232,7 +272,12 @@ fn take<'a>(
     let value = if flag.takes_value {
         match attached {
             Some(value) => Some(value),
-            None => Some(words.next().cloned().ok_or(format!("flag needs an argument: {spelled}"))?),
+            None => Some(
+                words
+                    .next()
+                    .cloned()
+                    .ok_or(format!("flag needs an argument: {spelled}"))?,
+            ),
         }
     } else {
         match attached.as_deref() {
@@ -257,7 +302,11 @@ fn help(program: &str, command: &Legacy) -> String {
     for flag in command.flags {
         let short = flag.short.map_or("    ".to_owned(), |short| format!("-{short}, "));
         let value = if flag.takes_value { " VALUE" } else { "" };
-        let fate = if flag.fate == Fate::Ignore { "   (no effect any more)" } else { "" };
+        let fate = if flag.fate == Fate::Ignore {
+            "   (no effect any more)"
+        } else {
+            ""
+        };
         text.push_str(&format!("  {short}--{}{value}{fate}\n", flag.long));
     }
     if !command.notes.is_empty() {

@@ -6,19 +6,39 @@ use crate::refs::is_id;
 const MANY: usize = usize::MAX;
 
 const fn value(long: &'static str, short: char) -> Flag {
-    Flag { long, short: Some(short), takes_value: true, fate: Fate::Keep }
+    Flag {
+        long,
+        short: Some(short),
+        takes_value: true,
+        fate: Fate::Keep,
+    }
 }
 
 const fn value_long(long: &'static str) -> Flag {
-    Flag { long, short: None, takes_value: true, fate: Fate::Keep }
+    Flag {
+        long,
+        short: None,
+        takes_value: true,
+        fate: Fate::Keep,
+    }
 }
 
 const fn switch(long: &'static str, short: char) -> Flag {
-    Flag { long, short: Some(short), takes_value: false, fate: Fate::Keep }
+    Flag {
+        long,
+        short: Some(short),
+        takes_value: false,
+        fate: Fate::Keep,
+    }
 }
 
 const fn switch_long(long: &'static str) -> Flag {
-    Flag { long, short: None, takes_value: false, fate: Fate::Keep }
+    Flag {
+        long,
+        short: None,
+        takes_value: false,
+        fate: Fate::Keep,
+    }
 }
 
 const fn with(flag: Flag, fate: Fate) -> Flag {
@@ -31,7 +51,10 @@ const NO_PAGER: Flag = switch_long("no-pager");
 
 /// Splits a command line made of words without blanks.
 fn line(text: &str) -> Vec<String> {
-    text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    text.split(' ')
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Makes one command line of fixed words and arguments that may hold anything.
@@ -53,8 +76,16 @@ fn at(given: &Given) -> String {
 
 /// `R C PATH` becomes `R@C:PATH`.
 fn file_at(given: &Given, first: usize) -> String {
-    let (repo, commit, path) = (given.argument(first), given.argument(first + 1), given.argument(first + 2));
-    if given.arguments.len() > first + 2 { format!("{repo}@{commit}:{path}") } else { format!("{repo}@{commit}") }
+    let (repo, commit, path) = (
+        given.argument(first),
+        given.argument(first + 1),
+        given.argument(first + 2),
+    );
+    if given.arguments.len() > first + 2 {
+        format!("{repo}@{commit}:{path}")
+    } else {
+        format!("{repo}@{commit}")
+    }
 }
 
 /// `R/C` becomes `R@C`.
@@ -75,7 +106,10 @@ fn start_commit(given: &Given) -> Result<Vec<Vec<String>>, String> {
         // In 1.2 and 1.3 the second argument was the parent.
         return one("start commit", [repo.to_owned(), format!("--parent={second}")]);
     }
-    one("start commit", [if second.is_empty() { repo.to_owned() } else { at(given) }])
+    one(
+        "start commit",
+        [if second.is_empty() { repo.to_owned() } else { at(given) }],
+    )
 }
 
 fn list_commit(given: &Given) -> Result<Vec<Vec<String>>, String> {
@@ -84,13 +118,23 @@ fn list_commit(given: &Given) -> Result<Vec<Vec<String>>, String> {
 
 fn create_branch(given: &Given) -> Result<Vec<Vec<String>>, String> {
     let provenance = given.values("provenance").flat_map(|text| text.split(','));
-    one("create branch", [at(given)].into_iter().chain(provenance.map(|text| format!("--provenance={}", slash(text)))))
+    one(
+        "create branch",
+        [at(given)]
+            .into_iter()
+            .chain(provenance.map(|text| format!("--provenance={}", slash(text)))),
+    )
 }
 
 fn fork_commit(given: &Given) -> Result<Vec<Vec<String>>, String> {
     let branch = format!("{}@{}", given.argument(0), given.argument(2));
     Ok(vec![
-        vec!["create".into(), "branch".into(), branch.clone(), format!("--head={}", given.argument(1))],
+        vec![
+            "create".into(),
+            "branch".into(),
+            branch.clone(),
+            format!("--head={}", given.argument(1)),
+        ],
         vec!["start".into(), "commit".into(), branch],
     ])
 }
@@ -109,9 +153,14 @@ fn diff_file(given: &Given) -> Result<Vec<Vec<String>>, String> {
 }
 
 fn list_job(given: &Given) -> Result<Vec<Vec<String>>, String> {
-    let inputs = given.values("input").map(str::to_owned).chain(given.arguments.iter().cloned());
+    let inputs = given
+        .values("input")
+        .map(str::to_owned)
+        .chain(given.arguments.iter().cloned());
     let inputs = inputs.map(|text| format!("--input={}", slash(&text)));
-    let output = given.value("output").map(|text| format!("--output-commit={}", slash(text)));
+    let output = given
+        .value("output")
+        .map(|text| format!("--output-commit={}", slash(text)));
     one("list job --expand", inputs.chain(output))
 }
 
@@ -199,21 +248,40 @@ macro_rules! row {
 /// Every hyphenated command.
 pub(crate) static COMMANDS: &[Legacy] = &[
     // Repos.
-    row!("create-repo", "REPO", 1, 1, &[value("description", 'd')], |given| same("create repo", given)),
-    row!("update-repo", "REPO", 1, 1, &[value("description", 'd')], |given| same("update repo", given)),
-    row!("inspect-repo", "REPO", 1, 1, &[RAW, FULL], |given| same("inspect repo", given)),
-    row!("list-repo", "", 0, 0, &[RAW, FULL, value("provenance", 'p')], |given| same("list repo", given)),
-    row!("delete-repo", "[REPO]", 0, 1, &[switch("force", 'f'), switch_long("all")], |given| same(
-        "delete repo",
+    row!("create-repo", "REPO", 1, 1, &[value("description", 'd')], |given| same(
+        "create repo",
         given
     )),
+    row!("update-repo", "REPO", 1, 1, &[value("description", 'd')], |given| same(
+        "update repo",
+        given
+    )),
+    row!("inspect-repo", "REPO", 1, 1, &[RAW, FULL], |given| same(
+        "inspect repo",
+        given
+    )),
+    row!("list-repo", "", 0, 0, &[RAW, FULL, value("provenance", 'p')], |given| {
+        same("list repo", given)
+    }),
+    row!(
+        "delete-repo",
+        "[REPO]",
+        0,
+        1,
+        &[switch("force", 'f'), switch_long("all")],
+        |given| same("delete repo", given)
+    ),
     // Commits.
     row!(
         "start-commit",
         "REPO [BRANCH]",
         1,
         2,
-        &[value("parent", 'p'), value("message", 'm'), with(value_long("description"), Fate::Rename("message"))],
+        &[
+            value("parent", 'p'),
+            value("message", 'm'),
+            with(value_long("description"), Fate::Rename("message"))
+        ],
         start_commit
     ),
     row!(
@@ -233,7 +301,10 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         },
         "-c drops the commit instead of finishing it."
     ),
-    row!("inspect-commit", "REPO COMMIT", 2, 2, &[RAW, FULL], |given| one("inspect commit", [at(given)])),
+    row!("inspect-commit", "REPO COMMIT", 2, 2, &[RAW, FULL], |given| one(
+        "inspect commit",
+        [at(given)]
+    )),
     row!(
         "list-commit",
         "REPO[/COMMIT]",
@@ -250,7 +321,14 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         &[with(value("repos", 'r'), Fate::Keep), RAW, FULL],
         flush_commit
     ),
-    row!("flush-job", "REPO/COMMIT ...", 1, MANY, &[value("pipeline", 'p'), RAW, FULL], flush_job),
+    row!(
+        "flush-job",
+        "REPO/COMMIT ...",
+        1,
+        MANY,
+        &[value("pipeline", 'p'), RAW, FULL],
+        flush_job
+    ),
     row!(
         "subscribe-commit",
         "REPO BRANCH",
@@ -259,8 +337,18 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         &[value_long("from"), switch_long("new"), RAW, FULL],
         |given| one("subscribe commit", [at(given)])
     ),
-    row!("delete-commit", "REPO COMMIT", 2, 2, &[], |given| one("delete commit", [at(given)])),
-    row!("fork-commit", "REPO PARENT BRANCH", 3, 3, &[value("message", 'm')], fork_commit),
+    row!("delete-commit", "REPO COMMIT", 2, 2, &[], |given| one(
+        "delete commit",
+        [at(given)]
+    )),
+    row!(
+        "fork-commit",
+        "REPO PARENT BRANCH",
+        3,
+        3,
+        &[value("message", 'm')],
+        fork_commit
+    ),
     row!("squash-commit", "...", 0, MANY, &[], |_| gone(
         "squash-commit of 1.x is not provided; `{program} squash commit ID` removes a set of commits and keeps its data"
     )),
@@ -280,9 +368,14 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         create_branch
     ),
     row!("set-branch", "REPO COMMIT BRANCH", 3, 3, &[], set_branch),
-    row!("inspect-branch", "REPO BRANCH", 2, 2, &[RAW, FULL], |given| one("inspect branch", [at(given)])),
+    row!("inspect-branch", "REPO BRANCH", 2, 2, &[RAW, FULL], |given| one(
+        "inspect branch",
+        [at(given)]
+    )),
     row!("list-branch", "REPO", 1, 1, &[RAW], |given| same("list branch", given)),
-    row!("delete-branch", "REPO BRANCH", 2, 2, &[switch("force", 'f')], |given| one("delete branch", [at(given)])),
+    row!("delete-branch", "REPO BRANCH", 2, 2, &[switch("force", 'f')], |given| {
+        one("delete branch", [at(given)])
+    }),
     // Files.
     row!(
         "put-file",
@@ -306,23 +399,42 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         "REPO COMMIT PATH",
         3,
         3,
-        &[value("output", 'o'), switch("recursive", 'r'), with(value("parallelism", 'p'), Fate::Ignore)],
+        &[
+            value("output", 'o'),
+            switch("recursive", 'r'),
+            with(value("parallelism", 'p'), Fate::Ignore)
+        ],
         |given| one("get file", [file_at(given, 0)])
     ),
-    row!("inspect-file", "REPO COMMIT PATH", 3, 3, &[RAW, FULL], |given| one("inspect file", [file_at(given, 0)])),
-    row!("delete-file", "REPO BRANCH PATH", 3, 3, &[switch("recursive", 'r')], |given| one(
-        "delete file",
+    row!("inspect-file", "REPO COMMIT PATH", 3, 3, &[RAW, FULL], |given| one(
+        "inspect file",
         [file_at(given, 0)]
     )),
+    row!(
+        "delete-file",
+        "REPO BRANCH PATH",
+        3,
+        3,
+        &[switch("recursive", 'r')],
+        |given| one("delete file", [file_at(given, 0)])
+    ),
     row!(
         "list-file",
         "REPO COMMIT [PATH]",
         2,
         3,
-        &[RAW, FULL, with(switch_long("recurse"), Fate::Ignore), with(switch_long("fast"), Fate::Ignore)],
+        &[
+            RAW,
+            FULL,
+            with(switch_long("recurse"), Fate::Ignore),
+            with(switch_long("fast"), Fate::Ignore)
+        ],
         |given| one("list file", [file_at(given, 0)])
     ),
-    row!("glob-file", "REPO COMMIT PATTERN", 3, 3, &[RAW, FULL], |given| one("glob file", [file_at(given, 0)])),
+    row!("glob-file", "REPO COMMIT PATTERN", 3, 3, &[RAW, FULL], |given| one(
+        "glob file",
+        [file_at(given, 0)]
+    )),
     row!(
         "diff-file",
         "REPO COMMIT PATH [REPO COMMIT PATH]",
@@ -339,7 +451,10 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         "get-tag is not provided: objects have no names here; `{program} get file REPO@COMMIT:PATH` reads a file"
     )),
     // Pipelines.
-    row!("create-pipeline", "", 0, 0, CREATE_PIPELINE_FLAGS, |given| same("create pipeline", given)),
+    row!("create-pipeline", "", 0, 0, CREATE_PIPELINE_FLAGS, |given| same(
+        "create pipeline",
+        given
+    )),
     row!(
         "update-pipeline",
         "",
@@ -349,17 +464,38 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         |given| same("update pipeline", given),
         "When the transform has changed, every result is computed again, as if --reprocess were given."
     ),
-    row!("inspect-pipeline", "PIPELINE", 1, 1, &[RAW, FULL], |given| same("inspect pipeline", given)),
-    row!("list-pipeline", "[PIPELINE]", 0, 1, &[switch("spec", 's'), RAW, FULL, value_long("history")], |given| {
-        same("list pipeline", given)
-    }),
-    row!("extract-pipeline", "PIPELINE", 1, 1, &[], |given| same("list pipeline --spec", given)),
-    row!("edit-pipeline", "PIPELINE", 1, 1, &[value_long("editor"), switch_long("reprocess")], |given| same(
-        "edit pipeline",
+    row!("inspect-pipeline", "PIPELINE", 1, 1, &[RAW, FULL], |given| same(
+        "inspect pipeline",
         given
     )),
-    row!("start-pipeline", "PIPELINE", 1, 1, &[], |given| same("start pipeline", given)),
-    row!("stop-pipeline", "PIPELINE", 1, 1, &[], |given| same("stop pipeline", given)),
+    row!(
+        "list-pipeline",
+        "[PIPELINE]",
+        0,
+        1,
+        &[switch("spec", 's'), RAW, FULL, value_long("history")],
+        |given| { same("list pipeline", given) }
+    ),
+    row!("extract-pipeline", "PIPELINE", 1, 1, &[], |given| same(
+        "list pipeline --spec",
+        given
+    )),
+    row!(
+        "edit-pipeline",
+        "PIPELINE",
+        1,
+        1,
+        &[value_long("editor"), switch_long("reprocess")],
+        |given| same("edit pipeline", given)
+    ),
+    row!("start-pipeline", "PIPELINE", 1, 1, &[], |given| same(
+        "start pipeline",
+        given
+    )),
+    row!("stop-pipeline", "PIPELINE", 1, 1, &[], |given| same(
+        "stop pipeline",
+        given
+    )),
     row!(
         "delete-pipeline",
         "[PIPELINE]",
@@ -373,8 +509,18 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         ],
         |given| same("delete pipeline", given)
     ),
-    row!("run-pipeline", "PIPELINE", 0, MANY, &[value("file", 'f')], |given| same("run pipeline", given)),
-    row!("create-job", "", 0, MANY, &[value("file", 'f')], |given| same("create job", given)),
+    row!(
+        "run-pipeline",
+        "PIPELINE",
+        0,
+        MANY,
+        &[value("file", 'f')],
+        |given| same("run pipeline", given)
+    ),
+    row!("create-job", "", 0, MANY, &[value("file", 'f')], |given| same(
+        "create job",
+        given
+    )),
     // Jobs, datums, logs.
     row!(
         "list-job",
@@ -393,17 +539,34 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         ],
         list_job
     ),
-    row!("inspect-job", "ID", 1, 1, &[switch("block", 'b'), RAW, FULL], |given| same("inspect job", given)),
+    row!("inspect-job", "ID", 1, 1, &[switch("block", 'b'), RAW, FULL], |given| {
+        same("inspect job", given)
+    }),
     row!("stop-job", "ID", 1, 1, &[], |given| same("stop job", given)),
     row!("delete-job", "ID", 1, 1, &[], |given| same("delete job", given)),
-    row!("list-datum", "ID", 1, 1, &[value_long("pageSize"), value_long("page"), RAW], |given| same(
-        "list datum",
+    row!(
+        "list-datum",
+        "ID",
+        1,
+        1,
+        &[value_long("pageSize"), value_long("page"), RAW],
+        |given| same("list datum", given)
+    ),
+    row!("inspect-datum", "ID DATUM", 2, 2, &[RAW], |given| same(
+        "inspect datum",
         given
     )),
-    row!("inspect-datum", "ID DATUM", 2, 2, &[RAW], |given| same("inspect datum", given)),
-    row!("restart-datum", "ID PATHS", 2, 2, &[], |given| same("restart datum", given)),
+    row!("restart-datum", "ID PATHS", 2, 2, &[], |given| same(
+        "restart datum",
+        given
+    )),
     row!("get-logs", "[ID]", 0, 1, LOG_FLAGS, |given| same("logs", given)),
     // Others.
-    row!("delete-all", "", 0, 0, &[switch("yes", 'y')], |given| same("delete all", given)),
-    row!("update-dash", "", 0, MANY, &[], |_| gone("update-dash is not provided: installation is separate")),
+    row!("delete-all", "", 0, 0, &[switch("yes", 'y')], |given| same(
+        "delete all",
+        given
+    )),
+    row!("update-dash", "", 0, MANY, &[], |_| gone(
+        "update-dash is not provided: installation is separate"
+    )),
 ];

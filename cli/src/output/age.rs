@@ -17,7 +17,10 @@ pub struct Clock {
 impl Clock {
     /// Returns a clock at the present moment.
     pub fn now(full: bool) -> Clock {
-        Clock { now: Timestamp::now(), full }
+        Clock {
+            now: Timestamp::now(),
+            full,
+        }
     }
 
     /// Formats a moment: `2 hours ago`, or RFC 3339, or `-`.

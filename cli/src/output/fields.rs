@@ -23,7 +23,11 @@ impl Fields {
 
     /// Adds a line unless the value is empty.
     pub fn maybe(&mut self, name: &str, value: impl AsRef<str>) -> &mut Fields {
-        if value.as_ref().is_empty() { self } else { self.line(name, value) }
+        if value.as_ref().is_empty() {
+            self
+        } else {
+            self.line(name, value)
+        }
     }
 
     /// Adds a value of several lines below its name.

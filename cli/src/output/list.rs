@@ -29,7 +29,11 @@ impl List {
     }
 
     /// Adds a message.
-    pub fn push<M: Message + Name>(&mut self, message: &M, row: impl FnOnce(&M) -> Vec<String>) -> Result<(), CliError> {
+    pub fn push<M: Message + Name>(
+        &mut self,
+        message: &M,
+        row: impl FnOnce(&M) -> Vec<String>,
+    ) -> Result<(), CliError> {
         match self {
             List::Raw(raw, out) => raw.message(out, message),
             List::Table(table) => Ok(table.row(row(message))?),

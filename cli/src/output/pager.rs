@@ -38,7 +38,11 @@ impl Pager {
     /// Starts a pager, or returns nothing when that does not work: the list is then printed plainly.
     pub fn start(words: &[String]) -> Option<Pager> {
         let (program, arguments) = words.split_first()?;
-        let child = Command::new(program).args(arguments).stdin(Stdio::piped()).spawn().ok()?;
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .ok()?;
         Some(Pager { child })
     }
 

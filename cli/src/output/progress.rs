@@ -37,7 +37,12 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        Progress { bar, started: Instant::now(), wanted: terminal, shown: false }
+        Progress {
+            bar,
+            started: Instant::now(),
+            wanted: terminal,
+            shown: false,
+        }
     }
 
     /// Names what is being worked on.

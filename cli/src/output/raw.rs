@@ -45,8 +45,7 @@ impl Raw {
 
 /// Returns a JSON value as a YAML document.
 pub fn yaml(value: &Value) -> Result<String, CliError> {
-    serde_yaml_ng::to_string(&to_yaml(value))
-        .map_err(|error| CliError::Output(io::Error::other(error.to_string())))
+    serde_yaml_ng::to_string(&to_yaml(value)).map_err(|error| CliError::Output(io::Error::other(error.to_string())))
 }
 
 /// Converts by hand: numbers of arbitrary precision are known to `serde_json` alone.
@@ -57,9 +56,12 @@ fn to_yaml(value: &Value) -> serde_yaml_ng::Value {
         Value::Bool(flag) => Yaml::Bool(*flag),
         Value::String(text) => Yaml::String(text.clone()),
         Value::Array(items) => Yaml::Sequence(items.iter().map(to_yaml).collect()),
-        Value::Object(fields) => {
-            Yaml::Mapping(fields.iter().map(|(key, value)| (Yaml::String(key.clone()), to_yaml(value))).collect())
-        }
+        Value::Object(fields) => Yaml::Mapping(
+            fields
+                .iter()
+                .map(|(key, value)| (Yaml::String(key.clone()), to_yaml(value)))
+                .collect(),
+        ),
         Value::Number(number) => {
             if let Some(whole) = number.as_u64() {
                 Yaml::from(whole)
@@ -80,7 +82,10 @@ mod tests {
     fn written(encoding: Encoding) -> String {
         let mut raw = Raw::new(encoding);
         let mut out = Vec::new();
-        for value in [json!({"size": "5", "n": 1}), json!({"path": "/a", "flag": true, "half": 0.5})] {
+        for value in [
+            json!({"size": "5", "n": 1}),
+            json!({"path": "/a", "flag": true, "half": 0.5}),
+        ] {
             raw.value(&mut out, &value).expect("written");
         }
         String::from_utf8(out).expect("text")

@@ -33,7 +33,11 @@ impl<W: Write> Table<W> {
     /// Adds a row; cells may carry colour codes, which take no width.
     pub fn row(&mut self, cells: Vec<String>) -> io::Result<()> {
         self.rows.push(cells);
-        if self.rows.len() == BLOCK_ROWS { self.flush_block() } else { Ok(()) }
+        if self.rows.len() == BLOCK_ROWS {
+            self.flush_block()
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes what is held back; used by commands that stream for ever.
@@ -97,7 +101,10 @@ fn write_line(out: &mut impl Write, cells: &[String], widths: &[usize]) -> io::R
 /// Renders a small table at once.
 pub fn render(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new(Vec::new(), header);
-    let written = rows.into_iter().try_for_each(|row| table.row(row)).and_then(|()| table.finish());
+    let written = rows
+        .into_iter()
+        .try_for_each(|row| table.row(row))
+        .and_then(|()| table.finish());
     // Writing to memory has no way to fail.
     String::from_utf8_lossy(&written.unwrap_or_default()).into_owned()
 }
@@ -114,7 +121,10 @@ mod tests {
     fn columns_are_aligned() {
         let text = render(
             &["ID", "FILES", "STATUS"],
-            vec![row(&["1", "images@abc:/liberty.png", "success"]), row(&["1234", "-", "\u{1b}[31mfailed\u{1b}[0m"])],
+            vec![
+                row(&["1", "images@abc:/liberty.png", "success"]),
+                row(&["1234", "-", "\u{1b}[31mfailed\u{1b}[0m"]),
+            ],
         );
         insta::assert_snapshot!(console::strip_ansi_codes(&text), @r"
         ID   FILES                   STATUS
@@ -131,8 +141,12 @@ mod tests {
     #[test]
     fn the_header_comes_again_after_fifty_rows() {
         let text = render(&["N", "X"], (0..120).map(|n| row(&[&n.to_string(), "x"])).collect());
-        let headers: Vec<_> =
-            text.lines().enumerate().filter(|(_, line)| line.starts_with('N')).map(|(at, _)| at).collect();
+        let headers: Vec<_> = text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| line.starts_with('N'))
+            .map(|(at, _)| at)
+            .collect();
         assert_eq!(headers, [0, 51, 102]);
         assert_eq!(text.lines().count(), 123);
     }

@@ -24,7 +24,9 @@ use nats::NatsServer;
 ///
 /// Ctrl-C is not handled by the caller, so that this can stop in order.
 pub async fn run(arguments: UpArgs) -> Result<(), CliError> {
-    run_all(arguments).await.map_err(|error| CliError::refused(format!("{error:#}")))
+    run_all(arguments)
+        .await
+        .map_err(|error| CliError::refused(format!("{error:#}")))
 }
 
 async fn run_all(args: UpArgs) -> anyhow::Result<()> {
@@ -85,7 +87,9 @@ async fn asked_to_stop((interrupt, terminate): &mut (Signal, Signal)) {
 }
 
 fn flatten(ended: Result<anyhow::Result<()>, tokio::task::JoinError>, part: &str) -> anyhow::Result<()> {
-    ended.with_context(|| format!("{part} panicked"))?.with_context(|| format!("{part} failed"))
+    ended
+        .with_context(|| format!("{part} panicked"))?
+        .with_context(|| format!("{part} failed"))
 }
 
 fn announce(data: &Path, nats_url: &str, store: &str, coordinator: &howdah_coordinator::Running) -> anyhow::Result<()> {
@@ -104,10 +108,18 @@ fn announce(data: &Path, nats_url: &str, store: &str, coordinator: &howdah_coord
 
 fn print_line(text: &str) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
-    writeln!(out, "{text}").and_then(|()| out.flush()).context("cannot write to standard output")
+    writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
 }
 
-fn start_worker(args: &UpArgs, data: &Path, nats_url: &str, store: &str, stop: CancellationToken) -> JoinHandle<anyhow::Result<()>> {
+fn start_worker(
+    args: &UpArgs,
+    data: &Path,
+    nats_url: &str,
+    store: &str,
+    stop: CancellationToken,
+) -> JoinHandle<anyhow::Result<()>> {
     let mut config = WorkerConfig::new(nats_url, StoreConfig::new(store), data.join("scratch"));
     if let Some(slots) = args.slots.and_then(|slots| usize::try_from(slots).ok()) {
         config.slots = slots;
@@ -137,10 +149,16 @@ fn data_folder(told: Option<&Path>) -> anyhow::Result<PathBuf> {
 /// Keeps a second `howdah up` out of the folder for as long as the value lives.
 fn lock(data: &Path) -> anyhow::Result<Flock<File>> {
     let path = data.join("lock");
-    let open = File::options().create(true).truncate(false).read(true).write(true).open(&path);
+    let open = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path);
     let mut file = open.with_context(|| format!("cannot open {}", path.display()))?;
     let mut holder = String::new();
-    file.read_to_string(&mut holder).with_context(|| format!("cannot read {}", path.display()))?;
+    file.read_to_string(&mut holder)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     let mut locked = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(locked) => locked,
         Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(

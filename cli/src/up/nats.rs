@@ -52,7 +52,12 @@ impl NatsServer {
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let port = free_port()?;
         let child = spawn(&program, &folder, port)?;
-        let mut server = Self { program, folder, port, child };
+        let mut server = Self {
+            program,
+            folder,
+            port,
+            child,
+        };
         server.wait_until_up().await?;
         Ok(server)
     }
@@ -60,11 +65,6 @@ impl NatsServer {
     /// Returns the URL that clients connect to. It stays the same over restarts.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
-    }
-
-    /// Returns the process id of the running server.
-    pub fn pid(&self) -> Option<u32> {
-        self.child.id()
     }
 
     /// Restarts the server whenever it dies; ends, with the server stopped, when cancelled.
@@ -90,7 +90,10 @@ impl NatsServer {
             // A process that is already gone is what we want.
             let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
         }
-        if tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(5), self.child.wait())
+            .await
+            .is_err()
+        {
             self.child.kill().await.context("cannot stop nats-server")?;
         }
         Ok(())
@@ -103,10 +106,17 @@ impl NatsServer {
                 return Ok(());
             }
             if let Some(status) = self.child.try_wait()? {
-                bail!("nats-server ended at once ({status}); its log: {}", self.folder.join("nats.log").display());
+                bail!(
+                    "nats-server ended at once ({status}); its log: {}",
+                    self.folder.join("nats.log").display()
+                );
             }
             if Instant::now() > deadline {
-                bail!("nats-server did not answer within {} s; its log: {}", START_LIMIT.as_secs(), self.folder.join("nats.log").display());
+                bail!(
+                    "nats-server did not answer within {} s; its log: {}",
+                    START_LIMIT.as_secs(),
+                    self.folder.join("nats.log").display()
+                );
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -129,7 +139,14 @@ fn spawn(program: &Path, folder: &Path, port: u16) -> anyhow::Result<Child> {
         .with_context(|| format!("cannot write {}", log_path.display()))?;
     let mut command = std::process::Command::new(program);
     command
-        .args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--jetstream", "--store_dir"])
+        .args([
+            "--addr",
+            "127.0.0.1",
+            "--port",
+            &port.to_string(),
+            "--jetstream",
+            "--store_dir",
+        ])
         .arg(folder)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

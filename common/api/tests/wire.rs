@@ -1,5 +1,7 @@
 //! Bytes as other clients send them, and as they expect them.
 
+#![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
+
 use howdah_api::{convert, pfs_v2, pps_v2, transaction_v2};
 use prost::Message;
 

@@ -66,6 +66,12 @@ impl Queue {
         match self.js.update_stream(config.clone()).await {
             Ok(_) => return Ok(()),
             Err(error) if is_missing(&error.to_string()) => {}
+            Err(error) if has_lost_its_files(&error.to_string()) => {
+                tracing::warn!(stream = subjects::DATUM_STREAM, %error, "the server lost the datum stream's files");
+                if let Err(error) = self.js.delete_stream(subjects::DATUM_STREAM).await {
+                    tracing::debug!(%error, "old stream not deleted");
+                }
+            }
             Err(error) => return Err(stream_error(error)),
         }
         self.js.create_stream(config).await.map_err(stream_error)?;
@@ -79,10 +85,15 @@ impl Queue {
     /// Whatever was in it must be published again; [`Queue::generation`] rises.
     pub async fn rebuild_streams(&self) -> Result<(), QueueError> {
         tracing::warn!(stream = subjects::DATUM_STREAM, "making the datum stream anew");
+        self.drop_stream().await;
+        self.ensure_streams().await
+    }
+
+    /// Deletes the datum stream if that is possible; making it anew shows if it was not.
+    async fn drop_stream(&self) {
         if let Err(error) = self.js.delete_stream(subjects::DATUM_STREAM).await {
             tracing::debug!(%error, "old stream not deleted");
         }
-        self.ensure_streams().await
     }
 
     fn stream_config(&self) -> Config {
@@ -137,6 +148,9 @@ impl Queue {
                 Ok(_) => break,
                 Err(error) if attempt == 0 && is_missing(&error.to_string()) => {
                     self.ensure_streams().await?;
+                }
+                Err(error) if attempt == 0 && says_store_is_broken(&error.to_string()) => {
+                    self.rebuild_streams().await?;
                 }
                 Err(error) => return Err(consumer_error("make", &name, error)),
             }
@@ -349,6 +363,11 @@ fn says_store_is_broken(text: &str) -> bool {
 
 fn is_missing(text: &str) -> bool {
     text.contains("not found") || text.contains("10059")
+}
+
+/// Newer servers notice that their store was deleted under them when they write the stream's description.
+fn has_lost_its_files(text: &str) -> bool {
+    text.contains("no such file or directory")
 }
 
 pub(crate) fn gone(code: ErrorCode) -> bool {

@@ -1,5 +1,7 @@
 //! What holds for every spec and every text.
 
+#![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

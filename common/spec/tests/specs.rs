@@ -1,5 +1,7 @@
 //! Specs that are accepted: shapes, spellings, defaults, fill-ins, and what does not work yet.
 
+#![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
+
 use std::time::Duration;
 
 use howdah_spec::{

@@ -1,4 +1,6 @@
 //! The metadata log under failures, rivals and damage.
+
+#![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 #![allow(missing_docs)]
 
 mod support;

@@ -201,7 +201,7 @@ fn stage(version: &PipelineVersion, image: ImagePin) -> StageSpec {
         datum_timeout_ms: spec.datum_timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
         writable_inputs: transform.writable_inputs,
         memory_bytes: limits.and_then(|limits| howdah_spec::quantity::bytes(&limits.memory).ok()),
-        cpus: limits.map(|limits| f64::from(limits.cpu)).filter(|cpus| *cpus > 0.0),
+        cpus: limits.map(|limits| limits.cpu).filter(|cpus| *cpus > 0.0),
         labels: spec.metadata.as_ref().map(|metadata| metadata.labels.clone()).unwrap_or_default(),
     }
 }

@@ -15,6 +15,7 @@ mod listen;
 mod runner;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use howdah_model::PipelineKey;
@@ -55,11 +56,11 @@ pub async fn run(core: Core, queue: Queue, shutdown: CancellationToken) -> anyho
             alive
         });
         for pipeline in pipelines {
-            if !running.contains_key(&pipeline) {
+            if let Entry::Vacant(place) = running.entry(pipeline) {
                 let stop = shutdown.child_token();
-                tasks.spawn(image::keep(context.clone(), pipeline.clone(), stop.clone()));
-                tasks.spawn(runner::run(context.clone(), pipeline.clone(), stop.clone()));
-                running.insert(pipeline, stop);
+                tasks.spawn(image::keep(context.clone(), place.key().clone(), stop.clone()));
+                tasks.spawn(runner::run(context.clone(), place.key().clone(), stop.clone()));
+                place.insert(stop);
             }
         }
         tokio::select! {

@@ -13,7 +13,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use opendal::layers::{RetryLayer, TimeoutLayer};
-use opendal::{ErrorKind, Metadata, Operator, services};
+use opendal::{ErrorKind, HttpTransporter, Metadata, OperationContext, Operator, services};
+use opendal_http_transport_reqwest::ReqwestTransport;
 
 use super::{Backend, ObjectMeta, PutOutcome};
 use crate::config::S3Config;
@@ -35,8 +36,6 @@ impl RemoteBackend {
     pub fn s3(bucket: &str, prefix: &str, config: &S3Config) -> Result<Self, BackendError> {
         // The HTTP client comes without a provider of cryptography; an error means there is one already.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // The first call installs the HTTP client of the whole process, later ones do nothing.
-        opendal::install_default();
         let mut builder = services::S3::default()
             .bucket(bucket)
             .root(&format!("/{prefix}"))
@@ -53,7 +52,12 @@ impl RemoteBackend {
         if config.virtual_host_style {
             builder = builder.enable_virtual_host_style();
         }
+        // A client of its own: one shared by the process would tie its connections to whichever
+        // runtime used it first.
+        let transport = HttpTransporter::new(ReqwestTransport::new(reqwest::Client::new()));
+        let context = OperationContext::new().with_http_transport(transport);
         let operator = Operator::new(builder)?
+            .with_context(context)
             .layer(
                 TimeoutLayer::new()
                     .with_timeout(REQUEST_TIMEOUT)
