@@ -133,6 +133,8 @@ async fn interrupted() {
     tokio::spawn(async {
         if tokio::signal::ctrl_c().await.is_ok() {
             tokio::time::sleep(GRACE).await;
+            // The terminal is still on the line of whatever was waited for.
+            let _ = writeln!(io::stderr(), "\n{}", CliError::Interrupted);
             std::process::exit(1);
         }
     });

@@ -86,6 +86,10 @@ impl CliError {
     pub fn hint(&self, program: &str) -> Option<String> {
         match self {
             CliError::Refused { hint, .. } => hint.clone(),
+            // A context cannot help as long as the variable overrides it.
+            CliError::Connect { origin, .. } if origin.contains("environment") => Some(format!(
+                "start a server here with `{program} up`, or name another one in PACHD_ADDRESS"
+            )),
             CliError::Connect { .. } => Some(format!(
                 "start a server here with `{program} up`, or name another one with `{program} connect ADDRESS`"
             )),

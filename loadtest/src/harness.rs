@@ -110,13 +110,18 @@ impl Up {
     ) -> anyhow::Result<pfs_v2::CommitInfo> {
         use pfs_v2::modify_file_request::Body;
         let head = convert::head(convert::repo(PROJECT, repo), "master");
-        let steps = files.into_iter().map(|(path, bytes)| {
-            let source = Some(pfs_v2::add_file::Source::Raw(bytes));
-            Body::AddFile(pfs_v2::AddFile {
+        // Adding alone would append to what an earlier commit holds.
+        let steps = files.into_iter().flat_map(|(path, bytes)| {
+            let delete = Body::DeleteFile(pfs_v2::DeleteFile {
+                path: path.clone(),
+                datum: String::new(),
+            });
+            let add = Body::AddFile(pfs_v2::AddFile {
                 path,
                 datum: String::new(),
-                source,
-            })
+                source: Some(pfs_v2::add_file::Source::Raw(bytes)),
+            });
+            [delete, add]
         });
         let bodies = std::iter::once(Body::SetCommit(head.clone())).chain(steps);
         let requests = futures::stream::iter(bodies.map(|body| pfs_v2::ModifyFileRequest { body: Some(body) }));

@@ -21,7 +21,7 @@ use crate::slots::Slot;
 use crate::tickets::{Admission, StopReason, Ticket};
 
 /// How often the server is told that work goes on; well within [`howdah_queue::ACK_WAIT`].
-const KEEP_EVERY: Duration = Duration::from_secs(10);
+const KEEP_EVERY: Duration = Duration::from_secs(3);
 /// Delay before a set is offered again that this worker is on already.
 const TWICE_DELAY: Duration = Duration::from_secs(10);
 /// Delay before a set is offered again after trouble; doubled each time.

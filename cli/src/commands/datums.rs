@@ -102,7 +102,7 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectDatum) -> Done {
 
 fn describe(info: &pps_v2::DatumInfo, printer: &Printer) -> String {
     let datum = info.datum.clone().unwrap_or_default();
-    let stats = info.stats.clone().unwrap_or_default();
+    let stats = info.stats.unwrap_or_default();
     let job = datum.job.unwrap_or_default();
     let tabbed = |text: &str| format!("\t{text}");
     let mut fields = Fields::new();

@@ -207,12 +207,10 @@ fn lines(links: &[(usize, usize)], height: usize, center: impl Fn(usize) -> usiz
         for (y, line) in canvas.iter_mut().enumerate() {
             let x = if y < track { from } else { to };
             if y == track && from != to {
-                for x in from.min(to)..=from.max(to) {
-                    line[x] = if x == from || x == to || line[x] == '|' {
-                        '+'
-                    } else {
-                        '-'
-                    };
+                let (left, right) = (from.min(to), from.max(to));
+                for (place, mark) in line.iter_mut().enumerate().take(right + 1).skip(left) {
+                    let joint = place == left || place == right || *mark == '|';
+                    *mark = if joint { '+' } else { '-' };
                 }
             } else if line[x] == ' ' {
                 line[x] = '|';

@@ -22,7 +22,7 @@ pub const JOB_SETS: &[&str] = &["ID", "SUBJOBS", "PROGRESS", "CREATED", "MODIFIE
 /// Returns the row of a job.
 pub fn job_row(info: &pps_v2::JobInfo, clock: &Clock, printer: &Printer) -> Vec<String> {
     let job = info.job.clone().unwrap_or_default();
-    let stats = info.stats.clone().unwrap_or_default();
+    let stats = info.stats.unwrap_or_default();
     vec![
         wire::pipeline_project(job.pipeline.as_ref()).to_owned(),
         wire::pipeline_name(job.pipeline.as_ref()).to_owned(),
@@ -90,7 +90,7 @@ pub fn job_set_row(set: &pps_v2::JobSetInfo, clock: &Clock, printer: &Printer) -
 /// Returns everything about a job, a line or a block per property.
 pub fn describe(info: &pps_v2::JobInfo, clock: &Clock, printer: &Printer) -> String {
     let job = info.job.clone().unwrap_or_default();
-    let stats = info.stats.clone().unwrap_or_default();
+    let stats = info.stats.unwrap_or_default();
     let details = info.details.clone().unwrap_or_default();
     let state = info.state();
     let mut fields = Fields::new();

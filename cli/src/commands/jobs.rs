@@ -3,7 +3,8 @@
 use howdah_api::{convert, pfs_v2, pps_v2, transaction_v2};
 
 use super::job_view::{JOB_SETS, JOBS, describe, job_row, job_set_row};
-use super::{Done, pipelines, sets, states};
+use super::sets::Downstream;
+use super::{Done, pipelines, states};
 use crate::args::history::FlushJob;
 use crate::args::jobs::{InspectJob, JobName, ListJob, WaitJob};
 use crate::args::shared::{ProjectArg, ViewArgs};
@@ -288,11 +289,14 @@ async fn wait_one(ctx: &Ctx, job: Option<pps_v2::Job>) -> Result<pps_v2::JobInfo
 /// `flush job` of 1.x: waits for the jobs that follow from commits and prints them.
 pub async fn flush(ctx: &Ctx, arguments: &FlushJob) -> Done {
     let mut list = JobList::begin(ctx, &arguments.view, false)?;
-    for id in sets::set_ids(ctx, &arguments.commits, &arguments.project).await? {
-        for info in jobs_of_set(ctx, &id, true).await? {
+    let downstream = Downstream::of(ctx, &arguments.commits, &arguments.project).await?;
+    for id in &downstream.ids {
+        for info in jobs_of_set(ctx, id, true).await? {
             let pipeline = info.job.as_ref().and_then(|job| job.pipeline.as_ref());
             let name = wire::pipeline_name(pipeline).to_owned();
-            if arguments.pipeline.is_empty() || arguments.pipeline.contains(&name) {
+            let wanted = arguments.pipeline.is_empty() || arguments.pipeline.contains(&name);
+            // A job and the commit it makes have the same name.
+            if wanted && downstream.holds(id, &wire::job_name(info.job.as_ref())) {
                 list.push(&info)?;
             }
         }

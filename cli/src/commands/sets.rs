@@ -1,5 +1,7 @@
 //! Sets of commits: listing, waiting, removing.
 
+use std::collections::HashSet;
+
 use howdah_api::{convert, pfs_v2};
 
 use super::commits::{self, CommitList};
@@ -89,14 +91,15 @@ async fn wait_set(ctx: &Ctx, id: &str) -> Result<Vec<pfs_v2::CommitInfo>, CliErr
 /// `flush commit` of 1.x: waits for what follows from the commits and prints it.
 pub async fn flush_commit(ctx: &Ctx, arguments: &FlushCommit) -> Done {
     let mut list = CommitList::begin(ctx, &arguments.view, false, 0)?;
-    for id in set_ids(ctx, &arguments.commits, &arguments.project).await? {
-        for info in wait_set(ctx, &id).await? {
+    let downstream = Downstream::of(ctx, &arguments.commits, &arguments.project).await?;
+    for id in &downstream.ids {
+        for info in wait_set(ctx, id).await? {
             let commit = info.commit.clone().unwrap_or_default();
             let Some(repo) = wire::commit_repo(&commit) else {
                 continue;
             };
             let wanted = arguments.repos.is_empty() || arguments.repos.contains(&repo.name);
-            if wanted && wire::repo_name(Some(repo)) == repo.name {
+            if wanted && is_user(&commit) && downstream.holds(id, &wire::commit_name(&commit)) {
                 list.push(&info)?;
             }
         }
@@ -104,16 +107,81 @@ pub async fn flush_commit(ctx: &Ctx, arguments: &FlushCommit) -> Done {
     list.finish()
 }
 
-/// Resolves commits to the ids of their sets, each once.
-pub async fn set_ids(ctx: &Ctx, texts: &[String], project: &ProjectArg) -> Result<Vec<String>, CliError> {
-    let mut ids = Vec::new();
-    for text in texts {
-        let id = commits::set_id(ctx, text, project).await?;
-        if !ids.contains(&id) {
-            ids.push(id);
+fn is_user(commit: &pfs_v2::Commit) -> bool {
+    wire::commit_repo(commit).is_some_and(|repo| wire::repo_name(Some(repo)) == repo.name)
+}
+
+/// What follows from commits: all of their own sets, and in later sets what was made from them.
+///
+/// Later sets matter when a pipeline was made after its input was put, as old tutorials do it.
+pub struct Downstream {
+    /// The ids of all sets, those of the given commits first.
+    pub ids: Vec<String>,
+    own: usize,
+    names: HashSet<String>,
+}
+
+impl Downstream {
+    /// Follows the given commits.
+    pub async fn of(ctx: &Ctx, texts: &[String], project: &ProjectArg) -> Result<Downstream, CliError> {
+        let mut found = Downstream {
+            ids: Vec::new(),
+            own: 0,
+            names: HashSet::new(),
+        };
+        let mut open = Vec::new();
+        for text in texts {
+            let id = commits::set_id(ctx, text, project).await?;
+            if !found.ids.contains(&id) {
+                for info in members(ctx, &id).await? {
+                    open.extend(info.direct_subvenance);
+                }
+                found.ids.push(id);
+            }
+        }
+        found.own = found.ids.len();
+        while let Some(commit) = open.pop() {
+            if !is_user(&commit) || !found.names.insert(wire::commit_name(&commit)) {
+                continue;
+            }
+            if !found.ids.contains(&commit.id) {
+                found.ids.push(commit.id.clone());
+            }
+            open.extend(commits::inspect_one(ctx, commit, 0).await?.direct_subvenance);
+        }
+        Ok(found)
+    }
+
+    /// Returns whether a commit, or the job that makes it, belongs to what follows.
+    pub fn holds(&self, id: &str, name: &str) -> bool {
+        self.ids[..self.own].iter().any(|own| own == id) || self.names.contains(name)
+    }
+}
+
+/// Returns the commits of a set in user repos, without those of other sets that it relies on.
+async fn members(ctx: &Ctx, id: &str) -> Result<Vec<pfs_v2::CommitInfo>, CliError> {
+    let request = pfs_v2::InspectCommitSetRequest {
+        commit_set: Some(pfs_v2::CommitSet { id: id.to_owned() }),
+        wait: false,
+    };
+    let mut stream = ctx
+        .client()
+        .await?
+        .pfs()
+        .inspect_commit_set(request)
+        .await?
+        .into_inner();
+    let mut infos = Vec::new();
+    while let Some(info) = stream.message().await? {
+        if info
+            .commit
+            .as_ref()
+            .is_some_and(|commit| commit.id == id && is_user(commit))
+        {
+            infos.push(info);
         }
     }
-    Ok(ids)
+    Ok(infos)
 }
 
 /// `delete commit`: drops a set, named by its id or by one of its commits.

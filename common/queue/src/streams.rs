@@ -18,7 +18,7 @@ use crate::messages::{INLINE_LIMIT_BYTES, SetMessage, WakeUp};
 use crate::{subjects, wire};
 
 /// Time after which an unacknowledged set goes to another worker.
-pub const ACK_WAIT: Duration = Duration::from_secs(30);
+pub const ACK_WAIT: Duration = Duration::from_secs(12);
 /// Window in which the server drops a second message of the same id.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// Publications that wait for their acknowledgement at a time.

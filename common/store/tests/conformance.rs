@@ -123,7 +123,6 @@ async fn conditional_writes(store: &Store) {
     assert_eq!(store.get("conditional/one").await.unwrap(), "first");
     store.delete("conditional/one").await.unwrap();
     assert_eq!(put("third").await.unwrap(), PutOutcome::Created);
-
 }
 
 /// Of many who create one object at once, one succeeds. Not asked of s3s-fs, which looks for the object and writes

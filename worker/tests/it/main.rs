@@ -4,4 +4,5 @@
 mod datums;
 mod life;
 mod outputs;
+mod speed;
 mod world;
