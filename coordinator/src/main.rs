@@ -1,6 +1,6 @@
 //! `howdah-coordinator`: the coordinator as a program of its own.
 
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 use howdah_coordinator::CoordinatorConfig;
 use howdah_telemetry::{LogArgs, init_logging, refuse_unknown_settings};
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,7 +20,7 @@ struct Cli {
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     init_logging(&cli.log)?;
-    refuse_unknown_settings(&[Cli::command()])?;
+    refuse_unknown_settings()?;
     let shutdown = CancellationToken::new();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let stop = shutdown.clone();
@@ -32,4 +32,14 @@ async fn main() -> anyhow::Result<()> {
     let running = howdah_coordinator::start(cli.coordinator, shutdown).await?;
     tracing::info!(address = %running.address, "coordinator ready");
     running.join().await
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_setting_is_known_to_all_programs() {
+        assert_eq!(howdah_telemetry::unlisted_settings(&super::Cli::command()), [""; 0]);
+    }
 }

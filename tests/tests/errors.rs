@@ -30,7 +30,11 @@ fn no_server() {
     let output = client.run("list repo");
     assert_eq!(output.code, 1);
     assert_says(&output.stderr, &[&format!("127.0.0.1:{port}"), "up`", "PACHD_ADDRESS"]);
-    assert!(output.stderr.trim().lines().count() <= 2, "a message and a hint: {}", output.stderr);
+    assert!(
+        output.stderr.trim().lines().count() <= 2,
+        "a message and a hint: {}",
+        output.stderr
+    );
     assert_eq!(output.stdout, "");
 }
 
@@ -127,9 +131,15 @@ fn specs_that_are_not_right() {
         &with(good.clone(), json!({"input": {"pfs": {"repo": "data", "glob": "/{"}}})),
         &["glob"],
     );
-    refused(&with(good.clone(), json!({"pipeline": {"name": "data"}})), &["own output", "cycle"]);
+    refused(
+        &with(good.clone(), json!({"pipeline": {"name": "data"}})),
+        &["own output", "cycle"],
+    );
     client.ok("create repo taken");
-    refused(&with(good.clone(), json!({"pipeline": {"name": "taken"}})), &["taken", "already exists"]);
+    refused(
+        &with(good.clone(), json!({"pipeline": {"name": "taken"}})),
+        &["taken", "already exists"],
+    );
     refused(&json!({"transform": {"image": "x:1"}}), &["pipeline"]);
     let unsupported = with(good.clone(), json!({"spout": {}, "input": null}));
     refused(&unsupported, &["not supported yet", "spout"]);

@@ -120,7 +120,9 @@ fn a_session_of_an_old_tutorial_word_for_word() {
     pachctl.ok("update-pipeline -f train.json --reprocess");
     let job = pachctl.last_job("model").expect_success();
     assert_eq!(job.counts(), [1, 0, 0, 0]);
-    pachctl.wait_for_job("inference", &job.id, Job::is_over).expect_success();
+    pachctl
+        .wait_for_job("inference", &job.id, Job::is_over)
+        .expect_success();
     // Jobs of earlier versions of a pipeline are history.
     wait_for_list_job(&pachctl, 4);
 

@@ -9,15 +9,13 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use settings::{LogFormat, Settings};
+use settings::Settings;
 
 fn main() -> ExitCode {
-    let strangers = settings::unknown_variables(std::env::vars_os().map(|(name, _)| name));
-    if !strangers.is_empty() {
-        return complain(&strangers.join("\n"), 2);
-    }
     let settings = Settings::parse();
-    start_logs(&settings);
+    if let Err(error) = howdah_telemetry::init_logging(&settings.log).and_then(|()| howdah_telemetry::refuse_unknown_settings()) {
+        return complain(&format!("{error:#}"), 2);
+    }
     // Inputs must be readable for whatever user a stage runs as.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -51,16 +49,6 @@ async fn watch_signals(shutdown: CancellationToken) {
             std::process::exit(130);
         }
         shutdown.cancel();
-    }
-}
-
-fn start_logs(settings: &Settings) {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(settings.log_filter())
-        .with_writer(std::io::stderr);
-    match settings.log_format {
-        LogFormat::Human => builder.with_target(false).init(),
-        LogFormat::Json => builder.json().init(),
     }
 }
 

@@ -1,15 +1,13 @@
 //! Flags and environment of `howdah-worker`.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::Parser;
 use howdah_model::names::PipelineKey;
 use howdah_store::{S3Config, StoreConfig};
 use howdah_worker::runtime::docker::credentials::Credentials;
 use howdah_worker::{DockerSettings, RuntimeKind, WorkerConfig};
-use tracing_subscriber::EnvFilter;
 
 /// Run the commands of Howdah's pipelines on this machine.
 ///
@@ -60,12 +58,8 @@ pub struct Settings {
     /// Name of the worker, unique among the living ones [default: made from host and process]
     #[arg(long, env = "HOWDAH_WORKER_NAME")]
     worker_name: Option<String>,
-    /// How log lines look
-    #[arg(long, env = "HOWDAH_LOG_FORMAT", default_value = "human")]
-    pub log_format: LogFormat,
-    /// What is logged, such as info, debug or howdah_worker=debug,info
-    #[arg(long, env = "HOWDAH_LOG", default_value = "info")]
-    log: String,
+    #[command(flatten)]
+    pub log: howdah_telemetry::LogArgs,
 }
 
 /// How to reach an S3-compatible server; what is not given comes from the usual AWS_* variables.
@@ -85,21 +79,7 @@ pub struct S3Settings {
     s3_secret_key: Option<String>,
 }
 
-/// Looks of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Human,
-    /// One JSON object per line.
-    Json,
-}
-
 impl Settings {
-    /// Returns what is logged; nonsense in the filter leaves the default.
-    pub fn log_filter(&self) -> EnvFilter {
-        EnvFilter::try_new(&self.log).unwrap_or_else(|_| EnvFilter::new("info"))
-    }
-
     /// Turns settings into what the library takes.
     pub fn into_config(self) -> WorkerConfig {
         let mut store = StoreConfig::new(self.store);
@@ -170,53 +150,10 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(factor).ok_or_else(expected)
 }
 
-/// Returns a complaint for every `HOWDAH_*` variable that is no setting of this program.
-pub fn unknown_variables(present: impl Iterator<Item = OsString>) -> Vec<String> {
-    let command = Settings::command();
-    let known: Vec<String> = command
-        .get_arguments()
-        .filter_map(|argument| argument.get_env())
-        .map(|name| name.to_string_lossy().into_owned())
-        .collect();
-    let mut complaints: Vec<String> = present
-        .filter_map(|name| name.into_string().ok())
-        .filter(|name| name.starts_with("HOWDAH_") && !name.starts_with("HOWDAH_TEST_"))
-        .filter(|name| !known.contains(name))
-        .map(|name| {
-            let hint = known
-                .iter()
-                .map(|other| (distance(&name, other), other))
-                .min()
-                .filter(|(distance, _)| *distance <= 3)
-                .map(|(_, other)| format!("; did you mean {other}?"));
-            format!(
-                "environment variable {name} is not a setting of howdah-worker{}",
-                hint.unwrap_or_else(|| ": unset it (see howdah-worker --help)".to_owned())
-            )
-        })
-        .collect();
-    complaints.sort();
-    complaints
-}
-
-/// Returns the number of insertions, deletions and replacements between two texts.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     #[test]
@@ -225,23 +162,8 @@ mod tests {
     }
 
     #[test]
-    fn unknown_settings_are_refused_by_name() {
-        let present = [
-            "HOWDAH_STORE",
-            "HOWDAH_SLOT",
-            "HOWDAH_TEST_X",
-            "HOWDAH_FROBNICATE",
-            "PATH",
-        ];
-        assert_eq!(
-            unknown_variables(present.iter().map(OsString::from)),
-            [
-                "environment variable HOWDAH_FROBNICATE is not a setting of howdah-worker: \
-                 unset it (see howdah-worker --help)",
-                "environment variable HOWDAH_SLOT is not a setting of howdah-worker; \
-                 did you mean HOWDAH_SLOTS?",
-            ]
-        );
+    fn every_setting_is_known_to_all_programs() {
+        assert_eq!(howdah_telemetry::unlisted_settings(&Settings::command()), [""; 0]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use howdah_coordinator::CoordinatorConfig;
 use howdah_store::StoreConfig;
-use howdah_telemetry::init_logging;
+use howdah_telemetry::{init_logging, refuse_unknown_settings};
 use howdah_worker::WorkerConfig;
 use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -31,6 +31,7 @@ pub async fn run(arguments: UpArgs) -> Result<(), CliError> {
 
 async fn run_all(args: UpArgs) -> anyhow::Result<()> {
     init_logging(&args.log)?;
+    refuse_unknown_settings()?;
     let data = data_folder(args.data.as_deref())?;
     let _lock = lock(&data)?;
     // Asked for before anything starts, so that an early Ctrl-C finds a handler.

@@ -12,8 +12,35 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// Prefix of all environment variables that are settings.
 const PREFIX: &str = "HOWDAH_";
 
+/// Every setting of every program: they may share one environment file, so each accepts what another reads.
+/// Programs test that this list has all of theirs.
+pub const SETTINGS: &[&str] = &[
+    "HOWDAH_CACHE_BYTES",
+    "HOWDAH_DATA",
+    "HOWDAH_DOCKER_CONFIG",
+    "HOWDAH_DOCKER_HOST",
+    "HOWDAH_LISTEN",
+    "HOWDAH_LOG",
+    "HOWDAH_LOG_FORMAT",
+    "HOWDAH_METRICS_ADDR",
+    "HOWDAH_NATS_SERVER",
+    "HOWDAH_NATS_URL",
+    "HOWDAH_PIPELINES",
+    "HOWDAH_PORT",
+    "HOWDAH_RUNTIME",
+    "HOWDAH_S3_ACCESS_KEY",
+    "HOWDAH_S3_ENDPOINT",
+    "HOWDAH_S3_REGION",
+    "HOWDAH_S3_SECRET_KEY",
+    "HOWDAH_SCRATCH",
+    "HOWDAH_SCRATCH_ON_ENGINE",
+    "HOWDAH_SLOTS",
+    "HOWDAH_STORE",
+    "HOWDAH_WORKER_NAME",
+];
+
 /// Variables with the prefix that belong to scripts and tests, not to a program.
-const NOT_SETTINGS: &[&str] = &["HOWDAH_CACHE"];
+const NOT_SETTINGS: &[&str] = &["HOWDAH_CACHE", "HOWDAH_DEMO_PORT"];
 
 /// Form of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -51,35 +78,34 @@ pub fn init_logging(args: &LogArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Fails when the environment holds a `HOWDAH_...` variable that none of the `commands` reads.
-///
-/// `commands` are the argument definitions of every program that may share one environment file.
-pub fn refuse_unknown_settings(commands: &[clap::Command]) -> anyhow::Result<()> {
-    let known: Vec<String> = commands
-        .iter()
-        .flat_map(clap::Command::get_arguments)
-        .filter_map(|argument| argument.get_env())
-        .map(|name| name.to_string_lossy().into_owned())
-        .collect();
+/// Fails when the environment holds a `HOWDAH_...` variable that no program reads.
+pub fn refuse_unknown_settings() -> anyhow::Result<()> {
     let present = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    if let Some(unknown) = first_unknown(present, &known) {
-        let hint = nearest(&unknown, &known).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-        bail!("the environment variable {unknown} is no setting of this program{hint} (--help lists them)");
+    if let Some(unknown) = first_unknown(present) {
+        let hint = nearest(&unknown).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+        bail!("the environment variable {unknown} is no setting{hint} (--help lists them)");
     }
     Ok(())
 }
 
-fn first_unknown(present: impl Iterator<Item = String>, known: &[String]) -> Option<String> {
+/// Returns the settings of a program that are missing in [`SETTINGS`], for its tests.
+pub fn unlisted_settings(command: &clap::Command) -> Vec<String> {
+    let own = command.get_arguments().filter_map(clap::Arg::get_env);
+    let names = own.map(|name| name.to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(PREFIX) && !SETTINGS.contains(&name.as_str())).collect()
+}
+
+fn first_unknown(present: impl Iterator<Item = String>) -> Option<String> {
     present
         .filter(|name| name.starts_with(PREFIX) && !name.starts_with("HOWDAH_TEST_"))
-        .find(|name| !known.contains(name) && !NOT_SETTINGS.contains(&name.as_str()))
+        .find(|name| !SETTINGS.contains(&name.as_str()) && !NOT_SETTINGS.contains(&name.as_str()))
 }
 
 /// Returns the known name that takes the fewest edits, if it is close enough to be a typing mistake.
-fn nearest<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
-    known
+fn nearest(name: &str) -> Option<&'static str> {
+    SETTINGS
         .iter()
-        .map(|candidate| (edit_distance(name, candidate), candidate.as_str()))
+        .map(|candidate| (edit_distance(name, candidate), *candidate))
         .filter(|(distance, _)| *distance <= 4)
         .min()
         .map(|(_, candidate)| candidate)
@@ -105,20 +131,16 @@ fn edit_distance(a: &str, b: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn known() -> Vec<String> {
-        ["HOWDAH_SLOTS", "HOWDAH_STORE"].map(String::from).to_vec()
-    }
-
     #[test]
     fn a_misspelt_setting_is_found_and_the_right_one_is_named() {
         let present = ["PATH", "HOWDAH_SLOTS", "HOWDAH_STROE", "HOWDAH_TEST_BIN_DIR", "HOWDAH_CACHE"].map(String::from);
-        let unknown = first_unknown(present.into_iter(), &known()).expect("one is unknown");
+        let unknown = first_unknown(present.into_iter()).expect("one is unknown");
         assert_eq!(unknown, "HOWDAH_STROE");
-        assert_eq!(nearest(&unknown, &known()), Some("HOWDAH_STORE"));
+        assert_eq!(nearest(&unknown), Some("HOWDAH_STORE"));
     }
 
     #[test]
     fn nothing_is_suggested_for_a_name_that_resembles_none() {
-        assert_eq!(nearest("HOWDAH_COMPLETELY_DIFFERENT", &known()), None);
+        assert_eq!(nearest("HOWDAH_COMPLETELY_DIFFERENT"), None);
     }
 }
