@@ -91,9 +91,9 @@ impl JobBoard {
         inner.pending_lines.retain(|(owner, _), _| owner != job);
     }
 
-    /// Takes in log lines of a running set and hands them to whoever follows.
-    pub fn add_lines(&self, job: JobKey, batch: LogBatch) {
-        {
+    /// Hands log lines to whoever follows and, with `keep`, holds them until their set's log object is stored.
+    pub fn add_lines(&self, job: JobKey, batch: LogBatch, keep: bool) {
+        if keep {
             let mut inner = self.lock();
             let lines = inner.pending_lines.entry((job, batch.set)).or_default();
             lines.extend(batch.lines.iter().cloned());

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use howdah_model::{Command, Envelope, Event, GlobalId, Rejection, Reply, State, decide};
-use howdah_store::{AppendError, MetaLog, OpenedLog, Settled, Store};
+use howdah_store::{AppendError, MetaLog, OpenedLog, Settled, Store, StoreError};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -31,6 +31,9 @@ const MAX_GROUP: usize = 512;
 const QUEUE_LENGTH: usize = 4096;
 /// A snapshot is written after this many log records, to bound the replay of a restart.
 const SNAPSHOT_EVERY: u64 = 2_000;
+
+/// Snapshots that stay, with the records after the oldest: one to fall back on.
+const KEPT_SNAPSHOTS: usize = 2;
 
 /// Why a command had no effect.
 #[derive(Debug, thiserror::Error)]
@@ -304,7 +307,7 @@ impl CommandLoop {
         tokio::spawn(async move {
             let bytes = tokio::task::spawn_blocking(move || encode_snapshot(&state)).await;
             let result = match bytes {
-                Ok(Ok(bytes)) => MetaLog::write_snapshot(&store, seq, &bytes).await.map_err(|e| crate::chain(&e)),
+                Ok(Ok(bytes)) => write_and_prune(&store, seq, &bytes).await.map_err(|e| crate::chain(&e)),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(error) => Err(error.to_string()),
             };
@@ -316,6 +319,13 @@ impl CommandLoop {
             running.store(false, Ordering::Release);
         });
     }
+}
+
+/// Writes a snapshot and removes what only older ones needed.
+async fn write_and_prune(store: &Store, seq: u64, bytes: &[u8]) -> Result<(), StoreError> {
+    MetaLog::write_snapshot(store, seq, bytes).await?;
+    MetaLog::prune(store, KEPT_SNAPSHOTS).await?;
+    Ok(())
 }
 
 fn encode_snapshot(state: &State) -> anyhow::Result<Vec<u8>> {

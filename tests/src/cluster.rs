@@ -11,12 +11,12 @@ use crate::tools::{free_port, in_path, program, tool};
 
 /// `howdah up` over a folder of its own.
 pub struct Up {
-    /// Folder for everything of the test.
-    pub folder: TempDir,
     /// Port of the API.
     pub port: u16,
     /// The process.
     pub process: Process,
+    /// Folder for everything of the test. Last, so that it is deleted when nobody writes into it any more.
+    pub folder: TempDir,
 }
 
 impl Up {
@@ -71,8 +71,6 @@ pub enum StoreKind {
 
 /// Coordinator, workers and NATS server as processes of their own.
 pub struct Cluster {
-    /// Folder for everything of the test.
-    pub folder: TempDir,
     /// Port of the API.
     pub port: u16,
     nats_port: u16,
@@ -84,6 +82,8 @@ pub struct Cluster {
     /// Workers.
     pub workers: Vec<Process>,
     s3: Option<Process>,
+    /// Folder for everything of the test. Last, so that it is deleted when nobody writes into it any more.
+    pub folder: TempDir,
 }
 
 impl Cluster {

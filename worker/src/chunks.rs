@@ -66,7 +66,7 @@ impl DiskChunks {
         let (disk, hash) = (Arc::clone(&self.disk), hash.0);
         let kept = tokio::task::spawn_blocking(move || {
             let temporary = disk.temporary();
-            std::fs::write(&temporary, &bytes)?;
+            std::fs::write(temporary.path(), &bytes)?;
             disk.adopt(&temporary, &hash, bytes.len() as u64)
         });
         // A cache that cannot be written costs speed, nothing else.

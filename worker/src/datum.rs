@@ -16,12 +16,15 @@ use crate::links::View;
 use crate::logs::{SetLog, Splitter};
 use crate::output::{self, Bytes, Found, OutputError};
 use crate::reasons;
-use crate::runtime::{RunOutcome, RunRequest};
+use crate::runtime::{RunOutcome, RunRequest, RuntimeError};
 use crate::slots::{Slot, Warm, lock};
 use crate::tickets::{StopReason, Ticket};
 
-/// Times that a stage may be lost under one datum before the set is handed back.
+/// Times that a stage may be lost under one datum without counting as a try.
 const LOSSES_BORNE: u32 = 1;
+/// Deliveries of a set from which on every loss counts: it has come back often enough, and a datum
+/// that ends its container must not go round for ever.
+const DELIVERIES_BORNE: u64 = 2;
 /// Big output files are read in pieces of so many bytes.
 const PIECE_BYTES: usize = 1 << 20;
 
@@ -54,6 +57,8 @@ pub(crate) struct Work<'a> {
     pub plan: &'a JobPlan,
     pub log: &'a SetLog,
     pub ticket: &'a Ticket,
+    /// How often the set has been delivered, this time included.
+    pub delivered: u64,
 }
 
 /// How one try ended.
@@ -151,7 +156,17 @@ impl Work<'_> {
         let warm = slot.ready(self.plan, &self.kit.starter).await?;
         let begun = Instant::now();
         let env = environment::as_lines(vars);
-        let bytes = inputs::lay_out(self.kit, &warm.space, datum, stage.writable_inputs, env).await?;
+        let laid_out = inputs::lay_out(self.kit, &warm.space, datum, stage.writable_inputs, env).await;
+        let bytes = match laid_out {
+            Err(trouble) if trouble.is_name_too_long() => {
+                return Ok(Try::Failed(Failure {
+                    reason: format!("the input cannot be laid out under /pfs: {}", chain(&trouble)),
+                    code: None,
+                    by_command: false,
+                }));
+            }
+            other => other?,
+        };
         sums.download += begun.elapsed();
         sums.download_bytes = bytes;
 
@@ -165,8 +180,18 @@ impl Work<'_> {
             Err(error) => {
                 *losses += 1;
                 slot.stop().await;
-                if *losses > LOSSES_BORNE {
-                    return Err(Interrupt::Trouble(Trouble::Runtime(error)));
+                let borne = *losses <= LOSSES_BORNE;
+                match error {
+                    // It may have been the machine once. Not again and again under the same datum.
+                    RuntimeError::StageLost { .. } if !borne || self.delivered > DELIVERIES_BORNE => {
+                        return Ok(Try::Failed(Failure {
+                            reason: reasons::of_loss(&error),
+                            code: None,
+                            by_command: false,
+                        }));
+                    }
+                    _ if !borne => return Err(Interrupt::Trouble(Trouble::Runtime(error))),
+                    _ => {}
                 }
                 self.log
                     .add(Some(datum.id), false, format!("begun again: {}", chain(&error)));
@@ -252,7 +277,7 @@ impl Work<'_> {
         argv: &[String],
         stdin: &Option<Vec<String>>,
         cancel: &CancellationToken,
-    ) -> Result<(RunOutcome, String), crate::runtime::RuntimeError> {
+    ) -> Result<(RunOutcome, String), RuntimeError> {
         let stage = &self.plan.stage;
         if argv.is_empty() {
             let text = "there is nothing to run: transform.cmd is empty".to_owned();
@@ -314,18 +339,22 @@ impl Work<'_> {
                     let write = into.pack.write(&bytes);
                     write.await.map_err(Trouble::store(DOING))?;
                 }
-                Bytes::File(mut file) => loop {
-                    self.check_stop()?;
-                    let read = blocking(move || output::read_piece(file, PIECE_BYTES)).await?;
-                    let piece;
-                    (file, piece) = read.map_err(Trouble::io("read the output", &path))?;
-                    if piece.is_empty() {
-                        break;
+                Bytes::File(real) => {
+                    let opened = blocking(move || output::open(&real)).await?;
+                    let mut file = opened.map_err(Trouble::io("read the output", &path))?;
+                    loop {
+                        self.check_stop()?;
+                        let read = blocking(move || output::read_piece(file, PIECE_BYTES)).await?;
+                        let piece;
+                        (file, piece) = read.map_err(Trouble::io("read the output", &path))?;
+                        if piece.is_empty() {
+                            break;
+                        }
+                        sums.upload_bytes += piece.len() as u64;
+                        let write = into.pack.write(&piece);
+                        write.await.map_err(Trouble::store(DOING))?;
                     }
-                    sums.upload_bytes += piece.len() as u64;
-                    let write = into.pack.write(&piece);
-                    write.await.map_err(Trouble::store(DOING))?;
-                },
+                }
                 Bytes::Input { .. } => {}
             }
             into.pack.end().await.map_err(Trouble::store(DOING))?;

@@ -29,6 +29,25 @@ struct State {
     next_temporary: u64,
 }
 
+/// A file that is being written. Whoever drops it last removes it, whatever went wrong; one that has
+/// been adopted is not there any more.
+pub struct Temporary {
+    path: PathBuf,
+}
+
+impl Temporary {
+    /// Returns where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 /// What is known of a file.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
@@ -90,11 +109,12 @@ impl DiskLru {
         self.folder.join(&name[..2]).join(name)
     }
 
-    /// Returns a fresh path for a file that is being written.
-    pub fn temporary(&self) -> PathBuf {
+    /// Returns a fresh place for a file that is being written.
+    pub fn temporary(&self) -> Temporary {
         let mut state = self.lock();
         state.next_temporary += 1;
-        self.folder.join(format!("unfinished-{}", state.next_temporary))
+        let path = self.folder.join(format!("unfinished-{}", state.next_temporary));
+        Temporary { path }
     }
 
     /// Returns what is known of a file and marks it as used now.
@@ -133,7 +153,8 @@ impl DiskLru {
     }
 
     /// Moves a finished, verified file to its place and makes room by removing others.
-    pub fn adopt(&self, temporary: &Path, hash: &ContentHash, size: u64) -> io::Result<()> {
+    pub fn adopt(&self, temporary: &Temporary, hash: &ContentHash, size: u64) -> io::Result<()> {
+        let temporary = temporary.path();
         let path = self.path(hash);
         if let Err(error) = fs::rename(temporary, &path) {
             if error.kind() != io::ErrorKind::NotFound {
@@ -172,24 +193,34 @@ impl DiskLru {
     /// Removes files, least recently used first, until the limit is met. Hard links that a running
     /// datum has keep its bytes alive.
     fn shrink(&self, spare: Option<&ContentHash>) {
-        loop {
-            let mut state = self.lock();
-            if state.bytes <= self.limit_bytes {
-                return;
-            }
-            let Some((oldest, _)) = state.files.peek_lru() else {
-                return;
-            };
-            let oldest = *oldest;
-            if spare == Some(&oldest) {
-                return;
-            }
-            if let Some(known) = state.files.pop(&oldest) {
-                state.bytes -= known.size;
-            }
-            drop(state);
-            let _ = fs::remove_file(self.path(&oldest));
+        while self.bytes() > self.limit_bytes && self.remove_oldest(spare).is_some() {}
+    }
+
+    /// Removes files, least recently used first, until so many bytes are gone or none is left;
+    /// returns the bytes that are gone.
+    pub fn evict(&self, bytes: u64) -> u64 {
+        let mut gone = 0;
+        while gone < bytes
+            && let Some(size) = self.remove_oldest(None)
+        {
+            gone += size;
         }
+        gone
+    }
+
+    /// Removes the least recently used file and returns its size; `None` if there is none, or if
+    /// it is the one to be spared.
+    fn remove_oldest(&self, spare: Option<&ContentHash>) -> Option<u64> {
+        let mut state = self.lock();
+        let oldest = *state.files.peek_lru()?.0;
+        if spare == Some(&oldest) {
+            return None;
+        }
+        let known = state.files.pop(&oldest)?;
+        state.bytes -= known.size;
+        drop(state);
+        let _ = fs::remove_file(self.path(&oldest));
+        Some(known.size)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -205,7 +236,7 @@ mod tests {
     fn put(lru: &DiskLru, number: u8, size: usize) -> ContentHash {
         let hash = ContentHash::new([number; 32]);
         let temporary = lru.temporary();
-        fs::write(&temporary, vec![number; size]).unwrap();
+        fs::write(temporary.path(), vec![number; size]).unwrap();
         lru.adopt(&temporary, &hash, size as u64).unwrap();
         hash
     }
@@ -221,6 +252,19 @@ mod tests {
         assert!(lru.used(&a).is_some() && lru.path(&a).exists());
         assert!(lru.used(&c).is_some());
         assert_eq!(lru.bytes(), 80);
+        assert_eq!(lru.evict(1), 40);
+        assert!(lru.used(&a).is_none() && lru.used(&c).is_some());
+        assert_eq!((lru.evict(1000), lru.evict(1), lru.bytes()), (40, 0, 0));
+    }
+
+    #[test]
+    fn what_is_not_finished_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let lru = DiskLru::open(folder.path(), 100).unwrap();
+        let temporary = lru.temporary();
+        fs::write(temporary.path(), "torn").unwrap();
+        drop(temporary);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]
@@ -231,7 +275,10 @@ mod tests {
             let (old, new) = (put(&lru, 1, 40), put(&lru, 2, 50));
             let past = SystemTime::now() - Duration::from_secs(3600);
             fs::File::open(lru.path(&old)).unwrap().set_modified(past).unwrap();
-            fs::write(lru.temporary(), "torn").unwrap();
+            let torn = lru.temporary();
+            fs::write(torn.path(), "torn").unwrap();
+            // As when the process is killed.
+            std::mem::forget(torn);
             (old, new)
         };
         let lru = DiskLru::open(folder.path(), 80).unwrap();

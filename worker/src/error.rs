@@ -149,6 +149,12 @@ impl Trouble {
         move |source| Self::Io { doing, path, source }
     }
 
+    /// Says whether a path of the input is longer than this machine can have, which no other attempt
+    /// would change.
+    pub(crate) fn is_name_too_long(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidFilename)
+    }
+
     /// Says whether this machine's disk is full.
     pub(crate) fn is_disk_full(&self) -> bool {
         matches!(self, Self::Io { source, .. }

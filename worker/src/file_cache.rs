@@ -15,7 +15,7 @@ use futures::TryStreamExt;
 use howdah_model::ids::ContentHash;
 use howdah_store::{ChunkSource, FileContent, read_file_from};
 
-use crate::disk_lru::DiskLru;
+use crate::disk_lru::{DiskLru, Temporary};
 use crate::error::Trouble;
 use crate::metrics::Metrics;
 
@@ -66,7 +66,7 @@ impl FileCache {
         if !self.disk.fits(content.size) {
             self.metrics.file_cache_misses.inc();
             make_parent(target.clone()).await?;
-            return fetch(source, content, target, permissions(manner)).await;
+            return fetch(source, content, target, None, permissions(manner)).await;
         }
         let lock = self.lock_for(&content.hash);
         let guard = lock.lock().await;
@@ -90,12 +90,13 @@ impl FileCache {
             return Ok(());
         }
         self.metrics.file_cache_misses.inc();
-        let temporary = self.disk.temporary();
-        fetch(source, content, temporary.clone(), 0o444).await?;
+        let temporary = Arc::new(self.disk.temporary());
+        let path = temporary.path().to_owned();
+        fetch(source, content, path, Some(Arc::clone(&temporary)), 0o444).await?;
         let (disk, wanted) = (Arc::clone(&self.disk), content.clone());
         blocking(move || {
             disk.adopt(&temporary, &wanted.hash, wanted.size)
-                .map_err(Trouble::io("keep in the cache", &temporary))?;
+                .map_err(Trouble::io("keep in the cache", temporary.path()))?;
             put(&disk.path(&wanted.hash), &target, manner)
         })
         .await?
@@ -188,14 +189,22 @@ async fn make_parent(target: PathBuf) -> Result<(), Trouble> {
 }
 
 /// Writes a file from the store and checks it against its hash.
+///
+/// Every step on a blocking thread holds `hold`: when the fetch is given up meanwhile, a temporary
+/// file must not be removed before the last step has written to it.
 async fn fetch(
     source: &Arc<dyn ChunkSource>,
     content: &FileContent,
     target: PathBuf,
+    hold: Option<Arc<Temporary>>,
     mode: u32,
 ) -> Result<(), Trouble> {
-    let path = target.clone();
-    let mut file = blocking(move || File::create(&path).map_err(Trouble::io("write the input file", &path))).await??;
+    let (path, held) = (target.clone(), hold.clone());
+    let create = move || {
+        let _held = held;
+        File::create(&path).map_err(Trouble::io("write the input file", &path))
+    };
+    let mut file = blocking(create).await??;
     let mut hasher = blake3::Hasher::new();
     let mut bytes = std::pin::pin!(read_file_from(Arc::clone(source), content, 0));
     while let Some(piece) = bytes
@@ -203,8 +212,9 @@ async fn fetch(
         .await
         .map_err(Trouble::store("cannot read an input file"))?
     {
-        let path = target.clone();
+        let (path, held) = (target.clone(), hold.clone());
         (file, hasher) = blocking(move || {
+            let _held = held;
             hasher.update(&piece);
             file.write_all(&piece)
                 .map_err(Trouble::io("write the input file", &path))?;
@@ -213,7 +223,6 @@ async fn fetch(
         .await??;
     }
     if hasher.finalize().as_bytes() != content.hash.as_bytes() {
-        let _ = fs::remove_file(&target);
         return Err(Trouble::Store {
             doing: "cannot read an input file",
             source: howdah_store::StoreError::Corrupt {
@@ -310,6 +319,18 @@ mod tests {
         assert_eq!(cache.disk.bytes(), 200_000);
         assert_eq!(fs::read(bench.folder.path().join("big")).unwrap().len(), 300_000);
         assert_eq!(fs::read(bench.folder.path().join("f0")).unwrap(), vec![0; 100_000]);
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_fails_leaves_nothing_behind() {
+        let bench = Bench::new().await;
+        let cache = bench.cache(1 << 20);
+        let content = bench.file(7, 100_000).await;
+        let empty: Arc<dyn ChunkSource> = Arc::new(Store::in_memory().await);
+        let target = bench.folder.path().join("one");
+        let failed = cache.place(&empty, &content, target, Manner::Link).await;
+        assert!(failed.is_err());
+        assert_eq!(fs::read_dir(bench.folder.path().join("cache")).unwrap().count(), 0);
     }
 
     #[tokio::test]

@@ -32,7 +32,7 @@ pub(crate) async fn lay_out(
 ) -> Result<u64, Trouble> {
     let needed = datum.inputs.iter().map(|input| input.size).sum();
     if needed > CHECK_SPACE_BYTES {
-        check_space(kit, datum, writable)?;
+        check_space(kit, datum, writable).await?;
     }
     let layout = Layout {
         kit,
@@ -47,18 +47,34 @@ pub(crate) async fn lay_out(
         big: Vec::new(),
         bytes: 0,
     };
-    layout.run(datum).await.map_err(|error| kit.explain(error, needed))
+    match layout.run(datum).await {
+        Err(error) if error.is_disk_full() => {
+            let full = kit.explain(error, needed);
+            // For the next attempt.
+            kit.make_room(needed.max(CHECK_SPACE_BYTES)).await?;
+            Err(full)
+        }
+        other => other,
+    }
 }
 
-/// Refuses an input that cannot fit before anything of it is fetched.
-fn check_space(kit: &Kit, datum: &Datum, writable: bool) -> Result<(), Trouble> {
+/// Refuses an input that cannot fit, cache or no cache, before anything of it is fetched.
+async fn check_space(kit: &Kit, datum: &Datum, writable: bool) -> Result<(), Trouble> {
     let new = |input: &&DatumInput| writable || !(input.is_dir || kit.files.has(&input.hash));
-    let needed: u64 = datum.inputs.iter().filter(new).map(|input| input.size).sum();
+    let needed = || -> u64 { datum.inputs.iter().filter(new).map(|input| input.size).sum() };
     let scratch = &kit.starter.scratch;
-    let free = scratch
-        .free_bytes()
-        .map_err(Trouble::io("ask for the free space of", scratch.root()))?;
-    if needed > free {
+    let free = || {
+        scratch
+            .free_bytes()
+            .map_err(Trouble::io("ask for the free space of", scratch.root()))
+    };
+    if needed() <= free()? {
+        return Ok(());
+    }
+    kit.make_room(needed()).await?;
+    // Files of the datum itself may have gone too.
+    let needed = needed();
+    if needed > free()? {
         Err(kit.scratch_full(needed))
     } else {
         Ok(())
@@ -154,9 +170,12 @@ impl Layout<'_> {
         }
         let manner = if self.writable { Manner::Copy } else { Manner::Link };
         let targets: Vec<_> = {
-            let space = lock(self.space);
-            let target =
-                |(input, path, content): (Arc<str>, String, FileContent)| (space.input_path(&input, &path), content);
+            let mut space = lock(self.space);
+            let target = |(input, path, content): (Arc<str>, String, FileContent)| {
+                let target = space.input_path(&input, &path);
+                space.expect_file(&target);
+                (target, content)
+            };
             std::mem::take(&mut self.big).into_iter().map(target).collect()
         };
         let kit = self.kit;

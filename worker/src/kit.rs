@@ -11,12 +11,13 @@ use howdah_queue::messages::SlotStatus;
 use howdah_queue::wire::{self, Wire};
 use howdah_store::{ChunkSource, Store};
 use lru::LruCache;
+use tokio_util::task::TaskTracker;
 
 use crate::chunks::DiskChunks;
 use crate::disk_lru::DiskLru;
 use crate::environment::Whereabouts;
 use crate::error::{Trouble, WorkerError};
-use crate::file_cache::FileCache;
+use crate::file_cache::{FileCache, blocking};
 use crate::metrics::Metrics;
 use crate::runtime::Runtime;
 use crate::scratch::Scratch;
@@ -99,6 +100,7 @@ impl Kit {
                 runtime: parts.runtime,
                 scratch: parts.scratch,
                 metrics: Arc::clone(&parts.metrics),
+                starts: TaskTracker::new(),
             },
             pool: Pool::new(parts.slots.max(1), Arc::clone(&parts.metrics)),
             tickets: Tickets::new(),
@@ -141,6 +143,30 @@ impl Kit {
     /// Returns the bytes in the disk caches.
     pub fn cached_bytes(&self) -> u64 {
         self.caches.iter().map(|cache| cache.bytes()).sum()
+    }
+
+    /// Throws cached files away until so many bytes are free, or nothing is left to throw away.
+    ///
+    /// The caches' limit knows nothing of what else fills the disk; and all that they hold can be
+    /// fetched again, while a datum that has no room cannot run.
+    pub async fn make_room(&self, bytes: u64) -> Result<(), Trouble> {
+        let (caches, scratch) = (self.caches.clone(), self.starter.scratch.clone());
+        blocking(move || {
+            for cache in caches {
+                // A file that a running datum has too keeps its bytes: only looking tells.
+                loop {
+                    let free = scratch.free_bytes().map_err(Trouble::io("ask for the free space of", scratch.root()))?;
+                    if free >= bytes {
+                        return Ok(());
+                    }
+                    if cache.evict(bytes - free) == 0 {
+                        break;
+                    }
+                }
+            }
+            Ok(())
+        })
+        .await?
     }
 
     /// Turns "disk full" into words that say where and how much.

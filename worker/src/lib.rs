@@ -16,7 +16,7 @@
 //! - [`run`] starts a worker from a [`WorkerConfig`]; [`run_with`] from given [`Parts`].
 //! - [`runtime`]: where commands run. The rest of the crate knows containers only through it.
 //! - `pulling`, `set`, `datum`: the way of a set, from the message to the acknowledgement.
-//! - `workspace`, `inputs`, `links`, `output`: `/pfs` before and after a command.
+//! - `workspace`, `reset`, `inputs`, `links`, `output`: `/pfs` before and after a command.
 //! - `scratch`, `disk_lru`, `file_cache`, `chunks`: the local disk.
 //! - `announce`, `logs`, [`metrics`]: what the world hears.
 //!
@@ -46,6 +46,7 @@ pub mod metrics;
 mod output;
 mod pulling;
 mod reasons;
+mod reset;
 pub mod runtime;
 mod scratch;
 mod serve_metrics;

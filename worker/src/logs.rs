@@ -16,6 +16,9 @@ use crate::runtime::Stream;
 const BATCH_DELAY: Duration = Duration::from_millis(100);
 /// Bytes of lines in one message; well below NATS's limit of 1 MiB.
 const BATCH_BYTES: usize = 256 * 1024;
+/// What a line takes beside its text, in memory and in a message: a program that prints nothing but
+/// newlines must not escape the limits.
+const LINE_OVERHEAD: usize = 128;
 /// Bytes of lines kept per set; what comes after is counted and dropped.
 const KEEP_BYTES: usize = 32 << 20;
 /// Longest line; longer ones are cut into several.
@@ -51,11 +54,12 @@ impl SetLog {
     /// Adds a line.
     pub fn add(&self, datum: Option<DatumId>, user: bool, message: String) {
         let mut state = self.lock();
-        if state.kept_bytes + message.len() > KEEP_BYTES {
+        let cost = message.len() + LINE_OVERHEAD;
+        if state.kept_bytes + cost > KEEP_BYTES {
             state.dropped += 1;
             return;
         }
-        state.kept_bytes += message.len();
+        state.kept_bytes += cost;
         state.lines.push(LogLine {
             ts: Timestamp::now(),
             datum,
@@ -66,10 +70,11 @@ impl SetLog {
         self.bell.notify_one();
     }
 
-    /// Returns all lines and the number of dropped ones.
-    pub fn all(&self) -> (Vec<LogLine>, u64) {
-        let state = self.lock();
-        (state.lines.clone(), state.dropped)
+    /// Takes all lines out, and the number of dropped ones. What has not been sent by then is not
+    /// sent any more: the log may be big, and a second copy of it would double what it takes.
+    pub fn take(&self) -> (Vec<LogLine>, u64) {
+        let State { lines, dropped, .. } = std::mem::take(&mut *self.lock());
+        (lines, dropped)
     }
 
     /// Sends lines to followers until cancelled by being dropped.
@@ -105,7 +110,7 @@ impl SetLog {
         let batch: Vec<LogLine> = state.lines[state.sent..]
             .iter()
             .take_while(|line| {
-                bytes += line.message.len();
+                bytes += line.message.len() + LINE_OVERHEAD;
                 bytes <= BATCH_BYTES
             })
             .cloned()
@@ -201,7 +206,7 @@ mod tests {
     use super::*;
 
     fn lines(log: &SetLog) -> Vec<String> {
-        log.all().0.into_iter().map(|line| line.message).collect()
+        log.take().0.into_iter().map(|line| line.message).collect()
     }
 
     #[test]
@@ -224,9 +229,22 @@ mod tests {
             splitter.push(Stream::Stdout, &[b'x'; 1 << 20]);
         }
         splitter.finish();
-        let (lines, dropped) = log.all();
+        let (lines, dropped) = log.take();
         assert!(lines.iter().all(|line| line.message.len() <= LINE_BYTES));
         assert!(lines.iter().map(|line| line.message.len()).sum::<usize>() <= KEEP_BYTES);
         assert!(dropped > 0);
+    }
+
+    #[test]
+    fn empty_lines_count_too() {
+        let log = SetLog::new();
+        let mut splitter = Splitter::new(&log, DatumId::new([1; 32]));
+        splitter.push(Stream::Stdout, &vec![b'\n'; 400_000]);
+        splitter.finish();
+        assert!(log.next_batch().unwrap().len() <= BATCH_BYTES / LINE_OVERHEAD);
+        let (lines, dropped) = log.take();
+        assert!(lines.len() * size_of::<LogLine>() <= KEEP_BYTES);
+        assert_eq!(lines.len() as u64 + dropped, 400_000);
+        assert!(log.next_batch().is_none(), "nothing is left to send");
     }
 }

@@ -13,7 +13,9 @@ use settings::Settings;
 
 fn main() -> ExitCode {
     let settings = Settings::parse();
-    if let Err(error) = howdah_telemetry::init_logging(&settings.log).and_then(|()| howdah_telemetry::refuse_unknown_settings()) {
+    if let Err(error) =
+        howdah_telemetry::init_logging(&settings.log).and_then(|()| howdah_telemetry::refuse_unknown_settings())
+    {
         return complain(&format!("{error:#}"), 2);
     }
     // Inputs must be readable for whatever user a stage runs as.

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use howdah_store::{PathRules, check_path};
 
@@ -34,8 +34,9 @@ pub struct Found {
 pub enum Bytes {
     /// Here: a small file, already read.
     Read(Vec<u8>),
-    /// In an open file.
-    File(File),
+    /// In this file of the worker's disk, to be opened with [`open`]. There may be more of them than
+    /// a process may have open.
+    File(PathBuf),
     /// In the store already: an unmodified file of an input.
     Input {
         /// Name of the input.
@@ -98,11 +99,11 @@ impl Walk<'_> {
             return Err(fault(format!("link at /pfs/out{path} leads back to a folder above it")));
         }
         self.above.push(identity);
-        for entry in fs::read_dir(folder).map_err(|error| unreadable("folder", path, &error))? {
-            let entry = entry.map_err(|error| unreadable("folder", path, &error))?;
-            let path = child_path(path, entry.file_name())?;
-            let meta = entry.metadata().map_err(|error| unreadable("file", &path, &error))?;
-            self.entry(&entry.path(), path, &meta)?;
+        for name in names_in(folder, path)? {
+            let real = folder.join(&name);
+            let path = child_path(path, name)?;
+            let meta = fs::symlink_metadata(&real).map_err(|error| unreadable("file", &path, error))?;
+            self.entry(&real, path, &meta)?;
         }
         self.above.pop();
         Ok(())
@@ -126,23 +127,20 @@ impl Walk<'_> {
 
     fn file(&mut self, real: &Path, path: String) -> Result<(), OutputError> {
         check_path(&path, PathRules::Strict).map_err(|error| fault(error.to_string()))?;
-        let mut file = fs::OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(real)
-            .map_err(|error| unreadable("file", &path, &error))?;
+        // Also what is only read later is opened now: a file that cannot be read is the datum's fault.
+        let mut file = open(real).map_err(|error| unreadable("file", &path, error))?;
         let size = file
             .metadata()
-            .map_err(|error| unreadable("file", &path, &error))?
+            .map_err(|error| unreadable("file", &path, error))?
             .len();
         let bytes = if size <= SMALL_FILE_BYTES && self.read_along + size <= READ_ALONG_BYTES {
             let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
             file.read_to_end(&mut bytes)
-                .map_err(|error| unreadable("file", &path, &error))?;
+                .map_err(|error| unreadable("file", &path, error))?;
             self.read_along += bytes.len() as u64;
             Bytes::Read(bytes)
         } else {
-            Bytes::File(file)
+            Bytes::File(real.to_owned())
         };
         self.found.push(Found { path, bytes });
         Ok(())
@@ -155,7 +153,7 @@ impl Walk<'_> {
             other => fault(format!("link at /pfs/out{path}: {other}")),
         })?;
         let meta =
-            fs::symlink_metadata(&place.real).map_err(|error| unreadable("target of the link", &path, &error))?;
+            fs::symlink_metadata(&place.real).map_err(|error| unreadable("target of the link", &path, error))?;
         if meta.is_dir() {
             return self.linked_folder(&place, &path, &meta);
         }
@@ -166,15 +164,13 @@ impl Walk<'_> {
         let Some((input, inside)) = place.in_input.clone() else {
             return self.folder(&place.real, path, meta);
         };
-        for entry in fs::read_dir(&place.real).map_err(|error| unreadable("folder", path, &error))? {
-            let entry = entry.map_err(|error| unreadable("folder", path, &error))?;
-            let name = entry.file_name();
+        for name in names_in(&place.real, path)? {
             let below = Place {
-                real: entry.path(),
+                real: place.real.join(&name),
                 in_input: Some((input.clone(), child_path(&inside, name.clone())?)),
             };
             let path = child_path(path, name)?;
-            let meta = entry.metadata().map_err(|error| unreadable("file", &path, &error))?;
+            let meta = fs::symlink_metadata(&below.real).map_err(|error| unreadable("file", &path, error))?;
             if meta.is_dir() {
                 self.linked_folder(&below, &path, &meta)?;
             } else {
@@ -209,8 +205,27 @@ fn child_path(folder: &str, name: OsString) -> Result<String, OutputError> {
     Ok(format!("{folder}/{name}"))
 }
 
+/// Lists a folder and closes it again, so that a deep tree does not hold as many folders open.
+fn names_in(folder: &Path, path: &str) -> Result<Vec<OsString>, OutputError> {
+    fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect())
+        .map_err(|error| unreadable("folder", path, error))
+}
+
+/// Opens an output file, and nothing that has taken its place since: not what a link leads to, and
+/// without waiting for the other end of a pipe.
+pub fn open(real: &Path) -> io::Result<File> {
+    fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(real)
+}
+
 /// Explains why something in the output cannot be read: its own mode, or this machine.
-fn unreadable(what: &str, path: &str, error: &io::Error) -> OutputError {
+fn unreadable(what: &str, path: &str, error: io::Error) -> OutputError {
+    if let Some(libc::EMFILE | libc::ENFILE | libc::EIO | libc::ENOMEM) = error.raw_os_error() {
+        return Trouble::io("read the output", format!("/pfs/out{path}"))(error).into();
+    }
     fault(format!(
         "cannot read the {what} /pfs/out{path}: {error}{}",
         if error.kind() == io::ErrorKind::PermissionDenied {
@@ -272,7 +287,7 @@ mod tests {
                     format!("{} = {}", found.path, String::from_utf8(bytes).unwrap())
                 }
                 Bytes::File(file) => {
-                    format!("{} of {}", found.path, file.metadata().unwrap().len())
+                    format!("{} of {}", found.path, fs::metadata(file).unwrap().len())
                 }
                 Bytes::Input { input, path } => format!("{} -> {input}:{path}", found.path),
             };
@@ -323,6 +338,39 @@ mod tests {
         fs::write(bench.space.input_path("in", "/x"), "changed").unwrap();
         symlink("/pfs/in/x", bench.out("link")).unwrap();
         assert_eq!(bench.collect().unwrap(), ["/link = changed"]);
+    }
+
+    #[test]
+    fn files_that_wait_to_be_stored_are_not_held_open() {
+        let bench = Bench::new(false);
+        let bytes = vec![1; usize::try_from(SMALL_FILE_BYTES).unwrap() + 1];
+        for number in 0..50 {
+            fs::write(bench.out(&format!("f{number}")), &bytes).unwrap();
+        }
+        let found = collect(&View::of(&bench.space)).unwrap();
+        let held = fs::read_dir("/proc/self/fd")
+            .unwrap()
+            .flatten()
+            .filter_map(|fd| fs::read_link(fd.path()).ok())
+            .filter(|target| target.starts_with(bench.space.out()))
+            .count();
+        assert_eq!(held, 0);
+        let Bytes::File(path) = &found[0].bytes else {
+            panic!("{:?} is too big to be read along", found[0]);
+        };
+        assert_eq!(read_piece(open(path).unwrap(), 1 << 20).unwrap().1, bytes);
+        fs::remove_file(path).unwrap();
+        symlink("/etc/passwd", path).unwrap();
+        assert!(open(path).is_err(), "a link must not be followed");
+    }
+
+    #[test]
+    fn the_machines_troubles_are_not_the_outputs_fault() {
+        let error = |code| unreadable("file", "/x", io::Error::from_raw_os_error(code));
+        for code in [libc::EMFILE, libc::ENFILE, libc::EIO, libc::ENOMEM] {
+            assert!(matches!(error(code), OutputError::Trouble(_)), "{code}");
+        }
+        assert!(matches!(error(libc::EACCES), OutputError::Fault(_)));
     }
 
     #[test]

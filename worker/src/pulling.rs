@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use howdah_model::names::PipelineKey;
 use howdah_queue::{DatumPuller, Delivery, PullError};
@@ -19,6 +19,9 @@ use crate::set;
 
 /// How often the list of pipelines is read although nobody said that it changed.
 const LIST_EVERY: Duration = Duration::from_secs(10);
+/// How long a pipeline must have been missing from the list until its running sets are stopped.
+/// Right after NATS has lost everything all are missing, and each comes back within moments.
+const GONE_PATIENCE: Duration = Duration::from_secs(10);
 /// Pause after an error of the queue.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -36,6 +39,7 @@ pub(crate) async fn serve(kit: &Arc<Kit>, stop: &CancellationToken, sets: &TaskT
         }
     };
     let mut generation = kit.queue.generation();
+    let mut missing = Missing::default();
     let mut served: HashMap<PipelineKey, (CancellationToken, tokio::task::JoinHandle<()>)> = HashMap::new();
     while !stop.is_cancelled() {
         match kit.queue.served_pipelines().await {
@@ -51,6 +55,10 @@ pub(crate) async fn serve(kit: &Arc<Kit>, stop: &CancellationToken, sets: &TaskT
                         token.cancel();
                         kit.pool.stop_pipeline(&pipeline).await;
                     }
+                }
+                for pipeline in missing.overdue(kit.tickets.pipelines(), &wanted, Instant::now()) {
+                    tracing::info!(%pipeline, "deleted, as it seems: stopping its datum sets");
+                    kit.tickets.retire(&pipeline);
                 }
                 for pipeline in wanted {
                     if served.get(&pipeline).is_some_and(|(_, task)| !task.is_finished()) {
@@ -82,6 +90,29 @@ pub(crate) async fn serve(kit: &Arc<Kit>, stop: &CancellationToken, sets: &TaskT
         if let Err(error) = task.await {
             tracing::warn!(%error, "a puller ended badly");
         }
+    }
+}
+
+/// Since when pipelines with running sets have been missing from the list. Whoever deletes one also
+/// tells the workers to stop, but that message may be lost.
+#[derive(Default)]
+struct Missing(HashMap<PipelineKey, Instant>);
+
+impl Missing {
+    /// Returns those of the running pipelines that have been missing for too long.
+    fn overdue(
+        &mut self,
+        mut running: HashSet<PipelineKey>,
+        listed: &HashSet<PipelineKey>,
+        now: Instant,
+    ) -> HashSet<PipelineKey> {
+        running.retain(|pipeline| !listed.contains(pipeline));
+        self.0.retain(|pipeline, _| running.contains(pipeline));
+        running.retain(|pipeline| {
+            let since = *self.0.entry(pipeline.clone()).or_insert(now);
+            now.duration_since(since) >= GONE_PATIENCE
+        });
+        running
     }
 }
 
@@ -186,5 +217,29 @@ impl<T, F: FnOnce(T)> Drop for Guard<T, F> {
         if let Some((value, then)) = self.0.take() {
             then(value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_stopped_only_when_their_pipeline_stays_away() {
+        let set = |names: &[&str]| -> HashSet<PipelineKey> { names.iter().map(|n| n.parse().unwrap()).collect() };
+        let running = set(&["default/a", "default/b"]);
+        let (all, only_b) = (running.clone(), set(&["default/b"]));
+        let start = Instant::now();
+        let mut missing = Missing::default();
+        let mut at = |seconds, listed: &HashSet<PipelineKey>| {
+            missing.overdue(running.clone(), listed, start + Duration::from_secs(seconds))
+        };
+        assert_eq!(at(0, &only_b), set(&[]));
+        assert_eq!(at(9, &only_b), set(&[]));
+        assert_eq!(at(10, &only_b), set(&["default/a"]));
+        assert_eq!(at(11, &all), set(&[]));
+        assert_eq!(at(12, &only_b), set(&[]), "it had come back");
+        assert_eq!(at(13, &set(&[])), set(&[]));
+        assert_eq!(at(23, &set(&[])), set(&["default/a", "default/b"]));
     }
 }

@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use howdah_queue::job::StageSpec;
 
-use crate::runtime::RunOutcome;
+use crate::runtime::{RunOutcome, RuntimeError};
+
+/// Says that a command took its container with it.
+pub(crate) fn of_loss(error: &RuntimeError) -> String {
+    format!("the container ended while the command ran: did it kill process 1 or run out of memory? ({error})")
+}
 
 /// Says how a run failed, with advice where the end of its error output suggests some.
 pub(crate) fn of_run(stage: &StageSpec, outcome: &RunOutcome, errors: &str) -> String {

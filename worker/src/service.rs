@@ -59,7 +59,7 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
         queue,
         store,
         store_is_local: !config.store.url.starts_with("s3:"),
-        runtime,
+        runtime: Arc::clone(&runtime),
         scratch,
         slots: config.slots,
         cache_bytes: config.cache_bytes,
@@ -71,6 +71,10 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
         None => None,
     };
     run_with(parts, shutdown).await?;
+    // A container whose start was given up in the last moment would stay until the next start.
+    if let Err(error) = runtime.cleanup_orphans().await {
+        tracing::debug!(error = %chain(&error), "not looked for containers left behind");
+    }
     if let Some(page) = page {
         let _ = page.await;
     }
@@ -100,10 +104,18 @@ pub async fn run_with(parts: Parts, shutdown: CancellationToken) -> Result<(), W
     tracing::info!(worker = kit.name, "stopping: handing back what is not finished");
     kit.tickets.shut_down();
     sets.close();
-    if tokio::time::timeout(STOP_PATIENCE, sets.wait()).await.is_err() {
+    let patience = tokio::time::Instant::now() + STOP_PATIENCE;
+    if tokio::time::timeout_at(patience, sets.wait()).await.is_err() {
         tracing::warn!("some datum sets did not stop in time; they will be given out again");
     }
-    kit.pool.stop_all().await;
+    let starts = &kit.starter.starts;
+    starts.close();
+    let started = async {
+        if tokio::time::timeout_at(patience, starts.wait()).await.is_err() {
+            tracing::warn!("some containers were still being started; the next start of a worker here removes them");
+        }
+    };
+    tokio::join!(kit.pool.stop_all(), started);
     stop_presence.cancel();
     helpers.close();
     helpers.wait().await;

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use howdah_queue::job::{self, DatumSet, JobPlan, LogObject, OutputFile, SetResult};
+use howdah_queue::job::{self, DatumSet, LogObject, OutputFile, SetResult};
 use howdah_queue::messages::{Notice, SetDone, SetMessage, SetTrouble, SlotStatus};
 use howdah_queue::{Delivery, wire};
 use howdah_store::{PackWriter, StoreError};
@@ -51,7 +51,7 @@ pub(crate) async fn handle(kit: &Kit, delivery: Delivery, slot: &mut Slot) {
     let _leave = Leave { kit, set };
     let log = SetLog::new();
     let end = tokio::select! {
-        end = work(kit, set, &ticket, &log, slot) => end,
+        end = work(kit, &delivery, &ticket, &log, slot) => end,
         () = keep(&delivery) => unreachable!("keeps for ever"),
         () = log.send_batches(&kit.queue, set, &kit.name) => unreachable!("sends for ever"),
     };
@@ -98,6 +98,12 @@ async fn answer(kit: &Kit, delivery: &Delivery, end: End) {
             hand_back(delivery, None).await;
             "returned"
         }
+        End::Interrupted(Interrupt::Stopped(StopReason::NotServed)) => {
+            // Of a deleted pipeline nothing takes it back. If it was only the queue that forgot, it
+            // must not be lost.
+            hand_back(delivery, None).await;
+            "cancelled"
+        }
         End::Interrupted(Interrupt::Trouble(trouble)) => {
             let delay = trouble_delay(delivery.delivered);
             let message = chain(&trouble);
@@ -121,8 +127,9 @@ async fn answer(kit: &Kit, delivery: &Delivery, end: End) {
     kit.metrics.sets.with_label_values(&[outcome]).inc();
 }
 
-async fn work(kit: &Kit, set: &SetMessage, ticket: &Ticket, log: &Arc<SetLog>, slot: &mut Slot) -> End {
-    match try_work(kit, set, ticket, log, slot).await {
+async fn work(kit: &Kit, delivery: &Delivery, ticket: &Ticket, log: &Arc<SetLog>, slot: &mut Slot) -> End {
+    let set = &delivery.set;
+    match try_work(kit, delivery, ticket, log, slot).await {
         Ok(end) => end,
         Err(Interrupt::Trouble(Trouble::Store {
             source: StoreError::Missing { key },
@@ -137,11 +144,12 @@ async fn work(kit: &Kit, set: &SetMessage, ticket: &Ticket, log: &Arc<SetLog>, s
 
 async fn try_work(
     kit: &Kit,
-    set: &SetMessage,
+    delivery: &Delivery,
     ticket: &Ticket,
     log: &Arc<SetLog>,
     slot: &mut Slot,
 ) -> Result<End, Interrupt> {
+    let set = &delivery.set;
     let result_key = job::result_key(&set.pipeline, &set.job, set.set);
     let known = kit
         .store
@@ -170,7 +178,14 @@ async fn try_work(
             note: Some(format!("starting a container of {}", plan.stage.image.reference)),
         },
     );
-    let mut result = process_all(kit, &plan, ticket, log, slot, datums).await?;
+    let work = Work {
+        kit,
+        plan: &plan,
+        log,
+        ticket,
+        delivered: delivery.delivered,
+    };
+    let mut result = process_all(&work, slot, datums).await?;
     result.started = started;
     result.log_key = store_log(kit, set, log).await?;
     result.finished = Timestamp::now();
@@ -182,14 +197,8 @@ async fn try_work(
     Ok(End::Done)
 }
 
-async fn process_all(
-    kit: &Kit,
-    plan: &JobPlan,
-    ticket: &Ticket,
-    log: &Arc<SetLog>,
-    slot: &mut Slot,
-    set: DatumSet,
-) -> Result<SetResult, Interrupt> {
+async fn process_all(work: &Work<'_>, slot: &mut Slot, set: DatumSet) -> Result<SetResult, Interrupt> {
+    let Work { kit, plan, ticket, .. } = *work;
     // Starting may mean minutes of pulling an image; a cancelled job must not wait for it.
     tokio::select! {
         ready = slot.ready(plan, &kit.starter) => { ready?; }
@@ -197,7 +206,6 @@ async fn process_all(
             return Err(Interrupt::Stopped(ticket.reason().unwrap_or(StopReason::Shutdown)));
         }
     }
-    let work = Work { kit, plan, log, ticket };
     let mut output = SetOutput {
         pack: PackWriter::new(&kit.store),
         references: Vec::new(),
@@ -242,7 +250,9 @@ async fn process_all(
 
 /// Stores the set's log lines, if there are any, and returns their key.
 async fn store_log(kit: &Kit, set: &SetMessage, log: &SetLog) -> Result<Option<String>, Interrupt> {
-    let (lines, dropped) = log.all();
+    // Followers first: taken lines are not sent any more.
+    log.send_rest(&kit.queue, set, &kit.name).await;
+    let (lines, dropped) = log.take();
     if lines.is_empty() {
         return Ok(None);
     }
@@ -255,8 +265,10 @@ async fn store_log(kit: &Kit, set: &SetMessage, log: &SetLog) -> Result<Option<S
         lines,
         dropped,
     };
+    let bytes = wire::encode(&object);
+    drop(object);
     kit.store
-        .put(&key, wire::encode(&object).into())
+        .put(&key, bytes.into())
         .await
         .map_err(Trouble::store("cannot store the log of a datum set"))?;
     Ok(Some(key))

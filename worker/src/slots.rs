@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 
 use howdah_model::names::PipelineKey;
 use howdah_queue::job::JobPlan;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 use crate::error::Trouble;
 use crate::file_cache::blocking;
@@ -42,7 +45,8 @@ pub struct Warm {
     pub space: Arc<Mutex<Workspace>>,
 }
 
-/// What starting a stage needs.
+/// What starting a stage needs. Clones share everything.
+#[derive(Clone)]
 pub struct Starter {
     /// Starts stages.
     pub runtime: Arc<dyn Runtime>,
@@ -50,10 +54,46 @@ pub struct Starter {
     pub scratch: Scratch,
     /// Counts them.
     pub metrics: Arc<Metrics>,
+    /// Starts that are under way, also those that nobody waits for any more.
+    pub starts: TaskTracker,
+}
+
+/// A start on a task of its own. Whoever waits for it may give up at any moment, but a container
+/// that is half made can only be removed by going on: then its stage is stopped once it is there.
+struct Starting {
+    task: Option<JoinHandle<Result<Warm, Trouble>>>,
+    starts: TaskTracker,
+}
+
+impl Starting {
+    async fn finish(mut self) -> Result<Warm, Trouble> {
+        let Some(task) = &mut self.task else {
+            return Err(Trouble::Task);
+        };
+        let ended = task.await;
+        self.task = None;
+        ended.map_err(|_| Trouble::Task)?
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        // Without a runtime the process is at its end, and so is the task.
+        if let Some(task) = self.task.take()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let clear_away = async {
+                if let Ok(Ok(warm)) = task.await {
+                    warm.stop().await;
+                }
+            };
+            self.starts.spawn_on(clear_away, &runtime);
+        }
+    }
 }
 
 impl Slot {
-    /// Returns the stage for a plan, starting it where it does not run.
+    /// Returns the stage for a plan, starting it where it does not run. May be given up at any time.
     pub async fn ready(&mut self, plan: &JobPlan, with: &Starter) -> Result<&mut Warm, Trouble> {
         let key = (plan.pipeline.clone(), plan.version);
         let usable = match &mut self.warm {
@@ -61,8 +101,18 @@ impl Slot {
             _ => false,
         };
         if !usable {
-            self.stop().await;
-            self.warm = Some(start(self.index, key, plan, with).await?);
+            if let Some(warm) = self.warm.take() {
+                // On a task of its own for the same reason as the start.
+                let _ = with.starts.spawn(warm.stop()).await;
+            }
+            // Pulling an image takes longest and leaves nothing behind, so it ends with the waiting.
+            let image = &plan.stage.image;
+            with.runtime.fetch(image).await.map_err(Trouble::Runtime)?;
+            let starting = Starting {
+                task: Some(with.starts.spawn(start(self.index, key, plan.clone(), with.clone()))),
+                starts: with.starts.clone(),
+            };
+            self.warm = Some(starting.finish().await?);
         }
         self.warm.as_mut().ok_or(Trouble::Task)
     }
@@ -84,7 +134,7 @@ impl Warm {
     }
 }
 
-async fn start(index: usize, key: StageKey, plan: &JobPlan, with: &Starter) -> Result<Warm, Trouble> {
+async fn start(index: usize, key: StageKey, plan: JobPlan, with: Starter) -> Result<Warm, Trouble> {
     let begun = Instant::now();
     let dirs = with
         .scratch

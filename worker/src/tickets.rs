@@ -1,11 +1,11 @@
 //! Which datum sets this worker is on, and how they are told to stop.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use howdah_model::names::JobKey;
+use howdah_model::names::{JobKey, PipelineKey};
 use howdah_queue::job::Datum;
 use howdah_queue::messages::{CancelJob, RestartDatum, SetMessage};
 use lru::LruCache;
@@ -23,6 +23,8 @@ pub enum StopReason {
     JobCancelled,
     /// The worker stops; somebody else shall do it.
     Shutdown,
+    /// Its pipeline is no longer served: deleted, as it seems.
+    NotServed,
 }
 
 /// One set that a slot is on.
@@ -167,6 +169,18 @@ impl Tickets {
         }
     }
 
+    /// Returns the pipelines whose sets this worker is on.
+    pub fn pipelines(&self) -> HashSet<PipelineKey> {
+        self.running().keys().map(|(job, _)| job.pipeline.clone()).collect()
+    }
+
+    /// Stops all sets of a pipeline that is no longer served.
+    pub fn retire(&self, pipeline: &PipelineKey) {
+        for ticket in self.running().values().filter(|t| t.job.pipeline == *pipeline) {
+            ticket.halt(StopReason::NotServed);
+        }
+    }
+
     /// Stops everything.
     pub fn shut_down(&self) {
         for ticket in self.running().values() {
@@ -185,8 +199,33 @@ impl Tickets {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use howdah_model::ids::GlobalId;
+
+    use super::*;
     use crate::testing::{datum, file_input};
+
+    #[test]
+    fn sets_of_a_retired_pipeline_are_stopped() {
+        let tickets = Tickets::new();
+        let set = |pipeline: &str| SetMessage {
+            pipeline: pipeline.parse().unwrap(),
+            version: 1,
+            job: GlobalId::from_number(1),
+            set: 0,
+            attempt: 0,
+            plan_key: String::new(),
+            set_key: String::new(),
+            inline: None,
+        };
+        let enter = |pipeline: &str| match tickets.enter(&set(pipeline)) {
+            Admission::Welcome(ticket) => ticket,
+            _ => panic!("{pipeline} was not let in"),
+        };
+        let (gone, stays) = (enter("default/gone"), enter("default/stays"));
+        assert_eq!(tickets.pipelines().len(), 2);
+        tickets.retire(&"default/gone".parse().unwrap());
+        assert_eq!((gone.reason(), stays.reason()), (Some(StopReason::NotServed), None));
+    }
 
     #[test]
     fn filters_are_paths_or_hashes_and_all_must_match() {

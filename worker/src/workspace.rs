@@ -9,8 +9,8 @@
 //! ```
 //!
 //! With private copies (`writable_inputs`) the inputs are below `/pfs/.writable/<n>` instead. The
-//! number rises with every try, so that no path of an earlier one leads anywhere. All functions
-//! here block.
+//! number rises whenever the folders are made anew; between trivial datums of the same shape only
+//! the files in them change (`reset`). All functions here block.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,6 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::Trouble;
+use crate::reset::{Given, reset};
 use crate::runtime::SlotDirs;
 use crate::scratch::Scratch;
 
@@ -36,6 +37,8 @@ pub struct Workspace {
     scratch: Scratch,
     number: u64,
     writable: bool,
+    /// What the running try was given; `None` if it was too much to be remembered.
+    given: Option<Given>,
 }
 
 /// A small input file to be written.
@@ -56,6 +59,7 @@ impl Workspace {
             scratch,
             number: 0,
             writable: false,
+            given: None,
         }
     }
 
@@ -90,11 +94,17 @@ impl Workspace {
 
     /// Clears what the try before left and makes everything for the next one but its files.
     pub fn begin(&mut self, inputs: &BTreeSet<Arc<str>>, writable: bool, env: &str) -> Result<(), Trouble> {
+        if let Some(given) = self.given.take()
+            && !writable
+            && reset(self, &given, inputs, env)
+        {
+            self.given = Some(Given::new(inputs));
+            return Ok(());
+        }
         self.clear()?;
         self.number += 1;
         self.writable = writable;
         let folder = self.inputs();
-        let home = if writable { WRITABLE } else { SCRATCH };
         if writable {
             let all = self.dirs.pfs.join(WRITABLE);
             make_open(&all)?;
@@ -107,15 +117,32 @@ impl Workspace {
                 open_for_all(&own)?;
             }
             let link = self.dirs.pfs.join(&**input);
-            symlink(format!("{home}/{}/{input}", self.number), &link).map_err(Trouble::io("make the link", &link))?;
+            symlink(self.link_target(input), &link).map_err(Trouble::io("make the link", &link))?;
         }
         make_open(&self.out())?;
         let env_file = self.dirs.pfs.join(".env");
-        fs::write(&env_file, env).map_err(Trouble::io("write", &env_file))
+        fs::write(&env_file, env).map_err(Trouble::io("write", &env_file))?;
+        self.given = (!writable).then(|| Given::new(inputs));
+        Ok(())
+    }
+
+    /// Returns what the link of an input in `/pfs` says.
+    pub(crate) fn link_target(&self, input: &str) -> String {
+        let home = if self.writable { WRITABLE } else { SCRATCH };
+        format!("{home}/{}/{input}", self.number)
+    }
+
+    /// Remembers a file that is about to be placed by somebody else.
+    pub fn expect_file(&mut self, path: &Path) {
+        let known = self.given.as_mut().is_some_and(|given| given.add(path.to_owned()));
+        if !known {
+            self.given = None;
+        }
     }
 
     /// Removes everything of the last try.
     pub fn clear(&mut self) -> Result<(), Trouble> {
+        self.given = None;
         for folder in [&self.dirs.pfs, &self.dirs.inputs] {
             let entries = fs::read_dir(folder).map_err(Trouble::io("read the folder", folder))?;
             for entry in entries {
@@ -131,10 +158,11 @@ impl Workspace {
     }
 
     /// Writes small input files.
-    pub fn write(&self, files: &[SmallFile]) -> Result<(), Trouble> {
+    pub fn write(&mut self, files: &[SmallFile]) -> Result<(), Trouble> {
         let mode = if self.writable { 0o666 } else { 0o444 };
         for file in files {
             let target = self.input_path(&file.input, &file.path);
+            self.expect_file(&target);
             write_with_parents(&target, &file.bytes, mode).map_err(Trouble::io("write the input file", &target))?;
         }
         Ok(())
@@ -258,5 +286,61 @@ mod tests {
         space.clear().unwrap();
         assert_eq!(names(&space.dirs().pfs), [".scratch"]);
         assert_eq!(names(&space.dirs().inputs), Vec::<String>::new());
+    }
+
+    #[test]
+    fn between_trivial_tries_only_files_change() {
+        type Mischief<'a> = &'a dyn Fn(&Workspace);
+        let pfs = |space: &Workspace, name: &str| space.dirs().pfs.join(name);
+        // What user code may do, and whether the folders can stay.
+        let cases: [(&str, bool, Mischief<'_>); 9] = [
+            ("nothing", true, &|_| {}),
+            ("output", true, &|s| fs::write(s.out().join("o"), "o").unwrap()),
+            ("link in the output", true, &|s| {
+                symlink("/etc", s.out().join("l")).unwrap()
+            }),
+            ("folder in the output", false, &|s| {
+                fs::create_dir(s.out().join("d")).unwrap()
+            }),
+            ("closed output", false, &|s| {
+                fs::set_permissions(s.out(), fs::Permissions::from_mode(0o500)).unwrap();
+            }),
+            ("something in /pfs", false, &|s| fs::write(pfs(s, "x"), "x").unwrap()),
+            ("another link", false, &|s| {
+                fs::remove_file(pfs(s, "a")).unwrap();
+                symlink("/etc", pfs(s, "a")).unwrap();
+            }),
+            ("variables linked", false, &|s| {
+                fs::remove_file(pfs(s, ".env")).unwrap();
+                symlink("/dev/null", pfs(s, ".env")).unwrap();
+            }),
+            ("variables hidden", false, &|s| {
+                fs::set_permissions(pfs(s, ".env"), fs::Permissions::from_mode(0o200)).unwrap();
+            }),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = Scratch::open(folder.path()).unwrap();
+        let inputs = BTreeSet::from([Arc::from("a")]);
+        let file = |path: &str| SmallFile {
+            input: Arc::from("a"),
+            path: path.into(),
+            bytes: Bytes::from_static(b"bytes"),
+        };
+        for (name, stays, mischief) in cases {
+            let mut space = Workspace::new(scratch.slot_dirs(0).unwrap(), scratch.clone());
+            space.begin(&inputs, false, "A=long value\n").unwrap();
+            space
+                .write(&[file("/x/y/one"), file("/x/two"), file("/three")])
+                .unwrap();
+            mischief(&space);
+            let before = space.inputs();
+            space.begin(&inputs, false, "A=1\n").unwrap();
+            assert_eq!(space.inputs() == before, stays, "{name}");
+            assert_eq!(names(&space.dirs().pfs), [".env", ".scratch", "a", "out"], "{name}");
+            assert_eq!(names(&space.out()), Vec::<String>::new(), "{name}");
+            assert_eq!(names(&space.inputs()), ["a"], "{name}");
+            assert_eq!(names(&space.inputs().join("a")), Vec::<String>::new(), "{name}");
+            assert_eq!(fs::read(pfs(&space, ".env")).unwrap(), b"A=1\n", "{name}");
+        }
     }
 }

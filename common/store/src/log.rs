@@ -295,8 +295,8 @@ impl MetaLog {
 
     /// Removes all but the newest `keep` snapshots, and the records that no kept snapshot needs.
     /// Returns the number of objects removed.
-    pub async fn prune(&self, keep: usize) -> Result<usize> {
-        let snapshots = self.store.list(keys::SNAPSHOTS).await?;
+    pub async fn prune(store: &Store, keep: usize) -> Result<usize> {
+        let snapshots = store.list(keys::SNAPSHOTS).await?;
         let drop = snapshots.len().saturating_sub(keep.max(1));
         let Some(oldest_kept) = snapshots
             .get(drop)
@@ -305,14 +305,14 @@ impl MetaLog {
         else {
             return Ok(0);
         };
-        let records = self.store.list(keys::LOG).await?;
+        let records = store.list(keys::LOG).await?;
         let covered = keys::log_record(oldest_kept);
         let old_snapshots = snapshots[..drop].iter().map(|object| &object.key);
         // Records from the front, so that an interruption leaves no gap.
         let old_records = records.iter().map(|object| &object.key).filter(|key| **key <= covered);
         let mut removed = 0;
         for key in old_snapshots.chain(old_records) {
-            self.store.delete(key).await?;
+            store.delete(key).await?;
             removed += 1;
         }
         Ok(removed)

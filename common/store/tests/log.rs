@@ -101,7 +101,7 @@ proptest! {
                         prop_assert_eq!(&state, &expected);
                         let bytes = serde_json::to_vec(&state).unwrap();
                         opened.log.snapshot(opened.log.last(), &bytes).await.unwrap();
-                        opened.log.prune(1).await.unwrap();
+                        MetaLog::prune(&sound, 1).await.unwrap();
                     }
                     Step::Rival => {
                         let mut rival = MetaLog::open(&sound).await.unwrap().log;
@@ -267,8 +267,8 @@ fn pruning_keeps_what_the_kept_snapshots_need() {
             }
         }
         // Snapshots 3, 6, 9; keeping two drops 3 and the records 1 to 6.
-        assert_eq!(log.prune(2).await.unwrap(), 7);
-        assert_eq!(log.prune(2).await.unwrap(), 0);
+        assert_eq!(MetaLog::prune(&store, 2).await.unwrap(), 7);
+        assert_eq!(MetaLog::prune(&store, 2).await.unwrap(), 0);
         let opened = MetaLog::open(&store).await.unwrap();
         assert_eq!(opened.snapshot.unwrap().seq, 9);
         assert_eq!(opened.records.len(), 1);

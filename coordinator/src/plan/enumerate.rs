@@ -14,6 +14,9 @@ use howdah_store::{FileTree, Store};
 
 use super::PlanError;
 
+/// Most datums of one job: what a coordinator can hold in memory without endangering everything else.
+const MAX_DATUMS: usize = 5_000_000;
+
 /// A commit that an input reads, with its files.
 #[derive(Debug, Clone)]
 pub struct InputCommit {
@@ -77,6 +80,10 @@ fn combine<'a>(
                 let mut product = vec![Vec::new()];
                 for input in inputs {
                     let right = combine(store, input, commits).await?;
+                    let count = product.len().saturating_mul(right.len());
+                    if count > MAX_DATUMS {
+                        return Err(PlanError::TooMany { count, limit: MAX_DATUMS });
+                    }
                     product = cross(&product, &right);
                 }
                 Ok(product)

@@ -42,6 +42,14 @@ pub enum PlanError {
     /// The spec uses something that does not work yet.
     #[error("not supported yet: {0}")]
     Unsupported(&'static str),
+    /// A cross has too many combinations.
+    #[error("the cross input has {count} datums, more than the {limit} that one job may have: narrow its globs")]
+    TooMany {
+        /// How many there would be.
+        count: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// The store failed.
     #[error("the plan could not be read or written")]
     Store(#[from] StoreError),
@@ -172,7 +180,7 @@ pub async fn write(store: &Store, plan: &JobPlan, merge: &MergePlan, sets: Vec<D
     Ok(key)
 }
 
-/// Reads back what [`write`] wrote.
+/// Reads back what [`write()`] wrote.
 pub async fn read(store: &Store, key: &str) -> Result<(JobPlan, MergePlan), PlanError> {
     let plan: JobPlan = wire::decode(&store.get(key).await?)?;
     let merge = wire::decode(&store.get(&merge_plan_key(&plan)).await?)?;

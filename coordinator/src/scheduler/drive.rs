@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use howdah_model::query::{self, JobBase};
 use howdah_model::{Command, DatumCounts, ImagePin, JobKey, JobOutcome, JobStats, PipelineState, PipelineVersion};
+use futures::{StreamExt, TryStreamExt};
 use howdah_queue::QueueError;
-use howdah_queue::job::{DatumSet, JobPlan, SetResult, StageSpec, result_key, results_prefix, set_key, set_of_result_key};
+use howdah_queue::job::{DatumSet, JobPlan, SetResult, StageSpec, plan_key, result_key, results_prefix, set_key, set_of_result_key};
 use howdah_queue::messages::{Notice, SetMessage};
 use howdah_queue::wire::{self, WireError};
 use howdah_spec::ReprocessSpec;
@@ -32,6 +33,8 @@ use crate::{board, metrics};
 
 /// How soon results are looked for when no notice comes; doubles up to [`MAX_LOOK`].
 const FIRST_LOOK: Duration = Duration::from_secs(2);
+/// How many sets are read and published at a time.
+const PUBLISH_WINDOW: usize = 256;
 /// Longest pause between two looks for results.
 const MAX_LOOK: Duration = Duration::from_secs(30);
 
@@ -59,6 +62,16 @@ pub enum DriveError {
     /// A result does not belong to the plan.
     #[error("{0}")]
     Mismatch(String),
+    /// The driver cannot go on, for a reason that lies outside the job.
+    #[error("{0}")]
+    Interrupted(String),
+}
+
+impl DriveError {
+    /// Tells whether what is stored of plan and results is at fault, so that repeating from it cannot help.
+    pub fn spoils_plan(&self) -> bool {
+        matches!(self, Self::Mismatch(_) | Self::Wire(_) | Self::Plan(PlanError::Wire(_)))
+    }
 }
 
 /// What the driver knows of its job from the state.
@@ -76,12 +89,8 @@ pub async fn drive(context: &Context, job: &JobKey, notices: mpsc::UnboundedRece
         context.core.submit(Command::StartJob { job: job.clone() }).await?;
         view.started = context.core.state().job(job).and_then(|job| job.started);
     }
-    let (plan, merge_plan) = match &view.planned {
-        Some(key) => plan::read(context.core.store(), key).await?,
-        None => match make_plan(context, &view).await? {
-            Some(planned) => planned,
-            None => return Ok(()),
-        },
+    let Some((plan, merge_plan)) = find_or_make_plan(context, &view).await? else {
+        return Ok(());
     };
     let progress = board::Progress {
         counts: DatumCounts { total: merge_plan.skipped + merge_plan.to_do, skipped: merge_plan.skipped, ..DatumCounts::default() },
@@ -97,6 +106,51 @@ fn view(context: &Context, job: &JobKey) -> Option<View> {
     let entry = state.job(job)?;
     let version = query::job_version(&state, job)?.clone();
     Some(View { job: job.clone(), version, planned: entry.plan.clone(), started: entry.started })
+}
+
+/// Reads the plan back if there is one, also one that a restart of the job made the state forget: results that
+/// are stored belong to it. `None` when the job is over.
+async fn find_or_make_plan(context: &Context, view: &View) -> Result<Option<(JobPlan, MergePlan)>, DriveError> {
+    let store = context.core.store();
+    if let Some(key) = &view.planned {
+        return Ok(Some(plan::read(store, key).await?));
+    }
+    let key = plan_key(&view.job.pipeline, &view.job.id);
+    if store.get_opt(&key).await?.is_some() {
+        let (plan, merge) = plan::read(store, &key).await?;
+        note_plan(context, view, key, &merge).await?;
+        return Ok(Some((plan, merge)));
+    }
+    match make_plan(context, view).await {
+        Err(DriveError::Plan(error @ (PlanError::Input { .. } | PlanError::Unsupported(_) | PlanError::TooMany { .. }))) => {
+            // The spec is at fault: trying again would give the same.
+            let outcome = JobOutcome::Failure(error.to_string());
+            context.core.submit(finish_without_output(view.job.clone(), outcome)).await?;
+            Ok(None)
+        }
+        planned => planned,
+    }
+}
+
+async fn note_plan(context: &Context, view: &View, key: String, merge: &MergePlan) -> Result<(), DriveError> {
+    let counts = DatumCounts { total: merge.to_do + merge.skipped, skipped: merge.skipped, ..DatumCounts::default() };
+    context.core.submit(Command::PlanJob { job: view.job.clone(), plan: key, counts }).await?;
+    Ok(())
+}
+
+/// Removes a plan and the results that do not fit it, so that the job is planned afresh.
+pub async fn discard_plan(context: &Context, job: &JobKey) {
+    let store = context.core.store();
+    let removed = async {
+        store.delete(&plan_key(&job.pipeline, &job.id)).await?;
+        for object in store.list(&results_prefix(&job.pipeline, &job.id)).await? {
+            store.delete(&object.key).await?;
+        }
+        Ok::<(), StoreError>(())
+    };
+    if let Err(error) = removed.await {
+        tracing::warn!(%job, error = crate::chain(&error), "a plan that does not fit could not be removed");
+    }
 }
 
 /// Computes and stores the plan. `None` when the job ended while it waited for the image.
@@ -125,7 +179,7 @@ async fn make_plan(context: &Context, view: &View) -> Result<Option<(JobPlan, Me
         JobBase::Nothing => None,
         JobBase::Job { job, datums, output } => Some(Base { job: job.id, datums, output }),
         JobBase::Unfinished(earlier) => {
-            return Err(DriveError::Mismatch(format!("job {earlier}, which this one builds on, has not ended")));
+            return Err(DriveError::Interrupted(format!("job {earlier}, which this one builds on, has not ended")));
         }
     };
     let before = match &base {
@@ -154,8 +208,7 @@ async fn make_plan(context: &Context, view: &View) -> Result<Option<(JobPlan, Me
     };
     let merge = MergePlan { base, dropped: comparison.dropped, skipped, to_do, sets: count };
     let key = plan::write(core.store(), &plan, &merge, sets).await?;
-    let counts = DatumCounts { total: to_do + skipped, skipped, ..DatumCounts::default() };
-    core.submit(Command::PlanJob { job: view.job.clone(), plan: key, counts }).await?;
+    note_plan(context, view, key, &merge).await?;
     metrics::PLAN_SECONDS.observe(started.elapsed().as_secs_f64());
     tracing::info!(job = %view.job, to_do, skipped, sets = count, elapsed_ms = started.elapsed().as_millis() as u64, "job planned");
     Ok(Some((plan, merge)))
@@ -219,7 +272,7 @@ struct Collector<'a> {
 
 impl<'a> Collector<'a> {
     fn new(context: &'a Context, view: &'a View, plan: &'a JobPlan, notices: mpsc::UnboundedReceiver<Notice>) -> Self {
-        let plan_key = howdah_queue::job::plan_key(&plan.pipeline, &plan.job);
+        let plan_key = plan_key(&plan.pipeline, &plan.job);
         // Attempts of different drivers of one job must differ, or the server takes them for duplicates.
         let attempt = u32::try_from(Timestamp::now().as_millisecond() & 0x7fff_ffff).unwrap_or(0);
         Self { context, view, plan, plan_key, notices, results: BTreeMap::new(), attempt }
@@ -230,7 +283,7 @@ impl<'a> Collector<'a> {
         let mut generation = queue.generation();
         generation.mark_unchanged();
         self.look_for_results().await?;
-        self.publish_missing().await?;
+        self.publish_lost().await?;
         let mut pause = FIRST_LOOK;
         let mut empty_looks = 0;
         while self.results.len() < self.plan.sets as usize {
@@ -241,19 +294,19 @@ impl<'a> Collector<'a> {
                         (pause, empty_looks) = (FIRST_LOOK, 0);
                     }
                     Some(Notice::Trouble(trouble)) => self.show_trouble(&trouble.message, trouble.needs_attention).await,
-                    None => return Err(DriveError::Mismatch("another driver has taken over the job".to_owned())),
+                    None => return Err(DriveError::Interrupted("another driver has taken over the job".to_owned())),
                 },
                 changed = generation.changed() => {
                     if changed.is_err() {
-                        return Err(DriveError::Mismatch("the connection to NATS is closed".to_owned()));
+                        return Err(DriveError::Interrupted("the connection to NATS is closed".to_owned()));
                     }
                     self.look_for_results().await?;
-                    self.publish_missing().await?;
+                    self.publish_lost().await?;
                 }
                 () = tokio::time::sleep(pause) => {
                     let before = self.results.len();
                     self.look_for_results().await?;
-                    empty_looks = if before == self.results.len() && self.queue_is_empty().await { empty_looks + 1 } else { 0 };
+                    empty_looks = if before == self.results.len() && self.queued().await == Some(0) { empty_looks + 1 } else { 0 };
                     // Once may be a message on its way; twice in a row the sets are lost.
                     if empty_looks >= 2 {
                         metrics::SETS_REPUBLISHED.inc_by(u64::from(self.plan.sets) - self.results.len() as u64);
@@ -267,21 +320,30 @@ impl<'a> Collector<'a> {
         Ok(self.results)
     }
 
-    async fn queue_is_empty(&self) -> bool {
-        match self.context.queue.consumer_info(&self.plan.pipeline).await {
-            Ok(Some(status)) => {
-                let pipeline = self.plan.pipeline.to_string();
-                let gauge = |state: &str, value: u64| {
-                    metrics::QUEUE_DEPTH.with_label_values(&[pipeline.as_str(), state]).set(i64::try_from(value).unwrap_or(i64::MAX));
-                };
-                gauge("waiting", status.pending);
-                gauge("held", status.ack_pending);
-                status.pending + status.ack_pending == 0
-            }
-            Ok(None) => true,
-            // Unreachable is not empty: the next generation publishes again.
-            Err(_) => false,
+    /// Returns how many sets the queue holds for the pipeline; `None` when it cannot be asked.
+    async fn queued(&self) -> Option<u64> {
+        let status = match self.context.queue.consumer_info(&self.plan.pipeline).await {
+            Ok(status) => status.unwrap_or_default(),
+            // Unreachable is not empty: the next generation looks again.
+            Err(_) => return None,
+        };
+        let pipeline = self.plan.pipeline.to_string();
+        let gauge = |state: &str, value: u64| {
+            metrics::QUEUE_DEPTH.with_label_values(&[pipeline.as_str(), state]).set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        gauge("waiting", status.pending);
+        gauge("held", status.ack_pending);
+        Some(status.pending + status.ack_pending)
+    }
+
+    /// Publishes what is missing unless the queue still holds as much: after a reconnection or a restart most
+    /// often nothing is lost, and work that is under way must not be done twice.
+    async fn publish_lost(&mut self) -> Result<(), DriveError> {
+        let missing = u64::from(self.plan.sets) - self.results.len() as u64;
+        if self.queued().await.is_some_and(|queued| queued >= missing) {
+            return Ok(());
         }
+        self.publish_missing().await
     }
 
     async fn publish_missing(&mut self) -> Result<(), DriveError> {
@@ -289,24 +351,30 @@ impl<'a> Collector<'a> {
         queue.ensure_streams().await?;
         queue.ensure_consumer(&self.plan.pipeline, self.view.version.spec.parallelism).await?;
         self.attempt = self.attempt.wrapping_add(1);
-        let mut messages = Vec::new();
-        for set in (0..self.plan.sets).filter(|set| !self.results.contains_key(set)) {
-            let key = set_key(&self.plan.pipeline, &self.plan.job, set);
-            let stored = self.context.core.store().get(&key).await?;
-            messages.push(SetMessage {
-                pipeline: self.plan.pipeline.clone(),
-                version: self.plan.version,
-                job: self.plan.job,
-                set,
-                attempt: self.attempt,
-                plan_key: self.plan_key.clone(),
-                inline: if stored.len() < howdah_queue::messages::INLINE_LIMIT_BYTES { Some(wire::decode(&stored)?) } else { None },
-                set_key: key,
-            });
+        let missing: Vec<u32> = (0..self.plan.sets).filter(|set| !self.results.contains_key(set)).collect();
+        for window in missing.chunks(PUBLISH_WINDOW) {
+            let messages: Vec<SetMessage> =
+                futures::stream::iter(window).then(|set| self.message(*set)).try_collect().await?;
+            queue.publish_sets(&messages).await?;
+            queue.wake_workers().await?;
         }
-        queue.publish_sets(&messages).await?;
-        queue.wake_workers().await?;
         Ok(())
+    }
+
+    async fn message(&self, set: u32) -> Result<SetMessage, DriveError> {
+        let set_key = set_key(&self.plan.pipeline, &self.plan.job, set);
+        let stored = self.context.core.store().get(&set_key).await?;
+        let small = stored.len() < howdah_queue::messages::INLINE_LIMIT_BYTES;
+        Ok(SetMessage {
+            pipeline: self.plan.pipeline.clone(),
+            version: self.plan.version,
+            job: self.plan.job,
+            set,
+            attempt: self.attempt,
+            plan_key: self.plan_key.clone(),
+            inline: if small { Some(wire::decode(&stored)?) } else { None },
+            set_key,
+        })
     }
 
     async fn look_for_results(&mut self) -> Result<(), DriveError> {

@@ -34,9 +34,14 @@ pub async fn keep(context: Context, pipeline: PipelineKey, stop: CancellationTok
 async fn keep_pinned(context: &Context, pipeline: &PipelineKey) {
     let mut pause = FIRST_PAUSE;
     let mut last_version = 0;
-    while let Some(Some(version)) = context.core.wait_for(|state| unpinned(state.pipeline(pipeline))).await {
+    while let Some(Some(version)) = context.core.wait_for(|state| needs_work(state.pipeline(pipeline))).await {
         if version.version != last_version {
             (pause, last_version) = (FIRST_PAUSE, version.version);
+        }
+        if version.image.is_some() {
+            // Started again after a stop, or the coordinator died between pinning and reporting.
+            report(context, pipeline, &version, PipelineState::Running, "").await;
+            continue;
         }
         if version.spec.transform.cmd.is_empty() {
             report(context, pipeline, &version, PipelineState::Failure, "nothing to run: transform.cmd is empty").await;
@@ -70,7 +75,7 @@ async fn keep_pinned(context: &Context, pipeline: &PipelineKey) {
             }
         };
         // An update meanwhile makes the question obsolete at once.
-        let superseded = context.core.wait_for(|state| match unpinned(state.pipeline(pipeline)) {
+        let superseded = context.core.wait_for(|state| match needs_work(state.pipeline(pipeline)) {
             Some(Some(now)) if now.version == version.version => None,
             _ => Some(()),
         });
@@ -78,13 +83,16 @@ async fn keep_pinned(context: &Context, pipeline: &PipelineKey) {
     }
 }
 
-/// Returns the version to be pinned, `Some(None)` when the pipeline is gone, `None` while there is nothing to do.
-fn unpinned(pipeline: Option<&Arc<Pipeline>>) -> Option<Option<Arc<PipelineVersion>>> {
+/// Returns the version that needs something done, `Some(None)` when the pipeline is gone, `None` while all is well.
+fn needs_work(pipeline: Option<&Arc<Pipeline>>) -> Option<Option<Arc<PipelineVersion>>> {
     let Some(pipeline) = pipeline else {
         return Some(None);
     };
-    let open = pipeline.current().image.is_none() && !pipeline.stopped && pipeline.state != PipelineState::Failure;
-    open.then(|| Some(pipeline.current().clone()))
+    let open = match pipeline.current().image {
+        None => pipeline.state != PipelineState::Failure,
+        Some(_) => pipeline.state == PipelineState::Starting,
+    };
+    (open && !pipeline.stopped).then(|| Some(pipeline.current().clone()))
 }
 
 async fn pin_image(context: &Context, pipeline: &PipelineKey, version: &PipelineVersion, pin: ImagePin) {
@@ -94,6 +102,17 @@ async fn pin_image(context: &Context, pipeline: &PipelineKey, version: &Pipeline
         tracing::debug!(%pipeline, %error, "image pin not taken");
     }
     report(context, pipeline, version, PipelineState::Running, "").await;
+}
+
+/// Takes back the report of trouble with a job that has ended since: what comes next may fare better.
+pub(super) async fn job_ended(context: &Context, pipeline: &PipelineKey) {
+    let state = context.core.state();
+    if let Some(now) = state.pipeline(pipeline)
+        && now.state == PipelineState::Crashing
+        && now.current().image.is_some()
+    {
+        report(context, pipeline, now.current(), PipelineState::Running, "").await;
+    }
 }
 
 /// Sets state and reason unless they already are so; the log holds changes, not repetitions.

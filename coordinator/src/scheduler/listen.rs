@@ -1,10 +1,10 @@
 //! Takes in what workers send and hands it to whoever waits for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use howdah_model::JobKey;
-use howdah_queue::messages::{Notice, Presence};
+use howdah_queue::messages::{CancelJob, Notice, Presence};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -56,27 +56,59 @@ pub async fn spawn(context: &Context) -> anyhow::Result<JoinSet<anyhow::Result<(
         Ok(())
     });
     let mut presence = context.queue.presence().await?;
-    let board = context.core.jobs().clone();
+    let hearing = context.clone();
     tasks.spawn(async move {
-        while let Some(Presence { leaving, worker, .. }) = presence.next().await.inspect(|heard| {
-            if !heard.leaving && board.heard_from(heard.clone()) {
-                tracing::info!(worker = heard.worker, host = heard.host, slots = heard.slots, "worker connected");
-            }
-        }) {
-            if leaving {
-                board.worker_left(&worker);
-                tracing::info!(worker, "worker left");
-            }
+        while let Some(heard) = presence.next().await {
+            take_presence(&hearing, heard).await;
         }
         Ok(())
     });
     let mut logs = context.queue.logs(None).await?;
-    let board = context.core.jobs().clone();
+    let core = context.core.clone();
     tasks.spawn(async move {
         while let Some(batch) = logs.next().await {
-            board.add_lines(batch.pipeline.job(batch.job), batch);
+            let job = batch.pipeline.job(batch.job);
+            let open = core.state().job(&job).is_some_and(|job| !job.state.is_final());
+            core.jobs().add_lines(job, batch, open);
         }
         Ok(())
     });
     Ok(tasks)
+}
+
+/// Notes a heartbeat, and tells the worker again to drop what it still has of jobs that are over: the first
+/// time it was told may have been lost.
+async fn take_presence(context: &Context, heard: Presence) {
+    let board = context.core.jobs();
+    if heard.leaving {
+        board.worker_left(&heard.worker);
+        tracing::info!(worker = heard.worker, "worker left");
+        return;
+    }
+    let state = context.core.state();
+    let over: HashSet<JobKey> = heard
+        .busy
+        .iter()
+        .map(|slot| slot.pipeline.job(slot.job))
+        .filter(|job| state.job(job).is_none_or(|job| job.state.is_final()))
+        .collect();
+    let (worker, host, slots) = (heard.worker.clone(), heard.host.clone(), heard.slots);
+    if board.heard_from(heard) {
+        tracing::info!(worker, host, slots, "worker connected");
+    }
+    for job in over {
+        call_off(context, &job).await;
+    }
+}
+
+/// Takes a job's sets off the queue and tells workers to drop what they have of it.
+pub(super) async fn call_off(context: &Context, job: &JobKey) {
+    tracing::debug!(%job, "job called off");
+    if let Err(error) = context.queue.purge_job(&job.pipeline, &job.id).await {
+        tracing::debug!(%job, error = crate::chain(&error), "sets of a job that is over stay on the queue");
+    }
+    let cancel = CancelJob { pipeline: job.pipeline.clone(), job: job.id };
+    if let Err(error) = context.queue.cancel_job(&cancel).await {
+        tracing::debug!(%job, error = crate::chain(&error), "workers were not told that a job is over");
+    }
 }

@@ -14,7 +14,7 @@ mod image;
 mod listen;
 mod runner;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::collections::hash_map::Entry;
 use std::time::Duration;
 
@@ -43,11 +43,15 @@ pub async fn run(core: Core, queue: Queue, shutdown: CancellationToken) -> anyho
     let context = Context { core, queue, dispatch: Dispatch::default() };
     let mut listeners = listen::spawn(&context).await?;
     let mut tasks = JoinSet::new();
-    let mut running: HashMap<PipelineKey, CancellationToken> = HashMap::new();
+    // A pipeline made again under an old name is another one: the order of creation tells them apart.
+    let mut running: HashMap<(PipelineKey, u64), CancellationToken> = HashMap::new();
     let mut state = context.core.watch();
+    let mut generation = context.queue.generation();
+    generation.mark_changed();
     let mut gauges = tokio::time::interval(GAUGE_INTERVAL);
     loop {
-        let pipelines: Vec<PipelineKey> = state.borrow_and_update().pipelines().map(|pipeline| pipeline.key.clone()).collect();
+        let pipelines: HashSet<(PipelineKey, u64)> =
+            state.borrow_and_update().pipelines().map(|pipeline| (pipeline.key.clone(), pipeline.seq)).collect();
         running.retain(|pipeline, stop| {
             let alive = pipelines.contains(pipeline);
             if !alive {
@@ -58,8 +62,9 @@ pub async fn run(core: Core, queue: Queue, shutdown: CancellationToken) -> anyho
         for pipeline in pipelines {
             if let Entry::Vacant(place) = running.entry(pipeline) {
                 let stop = shutdown.child_token();
-                tasks.spawn(image::keep(context.clone(), place.key().clone(), stop.clone()));
-                tasks.spawn(runner::run(context.clone(), place.key().clone(), stop.clone()));
+                let (key, seq) = place.key().clone();
+                tasks.spawn(image::keep(context.clone(), key.clone(), stop.clone()));
+                tasks.spawn(runner::run(context.clone(), key, seq, shutdown.clone()));
                 place.insert(stop);
             }
         }
@@ -71,11 +76,30 @@ pub async fn run(core: Core, queue: Queue, shutdown: CancellationToken) -> anyho
                 anyhow::bail!("a listener for worker messages ended; the connection to NATS is closed");
             }
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => ended?,
+            Ok(()) = generation.changed() => { tasks.spawn(remove_orphaned_consumers(context.clone())); }
             _ = gauges.tick() => update_gauges(&context),
         }
     }
     while tasks.join_next().await.is_some() {}
     Ok(())
+}
+
+/// Removes consumers of pipelines that are gone, which a coordinator that died had no time to do.
+async fn remove_orphaned_consumers(context: Context) {
+    let served = match context.queue.served_pipelines().await {
+        Ok(served) => served,
+        Err(error) => {
+            tracing::debug!(error = crate::chain(&error), "consumers could not be listed");
+            return;
+        }
+    };
+    for pipeline in served {
+        if context.core.state().pipeline(&pipeline).is_none()
+            && let Err(error) = context.queue.delete_consumer(&pipeline).await
+        {
+            tracing::warn!(%pipeline, error = crate::chain(&error), "consumer of a deleted pipeline could not be removed");
+        }
+    }
 }
 
 fn update_gauges(context: &Context) {

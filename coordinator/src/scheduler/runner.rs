@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use howdah_model::query::{self, Readiness};
 use howdah_model::{Command, JobKey, JobOutcome, JobState, PipelineKey, State};
-use howdah_queue::messages::CancelJob;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, drive};
+use super::{Context, drive, image, listen};
 use crate::metrics;
 
 /// First pause after trouble with infrastructure; doubles up to [`MAX_PAUSE`].
@@ -31,11 +30,12 @@ enum Step {
     Run(JobKey),
 }
 
-/// Works for one pipeline until it is deleted.
-pub async fn run(context: Context, pipeline: PipelineKey, stop: CancellationToken) {
+/// Works for one pipeline, told apart from others of its name by `seq`, until it is deleted.
+pub async fn run(context: Context, pipeline: PipelineKey, seq: u64, shutdown: CancellationToken) {
     tokio::select! {
-        () = stop.cancelled() => {}
-        () = run_jobs(&context, &pipeline) => {}
+        () = shutdown.cancelled() => return,
+        // Not ended by the deletion itself: what still runs has to be called off first.
+        () = run_jobs(&context, &pipeline, seq) => {}
     }
     if context.core.state().pipeline(&pipeline).is_none()
         && let Err(error) = context.queue.delete_consumer(&pipeline).await
@@ -44,9 +44,9 @@ pub async fn run(context: Context, pipeline: PipelineKey, stop: CancellationToke
     }
 }
 
-async fn run_jobs(context: &Context, pipeline: &PipelineKey) {
+async fn run_jobs(context: &Context, pipeline: &PipelineKey, seq: u64) {
     let mut pause = FIRST_PAUSE;
-    while let Some(step) = context.core.wait_for(|state| next_step(state, pipeline)).await {
+    while let Some(step) = context.core.wait_for(|state| next_step(state, pipeline, seq)).await {
         match step {
             Step::Gone => return,
             Step::Unrunnable(job, reason) => {
@@ -57,9 +57,15 @@ async fn run_jobs(context: &Context, pipeline: &PipelineKey) {
                 }
             }
             Step::Run(job) => match run_job(context, &job).await {
-                Ok(()) => pause = FIRST_PAUSE,
+                Ok(()) => {
+                    pause = FIRST_PAUSE;
+                    image::job_ended(context, pipeline).await;
+                }
                 Err(error) => {
                     let text = crate::chain(&error);
+                    if error.spoils_plan() {
+                        drive::discard_plan(context, &job).await;
+                    }
                     tracing::warn!(%job, error = text, retry_in_ms = pause.as_millis() as u64, "job interrupted, trying again");
                     let restart = Command::RestartJob { job: job.clone(), reason: text };
                     if let Err(error) = context.core.submit(restart).await {
@@ -74,8 +80,8 @@ async fn run_jobs(context: &Context, pipeline: &PipelineKey) {
 }
 
 /// Decides from the state what the runner of `pipeline` does next; `None` means wait.
-fn next_step(state: &State, pipeline: &PipelineKey) -> Option<Step> {
-    if state.pipeline(pipeline).is_none() {
+fn next_step(state: &State, pipeline: &PipelineKey, seq: u64) -> Option<Step> {
+    if state.pipeline(pipeline).is_none_or(|found| found.seq != seq) {
         return Some(Step::Gone);
     }
     let job = query::open_jobs_of(state, pipeline).next()?;
@@ -101,7 +107,7 @@ async fn run_job(context: &Context, job: &JobKey) -> Result<(), drive::DriveErro
     };
     context.dispatch.unregister(job);
     if driven.is_none() {
-        call_off(context, job).await;
+        listen::call_off(context, job).await;
     }
     context.core.jobs().forget_job(job);
     if let Some(job) = context.core.state().job(job)
@@ -143,17 +149,5 @@ async fn time_out(context: &Context, job: &JobKey) {
     let reason = format!("job timed out: it ran longer than job_timeout ({} s)", limit.as_secs_f64());
     if let Err(error) = context.core.submit(Command::StopJob { job: job.clone(), reason }).await {
         tracing::warn!(%job, %error, "job that timed out could not be stopped");
-    }
-}
-
-/// Takes a job's sets off the queue and tells workers to drop what they have of it.
-async fn call_off(context: &Context, job: &JobKey) {
-    tracing::info!(%job, "job called off");
-    if let Err(error) = context.queue.purge_job(&job.pipeline, &job.id).await {
-        tracing::debug!(%job, error = crate::chain(&error), "sets of a job that is over stay on the queue");
-    }
-    let cancel = CancelJob { pipeline: job.pipeline.clone(), job: job.id };
-    if let Err(error) = context.queue.cancel_job(&cancel).await {
-        tracing::debug!(%job, error = crate::chain(&error), "workers were not told that a job is over");
     }
 }

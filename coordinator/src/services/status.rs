@@ -60,7 +60,7 @@ impl IntoStatus for PlanError {
     fn into_status(self) -> Status {
         match self {
             Self::Unsupported(_) => Status::unimplemented(self.to_string()),
-            Self::Input { .. } => Status::invalid_argument(self.to_string()),
+            Self::Input { .. } | Self::TooMany { .. } => Status::invalid_argument(self.to_string()),
             Self::Store(error) => error.into_status(),
             Self::Wire(_) => Status::data_loss(chain(&self)),
         }

@@ -29,6 +29,10 @@ pub trait Runtime: Send + Sync {
     /// The pin's digest stays valid for [`Runtime::start`] even when the reference moves on.
     async fn resolve(&self, image: &str, auth: Option<RegistryAuth>) -> Result<ImagePin, RuntimeError>;
 
+    /// Fetches the image of a pin where it is missing, so that [`Runtime::start`] finds it here. May
+    /// be given up at any time.
+    async fn fetch(&self, image: &ImagePin) -> Result<(), RuntimeError>;
+
     /// Starts the environment of one slot. Nothing of the user's runs yet.
     async fn start(&self, req: &StageRequest) -> Result<Box<dyn Stage>, RuntimeError>;
 

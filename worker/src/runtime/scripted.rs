@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use howdah_model::entities::ImagePin;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -91,6 +92,7 @@ pub type Script = Arc<dyn Fn(Call) -> BoxFuture<'static, Answer> + Send + Sync>;
 pub struct ScriptedRuntime {
     scripts: Arc<Mutex<HashMap<String, Script>>>,
     refuse: Arc<Mutex<Option<String>>>,
+    gate: Arc<Mutex<Option<(Arc<Notify>, Arc<Notify>)>>>,
     counts: Arc<Counts>,
 }
 
@@ -134,6 +136,13 @@ impl ScriptedRuntime {
         *self.refuse.lock().unwrap_or_else(PoisonError::into_inner) = why.map(str::to_owned);
     }
 
+    /// Makes every start ring the first bell and wait for the second.
+    pub fn hold_starts(&self) -> (Arc<Notify>, Arc<Notify>) {
+        let bells = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = Some(bells.clone());
+        bells
+    }
+
     /// Returns the number of stages started so far.
     pub fn started(&self) -> usize {
         self.counts.started.load(Ordering::SeqCst)
@@ -171,8 +180,17 @@ impl Runtime for ScriptedRuntime {
         })
     }
 
+    async fn fetch(&self, image: &ImagePin) -> Result<(), RuntimeError> {
+        self.check(&image.reference)
+    }
+
     async fn start(&self, req: &StageRequest) -> Result<Box<dyn Stage>, RuntimeError> {
         self.check(&req.image.reference)?;
+        let gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((begun, go_on)) = gate {
+            begun.notify_one();
+            go_on.notified().await;
+        }
         self.counts.started.fetch_add(1, Ordering::SeqCst);
         self.counts.alive.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(ScriptedStage {

@@ -207,6 +207,43 @@ async fn a_lost_stage_costs_no_try() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_ends_its_container_every_time_fails_the_datum() {
+    let mut world = World::new().await;
+    let worker = world.worker("w", 1).await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    world.runtime.define("fatal", {
+        let runs = Arc::clone(&runs);
+        move |_| {
+            runs.fetch_add(1, Ordering::SeqCst);
+            Answer {
+                lost: true,
+                ..Answer::ok()
+            }
+        }
+    });
+    let result = world.run_one(&plan("edges", 1, &["fatal"]), vec![]).await;
+    let done = &result.datums[0];
+    assert_eq!((done.state, done.tries), (DatumOutcome::Failed, 3), "{done:?}");
+    assert!(done.reason.as_ref().unwrap().contains("did it kill process 1"), "{done:?}");
+    assert_eq!(runs.load(Ordering::SeqCst), 4, "the first loss costs no try");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_that_no_disk_can_hold_fails_the_datum() {
+    let mut world = World::new().await;
+    let worker = world.worker("w", 1).await;
+    let path = format!("/{}", "x".repeat(300));
+    let root = world.commit(&[(&path, b"x".to_vec())]).await;
+    let input = world.input("in", root, &path).await;
+    let result = world.run_one(&plan("edges", 1, &["ok"]), vec![input]).await;
+    let done = &result.datums[0];
+    assert_eq!((done.state, done.tries), (DatumOutcome::Failed, 3), "{done:?}");
+    assert!(done.reason.as_ref().unwrap().contains("cannot be laid out"), "{done:?}");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_datum_is_begun_again_and_costs_no_try() {
     let mut world = World::new().await;
     let worker = world.worker("w", 1).await;

@@ -88,6 +88,38 @@ async fn a_cancelled_job_is_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stage_that_nobody_waits_for_any_more_is_stopped() {
+    for cancelled in [true, false] {
+        let world = World::new().await;
+        let worker = world.worker("w", 1).await;
+        let (begun, go_on) = world.runtime.hold_starts();
+        let plan = plan("edges", 1, &["ok"]);
+        world.start(&plan, vec![vec![datum(1, vec![])]]).await;
+        within(begun.notified()).await;
+        if cancelled {
+            let cancel = CancelJob {
+                pipeline: plan.pipeline.clone(),
+                job: plan.job,
+            };
+            world.queue.cancel_job(&cancel).await.unwrap();
+            world.idle(&plan.pipeline).await;
+            assert_eq!(world.runtime.started(), 0, "the set did not wait for it");
+            go_on.notify_one();
+            worker.stop().await;
+        } else {
+            let late = async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                go_on.notify_one();
+            };
+            tokio::join!(worker.stop(), late);
+        }
+        assert_eq!((world.runtime.started(), world.runtime.alive()), (1, 0));
+        let slots = std::fs::read_dir(world.folder.path().join("w/slots")).unwrap();
+        assert_eq!(slots.count(), 0, "its folders are gone too");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_stops_hands_its_work_back() {
     let mut world = World::new().await;
     let mut presence = world.queue.presence().await.unwrap();

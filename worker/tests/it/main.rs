@@ -4,5 +4,4 @@
 mod datums;
 mod life;
 mod outputs;
-mod speed;
 mod world;

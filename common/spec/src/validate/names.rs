@@ -7,7 +7,10 @@ use crate::types::PipelineId;
 const LONGEST: usize = 51;
 
 /// Names under `/pfs` that mean something else.
-const RESERVED: [&str; 5] = ["out", ".env", ".scratch", ".", ".."];
+const RESERVED: [&str; 6] = ["out", ".env", ".scratch", ".writable", ".", ".."];
+
+/// Most bytes in the name of an input: what file systems allow for one directory.
+const LONGEST_INPUT: usize = 255;
 
 pub(super) fn pipeline(id: &PipelineId) -> Result<(), SpecError> {
     long("pipeline.name", "pipeline", &id.name)?;
@@ -73,11 +76,34 @@ pub(super) fn input(path: &str, name: &str) -> Result<(), SpecError> {
         );
         return Err(error.help("give it another name with \"name\""));
     }
+    if name.len() > LONGEST_INPUT {
+        let shown: String = name.chars().take(32).collect();
+        let text = format!(
+            "\"{shown}...\" is no name for an input: it has {} bytes, at most {LONGEST_INPUT} are allowed",
+            name.len()
+        );
+        return Err(SpecError::invalid(path, text).help("it becomes a directory under /pfs and a variable"));
+    }
     match name.chars().find(|c| matches!(c, '/' | '=') || c.is_control()) {
         None => Ok(()),
         Some(c) => {
             let text = format!("{name:?} is no name for an input: it contains {c:?}");
             Err(SpecError::invalid(path, text).help("it becomes a directory under /pfs and a variable"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_inputs_can_be_directories_under_pfs() {
+        for good in ["images", "a b", &"x".repeat(LONGEST_INPUT)] {
+            assert!(input("p", good).is_ok(), "{good}");
+        }
+        for bad in ["", "out", ".writable", "..", "a/b", "a=b", &"\u{e4}".repeat(128)] {
+            assert!(input("p", bad).is_err(), "{bad}");
         }
     }
 }

@@ -6,7 +6,7 @@
 //!  job is earlier  -> nothing yet
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use futures::TryStreamExt;
 use howdah_model::{DatumId, Job, State};
@@ -139,8 +139,9 @@ async fn planned(store: &Store, job: &Job, plan_key: &str) -> Result<KnownDatums
             .map(|bytes| decode::<SetResult>(&bytes))
             .transpose()?;
         let results = result.map(|result| result.datums).unwrap_or_default();
+        let by_id: HashMap<DatumId, &DatumResult> = results.iter().map(|result| (result.id, result)).collect();
         for datum in planned.datums {
-            let result = results.iter().find(|result| result.id == datum.id);
+            let result = by_id.get(&datum.id).copied();
             datums.insert(datum.id, from_plan(&job_plan, datum, result));
         }
     }

@@ -83,45 +83,56 @@ pub async fn start(setup: &Setup<'_>, request: &StageRequest, image: LocalImage)
     let name = container_name(&request.name);
     let api = setup.engine.api.clone();
     let options = CreateContainerOptionsBuilder::default().name(&name).build();
-    let created = api
-        .create_container(Some(options), definition(setup, request, &image))
-        .await
-        .map_err(|e| engine::failed("create a stage container", &e))?;
-    let id = created.id;
-    for warning in created.warnings {
-        tracing::debug!(container = name, "{warning}");
-    }
-
-    let begun = async {
-        api.start_container(&id, None)
+    let definition = definition(setup, request, &image);
+    let give_back = give_back(setup.engine);
+    let reference = request.image.reference.clone();
+    // A task of its own: whoever waits may give up (the job was stopped) while the engine is still at it. The
+    // stage is then dropped when it is complete, and so removed; a container that was made and never started
+    // would stay for ever.
+    let begun = tokio::spawn(async move {
+        let created = api
+            .create_container(Some(options), definition)
             .await
-            .map_err(|e| engine::failed("start a stage container", &e))?;
-        greeting(&api, &id, &name, &listener).await
-    };
-    let connection = match begun.await {
-        Ok(connection) => connection,
-        Err(e) => {
-            remove(&api, &id).await;
-            return Err(e);
+            .map_err(|e| engine::failed("create a stage container", &e))?;
+        for warning in created.warnings {
+            tracing::debug!(container = name, "{warning}");
         }
-    };
-    let LocalImage { config, .. } = image;
-    tracing::debug!(
-        container = name,
-        image = request.image.reference,
-        "stage container is up"
-    );
-    Ok(DockerStage {
-        api,
-        id,
-        name,
-        connection,
-        env: image_env(&config),
-        workdir: config.working_dir.filter(|d| !d.is_empty()),
-        user: config.user.filter(|u| !u.is_empty()),
-        give_back: give_back(setup.engine),
-        removed: false,
-    })
+        let connection = match begin(&api, &created.id, &name, &listener).await {
+            Ok(connection) => connection,
+            Err(e) => {
+                remove(&api, &created.id).await;
+                return Err(e);
+            }
+        };
+        tracing::debug!(container = name, image = reference, "stage container is up");
+        let LocalImage { config, .. } = image;
+        Ok(DockerStage {
+            api,
+            id: created.id,
+            name,
+            connection,
+            env: image_env(&config),
+            workdir: config.working_dir.filter(|d| !d.is_empty()),
+            user: config.user.filter(|u| !u.is_empty()),
+            give_back,
+            removed: false,
+        })
+    });
+    match begun.await {
+        Ok(stage) => stage,
+        Err(e) => Err(RuntimeError::Io {
+            context: "cannot wait for a stage container".to_owned(),
+            source: e.into(),
+        }),
+    }
+}
+
+/// Starts a container and waits for its `stage-init`.
+async fn begin(api: &Docker, id: &str, name: &str, listener: &InitListener) -> Result<InitConnection, RuntimeError> {
+    api.start_container(id, None)
+        .await
+        .map_err(|e| engine::failed("start a stage container", &e))?;
+    greeting(api, id, name, listener).await
 }
 
 /// Returns the owner, in the container's numbers, that lets this process read and remove what

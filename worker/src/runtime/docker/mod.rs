@@ -1,7 +1,7 @@
 //! The runtime over a Docker engine, or over Podman's compatible socket.
 //!
 //! - [`engine`]: finding and reaching the engine, its errors;
-//! - [`image`] and [`reference`]: which image, pulled if need be, pinned;
+//! - [`mod@image`] and [`mod@reference`]: which image, pulled if need be, pinned;
 //! - [`credentials`]: logins to registries;
 //! - [`container`]: the stage containers themselves.
 //!
@@ -104,6 +104,13 @@ impl DockerRuntime {
         }
     }
 
+    async fn try_fetch(&self, pin: &ImagePin) -> Result<(), RuntimeError> {
+        let engine = self.engine().await?;
+        let auth = self.auth_for(&pin.reference, None).await;
+        image::pinned(&engine, pin, auth.as_ref()).await?;
+        Ok(())
+    }
+
     async fn try_start(&self, req: &StageRequest) -> Result<Box<dyn Stage>, RuntimeError> {
         let engine = self.engine().await?;
         let auth = self.auth_for(&req.image.reference, None).await;
@@ -155,6 +162,10 @@ impl Runtime for DockerRuntime {
             image::resolve(&engine, image, auth.as_ref()).await
         };
         self.note(attempt.await).await
+    }
+
+    async fn fetch(&self, image: &ImagePin) -> Result<(), RuntimeError> {
+        self.note(self.try_fetch(image).await).await
     }
 
     async fn start(&self, req: &StageRequest) -> Result<Box<dyn Stage>, RuntimeError> {
