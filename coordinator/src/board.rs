@@ -45,7 +45,10 @@ struct Inner {
 
 impl Default for JobBoard {
     fn default() -> Self {
-        Self { inner: Arc::default(), lines: broadcast::channel(4096).0 }
+        Self {
+            inner: Arc::default(),
+            lines: broadcast::channel(4096).0,
+        }
     }
 }
 
@@ -59,7 +62,10 @@ impl JobBoard {
     pub fn heard_from(&self, presence: Presence) -> bool {
         let mut inner = self.lock();
         inner.workers.retain(|_, (seen, _)| seen.elapsed() < WORKER_TIMEOUT);
-        inner.workers.insert(presence.worker.clone(), (Instant::now(), presence)).is_none()
+        inner
+            .workers
+            .insert(presence.worker.clone(), (Instant::now(), presence))
+            .is_none()
     }
 
     /// Forgets a worker that said it is leaving.
@@ -112,8 +118,12 @@ impl JobBoard {
     /// Returns the lines of a job's unfinished sets.
     pub fn pending_lines(&self, job: &JobKey) -> Vec<LogLine> {
         let inner = self.lock();
-        let mut lines: Vec<_> =
-            inner.pending_lines.iter().filter(|((owner, _), _)| owner == job).flat_map(|(_, l)| l.iter().cloned()).collect();
+        let mut lines: Vec<_> = inner
+            .pending_lines
+            .iter()
+            .filter(|((owner, _), _)| owner == job)
+            .flat_map(|(_, l)| l.iter().cloned())
+            .collect();
         lines.sort_by_key(|line| line.ts);
         lines
     }

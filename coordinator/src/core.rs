@@ -100,7 +100,11 @@ impl Core {
     /// Like [`Core::submit`], with the id that a commit set made by the command will have.
     pub async fn submit_with_id(&self, id: GlobalId, command: Command) -> Result<Reply, SubmitError> {
         let (answer, reply) = oneshot::channel();
-        let envelope = Envelope { at: Timestamp::now(), id, command };
+        let envelope = Envelope {
+            at: Timestamp::now(),
+            id,
+            command,
+        };
         self.0
             .requests
             .send(Request { envelope, answer })
@@ -169,7 +173,13 @@ pub async fn open(store: Store, jobs: JobBoard) -> anyhow::Result<(Core, Command
     let cluster_id = cluster_id(&store).await?;
     let (publish, watch) = watch::channel(state.clone());
     let (sender, requests) = mpsc::channel(QUEUE_LENGTH);
-    let core = Core(Arc::new(Inner { requests: sender, state: watch, store: store.clone(), jobs, cluster_id }));
+    let core = Core(Arc::new(Inner {
+        requests: sender,
+        state: watch,
+        store: store.clone(),
+        jobs,
+        cluster_id,
+    }));
     let command_loop = CommandLoop {
         requests,
         publish,
@@ -274,7 +284,9 @@ impl CommandLoop {
     /// Finds out what became of an append that failed. The inner value tells whether it had been written
     /// after all; the inner error that the store still cannot tell.
     async fn settle_doubt(&mut self) -> Result<Result<bool, String>, LoopError> {
-        let Some(doubtful) = self.in_doubt.clone() else { return Ok(Ok(false)) };
+        let Some(doubtful) = self.in_doubt.clone() else {
+            return Ok(Ok(false));
+        };
         match self.log.settle().await {
             Ok(Settled::Written(_)) => {
                 self.in_doubt = None;

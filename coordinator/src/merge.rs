@@ -79,7 +79,11 @@ pub async fn merge(
     edits.drop_datums(store, &base_datums, &merge_plan.dropped).await?;
     edits.add_results(plan, sets, results);
 
-    let mut counts = DatumCounts { total: merge_plan.skipped + merge_plan.to_do, skipped: merge_plan.skipped, ..DatumCounts::default() };
+    let mut counts = DatumCounts {
+        total: merge_plan.skipped + merge_plan.to_do,
+        skipped: merge_plan.skipped,
+        ..DatumCounts::default()
+    };
     let mut stats = JobStats::default();
     for result in results {
         let (set_counts, set_stats) = tally(result);
@@ -109,10 +113,20 @@ pub async fn merge(
     };
     let records = apply(store, base_datums.records, edits.records).await?;
     let outputs = apply(store, base_datums.outputs, edits.outputs).await?;
-    Ok(Merged { output, datums: DatumIndex { records, outputs }, counts, stats, failure })
+    Ok(Merged {
+        output,
+        datums: DatumIndex { records, outputs },
+        counts,
+        stats,
+        failure,
+    })
 }
 
-async fn edit_files(store: &Store, base: Content, files: BTreeMap<String, Option<FileEntry>>) -> Result<Content, EditError> {
+async fn edit_files(
+    store: &Store,
+    base: Content,
+    files: BTreeMap<String, Option<FileEntry>>,
+) -> Result<Content, EditError> {
     let mut edits = FileEdits::new(PathRules::default());
     for (path, entry) in files {
         match entry {
@@ -133,7 +147,10 @@ async fn apply(
 }
 
 fn first_failure(results: &[SetResult]) -> Option<String> {
-    let failed = results.iter().flat_map(|result| &result.datums).find(|datum| datum.state == DatumOutcome::Failed)?;
+    let failed = results
+        .iter()
+        .flat_map(|result| &result.datums)
+        .find(|datum| datum.state == DatumOutcome::Failed)?;
     let reason = failed.reason.as_deref().unwrap_or("no reason given");
     Some(format!("datum {} failed: {reason}", failed.id))
 }
@@ -178,15 +195,23 @@ impl Edits {
                     reason: done.reason.clone(),
                     log_key: result.log_key.clone(),
                 };
-                self.records.insert(done.id.as_bytes().to_vec(), Some(Value::plain(wire::encode(&record), 0)));
+                self.records.insert(
+                    done.id.as_bytes().to_vec(),
+                    Some(Value::plain(wire::encode(&record), 0)),
+                );
                 for file in &done.outputs {
-                    let entry = FileEntry { content: file.content.clone(), datum: Some(done.id) };
-                    self.outputs.insert(output_key(&done.id, &file.path), Some(entry.encode()));
+                    let entry = FileEntry {
+                        content: file.content.clone(),
+                        datum: Some(done.id),
+                    };
+                    self.outputs
+                        .insert(output_key(&done.id, &file.path), Some(entry.encode()));
                     if let Some(Some(other)) = self.files.insert(file.path.clone(), Some(entry))
                         && let Some(other) = other.datum
                         && other != done.id
                     {
-                        self.duplicate.get_or_insert_with(|| duplicate(&file.path, &other, &done.id));
+                        self.duplicate
+                            .get_or_insert_with(|| duplicate(&file.path, &other, &done.id));
                     }
                 }
             }
@@ -200,7 +225,9 @@ impl Edits {
         }
         let tree = FileTree::new(store, base.root);
         for (path, entry) in &self.files {
-            let Some(owner) = entry.as_ref().and_then(|entry| entry.datum) else { continue };
+            let Some(owner) = entry.as_ref().and_then(|entry| entry.datum) else {
+                continue;
+            };
             if let Some(other) = tree.file(path).await?.and_then(|before| before.datum)
                 && other != owner
                 && !self.dropped.contains(&other)
@@ -213,5 +240,7 @@ impl Edits {
 }
 
 fn duplicate(path: &str, one: &DatumId, other: &DatumId) -> String {
-    format!("duplicate path output by different datums: {path} was written by datum {one} and by datum {other}; let each datum write its own file names")
+    format!(
+        "duplicate path output by different datums: {path} was written by datum {one} and by datum {other}; let each datum write its own file names"
+    )
 }

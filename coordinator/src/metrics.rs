@@ -5,23 +5,28 @@
 use std::sync::LazyLock;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// The registry that `/metrics` prints.
 pub static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::new);
 
 /// Buckets from 0.2 ms to half a minute: a local append takes one, a slow object store the other.
-const LATENCY_BUCKETS: &[f64] =
-    &[0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const LATENCY_BUCKETS: &[f64] = &[
+    0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
 
 /// Buckets from 10 ms to an hour.
-const JOB_BUCKETS: &[f64] =
-    &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
+const JOB_BUCKETS: &[f64] = &[
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
+];
 
 fn registered<M: prometheus::core::Collector + Clone + 'static>(metric: prometheus::Result<M>) -> M {
     let metric = metric.expect("the names and labels in this file are valid");
-    REGISTRY.register(Box::new(metric.clone())).expect("each metric of this file is registered once");
+    REGISTRY
+        .register(Box::new(metric.clone()))
+        .expect("each metric of this file is registered once");
     metric
 }
 
@@ -30,7 +35,9 @@ fn counter(name: &str, help: &str) -> IntCounter {
 }
 
 fn histogram(name: &str, help: &str, buckets: &[f64]) -> Histogram {
-    registered(Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec())))
+    registered(Histogram::with_opts(
+        HistogramOpts::new(name, help).buckets(buckets.to_vec()),
+    ))
 }
 
 /// Commands decided, refused ones included.
@@ -39,68 +46,112 @@ pub static COMMANDS: LazyLock<IntCounter> =
 
 /// Time of one append to the metadata log.
 pub static LOG_APPEND_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
-    histogram("howdah_log_append_seconds", "Time of one append to the metadata log (one group of commands).", LATENCY_BUCKETS)
+    histogram(
+        "howdah_log_append_seconds",
+        "Time of one append to the metadata log (one group of commands).",
+        LATENCY_BUCKETS,
+    )
 });
 
 /// Appends to the metadata log that failed.
-pub static LOG_APPEND_FAILURES: LazyLock<IntCounter> =
-    LazyLock::new(|| counter("howdah_log_append_failures_total", "Appends to the metadata log that failed; nothing was changed."));
+pub static LOG_APPEND_FAILURES: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter(
+        "howdah_log_append_failures_total",
+        "Appends to the metadata log that failed; nothing was changed.",
+    )
+});
 
 /// Datums finished, by pipeline and outcome.
 pub static DATUMS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     registered(IntCounterVec::new(
-        Opts::new("howdah_datums_total", "Datums of jobs by outcome: processed, skipped, failed or recovered."),
+        Opts::new(
+            "howdah_datums_total",
+            "Datums of jobs by outcome: processed, skipped, failed or recovered.",
+        ),
         &["pipeline", "state"],
     ))
 });
 
 /// Jobs ended, by pipeline and final state.
-pub static JOBS: LazyLock<IntCounterVec> =
-    LazyLock::new(|| registered(IntCounterVec::new(Opts::new("howdah_jobs_total", "Jobs ended, by final state."), &["pipeline", "state"])));
+pub static JOBS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    registered(IntCounterVec::new(
+        Opts::new("howdah_jobs_total", "Jobs ended, by final state."),
+        &["pipeline", "state"],
+    ))
+});
 
 /// Jobs that are not over, by pipeline.
-pub static JOBS_OPEN: LazyLock<IntGaugeVec> =
-    LazyLock::new(|| registered(IntGaugeVec::new(Opts::new("howdah_jobs_open", "Jobs that are not over."), &["pipeline"])));
+pub static JOBS_OPEN: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    registered(IntGaugeVec::new(
+        Opts::new("howdah_jobs_open", "Jobs that are not over."),
+        &["pipeline"],
+    ))
+});
 
 /// Time from a job's start to its end.
 pub static JOB_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
     registered(HistogramVec::new(
-        HistogramOpts::new("howdah_job_duration_seconds", "Time from a job's start to its end.").buckets(JOB_BUCKETS.to_vec()),
+        HistogramOpts::new("howdah_job_duration_seconds", "Time from a job's start to its end.")
+            .buckets(JOB_BUCKETS.to_vec()),
         &["pipeline"],
     ))
 });
 
 /// Time spent on planning one job.
-pub static PLAN_SECONDS: LazyLock<Histogram> =
-    LazyLock::new(|| histogram("howdah_job_plan_seconds", "Time to compute and store a job's plan.", LATENCY_BUCKETS));
+pub static PLAN_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
+    histogram(
+        "howdah_job_plan_seconds",
+        "Time to compute and store a job's plan.",
+        LATENCY_BUCKETS,
+    )
+});
 
 /// Time spent on merging one job's outputs.
-pub static MERGE_SECONDS: LazyLock<Histogram> =
-    LazyLock::new(|| histogram("howdah_job_merge_seconds", "Time to merge a job's outputs into its output commit.", LATENCY_BUCKETS));
+pub static MERGE_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
+    histogram(
+        "howdah_job_merge_seconds",
+        "Time to merge a job's outputs into its output commit.",
+        LATENCY_BUCKETS,
+    )
+});
 
 /// Bytes that user code read and wrote, by pipeline and direction.
 pub static DATUM_BYTES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     registered(IntCounterVec::new(
-        Opts::new("howdah_datum_bytes_total", "Input (down) and output (up) bytes of processed datums."),
+        Opts::new(
+            "howdah_datum_bytes_total",
+            "Input (down) and output (up) bytes of processed datums.",
+        ),
         &["pipeline", "direction"],
     ))
 });
 
 /// Datum sets published again because their message or worker was lost.
-pub static SETS_REPUBLISHED: LazyLock<IntCounter> =
-    LazyLock::new(|| counter("howdah_datum_sets_republished_total", "Datum sets published again after their message was lost."));
+pub static SETS_REPUBLISHED: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter(
+        "howdah_datum_sets_republished_total",
+        "Datum sets published again after their message was lost.",
+    )
+});
 
 /// Datum sets on the queue, by pipeline and whether a worker holds them.
 pub static QUEUE_DEPTH: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     registered(IntGaugeVec::new(
-        Opts::new("howdah_queue_datum_sets", "Datum sets on the queue: waiting, or held by a worker."),
+        Opts::new(
+            "howdah_queue_datum_sets",
+            "Datum sets on the queue: waiting, or held by a worker.",
+        ),
         &["pipeline", "state"],
     ))
 });
 
 /// Workers heard from lately.
-pub static WORKERS: LazyLock<IntGauge> =
-    LazyLock::new(|| registered(IntGauge::new("howdah_workers", "Workers heard from in the last ten seconds.")));
+pub static WORKERS: LazyLock<IntGauge> = LazyLock::new(|| {
+    registered(IntGauge::new(
+        "howdah_workers",
+        "Workers heard from in the last ten seconds.",
+    ))
+});
 
 /// Prints every metric in the Prometheus text format.
 pub fn render() -> String {

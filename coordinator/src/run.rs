@@ -29,7 +29,9 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
     // The port first: two coordinators started by mistake then differ in the port, not in the log.
     let listener = server::bind(SocketAddr::new(config.listen, config.port)).await?;
     let address = listener.local_addr()?;
-    let store = Store::open(&store_config(&config)).await.with_context(|| format!("cannot open the store {}", config.store))?;
+    let store = Store::open(&store_config(&config))
+        .await
+        .with_context(|| format!("cannot open the store {}", config.store))?;
     let fenced = store.capabilities().put_if_absent;
     if !fenced {
         tracing::warn!(
@@ -39,7 +41,12 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
     }
     let queue = Queue::connect(&config.nats_url, "howdah-coordinator")
         .await
-        .with_context(|| format!("cannot reach NATS at {}; is nats-server running? (--nats-url)", config.nats_url))?;
+        .with_context(|| {
+            format!(
+                "cannot reach NATS at {}; is nats-server running? (--nats-url)",
+                config.nats_url
+            )
+        })?;
     queue.ensure_streams().await?;
     let (core, command_loop) = core::open(store, JobBoard::default()).await?;
 
@@ -54,7 +61,12 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
     });
     tasks.spawn(scheduler::run(core.clone(), queue.clone(), shutdown.clone()));
     tasks.spawn(server::serve(listener, core, queue, shutdown.clone()));
-    Ok(Running { address, fenced, tasks, shutdown })
+    Ok(Running {
+        address,
+        fenced,
+        tasks,
+        shutdown,
+    })
 }
 
 impl Running {

@@ -42,7 +42,10 @@ pub async fn serve(listener: TcpListener, core: Core, queue: Queue, shutdown: Ca
 
 fn http_routes(core: Core) -> Router {
     Router::new()
-        .route("/metrics", get(|| async { ([("content-type", "text/plain; version=0.0.4")], metrics::render()) }))
+        .route(
+            "/metrics",
+            get(|| async { ([("content-type", "text/plain; version=0.0.4")], metrics::render()) }),
+        )
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .with_state(core)

@@ -2,21 +2,30 @@
 
 use howdah_coordinator::board::JobBoard;
 use howdah_coordinator::core::{self, Core, LoopError, SubmitError};
-use howdah_model::{Command, Content, ProjectName, RepoKey, RepoName, Reply};
+use howdah_model::{Command, Content, ProjectName, Reply, RepoKey, RepoName};
 use howdah_store::{Store, StoreConfig};
 use tokio::task::JoinHandle;
 
 async fn open(store: &Store) -> (Core, JoinHandle<Result<(), LoopError>>) {
-    let (core, command_loop) = core::open(store.clone(), JobBoard::default()).await.expect("the log can be read");
+    let (core, command_loop) = core::open(store.clone(), JobBoard::default())
+        .await
+        .expect("the log can be read");
     (core, tokio::spawn(command_loop.run()))
 }
 
 fn repo(name: &str) -> RepoKey {
-    RepoKey::user(ProjectName::default_project(), RepoName::new(name).expect("a legal name"))
+    RepoKey::user(
+        ProjectName::default_project(),
+        RepoName::new(name).expect("a legal name"),
+    )
 }
 
 fn create(name: &str) -> Command {
-    Command::CreateRepo { repo: repo(name), description: String::new(), update: false }
+    Command::CreateRepo {
+        repo: repo(name),
+        description: String::new(),
+        update: false,
+    }
 }
 
 #[tokio::test]
@@ -28,8 +37,15 @@ async fn what_was_answered_is_there_after_a_restart() {
         let (core, running) = open(&store).await;
         core.submit(create("images")).await.expect("made");
         let branch = repo("images").branch(howdah_model::BranchName::master());
-        let write = Command::WriteCommit { branch, expected_head: None, content: Content::EMPTY, description: "first".into() };
-        let Reply::Commit(commit) = core.submit(write).await.expect("written") else { panic!("a commit is answered") };
+        let write = Command::WriteCommit {
+            branch,
+            expected_head: None,
+            content: Content::EMPTY,
+            description: "first".into(),
+        };
+        let Reply::Commit(commit) = core.submit(write).await.expect("written") else {
+            panic!("a commit is answered")
+        };
         running.abort();
         commit
     };
@@ -38,7 +54,10 @@ async fn what_was_answered_is_there_after_a_restart() {
     let state = core.state();
     assert!(state.commit(&first_id).is_some(), "the commit survived");
     let refused = core.submit(create("images")).await;
-    assert!(matches!(refused, Err(SubmitError::Rejected(_))), "the repository survived too");
+    assert!(
+        matches!(refused, Err(SubmitError::Rejected(_))),
+        "the repository survived too"
+    );
 }
 
 #[tokio::test]
@@ -67,7 +86,10 @@ async fn a_second_coordinator_fences_the_first() {
     let refused = first.submit(create("late")).await;
     assert!(refused.is_err(), "the older one must not");
     let ended = first_running.await.expect("the loop does not panic");
-    assert!(matches!(ended, Err(LoopError::Fenced(_))), "it says why it stops: {ended:?}");
+    assert!(
+        matches!(ended, Err(LoopError::Fenced(_))),
+        "it says why it stops: {ended:?}"
+    );
     let (third, _third_running) = open(&store).await;
     let names: Vec<String> = third.state().repos().map(|repo| repo.key.name.to_string()).collect();
     assert_eq!(names, ["before", "taken"], "nothing of the fenced one is in the log");

@@ -65,13 +65,21 @@ pub struct LogArgs {
 
 /// Sends log lines to standard error from now on.
 pub fn init_logging(args: &LogArgs) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&args.log)
-        .map_err(|error| anyhow::anyhow!("--log {}: {error}; expected a level such as `info` or `module=level`", args.log))?;
+    let filter = EnvFilter::try_new(&args.log).map_err(|error| {
+        anyhow::anyhow!(
+            "--log {}: {error}; expected a level such as `info` or `module=level`",
+            args.log
+        )
+    })?;
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Human => registry
-            .with(layer.with_target(false).with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())))
+            .with(
+                layer
+                    .with_target(false)
+                    .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())),
+            )
             .try_init()?,
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init()?,
     }
@@ -82,7 +90,9 @@ pub fn init_logging(args: &LogArgs) -> anyhow::Result<()> {
 pub fn refuse_unknown_settings() -> anyhow::Result<()> {
     let present = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     if let Some(unknown) = first_unknown(present) {
-        let hint = nearest(&unknown).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+        let hint = nearest(&unknown)
+            .map(|name| format!("; did you mean {name}?"))
+            .unwrap_or_default();
         bail!("the environment variable {unknown} is no setting{hint} (--help lists them)");
     }
     Ok(())
@@ -92,7 +102,9 @@ pub fn refuse_unknown_settings() -> anyhow::Result<()> {
 pub fn unlisted_settings(command: &clap::Command) -> Vec<String> {
     let own = command.get_arguments().filter_map(clap::Arg::get_env);
     let names = own.map(|name| name.to_string_lossy().into_owned());
-    names.filter(|name| name.starts_with(PREFIX) && !SETTINGS.contains(&name.as_str())).collect()
+    names
+        .filter(|name| name.starts_with(PREFIX) && !SETTINGS.contains(&name.as_str()))
+        .collect()
 }
 
 fn first_unknown(present: impl Iterator<Item = String>) -> Option<String> {
@@ -133,7 +145,14 @@ mod tests {
 
     #[test]
     fn a_misspelt_setting_is_found_and_the_right_one_is_named() {
-        let present = ["PATH", "HOWDAH_SLOTS", "HOWDAH_STROE", "HOWDAH_TEST_BIN_DIR", "HOWDAH_CACHE"].map(String::from);
+        let present = [
+            "PATH",
+            "HOWDAH_SLOTS",
+            "HOWDAH_STROE",
+            "HOWDAH_TEST_BIN_DIR",
+            "HOWDAH_CACHE",
+        ]
+        .map(String::from);
         let unknown = first_unknown(present.into_iter()).expect("one is unknown");
         assert_eq!(unknown, "HOWDAH_STROE");
         assert_eq!(nearest(&unknown), Some("HOWDAH_STORE"));

@@ -33,22 +33,40 @@ pub type CommitLookup<'a> = dyn Fn(&RepoKey, &BranchName) -> Option<InputCommit>
 ///
 /// The datums' hashes take in `salt`. Memory grows with the number of datums, not with the files below
 /// their directories.
-pub async fn enumerate(store: &Store, input: &Input, commits: &CommitLookup<'_>, salt: &str) -> Result<Vec<Datum>, PlanError> {
+pub async fn enumerate(
+    store: &Store,
+    input: &Input,
+    commits: &CommitLookup<'_>,
+    salt: &str,
+) -> Result<Vec<Datum>, PlanError> {
     let lists = combine(store, input, commits).await?;
     let mut seen = HashSet::with_capacity(lists.len());
     let mut datums = Vec::with_capacity(lists.len());
     for files in lists {
         let parts: Vec<DatumPart<'_>> = files
             .iter()
-            .map(|file| DatumPart { name: &file.input.name, repo: &file.input.repo.name, branch: &file.input.branch, path: &file.input.path })
+            .map(|file| DatumPart {
+                name: &file.input.name,
+                repo: &file.input.repo.name,
+                branch: &file.input.branch,
+                path: &file.input.path,
+            })
             .collect();
         let id = datum_id(&parts);
         if !seen.insert(id) {
             continue;
         }
-        let contents: Vec<_> = files.iter().filter(|file| !file.reference).map(|file| file.input.hash).collect();
+        let contents: Vec<_> = files
+            .iter()
+            .filter(|file| !file.reference)
+            .map(|file| file.input.hash)
+            .collect();
         let hash = datum_hash(&id, &contents, salt);
-        datums.push(Datum { id, hash, inputs: files.into_iter().map(|file| file.input).collect() });
+        datums.push(Datum {
+            id,
+            hash,
+            inputs: files.into_iter().map(|file| file.input).collect(),
+        });
     }
     Ok(datums)
 }
@@ -68,7 +86,11 @@ fn combine<'a>(
 ) -> BoxFuture<'a, Result<Vec<Vec<InputFile>>, PlanError>> {
     async move {
         match input {
-            Input::Pfs(pfs) => Ok(matches(store, pfs, commits).await?.into_iter().map(|file| vec![file]).collect()),
+            Input::Pfs(pfs) => Ok(matches(store, pfs, commits)
+                .await?
+                .into_iter()
+                .map(|file| vec![file])
+                .collect()),
             Input::Union(inputs) => {
                 let mut all = Vec::new();
                 for input in inputs {
@@ -82,7 +104,10 @@ fn combine<'a>(
                     let right = combine(store, input, commits).await?;
                     let count = product.len().saturating_mul(right.len());
                     if count > MAX_DATUMS {
-                        return Err(PlanError::TooMany { count, limit: MAX_DATUMS });
+                        return Err(PlanError::TooMany {
+                            count,
+                            limit: MAX_DATUMS,
+                        });
                     }
                     product = cross(&product, &right);
                 }
@@ -97,20 +122,29 @@ fn combine<'a>(
 }
 
 fn cross(left: &[Vec<InputFile>], right: &[Vec<InputFile>]) -> Vec<Vec<InputFile>> {
-    left.iter().flat_map(|l| right.iter().map(move |r| l.iter().chain(r).cloned().collect())).collect()
+    left.iter()
+        .flat_map(|l| right.iter().map(move |r| l.iter().chain(r).cloned().collect()))
+        .collect()
 }
 
 /// Lists what the glob of one PFS input selects.
 async fn matches(store: &Store, pfs: &PfsInput, commits: &CommitLookup<'_>) -> Result<Vec<InputFile>, PlanError> {
     let repo = repo_of(pfs)?;
-    let branch = BranchName::new(&pfs.branch).map_err(|error| PlanError::Input { name: pfs.name.clone(), message: error.to_string() })?;
-    let commit = commits(&repo, &branch)
-        .ok_or_else(|| PlanError::Input { name: pfs.name.clone(), message: format!("branch {branch} of repo {repo} has no commit") })?;
+    let branch = BranchName::new(&pfs.branch).map_err(|error| PlanError::Input {
+        name: pfs.name.clone(),
+        message: error.to_string(),
+    })?;
+    let commit = commits(&repo, &branch).ok_or_else(|| PlanError::Input {
+        name: pfs.name.clone(),
+        message: format!("branch {branch} of repo {repo} has no commit"),
+    })?;
     let Some(root) = commit.content.root else {
         return Ok(Vec::new());
     };
-    let glob =
-        Glob::new(&pfs.glob).map_err(|error| PlanError::Input { name: pfs.name.clone(), message: error.to_string() })?;
+    let glob = Glob::new(&pfs.glob).map_err(|error| PlanError::Input {
+        name: pfs.name.clone(),
+        message: error.to_string(),
+    })?;
     let name: Arc<str> = pfs.name.as_str().into();
     let tree = FileTree::new(store, commit.content.root);
     let nodes = tree.glob(&glob);
@@ -138,7 +172,10 @@ async fn matches(store: &Store, pfs: &PfsInput, commits: &CommitLookup<'_>) -> R
 
 /// Returns the repo that a filled-in PFS input reads.
 pub fn repo_of(pfs: &PfsInput) -> Result<RepoKey, PlanError> {
-    let bad = |error: &dyn std::error::Error| PlanError::Input { name: pfs.name.clone(), message: error.to_string() };
+    let bad = |error: &dyn std::error::Error| PlanError::Input {
+        name: pfs.name.clone(),
+        message: error.to_string(),
+    };
     Ok(RepoKey {
         project: ProjectName::new(&pfs.project).map_err(|e| bad(&e))?,
         name: RepoName::new(&pfs.repo).map_err(|e| bad(&e))?,

@@ -106,7 +106,9 @@ pub fn compare(datums: Vec<Datum>, mut base: HashMap<DatumId, BaseDatum>, never_
     let mut result = Comparison::default();
     for datum in datums {
         let before = base.remove(&datum.id);
-        let done = before.as_ref().is_some_and(|before| before.outcome == DatumOutcome::Success && before.hash == datum.hash);
+        let done = before
+            .as_ref()
+            .is_some_and(|before| before.outcome == DatumOutcome::Success && before.hash == datum.hash);
         if done && !never_skip {
             result.skipped += 1;
             continue;
@@ -123,7 +125,16 @@ pub fn compare(datums: Vec<Datum>, mut base: HashMap<DatumId, BaseDatum>, never_
 
 /// Salt for `reprocess_spec: on_code_change`: the pipeline's own, and a hash of everything that makes up the code.
 pub fn salt_with_code(salt: &str, stage: &StageSpec) -> String {
-    let code = (&stage.image.digest, &stage.cmd, &stage.stdin, &stage.err_cmd, &stage.err_stdin, &stage.env, &stage.working_dir, &stage.user);
+    let code = (
+        &stage.image.digest,
+        &stage.cmd,
+        &stage.stdin,
+        &stage.err_cmd,
+        &stage.err_stdin,
+        &stage.env,
+        &stage.working_dir,
+        &stage.user,
+    );
     // Lists and strings in JSON are delimited, so different code cannot give the same text.
     let text = serde_json::to_vec(&code).expect("strings, lists and maps of strings always have a JSON form");
     format!("{salt}/{}", hex::encode(Blake2b::<U32>::digest(&text)))
@@ -146,17 +157,26 @@ pub async fn base_datums(store: &Store, base: &DatumIndex) -> Result<HashMap<Dat
     while let Some(entry) = entries.try_next().await? {
         let record: DatumRecord = wire::decode(&entry.value.data)?;
         let id = datum_id_of_key(&entry.key)?;
-        datums.insert(id, BaseDatum { hash: record.hash, outcome: record.state });
+        datums.insert(
+            id,
+            BaseDatum {
+                hash: record.hash,
+                outcome: record.state,
+            },
+        );
     }
     Ok(datums)
 }
 
 /// Reads a datum id from the front of a tree key.
 pub fn datum_id_of_key(key: &[u8]) -> Result<DatumId, PlanError> {
-    let id: [u8; 32] = key.get(..32).and_then(|front| front.try_into().ok()).ok_or_else(|| PlanError::Input {
-        name: "datum index".to_owned(),
-        message: format!("a key of {} bytes is too short to begin with a datum id", key.len()),
-    })?;
+    let id: [u8; 32] = key
+        .get(..32)
+        .and_then(|front| front.try_into().ok())
+        .ok_or_else(|| PlanError::Input {
+            name: "datum index".to_owned(),
+            message: format!("a key of {} bytes is too short to begin with a datum id", key.len()),
+        })?;
     Ok(DatumId::new(id))
 }
 
@@ -189,13 +209,19 @@ pub async fn read(store: &Store, key: &str) -> Result<(JobPlan, MergePlan), Plan
 
 /// Cuts the datums to do into numbered sets.
 pub fn into_sets(datums: Vec<Datum>, spec: Option<&howdah_spec::DatumSetSpec>, workers: u64) -> Vec<DatumSet> {
-    let sizes: Vec<u64> = datums.iter().map(|datum| datum.inputs.iter().map(|input| input.size).sum()).collect();
+    let sizes: Vec<u64> = datums
+        .iter()
+        .map(|datum| datum.inputs.iter().map(|input| input.size).sum())
+        .collect();
     let ranges = split(&sizes, spec, workers);
     let mut datums = datums.into_iter();
     ranges
         .into_iter()
         .zip(0u32..)
-        .map(|(range, set)| DatumSet { set, datums: datums.by_ref().take(range.len()).collect() })
+        .map(|(range, set)| DatumSet {
+            set,
+            datums: datums.by_ref().take(range.len()).collect(),
+        })
         .collect()
 }
 
@@ -205,14 +231,24 @@ mod tests {
     use howdah_model::DatumHash;
 
     fn datum(id: u8, hash: u8) -> Datum {
-        Datum { id: DatumId::new([id; 32]), hash: DatumHash::new([hash; 32]), inputs: Vec::new() }
+        Datum {
+            id: DatumId::new([id; 32]),
+            hash: DatumHash::new([hash; 32]),
+            inputs: Vec::new(),
+        }
     }
 
     fn base(entries: &[(u8, u8, DatumOutcome)]) -> HashMap<DatumId, BaseDatum> {
         entries
             .iter()
             .map(|(id, hash, outcome)| {
-                (DatumId::new([*id; 32]), BaseDatum { hash: DatumHash::new([*hash; 32]), outcome: *outcome })
+                (
+                    DatumId::new([*id; 32]),
+                    BaseDatum {
+                        hash: DatumHash::new([*hash; 32]),
+                        outcome: *outcome,
+                    },
+                )
             })
             .collect()
     }
@@ -229,14 +265,24 @@ mod tests {
         let now = vec![datum(1, 1), datum(2, 9), datum(3, 3), datum(4, 4), datum(6, 6)];
         let comparison = compare(now, before, false);
         assert_eq!(comparison.skipped, 1, "same id, same hash, done there");
-        assert_eq!(comparison.to_do, vec![datum(2, 9), datum(3, 3), datum(4, 4), datum(6, 6)]);
-        assert_eq!(comparison.dropped, [2, 3, 4, 5].map(|id| DatumId::new([id; 32])), "changed, failed, recovered, gone");
+        assert_eq!(
+            comparison.to_do,
+            vec![datum(2, 9), datum(3, 3), datum(4, 4), datum(6, 6)]
+        );
+        assert_eq!(
+            comparison.dropped,
+            [2, 3, 4, 5].map(|id| DatumId::new([id; 32])),
+            "changed, failed, recovered, gone"
+        );
     }
 
     #[test]
     fn every_job_does_everything_again() {
         let comparison = compare(vec![datum(1, 1)], base(&[(1, 1, DatumOutcome::Success)]), true);
-        assert_eq!((comparison.to_do.len(), comparison.skipped, comparison.dropped.len()), (1, 0, 1));
+        assert_eq!(
+            (comparison.to_do.len(), comparison.skipped, comparison.dropped.len()),
+            (1, 0, 1)
+        );
     }
 
     #[test]
@@ -244,7 +290,10 @@ mod tests {
         let sets = into_sets((0..10).map(|n| datum(n, n)).collect(), None, 1);
         let numbers: Vec<u32> = sets.iter().map(|set| set.set).collect();
         assert_eq!(numbers, (0..5).collect::<Vec<_>>());
-        let ids: Vec<DatumId> = sets.iter().flat_map(|set| set.datums.iter().map(|datum| datum.id)).collect();
+        let ids: Vec<DatumId> = sets
+            .iter()
+            .flat_map(|set| set.datums.iter().map(|datum| datum.id))
+            .collect();
         assert_eq!(ids, (0..10).map(|n| DatumId::new([n; 32])).collect::<Vec<_>>());
     }
 }

@@ -28,7 +28,10 @@ pub fn split(sizes: &[u64], spec: Option<&DatumSetSpec>, workers: u64) -> Vec<Ra
         n => n,
     };
     let number = usize::try_from(number.max(1)).unwrap_or(usize::MAX);
-    (0..sizes.len()).step_by(number).map(|start| start..sizes.len().min(start.saturating_add(number))).collect()
+    (0..sizes.len())
+        .step_by(number)
+        .map(|start| start..sizes.len().min(start.saturating_add(number)))
+        .collect()
 }
 
 fn split_by_size(sizes: &[u64], limit: u64) -> Vec<Range<usize>> {
@@ -53,14 +56,22 @@ mod tests {
     use proptest::prelude::*;
 
     fn spec(number: u64, size_bytes: u64, per_worker: u64) -> DatumSetSpec {
-        DatumSetSpec { number, size_bytes, per_worker }
+        DatumSetSpec {
+            number,
+            size_bytes,
+            per_worker,
+        }
     }
 
     #[test]
     fn the_default_aims_at_four_sets_for_each_worker() {
         assert_eq!(split(&[1; 80], None, 2).len(), 8);
         assert_eq!(split(&[1; 3], None, 2).len(), 3, "never an empty set");
-        assert_eq!(split(&[1; 80], Some(&spec(0, 0, 0)), 2).len(), 8, "all zero means the default");
+        assert_eq!(
+            split(&[1; 80], Some(&spec(0, 0, 0)), 2).len(),
+            8,
+            "all zero means the default"
+        );
         assert_eq!(split(&[1; 80], Some(&spec(0, 0, 10)), 2).len(), 20);
     }
 

@@ -12,11 +12,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::{StreamExt, TryStreamExt};
 use howdah_model::query::{self, JobBase};
 use howdah_model::{Command, DatumCounts, ImagePin, JobKey, JobOutcome, JobStats, PipelineState, PipelineVersion};
-use futures::{StreamExt, TryStreamExt};
 use howdah_queue::QueueError;
-use howdah_queue::job::{DatumSet, JobPlan, SetResult, StageSpec, plan_key, result_key, results_prefix, set_key, set_of_result_key};
+use howdah_queue::job::{
+    DatumSet, JobPlan, SetResult, StageSpec, plan_key, result_key, results_prefix, set_key, set_of_result_key,
+};
 use howdah_queue::messages::{Notice, SetMessage};
 use howdah_queue::wire::{self, WireError};
 use howdah_spec::ReprocessSpec;
@@ -83,8 +85,14 @@ struct View {
 }
 
 /// Drives a job whose inputs are finished. Returns when it is over, or with the trouble that stopped it.
-pub async fn drive(context: &Context, job: &JobKey, notices: mpsc::UnboundedReceiver<Notice>) -> Result<(), DriveError> {
-    let Some(mut view) = view(context, job) else { return Ok(()) };
+pub async fn drive(
+    context: &Context,
+    job: &JobKey,
+    notices: mpsc::UnboundedReceiver<Notice>,
+) -> Result<(), DriveError> {
+    let Some(mut view) = view(context, job) else {
+        return Ok(());
+    };
     if view.started.is_none() {
         context.core.submit(Command::StartJob { job: job.clone() }).await?;
         view.started = context.core.state().job(job).and_then(|job| job.started);
@@ -93,11 +101,19 @@ pub async fn drive(context: &Context, job: &JobKey, notices: mpsc::UnboundedRece
         return Ok(());
     };
     let progress = board::Progress {
-        counts: DatumCounts { total: merge_plan.skipped + merge_plan.to_do, skipped: merge_plan.skipped, ..DatumCounts::default() },
+        counts: DatumCounts {
+            total: merge_plan.skipped + merge_plan.to_do,
+            skipped: merge_plan.skipped,
+            ..DatumCounts::default()
+        },
         ..board::Progress::default()
     };
     context.core.jobs().update_progress(job, |entry| *entry = progress);
-    let results = if plan.sets == 0 { BTreeMap::new() } else { Collector::new(context, &view, &plan, notices).collect().await? };
+    let results = if plan.sets == 0 {
+        BTreeMap::new()
+    } else {
+        Collector::new(context, &view, &plan, notices).collect().await?
+    };
     finish(context, &view, &plan, &merge_plan, results.into_values().collect()).await
 }
 
@@ -105,7 +121,12 @@ fn view(context: &Context, job: &JobKey) -> Option<View> {
     let state = context.core.state();
     let entry = state.job(job)?;
     let version = query::job_version(&state, job)?.clone();
-    Some(View { job: job.clone(), version, planned: entry.plan.clone(), started: entry.started })
+    Some(View {
+        job: job.clone(),
+        version,
+        planned: entry.plan.clone(),
+        started: entry.started,
+    })
 }
 
 /// Reads the plan back if there is one, also one that a restart of the job made the state forget: results that
@@ -122,10 +143,15 @@ async fn find_or_make_plan(context: &Context, view: &View) -> Result<Option<(Job
         return Ok(Some((plan, merge)));
     }
     match make_plan(context, view).await {
-        Err(DriveError::Plan(error @ (PlanError::Input { .. } | PlanError::Unsupported(_) | PlanError::TooMany { .. }))) => {
+        Err(DriveError::Plan(
+            error @ (PlanError::Input { .. } | PlanError::Unsupported(_) | PlanError::TooMany { .. }),
+        )) => {
             // The spec is at fault: trying again would give the same.
             let outcome = JobOutcome::Failure(error.to_string());
-            context.core.submit(finish_without_output(view.job.clone(), outcome)).await?;
+            context
+                .core
+                .submit(finish_without_output(view.job.clone(), outcome))
+                .await?;
             Ok(None)
         }
         planned => planned,
@@ -133,8 +159,19 @@ async fn find_or_make_plan(context: &Context, view: &View) -> Result<Option<(Job
 }
 
 async fn note_plan(context: &Context, view: &View, key: String, merge: &MergePlan) -> Result<(), DriveError> {
-    let counts = DatumCounts { total: merge.to_do + merge.skipped, skipped: merge.skipped, ..DatumCounts::default() };
-    context.core.submit(Command::PlanJob { job: view.job.clone(), plan: key, counts }).await?;
+    let counts = DatumCounts {
+        total: merge.to_do + merge.skipped,
+        skipped: merge.skipped,
+        ..DatumCounts::default()
+    };
+    context
+        .core
+        .submit(Command::PlanJob {
+            job: view.job.clone(),
+            plan: key,
+            counts,
+        })
+        .await?;
     Ok(())
 }
 
@@ -161,12 +198,19 @@ async fn make_plan(context: &Context, view: &View) -> Result<Option<(JobPlan, Me
     let spec = &view.version.spec;
     let inputs = query::job_inputs(&state, &view.job);
     let lookup = |repo: &howdah_model::RepoKey, branch: &howdah_model::BranchName| {
-        let input = inputs.iter().find(|input| input.branch.repo == *repo && input.branch.name == *branch)?;
-        Some(InputCommit { id: input.commit.id, content: input.content })
+        let input = inputs
+            .iter()
+            .find(|input| input.branch.repo == *repo && input.branch.name == *branch)?;
+        Some(InputCommit {
+            id: input.commit.id,
+            content: input.content,
+        })
     };
     let by_code = spec.reprocess_spec == ReprocessSpec::OnCodeChange;
     let salt = if by_code {
-        let Some(pin) = wait_for_image(context, view, true).await else { return Ok(None) };
+        let Some(pin) = wait_for_image(context, view, true).await else {
+            return Ok(None);
+        };
         plan::salt_with_code(&view.version.salt, &stage(&view.version, pin))
     } else {
         view.version.salt.to_string()
@@ -177,9 +221,15 @@ async fn make_plan(context: &Context, view: &View) -> Result<Option<(JobPlan, Me
     };
     let base = match query::job_base(&state, &view.job) {
         JobBase::Nothing => None,
-        JobBase::Job { job, datums, output } => Some(Base { job: job.id, datums, output }),
+        JobBase::Job { job, datums, output } => Some(Base {
+            job: job.id,
+            datums,
+            output,
+        }),
         JobBase::Unfinished(earlier) => {
-            return Err(DriveError::Interrupted(format!("job {earlier}, which this one builds on, has not ended")));
+            return Err(DriveError::Interrupted(format!(
+                "job {earlier}, which this one builds on, has not ended"
+            )));
         }
     };
     let before = match &base {
@@ -190,7 +240,8 @@ async fn make_plan(context: &Context, view: &View) -> Result<Option<(JobPlan, Me
     let comparison = plan::compare(datums, before, never_skip);
     let (to_do, skipped) = (comparison.to_do.len() as u64, comparison.skipped);
     let sets = plan::into_sets(comparison.to_do, spec.datum_set_spec.as_ref(), spec.parallelism);
-    let count = u32::try_from(sets.len()).map_err(|_| DriveError::Mismatch(format!("{} datum sets are too many for one job", sets.len())))?;
+    let count = u32::try_from(sets.len())
+        .map_err(|_| DriveError::Mismatch(format!("{} datum sets are too many for one job", sets.len())))?;
     let pin = match wait_for_image(context, view, count > 0).await {
         Some(pin) => pin,
         None => return Ok(None),
@@ -206,7 +257,13 @@ async fn make_plan(context: &Context, view: &View) -> Result<Option<(JobPlan, Me
         stage: stage(&view.version, pin),
         sets: count,
     };
-    let merge = MergePlan { base, dropped: comparison.dropped, skipped, to_do, sets: count };
+    let merge = MergePlan {
+        base,
+        dropped: comparison.dropped,
+        skipped,
+        to_do,
+        sets: count,
+    };
     let key = plan::write(core.store(), &plan, &merge, sets).await?;
     note_plan(context, view, key, &merge).await?;
     metrics::PLAN_SECONDS.observe(started.elapsed().as_secs_f64());
@@ -216,11 +273,17 @@ async fn make_plan(context: &Context, view: &View) -> Result<Option<(JobPlan, Me
 
 /// Waits for the version's image to be pinned. A job without datums needs none and gets a pin without digest.
 async fn wait_for_image(context: &Context, view: &View, needed: bool) -> Option<ImagePin> {
-    let unpinned = ImagePin { reference: view.version.spec.transform.image.clone(), digest: String::new() };
+    let unpinned = ImagePin {
+        reference: view.version.spec.transform.image.clone(),
+        digest: String::new(),
+    };
     context
         .core
         .wait_for(|state| {
-            let Some(version) = state.pipeline(&view.job.pipeline).and_then(|p| p.at_version(view.version.version)) else {
+            let Some(version) = state
+                .pipeline(&view.job.pipeline)
+                .and_then(|p| p.at_version(view.version.version))
+            else {
                 return Some(None);
             };
             match &version.image {
@@ -251,11 +314,17 @@ fn stage(version: &PipelineVersion, image: ImagePin) -> StageSpec {
         user: text(&transform.user),
         working_dir: text(&transform.working_dir),
         datum_tries: spec.datum_tries.max(1),
-        datum_timeout_ms: spec.datum_timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
+        datum_timeout_ms: spec
+            .datum_timeout
+            .map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
         writable_inputs: transform.writable_inputs,
         memory_bytes: limits.and_then(|limits| howdah_spec::quantity::bytes(&limits.memory).ok()),
         cpus: limits.map(|limits| limits.cpu).filter(|cpus| *cpus > 0.0),
-        labels: spec.metadata.as_ref().map(|metadata| metadata.labels.clone()).unwrap_or_default(),
+        labels: spec
+            .metadata
+            .as_ref()
+            .map(|metadata| metadata.labels.clone())
+            .unwrap_or_default(),
     }
 }
 
@@ -275,7 +344,15 @@ impl<'a> Collector<'a> {
         let plan_key = plan_key(&plan.pipeline, &plan.job);
         // Attempts of different drivers of one job must differ, or the server takes them for duplicates.
         let attempt = u32::try_from(Timestamp::now().as_millisecond() & 0x7fff_ffff).unwrap_or(0);
-        Self { context, view, plan, plan_key, notices, results: BTreeMap::new(), attempt }
+        Self {
+            context,
+            view,
+            plan,
+            plan_key,
+            notices,
+            results: BTreeMap::new(),
+            attempt,
+        }
     }
 
     async fn collect(mut self) -> Result<BTreeMap<u32, SetResult>, DriveError> {
@@ -329,7 +406,9 @@ impl<'a> Collector<'a> {
         };
         let pipeline = self.plan.pipeline.to_string();
         let gauge = |state: &str, value: u64| {
-            metrics::QUEUE_DEPTH.with_label_values(&[pipeline.as_str(), state]).set(i64::try_from(value).unwrap_or(i64::MAX));
+            metrics::QUEUE_DEPTH
+                .with_label_values(&[pipeline.as_str(), state])
+                .set(i64::try_from(value).unwrap_or(i64::MAX));
         };
         gauge("waiting", status.pending);
         gauge("held", status.ack_pending);
@@ -349,12 +428,18 @@ impl<'a> Collector<'a> {
     async fn publish_missing(&mut self) -> Result<(), DriveError> {
         let queue = &self.context.queue;
         queue.ensure_streams().await?;
-        queue.ensure_consumer(&self.plan.pipeline, self.view.version.spec.parallelism).await?;
+        queue
+            .ensure_consumer(&self.plan.pipeline, self.view.version.spec.parallelism)
+            .await?;
         self.attempt = self.attempt.wrapping_add(1);
-        let missing: Vec<u32> = (0..self.plan.sets).filter(|set| !self.results.contains_key(set)).collect();
+        let missing: Vec<u32> = (0..self.plan.sets)
+            .filter(|set| !self.results.contains_key(set))
+            .collect();
         for window in missing.chunks(PUBLISH_WINDOW) {
-            let messages: Vec<SetMessage> =
-                futures::stream::iter(window).then(|set| self.message(*set)).try_collect().await?;
+            let messages: Vec<SetMessage> = futures::stream::iter(window)
+                .then(|set| self.message(*set))
+                .try_collect()
+                .await?;
             queue.publish_sets(&messages).await?;
             queue.wake_workers().await?;
         }
@@ -392,7 +477,10 @@ impl<'a> Collector<'a> {
             return Ok(());
         }
         let store = self.context.core.store();
-        let Some(bytes) = store.get_opt(&result_key(&self.plan.pipeline, &self.plan.job, set)).await? else {
+        let Some(bytes) = store
+            .get_opt(&result_key(&self.plan.pipeline, &self.plan.job, set))
+            .await?
+        else {
             return Ok(());
         };
         let result: SetResult = wire::decode(&bytes)?;
@@ -406,25 +494,50 @@ impl<'a> Collector<'a> {
         count_datums(&self.plan.pipeline.to_string(), &counts, &stats);
         self.results.insert(set, result);
         // A pipeline that was shown as unable to run has just shown that it can.
-        image::report(self.context, &self.plan.pipeline, &self.view.version, PipelineState::Running, "").await;
+        image::report(
+            self.context,
+            &self.plan.pipeline,
+            &self.view.version,
+            PipelineState::Running,
+            "",
+        )
+        .await;
         Ok(())
     }
 
     async fn show_trouble(&self, message: &str, needs_attention: bool) {
         tracing::warn!(job = %self.view.job, message, "a worker had to hand a datum set back");
-        self.context.core.jobs().update_progress(&self.view.job, |progress| progress.trouble = Some(message.to_owned()));
+        self.context
+            .core
+            .jobs()
+            .update_progress(&self.view.job, |progress| progress.trouble = Some(message.to_owned()));
         if needs_attention {
-            image::report(self.context, &self.plan.pipeline, &self.view.version, PipelineState::Crashing, message).await;
+            image::report(
+                self.context,
+                &self.plan.pipeline,
+                &self.view.version,
+                PipelineState::Crashing,
+                message,
+            )
+            .await;
         }
     }
 }
 
 fn count_datums(pipeline: &str, counts: &DatumCounts, stats: &JobStats) {
-    for (state, count) in [("processed", counts.processed), ("failed", counts.failed), ("recovered", counts.recovered)] {
+    for (state, count) in [
+        ("processed", counts.processed),
+        ("failed", counts.failed),
+        ("recovered", counts.recovered),
+    ] {
         metrics::DATUMS.with_label_values(&[pipeline, state]).inc_by(count);
     }
-    metrics::DATUM_BYTES.with_label_values(&[pipeline, "down"]).inc_by(stats.download_bytes);
-    metrics::DATUM_BYTES.with_label_values(&[pipeline, "up"]).inc_by(stats.upload_bytes);
+    metrics::DATUM_BYTES
+        .with_label_values(&[pipeline, "down"])
+        .inc_by(stats.download_bytes);
+    metrics::DATUM_BYTES
+        .with_label_values(&[pipeline, "up"])
+        .inc_by(stats.upload_bytes);
 }
 
 fn add_counts(sum: &mut DatumCounts, more: &DatumCounts) {
@@ -456,7 +569,9 @@ async fn finish(
     metrics::MERGE_SECONDS.observe(started.elapsed().as_secs_f64());
     let record = provenance_record(context, view, plan, &merged, &results);
     provenance::write(store, &record).await?;
-    metrics::DATUMS.with_label_values(&[plan.pipeline.to_string().as_str(), "skipped"]).inc_by(merge_plan.skipped);
+    metrics::DATUMS
+        .with_label_values(&[plan.pipeline.to_string().as_str(), "skipped"])
+        .inc_by(merge_plan.skipped);
     let outcome = match merged.failure {
         None => JobOutcome::Success,
         Some(reason) => JobOutcome::Failure(reason),
@@ -479,20 +594,37 @@ async fn read_sets(store: &Store, plan: &JobPlan, results: &[SetResult]) -> Resu
     for result in results {
         let key = set_key(&plan.pipeline, &plan.job, result.set);
         let set: DatumSet = wire::decode(&store.get(&key).await?)?;
-        let same = set.datums.len() == result.datums.len() && set.datums.iter().zip(&result.datums).all(|(a, b)| a.id == b.id && a.hash == b.hash);
+        let same = set.datums.len() == result.datums.len()
+            && set
+                .datums
+                .iter()
+                .zip(&result.datums)
+                .all(|(a, b)| a.id == b.id && a.hash == b.hash);
         if !same {
-            return Err(DriveError::Mismatch(format!("the result of set {} is not about the datums of object {key}", result.set)));
+            return Err(DriveError::Mismatch(format!(
+                "the result of set {} is not about the datums of object {key}",
+                result.set
+            )));
         }
         sets.push(set);
     }
     Ok(sets)
 }
 
-fn provenance_record(context: &Context, view: &View, plan: &JobPlan, merged: &Merged, results: &[SetResult]) -> ProvenanceRecord {
+fn provenance_record(
+    context: &Context,
+    view: &View,
+    plan: &JobPlan,
+    merged: &Merged,
+    results: &[SetResult],
+) -> ProvenanceRecord {
     let state = context.core.state();
     let inputs = query::job_inputs(&state, &view.job)
         .into_iter()
-        .map(|input| ProvenanceInput { commit: input.commit, content: input.content })
+        .map(|input| ProvenanceInput {
+            commit: input.commit,
+            content: input.content,
+        })
         .collect();
     ProvenanceRecord {
         commit: view.job.output_commit(),
@@ -511,5 +643,12 @@ fn provenance_record(context: &Context, view: &View, plan: &JobPlan, merged: &Me
 
 /// The command that ends a job which never ran.
 pub fn finish_without_output(job: JobKey, outcome: JobOutcome) -> Command {
-    Command::FinishJob { job, outcome, counts: DatumCounts::default(), stats: JobStats::default(), output: None, datums: None }
+    Command::FinishJob {
+        job,
+        outcome,
+        counts: DatumCounts::default(),
+        stats: JobStats::default(),
+        output: None,
+        datums: None,
+    }
 }

@@ -34,7 +34,11 @@ pub async fn keep(context: Context, pipeline: PipelineKey, stop: CancellationTok
 async fn keep_pinned(context: &Context, pipeline: &PipelineKey) {
     let mut pause = FIRST_PAUSE;
     let mut last_version = 0;
-    while let Some(Some(version)) = context.core.wait_for(|state| needs_work(state.pipeline(pipeline))).await {
+    while let Some(Some(version)) = context
+        .core
+        .wait_for(|state| needs_work(state.pipeline(pipeline)))
+        .await
+    {
         if version.version != last_version {
             (pause, last_version) = (FIRST_PAUSE, version.version);
         }
@@ -44,11 +48,27 @@ async fn keep_pinned(context: &Context, pipeline: &PipelineKey) {
             continue;
         }
         if version.spec.transform.cmd.is_empty() {
-            report(context, pipeline, &version, PipelineState::Failure, "nothing to run: transform.cmd is empty").await;
+            report(
+                context,
+                pipeline,
+                &version,
+                PipelineState::Failure,
+                "nothing to run: transform.cmd is empty",
+            )
+            .await;
             continue;
         }
         let image = version.spec.transform.image.clone();
-        let answer = context.queue.resolve_image(&ResolveImage { image: image.clone(), auth: None }, PATIENCE).await;
+        let answer = context
+            .queue
+            .resolve_image(
+                &ResolveImage {
+                    image: image.clone(),
+                    auth: None,
+                },
+                PATIENCE,
+            )
+            .await;
         let rest = match answer {
             Ok(ResolvedImage::Pinned(pin)) => {
                 pin_image(context, pipeline, &version, pin).await;
@@ -66,7 +86,14 @@ async fn keep_pinned(context: &Context, pipeline: &PipelineKey) {
                 NO_WORKER_PAUSE
             }
             Err(QueueError::NoAnswer { .. }) => {
-                report(context, pipeline, &version, PipelineState::Starting, &format!("a worker is fetching image {image}")).await;
+                report(
+                    context,
+                    pipeline,
+                    &version,
+                    PipelineState::Starting,
+                    &format!("a worker is fetching image {image}"),
+                )
+                .await;
                 Duration::ZERO
             }
             Err(error) => {
@@ -75,10 +102,12 @@ async fn keep_pinned(context: &Context, pipeline: &PipelineKey) {
             }
         };
         // An update meanwhile makes the question obsolete at once.
-        let superseded = context.core.wait_for(|state| match needs_work(state.pipeline(pipeline)) {
-            Some(Some(now)) if now.version == version.version => None,
-            _ => Some(()),
-        });
+        let superseded = context
+            .core
+            .wait_for(|state| match needs_work(state.pipeline(pipeline)) {
+                Some(Some(now)) if now.version == version.version => None,
+                _ => Some(()),
+            });
         let _ = tokio::time::timeout(rest, superseded).await;
     }
 }
@@ -97,7 +126,11 @@ fn needs_work(pipeline: Option<&Arc<Pipeline>>) -> Option<Option<Arc<PipelineVer
 
 async fn pin_image(context: &Context, pipeline: &PipelineKey, version: &PipelineVersion, pin: ImagePin) {
     tracing::info!(%pipeline, version = version.version, image = pin.reference, digest = pin.digest, "image pinned");
-    let command = Command::PinImage { pipeline: pipeline.clone(), version: version.version, pin };
+    let command = Command::PinImage {
+        pipeline: pipeline.clone(),
+        version: version.version,
+        pin,
+    };
     if let Err(error) = context.core.submit(command).await {
         tracing::debug!(%pipeline, %error, "image pin not taken");
     }
@@ -116,7 +149,13 @@ pub(super) async fn job_ended(context: &Context, pipeline: &PipelineKey) {
 }
 
 /// Sets state and reason unless they already are so; the log holds changes, not repetitions.
-pub(super) async fn report(context: &Context, pipeline: &PipelineKey, version: &PipelineVersion, to: PipelineState, reason: &str) {
+pub(super) async fn report(
+    context: &Context,
+    pipeline: &PipelineKey,
+    version: &PipelineVersion,
+    to: PipelineState,
+    reason: &str,
+) {
     let state = context.core.state();
     let Some(now) = state.pipeline(pipeline) else { return };
     if now.version() != version.version || now.stopped || (now.state == to && &*now.reason == reason) {
@@ -125,7 +164,12 @@ pub(super) async fn report(context: &Context, pipeline: &PipelineKey, version: &
     if to == PipelineState::Crashing || to == PipelineState::Failure {
         tracing::warn!(%pipeline, state = ?to, reason, "pipeline cannot run");
     }
-    let command = Command::SetPipelineState { pipeline: pipeline.clone(), version: version.version, state: to, reason: reason.into() };
+    let command = Command::SetPipelineState {
+        pipeline: pipeline.clone(),
+        version: version.version,
+        state: to,
+        reason: reason.into(),
+    };
     if let Err(error) = context.core.submit(command).await {
         tracing::debug!(%pipeline, %error, "pipeline state not taken");
     }

@@ -107,7 +107,10 @@ pub(super) async fn call_off(context: &Context, job: &JobKey) {
     if let Err(error) = context.queue.purge_job(&job.pipeline, &job.id).await {
         tracing::debug!(%job, error = crate::chain(&error), "sets of a job that is over stay on the queue");
     }
-    let cancel = CancelJob { pipeline: job.pipeline.clone(), job: job.id };
+    let cancel = CancelJob {
+        pipeline: job.pipeline.clone(),
+        job: job.id,
+    };
     if let Err(error) = context.queue.cancel_job(&cancel).await {
         tracing::debug!(%job, error = crate::chain(&error), "workers were not told that a job is over");
     }

@@ -14,8 +14,8 @@ mod image;
 mod listen;
 mod runner;
 
-use std::collections::{HashMap, HashSet};
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use howdah_model::PipelineKey;
@@ -40,7 +40,11 @@ pub(crate) struct Context {
 
 /// Runs until `shutdown`; then every task has stopped at a point from which another run continues.
 pub async fn run(core: Core, queue: Queue, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let context = Context { core, queue, dispatch: Dispatch::default() };
+    let context = Context {
+        core,
+        queue,
+        dispatch: Dispatch::default(),
+    };
     let mut listeners = listen::spawn(&context).await?;
     let mut tasks = JoinSet::new();
     // A pipeline made again under an old name is another one: the order of creation tells them apart.
@@ -50,8 +54,11 @@ pub async fn run(core: Core, queue: Queue, shutdown: CancellationToken) -> anyho
     generation.mark_changed();
     let mut gauges = tokio::time::interval(GAUGE_INTERVAL);
     loop {
-        let pipelines: HashSet<(PipelineKey, u64)> =
-            state.borrow_and_update().pipelines().map(|pipeline| (pipeline.key.clone(), pipeline.seq)).collect();
+        let pipelines: HashSet<(PipelineKey, u64)> = state
+            .borrow_and_update()
+            .pipelines()
+            .map(|pipeline| (pipeline.key.clone(), pipeline.seq))
+            .collect();
         running.retain(|pipeline, stop| {
             let alive = pipelines.contains(pipeline);
             if !alive {
@@ -107,6 +114,8 @@ fn update_gauges(context: &Context) {
     let state = context.core.state();
     metrics::JOBS_OPEN.reset();
     for job in howdah_model::query::open_jobs(&state) {
-        metrics::JOBS_OPEN.with_label_values(&[&job.key.pipeline.to_string()]).inc();
+        metrics::JOBS_OPEN
+            .with_label_values(&[&job.key.pipeline.to_string()])
+            .inc();
     }
 }

@@ -51,7 +51,11 @@ async fn run_jobs(context: &Context, pipeline: &PipelineKey, seq: u64) {
             Step::Gone => return,
             Step::Unrunnable(job, reason) => {
                 let outcome = JobOutcome::Unrunnable(reason);
-                if let Err(error) = context.core.submit(drive::finish_without_output(job.clone(), outcome)).await {
+                if let Err(error) = context
+                    .core
+                    .submit(drive::finish_without_output(job.clone(), outcome))
+                    .await
+                {
                     tracing::warn!(%job, %error, "job could not be marked unrunnable");
                     tokio::time::sleep(pause).await;
                 }
@@ -67,7 +71,10 @@ async fn run_jobs(context: &Context, pipeline: &PipelineKey, seq: u64) {
                         drive::discard_plan(context, &job).await;
                     }
                     tracing::warn!(%job, error = text, retry_in_ms = pause.as_millis() as u64, "job interrupted, trying again");
-                    let restart = Command::RestartJob { job: job.clone(), reason: text };
+                    let restart = Command::RestartJob {
+                        job: job.clone(),
+                        reason: text,
+                    };
                     if let Err(error) = context.core.submit(restart).await {
                         tracing::debug!(%job, %error, "restart not noted");
                     }
@@ -89,7 +96,10 @@ fn next_step(state: &State, pipeline: &PipelineKey, seq: u64) -> Option<Step> {
         Readiness::Waiting(_) => None,
         Readiness::Failed(commits) => {
             let names: Vec<String> = commits.iter().map(ToString::to_string).collect();
-            Some(Step::Unrunnable(job.key.clone(), format!("unrunnable because these input commits failed: {}", names.join(", "))))
+            Some(Step::Unrunnable(
+                job.key.clone(),
+                format!("unrunnable because these input commits failed: {}", names.join(", ")),
+            ))
         }
         Readiness::Ready => Some(Step::Run(job.key.clone())),
     }
@@ -114,9 +124,13 @@ async fn run_job(context: &Context, job: &JobKey) -> Result<(), drive::DriveErro
         && job.state.is_final()
     {
         let pipeline = job.key.pipeline.to_string();
-        metrics::JOBS.with_label_values(&[pipeline.as_str(), job.state.wire_name()]).inc();
+        metrics::JOBS
+            .with_label_values(&[pipeline.as_str(), job.state.wire_name()])
+            .inc();
         if let (Some(started), Some(finished)) = (job.started, job.finished) {
-            metrics::JOB_SECONDS.with_label_values(&[&pipeline]).observe(finished.duration_since(started).as_secs_f64());
+            metrics::JOB_SECONDS
+                .with_label_values(&[&pipeline])
+                .observe(finished.duration_since(started).as_secs_f64());
         }
     }
     driven.unwrap_or(Ok(()))
@@ -124,7 +138,12 @@ async fn run_job(context: &Context, job: &JobKey) -> Result<(), drive::DriveErro
 
 /// Waits until the job is killed or gone. How its driver ends it is the driver's to tell.
 async fn ended_from_outside(context: &Context, job: &JobKey) {
-    let outside = |state: &State| state.job(job).is_none_or(|job| matches!(job.state, JobState::Killed | JobState::Unrunnable)).then_some(());
+    let outside = |state: &State| {
+        state
+            .job(job)
+            .is_none_or(|job| matches!(job.state, JobState::Killed | JobState::Unrunnable))
+            .then_some(())
+    };
     if context.core.wait_for(outside).await.is_none() {
         // The coordinator goes down; the driver is dropped with it.
         std::future::pending().await
@@ -146,8 +165,18 @@ async fn time_out(context: &Context, job: &JobKey) {
     };
     let spent = Duration::try_from(Timestamp::now().duration_since(started)).unwrap_or_default();
     tokio::time::sleep(limit.saturating_sub(spent)).await;
-    let reason = format!("job timed out: it ran longer than job_timeout ({} s)", limit.as_secs_f64());
-    if let Err(error) = context.core.submit(Command::StopJob { job: job.clone(), reason }).await {
+    let reason = format!(
+        "job timed out: it ran longer than job_timeout ({} s)",
+        limit.as_secs_f64()
+    );
+    if let Err(error) = context
+        .core
+        .submit(Command::StopJob {
+            job: job.clone(),
+            reason,
+        })
+        .await
+    {
         tracing::warn!(%job, %error, "job that timed out could not be stopped");
     }
 }
