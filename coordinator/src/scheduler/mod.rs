@@ -9,6 +9,7 @@
 //! Everything is level-triggered: a task looks at the published state, does what is missing, and waits
 //! for the next change. Repeating any of it is safe, so a restart needs no recovery of its own.
 
+mod collect;
 mod drive;
 mod image;
 mod listen;

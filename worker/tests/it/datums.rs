@@ -233,9 +233,8 @@ async fn a_command_that_ends_its_container_every_time_fails_the_datum() {
 async fn an_input_that_no_disk_can_hold_fails_the_datum() {
     let mut world = World::new().await;
     let worker = world.worker("w", 1).await;
-    let path = format!("/{}", "x".repeat(300));
-    let root = world.commit(&[(&path, b"x".to_vec())]).await;
-    let input = world.input("in", root, &path).await;
+    let root = world.commit(&[("/x", b"x".to_vec())]).await;
+    let input = world.input(&"x".repeat(300), root, "/x").await;
     let result = world.run_one(&plan("edges", 1, &["ok"]), vec![input]).await;
     let done = &result.datums[0];
     assert_eq!((done.state, done.tries), (DatumOutcome::Failed, 3), "{done:?}");

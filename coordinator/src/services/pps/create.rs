@@ -178,7 +178,7 @@ async fn kept_results(core: &Core, before: &Pipeline, prepared: &Prepared) -> Re
                 "datums keep their results"
             };
             Some(format!(
-                "{up_to}{count} {results} of version {} of pipeline {}, because their input has not \
+                "{up_to}{count} {results} of version {} of pipeline {}, because the input has not \
                  changed; update with --reprocess to compute them again",
                 before.version(),
                 before.key.name,
