@@ -155,7 +155,9 @@ impl Kit {
             for cache in caches {
                 // A file that a running datum has too keeps its bytes: only looking tells.
                 loop {
-                    let free = scratch.free_bytes().map_err(Trouble::io("ask for the free space of", scratch.root()))?;
+                    let free = scratch
+                        .free_bytes()
+                        .map_err(Trouble::io("ask for the free space of", scratch.root()))?;
                     if free >= bytes {
                         return Ok(());
                     }

@@ -129,10 +129,7 @@ impl Walk<'_> {
         check_path(&path, PathRules::Strict).map_err(|error| fault(error.to_string()))?;
         // Also what is only read later is opened now: a file that cannot be read is the datum's fault.
         let mut file = open(real).map_err(|error| unreadable("file", &path, error))?;
-        let size = file
-            .metadata()
-            .map_err(|error| unreadable("file", &path, error))?
-            .len();
+        let size = file.metadata().map_err(|error| unreadable("file", &path, error))?.len();
         let bytes = if size <= SMALL_FILE_BYTES && self.read_along + size <= READ_ALONG_BYTES {
             let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
             file.read_to_end(&mut bytes)
@@ -149,11 +146,10 @@ impl Walk<'_> {
     fn link(&mut self, path: String) -> Result<(), OutputError> {
         let place = self.view.resolve(&format!("/pfs/out{path}"));
         let place = place.map_err(|error| match error {
-            LinkError::Io { path: at, source } => OutputError::Trouble(Trouble::io("follow the link", at)(source)),
+            LinkError::Io { source, .. } => unreadable("target of the link", &path, source),
             other => fault(format!("link at /pfs/out{path}: {other}")),
         })?;
-        let meta =
-            fs::symlink_metadata(&place.real).map_err(|error| unreadable("target of the link", &path, error))?;
+        let meta = fs::symlink_metadata(&place.real).map_err(|error| unreadable("target of the link", &path, error))?;
         if meta.is_dir() {
             return self.linked_folder(&place, &path, &meta);
         }
@@ -376,7 +372,7 @@ mod tests {
     #[test]
     fn bad_output_is_named() {
         type Prepare<'a> = &'a dyn Fn(&Bench);
-        let cases: [(&str, Prepare<'_>, &str); 7] = [
+        let cases: [(&str, Prepare<'_>, &str); 8] = [
             (
                 "dangling",
                 &|b| symlink("/pfs/in/none", b.out("l")).unwrap(),
@@ -386,6 +382,11 @@ mod tests {
                 "outside",
                 &|b| symlink("/etc/passwd", b.out("l")).unwrap(),
                 "link at /pfs/out/l: its target /etc/passwd is outside of /pfs",
+            ),
+            (
+                "too long",
+                &|b| symlink(format!("/pfs/in/{}", "x".repeat(300)), b.out("l")).unwrap(),
+                "cannot read the target of the link /pfs/out/l: File name too long",
             ),
             (
                 "loop",

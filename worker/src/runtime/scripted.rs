@@ -87,12 +87,15 @@ impl Answer {
 /// A command.
 pub type Script = Arc<dyn Fn(Call) -> BoxFuture<'static, Answer> + Send + Sync>;
 
+/// What is rung when something has begun, and what it waits for then.
+pub type Bells = (Arc<Notify>, Arc<Notify>);
+
 /// The runtime. Clones share everything.
 #[derive(Clone, Default)]
 pub struct ScriptedRuntime {
     scripts: Arc<Mutex<HashMap<String, Script>>>,
     refuse: Arc<Mutex<Option<String>>>,
-    gate: Arc<Mutex<Option<(Arc<Notify>, Arc<Notify>)>>>,
+    gate: Arc<Mutex<Option<Bells>>>,
     counts: Arc<Counts>,
 }
 
@@ -137,7 +140,7 @@ impl ScriptedRuntime {
     }
 
     /// Makes every start ring the first bell and wait for the second.
-    pub fn hold_starts(&self) -> (Arc<Notify>, Arc<Notify>) {
+    pub fn hold_starts(&self) -> Bells {
         let bells = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = Some(bells.clone());
         bells

@@ -224,7 +224,10 @@ async fn a_command_that_ends_its_container_every_time_fails_the_datum() {
     let result = world.run_one(&plan("edges", 1, &["fatal"]), vec![]).await;
     let done = &result.datums[0];
     assert_eq!((done.state, done.tries), (DatumOutcome::Failed, 3), "{done:?}");
-    assert!(done.reason.as_ref().unwrap().contains("did it kill process 1"), "{done:?}");
+    assert!(
+        done.reason.as_ref().unwrap().contains("did it kill process 1"),
+        "{done:?}"
+    );
     assert_eq!(runs.load(Ordering::SeqCst), 4, "the first loss costs no try");
     worker.stop().await;
 }
