@@ -30,6 +30,8 @@ check: ## Formatting, lints with warnings as errors, docs, licences: what CI ask
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 	bash scripts/deny.sh
+	cargo build --locked -p howdah --quiet
+	$(BIN)/howdah help-markdown | diff -u docs/cli.md - || (echo "docs/cli.md is out of date: run make docs" >&2; exit 1)
 
 build: ## Builds every program of the workspace.
 	cargo build --workspace --bins --locked

@@ -40,5 +40,5 @@ fn main() {
         ),
         Err(error) => panic!("cannot start the compiler {command:?}: {error}"),
     }
-    println!("cargo::rustc-env=HOWDAH_TESTBOX={}", program.display());
+    println!("cargo::rustc-env=HOWDAH_TEST_BOX={}", program.display());
 }

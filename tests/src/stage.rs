@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::tools::in_path;
 
 /// The static program, compiled by `build.rs`.
-const TESTBOX: &[u8] = include_bytes!(env!("HOWDAH_TESTBOX"));
+const TESTBOX: &[u8] = include_bytes!(env!("HOWDAH_TEST_BOX"));
 
 /// Name of the program in its image.
 pub const PROGRAM: &str = "/testbox";
