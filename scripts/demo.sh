@@ -10,6 +10,7 @@ example="examples/linear-regression"
 say() { printf '\n\033[1m# %s\033[0m\n' "$*"; }
 die() { printf '\n%s\n' "$*" >&2; exit 1; }
 
+echo "Building the example images (small static programs, nothing is downloaded) ..."
 bash scripts/build-example-images.sh
 
 data="$(mktemp -d "${TMPDIR:-/tmp}/howdah-demo.XXXXXX")"

@@ -1,5 +1,8 @@
 //! `howdah-coordinator`: the coordinator as a program of its own.
 
+use std::io::Write;
+use std::process::ExitCode;
+
 use clap::Parser;
 use howdah_coordinator::CoordinatorConfig;
 use howdah_telemetry::{LogArgs, init_logging, refuse_unknown_settings};
@@ -17,8 +20,18 @@ struct Cli {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let cli = Cli::parse();
+async fn main() -> ExitCode {
+    match run(Cli::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where standard error is closed there is nobody left to tell.
+            let _ = writeln!(std::io::stderr(), "howdah-coordinator: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
     init_logging(&cli.log)?;
     refuse_unknown_settings()?;
     let shutdown = CancellationToken::new();

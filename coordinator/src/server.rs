@@ -7,13 +7,22 @@ use axum::extract::State as Extract;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-
 use howdah_queue::Queue;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+use tonic::transport::Server;
 
 use crate::core::Core;
 use crate::metrics;
+
+/// What a client may send on one call before we have read it.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// The same for a whole connection. It also bounds how many small frames may wait: the HTTP/2 library counts 256
+/// bytes for each of them against half of this, and hangs up beyond that. A put of many tiny files is one small
+/// frame each, so with the default of 64 KiB it would be taken for an attack.
+const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
 
 /// Binds the address, or says what to do when that is not possible.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -32,7 +41,16 @@ pub async fn serve(listener: TcpListener, core: Core, queue: Queue, shutdown: Ca
     metrics::touch();
     let app = crate::services::router_with(core.clone(), Some(queue)).merge(http_routes(core));
     let stopped = shutdown.clone();
-    let serving = axum::serve(listener, app).with_graceful_shutdown(async move { stopped.cancelled().await });
+    let serving = Server::builder()
+        .accept_http1(true)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .add_routes(Routes::from(app))
+        .serve_with_incoming_shutdown(
+            TcpListenerStream::new(listener),
+            async move { stopped.cancelled().await },
+        );
     tokio::select! {
         result = serving => Ok(result?),
         // Follow and wait calls stay open for hours: they are cut off after a grace period.

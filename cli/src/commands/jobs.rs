@@ -4,7 +4,7 @@ use howdah_api::{convert, pfs_v2, pps_v2, transaction_v2};
 
 use super::job_view::{JOB_SETS, JOBS, describe, job_row, job_set_row};
 use super::sets::Downstream;
-use super::{Done, pipelines, states};
+use super::{Done, pipelines, states, trouble};
 use crate::args::history::FlushJob;
 use crate::args::jobs::{InspectJob, JobName, ListJob, WaitJob};
 use crate::args::shared::{ProjectArg, ViewArgs};
@@ -245,7 +245,8 @@ pub async fn wait(ctx: &Ctx, arguments: &WaitJob) -> Done {
     let infos = if arguments.job.contains('@') {
         let project = ctx.project(&arguments.project)?;
         let job = Some(wire::job(&project, &refs::job(&arguments.job)?));
-        vec![wait_one(ctx, job).await?]
+        let pipeline = job.as_ref().and_then(|job| job.pipeline.clone());
+        vec![trouble::wait_for(ctx, pipeline, wait_one(ctx, job)).await?]
     } else {
         let infos = jobs_of_set(ctx, &arguments.job, true).await?;
         if infos.is_empty() {

@@ -29,6 +29,7 @@ mod specs;
 mod split;
 mod states;
 mod transactions;
+mod trouble;
 mod views;
 mod walk;
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use howdah_api::{convert, pfs_v2};
 
 use super::commits::{self, CommitList};
-use super::{Done, views};
+use super::{Done, trouble, views};
 use crate::args::history::{CommitSetId, FlushCommit, ListCommit, OneCommit, WaitCommit};
 use crate::args::shared::ProjectArg;
 use crate::context::Ctx;
@@ -54,13 +54,17 @@ pub async fn wait_commit(ctx: &Ctx, arguments: &WaitCommit) -> Done {
     if refs::is_id(&arguments.commit) {
         for info in wait_set(ctx, &arguments.commit).await? {
             list.push(&info)?;
+            trouble::tell_commit_error(ctx, &info);
         }
         return list.finish();
     }
     let project = ctx.project(&arguments.project)?;
     let commit = wire::commit(&project, &refs::commit(&arguments.commit)?);
-    let info = commits::inspect_one(ctx, commit, pfs_v2::CommitState::Finished as i32).await?;
+    let pipeline = trouble::pipeline_of(&commit);
+    let finished = commits::inspect_one(ctx, commit, pfs_v2::CommitState::Finished as i32);
+    let info = trouble::wait_for(ctx, pipeline, finished).await?;
     list.push(&info)?;
+    trouble::tell_commit_error(ctx, &info);
     list.finish()
 }
 

@@ -150,7 +150,9 @@ fn spawn(program: &Path, folder: &Path, port: u16) -> anyhow::Result<Child> {
         .arg(folder)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
-        .stderr(log);
+        .stderr(log)
+        // Ctrl-C on a terminal goes to the whole group; the server must outlive the worker's farewell.
+        .process_group(0);
     // SAFETY: prctl is async-signal-safe and touches nothing of ours. Without it a `kill -9` of the parent
     // would leave a server behind.
     unsafe {
