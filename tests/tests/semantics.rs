@@ -294,6 +294,28 @@ fn stop_update_and_delete_end_running_jobs() {
 }
 
 #[test]
+fn a_deleted_pipeline_gives_its_slots_back() {
+    let up = Up::start();
+    let client = up.client();
+    client.ok("create repo data");
+    client.put_all("data", &[("a", "forever"), ("b", "forever")]);
+    let slow = spec("slow", &["sleep-if=forever", "copy"], pfs("data", "/*"));
+    let both_slots = json!({"parallelismSpec": {"constant": 2}, "datumSetSpec": {"number": 1}});
+    client.create(&with(slow, both_slots));
+    let id = client.commit_id("slow@master");
+    wait_for("both slots to be busy", || {
+        let job = client.raw(&format!("inspect job slow@{id}"));
+        match job[0]["details"]["workerStatus"].as_array().map_or(0, Vec::len) {
+            2 => Ok(()),
+            busy => Err(format!("{busy} busy: {job:?}")),
+        }
+    });
+    client.ok("delete pipeline slow");
+    client.create(&spec("quick", &["copy"], pfs("data", "/*")));
+    assert_eq!(client.last_job("quick").expect_success().counts(), [2, 0, 0, 0]);
+}
+
+#[test]
 fn waiting_for_commits_jobs_and_sets() {
     let up = Up::start();
     let client = up.client();
