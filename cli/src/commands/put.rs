@@ -52,6 +52,13 @@ pub enum From {
 pub async fn run(ctx: &Ctx, mut arguments: PutFile) -> Done {
     let project = ctx.project(&arguments.project)?;
     let target = refs::file(&arguments.target)?;
+    if let Some(path) = target.path.as_deref()
+        && path.split('/').any(|element| element == "..")
+    {
+        return Err(CliError::refused(format!(
+            "the path {path} leaves its repository: give it without \"..\""
+        )));
+    }
     let commit = wire::commit(&project, &target.commit);
     let sources = sources(&mut arguments).await?;
     let naming = match (ctx.hyphenated, arguments.full_path) {
