@@ -79,22 +79,11 @@ pub async fn merge(
     edits.drop_datums(store, &base_datums, &merge_plan.dropped).await?;
     edits.add_results(plan, sets, results);
 
-    let mut counts = DatumCounts {
-        total: merge_plan.skipped + merge_plan.to_do,
-        skipped: merge_plan.skipped,
-        ..DatumCounts::default()
-    };
-    let mut stats = JobStats::default();
+    let (mut counts, mut stats) = (merge_plan.counts(), JobStats::default());
     for result in results {
         let (set_counts, set_stats) = tally(result);
-        counts.processed += set_counts.processed;
-        counts.failed += set_counts.failed;
-        counts.recovered += set_counts.recovered;
-        stats.download_ms += set_stats.download_ms;
-        stats.process_ms += set_stats.process_ms;
-        stats.upload_ms += set_stats.upload_ms;
-        stats.download_bytes += set_stats.download_bytes;
-        stats.upload_bytes += set_stats.upload_bytes;
+        counts += set_counts;
+        stats += set_stats;
     }
     let mut failure = first_failure(results);
     if failure.is_none() {

@@ -16,8 +16,6 @@ use crate::{core, scheduler, server};
 pub struct Running {
     /// Address that it listens on.
     pub address: SocketAddr,
-    /// Whether the store lets two coordinators exclude each other.
-    pub fenced: bool,
     tasks: JoinSet<anyhow::Result<()>>,
     shutdown: CancellationToken,
 }
@@ -32,8 +30,7 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
     let store = Store::open(&store_config(&config))
         .await
         .with_context(|| format!("cannot open the store {}", config.store))?;
-    let fenced = store.capabilities().put_if_absent;
-    if !fenced {
+    if !store.capabilities().put_if_absent {
         tracing::warn!(
             store = config.store,
             "this object store has no conditional writes: make sure that only one coordinator uses it"
@@ -63,7 +60,6 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
     tasks.spawn(server::serve(listener, core, queue, shutdown.clone()));
     Ok(Running {
         address,
-        fenced,
         tasks,
         shutdown,
     })

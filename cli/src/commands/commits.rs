@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use howdah_api::{convert, pfs_v2};
 
-use super::{Done, views};
+use super::{Done, sets, views};
 use crate::args::history::{FindCommit, FinishCommit, InspectCommit, ListCommit, Origin, StartCommit, SubscribeCommit};
 use crate::args::shared::ProjectArg;
 use crate::context::Ctx;
@@ -178,18 +178,8 @@ impl CommitList {
 }
 
 async fn list_set(ctx: &Ctx, arguments: &ListCommit, id: &str) -> Done {
-    let request = pfs_v2::InspectCommitSetRequest {
-        commit_set: Some(pfs_v2::CommitSet { id: id.to_owned() }),
-        wait: false,
-    };
     let mut list = CommitList::begin(ctx, &arguments.view, !arguments.pager.no_pager, arguments.number)?;
-    let mut stream = ctx
-        .client()
-        .await?
-        .pfs()
-        .inspect_commit_set(request)
-        .await?
-        .into_inner();
+    let mut stream = sets::commit_set(ctx, id, false).await?;
     while let Some(info) = stream.message().await? {
         if !list.push(&info)? {
             break;

@@ -68,22 +68,32 @@ pub async fn wait_commit(ctx: &Ctx, arguments: &WaitCommit) -> Done {
     list.finish()
 }
 
-/// Waits until every commit of a set is finished, showing how far that is.
-async fn wait_set(ctx: &Ctx, id: &str) -> Result<Vec<pfs_v2::CommitInfo>, CliError> {
-    let request = |wait| pfs_v2::InspectCommitSetRequest {
+/// Asks for the commits of a set; with `wait` each comes when it is finished.
+pub async fn commit_set(ctx: &Ctx, id: &str, wait: bool) -> Result<tonic::Streaming<pfs_v2::CommitInfo>, CliError> {
+    let request = pfs_v2::InspectCommitSetRequest {
         commit_set: Some(pfs_v2::CommitSet { id: id.to_owned() }),
         wait,
     };
-    let client = ctx.client().await?;
+    Ok(ctx
+        .client()
+        .await?
+        .pfs()
+        .inspect_commit_set(request)
+        .await?
+        .into_inner())
+}
+
+/// Waits until every commit of a set is finished, showing how far that is.
+async fn wait_set(ctx: &Ctx, id: &str) -> Result<Vec<pfs_v2::CommitInfo>, CliError> {
     let mut total = 0;
-    let mut stream = client.pfs().inspect_commit_set(request(false)).await?.into_inner();
+    let mut stream = commit_set(ctx, id, false).await?;
     while stream.message().await?.is_some() {
         total += 1;
     }
     let mut progress = Progress::steps(ctx.printer.stderr_terminal, total);
     progress.describe("waiting for commits");
     let mut infos = Vec::new();
-    let mut stream = client.pfs().inspect_commit_set(request(true)).await?.into_inner();
+    let mut stream = commit_set(ctx, id, true).await?;
     while let Some(info) = stream.message().await? {
         infos.push(info);
         progress.set(infos.len() as u64, total.max(infos.len() as u64));
@@ -164,17 +174,7 @@ impl Downstream {
 
 /// Returns the commits of a set in user repos, without those of other sets that it relies on.
 async fn members(ctx: &Ctx, id: &str) -> Result<Vec<pfs_v2::CommitInfo>, CliError> {
-    let request = pfs_v2::InspectCommitSetRequest {
-        commit_set: Some(pfs_v2::CommitSet { id: id.to_owned() }),
-        wait: false,
-    };
-    let mut stream = ctx
-        .client()
-        .await?
-        .pfs()
-        .inspect_commit_set(request)
-        .await?
-        .into_inner();
+    let mut stream = commit_set(ctx, id, false).await?;
     let mut infos = Vec::new();
     while let Some(info) = stream.message().await? {
         if info

@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
 use futures::{StreamExt, TryStreamExt};
-use howdah_model::{Content, DatumId, DatumIndex, GlobalId};
+use howdah_model::{Content, DatumCounts, DatumId, DatumIndex, GlobalId};
 use howdah_queue::job::{Datum, DatumOutcome, DatumRecord, DatumSet, JobPlan, StageSpec, plan_key, set_key};
 use howdah_queue::wire::{self, Wire, WireError};
 use howdah_store::{Store, StoreError, Tree};
@@ -82,6 +82,17 @@ pub struct MergePlan {
     pub to_do: u64,
     /// Number of datum sets.
     pub sets: u32,
+}
+
+impl MergePlan {
+    /// Returns what is known of the job's datums before any of them has run.
+    pub fn counts(&self) -> DatumCounts {
+        DatumCounts {
+            total: self.to_do + self.skipped,
+            skipped: self.skipped,
+            ..DatumCounts::default()
+        }
+    }
 }
 
 impl Wire for MergePlan {

@@ -190,8 +190,8 @@ impl<'a> Collector<'a> {
         let result: SetResult = wire::decode(&bytes)?;
         let (counts, stats) = merge::tally(&result);
         self.context.core.jobs().update_progress(&self.view.job, |progress| {
-            add_counts(&mut progress.counts, &counts);
-            add_stats(&mut progress.stats, &stats);
+            progress.counts += counts;
+            progress.stats += stats;
             progress.trouble = None;
         });
         self.context.core.jobs().lines_stored(&self.view.job, set);
@@ -242,18 +242,4 @@ fn count_datums(pipeline: &str, counts: &DatumCounts, stats: &JobStats) {
     metrics::DATUM_BYTES
         .with_label_values(&[pipeline, "up"])
         .inc_by(stats.upload_bytes);
-}
-
-fn add_counts(sum: &mut DatumCounts, more: &DatumCounts) {
-    sum.processed += more.processed;
-    sum.failed += more.failed;
-    sum.recovered += more.recovered;
-}
-
-fn add_stats(sum: &mut JobStats, more: &JobStats) {
-    sum.download_ms += more.download_ms;
-    sum.process_ms += more.process_ms;
-    sum.upload_ms += more.upload_ms;
-    sum.download_bytes += more.download_bytes;
-    sum.upload_bytes += more.upload_bytes;
 }

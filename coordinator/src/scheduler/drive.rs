@@ -92,11 +92,7 @@ pub async fn drive(
         return Ok(());
     };
     let progress = board::Progress {
-        counts: DatumCounts {
-            total: merge_plan.skipped + merge_plan.to_do,
-            skipped: merge_plan.skipped,
-            ..DatumCounts::default()
-        },
+        counts: merge_plan.counts(),
         ..board::Progress::default()
     };
     context.core.jobs().update_progress(job, |entry| *entry = progress);
@@ -150,11 +146,7 @@ async fn find_or_make_plan(context: &Context, view: &View) -> Result<Option<(Job
 }
 
 async fn note_plan(context: &Context, view: &View, key: String, merge: &MergePlan) -> Result<(), DriveError> {
-    let counts = DatumCounts {
-        total: merge.to_do + merge.skipped,
-        skipped: merge.skipped,
-        ..DatumCounts::default()
-    };
+    let counts = merge.counts();
     context
         .core
         .submit(Command::PlanJob {

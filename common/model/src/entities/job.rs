@@ -1,6 +1,7 @@
 //! Jobs and their numbers.
 
 use std::fmt;
+use std::ops::AddAssign;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -93,6 +94,26 @@ pub struct JobStats {
     pub download_bytes: u64,
     /// Bytes of output.
     pub upload_bytes: u64,
+}
+
+impl AddAssign for DatumCounts {
+    fn add_assign(&mut self, more: Self) {
+        self.total += more.total;
+        self.processed += more.processed;
+        self.skipped += more.skipped;
+        self.failed += more.failed;
+        self.recovered += more.recovered;
+    }
+}
+
+impl AddAssign for JobStats {
+    fn add_assign(&mut self, more: Self) {
+        self.download_ms += more.download_ms;
+        self.process_ms += more.process_ms;
+        self.upload_ms += more.upload_ms;
+        self.download_bytes += more.download_bytes;
+        self.upload_bytes += more.upload_bytes;
+    }
 }
 
 /// How a job ended.
