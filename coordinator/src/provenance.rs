@@ -2,7 +2,7 @@
 
 use howdah_model::{CommitKey, Content, DatumCounts};
 use howdah_queue::job::StageSpec;
-use howdah_queue::wire::{self, Wire};
+use howdah_queue::wire::{self, Wire, WireError};
 use howdah_store::{Store, StoreError};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -56,4 +56,23 @@ pub fn key(commit: &CommitKey) -> String {
 /// Writes the record. Writing it again with the same content changes nothing.
 pub async fn write(store: &Store, record: &ProvenanceRecord) -> Result<(), StoreError> {
     store.put(&key(&record.commit), wire::encode(record).into()).await
+}
+
+/// Reads the record of a commit, if there is one.
+pub async fn read(store: &Store, commit: &CommitKey) -> Result<Option<ProvenanceRecord>, ReadError> {
+    match store.get_opt(&key(commit)).await? {
+        Some(bytes) => Ok(Some(wire::decode(&bytes)?)),
+        None => Ok(None),
+    }
+}
+
+/// Why a record could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store failed.
+    #[error("the provenance record could not be read")]
+    Store(#[from] StoreError),
+    /// It cannot be understood.
+    #[error("the provenance record could not be understood")]
+    Wire(#[from] WireError),
 }

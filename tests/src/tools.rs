@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// Longest that any condition of a test may take to come true.
@@ -73,7 +74,12 @@ pub fn in_path(name: &str) -> PathBuf {
 /// Returns the folder of the checkout.
 #[must_use]
 pub fn checkout() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+    // Asked for at run time: a program compiled for one checkout may be run from another that shares its cache.
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo and nextest say where the package is");
+        Path::new(&package).join("..")
+    });
+    &FOLDER
 }
 
 /// Returns a port of 127.0.0.1 that is free just now.

@@ -36,7 +36,6 @@ pub fn plan(pipeline: &str, cmd: &[&str]) -> JobPlan {
             cpus: None,
             labels: Default::default(),
         },
-        sets: 1,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What coordinator and workers leave for each other in object storage.
 //!
-//! Every type here is written by [`crate::wire::encode`] and read by [`crate::wire::decode`]. Fields
-//! are only ever added, each with a default.
+//! Every type here is written by [`crate::wire::encode`] and read by [`crate::wire::decode`]. To types in
+//! text, fields are only ever added, each with a default; binary ones get a new version.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,8 +35,6 @@ pub struct JobPlan {
     pub salt: String,
     /// What to run.
     pub stage: StageSpec,
-    /// Number of datum sets.
-    pub sets: u32,
 }
 
 impl Wire for JobPlan {
@@ -101,6 +99,7 @@ pub struct DatumSet {
 
 impl Wire for DatumSet {
     const KIND: &'static str = "datum_set";
+    const BINARY: bool = true;
 }
 
 /// One datum: the input files that one run of the command sees.
@@ -136,10 +135,8 @@ pub struct DatumInput {
     /// Content hash of the file or directory.
     pub hash: ContentHash,
     /// Expanded `join_on` key, if any.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub join_on: String,
     /// Expanded `group_by` key, if any.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub group_by: String,
 }
 
@@ -164,6 +161,7 @@ pub struct SetResult {
 
 impl Wire for SetResult {
     const KIND: &'static str = "set_result";
+    const BINARY: bool = true;
 }
 
 /// What became of one datum.
@@ -248,6 +246,7 @@ pub struct DatumRecord {
 
 impl Wire for DatumRecord {
     const KIND: &'static str = "datum_record";
+    const BINARY: bool = true;
 }
 
 /// Log lines of one datum set, as kept in object storage.

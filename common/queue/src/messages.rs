@@ -36,6 +36,7 @@ pub struct SetMessage {
 
 impl Wire for SetMessage {
     const KIND: &'static str = "datum_set_work";
+    const BINARY: bool = true;
 }
 
 impl SetMessage {

@@ -128,29 +128,35 @@ pub(crate) fn decode_slices(reader: &mut Reader<'_>) -> Result<Vec<Slice>, Decod
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireContent {
+struct WireContent<At> {
     size: u64,
     hash: ContentHash,
-    at: String,
+    at: At,
 }
 
 impl Serialize for FileContent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let at = hex::encode(self.encode_placement());
-        WireContent {
-            size: self.size,
-            hash: self.hash,
-            at,
+        let (size, hash, at) = (self.size, self.hash, self.encode_placement());
+        if serializer.is_human_readable() {
+            let at = hex::encode(at);
+            WireContent { size, hash, at }.serialize(serializer)
+        } else {
+            let at = &at[..];
+            WireContent { size, hash, at }.serialize(serializer)
         }
-        .serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for FileContent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let wire = WireContent::deserialize(deserializer)?;
-        let at = hex::decode(&wire.at).map_err(de::Error::custom)?;
-        FileContent::from_parts(wire.size, wire.hash, &at).map_err(de::Error::custom)
+        let (size, hash, at) = if deserializer.is_human_readable() {
+            let wire = WireContent::<String>::deserialize(deserializer)?;
+            (wire.size, wire.hash, hex::decode(&wire.at).map_err(de::Error::custom)?)
+        } else {
+            let wire = WireContent::<Vec<u8>>::deserialize(deserializer)?;
+            (wire.size, wire.hash, wire.at)
+        };
+        FileContent::from_parts(size, hash, &at).map_err(de::Error::custom)
     }
 }
 

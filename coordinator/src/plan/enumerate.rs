@@ -4,17 +4,18 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use futures::{FutureExt, TryStreamExt};
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use howdah_model::datum::{DatumPart, datum_hash, datum_id};
-use howdah_model::{BranchName, Content, GlobalId, ProjectName, RepoKey, RepoName, RepoType};
+use howdah_model::{BranchName, Content, DatumId, GlobalId, ProjectName, RepoKey, RepoName, RepoType, TreeRoot};
 use howdah_queue::job::{Datum, DatumInput};
 use howdah_spec::glob::Glob;
 use howdah_spec::{Input, PfsInput};
-use howdah_store::{FileTree, Store};
+use howdah_store::{FileNode, FileTree, Store};
 
 use super::PlanError;
 
-/// Most datums of one job: what a coordinator can hold in memory without endangering everything else.
+/// Most datums of one cross: beyond this somebody has forgotten to narrow a glob.
 const MAX_DATUMS: usize = 5_000_000;
 
 /// A commit that an input reads, with its files.
@@ -29,133 +30,186 @@ pub struct InputCommit {
 /// Finds the commit that stands for a branch, when there is one.
 pub type CommitLookup<'a> = dyn Fn(&RepoKey, &BranchName) -> Option<InputCommit> + Sync + 'a;
 
-/// Computes every datum of `input`, in the input's order, without duplicates.
+/// Streams every datum of `input`, in the input's order, without duplicates.
 ///
-/// The datums' hashes take in `salt`. Memory grows with the number of datums, not with the files below
-/// their directories.
+/// The datums' hashes take in `salt`. One file input is streamed as its tree is read; a cross holds the
+/// files that each of its sides selects, not their combinations.
 pub async fn enumerate(
     store: &Store,
     input: &Input,
     commits: &CommitLookup<'_>,
-    salt: &str,
-) -> Result<Vec<Datum>, PlanError> {
+    salt: Arc<str>,
+) -> Result<BoxStream<'static, Result<Datum, PlanError>>, PlanError> {
     let lists = combine(store, input, commits).await?;
-    let mut seen = HashSet::with_capacity(lists.len());
-    let mut datums = Vec::with_capacity(lists.len());
-    for files in lists {
-        let parts: Vec<DatumPart<'_>> = files
-            .iter()
-            .map(|file| DatumPart {
-                name: &file.input.name,
-                repo: &file.input.repo.name,
-                branch: &file.input.branch,
-                path: &file.input.path,
-            })
-            .collect();
-        let id = datum_id(&parts);
-        if !seen.insert(id) {
-            continue;
-        }
-        let contents: Vec<_> = files
-            .iter()
-            .filter(|file| !file.reference)
-            .map(|file| file.input.hash)
-            .collect();
-        let hash = datum_hash(&id, &contents, salt);
-        datums.push(Datum {
-            id,
-            hash,
-            inputs: files.into_iter().map(|file| file.input).collect(),
-        });
+    let mut seen = has_union(input).then(HashSet::new);
+    let datums = lists.try_filter_map(move |files| {
+        let id = id_of(&files);
+        let is_new = seen.as_mut().is_none_or(|seen: &mut HashSet<DatumId>| seen.insert(id));
+        std::future::ready(Ok(is_new.then(|| datum(id, files, &salt))))
+    });
+    Ok(datums.boxed())
+}
+
+/// Only a union can give the same datum twice.
+fn has_union(input: &Input) -> bool {
+    match input {
+        Input::Union(_) => true,
+        Input::Cross(inputs) | Input::Join(inputs) | Input::Group(inputs) => inputs.iter().any(has_union),
+        Input::Pfs(_) | Input::Cron(_) => false,
     }
-    Ok(datums)
 }
 
 /// One file of a datum in the making.
 #[derive(Debug, Clone)]
-struct InputFile {
-    input: DatumInput,
+pub(super) struct InputFile {
+    pub(super) input: DatumInput,
     /// Its content is left out of the datum's hash.
-    reference: bool,
+    pub(super) reference: bool,
 }
 
+/// The files of one datum in the making.
+pub(super) type InputFiles = Vec<InputFile>;
+
+/// Returns the id of the datum that consists of `files`.
+pub(super) fn id_of(files: &[InputFile]) -> DatumId {
+    let parts: Vec<DatumPart<'_>> = files
+        .iter()
+        .map(|file| DatumPart {
+            name: &file.input.name,
+            repo: &file.input.repo.name,
+            branch: &file.input.branch,
+            path: &file.input.path,
+        })
+        .collect();
+    datum_id(&parts)
+}
+
+/// Completes a datum whose id is known.
+pub(super) fn datum(id: DatumId, files: InputFiles, salt: &str) -> Datum {
+    let contents: Vec<_> = files
+        .iter()
+        .filter(|file| !file.reference)
+        .map(|file| file.input.hash)
+        .collect();
+    Datum {
+        id,
+        hash: datum_hash(&id, &contents, salt),
+        inputs: files.into_iter().map(|file| file.input).collect(),
+    }
+}
+
+/// What an input selects.
+type Lists = BoxStream<'static, Result<InputFiles, PlanError>>;
+
+/// Streams what an input selects, as lists of files, with duplicates.
 fn combine<'a>(
     store: &'a Store,
     input: &'a Input,
     commits: &'a CommitLookup<'a>,
-) -> BoxFuture<'a, Result<Vec<Vec<InputFile>>, PlanError>> {
+) -> BoxFuture<'a, Result<Lists, PlanError>> {
     async move {
         match input {
-            Input::Pfs(pfs) => Ok(matches(store, pfs, commits)
-                .await?
-                .into_iter()
-                .map(|file| vec![file])
-                .collect()),
+            Input::Pfs(pfs) => Ok(matches(store, &Leaf::new(pfs, commits)?)),
             Input::Union(inputs) => {
-                let mut all = Vec::new();
+                let mut lists = Vec::with_capacity(inputs.len());
                 for input in inputs {
-                    all.append(&mut combine(store, input, commits).await?);
+                    lists.push(combine(store, input, commits).await?);
                 }
-                Ok(all)
+                Ok(stream::iter(lists).flatten().boxed())
             }
             Input::Cross(inputs) => {
-                let mut product = vec![Vec::new()];
+                let mut sides = Vec::with_capacity(inputs.len());
                 for input in inputs {
-                    let right = combine(store, input, commits).await?;
-                    let count = product.len().saturating_mul(right.len());
-                    if count > MAX_DATUMS {
-                        return Err(PlanError::TooMany {
-                            count,
-                            limit: MAX_DATUMS,
-                        });
-                    }
-                    product = cross(&product, &right);
+                    sides.push(select(store, input, commits).await?);
                 }
-                Ok(product)
+                Ok(stream::iter(cross(sides)?).map(Ok).boxed())
             }
-            Input::Join(_) => Err(PlanError::Unsupported("input.join")),
-            Input::Group(_) => Err(PlanError::Unsupported("input.group")),
-            Input::Cron(_) => Err(PlanError::Unsupported("input.cron")),
+            other => Err(unsupported(other)),
         }
     }
     .boxed()
 }
 
-fn cross(left: &[Vec<InputFile>], right: &[Vec<InputFile>]) -> Vec<Vec<InputFile>> {
-    left.iter()
-        .flat_map(|l| right.iter().map(move |r| l.iter().chain(r).cloned().collect()))
-        .collect()
+pub(super) fn unsupported(input: &Input) -> PlanError {
+    PlanError::Unsupported(match input {
+        Input::Join(_) => "input.join",
+        Input::Group(_) => "input.group",
+        _ => "input.cron",
+    })
 }
 
-/// Lists what the glob of one PFS input selects.
-async fn matches(store: &Store, pfs: &PfsInput, commits: &CommitLookup<'_>) -> Result<Vec<InputFile>, PlanError> {
-    let repo = repo_of(pfs)?;
-    let branch = BranchName::new(&pfs.branch).map_err(|error| PlanError::Input {
-        name: pfs.name.clone(),
-        message: error.to_string(),
-    })?;
-    let commit = commits(&repo, &branch).ok_or_else(|| PlanError::Input {
-        name: pfs.name.clone(),
-        message: format!("branch {branch} of repo {repo} has no commit"),
-    })?;
-    let Some(root) = commit.content.root else {
-        return Ok(Vec::new());
-    };
-    let glob = Glob::new(&pfs.glob).map_err(|error| PlanError::Input {
-        name: pfs.name.clone(),
-        message: error.to_string(),
-    })?;
-    let name: Arc<str> = pfs.name.as_str().into();
-    let tree = FileTree::new(store, commit.content.root);
-    let nodes = tree.glob(&glob);
-    let files = nodes
-        .map_ok(|node| InputFile {
+/// Collects what an input selects.
+pub(super) async fn select(
+    store: &Store,
+    input: &Input,
+    commits: &CommitLookup<'_>,
+) -> Result<Vec<InputFiles>, PlanError> {
+    combine(store, input, commits).await?.try_collect().await
+}
+
+/// Combines each list of every side with each list of the others, the first side outermost.
+pub(super) fn cross(sides: Vec<Vec<InputFiles>>) -> Result<impl Iterator<Item = InputFiles> + Send, PlanError> {
+    let count = sides.iter().map(Vec::len).fold(1, usize::saturating_mul);
+    if count > MAX_DATUMS {
+        let limit = MAX_DATUMS;
+        return Err(PlanError::TooMany { count, limit });
+    }
+    Ok((0..count).map(move |number| {
+        // The number is read as digits, one for each side, the last changing fastest.
+        let mut rest = number;
+        let mut digits: Vec<usize> = sides.iter().rev().map(|side| digit(&mut rest, side.len())).collect();
+        digits.reverse();
+        let lists = sides.iter().zip(digits).map(|(side, digit)| &side[digit]);
+        lists.flatten().cloned().collect()
+    }))
+}
+
+fn digit(rest: &mut usize, base: usize) -> usize {
+    let digit = *rest % base;
+    *rest /= base;
+    digit
+}
+
+/// A file input together with the commit that it reads.
+#[derive(Clone)]
+pub(super) struct Leaf {
+    name: Arc<str>,
+    repo: RepoKey,
+    branch: BranchName,
+    reference: bool,
+    pub(super) glob: Glob,
+    pub(super) commit: InputCommit,
+}
+
+impl Leaf {
+    pub(super) fn new(pfs: &PfsInput, commits: &CommitLookup<'_>) -> Result<Self, PlanError> {
+        let bad = |message: String| PlanError::Input {
+            name: pfs.name.clone(),
+            message,
+        };
+        let repo = repo_of(pfs)?;
+        let branch = BranchName::new(&pfs.branch).map_err(|error| bad(error.to_string()))?;
+        let commit =
+            commits(&repo, &branch).ok_or_else(|| bad(format!("branch {branch} of repo {repo} has no commit")))?;
+        Ok(Leaf {
+            name: pfs.name.as_str().into(),
+            glob: Glob::new(&pfs.glob).map_err(|error| bad(error.to_string()))?,
             reference: pfs.reference,
+            repo,
+            branch,
+            commit,
+        })
+    }
+
+    /// Describes a file or directory of the commit, which cannot be empty then.
+    pub(super) fn file(&self, root: TreeRoot, node: FileNode) -> InputFile {
+        InputFile {
+            reference: self.reference,
             input: DatumInput {
-                name: name.clone(),
-                repo: repo.clone(),
-                branch: branch.clone(),
-                commit: commit.id,
+                name: self.name.clone(),
+                repo: self.repo.clone(),
+                branch: self.branch.clone(),
+                commit: self.commit.id,
                 root,
                 is_dir: node.is_directory(),
                 path: node.path,
@@ -164,10 +218,26 @@ async fn matches(store: &Store, pfs: &PfsInput, commits: &CommitLookup<'_>) -> R
                 join_on: String::new(),
                 group_by: String::new(),
             },
-        })
-        .try_collect()
-        .await?;
-    Ok(files)
+        }
+    }
+
+    /// Whether a change of content, and not only of paths, makes another datum.
+    pub(super) fn minds_content(&self) -> bool {
+        !self.reference
+    }
+}
+
+/// Streams what the glob of one file input selects.
+fn matches(store: &Store, leaf: &Leaf) -> Lists {
+    let Some(root) = leaf.commit.content.root else {
+        return stream::empty().boxed();
+    };
+    let nodes = FileTree::new(store, Some(root)).glob(&leaf.glob);
+    let leaf = leaf.clone();
+    nodes
+        .map_ok(move |node| vec![leaf.file(root, node)])
+        .map_err(PlanError::from)
+        .boxed()
 }
 
 /// Returns the repo that a filled-in PFS input reads.

@@ -1,32 +1,40 @@
 //! Planning a job: from input trees to the datum sets that workers get.
 //!
 //! ```text
-//!  input + commits --enumerate--> datums --compare with base--> to do / skipped / removed --split--> sets
+//!  first job:   input + commits --enumerate------> every datum  --.
+//!  later jobs:  input + commits, old and new                      +--> steps --split--> sets
+//!                                --difference----> what changed --'
 //! ```
 //!
-//! The result is written to the store before anything is published: [`JobPlan`] for workers, one
-//! [`DatumSet`] object per set, and [`MergePlan`] for the coordinator itself, so that a coordinator that
-//! dies continues with the very same plan.
+//! Everything is a stream: sets are written and published while further datums are still being found. What
+//! is written is [`JobPlan`] for workers, one [`DatumSet`] object per set before it is published, and at
+//! the end [`MergePlan`] for the coordinator itself, which makes the plan final. A coordinator that dies
+//! before that plans again and comes to the very same sets, since a plan depends on nothing but the input
+//! trees, the base and the spec; one that dies later reads the plan back.
 
+mod difference;
 mod enumerate;
 mod split;
+#[cfg(test)]
+mod tests;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
+use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use howdah_model::{Content, DatumCounts, DatumId, DatumIndex, GlobalId};
 use howdah_queue::job::{Datum, DatumOutcome, DatumRecord, DatumSet, JobPlan, StageSpec, plan_key, set_key};
 use howdah_queue::wire::{self, Wire, WireError};
+use howdah_spec::Input;
 use howdah_store::{Store, StoreError, Tree};
 use serde::{Deserialize, Serialize};
 
+pub use difference::{Change, Sides, difference};
 pub use enumerate::{CommitLookup, InputCommit, enumerate, repo_of};
-pub use split::split;
-
-/// How many set objects are written at once.
-const WRITES_AT_ONCE: usize = 16;
+pub use split::{LOOK_AHEAD, Splitter};
 
 /// Why a plan could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +66,16 @@ pub enum PlanError {
     Wire(#[from] WireError),
 }
 
+impl PlanError {
+    /// Tells whether the spec is at fault, so that trying again would give the same.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Self::Input { .. } | Self::Unsupported(_) | Self::TooMany { .. } => true,
+            Self::Store(_) | Self::Wire(_) => false,
+        }
+    }
+}
+
 /// The successful job that a new one builds on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Base {
@@ -74,7 +92,7 @@ pub struct Base {
 pub struct MergePlan {
     /// What the job builds on; none for a first job.
     pub base: Option<Base>,
-    /// Datums of the base whose output and record go away, those done again included.
+    /// Datums of the base whose output and record go away, those done again included; sorted.
     pub dropped: Vec<DatumId>,
     /// Datums taken over from the base.
     pub skipped: u64,
@@ -97,41 +115,89 @@ impl MergePlan {
 
 impl Wire for MergePlan {
     const KIND: &'static str = "merge_plan";
+    const BINARY: bool = true;
 }
 
-/// Result of comparing a job's datums with those of its base. Pure data, sorted by datum id.
-#[derive(Debug, Default, PartialEq)]
-pub struct Comparison {
-    /// Datums to hand out, in the order they were given.
-    pub to_do: Vec<Datum>,
-    /// Number of datums that are taken over.
-    pub skipped: u64,
-    /// Ids in the base whose output and record go away.
-    pub dropped: Vec<DatumId>,
+/// How the datums of a job are compared with those of its base.
+#[derive(Clone, Copy)]
+pub enum Reuse<'a> {
+    /// Nothing is taken over: there is no base, or it ran under another salt.
+    Nothing,
+    /// The base did all its datums well, from the same input under the same salt and from these commits:
+    /// what has not changed in their trees is taken over without being looked at.
+    Unchanged(&'a Base, &'a CommitLookup<'a>),
+    /// Every datum is compared with those of the base, whatever that was made from.
+    Equal(&'a Base),
 }
 
-/// Decides for every datum whether it is done again (semantics 12).
-///
-/// `base` gives hash and outcome of the datums of the base job. With `never_skip` every datum is to do.
-pub fn compare(datums: Vec<Datum>, mut base: HashMap<DatumId, BaseDatum>, never_skip: bool) -> Comparison {
-    let mut result = Comparison::default();
-    for datum in datums {
-        let before = base.remove(&datum.id);
-        let done = before
-            .as_ref()
-            .is_some_and(|before| before.outcome == DatumOutcome::Success && before.hash == datum.hash);
-        if done && !never_skip {
-            result.skipped += 1;
-            continue;
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// A datum that workers get.
+    Run {
+        /// The datum.
+        datum: Datum,
+        /// Whether the base has it too, with a result that is outdated.
+        replaces: bool,
+    },
+    /// A datum of the base that is gone.
+    Drop(DatumId),
+}
+
+/// Streams what a job has to do. A datum of the base that is not mentioned is taken over.
+pub async fn steps(
+    store: &Store,
+    input: &Input,
+    new: &CommitLookup<'_>,
+    salt: Arc<str>,
+    reuse: Reuse<'_>,
+) -> Result<BoxStream<'static, Result<Step, PlanError>>, PlanError> {
+    match reuse {
+        Reuse::Nothing => {
+            let datums = enumerate(store, input, new, salt).await?;
+            let run = |datum| Step::Run { datum, replaces: false };
+            Ok(datums.map_ok(run).boxed())
         }
-        if before.is_some() {
-            result.dropped.push(datum.id);
+        Reuse::Unchanged(base, old) => {
+            let records = Tree::new(store, base.datums.records);
+            let changes = difference(store, input, &Sides { old, new }, salt).await?;
+            let steps = changes.try_filter_map(move |change| {
+                let records = records.clone();
+                async move {
+                    Ok(match change {
+                        Change::Came(datum) => {
+                            let before = base_datum(&records, &datum.id).await?;
+                            judge(datum, before.as_ref())
+                        }
+                        Change::Went(id) => base_datum(&records, &id).await?.map(|_| Step::Drop(id)),
+                    })
+                }
+            });
+            Ok(steps.boxed())
         }
-        result.to_do.push(datum);
+        Reuse::Equal(base) => {
+            let before = base_datums(store, &base.datums).await?;
+            let datums = enumerate(store, input, new, salt).await?;
+            let steps = stream::try_unfold((datums, before), |(mut datums, mut before)| async move {
+                while let Some(datum) = datums.try_next().await? {
+                    let known = before.remove(&datum.id);
+                    if let Some(step) = judge(datum, known.as_ref()) {
+                        return Ok(Some((step, (datums, before))));
+                    }
+                }
+                let gone = before.pop_first();
+                Ok(gone.map(|(id, _)| (Step::Drop(id), (datums, before))))
+            });
+            Ok(steps.boxed())
+        }
     }
-    result.dropped.extend(base.into_keys());
-    result.dropped.sort_unstable();
-    result
+}
+
+/// Decides whether a datum is done again (semantics 12); `None` means that the base's result is taken over.
+fn judge(datum: Datum, before: Option<&BaseDatum>) -> Option<Step> {
+    let replaces = before.is_some();
+    let done = before.is_some_and(|before| before.outcome == DatumOutcome::Success && before.hash == datum.hash);
+    (!done).then_some(Step::Run { datum, replaces })
 }
 
 /// Salt for `reprocess_spec: on_code_change`: the pipeline's own, and a hash of everything that makes up the code.
@@ -161,22 +227,38 @@ pub struct BaseDatum {
 }
 
 /// Reads hash and outcome of every datum of a base job.
-pub async fn base_datums(store: &Store, base: &DatumIndex) -> Result<HashMap<DatumId, BaseDatum>, PlanError> {
+async fn base_datums(store: &Store, base: &DatumIndex) -> Result<BTreeMap<DatumId, BaseDatum>, PlanError> {
     let tree = Tree::new(store, base.records);
     let mut entries = std::pin::pin!(tree.prefix(b""));
-    let mut datums = HashMap::new();
+    let mut datums = BTreeMap::new();
     while let Some(entry) = entries.try_next().await? {
-        let record: DatumRecord = wire::decode(&entry.value.data)?;
-        let id = datum_id_of_key(&entry.key)?;
-        datums.insert(
-            id,
-            BaseDatum {
-                hash: record.hash,
-                outcome: record.state,
-            },
-        );
+        datums.insert(datum_id_of_key(&entry.key)?, decode_base(&entry.value.data)?);
     }
     Ok(datums)
+}
+
+async fn base_datum(records: &Tree, id: &DatumId) -> Result<Option<BaseDatum>, PlanError> {
+    let found = records.get(id.as_bytes()).await?;
+    found.map(|value| decode_base(&value.data)).transpose()
+}
+
+fn decode_base(data: &[u8]) -> Result<BaseDatum, PlanError> {
+    let record: DatumRecord = wire::decode(data)?;
+    Ok(BaseDatum {
+        hash: record.hash,
+        outcome: record.state,
+    })
+}
+
+/// Returns the number of datums of a base job.
+pub async fn datum_count(store: &Store, base: &DatumIndex) -> Result<u64, PlanError> {
+    Ok(Tree::new(store, base.records).total().await?.count)
+}
+
+/// Tells whether some datum of a base job did not succeed and so has to be done again in any case.
+pub async fn has_unfinished(store: &Store, base: &DatumIndex) -> Result<bool, PlanError> {
+    // Records weigh nothing unless they are of that kind.
+    Ok(Tree::new(store, base.records).total().await?.weight > 0)
 }
 
 /// Reads a datum id from the front of a tree key.
@@ -196,115 +278,63 @@ fn merge_plan_key(plan: &JobPlan) -> String {
     format!("{}-merge", plan_key(&plan.pipeline, &plan.job))
 }
 
-/// Writes sets, merge plan and, last, the plan itself. Returns the plan's key.
-pub async fn write(store: &Store, plan: &JobPlan, merge: &MergePlan, sets: Vec<DatumSet>) -> Result<String, PlanError> {
-    futures::stream::iter(sets.into_iter().map(|set| {
-        let key = set_key(&plan.pipeline, &plan.job, set.set);
-        async move { store.put(&key, wire::encode(&set).into()).await }
-    }))
-    .buffer_unordered(WRITES_AT_ONCE)
-    .try_collect::<()>()
-    .await?;
-    store.put(&merge_plan_key(plan), wire::encode(merge).into()).await?;
+/// Writes what workers need to know before they get the first set.
+pub async fn write_job(store: &Store, plan: &JobPlan) -> Result<(), PlanError> {
     let key = plan_key(&plan.pipeline, &plan.job);
-    store.put(&key, wire::encode(plan).into()).await?;
-    Ok(key)
+    Ok(store.put(&key, wire::encode(plan).into()).await?)
 }
 
-/// Reads back what [`write()`] wrote.
-pub async fn read(store: &Store, key: &str) -> Result<(JobPlan, MergePlan), PlanError> {
-    let plan: JobPlan = wire::decode(&store.get(key).await?)?;
-    let merge = wire::decode(&store.get(&merge_plan_key(&plan)).await?)?;
-    Ok((plan, merge))
+/// Writes one set. Returns its size in bytes.
+pub async fn write_set(store: &Store, plan: &JobPlan, set: &DatumSet) -> Result<usize, PlanError> {
+    let key = set_key(&plan.pipeline, &plan.job, set.set);
+    let bytes = wire::encode(set);
+    let length = bytes.len();
+    store.put(&key, bytes.into()).await?;
+    Ok(length)
 }
 
-/// Cuts the datums to do into numbered sets.
-pub fn into_sets(datums: Vec<Datum>, spec: Option<&howdah_spec::DatumSetSpec>, workers: u64) -> Vec<DatumSet> {
-    let sizes: Vec<u64> = datums
-        .iter()
-        .map(|datum| datum.inputs.iter().map(|input| input.size).sum())
-        .collect();
-    let ranges = split(&sizes, spec, workers);
-    let mut datums = datums.into_iter();
-    ranges
-        .into_iter()
-        .zip(0u32..)
-        .map(|(range, set)| DatumSet {
-            set,
-            datums: datums.by_ref().take(range.len()).collect(),
-        })
-        .collect()
+/// Writes what makes a plan final, once all its sets are written.
+pub async fn write_merge(store: &Store, plan: &JobPlan, merge: &MergePlan) -> Result<(), PlanError> {
+    Ok(store.put(&merge_plan_key(plan), wire::encode(merge).into()).await?)
+}
+
+/// Reads back a plan; `None` unless it is final.
+pub async fn read(store: &Store, key: &str) -> Result<Option<(JobPlan, MergePlan)>, PlanError> {
+    let Some(bytes) = store.get_opt(key).await? else {
+        return Ok(None);
+    };
+    let plan: JobPlan = wire::decode(&bytes)?;
+    let Some(bytes) = store.get_opt(&merge_plan_key(&plan)).await? else {
+        return Ok(None);
+    };
+    let merge = wire::decode(&bytes)?;
+    Ok(Some((plan, merge)))
 }
 
 #[cfg(test)]
-mod tests {
+mod skipping {
     use super::*;
     use howdah_model::DatumHash;
 
-    fn datum(id: u8, hash: u8) -> Datum {
-        Datum {
-            id: DatumId::new([id; 32]),
+    fn judged(hash: u8, before: Option<(u8, DatumOutcome)>) -> Option<bool> {
+        let datum = Datum {
+            id: DatumId::new([1; 32]),
             hash: DatumHash::new([hash; 32]),
             inputs: Vec::new(),
-        }
-    }
-
-    fn base(entries: &[(u8, u8, DatumOutcome)]) -> HashMap<DatumId, BaseDatum> {
-        entries
-            .iter()
-            .map(|(id, hash, outcome)| {
-                (
-                    DatumId::new([*id; 32]),
-                    BaseDatum {
-                        hash: DatumHash::new([*hash; 32]),
-                        outcome: *outcome,
-                    },
-                )
-            })
-            .collect()
+        };
+        let before = before.map(|(hash, outcome)| BaseDatum {
+            hash: DatumHash::new([hash; 32]),
+            outcome,
+        });
+        judge(datum, before.as_ref()).map(|step| matches!(step, Step::Run { replaces: true, .. }))
     }
 
     #[test]
     fn each_line_of_the_skipping_table() {
-        let before = base(&[
-            (1, 1, DatumOutcome::Success),
-            (2, 2, DatumOutcome::Success),
-            (3, 3, DatumOutcome::Failed),
-            (4, 4, DatumOutcome::Recovered),
-            (5, 5, DatumOutcome::Success),
-        ]);
-        let now = vec![datum(1, 1), datum(2, 9), datum(3, 3), datum(4, 4), datum(6, 6)];
-        let comparison = compare(now, before, false);
-        assert_eq!(comparison.skipped, 1, "same id, same hash, done there");
-        assert_eq!(
-            comparison.to_do,
-            vec![datum(2, 9), datum(3, 3), datum(4, 4), datum(6, 6)]
-        );
-        assert_eq!(
-            comparison.dropped,
-            [2, 3, 4, 5].map(|id| DatumId::new([id; 32])),
-            "changed, failed, recovered, gone"
-        );
-    }
-
-    #[test]
-    fn every_job_does_everything_again() {
-        let comparison = compare(vec![datum(1, 1)], base(&[(1, 1, DatumOutcome::Success)]), true);
-        assert_eq!(
-            (comparison.to_do.len(), comparison.skipped, comparison.dropped.len()),
-            (1, 0, 1)
-        );
-    }
-
-    #[test]
-    fn sets_are_numbered_and_hold_every_datum_in_order() {
-        let sets = into_sets((0..10).map(|n| datum(n, n)).collect(), None, 1);
-        let numbers: Vec<u32> = sets.iter().map(|set| set.set).collect();
-        assert_eq!(numbers, (0..5).collect::<Vec<_>>());
-        let ids: Vec<DatumId> = sets
-            .iter()
-            .flat_map(|set| set.datums.iter().map(|datum| datum.id))
-            .collect();
-        assert_eq!(ids, (0..10).map(|n| DatumId::new([n; 32])).collect::<Vec<_>>());
+        assert_eq!(judged(1, Some((1, DatumOutcome::Success))), None, "done there");
+        assert_eq!(judged(9, Some((1, DatumOutcome::Success))), Some(true), "changed");
+        assert_eq!(judged(1, Some((1, DatumOutcome::Failed))), Some(true), "failed");
+        assert_eq!(judged(1, Some((1, DatumOutcome::Recovered))), Some(true), "recovered");
+        assert_eq!(judged(1, None), Some(false), "new");
     }
 }

@@ -1,53 +1,73 @@
 //! How datums are grouped into datum sets (pipeline-spec: `datum_set_spec`). Pure.
 
-use std::ops::Range;
-
 use howdah_spec::DatumSetSpec;
 
 /// Sets per worker when the spec does not say.
 const DEFAULT_SETS_PER_WORKER: u64 = 4;
+/// Most datums of a set when the spec gives neither number nor size: what a worker holds in memory at a
+/// time, and what is done again when one dies.
+const MAX_DATUMS_PER_SHARE: u64 = 1_000;
+/// How many datums are looked at before the first set is cut, so that sets of jobs up to this size are
+/// equal shares. Larger jobs are cut while their datums are still being found.
+pub const LOOK_AHEAD: usize = 4_096;
 
-/// Splits datums, given by their input sizes in bytes, into runs that become one set each.
+/// Cuts a row of datums into sets.
 ///
 /// `size_bytes` wins over `number`, as users of older systems expect; with neither, the aim is
-/// `per_worker` sets for each of `workers`.
-pub fn split(sizes: &[u64], spec: Option<&DatumSetSpec>, workers: u64) -> Vec<Range<usize>> {
-    let spec = spec.copied().unwrap_or_default();
-    let by_size = spec.size_bytes;
-    if by_size > 0 {
-        return split_by_size(sizes, by_size);
-    }
-    let number = match spec.number {
-        0 => {
-            let per_worker = match spec.per_worker {
-                0 => DEFAULT_SETS_PER_WORKER,
-                n => n,
-            };
-            sizes.len() as u64 / (workers.max(1) * per_worker)
-        }
-        n => n,
-    };
-    let number = usize::try_from(number.max(1)).unwrap_or(usize::MAX);
-    (0..sizes.len())
-        .step_by(number)
-        .map(|start| start..sizes.len().min(start.saturating_add(number)))
-        .collect()
+/// `per_worker` sets for each of `workers`. What is not known at the beginning, the number of datums of a
+/// large job, is taken to be what has come so far: its first sets are small and later ones grow.
+#[derive(Debug)]
+pub struct Splitter {
+    rule: Rule,
+    /// Datums so far, or all of them once that is known.
+    known: u64,
+    emitted: u64,
+    in_set: u64,
+    bytes: u64,
 }
 
-fn split_by_size(sizes: &[u64], limit: u64) -> Vec<Range<usize>> {
-    let mut sets = Vec::new();
-    let (mut start, mut bytes) = (0, 0u64);
-    for (index, size) in sizes.iter().enumerate() {
-        bytes = bytes.saturating_add(*size);
-        if bytes >= limit {
-            sets.push(start..index + 1);
-            (start, bytes) = (index + 1, 0);
+#[derive(Debug)]
+enum Rule {
+    Bytes(u64),
+    Number(u64),
+    Shares(u64),
+}
+
+impl Splitter {
+    /// Prepares to cut. `ahead` is the number of datums found by looking ahead.
+    pub fn new(spec: Option<&DatumSetSpec>, workers: u64, ahead: u64) -> Self {
+        let spec = spec.copied().unwrap_or_default();
+        let rule = match spec {
+            DatumSetSpec { size_bytes: 1.., .. } => Rule::Bytes(spec.size_bytes),
+            DatumSetSpec { number: 1.., .. } => Rule::Number(spec.number),
+            DatumSetSpec { per_worker: 0, .. } => Rule::Shares(workers.max(1).saturating_mul(DEFAULT_SETS_PER_WORKER)),
+            DatumSetSpec { per_worker, .. } => Rule::Shares(workers.max(1).saturating_mul(per_worker)),
+        };
+        Splitter {
+            rule,
+            known: ahead,
+            emitted: 0,
+            in_set: 0,
+            bytes: 0,
         }
     }
-    if start < sizes.len() {
-        sets.push(start..sizes.len());
+
+    /// Takes in a datum with so many bytes of input; tells whether the set ends after it.
+    pub fn push(&mut self, size: u64) -> bool {
+        self.in_set += 1;
+        self.bytes = self.bytes.saturating_add(size);
+        let full = match self.rule {
+            Rule::Bytes(limit) => self.bytes >= limit,
+            Rule::Number(number) => self.in_set >= number,
+            Rule::Shares(shares) => self.in_set >= (self.known / shares).clamp(1, MAX_DATUMS_PER_SHARE),
+        };
+        if full {
+            self.emitted += self.in_set;
+            self.known = self.known.max(self.emitted);
+            (self.in_set, self.bytes) = (0, 0);
+        }
+        full
     }
-    sets
 }
 
 #[cfg(test)]
@@ -63,42 +83,60 @@ mod tests {
         }
     }
 
+    /// Returns the numbers of datums in the sets.
+    fn split(sizes: &[u64], spec: Option<&DatumSetSpec>, workers: u64) -> Vec<usize> {
+        let mut splitter = Splitter::new(spec, workers, sizes.len().min(LOOK_AHEAD) as u64);
+        let (mut sets, mut open) = (Vec::new(), 0);
+        for size in sizes {
+            open += 1;
+            if splitter.push(*size) {
+                sets.push(std::mem::take(&mut open));
+            }
+        }
+        sets.extend((open > 0).then_some(open));
+        sets
+    }
+
     #[test]
     fn the_default_aims_at_four_sets_for_each_worker() {
-        assert_eq!(split(&[1; 80], None, 2).len(), 8);
-        assert_eq!(split(&[1; 3], None, 2).len(), 3, "never an empty set");
+        assert_eq!(split(&[1; 80], None, 2), [10; 8]);
+        assert_eq!(split(&[1; 3], None, 2), [1; 3], "never an empty set");
         assert_eq!(
-            split(&[1; 80], Some(&spec(0, 0, 0)), 2).len(),
-            8,
+            split(&[1; 80], Some(&spec(0, 0, 0)), 2),
+            [10; 8],
             "all zero means the default"
         );
-        assert_eq!(split(&[1; 80], Some(&spec(0, 0, 10)), 2).len(), 20);
+        assert_eq!(split(&[1; 80], Some(&spec(0, 0, 10)), 2), [4; 20]);
+    }
+
+    #[test]
+    fn large_jobs_get_sets_that_grow_to_a_limit() {
+        let sets = split(&[1; 100_000], None, 64);
+        assert_eq!(sets[0], 16, "work for everybody at once");
+        assert!(sets.windows(2).take(sets.len() - 2).all(|pair| pair[0] <= pair[1]));
+        let sets = split(&[1; 100_000], None, 1);
+        assert_eq!(sets[..99], [1000; 99]);
     }
 
     #[test]
     fn a_size_limit_overshoots_by_at_most_one_datum_and_beats_a_number() {
-        assert_eq!(split(&[4, 4, 4, 4, 4], Some(&spec(1, 8, 0)), 1), vec![0..2, 2..4, 4..5]);
+        assert_eq!(split(&[4, 4, 4, 4, 4], Some(&spec(1, 8, 0)), 1), [2, 2, 1]);
     }
 
     #[test]
     fn a_number_is_a_number_of_datums() {
-        assert_eq!(split(&[0; 7], Some(&spec(3, 0, 0)), 9), vec![0..3, 3..6, 6..7]);
+        assert_eq!(split(&[0; 7], Some(&spec(3, 0, 0)), 9), [3, 3, 1]);
     }
 
     proptest! {
         #[test]
-        fn sets_cover_every_datum_once_and_in_order(
+        fn sets_cover_every_datum(
             sizes in prop::collection::vec(0u64..1000, 0..200),
             number in 0u64..50, size in 0u64..5000, per_worker in 0u64..9, workers in 0u64..9,
         ) {
             let sets = split(&sizes, Some(&spec(number, size, per_worker)), workers);
-            let mut next = 0;
-            for set in &sets {
-                prop_assert_eq!(set.start, next);
-                prop_assert!(set.end > set.start);
-                next = set.end;
-            }
-            prop_assert_eq!(next, sizes.len());
+            prop_assert!(sets.iter().all(|set| *set > 0));
+            prop_assert_eq!(sets.iter().sum::<usize>(), sizes.len());
         }
     }
 }

@@ -1,22 +1,25 @@
-//! Publishes a job's datum sets and gathers their results, whatever becomes of messages.
+//! Gathers the results of a job's datum sets, whatever becomes of messages.
 //!
 //! A notice makes a result known at once; looking at the store finds those whose notice was lost; an empty
 //! queue with results missing means that sets were lost, and they are published again.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use howdah_model::{DatumCounts, JobStats, PipelineState};
-use howdah_queue::job::{JobPlan, SetResult, plan_key, result_key, results_prefix, set_key, set_of_result_key};
+use howdah_queue::job::{DatumSet, SetResult, result_key, results_prefix, set_key, set_of_result_key};
 use howdah_queue::messages::{Notice, SetMessage};
 use howdah_queue::wire;
-use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::drive::{DriveError, View};
+use super::planner::Published;
+use super::publish::Publisher;
 use super::{Context, image};
-use crate::{merge, metrics};
+use crate::merge::{self, Merger};
+use crate::metrics;
+use crate::plan::MergePlan;
 
 /// How soon results are looked for when no notice comes; doubles up to [`MAX_LOOK`].
 const FIRST_LOOK: Duration = Duration::from_secs(2);
@@ -25,90 +28,129 @@ const PUBLISH_WINDOW: usize = 256;
 /// Longest pause between two looks for results.
 const MAX_LOOK: Duration = Duration::from_secs(30);
 
-/// Publishes a job's sets and gathers their results.
+/// Gathers the results of one job.
 pub struct Collector<'a> {
     context: &'a Context,
     view: &'a View,
-    plan: &'a JobPlan,
-    plan_key: String,
+    publisher: &'a Publisher<'a>,
     notices: mpsc::UnboundedReceiver<Notice>,
-    results: BTreeMap<u32, SetResult>,
-    attempt: u32,
+    /// Sets whose results are in.
+    done: BTreeSet<u32>,
 }
 
 impl<'a> Collector<'a> {
-    /// Makes a collector for a plan that is stored; `notices` are those of its job.
+    /// Makes a collector; `notices` are those of its job.
     pub fn new(
         context: &'a Context,
         view: &'a View,
-        plan: &'a JobPlan,
+        publisher: &'a Publisher<'a>,
         notices: mpsc::UnboundedReceiver<Notice>,
     ) -> Self {
-        let plan_key = plan_key(&plan.pipeline, &plan.job);
-        // Attempts of different drivers of one job must differ, or the server takes them for duplicates.
-        let attempt = u32::try_from(Timestamp::now().as_millisecond() & 0x7fff_ffff).unwrap_or(0);
         Self {
             context,
             view,
-            plan,
-            plan_key,
+            publisher,
             notices,
-            results: BTreeMap::new(),
-            attempt,
+            done: BTreeSet::new(),
         }
     }
 
-    /// Returns when the result of every set is there.
-    pub async fn collect(mut self) -> Result<BTreeMap<u32, SetResult>, DriveError> {
-        let queue = &self.context.queue;
-        let mut generation = queue.generation();
+    /// Gathers results while the plan is still being made and until the result of every set is in.
+    pub async fn collect(
+        mut self,
+        planning: impl Future<Output = Result<Published, DriveError>>,
+        mut merger: Merger,
+    ) -> Result<(MergePlan, Merger), DriveError> {
+        let mut planning = std::pin::pin!(planning);
+        let plan = loop {
+            tokio::select! {
+                published = &mut planning => break published?,
+                notice = self.notices.recv() => merger = self.take_notice(notice, merger).await?.0,
+            }
+        };
+        self.complete(plan.merge, merger, plan.lost).await
+    }
+
+    /// Gathers the results of a plan that is final, some of which may be stored already.
+    pub async fn resume(mut self, merge: MergePlan, merger: Merger) -> Result<(MergePlan, Merger), DriveError> {
+        let merger = self.look_for_results(merger).await?;
+        self.complete(merge, merger, true).await
+    }
+
+    /// Gathers what is missing; `lost` tells that sets may have to be published again.
+    async fn complete(
+        mut self,
+        merge: MergePlan,
+        mut merger: Merger,
+        lost: bool,
+    ) -> Result<(MergePlan, Merger), DriveError> {
+        let sets = merge.sets;
+        let mut generation = self.context.queue.generation();
         generation.mark_unchanged();
-        self.look_for_results().await?;
-        self.publish_lost().await?;
+        if lost {
+            self.publish_lost(sets).await?;
+        }
         let mut pause = FIRST_LOOK;
         let mut empty_looks = 0;
-        while self.results.len() < self.plan.sets as usize {
+        while self.missing(sets) > 0 {
             tokio::select! {
-                notice = self.notices.recv() => match notice {
-                    Some(Notice::Done(done)) => {
-                        self.take_result(done.set).await?;
+                notice = self.notices.recv() => {
+                    let done;
+                    (merger, done) = self.take_notice(notice, merger).await?;
+                    if done {
                         (pause, empty_looks) = (FIRST_LOOK, 0);
                     }
-                    Some(Notice::Trouble(trouble)) => self.show_trouble(&trouble.message, trouble.needs_attention).await,
-                    None => return Err(DriveError::Interrupted("another driver has taken over the job".to_owned())),
-                },
+                }
                 changed = generation.changed() => {
                     if changed.is_err() {
                         return Err(DriveError::Interrupted("the connection to NATS is closed".to_owned()));
                     }
-                    self.look_for_results().await?;
-                    self.publish_lost().await?;
+                    merger = self.look_for_results(merger).await?;
+                    self.publish_lost(sets).await?;
                 }
                 () = tokio::time::sleep(pause) => {
-                    let before = self.results.len();
-                    self.look_for_results().await?;
-                    empty_looks = if before == self.results.len() && self.queued().await == Some(0) { empty_looks + 1 } else { 0 };
+                    let before = self.done.len();
+                    merger = self.look_for_results(merger).await?;
+                    empty_looks = if before == self.done.len() && self.queued().await == Some(0) { empty_looks + 1 } else { 0 };
                     // Once may be a message on its way; twice in a row the sets are lost.
                     if empty_looks >= 2 {
-                        metrics::SETS_REPUBLISHED.inc_by(u64::from(self.plan.sets) - self.results.len() as u64);
-                        self.publish_missing().await?;
+                        metrics::SETS_REPUBLISHED.inc_by(self.missing(sets));
+                        self.publish_missing(sets).await?;
                         empty_looks = 0;
                     }
                     pause = (pause * 2).min(MAX_LOOK);
                 }
             }
         }
-        Ok(self.results)
+        Ok((merge, merger))
+    }
+
+    fn missing(&self, sets: u32) -> u64 {
+        u64::from(sets).saturating_sub(self.done.len() as u64)
+    }
+
+    /// Takes in what workers say; tells whether it was a result.
+    async fn take_notice(&mut self, notice: Option<Notice>, merger: Merger) -> Result<(Merger, bool), DriveError> {
+        match notice {
+            Some(Notice::Done(done)) => Ok((self.take_result(done.set, merger).await?, true)),
+            Some(Notice::Trouble(trouble)) => {
+                self.show_trouble(&trouble.message, trouble.needs_attention).await;
+                Ok((merger, false))
+            }
+            None => Err(DriveError::Interrupted(
+                "another driver has taken over the job".to_owned(),
+            )),
+        }
     }
 
     /// Returns how many sets the queue holds for the pipeline; `None` when it cannot be asked.
     async fn queued(&self) -> Option<u64> {
-        let status = match self.context.queue.consumer_info(&self.plan.pipeline).await {
+        let status = match self.context.queue.consumer_info(&self.view.job.pipeline).await {
             Ok(status) => status.unwrap_or_default(),
             // Unreachable is not empty: the next generation looks again.
             Err(_) => return None,
         };
-        let pipeline = self.plan.pipeline.to_string();
+        let pipeline = self.view.job.pipeline.to_string();
         let gauge = |state: &str, value: u64| {
             metrics::QUEUE_DEPTH
                 .with_label_values(&[pipeline.as_str(), state])
@@ -121,92 +163,67 @@ impl<'a> Collector<'a> {
 
     /// Publishes what is missing unless the queue still holds as much: after a reconnection or a restart most
     /// often nothing is lost, and work that is under way must not be done twice.
-    async fn publish_lost(&mut self) -> Result<(), DriveError> {
-        let missing = u64::from(self.plan.sets) - self.results.len() as u64;
-        if self.queued().await.is_some_and(|queued| queued >= missing) {
+    async fn publish_lost(&mut self, sets: u32) -> Result<(), DriveError> {
+        let missing = self.missing(sets);
+        if missing == 0 || self.queued().await.is_some_and(|queued| queued >= missing) {
             return Ok(());
         }
-        self.publish_missing().await
+        self.publish_missing(sets).await
     }
 
-    async fn publish_missing(&mut self) -> Result<(), DriveError> {
-        let queue = &self.context.queue;
-        queue.ensure_streams().await?;
-        queue
-            .ensure_consumer(&self.plan.pipeline, self.view.version.spec.parallelism)
-            .await?;
-        self.attempt = self.attempt.wrapping_add(1);
-        let missing: Vec<u32> = (0..self.plan.sets)
-            .filter(|set| !self.results.contains_key(set))
-            .collect();
+    async fn publish_missing(&mut self, sets: u32) -> Result<(), DriveError> {
+        self.publisher.prepare().await?;
+        self.publisher.next_attempt();
+        let missing: Vec<u32> = (0..sets).filter(|set| !self.done.contains(set)).collect();
         for window in missing.chunks(PUBLISH_WINDOW) {
             let messages: Vec<SetMessage> = futures::stream::iter(window)
-                .then(|set| self.message(*set))
+                .then(|set| self.publisher.stored_message(*set))
                 .try_collect()
                 .await?;
-            queue.publish_sets(&messages).await?;
-            queue.wake_workers().await?;
+            self.publisher.publish(&messages).await?;
         }
         Ok(())
     }
 
-    async fn message(&self, set: u32) -> Result<SetMessage, DriveError> {
-        let set_key = set_key(&self.plan.pipeline, &self.plan.job, set);
-        let stored = self.context.core.store().get(&set_key).await?;
-        let small = stored.len() < howdah_queue::messages::INLINE_LIMIT_BYTES;
-        Ok(SetMessage {
-            pipeline: self.plan.pipeline.clone(),
-            version: self.plan.version,
-            job: self.plan.job,
-            set,
-            attempt: self.attempt,
-            plan_key: self.plan_key.clone(),
-            inline: if small { Some(wire::decode(&stored)?) } else { None },
-            set_key,
-        })
-    }
-
-    async fn look_for_results(&mut self) -> Result<(), DriveError> {
-        let prefix = results_prefix(&self.plan.pipeline, &self.plan.job);
+    async fn look_for_results(&mut self, mut merger: Merger) -> Result<Merger, DriveError> {
+        let prefix = results_prefix(&self.view.job.pipeline, &self.view.job.id);
         for object in self.context.core.store().list(&prefix).await? {
             if let Some(set) = set_of_result_key(&object.key) {
-                self.take_result(set).await?;
+                merger = self.take_result(set, merger).await?;
             }
         }
-        Ok(())
+        Ok(merger)
     }
 
-    async fn take_result(&mut self, set: u32) -> Result<(), DriveError> {
-        if set >= self.plan.sets || self.results.contains_key(&set) {
-            return Ok(());
+    /// Takes in the result of a set, unless it is known or not there.
+    async fn take_result(&mut self, set: u32, merger: Merger) -> Result<Merger, DriveError> {
+        if self.done.contains(&set) {
+            return Ok(merger);
         }
-        let store = self.context.core.store();
-        let Some(bytes) = store
-            .get_opt(&result_key(&self.plan.pipeline, &self.plan.job, set))
-            .await?
-        else {
-            return Ok(());
+        let (store, job) = (self.context.core.store(), &self.view.job);
+        let (set_key, result_key) = (
+            set_key(&job.pipeline, &job.id, set),
+            result_key(&job.pipeline, &job.id, set),
+        );
+        let (planned, result) = tokio::try_join!(store.get_opt(&set_key), store.get_opt(&result_key))?;
+        let (Some(planned), Some(result)) = (planned, result) else {
+            return Ok(merger);
         };
-        let result: SetResult = wire::decode(&bytes)?;
-        let (counts, stats) = merge::tally(&result);
-        self.context.core.jobs().update_progress(&self.view.job, |progress| {
+        let (merger, counts, stats) = tokio::task::spawn_blocking(move || add(merger, &planned, &result))
+            .await
+            .map_err(|error| DriveError::Interrupted(error.to_string()))??;
+        self.context.core.jobs().update_progress(job, |progress| {
             progress.counts += counts;
             progress.stats += stats;
             progress.trouble = None;
         });
-        self.context.core.jobs().lines_stored(&self.view.job, set);
-        count_datums(&self.plan.pipeline.to_string(), &counts, &stats);
-        self.results.insert(set, result);
+        self.context.core.jobs().lines_stored(job, set);
+        count_datums(&job.pipeline.to_string(), &counts, &stats);
+        self.done.insert(set);
         // A pipeline that was shown as unable to run has just shown that it can.
-        image::report(
-            self.context,
-            &self.plan.pipeline,
-            &self.view.version,
-            PipelineState::Running,
-            "",
-        )
-        .await;
-        Ok(())
+        let version = &self.view.version;
+        image::report(self.context, &job.pipeline, version, PipelineState::Running, "").await;
+        Ok(merger)
     }
 
     async fn show_trouble(&self, message: &str, needs_attention: bool) {
@@ -218,7 +235,7 @@ impl<'a> Collector<'a> {
         if needs_attention {
             image::report(
                 self.context,
-                &self.plan.pipeline,
+                &self.view.job.pipeline,
                 &self.view.version,
                 PipelineState::Crashing,
                 message,
@@ -226,6 +243,23 @@ impl<'a> Collector<'a> {
             .await;
         }
     }
+}
+
+/// Reads a set and its result and adds them, if they are about the same datums.
+fn add(mut merger: Merger, planned: &[u8], result: &[u8]) -> Result<(Merger, DatumCounts, JobStats), DriveError> {
+    let set: DatumSet = wire::decode(planned)?;
+    let result: SetResult = wire::decode(result)?;
+    let mut pairs = set.datums.iter().zip(&result.datums);
+    let same = set.datums.len() == result.datums.len() && pairs.all(|(a, b)| a.id == b.id && a.hash == b.hash);
+    if !same {
+        return Err(DriveError::Mismatch(format!(
+            "the result of set {} is not about the datums of that set",
+            set.set
+        )));
+    }
+    let (counts, stats) = merge::tally(&result);
+    merger.add(&set, &result).map_err(merge::MergeError::from)?;
+    Ok((merger, counts, stats))
 }
 
 fn count_datums(pipeline: &str, counts: &DatumCounts, stats: &JobStats) {

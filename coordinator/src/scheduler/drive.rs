@@ -1,33 +1,35 @@
 //! Drives one job from its plan to its end.
 //!
 //! ```text
-//!  plan (or read the plan back) -> publish sets -> collect results -> merge -> record provenance -> finish
+//!  plan, publishing sets as they are found   \
+//!  (or read the plan back)                    } at once -> merge -> record provenance -> finish
+//!  gather results as they come in            /
 //! ```
 //!
 //! Every step looks at the store first, so a driver that starts over continues where the last one ended:
-//! the plan is written before sets are published, results are objects that nobody overwrites, and the job
+//! sets are written before they are published, results are objects that nobody overwrites, and the job
 //! is finished by one event list.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use howdah_model::query::{self, JobBase};
-use howdah_model::{Command, DatumCounts, ImagePin, JobKey, JobOutcome, JobStats, PipelineVersion};
+use howdah_model::query;
+use howdah_model::{Command, DatumCounts, JobKey, JobOutcome, JobStats, PipelineVersion};
 use howdah_queue::QueueError;
-use howdah_queue::job::{DatumSet, JobPlan, SetResult, StageSpec, plan_key, results_prefix, set_key};
+use howdah_queue::job::{JobPlan, plan_key, results_prefix};
 use howdah_queue::messages::Notice;
-use howdah_queue::wire::{self, WireError};
-use howdah_spec::ReprocessSpec;
-use howdah_store::{Store, StoreError};
+use howdah_queue::wire::WireError;
+use howdah_store::StoreError;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::Context;
 use super::collect::Collector;
+use super::planner;
+use super::publish::Publisher;
 use crate::core::SubmitError;
-use crate::merge::{self, MergeError, Merged};
-use crate::plan::{self, Base, InputCommit, MergePlan, PlanError};
+use crate::merge::{MergeError, Merged, Merger};
+use crate::plan::{self, MergePlan, PlanError};
 use crate::provenance::{self, ProvenanceInput, ProvenanceRecord};
 use crate::{board, metrics};
 
@@ -46,6 +48,9 @@ pub enum DriveError {
     /// The queue failed.
     #[error("the queue failed")]
     Queue(#[from] QueueError),
+    /// What the base job was made from could not be read.
+    #[error(transparent)]
+    Provenance(#[from] provenance::ReadError),
     /// Something a worker wrote cannot be understood.
     #[error("a result could not be understood")]
     Wire(#[from] WireError),
@@ -71,8 +76,8 @@ impl DriveError {
 pub(super) struct View {
     pub(super) job: JobKey,
     pub(super) version: Arc<PipelineVersion>,
-    planned: Option<Arc<str>>,
-    started: Option<Timestamp>,
+    planned: bool,
+    started: bool,
 }
 
 /// Drives a job whose inputs are finished. Returns when it is over, or with the trouble that stopped it.
@@ -81,27 +86,56 @@ pub async fn drive(
     job: &JobKey,
     notices: mpsc::UnboundedReceiver<Notice>,
 ) -> Result<(), DriveError> {
-    let Some(mut view) = view(context, job) else {
+    let Some(view) = view(context, job) else {
         return Ok(());
     };
-    if view.started.is_none() {
-        context.core.submit(Command::StartJob { job: job.clone() }).await?;
-        view.started = context.core.state().job(job).and_then(|job| job.started);
+    context
+        .core
+        .jobs()
+        .update_progress(job, |entry| *entry = board::Progress::default());
+    let publisher = Publisher::new(context, &view);
+    let collector = Collector::new(context, &view, &publisher, notices);
+    let started = start(context, &view);
+    let Some((merge_plan, merger)) = (match find_plan(context, &view).await? {
+        Some((plan, merge)) => {
+            started.await?;
+            note_plan(context, &view, &merge).await?;
+            Some(collector.resume(merge, Merger::new(Arc::new(plan))).await?)
+        }
+        None => {
+            // Both to their end, whatever becomes of the other: a job is not ended before it is started.
+            let (started, begun) = tokio::join!(started, planner::begin(context, &view));
+            started?;
+            match begun {
+                Ok(None) => None,
+                Ok(Some(begun)) => {
+                    let merger = Merger::new(begun.plan.clone());
+                    Some(
+                        collector
+                            .collect(begun.publish(context, &view, &publisher), merger)
+                            .await?,
+                    )
+                }
+                Err(DriveError::Plan(error)) if error.is_final() => {
+                    let outcome = JobOutcome::Failure(error.to_string());
+                    context.core.submit(finish_without_output(job.clone(), outcome)).await?;
+                    None
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }) else {
+        return Ok(());
+    };
+    finish(context, &view, &merge_plan, merger).await
+}
+
+async fn start(context: &Context, view: &View) -> Result<(), SubmitError> {
+    if !view.started {
+        let job = view.job.clone();
+        context.core.submit(Command::StartJob { job }).await?;
     }
-    let Some((plan, merge_plan)) = find_or_make_plan(context, &view).await? else {
-        return Ok(());
-    };
-    let progress = board::Progress {
-        counts: merge_plan.counts(),
-        ..board::Progress::default()
-    };
-    context.core.jobs().update_progress(job, |entry| *entry = progress);
-    let results = if plan.sets == 0 {
-        BTreeMap::new()
-    } else {
-        Collector::new(context, &view, &plan, notices).collect().await?
-    };
-    finish(context, &view, &plan, &merge_plan, results.into_values().collect()).await
+    Ok(())
 }
 
 fn view(context: &Context, job: &JobKey) -> Option<View> {
@@ -111,51 +145,34 @@ fn view(context: &Context, job: &JobKey) -> Option<View> {
     Some(View {
         job: job.clone(),
         version,
-        planned: entry.plan.clone(),
-        started: entry.started,
+        planned: entry.plan.is_some(),
+        started: entry.started.is_some(),
     })
 }
 
-/// Reads the plan back if there is one, also one that a restart of the job made the state forget: results that
-/// are stored belong to it. `None` when the job is over.
-async fn find_or_make_plan(context: &Context, view: &View) -> Result<Option<(JobPlan, MergePlan)>, DriveError> {
-    let store = context.core.store();
-    if let Some(key) = &view.planned {
-        return Ok(Some(plan::read(store, key).await?));
-    }
+/// Reads the plan back if a final one is stored, also one that a restart of the job made the state forget:
+/// results that are stored belong to it.
+async fn find_plan(context: &Context, view: &View) -> Result<Option<(JobPlan, MergePlan)>, DriveError> {
     let key = plan_key(&view.job.pipeline, &view.job.id);
-    if store.get_opt(&key).await?.is_some() {
-        let (plan, merge) = plan::read(store, &key).await?;
-        note_plan(context, view, key, &merge).await?;
-        return Ok(Some((plan, merge)));
-    }
-    match make_plan(context, view).await {
-        Err(DriveError::Plan(
-            error @ (PlanError::Input { .. } | PlanError::Unsupported(_) | PlanError::TooMany { .. }),
-        )) => {
-            // The spec is at fault: trying again would give the same.
-            let outcome = JobOutcome::Failure(error.to_string());
-            context
-                .core
-                .submit(finish_without_output(view.job.clone(), outcome))
-                .await?;
-            Ok(None)
-        }
-        planned => planned,
-    }
+    Ok(plan::read(context.core.store(), &key).await?)
 }
 
-async fn note_plan(context: &Context, view: &View, key: String, merge: &MergePlan) -> Result<(), DriveError> {
+/// Tells the state of the job's plan, unless it knows.
+pub(super) async fn note_plan(context: &Context, view: &View, merge: &MergePlan) -> Result<(), SubmitError> {
     let counts = merge.counts();
-    context
-        .core
-        .submit(Command::PlanJob {
-            job: view.job.clone(),
-            plan: key,
-            counts,
-        })
-        .await?;
-    Ok(())
+    context.core.jobs().update_progress(&view.job, |progress| {
+        progress.counts.total = counts.total;
+        progress.counts.skipped = counts.skipped;
+    });
+    if view.planned {
+        return Ok(());
+    }
+    let command = Command::PlanJob {
+        job: view.job.clone(),
+        plan: plan_key(&view.job.pipeline, &view.job.id),
+        counts,
+    };
+    context.core.submit(command).await.map(drop)
 }
 
 /// Removes a plan and the results that do not fit it, so that the job is planned afresh.
@@ -173,209 +190,49 @@ pub async fn discard_plan(context: &Context, job: &JobKey) {
     }
 }
 
-/// Computes and stores the plan. `None` when the job ended while it waited for the image.
-async fn make_plan(context: &Context, view: &View) -> Result<Option<(JobPlan, MergePlan)>, DriveError> {
-    let started = Instant::now();
-    let core = &context.core;
-    let state = core.state();
-    let spec = &view.version.spec;
-    let inputs = query::job_inputs(&state, &view.job);
-    let lookup = |repo: &howdah_model::RepoKey, branch: &howdah_model::BranchName| {
-        let input = inputs
-            .iter()
-            .find(|input| input.branch.repo == *repo && input.branch.name == *branch)?;
-        Some(InputCommit {
-            id: input.commit.id,
-            content: input.content,
-        })
-    };
-    let by_code = spec.reprocess_spec == ReprocessSpec::OnCodeChange;
-    let salt = if by_code {
-        let Some(pin) = wait_for_image(context, view, true).await else {
-            return Ok(None);
-        };
-        plan::salt_with_code(&view.version.salt, &stage(&view.version, pin))
-    } else {
-        view.version.salt.to_string()
-    };
-    let datums = match &spec.input {
-        Some(input) => plan::enumerate(core.store(), input, &lookup, &salt).await?,
-        None => Vec::new(),
-    };
-    let base = match query::job_base(&state, &view.job) {
-        JobBase::Nothing => None,
-        JobBase::Job { job, datums, output } => Some(Base {
-            job: job.id,
-            datums,
-            output,
-        }),
-        JobBase::Unfinished(earlier) => {
-            return Err(DriveError::Interrupted(format!(
-                "job {earlier}, which this one builds on, has not ended"
-            )));
-        }
-    };
-    let before = match &base {
-        Some(base) => plan::base_datums(core.store(), &base.datums).await?,
-        None => Default::default(),
-    };
-    let never_skip = spec.reprocess_spec == ReprocessSpec::EveryJob;
-    let comparison = plan::compare(datums, before, never_skip);
-    let (to_do, skipped) = (comparison.to_do.len() as u64, comparison.skipped);
-    let sets = plan::into_sets(comparison.to_do, spec.datum_set_spec.as_ref(), spec.parallelism);
-    let count = u32::try_from(sets.len())
-        .map_err(|_| DriveError::Mismatch(format!("{} datum sets are too many for one job", sets.len())))?;
-    let pin = match wait_for_image(context, view, count > 0).await {
-        Some(pin) => pin,
-        None => return Ok(None),
-    };
-    let plan = JobPlan {
-        pipeline: view.job.pipeline.clone(),
-        version: view.version.version,
-        job: view.job.id,
-        output_commit: view.job.id,
-        spec_commit: Some(view.version.spec_commit),
-        file_set: None,
-        salt,
-        stage: stage(&view.version, pin),
-        sets: count,
-    };
-    let merge = MergePlan {
-        base,
-        dropped: comparison.dropped,
-        skipped,
-        to_do,
-        sets: count,
-    };
-    let key = plan::write(core.store(), &plan, &merge, sets).await?;
-    note_plan(context, view, key, &merge).await?;
-    metrics::PLAN_SECONDS.observe(started.elapsed().as_secs_f64());
-    tracing::info!(job = %view.job, to_do, skipped, sets = count, elapsed_ms = started.elapsed().as_millis() as u64, "job planned");
-    Ok(Some((plan, merge)))
-}
-
-/// Waits for the version's image to be pinned. A job without datums needs none and gets a pin without digest.
-async fn wait_for_image(context: &Context, view: &View, needed: bool) -> Option<ImagePin> {
-    let unpinned = ImagePin {
-        reference: view.version.spec.transform.image.clone(),
-        digest: String::new(),
-    };
-    context
-        .core
-        .wait_for(|state| {
-            let Some(version) = state
-                .pipeline(&view.job.pipeline)
-                .and_then(|p| p.at_version(view.version.version))
-            else {
-                return Some(None);
-            };
-            match &version.image {
-                Some(pin) => Some(Some(pin.clone())),
-                None if !needed => Some(Some(unpinned.clone())),
-                None => None,
-            }
-        })
-        .await
-        .flatten()
-}
-
-/// Translates a spec into what a worker needs to run it.
-fn stage(version: &PipelineVersion, image: ImagePin) -> StageSpec {
-    let spec = &version.spec;
-    let transform = &spec.transform;
-    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
-    let lines = |lines: &Vec<String>| (!lines.is_empty()).then(|| lines.clone());
-    let limits = spec.resource_limits.as_ref();
-    StageSpec {
-        image,
-        cmd: transform.cmd.clone(),
-        stdin: lines(&transform.stdin),
-        err_cmd: lines(&transform.err_cmd),
-        err_stdin: lines(&transform.err_stdin),
-        env: transform.env.clone(),
-        accept_return_code: transform.accept_return_code.clone(),
-        user: text(&transform.user),
-        working_dir: text(&transform.working_dir),
-        datum_tries: spec.datum_tries.max(1),
-        datum_timeout_ms: spec
-            .datum_timeout
-            .map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
-        writable_inputs: transform.writable_inputs,
-        memory_bytes: limits.and_then(|limits| howdah_spec::quantity::bytes(&limits.memory).ok()),
-        cpus: limits.map(|limits| limits.cpu).filter(|cpus| *cpus > 0.0),
-        labels: spec
-            .metadata
-            .as_ref()
-            .map(|metadata| metadata.labels.clone())
-            .unwrap_or_default(),
-    }
-}
-
 /// Merges, records what made the commit, and ends the job.
-async fn finish(
-    context: &Context,
-    view: &View,
-    plan: &JobPlan,
-    merge_plan: &MergePlan,
-    results: Vec<SetResult>,
-) -> Result<(), DriveError> {
+async fn finish(context: &Context, view: &View, merge_plan: &MergePlan, merger: Merger) -> Result<(), DriveError> {
     let started = Instant::now();
     let store = context.core.store();
-    let sets = read_sets(store, plan, &results).await?;
-    let merged = merge::merge(store, plan, merge_plan, &sets, &results).await?;
+    let plan = merger.plan().clone();
+    let mut record = provenance_record(context, view, &merger);
+    let merged = merger.finish(store, merge_plan).await?;
     metrics::MERGE_SECONDS.observe(started.elapsed().as_secs_f64());
-    let record = provenance_record(context, view, plan, &merged, &results);
+    record.output = merged.output;
+    record.datums = merged.counts;
+    record.finished = Timestamp::now();
     provenance::write(store, &record).await?;
     metrics::DATUMS
         .with_label_values(&[plan.pipeline.to_string().as_str(), "skipped"])
         .inc_by(merge_plan.skipped);
-    let outcome = match merged.failure {
+    let Merged {
+        output,
+        datums,
+        counts,
+        stats,
+        failure,
+    } = merged;
+    let outcome = match failure {
         None => JobOutcome::Success,
         Some(reason) => JobOutcome::Failure(reason),
     };
-    tracing::info!(job = %view.job, outcome = ?outcome, processed = merged.counts.processed, skipped = merged.counts.skipped, "job finished");
+    tracing::info!(job = %view.job, outcome = ?outcome, processed = counts.processed, skipped = counts.skipped, merge_ms = started.elapsed().as_millis() as u64, "job finished");
     let command = Command::FinishJob {
         job: view.job.clone(),
         outcome,
-        counts: merged.counts,
-        stats: merged.stats,
-        output: Some(merged.output),
-        datums: Some(merged.datums),
+        counts,
+        stats,
+        output: Some(output),
+        datums: Some(datums),
     };
     context.core.submit(command).await?;
     Ok(())
 }
 
-async fn read_sets(store: &Store, plan: &JobPlan, results: &[SetResult]) -> Result<Vec<DatumSet>, DriveError> {
-    let mut sets = Vec::with_capacity(results.len());
-    for result in results {
-        let key = set_key(&plan.pipeline, &plan.job, result.set);
-        let set: DatumSet = wire::decode(&store.get(&key).await?)?;
-        let same = set.datums.len() == result.datums.len()
-            && set
-                .datums
-                .iter()
-                .zip(&result.datums)
-                .all(|(a, b)| a.id == b.id && a.hash == b.hash);
-        if !same {
-            return Err(DriveError::Mismatch(format!(
-                "the result of set {} is not about the datums of object {key}",
-                result.set
-            )));
-        }
-        sets.push(set);
-    }
-    Ok(sets)
-}
-
-fn provenance_record(
-    context: &Context,
-    view: &View,
-    plan: &JobPlan,
-    merged: &Merged,
-    results: &[SetResult],
-) -> ProvenanceRecord {
+/// Fills in what is known before the output is.
+fn provenance_record(context: &Context, view: &View, merger: &Merger) -> ProvenanceRecord {
     let state = context.core.state();
+    let plan = merger.plan();
     let inputs = query::job_inputs(&state, &view.job)
         .into_iter()
         .map(|input| ProvenanceInput {
@@ -390,10 +247,10 @@ fn provenance_record(
         stage: plan.stage.clone(),
         salt: plan.salt.clone(),
         inputs,
-        output: merged.output,
-        datums: merged.counts,
-        worker_versions: results.iter().map(|result| result.worker_version.clone()).collect(),
-        started: view.started,
+        output: Default::default(),
+        datums: DatumCounts::default(),
+        worker_versions: merger.worker_versions().clone(),
+        started: state.job(&view.job).and_then(|job| job.started),
         finished: Timestamp::now(),
     }
 }

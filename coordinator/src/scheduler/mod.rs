@@ -13,6 +13,8 @@ mod collect;
 mod drive;
 mod image;
 mod listen;
+mod planner;
+mod publish;
 mod runner;
 
 use std::collections::hash_map::Entry;

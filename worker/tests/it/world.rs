@@ -275,7 +275,6 @@ pub fn plan(pipeline: &str, job: u64, cmd: &[&str]) -> JobPlan {
             cpus: None,
             labels: Default::default(),
         },
-        sets: 1,
     }
 }
 

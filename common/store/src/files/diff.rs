@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
+use howdah_spec::glob::Glob;
 
-use super::path::{as_directory, clean_path, directories};
+use super::path::{as_directory, clean_path, directories, without_slash};
 use super::view::{FileNode, FileTree, decode, path_of};
 use crate::error::Result;
 use crate::file::decode_identity;
@@ -28,28 +29,87 @@ impl FileTree {
         // Other paths may sort between the path as a file and its contents as a directory.
         let mut range = KeyRange::prefix(directory.as_bytes());
         range.start = file.clone().into();
-        let changes = Tree::diff(old.tree(), new.tree(), range);
-        let comparison = Comparison {
-            old: old.clone(),
-            new: new.clone(),
-            file,
-            directory,
-            changes: changes.boxed(),
-            passed: String::new(),
-            ready: VecDeque::new(),
-        };
-        stream::try_unfold(comparison, |mut comparison| async move {
-            let next = comparison.next().await?;
-            Ok(next.map(|next| (next, comparison)))
-        })
+        let wanted = Wanted::Below { file, directory };
+        compare(old, new, range, wanted)
+    }
+
+    /// Streams what a glob matches on either side and whose hashes differ, sorted by path, a directory
+    /// before its contents. Costs what has changed below the glob's literal beginning, and for each
+    /// directory shown, a look at all its files.
+    pub fn glob_diff(
+        old: &FileTree,
+        new: &FileTree,
+        glob: &Glob,
+    ) -> impl Stream<Item = Result<FileDiff>> + Send + use<> {
+        let range = KeyRange::prefix(glob.literal_prefix().as_bytes());
+        compare(old, new, range, Wanted::Matches(glob.clone()))
+    }
+}
+
+fn compare(
+    old: &FileTree,
+    new: &FileTree,
+    range: KeyRange,
+    wanted: Wanted,
+) -> impl Stream<Item = Result<FileDiff>> + Send + use<> {
+    let comparison = Comparison {
+        old: old.clone(),
+        new: new.clone(),
+        wanted,
+        changes: Tree::diff(old.tree(), new.tree(), range).boxed(),
+        passed: String::new(),
+        ready: VecDeque::new(),
+    };
+    stream::try_unfold(comparison, |mut comparison| async move {
+        let next = comparison.next().await?;
+        Ok(next.map(|next| (next, comparison)))
+    })
+}
+
+/// Which differences are shown.
+enum Wanted {
+    /// Those at a path or below it.
+    Below { file: String, directory: String },
+    /// Those at paths that a glob matches.
+    Matches(Glob),
+}
+
+impl Wanted {
+    /// Whether a changed file can matter, for itself or for a directory that it lies in.
+    fn concerns(&self, path: &str) -> bool {
+        match self {
+            Wanted::Below { file, directory } => path == file || path.starts_with(directory),
+            Wanted::Matches(_) => true,
+        }
+    }
+
+    fn shows_file(&self, path: &str) -> bool {
+        match self {
+            Wanted::Below { .. } => true,
+            Wanted::Matches(glob) => glob.is_match(path),
+        }
+    }
+
+    fn shows_directory(&self, path: &str) -> bool {
+        match self {
+            Wanted::Below { directory, .. } => path.len() >= directory.len(),
+            Wanted::Matches(glob) => glob.is_match(without_slash(path)),
+        }
+    }
+
+    /// The most directories above a file that can be shown.
+    fn deepest(&self) -> usize {
+        match self {
+            Wanted::Below { .. } => usize::MAX,
+            Wanted::Matches(glob) => glob.max_depth().map_or(usize::MAX, |depth| depth.saturating_add(1)),
+        }
     }
 }
 
 struct Comparison {
     old: FileTree,
     new: FileTree,
-    file: String,
-    directory: String,
+    wanted: Wanted,
     changes: stream::BoxStream<'static, Result<DiffItem>>,
     passed: String,
     ready: VecDeque<FileDiff>,
@@ -62,17 +122,19 @@ impl Comparison {
                 return Ok(None);
             };
             let path = path_of(&key)?;
-            let wanted = path == self.file || path.starts_with(&self.directory);
-            if !wanted || same_bytes(&old, &new) {
+            if !self.wanted.concerns(path) || same_bytes(&old, &new) {
                 continue;
             }
-            for directory in directories(path) {
-                if directory.len() >= self.directory.len() && !self.passed.starts_with(directory) {
+            for directory in directories(path).take(self.wanted.deepest()) {
+                if !self.passed.starts_with(directory) && self.wanted.shows_directory(directory) {
                     let (old, new) = tokio::try_join!(self.old.directory(directory), self.new.directory(directory))?;
                     self.ready.push_back(FileDiff { old, new });
                 }
             }
-            self.passed = path.to_owned();
+            path.clone_into(&mut self.passed);
+            if !self.wanted.shows_file(path) {
+                continue;
+            }
             let node = |value: Option<Value>| {
                 let decoded = value.map(|value| {
                     decode(Entry {

@@ -8,7 +8,7 @@ use futures::{Stream, StreamExt, TryStreamExt, stream};
 use howdah_model::{Content, DatumId};
 
 use super::path::{PathError, PathRules, as_directory, check_path, clean_path, directories};
-use super::view::{Collision, FileTree, key_of};
+use super::view::{Collision, CollisionFinder, FileTree, key_of, path_of};
 use crate::error::{Result, StoreError};
 use crate::file::{FileContent, FileEntry};
 use crate::pack::push_slice;
@@ -246,6 +246,33 @@ impl FileEdits {
             .collect();
         if let Some(collision) = edited.find_collision(written).await? {
             return Err(collision.into());
+        }
+        Ok(edited.content().await?)
+    }
+}
+
+impl FileTree {
+    /// Applies changes of single files that ascend strictly by path and returns the new content, which is
+    /// durable then. For as many files as there may be: nothing is collected.
+    ///
+    /// `changes` makes the same stream each time; it is called once more to look for collisions.
+    ///
+    /// # Errors
+    /// When a path would be both a file and a directory, changes do not ascend, or the store fails.
+    pub async fn apply_sorted<S>(&self, changes: impl Fn() -> S) -> Result<Content, EditError>
+    where
+        S: Stream<Item = Result<Edit>> + Send,
+    {
+        let edited = self.tree().apply(changes()).await?;
+        let edited = FileTree::new(self.tree().store(), edited.root());
+        let mut finder = CollisionFinder::new(&edited).await?;
+        let mut written = std::pin::pin!(changes());
+        while let Some(edit) = written.try_next().await? {
+            if edit.value.is_some()
+                && let Some(collision) = finder.check(path_of(&edit.key)?).await?
+            {
+                return Err(collision.into());
+            }
         }
         Ok(edited.content().await?)
     }

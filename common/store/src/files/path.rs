@@ -127,6 +127,15 @@ pub(super) fn directories(path: &str) -> impl DoubleEndedIterator<Item = &str> {
     path.match_indices('/').map(|(at, _)| &path[..=at])
 }
 
+/// Writes a directory as globs see it: without its slash, the root as `/`.
+pub(super) fn without_slash(directory: &str) -> &str {
+    if directory.len() > 1 {
+        directory.trim_end_matches('/')
+    } else {
+        directory
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ use super::path::{as_directory, clean_path, directories};
 use crate::error::{Result, StoreError};
 use crate::file::{FileEntry, decode_identity};
 use crate::store::Store;
-use crate::tree::{Entry, KeyRange, Tree};
+use crate::tree::{Cursor, Entry, KeyRange, Tree};
 
 /// What a path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,42 +205,64 @@ impl FileTree {
         I: IntoIterator<Item = &'a str>,
         I::IntoIter: Send,
     {
-        let Some(mut cursor) = self.tree.cursor().await? else {
+        let mut finder = CollisionFinder::new(self).await?;
+        for path in written {
+            if let Some(collision) = finder.check(path).await? {
+                return Ok(Some(collision));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Looks for paths that are both file and directory, among all files of a tree.
+pub(super) struct CollisionFinder {
+    cursor: Option<Cursor>,
+    /// Directory whose own path is known to be no file.
+    checked: Option<String>,
+}
+
+impl CollisionFinder {
+    pub(super) async fn new(files: &FileTree) -> Result<Self> {
+        Ok(CollisionFinder {
+            cursor: files.tree.cursor().await?,
+            checked: None,
+        })
+    }
+
+    /// Checks one path that was written. Sorted paths are fastest.
+    pub(super) async fn check(&mut self, path: &str) -> Result<Option<Collision>> {
+        let Some(cursor) = &mut self.cursor else {
             return Ok(None);
         };
-        let mut checked: Option<String> = None;
-        for path in written {
-            let prefix = format!("{path}/");
-            cursor.seek(prefix.as_bytes()).await?;
-            if let Some(key) = cursor.key().filter(|key| key.starts_with(prefix.as_bytes())) {
-                let member = path_of(key)?.to_owned();
-                // It may have been removed again in the same go.
-                cursor.seek(path.as_bytes()).await?;
-                if cursor.key() == Some(path.as_bytes()) {
-                    return Ok(Some(Collision {
-                        file: path.to_owned(),
-                        member,
-                    }));
-                }
+        let prefix = format!("{path}/");
+        cursor.seek(prefix.as_bytes()).await?;
+        if let Some(key) = cursor.key().filter(|key| key.starts_with(prefix.as_bytes())) {
+            let member = path_of(key)?.to_owned();
+            // It may have been removed again in the same go.
+            cursor.seek(path.as_bytes()).await?;
+            if cursor.key() == Some(path.as_bytes()) {
+                let file = path.to_owned();
+                return Ok(Some(Collision { file, member }));
             }
-            let Some(parent) = directories(path).next_back().filter(|parent| parent.len() > 1) else {
-                continue;
-            };
-            if checked.as_deref() == Some(parent) {
-                continue;
-            }
-            for directory in directories(path).skip(1) {
-                let file = &directory[..directory.len() - 1];
-                cursor.seek(file.as_bytes()).await?;
-                if cursor.key() == Some(file.as_bytes()) {
-                    return Ok(Some(Collision {
-                        file: file.to_owned(),
-                        member: path.to_owned(),
-                    }));
-                }
-            }
-            checked = Some(parent.to_owned());
         }
+        let Some(parent) = directories(path).next_back().filter(|parent| parent.len() > 1) else {
+            return Ok(None);
+        };
+        if self.checked.as_deref() == Some(parent) {
+            return Ok(None);
+        }
+        for directory in directories(path).skip(1) {
+            let file = &directory[..directory.len() - 1];
+            cursor.seek(file.as_bytes()).await?;
+            if cursor.key() == Some(file.as_bytes()) {
+                return Ok(Some(Collision {
+                    file: file.to_owned(),
+                    member: path.to_owned(),
+                }));
+            }
+        }
+        self.checked = Some(parent.to_owned());
         Ok(None)
     }
 }

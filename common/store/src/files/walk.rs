@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use howdah_spec::glob::Glob;
 
-use super::path::{as_directory, clean_path, depth};
+use super::path::{as_directory, clean_path, depth, without_slash};
 use super::view::{FileNode, FileTree, decode, path_of};
 use crate::error::Result;
 use crate::tree::{Cursor, Entry, Item, KeyRange};
@@ -143,14 +143,6 @@ fn clean_marker(marker: &str) -> String {
         as_directory(&clean)
     } else {
         clean
-    }
-}
-
-fn without_slash(directory: &str) -> &str {
-    if directory.len() > 1 {
-        directory.trim_end_matches('/')
-    } else {
-        directory
     }
 }
 

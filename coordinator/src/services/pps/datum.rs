@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use howdah_api::convert::millis_to_duration;
 use howdah_api::{pfs_v2 as pfs, pps_v2 as pps};
 use howdah_model::{BranchName, CommitKey, CommitRef, Content, DatumId, Job, JobKey, Rejection, RepoKey, State};
@@ -183,9 +183,10 @@ async fn datums_of_input(core: &Core, input: &pps::Input) -> Result<Vec<Datum>, 
     let state = core.state();
     let commits = commits_of_input(&state, &input)?;
     let lookup = |repo: &RepoKey, branch: &BranchName| commits.get(&repo.branch(branch.clone())).cloned();
-    enumerate(core.store(), &input, &lookup, "")
+    let datums = enumerate(core.store(), &input, &lookup, "".into())
         .await
-        .map_err(IntoStatus::into_status)
+        .map_err(IntoStatus::into_status)?;
+    datums.try_collect().await.map_err(IntoStatus::into_status)
 }
 
 type InputCommits = HashMap<howdah_model::BranchKey, InputCommit>;

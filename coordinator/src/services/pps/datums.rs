@@ -119,8 +119,10 @@ fn from_record(job: &Job, record: DatumRecord) -> KnownDatum {
 }
 
 async fn planned(store: &Store, job: &Job, plan_key: &str) -> Result<KnownDatums, Status> {
-    let (job_plan, merge_plan): (JobPlan, MergePlan) =
-        plan::read(store, plan_key).await.map_err(IntoStatus::into_status)?;
+    let read_back = plan::read(store, plan_key).await.map_err(IntoStatus::into_status)?;
+    let Some((job_plan, merge_plan)): Option<(JobPlan, MergePlan)> = read_back else {
+        return Ok(KnownDatums::new());
+    };
     let mut datums = match &merge_plan.base {
         None => KnownDatums::new(),
         Some(base) => {

@@ -12,7 +12,7 @@ const TRAIN_MULTI: &str = env!("CARGO_BIN_EXE_train-multi");
 const PREDICT: &str = env!("CARGO_BIN_EXE_predict");
 
 fn data() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../data")
+    Path::new(&std::env::var("CARGO_MANIFEST_DIR").expect("cargo says where the package is")).join("../data")
 }
 
 fn flag(name: &str, path: &Path) -> String {

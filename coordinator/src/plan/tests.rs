@@ -1,0 +1,149 @@
+//! Whatever changes in whatever inputs: the difference of trees gives what comparing all datums gives.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use howdah_model::{Content, DatumHash};
+use howdah_spec::PfsInput;
+use howdah_store::{FileEdits, PathRules, StoreConfig};
+use proptest::prelude::*;
+
+use super::*;
+
+type Files = BTreeMap<String, u8>;
+
+/// Two repositories, `a` and `b`.
+type Repos = [Files; 2];
+
+fn files() -> impl Strategy<Value = Files> {
+    let path = prop::sample::select(vec!["/x", "/y", "/d/1", "/d/2", "/e/f/3", "/e/4", "/z1", "/z2"]);
+    prop::collection::btree_map(path.prop_map(str::to_owned), 0u8..3, 0..7)
+}
+
+fn leaf() -> impl Strategy<Value = Input> {
+    let glob = prop::sample::select(vec!["/", "/*", "/**", "/d/*", "/e/", "/z?", "/*/*", "/d"]);
+    let repo = prop::sample::select(vec!["a", "b"]);
+    (repo, glob, any::<bool>()).prop_map(|(repo, glob, reference)| {
+        Input::Pfs(PfsInput {
+            project: "default".to_owned(),
+            name: repo.to_owned(),
+            repo: repo.to_owned(),
+            branch: "master".to_owned(),
+            glob: glob.to_owned(),
+            // The same repository twice is either with or without its content.
+            reference: reference && repo == "b",
+            ..PfsInput::default()
+        })
+    })
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    leaf().prop_recursive(2, 6, 3, |inner| {
+        let inputs = prop::collection::vec(inner, 1..3);
+        (inputs, any::<bool>()).prop_map(|(inputs, union)| {
+            if union {
+                Input::Union(inputs)
+            } else {
+                Input::Cross(inputs)
+            }
+        })
+    })
+}
+
+/// Whether one file input of a repository minds content and another does not, which one datum cannot.
+fn mixes_references(input: &Input) -> bool {
+    let mut kinds = BTreeSet::new();
+    for leaf in input.leaves() {
+        if let Input::Pfs(pfs) = leaf {
+            kinds.insert((pfs.repo.clone(), pfs.reference));
+        }
+    }
+    kinds.iter().filter(|(repo, _)| repo == "b").count() > 1
+}
+
+async fn commit(store: &Store, files: &Files) -> InputCommit {
+    let mut writer = howdah_store::PackWriter::new(store);
+    for (path, byte) in files {
+        writer.begin(path).await.unwrap();
+        writer.write(&[*byte]).await.unwrap();
+        writer.end().await.unwrap();
+    }
+    let mut edits = FileEdits::new(PathRules::default());
+    for (path, content) in writer.finish().await.unwrap() {
+        edits.put(path, content).unwrap();
+    }
+    InputCommit {
+        id: GlobalId::from_number(files.len() as u64),
+        content: edits.apply(store, &Content::default()).await.unwrap(),
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Differences {
+    came: BTreeMap<DatumId, DatumHash>,
+    went: BTreeSet<DatumId>,
+}
+
+async fn both_ways(old: &Repos, new: &Repos, input: &Input) -> (Differences, Differences) {
+    let store = Store::open(&StoreConfig::new("memory://")).await.unwrap();
+    let mut commits = Vec::new();
+    for files in old.iter().chain(new) {
+        commits.push(commit(&store, files).await);
+    }
+    let find = |first: usize| {
+        let commits = commits.clone();
+        move |repo: &howdah_model::RepoKey, _: &howdah_model::BranchName| {
+            let index = first + usize::from(repo.name.as_str() == "b");
+            Some(commits[index].clone())
+        }
+    };
+    let (old, new) = (find(0), find(2));
+
+    let mut all = Vec::new();
+    for lookup in [&old as &CommitLookup<'_>, &new] {
+        let datums = enumerate(&store, input, lookup, "".into()).await.unwrap();
+        let datums: Vec<Datum> = datums.try_collect().await.unwrap();
+        let count = datums.len();
+        let hashes: BTreeMap<_, _> = datums.into_iter().map(|datum| (datum.id, datum.hash)).collect();
+        assert_eq!(hashes.len(), count, "each datum once");
+        all.push(hashes);
+    }
+    let mut expected = Differences {
+        came: all[1].clone(),
+        went: all[0].keys().filter(|id| !all[1].contains_key(id)).copied().collect(),
+    };
+    expected.came.retain(|id, hash| all[0].get(id) != Some(hash));
+
+    let sides = Sides { old: &old, new: &new };
+    let changes = difference(&store, input, &sides, "".into()).await.unwrap();
+    let mut found = Differences {
+        came: BTreeMap::new(),
+        went: BTreeSet::new(),
+    };
+    for change in changes.try_collect::<Vec<_>>().await.unwrap() {
+        match change {
+            Change::Came(datum) => assert!(found.came.insert(datum.id, datum.hash).is_none(), "each change once"),
+            Change::Went(id) => assert!(found.went.insert(id), "each change once"),
+        }
+    }
+    (found, expected)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn the_difference_of_trees_is_the_difference_of_datums(
+        old in [files(), files()], new in [files(), files()], same in any::<[bool; 2]>(), input in input(),
+    ) {
+        prop_assume!(!mixes_references(&input));
+        let mut new = new;
+        for (index, same) in same.into_iter().enumerate() {
+            if same {
+                new[index] = old[index].clone();
+            }
+        }
+        // Paths that are a file and a directory at once cannot be stored; there are none among those above.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (found, expected) = runtime.block_on(both_ways(&old, &new, &input));
+        prop_assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,375 @@
+//! Planning one job: what it reads, what it builds on, and the sets that come of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::stream::{BoxStream, FuturesOrdered};
+use futures::{StreamExt, TryStreamExt};
+use howdah_model::query::{self, JobBase, JobInput};
+use howdah_model::{BranchName, DatumId, ImagePin, PipelineVersion, RepoKey, State};
+use howdah_queue::job::{DatumSet, JobPlan, StageSpec};
+use howdah_queue::messages::SetMessage;
+use howdah_spec::ReprocessSpec;
+use howdah_store::Store;
+
+use super::Context;
+use super::drive::{self, DriveError, View};
+use super::publish::Publisher;
+use crate::metrics;
+use crate::plan::{self, Base, InputCommit, LOOK_AHEAD, MergePlan, PlanError, Reuse, Splitter, Step};
+use crate::provenance::{self, ProvenanceInput, ProvenanceRecord};
+
+/// How many set objects are written at once.
+const WRITES_AT_ONCE: usize = 16;
+/// How many sets are published with one wait.
+const PUBLISH_TOGETHER: usize = 64;
+
+/// Looks a commit of an earlier job up in its record. One repository has one branch in a graph.
+fn old_commit(inputs: &[ProvenanceInput], repo: &RepoKey) -> Option<InputCommit> {
+    let input = inputs.iter().find(|input| input.commit.repo == *repo)?;
+    Some(InputCommit {
+        id: input.commit.id,
+        content: input.content,
+    })
+}
+
+/// How a plan relates to the base: kept with the plan, as [`Reuse`] only borrows.
+enum Relation {
+    Nothing,
+    /// The commits that the base was made from.
+    Unchanged(Vec<ProvenanceInput>),
+    Equal,
+}
+
+/// Finds out what of the base can be taken over, and how that is to be found.
+async fn relate(store: &Store, view: &View, base: Option<&Base>, salt: &str) -> Result<Relation, DriveError> {
+    let spec = &view.version.spec;
+    let Some(base) = base.filter(|_| spec.reprocess_spec != ReprocessSpec::EveryJob) else {
+        return Ok(Relation::Nothing);
+    };
+    let commit = view.job.pipeline.output_repo().commit(base.job);
+    let Some(record) = provenance::read(store, &commit).await? else {
+        return Ok(Relation::Equal);
+    };
+    if record.salt != salt {
+        // The salt is in every hash: none can be equal.
+        return Ok(Relation::Nothing);
+    }
+    let same = same_input(&record, &view.version) && !plan::has_unfinished(store, &base.datums).await?;
+    Ok(if same {
+        Relation::Unchanged(record.inputs)
+    } else {
+        Relation::Equal
+    })
+}
+
+/// Tells whether a record's job and a version of the pipeline have the same `input` in their specs.
+fn same_input(record: &ProvenanceRecord, version: &PipelineVersion) -> bool {
+    let input = |spec: &str| -> Option<serde_json::Value> {
+        let mut spec: serde_json::Value = serde_json::from_str(spec).ok()?;
+        Some(spec.get_mut("input")?.take())
+    };
+    record.spec == *version.effective_json
+        || input(&record.spec).is_some_and(|old| input(&version.effective_json).is_some_and(|new| old == new))
+}
+
+/// A plan that has begun: everything is known but its datums.
+pub struct Begun {
+    /// What workers need to know.
+    pub plan: Arc<JobPlan>,
+    base: Option<Base>,
+    sets: SetMaker,
+    started: Instant,
+}
+
+/// Finds out what the job has to do. `None` when the job ended while it waited for the image.
+pub async fn begin(context: &Context, view: &View) -> Result<Option<Begun>, DriveError> {
+    let started = Instant::now();
+    let store = context.core.store();
+    let state = context.core.state();
+    let spec = &view.version.spec;
+    let salt = if spec.reprocess_spec == ReprocessSpec::OnCodeChange {
+        let Some(pin) = wait_for_image(context, view, true).await else {
+            return Ok(None);
+        };
+        plan::salt_with_code(&view.version.salt, &stage(&view.version, pin))
+    } else {
+        view.version.salt.to_string()
+    };
+    let mut base = find_base(&state, view)?;
+    let relation = relate(store, view, base.as_ref(), &salt).await?;
+    if matches!(relation, Relation::Nothing) {
+        base = None;
+    }
+    let inputs = query::job_inputs(&state, &view.job);
+    let steps = match &spec.input {
+        None => futures::stream::empty().boxed(),
+        Some(input) => {
+            let new = |repo: &RepoKey, branch: &BranchName| new_commit(&inputs, repo, branch);
+            let old_inputs = match &relation {
+                Relation::Unchanged(old) => old.as_slice(),
+                Relation::Nothing | Relation::Equal => &[],
+            };
+            let old = |repo: &RepoKey, _: &BranchName| old_commit(old_inputs, repo);
+            let reuse = match (&relation, &base) {
+                (Relation::Unchanged(_), Some(base)) => Reuse::Unchanged(base, &old),
+                (Relation::Equal, Some(base)) => Reuse::Equal(base),
+                (_, None) | (Relation::Nothing, _) => Reuse::Nothing,
+            };
+            plan::steps(store, input, &new, salt.as_str().into(), reuse).await?
+        }
+    };
+    let sets = SetMaker::look_ahead(steps, &view.version).await?;
+    let Some(pin) = wait_for_image(context, view, sets.has_work()).await else {
+        return Ok(None);
+    };
+    let plan = JobPlan {
+        pipeline: view.job.pipeline.clone(),
+        version: view.version.version,
+        job: view.job.id,
+        output_commit: view.job.id,
+        spec_commit: Some(view.version.spec_commit),
+        file_set: None,
+        salt,
+        stage: stage(&view.version, pin),
+    };
+    Ok(Some(Begun {
+        plan: Arc::new(plan),
+        base,
+        sets,
+        started,
+    }))
+}
+
+fn find_base(state: &State, view: &View) -> Result<Option<Base>, DriveError> {
+    match query::job_base(state, &view.job) {
+        JobBase::Nothing => Ok(None),
+        JobBase::Job { job, datums, output } => Ok(Some(Base {
+            job: job.id,
+            datums,
+            output,
+        })),
+        JobBase::Unfinished(earlier) => Err(DriveError::Interrupted(format!(
+            "job {earlier}, which this one builds on, has not ended"
+        ))),
+    }
+}
+
+fn new_commit(inputs: &[JobInput], repo: &RepoKey, branch: &BranchName) -> Option<InputCommit> {
+    let mut inputs = inputs.iter();
+    let input = inputs.find(|input| input.branch.repo == *repo && input.branch.name == *branch)?;
+    Some(InputCommit {
+        id: input.commit.id,
+        content: input.content,
+    })
+}
+
+impl Begun {
+    /// Writes and publishes the sets as they are found, then makes the plan final. Publishing is given up,
+    /// not planning, when the queue cannot be reached: [`Published::lost`] tells.
+    pub async fn publish(
+        self,
+        context: &Context,
+        view: &View,
+        publisher: &Publisher<'_>,
+    ) -> Result<Published, DriveError> {
+        let Begun {
+            plan,
+            base,
+            mut sets,
+            started,
+        } = self;
+        let store = context.core.store();
+        let mut lost = false;
+        let write = |set: DatumSet| {
+            let plan = plan.clone();
+            async move {
+                let bytes = plan::write_set(store, &plan, &set).await?;
+                Ok::<SetMessage, PlanError>(publisher.message(set, bytes))
+            }
+        };
+        match sets.next().await? {
+            None => plan::write_job(store, &plan).await?,
+            Some(first) => {
+                // Nothing waits for anything here but the message, so that work starts at once.
+                let (job, message, queue) =
+                    tokio::join!(plan::write_job(store, &plan), write(first), publisher.prepare());
+                job?;
+                let message = message?;
+                lost = queue.is_err() || publisher.publish(&[message]).await.is_err();
+            }
+        }
+        let mut writes = FuturesOrdered::new();
+        let mut written = Vec::new();
+        loop {
+            while writes.len() < WRITES_AT_ONCE
+                && let Some(set) = sets.next().await?
+            {
+                writes.push_back(write(set));
+            }
+            let Some(message) = writes.next().await else { break };
+            written.push(message?);
+            if written.len() >= PUBLISH_TOGETHER || writes.is_empty() {
+                lost = lost || publisher.publish(&written).await.is_err();
+                written.clear();
+            }
+        }
+        if lost {
+            tracing::debug!(job = %view.job, "the queue could not be reached while planning");
+        }
+        let merge = sets.into_merge_plan(store, base).await?;
+        plan::write_merge(store, &plan, &merge).await?;
+        drive::note_plan(context, view, &merge).await?;
+        metrics::PLAN_SECONDS.observe(started.elapsed().as_secs_f64());
+        tracing::info!(job = %view.job, to_do = merge.to_do, skipped = merge.skipped, sets = merge.sets, elapsed_ms = started.elapsed().as_millis() as u64, "job planned");
+        Ok(Published { merge, lost })
+    }
+}
+
+/// A plan that is final.
+pub struct Published {
+    /// What has to be known for merging.
+    pub merge: MergePlan,
+    /// Whether some sets may not have reached the queue.
+    pub lost: bool,
+}
+
+/// Turns the steps of a plan into datum sets and keeps count.
+struct SetMaker {
+    steps: BoxStream<'static, Result<Step, PlanError>>,
+    splitter: Splitter,
+    dropped: Vec<DatumId>,
+    to_do: u64,
+    sets: u32,
+    /// Whether the first steps hold a datum to run.
+    has_work: bool,
+}
+
+impl SetMaker {
+    /// Looks at the first datums, all of them unless they are very many.
+    async fn look_ahead(
+        mut steps: BoxStream<'static, Result<Step, PlanError>>,
+        version: &PipelineVersion,
+    ) -> Result<Self, PlanError> {
+        let mut first = Vec::new();
+        let mut runs = 0;
+        while runs < LOOK_AHEAD
+            && let Some(step) = steps.try_next().await?
+        {
+            runs += usize::from(matches!(step, Step::Run { .. }));
+            first.push(Ok(step));
+        }
+        let spec = &version.spec;
+        Ok(SetMaker {
+            steps: futures::stream::iter(first).chain(steps).boxed(),
+            splitter: Splitter::new(spec.datum_set_spec.as_ref(), spec.parallelism, runs as u64),
+            dropped: Vec::new(),
+            to_do: 0,
+            sets: 0,
+            has_work: runs > 0,
+        })
+    }
+
+    fn has_work(&self) -> bool {
+        self.has_work
+    }
+
+    /// Returns the next set; `None` when there is no more to do.
+    async fn next(&mut self) -> Result<Option<DatumSet>, DriveError> {
+        let mut datums = Vec::new();
+        while let Some(step) = self.steps.try_next().await? {
+            match step {
+                Step::Drop(id) => self.dropped.push(id),
+                Step::Run { datum, replaces } => {
+                    self.dropped.extend(replaces.then_some(datum.id));
+                    let size = datum.inputs.iter().map(|input| input.size).sum();
+                    datums.push(datum);
+                    if self.splitter.push(size) {
+                        break;
+                    }
+                }
+            }
+        }
+        if datums.is_empty() {
+            return Ok(None);
+        }
+        self.to_do += datums.len() as u64;
+        let set = self.sets;
+        self.sets = set
+            .checked_add(1)
+            .ok_or_else(|| DriveError::Mismatch("more datum sets than one job may have".to_owned()))?;
+        Ok(Some(DatumSet { set, datums }))
+    }
+
+    async fn into_merge_plan(mut self, store: &Store, base: Option<Base>) -> Result<MergePlan, PlanError> {
+        let before = match &base {
+            Some(base) => plan::datum_count(store, &base.datums).await?,
+            None => 0,
+        };
+        self.dropped.sort_unstable();
+        Ok(MergePlan {
+            base,
+            skipped: before.saturating_sub(self.dropped.len() as u64),
+            dropped: self.dropped,
+            to_do: self.to_do,
+            sets: self.sets,
+        })
+    }
+}
+
+/// Waits for the version's image to be pinned. A job without datums needs none and gets a pin without digest.
+async fn wait_for_image(context: &Context, view: &View, needed: bool) -> Option<ImagePin> {
+    let unpinned = ImagePin {
+        reference: view.version.spec.transform.image.clone(),
+        digest: String::new(),
+    };
+    context
+        .core
+        .wait_for(|state| {
+            let Some(version) = state
+                .pipeline(&view.job.pipeline)
+                .and_then(|p| p.at_version(view.version.version))
+            else {
+                return Some(None);
+            };
+            match &version.image {
+                Some(pin) => Some(Some(pin.clone())),
+                None if !needed => Some(Some(unpinned.clone())),
+                None => None,
+            }
+        })
+        .await
+        .flatten()
+}
+
+/// Translates a spec into what a worker needs to run it.
+fn stage(version: &PipelineVersion, image: ImagePin) -> StageSpec {
+    let spec = &version.spec;
+    let transform = &spec.transform;
+    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
+    let lines = |lines: &Vec<String>| (!lines.is_empty()).then(|| lines.clone());
+    let limits = spec.resource_limits.as_ref();
+    StageSpec {
+        image,
+        cmd: transform.cmd.clone(),
+        stdin: lines(&transform.stdin),
+        err_cmd: lines(&transform.err_cmd),
+        err_stdin: lines(&transform.err_stdin),
+        env: transform.env.clone(),
+        accept_return_code: transform.accept_return_code.clone(),
+        user: text(&transform.user),
+        working_dir: text(&transform.working_dir),
+        datum_tries: spec.datum_tries.max(1),
+        datum_timeout_ms: spec
+            .datum_timeout
+            .map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
+        writable_inputs: transform.writable_inputs,
+        memory_bytes: limits.and_then(|limits| howdah_spec::quantity::bytes(&limits.memory).ok()),
+        cpus: limits.map(|limits| limits.cpu).filter(|cpus| *cpus > 0.0),
+        labels: spec
+            .metadata
+            .as_ref()
+            .map(|metadata| metadata.labels.clone())
+            .unwrap_or_default(),
+    }
+}
