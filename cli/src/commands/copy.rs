@@ -3,7 +3,7 @@
 use howdah_api::pfs_v2;
 
 use super::Done;
-use super::files::set_commit;
+use super::files::{set_commit, write_error};
 use crate::args::files::CopyFile;
 use crate::args::shared::ProjectArg;
 use crate::context::Ctx;
@@ -36,10 +36,9 @@ pub async fn run(ctx: &Ctx, arguments: &CopyFile) -> Done {
             body: Some(pfs_v2::modify_file_request::Body::CopyFile(copy)),
         },
     ];
-    ctx.client()
-        .await?
-        .pfs()
-        .modify_file(tokio_stream::iter(requests))
-        .await?;
-    Ok(())
+    let mut pfs = ctx.client().await?.pfs();
+    match pfs.modify_file(tokio_stream::iter(requests)).await {
+        Ok(_) => Ok(()),
+        Err(status) => Err(write_error(ctx, status)),
+    }
 }
