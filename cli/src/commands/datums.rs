@@ -111,8 +111,11 @@ fn describe(info: &pps_v2::DatumInfo, printer: &Printer) -> String {
         fields.line("Image ID", tabbed(&info.image_id));
     }
     let state = printer.paint(states::datum_state(info.state()), states::datum_tone(info.state()));
+    fields.line("State", tabbed(&state));
+    if !info.reason.is_empty() {
+        fields.line("Reason", tabbed(&info.reason));
+    }
     fields
-        .line("State", tabbed(&state))
         .line("Data Downloaded", tabbed(&size::wire_size(stats.download_bytes)))
         .line("Data Uploaded", tabbed(&size::wire_size(stats.upload_bytes)))
         .line("Total Time", tabbed(&total_time(info.stats.as_ref())))
@@ -227,6 +230,20 @@ mod tests {
         ID FILES                                      STATUS  TIME
         d1 attributes@c1:/a.csv, model@c1:/model.json success 2 seconds
         ");
+    }
+
+    #[test]
+    fn a_failed_datum_says_why() {
+        let info = pps_v2::DatumInfo {
+            state: pps_v2::DatumState::Failed as i32,
+            reason: "command exited with code 3: boom".to_owned(),
+            ..datum()
+        };
+        let text = describe(&info, &PLAIN);
+        assert!(
+            text.contains("State\tfailed\nReason\tcommand exited with code 3: boom\n"),
+            "{text}"
+        );
     }
 
     #[test]
