@@ -129,9 +129,10 @@ fn server_hint(status: &tonic::Status, program: &str) -> Option<String> {
                 let only_fields = what.split(", ").all(|field| !field.contains(' '));
                 only_fields.then(|| "docs/pipeline-spec.md says which fields of a spec work".to_owned())
             }
-            None => Some(format!(
+            None if status.message().contains(" is not supported by this server") => Some(format!(
                 "`{program} version` shows the versions of this program and of the server"
             )),
+            None => None,
         },
         tonic::Code::DeadlineExceeded | tonic::Code::Cancelled if status.message().contains("imeout") => {
             Some("--rpc-timeout sets how long an answer may take".to_owned())

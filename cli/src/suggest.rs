@@ -3,11 +3,17 @@
 /// Letters that a word must have before the words it begins count as meant.
 const PREFIX_LETTERS: usize = 2;
 
+/// Letters of a short word: a swap and a slip are most of it.
+const SHORT: usize = 4;
+
+/// Likeness (Jaro-Winkler, 0 to 1) from which one edit more is forgiven.
+const ALIKE: f64 = 0.8;
+
 /// Returns the candidate that a mistyped word most likely stands for, if any is close enough.
 ///
 /// A word that a candidate begins with is taken for its beginning. Otherwise the candidate that takes the
 /// fewest edits (insertions, deletions, changes, swaps of neighbours) wins, the one that is more alike from the
-/// front among equals; about every third letter may be wrong.
+/// front among equals; about every third letter may be wrong, in short words one more if they begin alike.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let letters = word.chars().count();
@@ -18,7 +24,8 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
             let edits = strsim::damerau_levenshtein(&word, candidate);
             let allowed = (letters.max(candidate.chars().count()) + 1) / 3;
             let likeness = strsim::jaro_winkler(&word, candidate);
-            (begins || edits <= allowed).then_some(((begins, std::cmp::Reverse(edits), likeness), candidate))
+            let close = edits <= allowed || (letters <= SHORT && edits == allowed + 1 && likeness >= ALIKE);
+            (begins || close).then_some(((begins, std::cmp::Reverse(edits), likeness), candidate))
         })
         .max_by(|((a_begins, a_edits, a), _), ((b_begins, b_edits, b), _)| {
             // The first of equals is the one that help lists first, so ties keep the earlier one.
@@ -105,5 +112,6 @@ mod tests {
         ] {
             assert_eq!(nearest(typed, VERBS.iter().copied()).unwrap_or(""), meant, "{typed}");
         }
+        assert_eq!(nearest("rop", ["branch", "commit", "repo"]), Some("repo"));
     }
 }

@@ -70,7 +70,14 @@ fn message(error: &clap::Error, root: &Command, leaf: &Command, words: &[OsStrin
             let name = text(ContextKind::InvalidSubcommand).unwrap_or_default();
             let parent = leaf.get_bin_name().unwrap_or_else(|| leaf.get_name());
             let known = leaf.get_subcommands().filter(|command| !command.is_hide_set());
-            let advice = match nearest(&name, known.map(Command::get_name)) {
+            let mut known: Vec<&str> = known.map(Command::get_name).collect();
+            // What is written with a hyphen was meant to be a command of 1.x.
+            if name.contains('-') && leaf.get_name() == root.get_name() {
+                for command in crate::legacy::names() {
+                    known.push(command);
+                }
+            }
+            let advice = match nearest(&name, known) {
                 Some(similar) => format!("; did you mean {similar:?}?"),
                 None => String::new(),
             };

@@ -61,7 +61,10 @@ fn row(info: &pps_v2::DatumInfo, printer: &Printer) -> Vec<String> {
         info.datum.as_ref().map_or(String::new(), |datum| datum.id.clone()),
         files.join(", "),
         printer.paint(states::datum_state(info.state()), states::datum_tone(info.state())),
-        total_time(info.stats.as_ref()),
+        match info.state() {
+            pps_v2::DatumState::Starting => age::UNKNOWN.to_owned(),
+            _ => total_time(info.stats.as_ref()),
+        },
     ]
 }
 
@@ -230,6 +233,11 @@ mod tests {
         ID FILES                                      STATUS  TIME
         d1 attributes@c1:/a.csv, model@c1:/model.json success 2 seconds
         ");
+        let starting = pps_v2::DatumInfo {
+            state: pps_v2::DatumState::Starting as i32,
+            ..datum()
+        };
+        assert_eq!(row(&starting, &PLAIN)[2..], ["starting", "-"]);
     }
 
     #[test]
