@@ -7,7 +7,7 @@ const PREFIX_LETTERS: usize = 2;
 const SHORT: usize = 4;
 
 /// Likeness (Jaro-Winkler, 0 to 1) from which one edit more is forgiven.
-const ALIKE: f64 = 0.8;
+const ALIKE: f64 = 0.72;
 
 /// Returns the candidate that a mistyped word most likely stands for, if any is close enough.
 ///

@@ -174,6 +174,21 @@ fn files_transactions_and_lists_of_old_commands() {
     assert_says(&output.stderr, &["nothing to put", "empty"]);
     assert_eq!(client.raw("list commit data@master").len(), 1);
 
+    // Deleting a folder and copying what is not there would do nothing, and say nothing.
+    client.put("data@side:/dir/file", "1");
+    let commits = client.raw("list commit data@side").len();
+    assert_says(
+        &client.fails("delete file data@side:/dir"),
+        &["data@side:/dir is a folder", "-r"],
+    );
+    assert_says(
+        &client.fails("copy file data@side:/nope data@side:/x"),
+        &["/nope not found"],
+    );
+    assert_eq!(client.raw("list commit data@side").len(), commits);
+    client.ok("delete file data@side:/dir -r");
+    assert!(client.paths("data@side").is_empty());
+
     // A commit that two sets rely on is listed once.
     client.create(&spec("copy", &["copy"], pfs("data", "/*")));
     client.put("data@master:/b", "2");

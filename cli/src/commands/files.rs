@@ -131,6 +131,9 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteFile) -> Done {
     };
     // In 1.x deleting a folder needed no flag.
     let recursive = arguments.recursive || ctx.hyphenated.is_some();
+    if !recursive && !path.ends_with('/') {
+        refuse_folder(ctx, &arguments.file, wire::file(&project, &file)).await?;
+    }
     if recursive && !path.ends_with('/') {
         path.push('/');
     }
@@ -146,6 +149,19 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteFile) -> Done {
     match pfs.modify_file(tokio_stream::iter(requests)).await {
         Ok(_) => Ok(()),
         Err(status) => Err(write_error(ctx, status)),
+    }
+}
+
+/// Refuses to delete a folder as if it were a file, which would leave everything in it where it is.
+async fn refuse_folder(ctx: &Ctx, argument: &str, file: pfs_v2::File) -> Done {
+    let request = pfs_v2::InspectFileRequest { file: Some(file) };
+    match ctx.client().await?.pfs().inspect_file(request).await {
+        Ok(answer) if answer.get_ref().file_type() == pfs_v2::FileType::Dir => Err(CliError::hinted(
+            format!("{argument} is a folder"),
+            "-r deletes a folder and everything in it",
+        )),
+        // Whatever else is wrong the deletion finds out.
+        _ => Ok(()),
     }
 }
 
