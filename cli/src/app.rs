@@ -166,10 +166,7 @@ fn show(text: &str) -> Result<(), CliError> {
 fn report(program: &str, failure: &Failure) {
     let mut text = match &failure.error {
         CliError::Usage { message, usage } => format!("{message}\n\n{}\n", usage.trim_end()),
-        error => match error.hint(program) {
-            Some(hint) => format!("{error}\n  hint: {hint}\n"),
-            None => format!("{error}\n"),
-        },
+        error => format!("{}\n", error.line(program)),
     };
     if failure.verbose {
         let mut source = std::error::Error::source(&failure.error);

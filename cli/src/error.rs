@@ -1,10 +1,13 @@
-//! What went wrong, told in one line, with a second line that says what to do when we know it.
+//! What went wrong, told in one line that also says what to do when we know it.
 
 use std::io;
 
 use thiserror::Error;
 
 use crate::refs::RefError;
+
+/// How the server begins to say that it recognises a field, and does not act on it.
+const NOT_SUPPORTED_YET: &str = "not supported yet: ";
 
 /// Why a command failed.
 #[derive(Debug, Error)]
@@ -82,8 +85,17 @@ impl CliError {
         matches!(self, CliError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// Returns the line that says what to do, if there is one.
-    pub fn hint(&self, program: &str) -> Option<String> {
+    /// Returns everything there is to say, in one line.
+    pub fn line(&self, program: &str) -> String {
+        let message = one_line(&self.to_string());
+        match self.hint(program) {
+            Some(hint) => format!("{}; {}", message.trim_end_matches('.'), one_line(&hint)),
+            None => message,
+        }
+    }
+
+    /// Returns what to do about it, if that is known.
+    fn hint(&self, program: &str) -> Option<String> {
         match self {
             CliError::Refused { hint, .. } => hint.clone(),
             // A context cannot help as long as the variable overrides it.
@@ -99,17 +111,29 @@ impl CliError {
     }
 }
 
-/// Returns the server's own words in one line.
+/// Returns the server's own words.
 fn status_message(status: &tonic::Status) -> String {
-    let text = howdah_api::client::ClientError::from(status.clone()).to_string();
-    text.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+    one_line(&howdah_api::client::ClientError::from(status.clone()).to_string())
+}
+
+fn one_line(text: &str) -> String {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.collect::<Vec<_>>().join(" ")
 }
 
 fn server_hint(status: &tonic::Status, program: &str) -> Option<String> {
     match status.code() {
-        tonic::Code::Unimplemented => Some(format!(
-            "`{program} version` shows the versions of this program and of the server"
-        )),
+        tonic::Code::Unimplemented => match status.message().split_once(NOT_SUPPORTED_YET) {
+            // The server knows the call, only not everything that can be asked of it.
+            Some((_, what)) => {
+                let only_fields = what.split(", ").all(|field| !field.contains(' '));
+                only_fields.then(|| "docs/pipeline-spec.md says which fields of a spec work".to_owned())
+            }
+            None if status.message().contains(" is not supported by this server") => Some(format!(
+                "`{program} version` shows the versions of this program and of the server"
+            )),
+            None => None,
+        },
         tonic::Code::DeadlineExceeded | tonic::Code::Cancelled if status.message().contains("imeout") => {
             Some("--rpc-timeout sets how long an answer may take".to_owned())
         }
@@ -162,8 +186,28 @@ mod tests {
             "cannot connect to grpc://localhost:30650 (context \"local\"): connection refused"
         );
         assert_eq!(
-            error.hint("pachctl").as_deref(),
-            Some("start a server here with `pachctl up`, or name another one with `pachctl connect ADDRESS`")
+            error.line("pachctl"),
+            "cannot connect to grpc://localhost:30650 (context \"local\"): connection refused; start a server here \
+             with `pachctl up`, or name another one with `pachctl connect ADDRESS`"
         );
+    }
+
+    #[test]
+    fn whatever_is_told_is_one_line() {
+        let error = CliError::hinted("first\n  second.", "do\nthis");
+        assert_eq!(error.line("howdah"), "first second; do this");
+        assert_eq!(CliError::refused("a\n\nb").line("howdah"), "a b");
+    }
+
+    #[test]
+    fn fields_that_do_not_work_yet_point_to_the_list_of_those_that_do() {
+        let line = |text: &str| CliError::from(tonic::Status::unimplemented(text)).line("howdah");
+        assert_eq!(
+            line("not supported yet: spout"),
+            "not supported yet: spout; docs/pipeline-spec.md says which fields of a spec work"
+        );
+        let url = "not supported yet: put file from a URL (http://x); fetch it and put the file";
+        assert_eq!(line(url), url);
+        assert!(line("pps_v2.API/RunLoadTest is not supported by this server").contains("`howdah version`"));
     }
 }

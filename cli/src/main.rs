@@ -17,6 +17,7 @@ mod naming;
 mod output;
 mod refs;
 mod source;
+mod suggest;
 mod up;
 mod usage;
 mod wire;

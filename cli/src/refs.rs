@@ -36,6 +36,18 @@ pub enum RefError {
         /// The argument.
         text: String,
     },
+    /// What stands behind the `@` of a job is no id.
+    #[error(
+        "invalid job {text:?}: expected the form pipeline@id, and {id:?} is no id (32 hex digits); `list job -p {pipeline}` lists the pipeline's jobs"
+    )]
+    NotAJobId {
+        /// The argument.
+        text: String,
+        /// The part before the `@`.
+        pipeline: String,
+        /// The part behind it.
+        id: String,
+    },
     /// There is no `@`, or nothing behind it.
     #[error("invalid {what} {text:?}: expected the form {form}")]
     Incomplete {
@@ -284,6 +296,13 @@ pub fn job(text: &str) -> Result<JobRef, RefError> {
             text: text.to_owned(),
         });
     }
+    if !is_id(id) {
+        return Err(RefError::NotAJobId {
+            text: text.to_owned(),
+            pipeline: pipeline.to_owned(),
+            id: id.to_owned(),
+        });
+    }
     Ok(JobRef {
         pipeline: pipeline.to_owned(),
         id: id.to_owned(),
@@ -387,11 +406,17 @@ mod tests {
     #[test]
     fn jobs_need_a_pipeline() {
         assert_eq!(
-            job("edges@1"),
+            job(&format!("edges@{ID}")),
             Ok(JobRef {
                 pipeline: "edges".into(),
-                id: "1".into()
+                id: ID.into()
             })
+        );
+        // A branch is none: a job has the id of its commit.
+        assert_eq!(
+            job("edges@master").unwrap_err().to_string(),
+            "invalid job \"edges@master\": expected the form pipeline@id, and \"master\" is no id (32 hex digits); \
+             `list job -p edges` lists the pipeline's jobs"
         );
         assert!(job(ID).unwrap_err().to_string().contains("pipeline@id"));
     }

@@ -6,6 +6,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
 use crate::error::CliError;
+use crate::suggest::nearest;
 
 /// The nouns that verbs go with, with their plurals.
 const NOUNS: &[(&str, &str)] = &[
@@ -68,7 +69,15 @@ fn message(error: &clap::Error, root: &Command, leaf: &Command, words: &[OsStrin
         ErrorKind::InvalidSubcommand => {
             let name = text(ContextKind::InvalidSubcommand).unwrap_or_default();
             let parent = leaf.get_bin_name().unwrap_or_else(|| leaf.get_name());
-            let advice = match text(ContextKind::SuggestedSubcommand) {
+            let known = leaf.get_subcommands().filter(|command| !command.is_hide_set());
+            let mut known: Vec<&str> = known.map(Command::get_name).collect();
+            // What is written with a hyphen was meant to be a command of 1.x.
+            if name.contains('-') && leaf.get_name() == root.get_name() {
+                for command in crate::legacy::names() {
+                    known.push(command);
+                }
+            }
+            let advice = match nearest(&name, known) {
                 Some(similar) => format!("; did you mean {similar:?}?"),
                 None => String::new(),
             };
@@ -77,8 +86,10 @@ fn message(error: &clap::Error, root: &Command, leaf: &Command, words: &[OsStrin
         ErrorKind::UnknownArgument => {
             let name = text(ContextKind::InvalidArg).unwrap_or_default();
             if name.starts_with('-') {
-                let advice = match text(ContextKind::SuggestedArg) {
-                    Some(similar) => format!("; did you mean {similar}?"),
+                let typed = name.trim_start_matches('-').split('=').next().unwrap_or_default();
+                let known = leaf.get_arguments().filter(|arg| !arg.is_hide_set());
+                let advice = match nearest(typed, known.filter_map(Arg::get_long)) {
+                    Some(similar) => format!("; did you mean --{similar}?"),
                     None => String::new(),
                 };
                 format!("unknown flag: {name}{advice}")

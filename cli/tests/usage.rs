@@ -142,6 +142,7 @@ fn unknown_words_and_flags_are_named() {
     let complaints = [
         "lst repo",
         "list rep",
+        "creat-repo x",
         "list repo --al",
         "list repo -Z",
         "list repo --type",
@@ -258,7 +259,13 @@ fn versions_are_told_without_a_server() {
     assert_eq!(home.prints("version --client-only"), "2.12.2\n");
     let run = home.run("version");
     assert_eq!(run.code, Some(1));
-    assert_eq!(run.stdout, "COMPONENT VERSION\npachctl   2.12.2\n");
+    assert_eq!(
+        run.stdout,
+        format!(
+            "COMPONENT VERSION\npachctl   2.12.2 (Howdah {})\n",
+            env!("CARGO_PKG_VERSION")
+        )
+    );
     assert!(
         run.stderr.starts_with("cannot connect to grpc://127.0.0.1:1"),
         "{}",

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use howdah_model::{DatumCounts, JobKey, JobStats};
-use howdah_queue::job::LogLine;
+use howdah_queue::job::{LogLine, MasterLine};
 use howdah_queue::messages::{LogBatch, Presence};
 use tokio::sync::broadcast;
 
@@ -34,6 +34,7 @@ pub struct Progress {
 pub struct JobBoard {
     inner: Arc<Mutex<Inner>>,
     lines: broadcast::Sender<Arc<LogBatch>>,
+    master_lines: broadcast::Sender<Arc<MasterLine>>,
 }
 
 #[derive(Default)]
@@ -48,6 +49,7 @@ impl Default for JobBoard {
         Self {
             inner: Arc::default(),
             lines: broadcast::channel(4096).0,
+            master_lines: broadcast::channel(256).0,
         }
     }
 }
@@ -115,17 +117,28 @@ impl JobBoard {
         self.lock().pending_lines.remove(&(job.clone(), set));
     }
 
-    /// Returns the lines of a job's unfinished sets.
-    pub fn pending_lines(&self, job: &JobKey) -> Vec<LogLine> {
+    /// Returns the lines of a job's unfinished sets, each with its set.
+    pub fn pending_lines(&self, job: &JobKey) -> Vec<(u32, LogLine)> {
         let inner = self.lock();
         let mut lines: Vec<_> = inner
             .pending_lines
             .iter()
             .filter(|((owner, _), _)| owner == job)
-            .flat_map(|(_, l)| l.iter().cloned())
+            .flat_map(|((_, set), lines)| lines.iter().map(|line| (*set, line.clone())))
             .collect();
-        lines.sort_by_key(|line| line.ts);
+        lines.sort_by_key(|(_, line)| line.ts);
         lines
+    }
+
+    /// Hands what the coordinator says about a pipeline to whoever follows.
+    pub fn add_master_line(&self, line: MasterLine) {
+        // No follower is no error.
+        let _ = self.master_lines.send(Arc::new(line));
+    }
+
+    /// Subscribes to what the coordinator says about pipelines.
+    pub fn follow_master_lines(&self) -> broadcast::Receiver<Arc<MasterLine>> {
+        self.master_lines.subscribe()
     }
 
     /// Subscribes to log lines as they come; slow readers miss the oldest.

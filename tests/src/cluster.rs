@@ -25,11 +25,22 @@ impl Up {
     pub fn start() -> Self {
         let folder = test_folder();
         let port = free_port();
-        let process = Self::spawn(folder.path(), port);
+        let process = Self::spawn(folder.path(), port, None);
         Self { folder, port, process }
     }
 
-    fn spawn(folder: &Path, port: u16) -> Process {
+    /// Starts it with the container engine expected at a socket in the test's folder, where there is none yet;
+    /// returns the path of the socket as well.
+    #[must_use]
+    pub fn start_without_engine() -> (Self, PathBuf) {
+        let folder = test_folder();
+        let port = free_port();
+        let socket = folder.path().join("engine.sock");
+        let process = Self::spawn(folder.path(), port, Some(&socket));
+        (Self { folder, port, process }, socket)
+    }
+
+    fn spawn(folder: &Path, port: u16, engine: Option<&Path>) -> Process {
         let mut command = Command::new(program("howdah"));
         command
             .args([
@@ -44,6 +55,9 @@ impl Up {
             ])
             .arg(folder.join("data"));
         clean_environment(&mut command);
+        if let Some(socket) = engine {
+            command.env("DOCKER_HOST", format!("unix://{}", socket.display()));
+        }
         let mut process = Process::start("up", folder, &mut command);
         process.wait_for_port(port);
         process
@@ -51,7 +65,7 @@ impl Up {
 
     /// Starts it again over the same folder, after it was stopped or killed.
     pub fn start_again(&mut self) {
-        self.process = Self::spawn(self.folder.path(), self.port);
+        self.process = Self::spawn(self.folder.path(), self.port, None);
     }
 
     /// Returns a client for it.

@@ -1,6 +1,6 @@
 //! The server as a whole: versions, identity, consistency.
 
-use howdah_api::{API_VERSION, admin_v2, convert, pfs_v2, versionpb_v2};
+use howdah_api::{API_VERSION, HOWDAH_VERSION_HEADER, admin_v2, convert, pfs_v2, versionpb_v2};
 
 use super::Done;
 use crate::args::admin::{Fsck, Version};
@@ -49,15 +49,22 @@ pub async fn version(ctx: &Ctx, arguments: &Version) -> Done {
                 arguments.timeout.as_secs_f64()
             )))
         });
-    let row = |name: &str, version: &versionpb_v2::Version| vec![name.to_owned(), number(version)];
+    let row = |name: &str, version: &versionpb_v2::Version, howdah: &str| {
+        let howdah = match howdah {
+            "" => String::new(),
+            howdah => format!(" (Howdah {howdah})"),
+        };
+        vec![name.to_owned(), format!("{}{howdah}", number(version))]
+    };
+    let own_row = row("pachctl", &own, env!("CARGO_PKG_VERSION"));
     const HEADER: &[&str] = &["COMPONENT", "VERSION"];
     match asked {
-        Ok(server) => {
+        Ok((server, howdah)) => {
             match encoding {
                 Some(encoding) => print_raw(ctx, encoding, &[own.clone(), server.clone()])?,
                 None => {
                     ctx.printer
-                        .text(table::render(HEADER, vec![row("pachctl", &own), row("pachd", &server)]))?;
+                        .text(table::render(HEADER, vec![own_row, row("pachd", &server, &howdah)]))?;
                 }
             }
             if arguments.compare && number(&own) != number(&server) {
@@ -72,16 +79,23 @@ pub async fn version(ctx: &Ctx, arguments: &Version) -> Done {
         Err(error) => {
             match encoding {
                 Some(encoding) => print_raw(ctx, encoding, &[own])?,
-                None => ctx.printer.text(table::render(HEADER, vec![row("pachctl", &own)]))?,
+                None => ctx.printer.text(table::render(HEADER, vec![own_row]))?,
             }
             Err(error)
         }
     }
 }
 
-async fn ask(ctx: &Ctx) -> Result<versionpb_v2::Version, CliError> {
+/// Asks the server for the version of its API, and of Howdah; the latter is empty if it is another server.
+async fn ask(ctx: &Ctx) -> Result<(versionpb_v2::Version, String), CliError> {
     let client = ctx.open(&ctx.target()?).await?;
-    Ok(client.version().get_version(()).await?.into_inner())
+    let answer = client.version().get_version(()).await?;
+    let howdah = answer.metadata().get(HOWDAH_VERSION_HEADER);
+    let howdah = howdah
+        .and_then(|text| text.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    Ok((answer.into_inner(), howdah))
 }
 
 fn print_raw(ctx: &Ctx, encoding: Encoding, versions: &[versionpb_v2::Version]) -> Done {

@@ -3,7 +3,7 @@
 use howdah_api::pfs_v2;
 
 use super::Done;
-use super::files::set_commit;
+use super::files::{set_commit, write_error};
 use crate::args::files::CopyFile;
 use crate::args::shared::ProjectArg;
 use crate::context::Ctx;
@@ -24,10 +24,17 @@ pub async fn run(ctx: &Ctx, arguments: &CopyFile) -> Done {
         .clone()
         .filter(|path| !path.is_empty())
         .unwrap_or(source_path);
+    let src = wire::file(&project_of(&arguments.src_project)?, &source);
+    let mut pfs = ctx.client().await?.pfs();
+    // The server copies what is there, be it nothing; whoever types a path means something by it.
+    let inspect = pfs_v2::InspectFileRequest {
+        file: Some(src.clone()),
+    };
+    pfs.inspect_file(inspect).await?;
     let copy = pfs_v2::CopyFile {
         dst,
         datum: String::new(),
-        src: Some(wire::file(&project_of(&arguments.src_project)?, &source)),
+        src: Some(src),
         append: arguments.append,
     };
     let requests = vec![
@@ -36,10 +43,8 @@ pub async fn run(ctx: &Ctx, arguments: &CopyFile) -> Done {
             body: Some(pfs_v2::modify_file_request::Body::CopyFile(copy)),
         },
     ];
-    ctx.client()
-        .await?
-        .pfs()
-        .modify_file(tokio_stream::iter(requests))
-        .await?;
-    Ok(())
+    match pfs.modify_file(tokio_stream::iter(requests)).await {
+        Ok(_) => Ok(()),
+        Err(status) => Err(write_error(ctx, status)),
+    }
 }

@@ -61,7 +61,10 @@ fn row(info: &pps_v2::DatumInfo, printer: &Printer) -> Vec<String> {
         info.datum.as_ref().map_or(String::new(), |datum| datum.id.clone()),
         files.join(", "),
         printer.paint(states::datum_state(info.state()), states::datum_tone(info.state())),
-        total_time(info.stats.as_ref()),
+        match info.state() {
+            pps_v2::DatumState::Starting => age::UNKNOWN.to_owned(),
+            _ => total_time(info.stats.as_ref()),
+        },
     ]
 }
 
@@ -111,8 +114,11 @@ fn describe(info: &pps_v2::DatumInfo, printer: &Printer) -> String {
         fields.line("Image ID", tabbed(&info.image_id));
     }
     let state = printer.paint(states::datum_state(info.state()), states::datum_tone(info.state()));
+    fields.line("State", tabbed(&state));
+    if !info.reason.is_empty() {
+        fields.line("Reason", tabbed(&info.reason));
+    }
     fields
-        .line("State", tabbed(&state))
         .line("Data Downloaded", tabbed(&size::wire_size(stats.download_bytes)))
         .line("Data Uploaded", tabbed(&size::wire_size(stats.upload_bytes)))
         .line("Total Time", tabbed(&total_time(info.stats.as_ref())))
@@ -227,6 +233,25 @@ mod tests {
         ID FILES                                      STATUS  TIME
         d1 attributes@c1:/a.csv, model@c1:/model.json success 2 seconds
         ");
+        let starting = pps_v2::DatumInfo {
+            state: pps_v2::DatumState::Starting as i32,
+            ..datum()
+        };
+        assert_eq!(row(&starting, &PLAIN)[2..], ["starting", "-"]);
+    }
+
+    #[test]
+    fn a_failed_datum_says_why() {
+        let info = pps_v2::DatumInfo {
+            state: pps_v2::DatumState::Failed as i32,
+            reason: "command exited with code 3: boom".to_owned(),
+            ..datum()
+        };
+        let text = describe(&info, &PLAIN);
+        assert!(
+            text.contains("State\tfailed\nReason\tcommand exited with code 3: boom\n"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use howdah_api::pfs_v2;
 
-use super::{Done, origin};
+use super::{Done, origin, unfinished};
 use crate::args::files::{DeleteFile, GlobFile, OneFile};
+use crate::args::shared::Encoding;
 use crate::context::Ctx;
 use crate::error::CliError;
 use crate::output::fields::Fields;
@@ -19,16 +20,40 @@ pub async fn list(ctx: &Ctx, arguments: &OneFile) -> Done {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let file = wire::file(&project, &refs::file(&arguments.file)?);
+    let commit = file.commit.clone();
     let request = pfs_v2::ListFileRequest {
         file: Some(file),
         ..Default::default()
     };
-    let mut stream = ctx.client().await?.pfs().list_file(request).await?.into_inner();
+    let answer = ctx.client().await?.pfs().list_file(request).await;
+    print(ctx, encoding, commit, answer).await
+}
+
+/// Prints files as they come, and says so if the commit may get more of them.
+async fn print(
+    ctx: &Ctx,
+    encoding: Option<Encoding>,
+    commit: Option<pfs_v2::Commit>,
+    answer: Result<tonic::Response<tonic::Streaming<pfs_v2::FileInfo>>, tonic::Status>,
+) -> Done {
     let mut list = List::begin(&ctx.printer, encoding, HEADER, false);
-    while let Some(info) = stream.message().await? {
-        list.push(&info, row)?;
+    let mut settled = false;
+    let read = async {
+        let mut stream = answer?.into_inner();
+        while let Some(info) = stream.message().await? {
+            settled |= info.committed.is_some();
+            list.push(&info, row)?;
+        }
+        Ok(())
+    };
+    if let Err(error) = read.await {
+        return Err(unfinished::explain(ctx, commit.as_ref(), error).await);
     }
-    list.finish()
+    list.finish()?;
+    if !settled {
+        unfinished::tell(ctx, commit.as_ref()).await;
+    }
+    Ok(())
 }
 
 /// `glob file`.
@@ -36,17 +61,14 @@ pub async fn glob(ctx: &Ctx, arguments: &GlobFile) -> Done {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let file = refs::file(&arguments.pattern)?;
+    let commit = Some(wire::commit(&project, &file.commit));
     let request = pfs_v2::GlobFileRequest {
-        commit: Some(wire::commit(&project, &file.commit)),
+        commit: commit.clone(),
         pattern: file.path.unwrap_or_default(),
         ..Default::default()
     };
-    let mut stream = ctx.client().await?.pfs().glob_file(request).await?.into_inner();
-    let mut list = List::begin(&ctx.printer, encoding, HEADER, false);
-    while let Some(info) = stream.message().await? {
-        list.push(&info, row)?;
-    }
-    list.finish()
+    let answer = ctx.client().await?.pfs().glob_file(request).await;
+    print(ctx, encoding, commit, answer).await
 }
 
 fn row(info: &pfs_v2::FileInfo) -> Vec<String> {
@@ -61,8 +83,15 @@ pub async fn inspect(ctx: &Ctx, arguments: &OneFile) -> Done {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let file = wire::file(&project, &refs::file(&arguments.file)?);
+    let commit = file.commit.clone();
     let request = pfs_v2::InspectFileRequest { file: Some(file) };
-    let info = ctx.client().await?.pfs().inspect_file(request).await?.into_inner();
+    let info = match ctx.client().await?.pfs().inspect_file(request).await {
+        Ok(answer) => answer.into_inner(),
+        Err(status) => return Err(unfinished::explain(ctx, commit.as_ref(), status.into()).await),
+    };
+    if info.committed.is_none() {
+        unfinished::tell(ctx, commit.as_ref()).await;
+    }
     if let Some(encoding) = encoding {
         let mut out = ctx.printer.list(false);
         Raw::new(encoding).message(&mut out, &info)?;
@@ -102,6 +131,9 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteFile) -> Done {
     };
     // In 1.x deleting a folder needed no flag.
     let recursive = arguments.recursive || ctx.hyphenated.is_some();
+    if !recursive && !path.ends_with('/') {
+        refuse_folder(ctx, &arguments.file, wire::file(&project, &file)).await?;
+    }
     if recursive && !path.ends_with('/') {
         path.push('/');
     }
@@ -113,12 +145,39 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteFile) -> Done {
     };
     let mut requests = vec![set_commit(wire::commit(&project, &file.commit))];
     requests.extend(paths.into_iter().map(|path| delete_path(&path)));
-    ctx.client()
-        .await?
-        .pfs()
-        .modify_file(tokio_stream::iter(requests))
-        .await?;
-    Ok(())
+    let mut pfs = ctx.client().await?.pfs();
+    match pfs.modify_file(tokio_stream::iter(requests)).await {
+        Ok(_) => Ok(()),
+        Err(status) => Err(write_error(ctx, status)),
+    }
+}
+
+/// Refuses to delete a folder as if it were a file, which would leave everything in it where it is.
+async fn refuse_folder(ctx: &Ctx, argument: &str, file: pfs_v2::File) -> Done {
+    let request = pfs_v2::InspectFileRequest { file: Some(file) };
+    match ctx.client().await?.pfs().inspect_file(request).await {
+        Ok(answer) if answer.get_ref().file_type() == pfs_v2::FileType::Dir => Err(CliError::hinted(
+            format!("{argument} is a folder"),
+            "-r deletes a folder and everything in it",
+        )),
+        // Whatever else is wrong the deletion finds out.
+        _ => Ok(()),
+    }
+}
+
+/// Returns why files could not be written; what an active transaction will make is not there yet.
+pub fn write_error(ctx: &Ctx, status: tonic::Status) -> CliError {
+    let error = CliError::from(status);
+    match (&error, ctx.transaction()) {
+        (CliError::Server(status), Ok(Some(id))) if status.code() == tonic::Code::NotFound => CliError::hinted(
+            error.to_string(),
+            format!(
+                "files are written outside of transactions: `{} finish transaction` first ({id} is active)",
+                ctx.program
+            ),
+        ),
+        _ => error,
+    }
 }
 
 /// Makes the first message of a modification.

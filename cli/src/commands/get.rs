@@ -8,7 +8,7 @@ use howdah_api::pfs_v2;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
-use super::Done;
+use super::{Done, unfinished};
 use crate::args::files::GetFile;
 use crate::context::Ctx;
 use crate::error::CliError;
@@ -25,7 +25,8 @@ pub async fn run(ctx: &Ctx, arguments: &GetFile) -> Done {
     let reference = refs::file(&arguments.file)?;
     let file = wire::file(&project, &reference);
     let output = arguments.output.as_deref().filter(|output| *output != "-");
-    match output {
+    let commit = file.commit.clone();
+    let got = match output {
         Some(url) if is_url(url) => export(ctx, file, url).await,
         Some(path) if arguments.recursive => tree(ctx, arguments, file, Path::new(path)).await,
         None if arguments.recursive => Err(CliError::hinted(
@@ -34,6 +35,13 @@ pub async fn run(ctx: &Ctx, arguments: &GetFile) -> Done {
         )),
         Some(path) => to_file(ctx, arguments, file, Path::new(path)).await,
         None => to_stdout(ctx, arguments, file).await,
+    };
+    match got {
+        Ok(()) => {
+            unfinished::tell(ctx, commit.as_ref()).await;
+            Ok(())
+        }
+        Err(error) => Err(unfinished::explain(ctx, commit.as_ref(), error).await),
     }
 }
 

@@ -87,8 +87,15 @@ async fn list_set(ctx: &Ctx, arguments: &ListJob, id: &str) -> Done {
         Some(_) => refs::job(id)?.id,
         None => id.to_owned(),
     };
+    let infos = jobs_of_set(ctx, &id, false).await?;
+    if infos.is_empty() && !refs::is_id(&id) {
+        return Err(CliError::hinted(
+            format!("{id:?} is not the id of a set of jobs"),
+            format!("`{} list job -p {id}` lists the jobs of a pipeline", ctx.program),
+        ));
+    }
     let mut list = JobList::begin(ctx, &arguments.view, !arguments.pager.no_pager)?;
-    for info in jobs_of_set(ctx, &id, false).await? {
+    for info in infos {
         list.push(&info)?;
     }
     list.finish()
@@ -182,7 +189,14 @@ pub async fn find(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<Named, 
     match infos.as_slice() {
         [] => Err(CliError::hinted(
             format!("no job found with id {text}"),
-            format!("`{} list job` lists them; one job is written PIPELINE@ID", ctx.program),
+            if refs::is_id(text) {
+                format!("`{} list job` lists them; one job is written PIPELINE@ID", ctx.program)
+            } else {
+                format!(
+                    "`{} list job -p {text}` lists those of a pipeline; one job is written PIPELINE@ID",
+                    ctx.program
+                )
+            },
         )),
         [info] => Ok(Named::One(info.job.clone().unwrap_or_default())),
         _ => Ok(Named::Set(infos)),

@@ -54,7 +54,32 @@ pub async fn run(ctx: &Ctx, mut arguments: Logs) -> Done {
     while let Some(message) = followed.next().await {
         lines.take(message?)?;
     }
-    lines.finish()
+    let silent = !lines.any;
+    lines.finish()?;
+    if silent && !arguments.master {
+        tell_master(ctx, &arguments).await?;
+    }
+    Ok(())
+}
+
+/// Says that a pipeline whose code and workers said nothing has been spoken about: it may not have run at all.
+async fn tell_master(ctx: &Ctx, arguments: &Logs) -> Done {
+    let Some(name) = &arguments.pipeline else { return Ok(()) };
+    let request = pps_v2::GetLogsRequest {
+        pipeline: Some(convert::pipeline(ctx.project(&arguments.project)?, name)),
+        master: true,
+        tail: 1,
+        since: Some(convert::to_duration(arguments.since.unwrap_or(SINCE))),
+        ..Default::default()
+    };
+    let mut stream = ctx.client().await?.pps().get_logs(request).await?.into_inner();
+    if let Some(last) = stream.message().await? {
+        ctx.printer.note(format!(
+            "no lines; `{} logs -p {name} --master` shows what happened to the pipeline, last: {}",
+            ctx.program, last.message
+        ));
+    }
+    Ok(())
 }
 
 /// Makes one request per job that is meant.
@@ -134,6 +159,8 @@ struct Lines<'a> {
     everything: bool,
     tail: Option<usize>,
     last: VecDeque<pps_v2::LogMessage>,
+    /// Whether any line was one of those asked for.
+    any: bool,
 }
 
 impl<'a> Lines<'a> {
@@ -147,6 +174,7 @@ impl<'a> Lines<'a> {
             everything,
             tail: tail.map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
             last: VecDeque::new(),
+            any: false,
         }
     }
 
@@ -154,6 +182,7 @@ impl<'a> Lines<'a> {
         if !wanted(&message, self.master, self.worker, self.everything) {
             return Ok(());
         }
+        self.any = true;
         let Some(tail) = self.tail else {
             return self.print(&message);
         };

@@ -30,6 +30,7 @@ mod split;
 mod states;
 mod transactions;
 mod trouble;
+mod unfinished;
 mod views;
 mod walk;
 

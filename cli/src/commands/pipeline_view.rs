@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::states;
 use crate::output::age::Clock;
+use crate::output::color::Tone;
 use crate::output::fields::Fields;
 use crate::output::printer::Printer;
 use crate::wire;
@@ -43,6 +44,11 @@ pub fn row(info: &pps_v2::PipelineInfo, clock: &Clock, printer: &Printer) -> Vec
         if has_alert(&details, clock) { "*" } else { "" }.to_owned(),
         details.description,
     ]
+}
+
+/// Returns whether the last job of a pipeline ended without success.
+pub fn last_job_failed(info: &pps_v2::PipelineInfo) -> bool {
+    states::job_tone(info.last_job_state()) == Tone::Bad
 }
 
 /// Returns whether the workers have been up longer than the spec expects.

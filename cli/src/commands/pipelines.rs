@@ -3,7 +3,7 @@
 use howdah_api::{convert, pfs_v2, pps_v2};
 use serde_json::Value;
 
-use super::pipeline_view::{HEADER, describe, row};
+use super::pipeline_view::{self, HEADER, describe, row};
 use super::{Done, states};
 use crate::args::pipelines::{
     CheckStatus, DeletePipeline, ExtractPipeline, InspectPipeline, ListPipeline, PipelineName, RerunPipeline,
@@ -67,7 +67,11 @@ pub async fn list(ctx: &Ctx, arguments: &ListPipeline) -> Done {
     let clock = Clock::now(arguments.view.full_timestamps);
     let mut list = List::begin(&ctx.printer, encoding, HEADER, false);
     let mut broken = false;
+    let mut failed = Vec::new();
     while let Some(info) = stream.message().await? {
+        if pipeline_view::last_job_failed(&info) {
+            failed.push(wire::pipeline_name(info.pipeline.as_ref()).to_owned());
+        }
         broken |= matches!(
             info.state(),
             pps_v2::PipelineState::PipelineFailure | pps_v2::PipelineState::PipelineCrashing
@@ -81,6 +85,14 @@ pub async fn list(ctx: &Ctx, arguments: &ListPipeline) -> Done {
     if broken && encoding.is_none() {
         ctx.printer.note(format!(
             "One or more pipelines have failed or are crashing; `{} inspect pipeline NAME` shows why.",
+            ctx.program
+        ));
+    }
+    if let Some(name) = failed.first().filter(|_| encoding.is_none()) {
+        ctx.printer.note(format!(
+            "The last job of {} has failed; `{1} inspect pipeline {name}` shows why under \"Recent Error\", \
+             `{1} list job -p {name}` lists its jobs, `{1} logs -p {name}` shows what the code printed.",
+            failed.join(", "),
             ctx.program
         ));
     }

@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use tonic::codec::CompressionEncoding;
 
 use super::Done;
-use super::files::set_commit;
-use super::walk::{Reader, Step};
+use super::files::{set_commit, write_error};
+use super::walk::{self, Reader, Step};
 use crate::args::files::{PutFile, Split};
 use crate::context::Ctx;
 use crate::error::CliError;
@@ -78,6 +78,13 @@ pub async fn run(ctx: &Ctx, mut arguments: PutFile) -> Done {
         ));
     }
     let items = plan(&sources, &rule)?;
+    if nothing_to_put(&items)? {
+        ctx.printer.note(format!(
+            "nothing to put: there are no files in {}; no commit was made",
+            sources.join(", ")
+        ));
+        return Ok(());
+    }
     let total = total_bytes(&items)?;
     if arguments.commit {
         refuse_open_head(ctx, &commit).await?;
@@ -167,6 +174,17 @@ fn plan_one(source: &str, rule: &Rule<'_>) -> Result<Item, CliError> {
     }
 }
 
+/// Returns whether the items are folders, and none of them holds a file that would be put.
+fn nothing_to_put(items: &[Item]) -> Result<bool, CliError> {
+    for item in items {
+        match &item.from {
+            From::Folder(path) if !walk::holds_files(path)? => {}
+            _ => return Ok(false),
+        }
+    }
+    Ok(!items.is_empty())
+}
+
 /// Sums the sizes of plain files; zero (unknown) if anything else is among the sources.
 fn total_bytes(items: &[Item]) -> Result<u64, CliError> {
     let mut total = 0;
@@ -223,15 +241,18 @@ async fn send(
         pfs = pfs.send_compressed(CompressionEncoding::Gzip);
     }
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let call = pfs.modify_file(messages(set_commit(commit), receiver, progress));
+    let call = async {
+        let answer = pfs.modify_file(messages(set_commit(commit), receiver, progress)).await;
+        answer.map(|_| ()).map_err(|status| write_error(ctx, status))
+    };
     tokio::pin!(call);
     let reading = tokio::task::spawn_blocking(move || reader.read_all(items, &sender));
     let read = tokio::select! {
-        response = &mut call => return Ok(response.map(|_| ())?),
+        answer = &mut call => return answer,
         read = reading => read,
     };
     match read {
-        Ok(Ok(())) => Ok(call.await.map(|_| ())?),
+        Ok(Ok(())) => call.await,
         Ok(Err(error)) => Err(error),
         Err(panic) => Err(CliError::refused(format!("reading the files failed: {panic}"))),
     }
@@ -304,6 +325,25 @@ mod tests {
         let error = plan(std::slice::from_ref(&source), &rule(None, false)).unwrap_err();
         assert_eq!(error.to_string(), format!("{source} is a folder"));
         assert!(plan(&[source], &rule(None, true)).is_ok());
+    }
+
+    #[test]
+    fn folders_without_files_are_nothing_to_put() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir_all(folder.path().join("a/b")).expect("made");
+        std::os::unix::fs::symlink("/etc/hostname", folder.path().join("link")).expect("made");
+        let item = || Item {
+            from: From::Folder(folder.path().to_owned()),
+            to: "/".to_owned(),
+        };
+        assert!(nothing_to_put(&[item(), item()]).expect("read"));
+        fs::write(folder.path().join("a/b/file"), "").expect("written");
+        assert!(!nothing_to_put(&[item()]).expect("read"));
+        let stdin = Item {
+            from: From::Stdin,
+            to: "/x".to_owned(),
+        };
+        assert!(!nothing_to_put(&[stdin]).expect("read"));
     }
 
     #[test]

@@ -106,6 +106,8 @@ async fn wait_set(ctx: &Ctx, id: &str) -> Result<Vec<pfs_v2::CommitInfo>, CliErr
 pub async fn flush_commit(ctx: &Ctx, arguments: &FlushCommit) -> Done {
     let mut list = CommitList::begin(ctx, &arguments.view, false, 0)?;
     let downstream = Downstream::of(ctx, &arguments.commits, &arguments.project).await?;
+    // A set is shown with the commits of other sets that it relies on, so one may come several times.
+    let mut listed = HashSet::new();
     for id in &downstream.ids {
         for info in wait_set(ctx, id).await? {
             let commit = info.commit.clone().unwrap_or_default();
@@ -113,7 +115,9 @@ pub async fn flush_commit(ctx: &Ctx, arguments: &FlushCommit) -> Done {
                 continue;
             };
             let wanted = arguments.repos.is_empty() || arguments.repos.contains(&repo.name);
-            if wanted && is_user(&commit) && downstream.holds(id, &wire::commit_name(&commit)) {
+            let name = wire::commit_name(&commit);
+            let project = wire::repo_project(Some(repo));
+            if wanted && is_user(&commit) && downstream.holds(id, &name) && listed.insert((project, name)) {
                 list.push(&info)?;
             }
         }

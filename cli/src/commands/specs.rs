@@ -100,7 +100,14 @@ async fn read_all(ctx: &Ctx, files: &[String], project: Option<&str>) -> Result<
     let mut specs = Vec::new();
     for file in files {
         let source = source::read(file).await?;
-        specs.extend(parse(ctx, &source.name, &source.text, project)?);
+        let found = parse(ctx, &source.name, &source.text, project)?;
+        if found.is_empty() {
+            return Err(CliError::refused(format!(
+                "there is no pipeline spec in {}",
+                source.name
+            )));
+        }
+        specs.extend(found);
     }
     Ok(specs)
 }
@@ -134,7 +141,8 @@ async fn send(ctx: &Ctx, user: &Value, mode: Mode) -> Result<Value, CliError> {
         update: mode.update,
         reprocess: mode.reprocess,
     };
-    let response = ctx.client().await?.pps().create_pipeline_v2(request).await?;
+    let answer = ctx.client().await?.pps().create_pipeline_v2(request).await;
+    let response = answer.map_err(|status| naming_pipeline(user, status))?;
     ctx.warn(&response);
     let text = response.into_inner().effective_create_pipeline_request_json;
     if text.is_empty() {
@@ -142,6 +150,19 @@ async fn send(ctx: &Ctx, user: &Value, mode: Mode) -> Result<Value, CliError> {
     }
     serde_json::from_str(&text)
         .map_err(|error| CliError::refused(format!("the server's effective spec is not valid JSON: {error}")))
+}
+
+/// Puts the pipeline's name before what is wrong with its spec, unless it is there: a file may hold many.
+fn naming_pipeline(user: &Value, status: tonic::Status) -> tonic::Status {
+    let name = user
+        .pointer("/pipeline/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let about_spec = matches!(status.code(), tonic::Code::InvalidArgument | tonic::Code::Unimplemented);
+    if !about_spec || name.is_empty() || status.message().contains(name) {
+        return status;
+    }
+    tonic::Status::new(status.code(), format!("pipeline {name:?}: {}", status.message()))
 }
 
 /// Returns whether an update changes what the running pipeline does to its data.
@@ -308,6 +329,26 @@ pub async fn read_one(ctx: &Ctx, file: &str, project: &str) -> Result<ParsedSpec
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_is_wrong_with_a_spec_names_the_pipeline() {
+        let user = serde_json::json!({"pipeline": {"name": "edges"}});
+        let told = |status| naming_pipeline(&user, status).message().to_owned();
+        assert_eq!(
+            told(tonic::Status::invalid_argument("input: no input set")),
+            "pipeline \"edges\": input: no input set"
+        );
+        assert_eq!(
+            told(tonic::Status::unimplemented("not supported yet: spout")),
+            "pipeline \"edges\": not supported yet: spout"
+        );
+        let exists = "pipeline \"default/edges\" already exists";
+        assert_eq!(told(tonic::Status::already_exists(exists)), exists);
+        assert_eq!(
+            told(tonic::Status::not_found("repo default/x not found")),
+            "repo default/x not found"
+        );
+    }
 
     #[test]
     fn only_what_changes_results_counts_as_a_change() {

@@ -10,6 +10,9 @@ use crate::output::printer::Printer;
 /// Letters of a reason that fit into a table.
 const REASON_LETTERS: usize = 25;
 
+/// Digits of a datum's id that stand for it in a table.
+const ID_DIGITS: usize = 4;
+
 /// Returns a job's state in a word.
 pub fn job_state(state: JobState) -> &'static str {
     match state {
@@ -53,15 +56,37 @@ pub fn job_state_and_reason(info: &JobInfo, printer: &Printer) -> String {
     if info.reason.is_empty() {
         return word;
     }
-    let reason = one_line(&info.reason);
+    let reason = short_reason(&info.reason);
     let mut letters = reason.chars();
     let short: String = letters.by_ref().take(REASON_LETTERS).collect();
     let more = if letters.next().is_some() { "..." } else { "" };
     format!("{word}: {short}{more}")
 }
 
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+/// Returns a reason in one line whose beginning says most: a datum's id is cut to a few digits, and words that
+/// the state says already, or that every reason has, are left out before the cause.
+fn short_reason(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let (id, rest) = match words.as_slice() {
+        ["datum", id, rest @ ..] if is_datum_id(id) => (id, rest),
+        _ => return words.join(" "),
+    };
+    let short = &id[..ID_DIGITS];
+    match rest {
+        ["failed:", "command", "exited", "with", "code", code, ..] => {
+            format!("datum {short}: exit code {}", code.trim_end_matches(':'))
+        }
+        ["failed:", "command", "was", "killed", "by", "signal", signal, ..] => {
+            format!("datum {short}: signal {signal}")
+        }
+        ["failed:", "command", "ran", "longer", ..] => format!("datum {short}: timed out"),
+        ["failed:", "command", cause @ ..] | ["failed:", cause @ ..] => format!("datum {short}: {}", cause.join(" ")),
+        rest => format!("datum {short}... {}", rest.join(" ")),
+    }
+}
+
+fn is_datum_id(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Returns a pipeline's state in a word.
@@ -176,15 +201,44 @@ mod tests {
     fn reasons_are_cut() {
         let mut info = JobInfo {
             state: JobState::JobFailure as i32,
-            reason: "datum 1f3c5e7a9b0d2468 failed".to_owned(),
+            reason: "an input commit of the job has an error".to_owned(),
             ..Default::default()
         };
         assert_eq!(
             job_state_and_reason(&info, &PLAIN),
-            "failure: datum 1f3c5e7a9b0d2468 fa..."
+            "failure: an input commit of the jo..."
         );
         info.reason = "job stopped".to_owned();
         assert_eq!(job_state_and_reason(&info, &PLAIN), "failure: job stopped");
+    }
+
+    #[test]
+    fn the_cause_of_a_failed_datum_fits_into_the_table() {
+        let shown = |cause: &str| {
+            let info = JobInfo {
+                state: JobState::JobFailure as i32,
+                reason: format!("datum {} failed{cause}", "1f3c5e7a".repeat(8)),
+                ..Default::default()
+            };
+            job_state_and_reason(&info, &PLAIN)
+        };
+        assert_eq!(shown(""), "failure: datum 1f3c... failed");
+        assert_eq!(
+            shown(": command exited with code 3"),
+            "failure: datum 1f3c: exit code 3"
+        );
+        assert_eq!(
+            shown(": command exited with code 127: boom:\nno such thing"),
+            "failure: datum 1f3c: exit code 127"
+        );
+        assert_eq!(
+            shown(": command was killed by signal 9 (SIGKILL)"),
+            "failure: datum 1f3c: signal 9"
+        );
+        assert_eq!(
+            shown(": command ran longer than datum_timeout allows (1.5s)"),
+            "failure: datum 1f3c: timed out"
+        );
     }
 
     #[test]

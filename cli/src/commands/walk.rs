@@ -43,6 +43,19 @@ pub struct Reader {
     archive_prefix: String,
 }
 
+/// Returns whether there is a file at any depth below a folder; links are not followed.
+pub fn holds_files(folder: &Path) -> Result<bool, CliError> {
+    let what = || CliError::io(format!("cannot read {}", folder.display()));
+    for entry in std::fs::read_dir(folder).map_err(what())? {
+        let entry = entry.map_err(what())?;
+        let kind = entry.file_type().map_err(what())?;
+        if kind.is_file() || (kind.is_dir() && holds_files(&entry.path())?) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Where messages go; an error means that nobody wants them any more.
 type Sender = mpsc::Sender<Step>;
 

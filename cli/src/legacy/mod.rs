@@ -193,6 +193,11 @@ pub fn rewrite(program: &str, arguments: &[OsString]) -> Result<Rewritten, Refus
     })
 }
 
+/// Returns the names of all hyphenated commands.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    table::COMMANDS.iter().map(|command| command.name)
+}
+
 /// Finds the command's name: the first word that is no global flag.
 fn find(words: &[String]) -> Option<(usize, &'static Legacy)> {
     let mut skip = false;

@@ -5,12 +5,15 @@ mod nats;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use howdah_coordinator::CoordinatorConfig;
 use howdah_store::StoreConfig;
 use howdah_telemetry::{init_logging, refuse_unknown_settings};
 use howdah_worker::WorkerConfig;
+use howdah_worker::runtime::docker::credentials::Credentials;
+use howdah_worker::runtime::docker::{DockerConfig, DockerRuntime};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -19,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 use crate::args::admin::UpArgs;
 use crate::error::CliError;
 use nats::NatsServer;
+
+/// How long the container engine may take to answer before the start-up message is printed without it.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs until Ctrl-C or SIGTERM, or until a part fails.
 ///
@@ -43,7 +49,12 @@ async fn run_all(args: UpArgs) -> anyhow::Result<()> {
     let coordinator_stop = CancellationToken::new();
     let config = CoordinatorConfig::new(args.listen, args.port, &nats_url, &store);
     let coordinator = howdah_coordinator::start(config, coordinator_stop.clone()).await?;
-    announce(&data, &nats_url, &store, &coordinator)?;
+    let engine = if args.no_worker {
+        None
+    } else {
+        Some(find_engine(&data).await)
+    };
+    announce(&data, &nats_url, &store, &coordinator, engine.as_ref())?;
 
     let worker_stop = CancellationToken::new();
     let worker = start_worker(&args, &data, &nats_url, &store, worker_stop.clone());
@@ -93,14 +104,55 @@ fn flatten(ended: Result<anyhow::Result<()>, tokio::task::JoinError>, part: &str
         .with_context(|| format!("{part} failed"))
 }
 
-fn announce(data: &Path, nats_url: &str, store: &str, coordinator: &howdah_coordinator::Running) -> anyhow::Result<()> {
+/// Asks for the container engine that the worker will use; the address, or why there is none.
+///
+/// The worker asks for itself whenever it needs one: this is only what to tell the user.
+async fn find_engine(data: &Path) -> Result<String, String> {
+    let runtime = DockerRuntime::new(DockerConfig {
+        scratch: data.join("scratch"),
+        host: None,
+        credentials: Credentials::default(),
+        scratch_on_engine: None,
+    });
+    match tokio::time::timeout(ENGINE_PATIENCE, runtime.check()).await {
+        Ok(Ok(address)) => Ok(address),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!(
+            "the container engine did not answer within {} s",
+            ENGINE_PATIENCE.as_secs()
+        )),
+    }
+}
+
+/// Returns the line about the container engine.
+fn engine_line(engine: Option<&Result<String, String>>) -> String {
+    match engine {
+        None => "none needed: no worker here (--no-worker)".to_owned(),
+        Some(Ok(address)) => address.clone(),
+        Some(Err(reason)) => format!(
+            "NONE: {reason}\n             \
+             No pipeline can run until an engine answers; it is found as soon as it does, nothing needs to be \
+             started again."
+        ),
+    }
+}
+
+fn announce(
+    data: &Path,
+    nats_url: &str,
+    store: &str,
+    coordinator: &howdah_coordinator::Running,
+    engine: Option<&Result<String, String>>,
+) -> anyhow::Result<()> {
     let address = coordinator.address;
+    let engine = engine_line(engine);
     print_line(&format!(
         "Howdah is up.\n  \
          clients    grpc://{address}\n  \
          metrics    http://{address}/metrics\n  \
          data       {}\n  \
          nats       {nats_url}\n  \
+         engine     {engine}\n  \
          one more worker:  howdah-worker --nats-url {nats_url} --store {store} --scratch FOLDER\n\
          Stop with Ctrl-C; started again it goes on where it was.",
         data.display()
@@ -173,4 +225,21 @@ fn lock(data: &Path) -> anyhow::Result<Flock<File>> {
     locked.rewind()?;
     write!(locked, "{}", std::process::id())?;
     Ok(locked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_engine_is_part_of_the_summary() {
+        let line = engine_line(Some(&Err("no container engine is running: start it".to_owned())));
+        assert!(
+            line.starts_with("NONE: no container engine is running: start it\n"),
+            "{line}"
+        );
+        assert!(line.contains("No pipeline can run until an engine answers"), "{line}");
+        assert_eq!(engine_line(Some(&Ok("unix:///x".to_owned()))), "unix:///x");
+        assert!(engine_line(None).contains("--no-worker"));
+    }
 }

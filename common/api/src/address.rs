@@ -112,6 +112,11 @@ impl FromStr for Address {
         if host.is_empty() {
             return Err(fail("the host is missing"));
         }
+        // A zone may follow: fe80::1%eth0.
+        let plain = host.split('%').next().unwrap_or_default();
+        if host.contains(':') && plain.parse::<std::net::Ipv6Addr>().is_err() {
+            return Err(fail("expected host, host:port or an IPv6 address"));
+        }
         if host.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err(fail("the host contains a blank"));
         }

@@ -35,3 +35,7 @@ pub const DEFAULT_PORT: u16 = 30650;
 
 /// The API version that the server says it has.
 pub const API_VERSION: (u32, u32, u32) = (2, 12, 2);
+
+/// Header of the answer to `GetVersion` with the version of Howdah itself; the message has no place for it that other
+/// clients would not take for a part of the API's version.
+pub const HOWDAH_VERSION_HEADER: &str = "howdah-version";

@@ -284,6 +284,34 @@ pub struct LogLine {
     pub message: String,
 }
 
+/// What the coordinator said about a pipeline at one moment, as kept in object storage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MasterLine {
+    /// Pipeline.
+    pub pipeline: PipelineKey,
+    /// When it was said.
+    pub ts: Timestamp,
+    /// The text.
+    pub message: String,
+}
+
+impl Wire for MasterLine {
+    const KIND: &'static str = "master_line";
+}
+
+impl MasterLine {
+    /// Returns its key; keys of a pipeline sort by time.
+    pub fn key(&self) -> String {
+        let micros = self.ts.as_microsecond().max(0);
+        format!("{}{micros:020}", master_lines_prefix(&self.pipeline))
+    }
+}
+
+/// Returns the prefix that all [`MasterLine`]s of a pipeline share.
+pub fn master_lines_prefix(pipeline: &PipelineKey) -> String {
+    keys::master_lines(&pipeline.project, &pipeline.name)
+}
+
 /// Returns the key of a job's plan.
 pub fn plan_key(pipeline: &PipelineKey, job: &GlobalId) -> String {
     keys::job_plan(&pipeline.project, &pipeline.name, job)

@@ -10,6 +10,7 @@
 //! jobs/<project>/<pipeline>/<job>/sets/<n>           datums of one set
 //! jobs/<project>/<pipeline>/<job>/results/<n>        what became of them
 //! logs/<project>/<pipeline>/<job>/<set>              log lines of one set
+//! logs/<project>/<pipeline>/master/<20-digit time>    what the coordinator said about a pipeline
 //! provenance/<project>/<repo>/<commit>               record of a finished commit
 //! ```
 
@@ -86,6 +87,12 @@ pub fn job_result(project: impl Display, pipeline: impl Display, id: impl Displa
 #[must_use]
 pub fn job_log(project: impl Display, pipeline: impl Display, id: impl Display, set: u32) -> String {
     format!("logs/{project}/{pipeline}/{id}/{set:010}")
+}
+
+/// Returns the common beginning of what the coordinator said about a pipeline. No job is called `master`.
+#[must_use]
+pub fn master_lines(project: impl Display, pipeline: impl Display) -> String {
+    format!("logs/{project}/{pipeline}/master/")
 }
 
 /// Returns the key of the provenance record of a commit.

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use howdah_model::{Command, ImagePin, Pipeline, PipelineKey, PipelineState, PipelineVersion};
-use howdah_queue::QueueError;
+use howdah_queue::job::MasterLine;
 use howdah_queue::messages::{ResolveImage, ResolvedImage};
+use howdah_queue::{QueueError, wire};
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
@@ -170,7 +171,44 @@ pub(super) async fn report(
         state: to,
         reason: reason.into(),
     };
-    if let Err(error) = context.core.submit(command).await {
-        tracing::debug!(%pipeline, %error, "pipeline state not taken");
+    match context.core.submit(command).await {
+        Ok(_) => say(context, pipeline, to, reason).await,
+        Err(error) => tracing::debug!(%pipeline, %error, "pipeline state not taken"),
+    }
+}
+
+/// Adds a line to what `logs --master` shows of the pipeline. Nothing depends on it: a store that does not take it
+/// costs the line.
+async fn say(context: &Context, pipeline: &PipelineKey, state: PipelineState, reason: &str) {
+    let line = MasterLine {
+        pipeline: pipeline.clone(),
+        ts: jiff::Timestamp::now(),
+        message: master_message(state, reason),
+    };
+    if let Err(error) = context.core.store().put(&line.key(), wire::encode(&line).into()).await {
+        tracing::debug!(%pipeline, error = crate::chain(&error), "line for the pipeline's log not stored");
+    }
+    context.core.jobs().add_master_line(line);
+}
+
+/// Writes a state and its reason as a line of log.
+fn master_message(state: PipelineState, reason: &str) -> String {
+    let state = format!("{state:?}").to_lowercase();
+    if reason.is_empty() {
+        format!("pipeline is {state}")
+    } else {
+        format!("pipeline is {state}: {reason}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_say_state_and_reason() {
+        let line = master_message(PipelineState::Crashing, "image \"x:1\" could not be pulled");
+        assert_eq!(line, "pipeline is crashing: image \"x:1\" could not be pulled");
+        assert_eq!(master_message(PipelineState::Running, ""), "pipeline is running");
     }
 }

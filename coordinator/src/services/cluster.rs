@@ -8,8 +8,9 @@ use howdah_api::enterprise_v2::api_server::Api as EnterpriseApi;
 use howdah_api::enterprise_v2::{GetStateRequest, GetStateResponse, State};
 use howdah_api::versionpb_v2::Version as VersionMessage;
 use howdah_api::versionpb_v2::api_server::Api as VersionApi;
-use howdah_api::{API_VERSION, convert};
+use howdah_api::{API_VERSION, HOWDAH_VERSION_HEADER, convert};
 use howdah_model::ProjectName;
+use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
 use crate::core::Core;
@@ -20,7 +21,10 @@ pub struct Version;
 #[tonic::async_trait]
 impl VersionApi for Version {
     async fn get_version(&self, _: Request<()>) -> Result<Response<VersionMessage>, Status> {
-        Ok(Response::new(version()))
+        let mut response = Response::new(version());
+        let own = MetadataValue::from_static(env!("CARGO_PKG_VERSION"));
+        response.metadata_mut().insert(HOWDAH_VERSION_HEADER, own);
+        Ok(response)
     }
 }
 

@@ -6,7 +6,11 @@ use super::{Server, code_and_text};
 #[tokio::test]
 async fn the_handshake_of_other_clients_passes_without_a_word() {
     let server = Server::start().await;
-    let version = server.client.version().get_version(()).await.unwrap().into_inner();
+    let answer = server.client.version().get_version(()).await.unwrap();
+    // Howdah's own version travels beside the message, which other clients compare with theirs.
+    let own = answer.metadata().get(howdah_api::HOWDAH_VERSION_HEADER).unwrap();
+    assert_eq!(own, env!("CARGO_PKG_VERSION"));
+    let version = answer.into_inner();
     assert_eq!((version.major, version.minor, version.micro), (2, 12, 2));
     assert_eq!(version.additional, "");
     let request = admin_v2::InspectClusterRequest {

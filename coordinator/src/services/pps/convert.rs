@@ -2,7 +2,9 @@
 
 use howdah_api::convert::{millis_to_duration, to_timestamp};
 use howdah_api::{pipeline as spec_messages, pps_v2 as pps};
-use howdah_model::{Job, JobKey, JobStats, Pipeline, PipelineKey, PipelineKind, PipelineVersion, State, query};
+use howdah_model::{
+    Job, JobKey, JobState, JobStats, Pipeline, PipelineKey, PipelineKind, PipelineVersion, State, query,
+};
 use howdah_queue::messages::Presence;
 use tonic::Status;
 
@@ -112,13 +114,14 @@ fn worker_status(workers: &[Presence], job: &JobKey) -> Vec<pps::WorkerStatus> {
 
 /// Writes one version of a pipeline.
 pub fn pipeline_info(
+    state: &State,
     board: &JobBoard,
     pipeline: &Pipeline,
     version: &PipelineVersion,
     details: bool,
 ) -> Result<pps::PipelineInfo, Status> {
     let details = if details {
-        Some(pipeline_details(board, pipeline, version)?)
+        Some(pipeline_details(state, board, pipeline, version)?)
     } else {
         None
     };
@@ -150,7 +153,15 @@ fn pipeline_type(kind: PipelineKind) -> pps::pipeline_info::PipelineType {
     }
 }
 
+/// Says how the last job of a pipeline that has ended failed; nothing if it did not.
+fn recent_error(state: &State, pipeline: &PipelineKey) -> String {
+    let last = query::jobs_of_pipeline(state, pipeline).rfind(|job| job.state.is_final());
+    last.filter(|job| job.state != JobState::Success)
+        .map_or(String::new(), |job| format!("job {}: {}", job.key.id, job.reason))
+}
+
 fn pipeline_details(
+    state: &State,
     board: &JobBoard,
     pipeline: &Pipeline,
     version: &PipelineVersion,
@@ -162,6 +173,7 @@ fn pipeline_details(
         created_at: Some(to_timestamp(pipeline.created)),
         updated_at: Some(to_timestamp(pipeline.updated)),
         reason: pipeline.reason.to_string(),
+        recent_error: recent_error(state, &pipeline.key),
         salt: version.salt.to_string(),
         workers_requested: if pipeline.stopped { 0 } else { wanted },
         workers_available: if pipeline.stopped { 0 } else { available.min(wanted) },

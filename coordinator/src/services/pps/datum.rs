@@ -62,6 +62,7 @@ fn info(job: &Job, id: &DatumId, known: &KnownDatum) -> pps::DatumInfo {
         pfs_state: Some(wire::file(&ran_in.meta_commit(), format!("/pfs/{id}/"))),
         data: known.inputs.iter().map(input_file).collect(),
         image_id: known.image.clone().unwrap_or_default(),
+        reason: known.reason.clone().unwrap_or_default(),
     }
 }
 

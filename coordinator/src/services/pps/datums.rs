@@ -32,6 +32,8 @@ pub struct KnownDatum {
     pub stats: DatumStats,
     /// Digest of the image it ran in, if it has run.
     pub image: Option<String>,
+    /// Why it failed, also the last error of a recovered one.
+    pub reason: Option<String>,
     /// Job that did it, when that is an earlier one.
     pub earlier_job: Option<howdah_model::GlobalId>,
 }
@@ -114,6 +116,7 @@ fn from_record(job: &Job, record: DatumRecord) -> KnownDatum {
         inputs: record.inputs,
         stats: record.stats,
         image: Some(record.image.digest),
+        reason: record.reason,
         earlier_job,
     }
 }
@@ -159,6 +162,7 @@ fn from_plan(plan: &JobPlan, datum: Datum, result: Option<&DatumResult>) -> Know
         inputs: datum.inputs,
         stats: result.map(|result| result.stats).unwrap_or_default(),
         image: Some(plan.stage.image.digest.clone()),
+        reason: result.and_then(|result| result.reason.clone()),
         earlier_job: None,
     }
 }

@@ -1,4 +1,5 @@
-//! Log lines: those stored with finished datum sets, those of running ones, and those to come.
+//! Log lines: those stored with finished datum sets, those of running ones, and those to come; and what the
+//! coordinator said about a pipeline.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -6,7 +7,7 @@ use std::sync::Arc;
 use howdah_api::convert::{from_duration, to_timestamp};
 use howdah_api::pps_v2 as pps;
 use howdah_model::{DatumId, GlobalId, Job, JobKey, PipelineKey, query};
-use howdah_queue::job::{LogLine, LogObject, SetResult, result_key};
+use howdah_queue::job::{LogLine, LogObject, MasterLine, SetResult, master_lines_prefix, result_key};
 use howdah_queue::messages::LogBatch;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::broadcast;
@@ -14,6 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tonic::Status;
 
 use super::datums;
+use super::log_inputs::LogInputs;
 use super::pipeline::existing;
 use crate::core::Core;
 use crate::services::pfs::going_down;
@@ -33,7 +35,7 @@ struct Wanted {
     datum: Option<DatumId>,
     /// Each must match some input file of the line's datum.
     data_filters: Vec<String>,
-    /// Only lines of the pipeline's master, of which there are none.
+    /// What the coordinator said about the pipeline, and nothing else.
     master: bool,
     follow: bool,
     /// Only so many, the newest.
@@ -43,9 +45,7 @@ struct Wanted {
 
 impl Wanted {
     fn line(&self, line: &LogLine) -> bool {
-        !self.master
-            && self.datum.is_none_or(|datum| line.datum == Some(datum))
-            && self.since.is_none_or(|since| line.ts >= since)
+        self.datum.is_none_or(|datum| line.datum == Some(datum)) && self.since.is_none_or(|since| line.ts >= since)
     }
 
     fn job(&self, key: &JobKey) -> bool {
@@ -55,6 +55,11 @@ impl Wanted {
 
 pub(super) fn get_logs(core: &Core, request: pps::GetLogsRequest) -> StreamReply<pps::LogMessage> {
     let wanted = read_request(core, request)?;
+    if wanted.master {
+        let live = wanted.follow.then(|| core.jobs().follow_master_lines());
+        let core = core.clone();
+        return stream::from_task(move |sender| send_master_lines(core, wanted, live, sender));
+    }
     // Subscribed before anything is read: a line is seen twice rather than never.
     let live = wanted.follow.then(|| core.jobs().follow_lines());
     let core = core.clone();
@@ -163,6 +168,7 @@ async fn send_lines(
         window: wanted.tail.map(|tail| (tail, VecDeque::new())),
     };
     let mut seen = HashSet::new();
+    let mut inputs = LogInputs::new(core.store());
     for job in &jobs {
         let matching = matching_datums(&core, &wanted, job).await?;
         let passes = |line: &LogLine| {
@@ -174,7 +180,7 @@ async fn send_lines(
         // Pending lines are taken first: a set that is stored in between shows up in both places,
         // which can be told, rather than in neither.
         let pending = core.jobs().pending_lines(&job.key);
-        for line in &pending {
+        for (_, line) in &pending {
             seen.insert(identity(job.key.id, line));
         }
         let mut already_stored = HashSet::new();
@@ -184,18 +190,20 @@ async fn send_lines(
                 if seen.contains(&identity) {
                     already_stored.insert(identity);
                 }
-                output.line(message(&job.key, &object.worker, line)).await?;
+                let data = inputs.of(&job.key, object.set, line.datum).await?;
+                output.line(message(&job.key, &object.worker, line, data)).await?;
             }
         }
-        for line in pending.into_iter().filter(&passes) {
+        for (set, line) in pending.into_iter().filter(|(_, line)| passes(line)) {
             if !already_stored.contains(&identity(job.key.id, &line)) {
-                output.line(message(&job.key, "", line)).await?;
+                let data = inputs.of(&job.key, set, line.datum).await?;
+                output.line(message(&job.key, "", line, data)).await?;
             }
         }
     }
     output.open().await?;
     match live {
-        Some(live) => follow(core, wanted, live, seen, output.sender).await,
+        Some(live) => follow(core, wanted, live, seen, inputs, output.sender).await,
         None => Ok(()),
     }
 }
@@ -212,6 +220,7 @@ async fn follow(
     wanted: Wanted,
     mut live: broadcast::Receiver<Arc<LogBatch>>,
     mut seen: HashSet<Identity>,
+    mut inputs: LogInputs,
     sender: Sender<pps::LogMessage>,
 ) -> Result<(), Ended> {
     loop {
@@ -240,7 +249,8 @@ async fn follow(
                     .is_none_or(|ids| line.datum.is_some_and(|id| ids.contains(&id)));
             let fresh = !seen.remove(&identity(key.id, line));
             if passes && fresh {
-                sender.send(message(&key, &batch.worker, line.clone())).await?;
+                let data = inputs.of(&key, batch.set, line.datum).await?;
+                sender.send(message(&key, &batch.worker, line.clone(), data)).await?;
             }
         }
     }
@@ -302,7 +312,60 @@ fn set_of_key(key: &str) -> Option<u32> {
     digits.parse().ok()
 }
 
-fn message(job: &JobKey, worker: &str, line: LogLine) -> pps::LogMessage {
+/// Sends what the coordinator said about a pipeline since it was made, then, for a follower, what it says.
+async fn send_master_lines(
+    core: Core,
+    wanted: Wanted,
+    live: Option<broadcast::Receiver<Arc<MasterLine>>>,
+    sender: Sender<pps::LogMessage>,
+) -> Result<(), Ended> {
+    let state = core.state();
+    let created = find::pipeline(&state, &wanted.pipeline)?.created;
+    // Another pipeline may have had the name before.
+    let since = wanted.since.map_or(created, |since| since.max(created));
+    let objects = core.store().list(&master_lines_prefix(&wanted.pipeline)).await;
+    let mut output = Output {
+        sender,
+        window: wanted.tail.map(|tail| (tail, VecDeque::new())),
+    };
+    let mut newest = None;
+    for object in objects.map_err(IntoStatus::into_status)? {
+        let bytes = core.store().get(&object.key).await.map_err(IntoStatus::into_status)?;
+        let line = datums::decode::<MasterLine>(&bytes)?;
+        newest = Some(line.ts);
+        if line.ts >= since {
+            output.line(master_message(&line)).await?;
+        }
+    }
+    output.open().await?;
+    let Some(mut live) = live else { return Ok(()) };
+    loop {
+        let line = tokio::select! {
+            line = live.recv() => line,
+            () = output.sender.gone() => return Err(Ended::Gone),
+        };
+        match line {
+            Ok(line) if line.pipeline == wanted.pipeline && newest.is_none_or(|newest| line.ts > newest) => {
+                output.sender.send(master_message(&line)).await?;
+            }
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return Err(going_down().into()),
+        }
+    }
+}
+
+fn master_message(line: &MasterLine) -> pps::LogMessage {
+    pps::LogMessage {
+        pipeline_name: line.pipeline.name.to_string(),
+        project_name: line.pipeline.project.to_string(),
+        master: true,
+        ts: Some(to_timestamp(line.ts)),
+        message: line.message.clone(),
+        ..Default::default()
+    }
+}
+
+fn message(job: &JobKey, worker: &str, line: LogLine, data: Vec<pps::InputFile>) -> pps::LogMessage {
     pps::LogMessage {
         pipeline_name: job.pipeline.name.to_string(),
         project_name: job.pipeline.project.to_string(),
@@ -310,7 +373,7 @@ fn message(job: &JobKey, worker: &str, line: LogLine) -> pps::LogMessage {
         worker_id: worker.to_owned(),
         datum_id: line.datum.map(|id| id.to_string()).unwrap_or_default(),
         master: false,
-        data: Vec::new(),
+        data,
         user: line.user,
         ts: Some(to_timestamp(line.ts)),
         message: line.message,

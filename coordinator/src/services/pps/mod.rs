@@ -7,6 +7,7 @@ mod datums;
 mod defaults;
 mod job;
 mod jq;
+mod log_inputs;
 mod logs;
 mod pipeline;
 pub mod requests;

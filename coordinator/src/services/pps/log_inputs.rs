@@ -1,0 +1,69 @@
+//! The input files that lines of log belong to, looked up in the job's datum sets.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use howdah_api::pps_v2 as pps;
+use howdah_model::{DatumId, JobKey};
+use howdah_queue::job::{DatumSet, set_key};
+use howdah_store::Store;
+use tonic::Status;
+
+use super::datums;
+use crate::services::status::IntoStatus;
+
+/// Sets that are remembered; lines come set by set, or while followed from as many as workers have slots.
+const REMEMBERED_SETS: usize = 64;
+
+/// Input files of the datums of one set.
+type SetInputs = HashMap<DatumId, Vec<pps::InputFile>>;
+
+/// Looks up input files, a set at a time.
+pub struct LogInputs {
+    store: Store,
+    sets: HashMap<(JobKey, u32), Arc<SetInputs>>,
+}
+
+impl LogInputs {
+    /// Makes a look-up that has nothing read yet.
+    pub fn new(store: &Store) -> Self {
+        Self {
+            store: store.clone(),
+            sets: HashMap::new(),
+        }
+    }
+
+    /// Returns the input files of a datum; none for lines about a whole set, and for a set that is not there.
+    pub async fn of(&mut self, job: &JobKey, set: u32, datum: Option<DatumId>) -> Result<Vec<pps::InputFile>, Status> {
+        let Some(datum) = datum else { return Ok(Vec::new()) };
+        let place = (job.clone(), set);
+        let inputs = match self.sets.get(&place) {
+            Some(known) => known.clone(),
+            None => {
+                let inputs = Arc::new(self.read(job, set).await?);
+                if self.sets.len() >= REMEMBERED_SETS {
+                    self.sets.clear();
+                }
+                self.sets.insert(place, inputs.clone());
+                inputs
+            }
+        };
+        Ok(inputs.get(&datum).cloned().unwrap_or_default())
+    }
+
+    async fn read(&self, job: &JobKey, set: u32) -> Result<SetInputs, Status> {
+        let key = set_key(&job.pipeline, &job.id, set);
+        let Some(bytes) = self.store.get_opt(&key).await.map_err(IntoStatus::into_status)? else {
+            return Ok(SetInputs::new());
+        };
+        let set: DatumSet = datums::decode(&bytes)?;
+        let files = |datum: &howdah_queue::job::Datum| {
+            let file = |input: &howdah_queue::job::DatumInput| pps::InputFile {
+                path: input.path.clone(),
+                hash: input.hash.as_bytes().to_vec(),
+            };
+            datum.inputs.iter().map(file).collect()
+        };
+        Ok(set.datums.iter().map(|datum| (datum.id, files(datum))).collect())
+    }
+}
