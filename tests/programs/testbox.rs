@@ -16,6 +16,7 @@
 //! | `exit-if=TEXT` | ends with code 1 if an input file contains TEXT |
 //! | `sleep-if=TEXT` | sleeps for an hour if an input file contains TEXT |
 //! | `first-time-exit=CODE` | ends with CODE if it has not run in this container before |
+//! | `first-time-hang` | sleeps for an hour if it has not run in this container before |
 //! | `write-input` | appends to every input file |
 //! | `change-input` | appends to every input file, then copies |
 //! | `env` | writes the environment, sorted, into `/pfs/out/env` |
@@ -110,6 +111,11 @@ fn act(name: &str, value: &str) -> io::Result<()> {
         "first-time-exit" => {
             if fs::create_dir("/been-here").is_ok() {
                 exit(number(value)? as i32);
+            }
+        }
+        "first-time-hang" => {
+            if fs::create_dir("/been-here").is_ok() {
+                sleep(Duration::from_secs(3600));
             }
         }
         "write-input" => change_inputs()?,

@@ -1,6 +1,6 @@
 //! Datums, skipping, failures and updates: the promises of the concepts page.
 
-use howdah_tests::stage::{pfs, spec, with};
+use howdah_tests::stage::{PROGRAM, pfs, spec, with};
 use howdah_tests::tools::wait_for;
 use howdah_tests::{Client, Job, Up};
 use serde_json::{Value, json};
@@ -434,6 +434,13 @@ fn links_in_the_output_are_followed_and_nothing_of_an_earlier_datum_is_seen() {
     client.last_job("links").expect_success();
     assert_eq!(client.files("links@master"), client.files("data@master"));
 
+    // A link into the image is the content, not the link.
+    client.create(&spec("outside", &[&format!("link-to={PROGRAM}")], pfs("data", "/")));
+    client.last_job("outside").expect_success();
+    let found = client.raw("inspect file outside@master:/link");
+    let size: u64 = found[0]["sizeBytes"].as_str().unwrap().parse().unwrap();
+    assert!(size > 100_000, "{found:?}");
+
     // One slot, one container, datum after datum: each sees only its own files.
     let trees = spec(
         "trees",
@@ -448,6 +455,34 @@ fn links_in_the_output_are_followed_and_nothing_of_an_earlier_datum_is_seen() {
     client.create(&trees);
     let job = client.last_job("trees");
     assert_eq!(job.state, "failure", "{job:?}");
+}
+
+#[test]
+fn a_datum_that_hangs_is_begun_again_on_request() {
+    let up = Up::start();
+    let client = up.client();
+    client.ok("create repo data");
+    client.put_all("data", &[("a", "1"), ("b", "2")]);
+    let hanging = spec(
+        "hanging",
+        &["print=begun", "first-time-hang", "copy"],
+        pfs("data", "/*"),
+    );
+    client.create(&with(hanging, json!({"parallelismSpec": {"constant": 1}})));
+    let id = client.commit_id("hanging@master");
+    wait_for("the datum to hang", || match client.logs("hanging", &id) {
+        lines if lines == ["begun"] => Ok(()),
+        lines => Err(format!("{lines:?}")),
+    });
+    let job = client.job("hanging", &id);
+    assert_eq!((job.is_over(), job.processed), (false, 0), "{job:?}");
+    let refused = client.fails(&format!("restart datum hanging@{id} /nothing"));
+    assert!(refused.contains("could not be found"), "{refused}");
+    client.ok(&format!("restart datum hanging@{id} /a"));
+    let job = client.wait_for_job("hanging", &id, Job::is_over).expect_success();
+    assert_eq!(job.counts(), [2, 0, 0, 0]);
+    assert_eq!(client.files("hanging@master"), client.files("data@master"));
+    assert_eq!(client.logs("hanging", &id), ["begun", "begun", "begun"]);
 }
 
 #[test]

@@ -10,14 +10,14 @@ use tokio_util::sync::CancellationToken;
 use crate::environment;
 use crate::error::{Trouble, chain};
 use crate::file_cache::blocking;
+use crate::gather::{GatherError, gather};
 use crate::inputs;
 use crate::kit::Kit;
-use crate::links::View;
 use crate::logs::{SetLog, Splitter};
-use crate::output::{self, Bytes, Found, OutputError};
+use crate::output::{self, Bytes, Found};
 use crate::reasons;
 use crate::runtime::{RunOutcome, RunRequest, RuntimeError};
-use crate::slots::{Slot, Warm, lock};
+use crate::slots::{Slot, Warm};
 use crate::tickets::{StopReason, Ticket};
 
 /// Times that a stage may be lost under one datum without counting as a try.
@@ -216,17 +216,27 @@ impl Work<'_> {
             }));
         }
         let begun = Instant::now();
-        let space = Arc::clone(&warm.space);
-        let found = blocking(move || output::collect(&View::of(&lock(&space)))).await?;
+        let gathered = gather(warm, stage, self.ticket.stop()).await;
         sums.upload += begun.elapsed();
-        match found {
+        match gathered {
             Ok(found) => Ok(Try::Succeeded { code, found }),
-            Err(OutputError::Trouble(trouble)) => Err(Interrupt::Trouble(trouble)),
-            Err(OutputError::Fault(reason)) => Ok(Try::Failed(Failure {
-                reason,
-                code,
-                by_command: false,
-            })),
+            Err(GatherError::Trouble(trouble)) => Err(Interrupt::Trouble(trouble)),
+            Err(GatherError::Cancelled) => {
+                self.check_stop()?;
+                Ok(Try::Again)
+            }
+            Err(GatherError::Lost(error)) => {
+                slot.stop().await;
+                Err(Interrupt::Trouble(Trouble::Runtime(error)))
+            }
+            Err(GatherError::Fault(reason)) => {
+                self.check_disk(&reason)?;
+                Ok(Try::Failed(Failure {
+                    reason,
+                    code,
+                    by_command: false,
+                }))
+            }
         }
     }
 

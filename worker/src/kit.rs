@@ -19,6 +19,7 @@ use crate::environment::Whereabouts;
 use crate::error::{Trouble, WorkerError};
 use crate::file_cache::{FileCache, blocking};
 use crate::metrics::Metrics;
+use crate::receipts::Receipts;
 use crate::runtime::Runtime;
 use crate::scratch::Scratch;
 use crate::slots::{Pool, Starter};
@@ -61,6 +62,7 @@ pub(crate) struct Kit {
     pub starter: Starter,
     pub pool: Pool,
     pub tickets: Tickets,
+    pub receipts: Receipts,
     pub board: Board,
     pub place: Whereabouts,
     pub metrics: Arc<Metrics>,
@@ -104,6 +106,8 @@ impl Kit {
             },
             pool: Pool::new(parts.slots.max(1), Arc::clone(&parts.metrics)),
             tickets: Tickets::new(),
+            receipts: Receipts::open(&root)
+                .map_err(|e| WorkerError::scratch(&root, "no folder for receipts can be made", e))?,
             board: Board::default(),
             name: parts.name,
             queue: parts.queue,

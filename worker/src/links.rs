@@ -41,11 +41,8 @@ pub enum LinkError {
         target: String,
     },
     /// It leads to the container's own file system, which the worker does not see.
-    #[error("its target {target} is outside of /pfs: copy the file into /pfs/out instead")]
-    Outside {
-        /// Where it leads, as the container sees it.
-        target: String,
-    },
+    #[error("its target is outside of /pfs")]
+    Outside,
     /// It goes in circles.
     #[error("it leads through too many other links")]
     TooManyLinks,
@@ -95,9 +92,7 @@ impl View {
                     here = next;
                     continue;
                 }
-                return Err(LinkError::Outside {
-                    target: self.shown(&next, &ahead),
-                });
+                return Err(LinkError::Outside);
             };
             let meta = fs::symlink_metadata(&real).map_err(|source| match source.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => LinkError::Dangling {
@@ -128,9 +123,7 @@ impl View {
             ahead = through;
         }
         let Some(real) = self.real(&here) else {
-            return Err(LinkError::Outside {
-                target: here.display().to_string(),
-            });
+            return Err(LinkError::Outside);
         };
         Ok(Place {
             real,

@@ -3,12 +3,13 @@
 //! ```text
 //! <scratch>/lock            held while a worker uses the folder
 //! <scratch>/slots/<n>/      pfs, inputs, run: what a stage container sees
+//! <scratch>/receipts/<n>   the datum set that slot n is on (see `receipts`)
 //! <scratch>/cache/files/    whole input files by content hash, hard-linked into inputs
 //! <scratch>/cache/chunks/   chunks of a remote store
 //! <scratch>/trash/          renamed aside, being removed in the background
 //! ```
 //!
-//! Everything but the cache is thrown away when a worker starts: nothing of an earlier one, however
+//! Everything but cache and receipts is thrown away when a worker starts: nothing of an earlier one, however
 //! it ended, reaches a datum of this one.
 
 use std::fs::{self, File};

@@ -90,6 +90,7 @@ pub async fn run_with(parts: Parts, shutdown: CancellationToken) -> Result<(), W
         scratch = %kit.starter.scratch.root().display(), store = kit.store.describe(),
         "worker ready"
     );
+    kit.receipts.redeem(&kit.queue).await;
     let sets = TaskTracker::new();
     let helpers = TaskTracker::new();
     // Presence goes on while work is handed back; everything else that takes orders ends first.

@@ -49,6 +49,7 @@ pub(crate) async fn handle(kit: &Kit, delivery: Delivery, slot: &mut Slot) {
         Admission::Cancelled => return acknowledge(&delivery).await,
     };
     let _leave = Leave { kit, set };
+    let _kept = kit.receipts.keep(slot.index, &delivery);
     let log = SetLog::new();
     let end = tokio::select! {
         end = work(kit, &delivery, &ticket, &log, slot) => end,

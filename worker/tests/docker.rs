@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use howdah_model::entities::ImagePin;
+use howdah_stage_init::COPY_LINKS;
 use howdah_worker::runtime::docker::credentials::Credentials;
 use howdah_worker::runtime::{Network, RegistryAuth, RunOutcome, Runtime, RuntimeError, Stream};
 use support::registry::Registry;
@@ -85,6 +86,47 @@ async fn the_slots_folders_appear_under_pfs() {
     assert_eq!(ran.outcome, RunOutcome::Exited(0));
     let result = std::fs::read_to_string(worker.dirs.pfs.join("out/r")).unwrap();
     assert_eq!(result, "result");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn links_into_the_image_are_replaced_by_what_they_lead_to() {
+    let worker = Worker::new();
+    let mut stage = worker.start().await;
+    let out = worker.dirs.pfs.join("out");
+    for (name, target) in [("file", "/tool"), ("dangling", "/no/such/file"), ("root", "/")] {
+        std::os::unix::fs::symlink(target, out.join(name)).unwrap();
+    }
+    let mut request = tool_request(&[]);
+    request.argv = vec![stage.init().to_owned(), COPY_LINKS.to_owned()];
+    for (name, expected) in [
+        ("file", ""),
+        (
+            "dangling",
+            "link at /pfs/out/dangling: its target /no/such/file does not exist",
+        ),
+        (
+            "root",
+            "link at /pfs/out/root: its target / leads back to a folder above it",
+        ),
+    ] {
+        request.stdin = Some(format!("/pfs/out/{name}").into_bytes());
+        let ran = run(&mut stage, request.clone()).await;
+        assert_eq!(ran.err, expected);
+        assert_eq!(ran.outcome, RunOutcome::Exited(i32::from(!expected.is_empty())));
+    }
+    assert!(!out.join("file").is_symlink());
+    let expected = std::fs::read(support::tool()).unwrap();
+    assert!(std::fs::read(out.join("file")).unwrap() == expected);
+
+    // What the user of the datum may not read is not stored in its name.
+    std::os::unix::fs::symlink("/.howdah/run/../../proc/1/environ", out.join("secret")).unwrap();
+    std::fs::set_permissions(&out, PermissionsExt::from_mode(0o777)).unwrap();
+    request.user = Some("1234:1234".to_owned());
+    request.stdin = Some(b"/pfs/out/secret".to_vec());
+    let ran = run(&mut stage, request).await;
+    assert_eq!(ran.outcome, RunOutcome::Exited(1));
+    assert!(ran.err.contains("Permission denied"), "{}", ran.err);
     stage.stop().await;
 }
 

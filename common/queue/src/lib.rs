@@ -20,7 +20,7 @@
 //!     [`Queue::presence`], [`Queue::logs`], [`Queue::resolve_image`], [`Queue::cancel_job`],
 //!     [`Queue::restart_datums`];
 //!   * worker: [`Queue::served_pipelines`], [`Queue::wake_ups`], [`Queue::datums`] (a
-//!     [`DatumPuller`]; [`DatumPuller::next`] gives [`Delivery`]s to ack, keep or hand back),
+//!     [`DatumPuller`]; [`DatumPuller::next`] gives [`Delivery`]s to ack, keep or hand back), [`Queue::hand_back`],
 //!     [`Queue::notify`], [`Queue::publish_presence`], [`Queue::publish_logs`], [`Queue::controls`].
 //!
 //! ```text

@@ -124,6 +124,25 @@ impl Queue {
     }
 }
 
+impl Queue {
+    /// Worker: hands a set back that an earlier life of this worker had, by its [`Delivery::receipt`].
+    ///
+    /// Harmless when the set has long been acknowledged; it is given out once too often at worst.
+    pub async fn hand_back(&self, receipt: &str) -> Result<(), QueueError> {
+        let failed = |source| QueueError::Acknowledge {
+            operation: "hand back",
+            source,
+        };
+        if !receipt.starts_with("$JS.ACK.") || receipt.contains(char::is_whitespace) {
+            return Err(failed(NatsCause::of("not the receipt of a datum set")));
+        }
+        self.client
+            .publish(receipt.to_owned(), "-NAK".into())
+            .await
+            .map_err(|error| failed(NatsCause::of(error)))
+    }
+}
+
 impl DatumPuller {
     /// Returns the pipeline.
     pub fn pipeline(&self) -> &PipelineKey {
@@ -327,6 +346,11 @@ impl Delivery {
     /// Tells the server that work goes on. To be repeated well within [`crate::ACK_WAIT`].
     pub async fn in_progress(&self) -> Result<(), QueueError> {
         self.answer("keep", AckKind::Progress).await
+    }
+
+    /// Returns what [`Queue::hand_back`] needs to do so in another life.
+    pub fn receipt(&self) -> &str {
+        self.message.reply.as_deref().unwrap_or_default()
     }
 
     /// Hands the set back, to be given out again at once or after a delay.

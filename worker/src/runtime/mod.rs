@@ -60,6 +60,11 @@ pub trait Stage: Send {
         cancel: &CancellationToken,
     ) -> Result<RunOutcome, RuntimeError>;
 
+    /// Returns the path of `stage-init` in the environment, whose [`COPY_LINKS`] is a command too.
+    ///
+    /// [`COPY_LINKS`]: howdah_stage_init::COPY_LINKS
+    fn init(&self) -> &str;
+
     /// Returns the environment variables that the image sets.
     fn image_env(&self) -> &[(String, String)];
 

@@ -19,6 +19,9 @@ use super::{
     OutputSink, RegistryAuth, RunOutcome, RunRequest, Runtime, RuntimeError, SlotDirs, Stage, StageRequest, Stream,
 };
 
+/// Name by which a test defines what replaces links that lead out of `/pfs`.
+pub const INIT: &str = "stage-init";
+
 /// What a scripted command gets.
 pub struct Call {
     /// The request as the worker made it.
@@ -280,6 +283,10 @@ impl Stage for ScriptedStage {
             () = cancel.cancelled() => Ok(RunOutcome::Cancelled),
             () = time_is_up => Ok(RunOutcome::TimedOut),
         }
+    }
+
+    fn init(&self) -> &str {
+        INIT
     }
 
     fn image_env(&self) -> &[(String, String)] {

@@ -10,6 +10,8 @@
 //! - a time limit or a kill request ends it with SIGKILL;
 //! - when the worker goes away, the run dies and so does this program, and with it the container.
 //!
+//! As a command of its own, it also [replaces links](links) of the output by what they lead to.
+//!
 //! Only [`frame`] is of interest to others: it is the language of the socket, which the worker
 //! speaks too. The rest uses the standard library and a dozen C functions ([`sys`]), has one
 //! thread and one `poll` loop ([`server`]), and knows nothing of datums.
@@ -26,6 +28,7 @@
 
 pub mod explain;
 pub mod frame;
+pub mod links;
 pub mod owner;
 pub mod run;
 pub mod server;
@@ -42,13 +45,27 @@ pub const EXIT_NO_WORKER: u8 = 69;
 /// Exit code when the conversation broke down.
 pub const EXIT_BROKEN: u8 = 70;
 
-/// Runs the program: one argument, the path of the worker's socket.
+/// Exit code of [`COPY_LINKS`] when a link could not be replaced; standard error says why.
+pub const EXIT_LINK: u8 = 1;
+/// The argument that makes the program [replace links](links) named on its standard input.
+pub const COPY_LINKS: &str = "--copy-links";
+
+/// Runs the program: one argument, the path of the worker's socket or [`COPY_LINKS`].
 pub fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let (Some(path), None) = (args.next(), args.next()) else {
         eprintln!("stage-init: expected one argument, the path of the worker's socket");
         return ExitCode::from(EXIT_USAGE);
     };
+    if path == COPY_LINKS {
+        return match links::replace(std::io::stdin()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(text) => {
+                eprint!("{text}");
+                ExitCode::from(EXIT_LINK)
+            }
+        };
+    }
     let socket = match UnixStream::connect(&path) {
         Ok(socket) => socket,
         Err(e) => {

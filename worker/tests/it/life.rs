@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use howdah_queue::ACK_WAIT;
 use howdah_queue::job::{self, DatumOutcome};
 use howdah_queue::messages::{CancelJob, ResolveImage, ResolvedImage};
 use howdah_queue::wire;
@@ -154,6 +155,29 @@ async fn a_worker_that_is_killed_loses_nothing() {
     let second = world.worker("other", 1).await;
     assert_eq!(world.result(&plan, 0).await.datums[0].state, DatumOutcome::Success);
     second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_that_starts_again_hands_back_what_it_had() {
+    let mut world = World::new().await;
+    let plan = plan("edges", 1, &["ok"]);
+    world.start(&plan, vec![vec![datum(1, vec![])]]).await;
+    // An earlier worker took the set, left its receipt and was killed.
+    let mut puller = world.queue.datums(&plan.pipeline).await.unwrap();
+    let delivery = within(puller.next()).await.unwrap();
+    let receipts = world.folder.path().join("w/receipts");
+    std::fs::create_dir_all(&receipts).unwrap();
+    std::fs::write(receipts.join("0"), delivery.receipt()).unwrap();
+    std::fs::write(receipts.join("1"), "rubbish").unwrap();
+
+    let begun = Instant::now();
+    let worker = world.worker("w", 1).await;
+    let result = world.result(&plan, 0).await;
+    assert_eq!(result.datums[0].state, DatumOutcome::Success);
+    assert!(begun.elapsed() < ACK_WAIT / 2, "took {:?}", begun.elapsed());
+    world.idle(&plan.pipeline).await;
+    assert_eq!(std::fs::read_dir(&receipts).unwrap().count(), 0);
+    worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,8 +2,9 @@
 
 use std::os::unix::fs::symlink;
 
+use howdah_model::ids::GlobalId;
 use howdah_queue::job::DatumOutcome;
-use howdah_worker::runtime::scripted::Answer;
+use howdah_worker::runtime::scripted::{Answer, INIT};
 
 use crate::world::{World, datum, plan};
 
@@ -35,6 +36,48 @@ async fn links_into_inputs_are_stored_by_reference() {
     );
     let after = world.store.list("chunks/").await.unwrap().len();
     assert_eq!(after - before, 1, "only the new file was written");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_out_of_pfs_are_replaced_by_their_content_in_the_stage() {
+    let mut world = World::new().await;
+    let worker = world.worker("w", 1).await;
+    world.runtime.define("link-out", |call| {
+        symlink("/usr/share/words", call.path("/pfs/out").join("words")).unwrap();
+        Answer::ok()
+    });
+    // Plays the file system of the image: there is one such file, and no other.
+    world.runtime.define(INIT, |call| {
+        assert_eq!(call.request.argv[1..], ["--copy-links"]);
+        assert_eq!(call.request.stdin.as_deref(), Some(b"/pfs/out/words".as_slice()));
+        assert_eq!(call.request.user.as_deref(), Some("nobody"));
+        let link = call.path("/pfs/out").join("words");
+        std::fs::remove_file(&link).unwrap();
+        std::fs::write(&link, "aardvark").unwrap();
+        Answer::ok()
+    });
+    let mut plan = plan("edges", 1, &["link-out"]);
+    plan.stage.user = Some("nobody".to_owned());
+    let result = world.run_one(&plan, vec![]).await;
+    assert_eq!(
+        world.output(&result, 0).await,
+        [("/words".to_owned(), b"aardvark".to_vec())]
+    );
+
+    world.runtime.define(INIT, |_| Answer {
+        stderr: "link at /pfs/out/words: its target /usr/share/words does not exist".to_owned(),
+        ..Answer::exit(1)
+    });
+    plan.job = GlobalId::from_number(2);
+    let result = world.run_one(&plan, vec![]).await;
+    let done = &result.datums[0];
+    assert_eq!((done.state, done.tries), (DatumOutcome::Failed, 3), "{done:?}");
+    let reason = done.reason.as_deref().unwrap();
+    assert_eq!(
+        reason,
+        "link at /pfs/out/words: its target /usr/share/words does not exist"
+    );
     worker.stop().await;
 }
 

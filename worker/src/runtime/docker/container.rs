@@ -337,6 +337,10 @@ impl Stage for DockerStage {
         }
     }
 
+    fn init(&self) -> &str {
+        INIT
+    }
+
     fn image_env(&self) -> &[(String, String)] {
         &self.env
     }

@@ -1,0 +1,76 @@
+//! What a killed worker had: so that it can be handed back when the worker starts again.
+//!
+//! The server waits [`howdah_queue::ACK_WAIT`] before it takes a silent worker for dead. A worker
+//! that starts again over the same scratch folder knows it at once: its predecessor is dead, for
+//! only one at a time holds the folder. Each slot leaves the receipt of its set in a file while it
+//! is on it. Not synced to the disk: after a crash of the machine the server's patience serves.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use howdah_queue::{Delivery, Queue};
+
+use crate::error::chain;
+use crate::file_cache::blocking;
+
+/// The folder of receipts. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Receipts {
+    folder: Arc<Path>,
+}
+
+/// A receipt on the disk, for as long as this lives.
+pub(crate) struct Kept(PathBuf);
+
+impl Receipts {
+    /// Takes the folder into use; [`Receipts::redeem`] comes before the first [`Receipts::keep`].
+    pub fn open(scratch: &Path) -> io::Result<Self> {
+        let folder = scratch.join("receipts");
+        fs::create_dir_all(&folder)?;
+        Ok(Self { folder: folder.into() })
+    }
+
+    /// Notes that a slot is on a set, until the value returned is dropped.
+    pub fn keep(&self, slot: usize, delivery: &Delivery) -> Kept {
+        let file = self.folder.join(slot.to_string());
+        if let Err(error) = fs::write(&file, delivery.receipt()) {
+            // Only a quicker return of the set after a crash depends on it.
+            tracing::debug!(file = %file.display(), %error, "receipt of a datum set not kept");
+        }
+        Kept(file)
+    }
+
+    /// Hands back what an earlier worker on this folder had when it was killed.
+    pub async fn redeem(&self, queue: &Queue) {
+        let folder = Arc::clone(&self.folder);
+        let Ok(Ok(receipts)) = blocking(move || take_all(&folder)).await else {
+            return;
+        };
+        for receipt in &receipts {
+            if let Err(error) = queue.hand_back(receipt).await {
+                tracing::debug!(error = %chain(&error), "set of a killed worker not handed back");
+            }
+        }
+        if !receipts.is_empty() {
+            tracing::info!(sets = receipts.len(), "handed back what a killed worker had");
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+fn take_all(folder: &Path) -> io::Result<Vec<String>> {
+    let mut receipts = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let file = entry?.path();
+        receipts.extend(fs::read_to_string(&file).ok().filter(|text| !text.is_empty()));
+        fs::remove_file(&file)?;
+    }
+    Ok(receipts)
+}
