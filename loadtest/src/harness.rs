@@ -83,6 +83,16 @@ impl Up {
         }
     }
 
+    /// Returns the id of its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Returns where it answers.
+    pub fn address(&self) -> Address {
+        self.client.address().clone()
+    }
+
     /// Stops it and waits until it is gone.
     pub fn stop(mut self) {
         stop(&mut self.child);
@@ -250,7 +260,8 @@ impl Drop for Up {
     }
 }
 
-fn find_howdah(common: &Common) -> anyhow::Result<PathBuf> {
+/// Returns the `howdah` program to measure.
+pub fn find_howdah(common: &Common) -> anyhow::Result<PathBuf> {
     if let Some(path) = &common.howdah {
         return Ok(path.clone());
     }

@@ -8,15 +8,20 @@
 //! - [`harness`]: a running Howdah and the few API calls that benchmarks share;
 //! - [`peers`]: other ways to run the same program;
 //! - [`report`]: tables, ratios, JSON;
-//! - one module per benchmark, with its arguments and a `run`: [`datums`].
+//! - [`contest`]: phases of work done round by round by Howdah and by other programs that store files;
+//! - one module per benchmark, with its arguments and a `run`: [`datums`], [`small_files`], [`big_file`].
 //!
 //! Another benchmark is another module, another variant of `Benchmark` and another line in `run_all`.
 
+mod big_file;
+mod contest;
 mod datums;
 mod harness;
 mod image;
+mod noise;
 mod peers;
 mod report;
+mod small_files;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,7 +29,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
 
-use crate::report::Report;
+use crate::report::Printed;
 
 /// Benchmarks of Howdah beside its peers.
 #[derive(Debug, Parser)]
@@ -54,6 +59,10 @@ pub struct Common {
 enum Benchmark {
     /// Many trivial datums on one worker, beside loops, xargs, GNU parallel and docker run
     Datums(datums::Arguments),
+    /// Many small files put, listed, got and put again, beside restic, borg, rustic, tar and cp
+    SmallFiles(small_files::Arguments),
+    /// One large file put, got and put again, beside restic, borg, rustic, tar and cp
+    BigFile(big_file::Arguments),
     /// Every benchmark with its defaults
     All,
 }
@@ -63,7 +72,9 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     let work = async {
         match cli.benchmark {
-            Benchmark::Datums(arguments) => print(&cli.common, &datums::run(&cli.common, &arguments).await?),
+            Benchmark::Datums(arguments) => print(&cli.common, &datums::run(&cli.common, &arguments).await?.print()),
+            Benchmark::SmallFiles(arguments) => print(&cli.common, &small_files::run(&cli.common, &arguments).await?),
+            Benchmark::BigFile(arguments) => print(&cli.common, &big_file::run(&cli.common, &arguments).await?),
             Benchmark::All => run_all(&cli.common).await?,
         }
         anyhow::Ok(())
@@ -88,24 +99,29 @@ async fn main() -> ExitCode {
 /// Runs every benchmark; one that fails does not keep the others from running.
 async fn run_all(common: &Common) -> anyhow::Result<()> {
     let mut failed = Vec::new();
-    for (name, result) in [("datums", datums::run(common, &datums::Arguments::default()).await)] {
-        match result {
-            Ok(report) => print(common, &report),
-            Err(error) => {
-                eprintln!("{name}: {error:#}");
-                failed.push(name);
-            }
+    let mut show = |name: &'static str, result: anyhow::Result<Printed>| match result {
+        Ok(printed) => print(common, &printed),
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            failed.push(name);
         }
-    }
+    };
+    let datums = datums::run(common, &datums::Arguments::default()).await;
+    show("datums", datums.map(|report| report.print()));
+    show(
+        "small-files",
+        small_files::run(common, &small_files::Arguments::default()).await,
+    );
+    show("big-file", big_file::run(common, &big_file::Arguments::default()).await);
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));
     }
     Ok(())
 }
 
-fn print(common: &Common, report: &Report) {
+fn print(common: &Common, printed: &Printed) {
     if !common.json {
-        println!("{}", report.text());
+        println!("{}", printed.text);
     }
-    println!("{}", report.json());
+    println!("{}", printed.json);
 }

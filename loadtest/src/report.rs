@@ -22,6 +22,15 @@ pub struct Report {
     notes: Vec<String>,
 }
 
+/// A finished report, ready to be printed.
+#[derive(Debug)]
+pub struct Printed {
+    /// For people.
+    pub text: String,
+    /// For machines: one line.
+    pub json: String,
+}
+
 /// One contestant: how long it took for how much.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
@@ -127,6 +136,14 @@ impl Report {
 
     fn find(&self, name: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.name == name)
+    }
+
+    /// Returns the report in both forms.
+    pub fn print(&self) -> Printed {
+        Printed {
+            text: self.text(),
+            json: self.json(),
+        }
     }
 
     /// Returns the report as people read it.

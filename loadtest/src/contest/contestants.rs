@@ -1,0 +1,295 @@
+//! Who takes part in a contest, and which commands it runs for each phase.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::{Phase, Place};
+use crate::Common;
+use crate::harness::find_howdah;
+
+/// A program that stores files.
+pub trait Contestant {
+    /// Its name in tables.
+    fn name(&self) -> &'static str;
+    /// Returns its version, or how to install it.
+    fn version(&self) -> Result<String, String>;
+    /// Tells whether a Howdah must run for it.
+    fn needs_server(&self) -> bool {
+        false
+    }
+    /// Returns what has to be run before the first phase.
+    fn setup(&self, place: &Place) -> Vec<Command>;
+    /// Returns what does the work of a phase; nothing if it cannot do that.
+    fn command(&self, phase: Phase, place: &Place) -> Option<Command>;
+    /// Returns where the files of the source are after [`Phase::Get`].
+    fn got(&self, place: &Place) -> PathBuf {
+        place.out.clone()
+    }
+}
+
+/// Howdah itself: its command line against a server.
+pub struct Howdah {
+    program: PathBuf,
+}
+
+const REPO: &str = "files";
+
+impl Howdah {
+    /// Finds the program.
+    pub fn new(common: &Common) -> anyhow::Result<Self> {
+        Ok(Self {
+            program: find_howdah(common)?,
+        })
+    }
+
+    fn howdah(&self, place: &Place, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(arguments)
+            .env("PACH_CONFIG", place.own.join("config.json"));
+        if let Some(address) = &place.address {
+            command.env("PACHD_ADDRESS", address.to_string());
+        }
+        command
+    }
+}
+
+impl Contestant for Howdah {
+    fn name(&self) -> &'static str {
+        "howdah"
+    }
+
+    fn version(&self) -> Result<String, String> {
+        Ok(env!("CARGO_PKG_VERSION").to_owned())
+    }
+
+    fn needs_server(&self) -> bool {
+        true
+    }
+
+    fn setup(&self, place: &Place) -> Vec<Command> {
+        vec![self.howdah(place, &["create", "repo", REPO])]
+    }
+
+    fn command(&self, phase: Phase, place: &Place) -> Option<Command> {
+        let head = format!("{REPO}@master");
+        let source = text(&place.source);
+        let out = text(&place.out);
+        Some(match phase {
+            Phase::Put | Phase::PutAgain => {
+                self.howdah(place, &["put", "file", "-r", &format!("{head}:/"), "-f", &source])
+            }
+            Phase::List => self.howdah(place, &["glob", "file", &format!("{head}:/**")]),
+            Phase::ListFolder => self.howdah(place, &["list", "file", &format!("{head}:/{}", place.folder)]),
+            Phase::Get => self.howdah(place, &["get", "file", "-r", &format!("{head}:/"), "-o", &out]),
+        })
+    }
+}
+
+/// Plain copies without any promise: `cp`.
+pub struct Cp;
+
+impl Contestant for Cp {
+    fn name(&self) -> &'static str {
+        "cp -r"
+    }
+
+    fn version(&self) -> Result<String, String> {
+        Ok(String::new())
+    }
+
+    fn setup(&self, _: &Place) -> Vec<Command> {
+        Vec::new()
+    }
+
+    fn command(&self, phase: Phase, place: &Place) -> Option<Command> {
+        let copy = place.own.join("copy");
+        match phase {
+            Phase::Put => Some(command("cp", &["-r", &text(&place.source), &text(&copy)])),
+            Phase::Get => Some(command("cp", &["-r", &text(&copy), &text(&place.out)])),
+            _ => None,
+        }
+    }
+}
+
+/// One archive without any promise: `tar`.
+pub struct Tar;
+
+impl Contestant for Tar {
+    fn name(&self) -> &'static str {
+        "tar"
+    }
+
+    fn version(&self) -> Result<String, String> {
+        ask("tar", &["--version"], "apt-get install tar")
+    }
+
+    fn setup(&self, place: &Place) -> Vec<Command> {
+        vec![command("mkdir", &[&text(&place.out)])]
+    }
+
+    fn command(&self, phase: Phase, place: &Place) -> Option<Command> {
+        let archive = text(&place.own.join("archive.tar"));
+        match phase {
+            Phase::Put => Some(command("tar", &["-cf", &archive, "-C", &text(&place.source), "."])),
+            Phase::List => Some(command("tar", &["-tf", &archive])),
+            Phase::Get => Some(command("tar", &["-xf", &archive, "-C", &text(&place.out)])),
+            _ => None,
+        }
+    }
+}
+
+/// The backup program restic, with its defaults.
+pub struct Restic;
+
+impl Restic {
+    fn restic(place: &Place, arguments: &[&str]) -> Command {
+        let mut restic = command("restic", &["--quiet", "-r", &text(&place.own.join("repo"))]);
+        restic
+            .args(["--cache-dir", &text(&place.own.join("cache"))])
+            .args(arguments)
+            .env("RESTIC_PASSWORD", "benchmark")
+            .current_dir(&place.source);
+        restic
+    }
+}
+
+impl Contestant for Restic {
+    fn name(&self) -> &'static str {
+        "restic"
+    }
+
+    fn version(&self) -> Result<String, String> {
+        ask("restic", &["version"], "apt-get install restic")
+    }
+
+    fn setup(&self, place: &Place) -> Vec<Command> {
+        vec![Self::restic(place, &["init"])]
+    }
+
+    fn command(&self, phase: Phase, place: &Place) -> Option<Command> {
+        Some(match phase {
+            Phase::Put | Phase::PutAgain => Self::restic(place, &["backup", "."]),
+            Phase::List => Self::restic(place, &["ls", "latest"]),
+            Phase::ListFolder => return None,
+            Phase::Get => Self::restic(place, &["restore", "latest", "--target", &text(&place.out)]),
+        })
+    }
+}
+
+/// The backup program BorgBackup, without encryption.
+pub struct Borg;
+
+impl Borg {
+    fn borg(place: &Place, arguments: &[&str]) -> Command {
+        let mut borg = command("borg", arguments);
+        borg.env("BORG_REPO", place.own.join("repo"))
+            .env("BORG_BASE_DIR", place.own.join("base"))
+            .env("BORG_UNKNOWN_UNENCRYPTED_REPO_ACCESS_IS_OK", "yes")
+            .current_dir(&place.source);
+        borg
+    }
+}
+
+impl Contestant for Borg {
+    fn name(&self) -> &'static str {
+        "borg"
+    }
+
+    fn version(&self) -> Result<String, String> {
+        ask("borg", &["--version"], "apt-get install borgbackup")
+    }
+
+    fn setup(&self, place: &Place) -> Vec<Command> {
+        vec![
+            Self::borg(place, &["init", "--encryption", "none"]),
+            command("mkdir", &[&text(&place.out)]),
+        ]
+    }
+
+    fn command(&self, phase: Phase, place: &Place) -> Option<Command> {
+        Some(match phase {
+            Phase::Put => Self::borg(place, &["create", "::first", "."]),
+            Phase::PutAgain => Self::borg(place, &["create", "::second", "."]),
+            Phase::List => Self::borg(place, &["list", "::first"]),
+            Phase::ListFolder => return None,
+            Phase::Get => {
+                let mut extract = Self::borg(place, &["extract", "::first"]);
+                extract.current_dir(&place.out);
+                extract
+            }
+        })
+    }
+}
+
+/// The backup program rustic, with its defaults.
+pub struct Rustic;
+
+impl Rustic {
+    fn rustic(place: &Place, arguments: &[&str]) -> Command {
+        let mut rustic = command("rustic", &["--no-progress", "--log-level", "warn"]);
+        rustic
+            .args(["-r", &text(&place.own.join("repo")), "--password", "benchmark"])
+            .args(["--cache-dir", &text(&place.own.join("cache"))])
+            .args(arguments)
+            .env("HOME", &place.own)
+            .current_dir(&place.source);
+        rustic
+    }
+}
+
+impl Contestant for Rustic {
+    fn name(&self) -> &'static str {
+        "rustic"
+    }
+
+    fn version(&self) -> Result<String, String> {
+        ask("rustic", &["--version"], "cargo install rustic-rs")
+    }
+
+    fn setup(&self, place: &Place) -> Vec<Command> {
+        vec![Self::rustic(place, &["init"])]
+    }
+
+    fn command(&self, phase: Phase, place: &Place) -> Option<Command> {
+        Some(match phase {
+            Phase::Put | Phase::PutAgain => Self::rustic(place, &["backup", "."]),
+            Phase::List => Self::rustic(place, &["ls", "latest"]),
+            Phase::ListFolder => return None,
+            Phase::Get => Self::rustic(place, &["restore", "latest", &text(&place.out)]),
+        })
+    }
+}
+
+/// Returns every peer, installed or not.
+pub fn peers() -> Vec<Box<dyn Contestant>> {
+    vec![
+        Box::new(Restic),
+        Box::new(Borg),
+        Box::new(Rustic),
+        Box::new(Tar),
+        Box::new(Cp),
+    ]
+}
+
+fn command(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    command
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Asks a program for its version; says how to install it if it is not there.
+fn ask(program: &str, arguments: &[&str], remedy: &str) -> Result<String, String> {
+    let answer = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    match answer {
+        Ok(output) if output.status.success() => {
+            let said = String::from_utf8_lossy(&output.stdout);
+            Ok(said.lines().next().unwrap_or_default().to_owned())
+        }
+        _ => Err(format!("not installed ({remedy})")),
+    }
+}

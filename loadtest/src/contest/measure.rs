@@ -1,0 +1,93 @@
+//! Running a program and watching its memory.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+/// How often the memory of a running program is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// What a run took.
+#[derive(Debug, Clone, Copy)]
+pub struct Measured {
+    /// From start to exit.
+    pub took: Duration,
+    /// The most memory it had resident, in bytes, as far as looked at.
+    pub peak_bytes: u64,
+}
+
+/// Runs a program to its end; what it prints goes to the file `log`, which an error quotes.
+pub fn run(command: &mut Command, log: &Path) -> anyhow::Result<Measured> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let errors = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);
+    let start = Instant::now();
+    let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
+    let pid = child.id();
+    let over = AtomicBool::new(false);
+    let (status, took, peak_bytes) = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut most = 0;
+            while !over.load(Ordering::Relaxed) {
+                // Between its end and our hearing of it, there is nothing to see.
+                most = peak(pid).unwrap_or(0).max(most);
+                std::thread::park_timeout(LOOK_EVERY);
+            }
+            most
+        });
+        let status = child.wait();
+        let took = start.elapsed();
+        over.store(true, Ordering::Relaxed);
+        watcher.thread().unpark();
+        (status, took, watcher.join().unwrap_or(0))
+    });
+    let status = status.with_context(|| format!("cannot wait for {program}"))?;
+    if !status.success() {
+        let said = std::fs::read_to_string(log).unwrap_or_default();
+        bail!("{program} ended with {status}: {}", said.trim());
+    }
+    Ok(Measured { took, peak_bytes })
+}
+
+/// Returns the most memory a process has had resident, in bytes: `VmHWM`.
+pub fn peak(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    parse_peak(&status)
+}
+
+fn parse_peak(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes << 10)
+}
+
+/// Lets the peak of a process begin anew with what it has resident now.
+pub fn reset_peak(pid: u32) -> anyhow::Result<()> {
+    let path = format!("/proc/{pid}/clear_refs");
+    std::fs::write(&path, "5").with_context(|| format!("cannot write {path}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peak_is_read_from_the_status_of_a_process() {
+        assert_eq!(parse_peak("Name:\tx\nVmHWM:\t    2048 kB\n"), Some(2 << 20));
+        assert_eq!(parse_peak("Name:\tx\n"), None);
+        assert!(peak(std::process::id()).is_some_and(|bytes| bytes > 100_000));
+    }
+
+    #[test]
+    fn a_program_that_fails_is_quoted() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo no luck >&2; exit 3"]);
+        let error = run(&mut command, &folder.path().join("log")).unwrap_err().to_string();
+        assert!(error.contains("exit status: 3") && error.contains("no luck"), "{error}");
+    }
+}

@@ -1,0 +1,53 @@
+//! Bytes that look random and come out the same every time.
+
+/// A stream of noise that depends on its seed alone: SplitMix64.
+#[derive(Debug, Clone)]
+pub struct Noise {
+    state: u64,
+}
+
+impl Noise {
+    /// Begins a stream.
+    pub fn new(seed: u64) -> Self {
+        let mut noise = Self {
+            state: seed ^ 0x5851_f42d_4c95_7f2d,
+        };
+        // Neighbouring seeds must not give overlapping streams.
+        noise.state = noise.next().wrapping_mul(0x2545_f491_4f6c_dd1d);
+        noise
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    }
+
+    /// Fills a buffer.
+    pub fn fill(&mut self, buffer: &mut [u8]) {
+        for part in buffer.chunks_mut(8) {
+            let word = self.next().to_le_bytes();
+            part.copy_from_slice(&word[..part.len()]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_depends_on_the_seed_alone_and_does_not_repeat() {
+        let bytes = |seed| {
+            let mut bytes = [0; 1001];
+            Noise::new(seed).fill(&mut bytes);
+            bytes
+        };
+        assert_eq!(bytes(1), bytes(1));
+        assert_ne!(bytes(1), bytes(2));
+        let (first, second) = (bytes(3), bytes(4));
+        assert!(!second.windows(8).any(|window| first[..8] == *window));
+    }
+}

@@ -1,0 +1,157 @@
+//! `small-files`: many small files put, listed, got, and put again with one of them changed.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use serde_json::json;
+
+use crate::Common;
+use crate::contest::contestants::peers;
+use crate::contest::{Phase, Work, contest};
+use crate::harness::scratch_folder;
+use crate::noise::Noise;
+use crate::report::Printed;
+
+/// Arguments of the benchmark.
+#[derive(Debug, Clone, Args)]
+pub struct Arguments {
+    /// Number of files
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    files: u32,
+    /// Bytes of each file
+    #[arg(long, value_name = "BYTES", default_value_t = 1024)]
+    size: usize,
+    /// Folders that the files are spread over
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    folders: u32,
+    /// Rounds; the median counts
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Leave the peers out
+    #[arg(long)]
+    alone: bool,
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        Self {
+            files: 100_000,
+            size: 1024,
+            folders: 100,
+            rounds: 3,
+            alone: false,
+        }
+    }
+}
+
+/// Runs the benchmark.
+pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Printed> {
+    let scratch = scratch_folder(common)?;
+    let files = Files {
+        folder: scratch.path().join("in"),
+        arguments: arguments.clone(),
+    };
+    files.write()?;
+    let peers = if arguments.alone { Vec::new() } else { peers() };
+    let scores = contest(common, scratch.path(), &files, &peers, arguments.rounds).await?;
+    let title = format!(
+        "{} files of {} bytes in {} folders, one of them changed before they are put again",
+        arguments.files, arguments.size, arguments.folders
+    );
+    let parameters = json!({
+        "files": arguments.files,
+        "size": arguments.size,
+        "folders": arguments.folders,
+        "rounds": arguments.rounds,
+    });
+    Ok(Printed {
+        text: scores.text(&title),
+        json: scores.json("small-files", &parameters),
+    })
+}
+
+/// The files of the contest: noise that depends on nothing but their number.
+struct Files {
+    folder: PathBuf,
+    arguments: Arguments,
+}
+
+impl Files {
+    fn path(&self, number: u32) -> PathBuf {
+        let folder = format!("{:03}", number % self.arguments.folders);
+        self.folder.join(folder).join(format!("{number:06}.bin"))
+    }
+
+    fn content(&self, number: u32, version: u8) -> Vec<u8> {
+        let mut content = vec![0; self.arguments.size];
+        Noise::new(u64::from(number) << 8 | u64::from(version)).fill(&mut content);
+        content
+    }
+
+    fn write(&self) -> anyhow::Result<()> {
+        for number in 0..self.arguments.files {
+            let path = self.path(number);
+            if let Some(folder) = path.parent().filter(|_| number < self.arguments.folders) {
+                std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            }
+            self.write_one(number, 0)?;
+        }
+        Ok(())
+    }
+
+    fn write_one(&self, number: u32, version: u8) -> anyhow::Result<()> {
+        let path = self.path(number);
+        std::fs::write(&path, self.content(number, version)).with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The file that is changed.
+    fn changed(&self) -> u32 {
+        self.arguments.files / 2
+    }
+}
+
+impl Work for Files {
+    fn phases(&self) -> &[Phase] {
+        &[Phase::Put, Phase::List, Phase::ListFolder, Phase::Get, Phase::PutAgain]
+    }
+
+    fn source(&self) -> (&Path, &str) {
+        (&self.folder, "000")
+    }
+
+    fn has_many_files(&self) -> bool {
+        true
+    }
+
+    fn change(&self) -> anyhow::Result<()> {
+        self.write_one(self.changed(), 1)
+    }
+
+    fn restore(&self) -> anyhow::Result<()> {
+        self.write_one(self.changed(), 0)
+    }
+
+    fn check(&self, out: &Path) -> anyhow::Result<()> {
+        let mut found = 0;
+        for folder in std::fs::read_dir(out).with_context(|| format!("cannot list {}", out.display()))? {
+            found += std::fs::read_dir(folder?.path())?.count();
+        }
+        ensure!(
+            found == self.arguments.files as usize,
+            "{} files were put, {found} came back",
+            self.arguments.files
+        );
+        for number in (0..self.arguments.files).step_by((self.arguments.files as usize / 500).max(1)) {
+            let inner = self.path(number);
+            let path = out.join(inner.strip_prefix(&self.folder).context("a file outside its folder")?);
+            let content = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            ensure!(
+                content == self.content(number, 0),
+                "{} came back changed",
+                path.display()
+            );
+        }
+        Ok(())
+    }
+}
