@@ -28,6 +28,7 @@ const PROJECT: &str = "default";
 pub struct Up {
     child: Child,
     client: Client,
+    log: PathBuf,
 }
 
 /// Returns an empty folder that is removed when dropped.
@@ -43,25 +44,22 @@ pub fn scratch_folder(common: &Common) -> anyhow::Result<TempDir> {
 }
 
 impl Up {
-    /// Starts it over `<folder>/howdah` and waits until it answers.
+    /// Starts it over `<folder>/howdah`, with a worker of its own, and waits until it answers.
     pub async fn start(common: &Common, folder: &Path, slots: u32) -> anyhow::Result<Self> {
+        Self::start_with(common, folder, &["--slots", &slots.to_string()]).await
+    }
+
+    /// Starts it over `<folder>/howdah` with further arguments and waits until it answers.
+    pub async fn start_with(common: &Common, folder: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         let program = find_howdah(common)?;
         let port = free_port()?;
         let log = folder.join("up.log");
         let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(&program);
         command
-            .args([
-                "up",
-                "--port",
-                &port.to_string(),
-                "--slots",
-                &slots.to_string(),
-                "--log",
-                "warn",
-                "--data",
-            ])
+            .args(["up", "--port", &port.to_string(), "--log", "warn", "--data"])
             .arg(folder.join("howdah"))
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone().context("cannot duplicate a file handle")?)
             .stderr(output);
@@ -74,7 +72,7 @@ impl Up {
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
         match connect(&mut child, port).await {
-            Ok(client) => Ok(Self { child, client }),
+            Ok(client) => Ok(Self { child, client, log }),
             Err(error) => {
                 stop(&mut child);
                 let log = std::fs::read_to_string(&log).unwrap_or_default();
@@ -91,6 +89,30 @@ impl Up {
     /// Returns where it answers.
     pub fn address(&self) -> Address {
         self.client.address().clone()
+    }
+
+    /// Returns the URL of its NATS server, for further workers. It is printed a moment after clients are answered.
+    pub async fn nats_url(&self) -> anyhow::Result<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let log =
+                std::fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))?;
+            if let Some(url) = log.split_whitespace().find(|word| word.starts_with("nats://")) {
+                return Ok(url.to_owned());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "`howdah up` does not say where its NATS server is"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Kills it as a crash would.
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().context("cannot kill `howdah up`")?;
+        self.child.wait().context("cannot wait for `howdah up`")?;
+        Ok(())
     }
 
     /// Stops it and waits until it is gone.
@@ -193,6 +215,47 @@ impl Up {
         Ok((job, output))
     }
 
+    /// Makes a commit without files, as fast as it can be done.
+    pub async fn empty_commit(&self, repo: &str) -> anyhow::Result<()> {
+        let start = pfs_v2::StartCommitRequest {
+            branch: Some(convert::branch(PROJECT, repo, "master")),
+            ..Default::default()
+        };
+        let commit = self
+            .client
+            .pfs()
+            .start_commit(start)
+            .await
+            .context("cannot start a commit")?;
+        let finish = pfs_v2::FinishCommitRequest {
+            commit: Some(commit.into_inner()),
+            ..Default::default()
+        };
+        self.client
+            .pfs()
+            .finish_commit(finish)
+            .await
+            .context("cannot finish a commit")?;
+        Ok(())
+    }
+
+    /// Waits until the head of the branch `master` is finished.
+    pub async fn head_of(&self, repo: &str) -> anyhow::Result<pfs_v2::CommitInfo> {
+        self.finished_commit(convert::head(convert::repo(PROJECT, repo), "master"))
+            .await
+    }
+
+    /// Waits until the commit of a repo that belongs to another's set is finished.
+    pub async fn commit_of(&self, repo: &str, commit: &pfs_v2::CommitInfo) -> anyhow::Result<pfs_v2::CommitInfo> {
+        let id = commit
+            .commit
+            .as_ref()
+            .map(|commit| commit.id.clone())
+            .unwrap_or_default();
+        self.finished_commit(convert::commit(convert::repo(PROJECT, repo), &id))
+            .await
+    }
+
     /// Waits until a commit is finished.
     async fn finished_commit(&self, commit: pfs_v2::Commit) -> anyhow::Result<pfs_v2::CommitInfo> {
         let request = pfs_v2::InspectCommitRequest {
@@ -260,6 +323,22 @@ impl Drop for Up {
     }
 }
 
+/// Returns the time between two moments that the server has noted; zero if the second is the earlier one.
+pub fn between(from: &Option<prost_types::Timestamp>, to: &Option<prost_types::Timestamp>) -> anyhow::Result<Duration> {
+    let moment = |moment: &Option<prost_types::Timestamp>| {
+        let found = moment.as_ref().and_then(convert::from_timestamp);
+        found.context("the server has not noted a time that was asked for")
+    };
+    let (from, to) = (moment(from)?, moment(to)?);
+    Ok(Duration::try_from(to.duration_since(from)).unwrap_or_default())
+}
+
+/// Returns the middle one of some times; none of none.
+pub fn median(mut times: Vec<Duration>) -> Option<Duration> {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
+}
+
 /// Returns the `howdah` program to measure.
 pub fn find_howdah(common: &Common) -> anyhow::Result<PathBuf> {
     if let Some(path) = &common.howdah {
@@ -298,7 +377,7 @@ async fn connect(child: &mut Child, port: u16) -> anyhow::Result<Client> {
 }
 
 /// Asks the process to stop, and kills it when it does not.
-fn stop(child: &mut Child) {
+pub fn stop(child: &mut Child) {
     let Ok(pid) = i32::try_from(child.id()) else { return };
     if !matches!(child.try_wait(), Ok(None)) {
         return;

@@ -9,19 +9,28 @@
 //! - [`peers`]: other ways to run the same program;
 //! - [`report`]: tables, ratios, JSON;
 //! - [`contest`]: phases of work done round by round by Howdah and by other programs that store files;
-//! - one module per benchmark, with its arguments and a `run`: [`datums`], [`small_files`], [`big_file`].
+//! - one module per benchmark, with its arguments and a `run`: [`datums`], [`small_files`], [`big_file`],
+//!   [`one_change`], [`history`], [`first_datum`], [`restart`], [`wide`]; some work with a worker that runs
+//!   functions instead of containers ([`scripted`]).
 //!
 //! Another benchmark is another module, another variant of `Benchmark` and another line in `run_all`.
 
 mod big_file;
 mod contest;
 mod datums;
+mod first_datum;
 mod harness;
+mod history;
 mod image;
 mod noise;
+mod one_change;
 mod peers;
+mod process;
 mod report;
+mod restart;
+mod scripted;
 mod small_files;
+mod wide;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,8 +72,21 @@ enum Benchmark {
     SmallFiles(small_files::Arguments),
     /// One large file put, got and put again, beside restic, borg, rustic, tar and cp
     BigFile(big_file::Arguments),
+    /// One file added before a chain of pipelines with many finished datums, beside make
+    OneChange(one_change::Arguments),
+    /// One commit after the other, each job awaited
+    History(history::Arguments),
+    /// From a commit of very many files to the first command
+    FirstDatum(first_datum::Arguments),
+    /// A coordinator with a long history is killed and started again
+    Restart(restart::Arguments),
+    /// A million datums without containers: memory and processor time
+    Wide(wide::Arguments),
     /// Every benchmark with its defaults
     All,
+    /// Worker without containers, for other benchmarks
+    #[command(hide = true)]
+    ScriptedWorker(scripted::Arguments),
 }
 
 #[tokio::main]
@@ -75,6 +97,16 @@ async fn main() -> ExitCode {
             Benchmark::Datums(arguments) => print(&cli.common, &datums::run(&cli.common, &arguments).await?.print()),
             Benchmark::SmallFiles(arguments) => print(&cli.common, &small_files::run(&cli.common, &arguments).await?),
             Benchmark::BigFile(arguments) => print(&cli.common, &big_file::run(&cli.common, &arguments).await?),
+            Benchmark::OneChange(arguments) => {
+                print(&cli.common, &one_change::run(&cli.common, &arguments).await?.print());
+            }
+            Benchmark::History(arguments) => print(&cli.common, &history::run(&cli.common, &arguments).await?.print()),
+            Benchmark::FirstDatum(arguments) => {
+                print(&cli.common, &first_datum::run(&cli.common, &arguments).await?.print());
+            }
+            Benchmark::Restart(arguments) => print(&cli.common, &restart::run(&cli.common, &arguments).await?.print()),
+            Benchmark::Wide(arguments) => print(&cli.common, &wide::run(&cli.common, &arguments).await?.print()),
+            Benchmark::ScriptedWorker(arguments) => scripted::run(&arguments).await?,
             Benchmark::All => run_all(&cli.common).await?,
         }
         anyhow::Ok(())
@@ -112,6 +144,16 @@ async fn run_all(common: &Common) -> anyhow::Result<()> {
         "small-files",
         small_files::run(common, &small_files::Arguments::default()).await,
     );
+    let one_change = one_change::run(common, &one_change::Arguments::default()).await;
+    show("one-change", one_change.map(|report| report.print()));
+    let history = history::run(common, &history::Arguments::default()).await;
+    show("history", history.map(|report| report.print()));
+    let first_datum = first_datum::run(common, &first_datum::Arguments::default()).await;
+    show("first-datum", first_datum.map(|report| report.print()));
+    let restart = restart::run(common, &restart::Arguments::default()).await;
+    show("restart", restart.map(|report| report.print()));
+    let wide = wide::run(common, &wide::Arguments::default()).await;
+    show("wide", wide.map(|report| report.print()));
     show("big-file", big_file::run(common, &big_file::Arguments::default()).await);
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));

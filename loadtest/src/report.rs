@@ -19,6 +19,7 @@ pub struct Report {
     rows: Vec<Row>,
     skipped: Vec<Skipped>,
     ratios: Vec<Ratio>,
+    values: Vec<(&'static str, u64)>,
     notes: Vec<String>,
 }
 
@@ -98,6 +99,7 @@ impl Report {
             rows: Vec::new(),
             skipped: Vec::new(),
             ratios: Vec::new(),
+            values: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -113,6 +115,11 @@ impl Report {
             name: name.into(),
             reason: reason.into(),
         });
+    }
+
+    /// Adds a number that is no time, named with its unit.
+    pub fn value(&mut self, name: &'static str, value: u64) {
+        self.values.push((name, value));
     }
 
     /// Adds a sentence below the table.
@@ -181,6 +188,9 @@ impl Report {
             "\nMULTIPLE: time per item as a multiple of that of {:?}.",
             self.floor
         );
+        for (name, value) in &self.values {
+            let _ = writeln!(text, "{name}: {value}");
+        }
         for note in &self.notes {
             let _ = writeln!(text, "{note}");
         }
@@ -219,6 +229,7 @@ impl Report {
             "rows": rows,
             "skipped": self.skipped,
             "ratios": ratios,
+            "values": self.values.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect::<Map<_, _>>(),
         })
         .to_string()
     }

@@ -1,0 +1,90 @@
+//! `first-datum`: a commit of very many new files; how long until the first command runs.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use clap::Args;
+use howdah_api::convert;
+use serde_json::json;
+
+use crate::Common;
+use crate::harness::{Up, between, scratch_folder};
+use crate::report::{Report, Row};
+use crate::scripted::{self, ScriptedWorker};
+
+/// Arguments of the benchmark.
+#[derive(Debug, Clone, Args)]
+pub struct Arguments {
+    /// Number of files
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    files: u32,
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        Self { files: 100_000 }
+    }
+}
+
+/// Runs the benchmark.
+pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Report> {
+    const FIRST: &str = "first command, empty base";
+    let folder = scratch_folder(common)?;
+    let up = Up::start_with(common, folder.path(), &["--no-worker"]).await?;
+    let worker = ScriptedWorker::start(folder.path(), &up.nats_url().await?, 2)?;
+    up.create_repo("files").await?;
+    up.create_pipeline(&json!({
+        "pipeline": {"name": "copy"},
+        "transform": {"image": scripted::IMAGE, "cmd": [scripted::COMMAND]},
+        "parallelismSpec": {"constant": 2},
+        "input": {"pfs": {"name": scripted::INPUT, "repo": "files", "glob": "/*"}},
+    }))
+    .await?;
+    let mut report = Report::new(
+        "first-datum",
+        format!(
+            "{} new files: from the finished commit to the first command",
+            arguments.files
+        ),
+        "starts",
+        FIRST,
+        json!({"files": arguments.files}),
+    );
+    let mut total = Vec::new();
+    for (round, name) in [FIRST, "first command, as many files before"].into_iter().enumerate() {
+        let files = arguments.files;
+        let file = move |number: u32| {
+            (
+                format!("/{round}-{number:07}.txt"),
+                Bytes::from(format!("file {number}\n")),
+            )
+        };
+        let commit = up.put_files("files", (0..files).map(file)).await?;
+        let (_, output) = up.job_of("copy", &commit).await?;
+        let id = commit
+            .commit
+            .as_ref()
+            .map(|commit| commit.id.clone())
+            .unwrap_or_default();
+        let finished = commit.finished.as_ref().and_then(convert::from_timestamp);
+        let finished = finished.context("the commit has no time")?.as_microsecond();
+        let started = i64::try_from(worker.first_start(&id)?.as_micros())?;
+        report.row(Row::new(
+            name,
+            1,
+            Duration::from_micros(u64::try_from(started - finished).unwrap_or(0)),
+        ));
+        total.push(between(&commit.finished, &output.finished)?);
+    }
+    for (time, name) in total
+        .into_iter()
+        .zip(["whole job, empty base", "whole job, as many files before"])
+    {
+        report.row(Row::new(name, 1, time));
+    }
+    report.note("Commands are functions of this program (no containers); a warm container adds about a millisecond.");
+    drop(worker);
+    up.stop();
+    Ok(report)
+}

@@ -1,0 +1,173 @@
+//! `one-change`: pipelines in a chain, each with many finished datums; one file is added.
+//!
+//! What is measured is the time from the beginning of the put to the finished output commit of the last
+//! pipeline, for several numbers of datums: the cost should follow the change, not what is stored.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use crate::harness::{Up, median, scratch_folder};
+use crate::report::{Report, Row};
+use crate::scripted::{self, ScriptedWorker};
+use crate::{Common, image};
+
+const REPO: &str = "files";
+
+/// Where commands run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// In containers.
+    Docker,
+    /// Nowhere: they are functions of this program.
+    Scripted,
+}
+
+/// Arguments of the benchmark.
+#[derive(Debug, Clone, Args)]
+pub struct Arguments {
+    /// Finished datums of each pipeline; several numbers to see how the time grows
+    #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_values_t = [1000, 10_000])]
+    datums: Vec<u32>,
+    /// Pipelines in the chain
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pipelines: u32,
+    /// Files to add, one after the other; the median time counts
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    changes: u32,
+    /// Where the commands run
+    #[arg(long, value_enum, default_value = "scripted")]
+    runtime: Runtime,
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        Self {
+            datums: vec![1000, 10_000],
+            pipelines: 5,
+            changes: 9,
+            runtime: Runtime::Scripted,
+        }
+    }
+}
+
+/// Runs the benchmark.
+pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Report> {
+    const MAKE: &str = "make, last size";
+    let mut report = Report::new(
+        "one-change",
+        format!(
+            "One file added before {} pipelines in a chain, end to end",
+            arguments.pipelines
+        ),
+        "changes",
+        MAKE,
+        json!({"datums": arguments.datums, "pipelines": arguments.pipelines, "changes": arguments.changes,
+               "runtime": format!("{:?}", arguments.runtime).to_lowercase()}),
+    );
+    let mut names = Vec::new();
+    for datums in &arguments.datums {
+        let name = format!("howdah, {datums} datums");
+        report.row(Row::new(&name, 1, chain(common, arguments, *datums).await?));
+        names.push(name);
+    }
+    let last = arguments.datums.last().copied().unwrap_or_default();
+    let folder = scratch_folder(common)?;
+    match make(folder.path(), last, arguments.pipelines)? {
+        Some(time) => report.row(Row::new(MAKE, 1, time)),
+        None => report.skip(MAKE, "not installed: apt-get install make"),
+    }
+    if let [first, .., last] = &names[..] {
+        report.ratio("last_size_to_first", last, first);
+    }
+    report.note(
+        "Time from the start of the put to the finished output commit of the last pipeline; median of the changes.",
+    );
+    Ok(report)
+}
+
+async fn chain(common: &Common, arguments: &Arguments, datums: u32) -> anyhow::Result<Duration> {
+    let folder = scratch_folder(common)?;
+    let (up, worker) = match arguments.runtime {
+        Runtime::Docker => {
+            image::build(folder.path())?;
+            (Up::start(common, folder.path(), 2).await?, None)
+        }
+        Runtime::Scripted => {
+            let up = Up::start_with(common, folder.path(), &["--no-worker"]).await?;
+            let worker = ScriptedWorker::start(folder.path(), &up.nats_url().await?, 2)?;
+            (up, Some(worker))
+        }
+    };
+    let transform = match arguments.runtime {
+        Runtime::Docker => json!({"image": image::IMAGE, "cmd": [image::COMMAND]}),
+        Runtime::Scripted => json!({"image": scripted::IMAGE, "cmd": [scripted::COMMAND]}),
+    };
+    up.create_repo(REPO).await?;
+    let mut last = REPO.to_owned();
+    for number in 1..=arguments.pipelines {
+        let name = format!("stage-{number}");
+        up.create_pipeline(&json!({
+            "pipeline": {"name": name},
+            "transform": transform,
+            "parallelismSpec": {"constant": 2},
+            "input": {"pfs": {"name": scripted::INPUT, "repo": last, "glob": "/*"}},
+        }))
+        .await?;
+        last = name;
+    }
+    let file = |number: u32| (format!("/{number:07}.txt"), Bytes::from(format!("file {number}\n")));
+    let commit = up.put_files(REPO, (0..datums).map(file)).await?;
+    up.job_of(&last, &commit).await?;
+    let mut times = Vec::new();
+    for number in datums..datums + arguments.changes {
+        let started = Instant::now();
+        let commit = up.put_files(REPO, [file(number)]).await?;
+        up.commit_of(&last, &commit).await?;
+        times.push(started.elapsed());
+        let (job, _) = up.job_of(&last, &commit).await?;
+        ensure!(
+            (job.data_processed, job.data_skipped) == (1, i64::from(number)),
+            "expected 1 datum processed and {number} skipped, found {} and {}",
+            job.data_processed,
+            job.data_skipped
+        );
+    }
+    drop(worker);
+    up.stop();
+    median(times).context("no changes were made")
+}
+
+/// Lets `make` find the one file of a chain of copies that is new. `None` when it is not installed.
+fn make(folder: &Path, files: u32, stages: u32) -> anyhow::Result<Option<Duration>> {
+    if Command::new("make").arg("--version").output().is_err() {
+        return Ok(None);
+    }
+    for stage in 0..=stages {
+        let stage_folder = folder.join(stage.to_string());
+        std::fs::create_dir(&stage_folder)?;
+        for number in 0..files {
+            std::fs::write(stage_folder.join(format!("{number:07}")), "x")?;
+        }
+    }
+    let mut rules =
+        format!(".SUFFIXES:\nMAKEFLAGS += -rR\nFILES := $(notdir $(wildcard 0/*))\nall: $(FILES:%={stages}/%)\n");
+    for stage in 1..=stages {
+        rules += &format!("{stage}/%: {}/%\n\t@cp $< $@\n", stage - 1);
+    }
+    std::fs::write(folder.join("Makefile"), rules)?;
+    std::fs::write(folder.join("0/new"), "x")?;
+    let started = Instant::now();
+    let status = Command::new("make").arg("--silent").current_dir(folder).status()?;
+    ensure!(status.success(), "make failed: {status}");
+    ensure!(
+        folder.join(format!("{stages}/new")).is_file(),
+        "make did not carry the new file to the end"
+    );
+    Ok(Some(started.elapsed()))
+}

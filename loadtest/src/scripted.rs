@@ -1,0 +1,149 @@
+//! A worker without containers: its one command is a function of this program.
+//!
+//! Everything else is the real worker, in a process of its own (`howdah-loadtest scripted-worker`). This shows
+//! what Howdah itself costs, and makes jobs of a million datums possible on a small machine.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context;
+use clap::Args;
+use howdah_queue::Queue;
+use howdah_store::{Store, StoreConfig};
+use howdah_worker::runtime::scripted::{Answer, Call, ScriptedRuntime};
+use howdah_worker::{DEFAULT_CACHE_BYTES, Parts, Scratch};
+use tokio_util::sync::CancellationToken;
+
+/// Name of the command.
+pub const COMMAND: &str = "copy";
+/// Name of the input it reads.
+pub const INPUT: &str = "input";
+/// Image that pipelines name; there need not be any such thing.
+pub const IMAGE: &str = "scripted:1";
+
+/// What the worker is told.
+#[derive(Debug, Clone, Args)]
+pub struct Arguments {
+    #[arg(long)]
+    nats_url: String,
+    #[arg(long)]
+    store: String,
+    #[arg(long)]
+    folder: PathBuf,
+    #[arg(long)]
+    slots: usize,
+}
+
+/// Runs the worker until it is asked to stop.
+pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let starts = arguments.folder.join("starts");
+    std::fs::create_dir_all(&starts).with_context(|| format!("cannot make the folder {}", starts.display()))?;
+    let runtime = ScriptedRuntime::new();
+    runtime.define(COMMAND, move |call| match work(&call, &starts) {
+        Ok(()) => Answer::ok(),
+        Err(error) => Answer {
+            code: Some(1),
+            stderr: format!("{error:#}"),
+            ..Answer::default()
+        },
+    });
+    let parts = Parts {
+        name: "scripted".to_owned(),
+        queue: Queue::connect(&arguments.nats_url, "scripted").await?,
+        store: Store::open(&StoreConfig::new(&arguments.store)).await?,
+        store_is_local: true,
+        runtime: Arc::new(runtime),
+        scratch: Scratch::open(&arguments.folder.join("scratch"))?,
+        slots: arguments.slots,
+        cache_bytes: DEFAULT_CACHE_BYTES,
+        pipelines: Vec::new(),
+        metrics: Arc::default(),
+    };
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::spawn(async move {
+        terminate.recv().await;
+        stop.cancel();
+    });
+    howdah_worker::run_with(parts, shutdown).await?;
+    Ok(())
+}
+
+/// Notes when the first command of the job began, and copies a single input file; of folders, counts files.
+fn work(call: &Call, starts: &Path) -> anyhow::Result<()> {
+    note_start(call.var("PACH_JOB_ID").unwrap_or_default(), starts)?;
+    let out = call.path("/pfs/out");
+    let mut files = 0u64;
+    for entry in std::fs::read_dir(call.path(&format!("/pfs/{INPUT}")))? {
+        let entry = entry?;
+        files += 1;
+        if files == 1 && std::fs::metadata(entry.path())?.is_file() {
+            std::fs::copy(entry.path(), out.join(entry.file_name()))?;
+        }
+    }
+    if files > 1 {
+        std::fs::write(out.join("count"), files.to_string())?;
+    }
+    Ok(())
+}
+
+fn note_start(job: &str, starts: &Path) -> anyhow::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).open(starts.join(job)) {
+        Ok(mut file) => Ok(write!(
+            file,
+            "{}",
+            SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros()
+        )?),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A worker in a process of its own. Dropping it stops it.
+pub struct ScriptedWorker {
+    child: Child,
+    folder: PathBuf,
+}
+
+impl ScriptedWorker {
+    /// Starts a worker that serves the Howdah over `<folder>/howdah`.
+    pub fn start(folder: &Path, nats_url: &str, slots: u32) -> anyhow::Result<Self> {
+        let own = folder.join("scripted");
+        std::fs::create_dir_all(&own).with_context(|| format!("cannot make the folder {}", own.display()))?;
+        let log = std::fs::File::create(own.join("log"))?;
+        let child = Command::new(std::env::current_exe()?)
+            .args(["scripted-worker", "--nats-url", nats_url, "--slots", &slots.to_string()])
+            .args(["--store", &format!("file://{}", folder.join("howdah/store").display())])
+            .arg("--folder")
+            .arg(&own)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("cannot start the worker")?;
+        Ok(Self { child, folder: own })
+    }
+
+    /// Returns the id of its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Returns when the first command of a job began, since the epoch.
+    pub fn first_start(&self, job: &str) -> anyhow::Result<Duration> {
+        let path = self.folder.join("starts").join(job);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("no command of job {job} was run"))?;
+        Ok(Duration::from_micros(text.parse()?))
+    }
+}
+
+impl Drop for ScriptedWorker {
+    fn drop(&mut self) {
+        crate::harness::stop(&mut self.child);
+    }
+}
