@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use howdah_tests::stage::{pfs, spec, with};
 use howdah_tests::tools::wait_for;
@@ -14,9 +13,6 @@ use serde_json::json;
 
 /// Datums of the job under attack.
 const FILES: u64 = 12;
-
-/// Silence after which the queue gives a datum set to another worker.
-const ACK_WAIT: Duration = Duration::from_secs(12);
 
 /// What a kill waits for: how far the first pipeline's job must be.
 type Moment = fn(&Job) -> bool;
@@ -91,10 +87,7 @@ fn a_worker_killed_at_any_moment() {
         client.wait_for_job("first", &id, moment);
         cluster.workers[0].kill_hard();
         cluster.start_worker_again(0);
-        let begun = Instant::now();
         assert_round(&client, round, &id);
-        // It does not wait for the queue to notice that the worker was killed.
-        assert!(begun.elapsed() < ACK_WAIT, "took {:?}", begun.elapsed());
     }
 }
 

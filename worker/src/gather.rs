@@ -7,10 +7,10 @@ use howdah_stage_init::COPY_LINKS;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Trouble;
-use crate::file_cache::blocking;
 use crate::links::View;
 use crate::output::{self, Found, OutputError};
 use crate::runtime::{RunOutcome, RunRequest, RuntimeError, Stream};
+use crate::slot_thread::short;
 use crate::slots::{Warm, lock};
 use crate::workspace::Workspace;
 
@@ -58,7 +58,7 @@ pub(crate) async fn gather(
 /// Collects as the worker sees it; gives the links that it cannot follow, if there are any.
 async fn collect(space: &Arc<Mutex<Workspace>>) -> Result<Result<Vec<Found>, Vec<String>>, GatherError> {
     let space = Arc::clone(space);
-    match blocking(move || output::collect(&View::of(&lock(&space)))).await? {
+    match short(move || output::collect(&View::of(&lock(&space)))).await? {
         Ok(found) => Ok(Ok(found)),
         Err(OutputError::Outside(links)) => Ok(Err(links)),
         Err(OutputError::Fault(reason)) => Err(GatherError::Fault(reason)),

@@ -11,6 +11,7 @@ use crate::chunks::read_all;
 use crate::error::Trouble;
 use crate::file_cache::{Manner, SMALL_FILE_BYTES, blocking};
 use crate::kit::Kit;
+use crate::slot_thread::short;
 use crate::slots::lock;
 use crate::workspace::{SmallFile, Workspace};
 
@@ -153,7 +154,7 @@ impl Layout<'_> {
         let start = self.start.take();
         let writable = self.writable;
         let open = last && writable && self.big.is_empty();
-        blocking(move || {
+        short(move || {
             let mut space = lock(&space);
             if let Some(start) = start {
                 space.begin(&start.names, writable, &start.env)?;

@@ -60,7 +60,7 @@ pub(crate) struct Kit {
     pub source: Arc<dyn ChunkSource>,
     pub files: FileCache,
     pub starter: Starter,
-    pub pool: Pool,
+    pub pool: Arc<Pool>,
     pub tickets: Tickets,
     pub receipts: Receipts,
     pub board: Board,
@@ -104,7 +104,7 @@ impl Kit {
                 metrics: Arc::clone(&parts.metrics),
                 starts: TaskTracker::new(),
             },
-            pool: Pool::new(parts.slots.max(1), Arc::clone(&parts.metrics)),
+            pool: Arc::new(Pool::new(parts.slots.max(1), Arc::clone(&parts.metrics))),
             tickets: Tickets::new(),
             receipts: Receipts::open(&root)
                 .map_err(|e| WorkerError::scratch(&root, "no folder for receipts can be made", e))?,

@@ -15,8 +15,9 @@
 //!
 //! - [`run`] starts a worker from a [`WorkerConfig`]; [`run_with`] from given [`Parts`].
 //! - [`runtime`]: where commands run. The rest of the crate knows containers only through it.
-//! - `pulling`, `set`, `datum`: the way of a set, from the message to the acknowledgement.
-//! - `workspace`, `reset`, `inputs`, `links`, `output`: `/pfs` before and after a command.
+//! - `pulling`, `set`, `datum`: the way of a set, from the message to the acknowledgement;
+//!   `slot_thread`: the thread on which a slot goes it; `receipts`: what a killed worker had.
+//! - `workspace`, `reset`, `inputs`, `links`, `output`, `gather`: `/pfs` before and after a command.
 //! - `scratch`, `disk_lru`, `file_cache`, `chunks`: the local disk.
 //! - `announce`, `logs`, [`metrics`]: what the world hears.
 //!
@@ -54,6 +55,7 @@ mod scratch;
 mod serve_metrics;
 mod service;
 mod set;
+mod slot_thread;
 mod slots;
 #[cfg(test)]
 mod testing;

@@ -16,6 +16,8 @@ use tokio_util::task::TaskTracker;
 use crate::error::chain;
 use crate::kit::Kit;
 use crate::set;
+use crate::slot_thread;
+use crate::slots::Lent;
 
 /// How often the list of pipelines is read although nobody said that it changed.
 const LIST_EVERY: Duration = Duration::from_secs(10);
@@ -176,10 +178,14 @@ async fn take(kit: &Arc<Kit>, arrived: Result<Delivery, PullError>, sets: &TaskT
         return set::hand_back(&delivery, None).await;
     };
     let kit = Arc::clone(kit);
+    let number = slot.index;
+    let lent = Lent::new(Arc::clone(&kit.pool), slot);
     sets.spawn(async move {
-        // Given back even if the work below panics, so that the worker does not shrink.
-        let mut slot = scopeguard(slot, |slot| kit.pool.give_back(slot));
-        set::handle(&kit, delivery, slot.get()).await;
+        let work = slot_thread::run(number, move || async move { set::handle(&kit, delivery, lent).await });
+        if let Err(error) = work.await {
+            // The set goes to somebody else when its time is up.
+            tracing::error!(%error, "no thread can be started for a datum set");
+        }
     });
 }
 
@@ -195,28 +201,6 @@ async fn pause(stop: &CancellationToken) -> bool {
     tokio::select! {
         () = stop.cancelled() => true,
         () = tokio::time::sleep(PAUSE) => false,
-    }
-}
-
-/// A value that is handed to a function when it goes out of scope.
-struct Guard<T, F: FnOnce(T)>(Option<(T, F)>);
-
-fn scopeguard<T, F: FnOnce(T)>(value: T, then: F) -> Guard<T, F> {
-    Guard(Some((value, then)))
-}
-
-impl<T, F: FnOnce(T)> Guard<T, F> {
-    fn get(&mut self) -> &mut T {
-        let (value, _) = self.0.as_mut().expect("taken only when dropped");
-        value
-    }
-}
-
-impl<T, F: FnOnce(T)> Drop for Guard<T, F> {
-    fn drop(&mut self) {
-        if let Some((value, then)) = self.0.take() {
-            then(value);
-        }
     }
 }
 

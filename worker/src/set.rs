@@ -12,12 +12,13 @@ use howdah_queue::messages::{Notice, SetDone, SetMessage, SetTrouble, SlotStatus
 use howdah_queue::{Delivery, wire};
 use howdah_store::{PackWriter, StoreError};
 use jiff::Timestamp;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::datum::{Interrupt, SetOutput, Work};
 use crate::error::{Trouble, chain};
 use crate::kit::Kit;
 use crate::logs::SetLog;
-use crate::slots::Slot;
+use crate::slots::{Lent, Slot};
 use crate::tickets::{Admission, StopReason, Ticket};
 
 /// How often the server is told that work goes on; well within [`howdah_queue::ACK_WAIT`].
@@ -40,8 +41,9 @@ enum End {
     Interrupted(Interrupt),
 }
 
-/// Works on a delivered set in a slot and answers the server.
-pub(crate) async fn handle(kit: &Kit, delivery: Delivery, slot: &mut Slot) {
+/// Works on a delivered set in a slot, gives the slot back and answers the server.
+pub(crate) async fn handle(kit: &Kit, delivery: Delivery, mut lent: Lent) {
+    let delivery = Arc::new(delivery);
     let set = &delivery.set;
     let ticket = match kit.tickets.enter(set) {
         Admission::Welcome(ticket) => ticket,
@@ -49,15 +51,21 @@ pub(crate) async fn handle(kit: &Kit, delivery: Delivery, slot: &mut Slot) {
         Admission::Cancelled => return acknowledge(&delivery).await,
     };
     let _leave = Leave { kit, set };
-    let _kept = kit.receipts.keep(slot.index, &delivery);
+    let slot = lent.slot();
+    let kept = kit.receipts.keep(slot.index, &delivery);
     let log = SetLog::new();
+    // On a task of its own: it must not wait for what the slot's thread does.
+    let keeper = AbortOnDropHandle::new(tokio::spawn(keep(Arc::clone(&delivery))));
     let end = tokio::select! {
         end = work(kit, &delivery, &ticket, &log, slot) => end,
-        () = keep(&delivery) => unreachable!("keeps for ever"),
         () = log.send_batches(&kit.queue, set, &kit.name) => unreachable!("sends for ever"),
     };
+    drop(keeper);
     log.send_rest(&kit.queue, set, &kit.name).await;
     kit.board.clear(slot.index);
+    // Before the answer: the next set that it brings shall find the slot, and its warm stage, idle.
+    drop(kept);
+    drop(lent);
     answer(kit, &delivery, end).await;
 }
 
@@ -276,7 +284,7 @@ async fn store_log(kit: &Kit, set: &SetMessage, log: &SetLog) -> Result<Option<S
 }
 
 /// Tells the server every now and then that work goes on.
-async fn keep(delivery: &Delivery) {
+async fn keep(delivery: Arc<Delivery>) {
     loop {
         tokio::time::sleep(KEEP_EVERY).await;
         if let Err(error) = delivery.in_progress().await {

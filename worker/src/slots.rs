@@ -35,6 +35,32 @@ pub struct Slot {
     idle_since: Instant,
 }
 
+/// A slot on loan: given back when dropped, also by a panic, so that the worker does not shrink.
+pub struct Lent {
+    pool: Arc<Pool>,
+    slot: Option<Slot>,
+}
+
+impl Lent {
+    /// Takes charge of a slot of a pool.
+    pub fn new(pool: Arc<Pool>, slot: Slot) -> Self {
+        Self { pool, slot: Some(slot) }
+    }
+
+    /// Returns the slot.
+    pub fn slot(&mut self) -> &mut Slot {
+        self.slot.as_mut().expect("taken only when dropped")
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            self.pool.give_back(slot);
+        }
+    }
+}
+
 /// A running stage and the folders that it sees.
 pub struct Warm {
     key: StageKey,

@@ -5,19 +5,22 @@
 //! connect in its stead.
 
 use std::fs::{self, Permissions};
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use howdah_stage_init::frame::{Exit, Inbox, Reply, Request, Run, VERSION};
+use howdah_stage_init::sys::{self, POLLIN, PollFd};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{OutputSink, Stream};
+use crate::slot_thread;
 
 /// Name of the socket in its folder.
 pub const SOCKET_NAME: &str = "init.sock";
@@ -25,6 +28,9 @@ pub const SOCKET_NAME: &str = "init.sock";
 /// How much longer than a time limit or a kill the answer may take before the stage counts as
 /// lost. `stage-init` itself gives up on unkillable processes after ten seconds.
 const GRACE: Duration = Duration::from_secs(30);
+
+/// How long a slot's own thread waits for a command by itself, deaf to everything else.
+const WAIT_HERE: Duration = Duration::from_millis(5);
 
 /// Bytes read at once; what a pipe in the container holds by default.
 const READ_SIZE: usize = 64 * 1024;
@@ -58,7 +64,8 @@ impl InitListener {
     pub async fn accept(&self) -> io::Result<InitConnection> {
         let (socket, _) = self.listener.accept().await?;
         let mut connection = InitConnection {
-            socket,
+            // Stays as it is, not blocking; every run watches it as long as it needs to.
+            socket: socket.into_std()?,
             inbox: Inbox::default(),
             buffer: vec![0; READ_SIZE],
             usable: true,
@@ -113,9 +120,15 @@ impl InitConnection {
         }
         // If this future is dropped half-way, nobody knows what is still to come on the socket.
         self.usable = false;
-        self.socket.write_all(&bytes).await?;
+        self.send(&bytes).await?;
         drop(bytes);
-
+        if slot_thread::is_current()
+            && let Some(exit) = self.wait_here(out, cancel)?
+        {
+            self.usable = true;
+            return Ok(Ended::Exit(exit));
+        }
+        let mut socket = self.watched()?;
         let patience = |d: Duration| Instant::now().checked_add(d + GRACE);
         let mut deadline = limit.and_then(|ms| patience(Duration::from_millis(ms)));
         let mut killed = false;
@@ -137,7 +150,9 @@ impl InitConnection {
                 () = cancel.cancelled(), if !killed => {
                     killed = true;
                     deadline = patience(Duration::ZERO);
-                    self.send(&Request::Kill).await?;
+                    let mut kill = Vec::new();
+                    Request::Kill.encode(&mut kill).map_err(io::Error::other)?;
+                    self.send(&kill).await?;
                 }
                 () = give_up => {
                     return Err(io::Error::new(
@@ -145,13 +160,54 @@ impl InitConnection {
                         "it does not answer any more",
                     ));
                 }
-                n = self.socket.read(&mut self.buffer) => {
+                n = socket.read(&mut self.buffer) => {
                     let n = n?;
                     if n == 0 {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
                     self.inbox.push(&self.buffer[..n]);
                 }
+            }
+        }
+    }
+
+    /// Returns the socket for waiting as others wait. Both share everything but this registration.
+    fn watched(&self) -> io::Result<tokio::net::UnixStream> {
+        tokio::net::UnixStream::from_std(self.socket.try_clone()?)
+    }
+
+    /// Waits for the end of a command for a moment, without the detour over other threads that
+    /// costs more than a trivial command.
+    fn wait_here(&mut self, out: &mut OutputSink<'_>, cancel: &CancellationToken) -> io::Result<Option<Exit>> {
+        let until = std::time::Instant::now() + WAIT_HERE;
+        while !cancel.is_cancelled() {
+            let left = until.saturating_duration_since(std::time::Instant::now()).as_millis();
+            if left == 0 {
+                break;
+            }
+            let limit = i32::try_from(left).unwrap_or(i32::MAX);
+            sys::wait_ready(&mut [PollFd::new(self.socket.as_raw_fd(), POLLIN)], limit)?;
+            if self.receive()?
+                && let Some(exit) = self.take_output(out)?
+            {
+                return Ok(Some(exit));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes what has come, if anything has; an error at the end of the stream.
+    fn receive(&mut self) -> io::Result<bool> {
+        loop {
+            match (&self.socket).read(&mut self.buffer) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => {
+                    self.inbox.push(&self.buffer[..n]);
+                    return Ok(true);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
             }
         }
     }
@@ -173,24 +229,34 @@ impl InitConnection {
     pub fn is_alive(&self) -> bool {
         // It says nothing unasked: anything to read is an end of file or a fault.
         let silent = |e: io::Error| e.kind() == io::ErrorKind::WouldBlock;
-        self.usable && self.socket.try_read(&mut [0]).is_err_and(silent)
+        self.usable && (&self.socket).read(&mut [0]).is_err_and(silent)
     }
 
     /// Asks the other end to stop, if it can be asked without waiting.
     pub fn request_shutdown(&self) {
         let mut bytes = Vec::new();
         if Request::Shutdown.encode(&mut bytes).is_ok() {
-            let _ = self.socket.try_write(&bytes);
+            let _ = (&self.socket).write(&bytes);
         }
     }
 
-    async fn send(&mut self, request: &Request) -> io::Result<()> {
-        let mut bytes = Vec::new();
-        request.encode(&mut bytes).map_err(io::Error::other)?;
-        self.socket.write_all(&bytes).await
+    /// Sends a message, waiting for room where there is none.
+    async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match (&self.socket).write(bytes) {
+                Ok(n) => bytes = &bytes[n..],
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    return self.watched()?.write_all(bytes).await;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
     }
 
     async fn hello(&mut self) -> io::Result<u32> {
+        let mut socket = self.watched()?;
         loop {
             if let Some(frame) = self.inbox.next_frame().map_err(io::Error::other)? {
                 return match Reply::decode(frame).map_err(io::Error::other)? {
@@ -198,7 +264,7 @@ impl InitConnection {
                     _ => Err(io::Error::other("no greeting from stage-init")),
                 };
             }
-            let n = self.socket.read(&mut self.buffer).await?;
+            let n = socket.read(&mut self.buffer).await?;
             if n == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
