@@ -22,6 +22,8 @@ use super::enumerate::{CommitLookup, InputFiles, Leaf, cross, datum, id_of, sele
 /// One difference between the datums of two jobs.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
+    /// A datum that the earlier job cannot have had.
+    New(Datum),
     /// A datum that is new or has other content.
     Came(Datum),
     /// A datum that is gone.
@@ -46,7 +48,8 @@ pub async fn difference(
     if let Input::Pfs(pfs) = input {
         let (old, new) = (Leaf::new(pfs, sides.old)?, Leaf::new(pfs, sides.new)?);
         let changes = leaf_changes(store, &old, &new).map_ok(move |(went, came)| match (came, went) {
-            (Some(files), _) => Change::Came(datum(id_of(&files), files, &salt)),
+            (Some(files), None) => Change::New(datum(id_of(&files), files, &salt)),
+            (Some(files), Some(_)) => Change::Came(datum(id_of(&files), files, &salt)),
             (None, went) => Change::Went(id_of(&went.unwrap_or_default())),
         });
         return Ok(changes.boxed());

@@ -165,6 +165,7 @@ pub async fn steps(
                 let records = records.clone();
                 async move {
                     Ok(match change {
+                        Change::New(datum) => Some(Step::Run { datum, replaces: false }),
                         Change::Came(datum) => {
                             let before = base_datum(&records, &datum.id).await?;
                             judge(datum, before.as_ref())

@@ -121,6 +121,10 @@ async fn both_ways(old: &Repos, new: &Repos, input: &Input) -> (Differences, Dif
     };
     for change in changes.try_collect::<Vec<_>>().await.unwrap() {
         match change {
+            Change::New(datum) => {
+                assert!(!all[0].contains_key(&datum.id), "really new");
+                assert!(found.came.insert(datum.id, datum.hash).is_none(), "each change once");
+            }
             Change::Came(datum) => assert!(found.came.insert(datum.id, datum.hash).is_none(), "each change once"),
             Change::Went(id) => assert!(found.went.insert(id), "each change once"),
         }
