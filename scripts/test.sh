@@ -5,6 +5,8 @@ cd "$(dirname "$0")/.."
 cache="${HOWDAH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/howdah}"
 export HOWDAH_CACHE="$cache"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target}"
+# Programs compiled for another checkout that shares the cache look here for their snapshots.
+export INSTA_WORKSPACE_ROOT="$PWD"
 export HOWDAH_TEST_BIN_DIR="${HOWDAH_TEST_BIN_DIR:-$CARGO_TARGET_DIR/debug}"
 export HOWDAH_TEST_S3_SERVER="${HOWDAH_TEST_S3_SERVER:-$cache/tools/bin/s3s-fs}"
 if [ -x "$cache/tools/bin/nats-server" ]; then
