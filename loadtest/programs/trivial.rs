@@ -1,7 +1,7 @@
 //! Reads one small file and writes one small file: the work of every contestant of the `datums` benchmark.
 //!
 //! `trivial OUTPUT-FOLDER INPUT-FILE` under loops, xargs and the like; without arguments, as a datum: the
-//! variable `input` names the file and `/pfs/out` receives the result.
+//! variable `input` names the file and `/pfs/out` receives the result. With the variable `SLEEP_MS` it sleeps first.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -16,6 +16,9 @@ fn main() -> ExitCode {
         eprintln!("no input file: give OUTPUT-FOLDER and INPUT-FILE, or set the variable `input`");
         return ExitCode::FAILURE;
     };
+    if let Some(time) = std::env::var("SLEEP_MS").ok().and_then(|text| text.parse().ok()) {
+        std::thread::sleep(std::time::Duration::from_millis(time));
+    }
     let written = std::fs::read(&input).and_then(|bytes| {
         // FNV-1a: enough to show that the output depends on every byte of the input.
         let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

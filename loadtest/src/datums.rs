@@ -6,15 +6,13 @@
 //! the input commit to the output commit are reported beside it.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use clap::Args;
-use howdah_api::{convert, pfs_v2, pps_v2};
 use serde_json::json;
 
-use crate::harness::{Up, scratch_folder};
+use crate::harness::{JobTimes, Up, scratch_folder};
 use crate::peers::{Outcome, Work};
 use crate::report::{Report, Row};
 use crate::{Common, image};
@@ -49,14 +47,6 @@ impl Default for Arguments {
             docker_sample: 20,
         }
     }
-}
-
-/// How long one job took.
-struct JobTimes {
-    /// From the job's start to the finished output commit.
-    job: Duration,
-    /// From the finished input commit to the finished output commit.
-    commit: Duration,
 }
 
 /// Runs the benchmark.
@@ -150,22 +140,7 @@ async fn run_job(up: &Up, arguments: &Arguments, round: u32) -> anyhow::Result<J
         job.data_processed,
         job.data_skipped
     );
-    times(&commit, &job, &output)
-}
-
-fn times(commit: &pfs_v2::CommitInfo, job: &pps_v2::JobInfo, output: &pfs_v2::CommitInfo) -> anyhow::Result<JobTimes> {
-    let time = |what: &str, time: &Option<prost_types::Timestamp>| {
-        time.as_ref()
-            .and_then(convert::from_timestamp)
-            .with_context(|| format!("the server gave no time for: {what}"))
-    };
-    let end = time("output commit finished", &output.finished)?;
-    let since =
-        |start| Duration::try_from(end.duration_since(start)).context("an output commit finished before its job");
-    Ok(JobTimes {
-        job: since(time("job started", &job.started)?)?,
-        commit: since(time("input commit finished", &commit.finished)?)?,
-    })
+    JobTimes::of(&commit, &job, &output)
 }
 
 /// Makes sure that every datum has its output, and reads some of them.

@@ -29,6 +29,36 @@ pub struct Up {
     child: Child,
     client: Client,
     log: PathBuf,
+    program: PathBuf,
+    folder: PathBuf,
+    workers: Vec<Child>,
+}
+
+/// How long one job took.
+#[derive(Clone, Copy)]
+pub struct JobTimes {
+    /// From the job's start to the finished output commit.
+    pub job: Duration,
+    /// From the finished input commit to the finished output commit.
+    pub commit: Duration,
+}
+
+impl JobTimes {
+    /// Reads the times of a job from what the server says of it.
+    pub fn of(commit: &pfs_v2::CommitInfo, job: &pps_v2::JobInfo, output: &pfs_v2::CommitInfo) -> anyhow::Result<Self> {
+        let time = |what: &str, time: &Option<prost_types::Timestamp>| {
+            time.as_ref()
+                .and_then(convert::from_timestamp)
+                .with_context(|| format!("the server gave no time for: {what}"))
+        };
+        let end = time("output commit finished", &output.finished)?;
+        let since =
+            |start| Duration::try_from(end.duration_since(start)).context("an output commit finished before its job");
+        Ok(Self {
+            job: since(time("job started", &job.started)?)?,
+            commit: since(time("input commit finished", &commit.finished)?)?,
+        })
+    }
 }
 
 /// Returns an empty folder that is removed when dropped.
@@ -63,16 +93,19 @@ impl Up {
             .stdin(Stdio::null())
             .stdout(output.try_clone().context("cannot duplicate a file handle")?)
             .stderr(output);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("HOWDAH_") {
-                command.env_remove(name);
-            }
-        }
+        without_settings(&mut command);
         let mut child = command
             .spawn()
             .with_context(|| format!("cannot start {}", program.display()))?;
         match connect(&mut child, port).await {
-            Ok(client) => Ok(Self { child, client, log }),
+            Ok(client) => Ok(Self {
+                child,
+                client,
+                log,
+                program,
+                folder: folder.to_owned(),
+                workers: Vec::new(),
+            }),
             Err(error) => {
                 stop(&mut child);
                 let log = std::fs::read_to_string(&log).unwrap_or_default();
@@ -116,8 +149,48 @@ impl Up {
     }
 
     /// Stops it and waits until it is gone.
-    pub fn stop(mut self) {
-        stop(&mut self.child);
+    pub fn stop(self) {
+        drop(self);
+    }
+
+    /// Starts one more worker, with the arguments that `howdah up` itself advises.
+    pub async fn add_worker(&mut self, slots: u32) -> anyhow::Result<()> {
+        let number = self.workers.len() + 1;
+        let advice = self.advice().await?;
+        let log = self.folder.join(format!("worker-{number}.log"));
+        let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let mut command = Command::new(self.program.with_file_name("howdah-worker"));
+        command
+            .args(advice.split(' '))
+            .args(["--slots", &slots.to_string(), "--scratch"])
+            .arg(self.folder.join(format!("scratch-{number}")))
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().context("cannot duplicate a file handle")?)
+            .stderr(output);
+        without_settings(&mut command);
+        self.workers
+            .push(command.spawn().context("cannot start howdah-worker")?);
+        Ok(())
+    }
+
+    /// Returns the arguments for one more worker. They are printed a moment after the API answers.
+    async fn advice(&self) -> anyhow::Result<String> {
+        let log = &self.log;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let printed = std::fs::read_to_string(log).with_context(|| format!("cannot read {}", log.display()))?;
+            let arguments = printed
+                .lines()
+                .find_map(|line| line.split_once("howdah-worker ")?.1.strip_suffix(" --scratch FOLDER"));
+            if let Some(arguments) = arguments {
+                return Ok(arguments.to_owned());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "`howdah up` did not print how to start one more worker; it printed:\n{printed}"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Makes a repo.
@@ -318,7 +391,12 @@ impl Up {
 }
 
 impl Drop for Up {
+    /// Workers first: they remove their containers, all at once.
     fn drop(&mut self) {
+        for worker in &mut self.workers {
+            terminate(worker);
+        }
+        self.workers.iter_mut().for_each(stop);
         stop(&mut self.child);
     }
 }
@@ -337,6 +415,15 @@ pub fn between(from: &Option<prost_types::Timestamp>, to: &Option<prost_types::T
 pub fn median(mut times: Vec<Duration>) -> Option<Duration> {
     times.sort_unstable();
     times.get(times.len() / 2).copied()
+}
+
+/// Keeps the settings of whoever runs the benchmark out of it.
+fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("HOWDAH_") {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// Returns the `howdah` program to measure.
@@ -376,14 +463,18 @@ async fn connect(child: &mut Child, port: u16) -> anyhow::Result<Client> {
     }
 }
 
+/// Asks the process to stop.
+fn terminate(child: &mut Child) {
+    let Ok(pid) = i32::try_from(child.id()) else { return };
+    if matches!(child.try_wait(), Ok(None)) {
+        // A process that is gone already is what we want.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    }
+}
+
 /// Asks the process to stop, and kills it when it does not.
 pub fn stop(child: &mut Child) {
-    let Ok(pid) = i32::try_from(child.id()) else { return };
-    if !matches!(child.try_wait(), Ok(None)) {
-        return;
-    }
-    // A process that is gone already is what we want.
-    let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+    terminate(child);
     let deadline = Instant::now() + PATIENCE;
     while matches!(child.try_wait(), Ok(None)) {
         if Instant::now() > deadline {

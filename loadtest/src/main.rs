@@ -10,7 +10,8 @@
 //! - [`report`]: tables, ratios, JSON;
 //! - [`contest`]: phases of work done round by round by Howdah and by other programs that store files;
 //! - one module per benchmark, with its arguments and a `run`: [`datums`], [`small_files`], [`big_file`],
-//!   [`one_change`], [`history`], [`first_datum`], [`restart`], [`wide`]; some work with a worker that runs
+//!   [`one_change`], [`history`], [`first_datum`], [`restart`], [`wide`],
+//!   [`fan_out`]; some work with a worker that runs
 //!   functions instead of containers ([`scripted`]).
 //!
 //! Another benchmark is another module, another variant of `Benchmark` and another line in `run_all`.
@@ -18,6 +19,7 @@
 mod big_file;
 mod contest;
 mod datums;
+mod fan_out;
 mod first_datum;
 mod harness;
 mod history;
@@ -80,6 +82,8 @@ enum Benchmark {
     FirstDatum(first_datum::Arguments),
     /// A coordinator with a long history is killed and started again
     Restart(restart::Arguments),
+    /// Many datums that only wait, on many slots of many workers
+    FanOut(fan_out::Arguments),
     /// A million datums without containers: memory and processor time
     Wide(wide::Arguments),
     /// Every benchmark with its defaults
@@ -105,6 +109,7 @@ async fn main() -> ExitCode {
                 print(&cli.common, &first_datum::run(&cli.common, &arguments).await?.print());
             }
             Benchmark::Restart(arguments) => print(&cli.common, &restart::run(&cli.common, &arguments).await?.print()),
+            Benchmark::FanOut(arguments) => print(&cli.common, &fan_out::run(&cli.common, &arguments).await?.print()),
             Benchmark::Wide(arguments) => print(&cli.common, &wide::run(&cli.common, &arguments).await?.print()),
             Benchmark::ScriptedWorker(arguments) => scripted::run(&arguments).await?,
             Benchmark::All => run_all(&cli.common).await?,
@@ -152,6 +157,8 @@ async fn run_all(common: &Common) -> anyhow::Result<()> {
     show("first-datum", first_datum.map(|report| report.print()));
     let restart = restart::run(common, &restart::Arguments::default()).await;
     show("restart", restart.map(|report| report.print()));
+    let fan_out = fan_out::run(common, &fan_out::Arguments::default()).await;
+    show("fan-out", fan_out.map(|report| report.print()));
     let wide = wide::run(common, &wide::Arguments::default()).await;
     show("wide", wide.map(|report| report.print()));
     show("big-file", big_file::run(common, &big_file::Arguments::default()).await);

@@ -1,0 +1,140 @@
+//! `fan-out`: datums that wait, on many slots of many workers.
+//!
+//! Every datum sleeps, as one does that waits for a remote service. What counts is how many of the slots are
+//! busy at any time: the ideal is the time of all datums divided by the number of slots. The first job starts a
+//! container per slot, which is a matter of processor time; the second finds them warm.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use bytes::Bytes;
+use clap::Args;
+use serde_json::json;
+
+use crate::harness::{JobTimes, Up, scratch_folder};
+use crate::report::{Report, Row};
+use crate::{Common, image};
+
+const REPO: &str = "files";
+const PIPELINE: &str = "sleeping";
+
+/// Name of the row that rows are compared with.
+const IDEAL: &str = "ideal";
+const WARM: &str = "howdah, containers warm";
+const COLD: &str = "howdah, containers started";
+
+/// Arguments of the benchmark.
+#[derive(Debug, Clone, Args)]
+pub struct Arguments {
+    /// Number of datums
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+    datums: u32,
+    /// Time that each sleeps
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
+    sleep_ms: u32,
+    /// Number of workers
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
+    workers: u32,
+    /// Slots of each worker
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
+    slots: u32,
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        Self {
+            datums: 2000,
+            sleep_ms: 500,
+            workers: 8,
+            slots: 32,
+        }
+    }
+}
+
+/// Runs the benchmark.
+pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Report> {
+    let folder = scratch_folder(common)?;
+    image::build(folder.path())?;
+    let mut up = Up::start(common, folder.path(), arguments.slots).await?;
+    for _ in 1..arguments.workers {
+        up.add_worker(arguments.slots).await?;
+    }
+    let all_slots = arguments.workers * arguments.slots;
+    up.create_repo(REPO).await?;
+    up.create_pipeline(&json!({
+        "pipeline": {"name": PIPELINE},
+        "transform": {
+            "image": image::IMAGE,
+            "cmd": [image::COMMAND],
+            "env": {"SLEEP_MS": arguments.sleep_ms.to_string()},
+        },
+        "parallelismSpec": {"constant": all_slots},
+        "datumSetSpec": {"number": 1},
+        "input": {"pfs": {"name": "input", "repo": REPO, "glob": "/*"}},
+    }))
+    .await?;
+    let cold = run_job(&up, arguments, 1).await?;
+    let warm = run_job(&up, arguments, 2).await?;
+    let stopping = Instant::now();
+    up.stop();
+    let stopping = stopping.elapsed();
+
+    let mut report = Report::new(
+        "fan-out",
+        format!(
+            "{} datums that sleep {} ms, {} workers with {} slots",
+            arguments.datums, arguments.sleep_ms, arguments.workers, arguments.slots
+        ),
+        "datums",
+        IDEAL,
+        json!({
+            "datums": arguments.datums,
+            "sleep_ms": arguments.sleep_ms,
+            "workers": arguments.workers,
+            "slots": arguments.slots,
+        }),
+    );
+    let datums = u64::from(arguments.datums);
+    report.row(Row::new(WARM, datums, warm.job));
+    report.row(Row::new(COLD, datums, cold.job));
+    report.row(Row::new(IDEAL, datums, ideal(arguments)));
+    report.note("\"ideal\" is the time of all datums divided by the number of slots.".to_owned());
+    report.note(format!(
+        "The first job started up to {all_slots} containers; removing them took {:.1} s.",
+        stopping.as_secs_f64()
+    ));
+    report.ratio("warm_to_ideal", WARM, IDEAL);
+    report.ratio("cold_to_ideal", COLD, IDEAL);
+    Ok(report)
+}
+
+fn ideal(arguments: &Arguments) -> Duration {
+    Duration::from_millis(arguments.sleep_ms.into()) * arguments.datums / (arguments.workers * arguments.slots)
+}
+
+async fn run_job(up: &Up, arguments: &Arguments, round: u32) -> anyhow::Result<JobTimes> {
+    let files = (0..arguments.datums).map(move |number| {
+        let content = format!("file {number} of round {round}\n");
+        (format!("/{number:06}.txt"), Bytes::from(content))
+    });
+    let commit = up.put_files(REPO, files).await?;
+    let (job, output) = up.job_of(PIPELINE, &commit).await?;
+    ensure!(
+        job.data_processed == i64::from(arguments.datums),
+        "expected {} processed datums, found {}",
+        arguments.datums,
+        job.data_processed
+    );
+    JobTimes::of(&commit, &job, &output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ideal_keeps_every_slot_busy() {
+        let arguments = Arguments::default();
+        assert_eq!(ideal(&arguments), Duration::from_micros(3_906_250));
+    }
+}
