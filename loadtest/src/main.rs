@@ -16,6 +16,7 @@
 //!
 //! Another benchmark is another module, another variant of `Benchmark` and another line in `run_all`.
 
+mod accumulate;
 mod big_file;
 mod contest;
 mod datums;
@@ -80,6 +81,8 @@ enum Benchmark {
     History(history::Arguments),
     /// From a commit of very many files to the first command
     FirstDatum(first_datum::Arguments),
+    /// A repository that grows, read as a whole by every job
+    Accumulate(accumulate::Arguments),
     /// A coordinator with a long history is killed and started again
     Restart(restart::Arguments),
     /// Many datums that only wait, on many slots of many workers
@@ -107,6 +110,9 @@ async fn main() -> ExitCode {
             Benchmark::History(arguments) => print(&cli.common, &history::run(&cli.common, &arguments).await?.print()),
             Benchmark::FirstDatum(arguments) => {
                 print(&cli.common, &first_datum::run(&cli.common, &arguments).await?.print());
+            }
+            Benchmark::Accumulate(arguments) => {
+                print(&cli.common, &accumulate::run(&cli.common, &arguments).await?.print());
             }
             Benchmark::Restart(arguments) => print(&cli.common, &restart::run(&cli.common, &arguments).await?.print()),
             Benchmark::FanOut(arguments) => print(&cli.common, &fan_out::run(&cli.common, &arguments).await?.print()),
@@ -155,6 +161,8 @@ async fn run_all(common: &Common) -> anyhow::Result<()> {
     show("history", history.map(|report| report.print()));
     let first_datum = first_datum::run(common, &first_datum::Arguments::default()).await;
     show("first-datum", first_datum.map(|report| report.print()));
+    let accumulate = accumulate::run(common, &accumulate::Arguments::default()).await;
+    show("accumulate", accumulate.map(|report| report.print()));
     let restart = restart::run(common, &restart::Arguments::default()).await;
     show("restart", restart.map(|report| report.print()));
     let fan_out = fan_out::run(common, &fan_out::Arguments::default()).await;
