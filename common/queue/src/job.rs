@@ -99,6 +99,8 @@ pub struct DatumSet {
 
 impl Wire for DatumSet {
     const KIND: &'static str = "datum_set";
+    const VERSION: u32 = 2;
+    const READS: &'static [u32] = &[2];
     const BINARY: bool = true;
 }
 
@@ -161,6 +163,8 @@ pub struct SetResult {
 
 impl Wire for SetResult {
     const KIND: &'static str = "set_result";
+    const VERSION: u32 = 2;
+    const READS: &'static [u32] = &[2];
     const BINARY: bool = true;
 }
 
@@ -246,6 +250,8 @@ pub struct DatumRecord {
 
 impl Wire for DatumRecord {
     const KIND: &'static str = "datum_record";
+    const VERSION: u32 = 2;
+    const READS: &'static [u32] = &[2];
     const BINARY: bool = true;
 }
 

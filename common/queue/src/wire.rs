@@ -198,7 +198,7 @@ mod tests {
             datums: Vec::new(),
         };
         let bytes = encode(&set);
-        assert_eq!(bytes, b"HWD\0\x09datum_set\x01\0\0\0\x03\0");
+        assert_eq!(bytes, b"HWD\0\x09datum_set\x02\0\0\0\x03\0");
         assert_eq!(decode::<DatumSet>(&bytes).unwrap(), set);
         assert_eq!(kind_of(&bytes).unwrap(), DatumSet::KIND);
 
@@ -219,8 +219,10 @@ mod tests {
         );
         let newer = decode::<WakeUp>(br#"{"kind":"wake_up","v":2,"body":[1,{}]}"#);
         assert!(matches!(newer, Err(WireError::UnknownVersion { found: 2, .. })));
-        let newer = decode::<DatumSet>(b"HWD\0\x09datum_set\x02\0\0\0\x03\0");
-        assert!(matches!(newer, Err(WireError::UnknownVersion { found: 2, .. })));
+        let newer = decode::<DatumSet>(b"HWD\0\x09datum_set\x03\0\0\0\x03\0");
+        assert!(matches!(newer, Err(WireError::UnknownVersion { found: 3, .. })));
+        let older = decode::<DatumSet>(br#"{"kind":"datum_set","v":1,"body":{"set":3,"datums":[]}}"#);
+        assert!(matches!(older, Err(WireError::UnknownVersion { found: 1, .. })));
         let broken = decode::<WakeUp>(br#"{"kind":"wake_up","v":1,"body":7}"#);
         assert!(matches!(broken, Err(WireError::BadBody { .. })));
         for garbage in [&b""[..], b"garbage", b"[]", b"{}", b"HWD\0", b"HWD\0\x09datum"] {

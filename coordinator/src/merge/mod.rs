@@ -181,18 +181,29 @@ impl Merger {
         let base_datums = base.map(|base| base.datums).unwrap_or_default();
         self.drop_datums(store, &base_datums, &merge_plan.dropped).await?;
         let dropped: HashSet<DatumId> = merge_plan.dropped.iter().copied().collect();
+        let Merger {
+            files,
+            records,
+            outputs,
+            failure,
+            counts: own_counts,
+            stats,
+            ..
+        } = self;
+        let sort = move || (files.finish(), records.finish(), outputs.finish());
+        let (files, records, outputs) = tokio::task::spawn_blocking(sort).await.map_err(io::Error::other)?;
         let changes = FileChanges {
-            sorted: self.files.finish(),
+            sorted: files,
             base: FileTree::of(store, &base_output),
             dropped: Arc::new(dropped),
             duplicate: Arc::default(),
         };
         let (files, records, outputs) = tokio::join!(
             changes.base.apply_sorted(|| changes.stream()),
-            apply(store, base_datums.records, self.records.finish()),
-            apply(store, base_datums.outputs, self.outputs.finish()),
+            apply(store, base_datums.records, records),
+            apply(store, base_datums.outputs, outputs),
         );
-        let mut failure = self.failure.map(|(_, _, reason)| reason);
+        let mut failure = failure.map(|(_, _, reason)| reason);
         if failure.is_none() {
             failure = changes.duplicate.lock().unwrap_or_else(PoisonError::into_inner).take();
         }
@@ -205,7 +216,7 @@ impl Merger {
             }
         };
         let mut counts = merge_plan.counts();
-        counts += self.counts;
+        counts += own_counts;
         Ok(Merged {
             output,
             datums: DatumIndex {
@@ -213,7 +224,7 @@ impl Merger {
                 outputs: outputs?,
             },
             counts,
-            stats: self.stats,
+            stats,
             failure,
         })
     }

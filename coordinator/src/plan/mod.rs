@@ -25,7 +25,7 @@ use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use howdah_model::{Content, DatumCounts, DatumId, DatumIndex, GlobalId};
+use howdah_model::{Content, DatumCounts, DatumId, DatumIndex, GlobalId, PipelineKey};
 use howdah_queue::job::{Datum, DatumOutcome, DatumRecord, DatumSet, JobPlan, StageSpec, plan_key, set_key};
 use howdah_queue::wire::{self, Wire, WireError};
 use howdah_spec::Input;
@@ -58,6 +58,9 @@ pub enum PlanError {
         /// How many there may be.
         limit: usize,
     },
+    /// What is recorded of the base job cannot be understood. Neither the spec nor this plan is at fault.
+    #[error("the datum records of the job before cannot be understood (repeat with `update pipeline --reprocess`)")]
+    Base(#[source] WireError),
     /// The store failed.
     #[error("the plan could not be read or written")]
     Store(#[from] StoreError),
@@ -71,7 +74,7 @@ impl PlanError {
     pub fn is_final(&self) -> bool {
         match self {
             Self::Input { .. } | Self::Unsupported(_) | Self::TooMany { .. } => true,
-            Self::Store(_) | Self::Wire(_) => false,
+            Self::Base(_) | Self::Store(_) | Self::Wire(_) => false,
         }
     }
 }
@@ -115,6 +118,8 @@ impl MergePlan {
 
 impl Wire for MergePlan {
     const KIND: &'static str = "merge_plan";
+    const VERSION: u32 = 2;
+    const READS: &'static [u32] = &[2];
     const BINARY: bool = true;
 }
 
@@ -244,7 +249,7 @@ async fn base_datum(records: &Tree, id: &DatumId) -> Result<Option<BaseDatum>, P
 }
 
 fn decode_base(data: &[u8]) -> Result<BaseDatum, PlanError> {
-    let record: DatumRecord = wire::decode(data)?;
+    let record: DatumRecord = wire::decode(data).map_err(PlanError::Base)?;
     Ok(BaseDatum {
         hash: record.hash,
         outcome: record.state,
@@ -274,9 +279,9 @@ pub fn datum_id_of_key(key: &[u8]) -> Result<DatumId, PlanError> {
     Ok(DatumId::new(id))
 }
 
-/// Key of the [`MergePlan`] that goes with a job's plan.
-fn merge_plan_key(plan: &JobPlan) -> String {
-    format!("{}-merge", plan_key(&plan.pipeline, &plan.job))
+/// Key of the [`MergePlan`] that goes with the plan of a key.
+fn merge_key(plan: &str) -> String {
+    format!("{plan}-merge")
 }
 
 /// Writes what workers need to know before they get the first set.
@@ -296,7 +301,19 @@ pub async fn write_set(store: &Store, plan: &JobPlan, set: &DatumSet) -> Result<
 
 /// Writes what makes a plan final, once all its sets are written.
 pub async fn write_merge(store: &Store, plan: &JobPlan, merge: &MergePlan) -> Result<(), PlanError> {
-    Ok(store.put(&merge_plan_key(plan), wire::encode(merge).into()).await?)
+    Ok(store
+        .put(
+            &merge_key(&plan_key(&plan.pipeline, &plan.job)),
+            wire::encode(merge).into(),
+        )
+        .await?)
+}
+
+/// Removes a plan, first of all what makes it final. Its sets stay: another plan writes its own over them.
+pub async fn discard(store: &Store, pipeline: &PipelineKey, job: &GlobalId) -> Result<(), StoreError> {
+    let key = plan_key(pipeline, job);
+    store.delete(&merge_key(&key)).await?;
+    store.delete(&key).await
 }
 
 /// Reads back a plan; `None` unless it is final.
@@ -305,7 +322,7 @@ pub async fn read(store: &Store, key: &str) -> Result<Option<(JobPlan, MergePlan
         return Ok(None);
     };
     let plan: JobPlan = wire::decode(&bytes)?;
-    let Some(bytes) = store.get_opt(&merge_plan_key(&plan)).await? else {
+    let Some(bytes) = store.get_opt(&merge_key(key)).await? else {
         return Ok(None);
     };
     let merge = wire::decode(&bytes)?;

@@ -11,7 +11,7 @@ use howdah_model::{DatumCounts, JobStats, PipelineState};
 use howdah_queue::job::{DatumSet, SetResult, result_key, results_prefix, set_key, set_of_result_key};
 use howdah_queue::messages::{Notice, SetMessage};
 use howdah_queue::wire;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::drive::{DriveError, View};
 use super::planner::Published;
@@ -34,8 +34,14 @@ pub struct Collector<'a> {
     view: &'a View,
     publisher: &'a Publisher<'a>,
     notices: mpsc::UnboundedReceiver<Notice>,
+    /// Connections to the queue since this collector was made.
+    generation: watch::Receiver<u64>,
     /// Sets whose results are in.
     done: BTreeSet<u32>,
+    /// Number of sets, once the plan is final.
+    sets: Option<u32>,
+    /// Whether results were heard of that could not be taken in yet.
+    ignored: bool,
 }
 
 impl<'a> Collector<'a> {
@@ -46,12 +52,17 @@ impl<'a> Collector<'a> {
         publisher: &'a Publisher<'a>,
         notices: mpsc::UnboundedReceiver<Notice>,
     ) -> Self {
+        let mut generation = context.queue.generation();
+        generation.mark_unchanged();
         Self {
             context,
             view,
             publisher,
             notices,
+            generation,
             done: BTreeSet::new(),
+            sets: None,
+            ignored: false,
         }
     }
 
@@ -59,20 +70,42 @@ impl<'a> Collector<'a> {
     pub async fn collect(
         mut self,
         planning: impl Future<Output = Result<Published, DriveError>>,
-        mut merger: Merger,
+        merger: Merger,
     ) -> Result<(MergePlan, Merger), DriveError> {
-        let mut planning = std::pin::pin!(planning);
-        let plan = loop {
-            tokio::select! {
-                published = &mut planning => break published?,
-                notice = self.notices.recv() => merger = self.take_notice(notice, merger).await?.0,
-            }
+        let (planned, over) = oneshot::channel();
+        let planning = async {
+            let published = planning.await;
+            // Nobody listens when gathering has failed.
+            let _ = planned.send(());
+            published
+        };
+        // Side by side, so that neither waits while the other works.
+        let (plan, merger) = tokio::try_join!(planning, self.gather_until(over, merger))?;
+        self.sets = Some(plan.merge.sets);
+        let merger = if self.ignored {
+            self.look_for_results(merger).await?
+        } else {
+            merger
         };
         self.complete(plan.merge, merger, plan.lost).await
     }
 
+    async fn gather_until(
+        &mut self,
+        mut over: oneshot::Receiver<()>,
+        mut merger: Merger,
+    ) -> Result<Merger, DriveError> {
+        loop {
+            tokio::select! {
+                _ = &mut over => return Ok(merger),
+                notice = self.notices.recv() => merger = self.take_notice(notice, merger).await?.0,
+            }
+        }
+    }
+
     /// Gathers the results of a plan that is final, some of which may be stored already.
     pub async fn resume(mut self, merge: MergePlan, merger: Merger) -> Result<(MergePlan, Merger), DriveError> {
+        self.sets = Some(merge.sets);
         let merger = self.look_for_results(merger).await?;
         self.complete(merge, merger, true).await
     }
@@ -85,8 +118,7 @@ impl<'a> Collector<'a> {
         lost: bool,
     ) -> Result<(MergePlan, Merger), DriveError> {
         let sets = merge.sets;
-        let mut generation = self.context.queue.generation();
-        generation.mark_unchanged();
+        let mut generation = self.generation.clone();
         if lost {
             self.publish_lost(sets).await?;
         }
@@ -198,6 +230,10 @@ impl<'a> Collector<'a> {
     /// Takes in the result of a set, unless it is known or not there.
     async fn take_result(&mut self, set: u32, merger: Merger) -> Result<Merger, DriveError> {
         if self.done.contains(&set) {
+            return Ok(merger);
+        }
+        if set >= self.sets.unwrap_or_else(|| self.publisher.published()) {
+            self.ignored = true;
             return Ok(merger);
         }
         let (store, job) = (self.context.core.store(), &self.view.job);

@@ -48,9 +48,6 @@ pub enum DriveError {
     /// The queue failed.
     #[error("the queue failed")]
     Queue(#[from] QueueError),
-    /// What the base job was made from could not be read.
-    #[error(transparent)]
-    Provenance(#[from] provenance::ReadError),
     /// Something a worker wrote cannot be understood.
     #[error("a result could not be understood")]
     Wire(#[from] WireError),
@@ -179,7 +176,7 @@ pub(super) async fn note_plan(context: &Context, view: &View, merge: &MergePlan)
 pub async fn discard_plan(context: &Context, job: &JobKey) {
     let store = context.core.store();
     let removed = async {
-        store.delete(&plan_key(&job.pipeline, &job.id)).await?;
+        plan::discard(store, &job.pipeline, &job.id).await?;
         for object in store.list(&results_prefix(&job.pipeline, &job.id)).await? {
             store.delete(&object.key).await?;
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::stream::{BoxStream, FuturesOrdered};
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use howdah_model::query::{self, JobBase, JobInput};
 use howdah_model::{BranchName, DatumId, ImagePin, PipelineVersion, RepoKey, State};
 use howdah_queue::job::{DatumSet, JobPlan, StageSpec};
@@ -21,8 +21,6 @@ use crate::provenance::{self, ProvenanceInput, ProvenanceRecord};
 
 /// How many set objects are written at once.
 const WRITES_AT_ONCE: usize = 16;
-/// How many sets are published with one wait.
-const PUBLISH_TOGETHER: usize = 64;
 
 /// Looks a commit of an earlier job up in its record. One repository has one branch in a graph.
 fn old_commit(inputs: &[ProvenanceInput], repo: &RepoKey) -> Option<InputCommit> {
@@ -48,8 +46,15 @@ async fn relate(store: &Store, view: &View, base: Option<&Base>, salt: &str) -> 
         return Ok(Relation::Nothing);
     };
     let commit = view.job.pipeline.output_repo().commit(base.job);
-    let Some(record) = provenance::read(store, &commit).await? else {
-        return Ok(Relation::Equal);
+    let record = match provenance::read(store, &commit).await {
+        Ok(Some(record)) => record,
+        Ok(None) => return Ok(Relation::Equal),
+        Err(provenance::ReadError::Store(error)) => return Err(error.into()),
+        Err(error @ provenance::ReadError::Wire(_)) => {
+            // Comparing all datums needs no record.
+            tracing::warn!(%commit, error = crate::chain(&error), "what a commit was made from cannot be understood");
+            return Ok(Relation::Equal);
+        }
     };
     if record.salt != salt {
         // The salt is in every hash: none can be equal.
@@ -188,9 +193,15 @@ impl Begun {
                 Ok::<SetMessage, PlanError>(publisher.message(set, bytes))
             }
         };
+        let found = |set: &DatumSet| {
+            let datums = set.datums.len() as u64;
+            let jobs = context.core.jobs();
+            jobs.update_progress(&view.job, |progress| progress.counts.total += datums);
+        };
         match sets.next().await? {
             None => plan::write_job(store, &plan).await?,
             Some(first) => {
+                found(&first);
                 // Nothing waits for anything here but the message, so that work starts at once.
                 let (job, message, queue) =
                     tokio::join!(plan::write_job(store, &plan), write(first), publisher.prepare());
@@ -200,18 +211,27 @@ impl Begun {
             }
         }
         let mut writes = FuturesOrdered::new();
-        let mut written = Vec::new();
-        loop {
-            while writes.len() < WRITES_AT_ONCE
-                && let Some(set) = sets.next().await?
-            {
-                writes.push_back(write(set));
+        let mut more = true;
+        while more || !writes.is_empty() {
+            let mut written = Vec::new();
+            match if more { sets.next().await? } else { None } {
+                Some(set) => {
+                    found(&set);
+                    writes.push_back(write(set));
+                }
+                None => more = false,
             }
-            let Some(message) = writes.next().await else { break };
-            written.push(message?);
-            if written.len() >= PUBLISH_TOGETHER || writes.is_empty() {
+            if (!more || writes.len() >= WRITES_AT_ONCE)
+                && let Some(message) = writes.next().await
+            {
+                written.push(message?);
+            }
+            // Whatever else is written by now goes along.
+            while let Some(Some(message)) = writes.next().now_or_never() {
+                written.push(message?);
+            }
+            if !written.is_empty() {
                 lost = lost || publisher.publish(&written).await.is_err();
-                written.clear();
             }
         }
         if lost {

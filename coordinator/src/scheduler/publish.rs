@@ -16,6 +16,8 @@ pub struct Publisher<'a> {
     context: &'a Context,
     view: &'a View,
     attempt: AtomicU32,
+    /// Sets below this number have been handed over.
+    published: AtomicU32,
 }
 
 impl<'a> Publisher<'a> {
@@ -26,7 +28,14 @@ impl<'a> Publisher<'a> {
             context,
             view,
             attempt: AtomicU32::new(attempt),
+            published: AtomicU32::new(0),
         }
+    }
+
+    /// Returns the number of sets that this driver has handed over, or tried to. What is heard of others, while
+    /// the plan is not final, is about those of an earlier driver, which may have been different ones.
+    pub fn published(&self) -> u32 {
+        self.published.load(Ordering::Relaxed)
     }
 
     /// Makes sure that streams and consumer exist.
@@ -67,6 +76,9 @@ impl<'a> Publisher<'a> {
 
     /// Hands sets over and tells workers.
     pub async fn publish(&self, messages: &[SetMessage]) -> Result<(), QueueError> {
+        if let Some(last) = messages.iter().map(|message| message.set).max() {
+            self.published.fetch_max(last + 1, Ordering::Relaxed);
+        }
         let queue = &self.context.queue;
         queue.publish_sets(messages).await?;
         queue.wake_workers().await

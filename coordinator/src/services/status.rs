@@ -62,7 +62,7 @@ impl IntoStatus for PlanError {
             Self::Unsupported(_) => Status::unimplemented(self.to_string()),
             Self::Input { .. } | Self::TooMany { .. } => Status::invalid_argument(self.to_string()),
             Self::Store(error) => error.into_status(),
-            Self::Wire(_) => Status::data_loss(chain(&self)),
+            Self::Base(_) | Self::Wire(_) => Status::data_loss(chain(&self)),
         }
     }
 }
