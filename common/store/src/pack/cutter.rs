@@ -133,7 +133,7 @@ impl Cutter {
         let mut next = Vec::new();
         if !rest.is_empty() {
             // Where one chunk was filled, another will be.
-            next.reserve_exact(HEADER + rest.len().max(AVERAGE_CHUNK + AVERAGE_CHUNK / 2).min(MAX_CHUNK + STEP));
+            next.reserve_exact(HEADER + rest.len().max(AVERAGE_CHUNK + AVERAGE_CHUNK / 2));
         }
         next.resize(HEADER, 0);
         next.extend_from_slice(rest);
