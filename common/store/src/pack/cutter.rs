@@ -4,9 +4,9 @@ use std::fmt;
 
 use howdah_model::ContentHash;
 
+use super::AVERAGE_CHUNK;
 use super::batch::{Batch, Mark};
 use super::gear::CutFinder;
-use super::{AVERAGE_CHUNK, MAX_CHUNK};
 use crate::chunk::HEADER;
 
 /// Bytes that are taken in at a time: few enough to be still in the processor's cache when they are looked at again.
@@ -149,6 +149,7 @@ impl Cutter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pack::MAX_CHUNK;
 
     fn noise(seed: u8, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
