@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use clap::Args;
+use howdah_store::Limits;
 
 /// Settings of a coordinator. Every flag `--a-b` is also read from `HOWDAH_A_B`.
 #[derive(Debug, Clone, Args)]
@@ -31,11 +32,21 @@ pub struct CoordinatorConfig {
     /// Secret key of the S3 service.
     #[arg(long, env = "HOWDAH_S3_SECRET_KEY", hide_env_values = true)]
     pub s3_secret_key: Option<String>,
+    /// Bytes of file data to keep in memory.
+    #[arg(long, env = "HOWDAH_CHUNK_CACHE_BYTES", value_name = "BYTES", default_value_t = Limits::default().chunk_cache_bytes)]
+    pub chunk_cache_bytes: usize,
+    /// Bytes of file listings and other indexes to keep in memory.
+    #[arg(long, env = "HOWDAH_NODE_CACHE_BYTES", value_name = "BYTES", default_value_t = Limits::default().node_cache_bytes)]
+    pub node_cache_bytes: usize,
+    /// Bytes of file data that may be on their way into the store, over all clients; at least 16 MiB.
+    #[arg(long, env = "HOWDAH_WRITE_BUFFER_BYTES", value_name = "BYTES", default_value_t = Limits::default().write_buffer_bytes)]
+    pub write_buffer_bytes: usize,
 }
 
 impl CoordinatorConfig {
     /// Returns the settings for a coordinator over a store that needs no credentials.
     pub fn new(listen: IpAddr, port: u16, nats_url: &str, store: &str) -> Self {
+        let limits = Limits::default();
         Self {
             listen,
             port,
@@ -45,6 +56,9 @@ impl CoordinatorConfig {
             s3_region: None,
             s3_access_key: None,
             s3_secret_key: None,
+            chunk_cache_bytes: limits.chunk_cache_bytes,
+            node_cache_bytes: limits.node_cache_bytes,
+            write_buffer_bytes: limits.write_buffer_bytes,
         }
     }
 }

@@ -8,11 +8,12 @@
 //! - [`plan`]: from input trees to datums and datum sets.
 //! - [`merge`]: from set results to the output commit.
 //! - [`board`]: the live picture of workers and jobs.
-//! - [`server`], [`metrics`], [`config`]: the edges.
+//! - [`server`], [`metrics`], [`config`], [`memory`]: the edges.
 
 pub mod board;
 pub mod config;
 pub mod core;
+pub mod memory;
 pub mod merge;
 pub mod metrics;
 pub mod plan;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::JobBoard;
 use crate::config::CoordinatorConfig;
-use crate::{core, scheduler, server};
+use crate::{core, memory, scheduler, server};
 
 /// A coordinator that accepts calls.
 pub struct Running {
@@ -24,6 +24,7 @@ pub struct Running {
 ///
 /// Cancelling `shutdown` stops it; [`Running::join`] waits for that.
 pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> anyhow::Result<Running> {
+    memory::bound();
     // The port first: two coordinators started by mistake then differ in the port, not in the log.
     let listener = server::bind(SocketAddr::new(config.listen, config.port)).await?;
     let address = listener.local_addr()?;
@@ -86,5 +87,8 @@ fn store_config(config: &CoordinatorConfig) -> StoreConfig {
     store.s3.region.clone_from(&config.s3_region);
     store.s3.access_key.clone_from(&config.s3_access_key);
     store.s3.secret_key.clone_from(&config.s3_secret_key);
+    store.limits.chunk_cache_bytes = config.chunk_cache_bytes;
+    store.limits.node_cache_bytes = config.node_cache_bytes;
+    store.limits.write_buffer_bytes = config.write_buffer_bytes;
     store
 }

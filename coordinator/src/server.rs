@@ -18,7 +18,10 @@ use crate::core::Core;
 use crate::metrics;
 
 /// What a client may send on one call before we have read it.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+/// The largest frame a client may send. Each costs a turn through the HTTP/2 library, whatever its size, and the default
+/// is 16 KiB.
+const FRAME_BYTES: u32 = 256 << 10;
 /// The same for a whole connection. It also bounds how many small frames may wait: the HTTP/2 library counts 256
 /// bytes for each of them against half of this, and hangs up beyond that. A put of many tiny files is one small
 /// frame each, so with the default of 64 KiB it would be taken for an attack.
@@ -46,6 +49,7 @@ pub async fn serve(listener: TcpListener, core: Core, queue: Queue, shutdown: Ca
         .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES)
         .add_routes(Routes::from(app))
         .serve_with_incoming_shutdown(
             TcpListenerStream::new(listener),

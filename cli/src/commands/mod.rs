@@ -18,6 +18,7 @@ mod job_view;
 mod jobs;
 mod logs;
 mod origin;
+mod outbox;
 mod pipeline_view;
 mod pipelines;
 mod projects;
@@ -31,6 +32,7 @@ mod states;
 mod transactions;
 mod trouble;
 mod unfinished;
+mod unpack;
 mod views;
 mod walk;
 

@@ -1,7 +1,7 @@
 //! Putting files: everything named by one command goes into one request, so into one commit.
 //!
-//! A thread walks and reads the sources and hands over messages of at most 2 MiB through a short
-//! channel, so memory does not grow with the data. The request's stream ends only after an explicit
+//! A thread walks and reads the sources and hands over batches of messages through a short channel, so memory does not
+//! grow with the data. The request's stream ends only after an explicit
 //! last step: whatever goes wrong before that (a file that vanishes, Ctrl-C) breaks the request
 //! instead of ending it, and the server keeps nothing.
 
@@ -15,16 +15,14 @@ use tonic::codec::CompressionEncoding;
 
 use super::Done;
 use super::files::{set_commit, write_error};
-use super::walk::{self, Reader, Step};
+use super::outbox::{QUEUE, Step};
+use super::walk::{self, Reader};
 use crate::args::files::{PutFile, Split};
 use crate::context::Ctx;
 use crate::error::CliError;
 use crate::naming::{Naming, Rule, is_url};
-use crate::output::progress::Progress;
+use crate::output::progress::{Counter, Progress};
 use crate::{refs, source, wire};
-
-/// Messages between the reading thread and the connection: with 2 MiB each, 8 MiB wait at most.
-const QUEUE: usize = 4;
 
 /// Something to put, and where.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,6 +89,9 @@ pub async fn run(ctx: &Ctx, mut arguments: PutFile) -> Done {
     }
     let shown = ctx.printer.stderr_terminal && arguments.progress != Some(false);
     let progress = Progress::bytes(shown, total);
+    if shown && total == 0 {
+        count_ahead(&items, progress.counter());
+    }
     let archive_prefix = rule.target.unwrap_or_default().to_owned();
     let reader = Reader::new(&arguments, archive_prefix);
     send(ctx, commit, items, reader, progress, arguments.compress).await
@@ -200,6 +201,32 @@ fn total_bytes(items: &[Item]) -> Result<u64, CliError> {
     Ok(total)
 }
 
+/// Adds up the sizes of files and folders while they are being put, so that the bar can tell what is left; gives up in
+/// silence where that cannot be told, as with standard input. Only worth its price if somebody looks.
+fn count_ahead(items: &[Item], counter: Counter) {
+    let mut paths = Vec::new();
+    for item in items {
+        match &item.from {
+            From::File(path) | From::Folder(path) => paths.push(path.clone()),
+            From::Stdin | From::Url(_) => return,
+        }
+    }
+    // Not waited for: it ends with the program at the latest.
+    std::thread::spawn(move || {
+        if let Ok(total) = paths.iter().map(|path| bytes_below(path)).sum() {
+            counter.total_bytes(total);
+        }
+    });
+}
+
+fn bytes_below(path: &Path) -> std::io::Result<u64> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    if !metadata.is_dir() {
+        return Ok(if metadata.is_file() { metadata.len() } else { 0 });
+    }
+    std::fs::read_dir(path)?.map(|entry| bytes_below(&entry?.path())).sum()
+}
+
 /// Makes sure that a commit of its own can be made: `-c` of the hyphenated form asks for one.
 async fn refuse_open_head(ctx: &Ctx, commit: &pfs_v2::Commit) -> Done {
     let request = pfs_v2::InspectCommitRequest {
@@ -264,23 +291,38 @@ fn messages(
     receiver: mpsc::Receiver<Step>,
     progress: Progress,
 ) -> impl Stream<Item = pfs_v2::ModifyFileRequest> {
-    let rest = stream::unfold((receiver, progress), |(mut receiver, mut progress)| async move {
+    let batches = stream::unfold((receiver, progress), |(mut receiver, mut progress)| async move {
         match receiver.recv().await {
-            Some(Step::Message(message)) => {
-                if let Some(Body::AddFile(add)) = &message.body {
-                    progress.describe(&add.path);
-                    if let Some(pfs_v2::add_file::Source::Raw(bytes)) = &add.source {
-                        progress.add(bytes.len() as u64);
-                    }
-                }
-                Some((*message, (receiver, progress)))
+            Some(Step::Messages(messages)) => {
+                show(&messages, &mut progress);
+                Some((stream::iter(messages), (receiver, progress)))
             }
             Some(Step::End) => None,
             // The reader gave up. Ending the stream would make a commit of the part that was sent.
             None => std::future::pending().await,
         }
     });
+    let rest = futures::StreamExt::flatten(batches);
     futures::StreamExt::chain(stream::iter([first]), rest)
+}
+
+/// Shows what is being sent.
+fn show(messages: &[pfs_v2::ModifyFileRequest], progress: &mut Progress) {
+    let adds = messages.iter().filter_map(|message| match &message.body {
+        Some(Body::AddFile(add)) => Some(add),
+        _ => None,
+    });
+    let (mut bytes, mut last) = (0, None);
+    for add in adds {
+        last = Some(add);
+        if let Some(pfs_v2::add_file::Source::Raw(raw)) = &add.source {
+            bytes += raw.len() as u64;
+        }
+    }
+    if let Some(add) = last {
+        progress.describe(&add.path);
+    }
+    progress.add(bytes);
 }
 
 #[cfg(test)]

@@ -1,35 +1,30 @@
 //! Reading the sources of a put: files, folders, archives, standard input.
 //!
-//! All of it blocks, so it runs in a thread of its own.
+//! All of it blocks, so it runs in a thread of its own. Small files are read by several threads, as most of the time
+//! goes into opening and closing them; they are handed over in the order in which they were found.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use howdah_api::pfs_v2;
 use howdah_api::pfs_v2::add_file::{Source, UrlSource};
-use howdah_api::pfs_v2::modify_file_request::Body;
-use tokio::sync::mpsc;
 
-use super::files::delete_path;
+use super::outbox::{Buffers, Outbox, Sender};
 use super::put::{From, Item};
 use super::split::{self, Cut};
 use crate::args::files::{PutFile, Split};
 use crate::error::CliError;
 use crate::naming;
 
-/// The most bytes in one message.
-const CHUNK: usize = 2 << 20;
-
-/// What the reading thread hands over.
-#[derive(Debug)]
-pub enum Step {
-    /// A message to send.
-    Message(Box<pfs_v2::ModifyFileRequest>),
-    /// Everything has been read.
-    End,
-}
+/// Files up to this size are read whole, several at a time.
+const SMALL_FILE: usize = 64 << 10;
+/// So many files are read together; each may have [`SMALL_FILE`] bytes.
+const GROUP: usize = 256;
+/// Threads that read the files of a group; more would wait for each other in the kernel.
+const READERS: usize = 4;
+/// Fewer files are read where they are: a thread costs as much as some of them.
+const WORTH_A_THREAD: usize = 16;
 
 /// Reads sources as the flags of the command say.
 #[derive(Debug)]
@@ -56,8 +51,19 @@ pub fn holds_files(folder: &Path) -> Result<bool, CliError> {
     Ok(false)
 }
 
-/// Where messages go; an error means that nobody wants them any more.
-type Sender = mpsc::Sender<Step>;
+/// A file that has been found, but not read.
+#[derive(Debug)]
+struct Found {
+    to: String,
+    path: PathBuf,
+}
+
+/// Where messages go, and what is to be read before others may.
+struct Out {
+    outbox: Outbox,
+    buffers: Buffers,
+    group: Vec<Found>,
+}
 
 impl Reader {
     /// Takes what matters from the command's flags.
@@ -79,46 +85,54 @@ impl Reader {
 
     /// Reads all items in order.
     pub fn read_all(&self, items: Vec<Item>, sender: &Sender) -> Result<(), CliError> {
+        let mut out = Out {
+            outbox: Outbox::new(sender.clone()),
+            buffers: Buffers::default(),
+            group: Vec::new(),
+        };
         for item in items {
             match item.from {
-                From::Stdin => self.put(&item.to, io::stdin().lock(), "standard input", sender)?,
-                From::Url(url) => self.url(&item.to, url, sender)?,
-                From::File(path) => self.file(&item.to, &path, sender)?,
-                From::Folder(path) => self.folder(&item.to, &path, sender)?,
+                From::Stdin => self.put(&item.to, io::stdin().lock(), "standard input", &mut out)?,
+                From::Url(url) => self.url(&item.to, url, &mut out)?,
+                From::File(path) => self.file(&item.to, &path, &mut out)?,
+                From::Folder(path) => {
+                    self.folder(&item.to, &path, &mut out)?;
+                    self.read_group(&mut out)?;
+                }
             }
         }
-        give(sender, Step::End)
+        out.outbox.end()
     }
 
-    fn url(&self, to: &str, url: String, sender: &Sender) -> Result<(), CliError> {
+    fn url(&self, to: &str, url: String, out: &mut Out) -> Result<(), CliError> {
         if !self.append && !self.recursive {
-            message(sender, delete_path(to))?;
+            out.outbox.delete(to)?;
         }
         let source = UrlSource {
             url,
             recursive: self.recursive,
             concurrency: self.concurrency,
         };
-        add(sender, to, Some(Source::Url(source)))
+        out.outbox.add(to, Some(Source::Url(source)))
     }
 
-    fn file(&self, to: &str, path: &Path, sender: &Sender) -> Result<(), CliError> {
+    fn file(&self, to: &str, path: &Path, out: &mut Out) -> Result<(), CliError> {
         let name = path.display().to_string();
         let file = File::open(path).map_err(CliError::io(format!("cannot read {name}")))?;
         if self.untar {
             if name.ends_with(".tar") {
-                return self.archive(BufReader::new(file), &name, sender);
+                return self.archive(BufReader::new(file), &name, out);
             }
             if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
                 let plain = flate2::read::MultiGzDecoder::new(BufReader::new(file));
-                return self.archive(plain, &name, sender);
+                return self.archive(plain, &name, out);
             }
         }
-        self.put(to, file, &name, sender)
+        self.put(to, file, &name, out)
     }
 
     /// Puts the files of a folder in the order of their names; links are not followed.
-    fn folder(&self, to: &str, path: &Path, sender: &Sender) -> Result<(), CliError> {
+    fn folder(&self, to: &str, path: &Path, out: &mut Out) -> Result<(), CliError> {
         let what = || format!("cannot read {}", path.display());
         let mut entries: Vec<_> = std::fs::read_dir(path)
             .and_then(Iterator::collect::<io::Result<_>>)
@@ -136,9 +150,9 @@ impl Reader {
             let to = naming::below(to, name);
             let kind = entry.file_type().map_err(CliError::io(what()))?;
             if kind.is_dir() {
-                self.folder(&to, &path, sender)?;
+                self.folder(&to, &path, out)?;
             } else if kind.is_file() {
-                self.file(&to, &path, sender)?;
+                self.found(Found { to, path }, out)?;
             } else {
                 // Leaving data out in silence would be worse than a line too many.
                 let _ = writeln!(
@@ -151,8 +165,41 @@ impl Reader {
         Ok(())
     }
 
+    /// Puts a file of a folder, sooner or later.
+    fn found(&self, found: Found, out: &mut Out) -> Result<(), CliError> {
+        if self.untar || self.split.is_some() {
+            return self.file(&found.to, &found.path, out);
+        }
+        out.group.push(found);
+        if out.group.len() < GROUP {
+            return Ok(());
+        }
+        self.read_group(out)
+    }
+
+    /// Puts the files that are waiting.
+    fn read_group(&self, out: &mut Out) -> Result<(), CliError> {
+        let group = std::mem::take(&mut out.group);
+        for (Found { to, path }, content) in group.iter().zip(read_small(&group)) {
+            match content.map_err(CliError::io(format!("cannot read {}", path.display())))? {
+                Some(content) => self.whole(to, content, out)?,
+                None => self.file(to, path, out)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a file that has been read.
+    fn whole(&self, to: &str, content: Bytes, out: &mut Out) -> Result<(), CliError> {
+        if !self.append {
+            out.outbox.delete(to)?;
+        }
+        let source = (!content.is_empty()).then_some(Source::Raw(content));
+        out.outbox.add(to, source)
+    }
+
     /// Puts the files of an archive at the paths they have in it.
-    fn archive(&self, archive: impl Read, name: &str, sender: &Sender) -> Result<(), CliError> {
+    fn archive(&self, archive: impl Read, name: &str, out: &mut Out) -> Result<(), CliError> {
         let what = || format!("cannot read the archive {name}");
         let mut archive = tar::Archive::new(archive);
         for entry in archive.entries().map_err(CliError::io(what()))? {
@@ -162,77 +209,89 @@ impl Reader {
             }
             let path = entry.path().map_err(CliError::io(what()))?.display().to_string();
             let to = naming::below(&self.archive_prefix, &naming::rooted(&path));
-            self.put(&to, &mut entry, name, sender)?;
+            self.put(&to, &mut entry, name, out)?;
         }
         Ok(())
     }
 
     /// Puts one file, or with `--split` one folder of records.
-    fn put(&self, to: &str, reader: impl Read, name: &str, sender: &Sender) -> Result<(), CliError> {
+    fn put(&self, to: &str, reader: impl Read, name: &str, out: &mut Out) -> Result<(), CliError> {
         let Some((kind, cut)) = &self.split else {
-            return self.bytes(to, reader, name, sender);
+            return self.bytes(to, reader, name, out);
         };
         let mut number = 0_u64;
         split::split(BufReader::new(reader), *kind, cut, name, &mut |bytes| {
             let path = naming::below(to, &format!("{number:016x}"));
             number += 1;
-            self.bytes(&path, bytes, name, sender)
+            self.bytes(&path, bytes, name, out)
         })
     }
 
-    fn bytes(&self, to: &str, mut reader: impl Read, name: &str, sender: &Sender) -> Result<(), CliError> {
+    fn bytes(&self, to: &str, mut reader: impl Read, name: &str, out: &mut Out) -> Result<(), CliError> {
         if !self.append {
-            message(sender, delete_path(to))?;
+            out.outbox.delete(to)?;
         }
         let mut empty = true;
         loop {
-            let mut chunk = Vec::new();
-            reader
-                .by_ref()
-                .take(CHUNK as u64)
-                .read_to_end(&mut chunk)
+            let (chunk, last) = out
+                .buffers
+                .read(&mut reader)
                 .map_err(CliError::io(format!("cannot read {name}")))?;
-            if chunk.is_empty() {
-                break;
+            if !chunk.is_empty() {
+                empty = false;
+                out.outbox.add(to, Some(Source::Raw(chunk)))?;
             }
-            empty = false;
-            let last = chunk.len() < CHUNK;
-            add(sender, to, Some(Source::Raw(Bytes::from(chunk))))?;
             if last {
                 break;
             }
         }
-        if empty { add(sender, to, None) } else { Ok(()) }
+        if empty { out.outbox.add(to, None) } else { Ok(()) }
     }
 }
 
-fn add(sender: &Sender, to: &str, source: Option<Source>) -> Result<(), CliError> {
-    let add = pfs_v2::AddFile {
-        path: to.to_owned(),
-        datum: String::new(),
-        source,
+/// Reads files whole, `None` for those that are not small; in the order given.
+fn read_small(group: &[Found]) -> Vec<io::Result<Option<Bytes>>> {
+    let read_part = |part: &[Found]| -> Vec<_> {
+        let mut buffer = vec![0; SMALL_FILE + 1];
+        part.iter()
+            .map(|found| read_if_small(&found.path, &mut buffer))
+            .collect()
     };
-    message(
-        sender,
-        pfs_v2::ModifyFileRequest {
-            body: Some(Body::AddFile(add)),
-        },
-    )
+    if group.len() < WORTH_A_THREAD {
+        return read_part(group);
+    }
+    std::thread::scope(|scope| {
+        let parts = group.chunks(group.len().div_ceil(READERS));
+        let readers: Vec<_> = parts.map(|part| scope.spawn(move || read_part(part))).collect();
+        let join = |reader: std::thread::ScopedJoinHandle<'_, _>| match reader.join() {
+            Ok(contents) => contents,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        readers.into_iter().flat_map(join).collect()
+    })
 }
 
-fn message(sender: &Sender, message: pfs_v2::ModifyFileRequest) -> Result<(), CliError> {
-    give(sender, Step::Message(Box::new(message)))
-}
-
-/// Hands a step over; the connection's end reports its own error, so ours is never seen.
-fn give(sender: &Sender, step: Step) -> Result<(), CliError> {
-    sender.blocking_send(step).map_err(|_| CliError::Interrupted)
+fn read_if_small(path: &Path, buffer: &mut [u8]) -> io::Result<Option<Bytes>> {
+    let mut file = File::open(path)?;
+    let mut length = 0;
+    while length < buffer.len() {
+        match file.read(&mut buffer[length..]) {
+            Ok(0) => return Ok(Some(Bytes::copy_from_slice(&buffer[..length]))),
+            Ok(more) => length += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::outbox::{CHUNK, Step};
+    use howdah_api::pfs_v2::modify_file_request::Body;
     use std::fs;
+    use tokio::sync::mpsc;
 
     /// Reads items and tells each step in a word or two.
     fn steps(reader: &Reader, items: Vec<Item>) -> Vec<String> {
@@ -240,19 +299,23 @@ mod tests {
         reader.read_all(items, &sender).expect("read");
         let mut told = Vec::new();
         while let Ok(step) = receiver.try_recv() {
-            told.push(match step {
-                Step::End => "end".to_owned(),
-                Step::Message(message) => match message.body {
-                    Some(Body::DeleteFile(delete)) => format!("delete {}", delete.path),
-                    Some(Body::AddFile(add)) => match add.source {
-                        None => format!("empty {}", add.path),
-                        Some(Source::Raw(bytes)) if bytes.len() > 20 => format!("add {} {}", add.path, bytes.len()),
-                        Some(Source::Raw(bytes)) => format!("add {} {}", add.path, String::from_utf8_lossy(&bytes)),
-                        Some(Source::Url(url)) => format!("fetch {} {}", add.path, url.url),
-                    },
-                    _ => "?".to_owned(),
+            let messages = match step {
+                Step::End => {
+                    told.push("end".to_owned());
+                    continue;
+                }
+                Step::Messages(messages) => messages,
+            };
+            told.extend(messages.into_iter().map(|message| match message.body {
+                Some(Body::DeleteFile(delete)) => format!("delete {}", delete.path),
+                Some(Body::AddFile(add)) => match add.source {
+                    None => format!("empty {}", add.path),
+                    Some(Source::Raw(bytes)) if bytes.len() > 20 => format!("add {} {}", add.path, bytes.len()),
+                    Some(Source::Raw(bytes)) => format!("add {} {}", add.path, String::from_utf8_lossy(&bytes)),
+                    Some(Source::Url(url)) => format!("fetch {} {}", add.path, url.url),
                 },
-            });
+                _ => "?".to_owned(),
+            }));
         }
         told
     }
@@ -309,6 +372,28 @@ mod tests {
             steps(&reader(), item),
             ["delete /a", "add /a 2", "delete /b/c", "add /b/c 1", "end"]
         );
+    }
+
+    #[test]
+    fn many_files_come_in_order_whatever_their_sizes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sizes = |number: usize| [0, 1, 1000, SMALL_FILE, SMALL_FILE + 1][number % 5];
+        let mut expected = Vec::new();
+        for number in 0..GROUP + 40 {
+            fs::write(folder.path().join(format!("{number:04}")), vec![b'x'; sizes(number)]).expect("written");
+            expected.push(format!("delete /{number:04}"));
+            expected.push(match sizes(number) {
+                0 => format!("empty /{number:04}"),
+                1 => format!("add /{number:04} x"),
+                size => format!("add /{number:04} {size}"),
+            });
+        }
+        expected.push("end".to_owned());
+        let item = Item {
+            from: From::Folder(folder.path().to_owned()),
+            to: "/".to_owned(),
+        };
+        assert_eq!(steps(&reader(), vec![item]), expected);
     }
 
     #[test]

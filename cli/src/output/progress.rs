@@ -7,6 +7,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// Work that is over sooner shows no bar.
 const PATIENCE: Duration = Duration::from_millis(250);
 
+const BYTES: &str = "{msg:30!} {spinner} {bytes:>10} {bytes_per_sec:>12}";
+const BYTES_OF_TOTAL: &str = "{msg:30!} {bar:30} {bytes:>10}/{total_bytes} {bytes_per_sec:>12} {eta:>4}";
+
 /// A progress bar that stays hidden until work turns out to be long.
 #[derive(Debug)]
 pub struct Progress {
@@ -19,11 +22,7 @@ pub struct Progress {
 impl Progress {
     /// Makes a bar that counts bytes; `total` of zero means that the end is not known.
     pub fn bytes(terminal: bool, total: u64) -> Progress {
-        let template = if total > 0 {
-            "{msg:30!} {bar:30} {bytes:>10}/{total_bytes} {bytes_per_sec:>12} {eta:>4}"
-        } else {
-            "{msg:30!} {spinner} {bytes:>10} {bytes_per_sec:>12}"
-        };
+        let template = if total > 0 { BYTES_OF_TOTAL } else { BYTES };
         Progress::with(terminal, total, template)
     }
 
@@ -52,10 +51,24 @@ impl Progress {
         }
     }
 
+    /// Returns a handle for a thread that does a part of the work.
+    pub fn counter(&self) -> Counter {
+        Counter {
+            bar: self.bar.clone(),
+            wanted: self.wanted,
+        }
+    }
+
     /// Adds to what is done.
     pub fn add(&mut self, amount: u64) {
         self.bar.inc(amount);
         self.maybe_show();
+    }
+
+    /// Counts something as done before the work begins: it says nothing about the rate.
+    pub fn skip(&self, amount: u64) {
+        self.bar.set_position(amount);
+        self.bar.reset_eta();
     }
 
     /// Sets what is done and how much there is.
@@ -75,6 +88,35 @@ impl Progress {
     /// Takes the bar away.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Counts for a progress bar from another thread. The bar's owner decides when it is shown.
+#[derive(Debug, Clone)]
+pub struct Counter {
+    bar: ProgressBar,
+    wanted: bool,
+}
+
+impl Counter {
+    /// Adds to what is done.
+    pub fn add(&self, amount: u64) {
+        self.bar.inc(amount);
+    }
+
+    /// Names what is being worked on.
+    pub fn describe(&self, what: &str) {
+        if self.wanted {
+            self.bar.set_message(what.to_owned());
+        }
+    }
+
+    /// Says how many bytes there are, once that is known.
+    pub fn total_bytes(&self, total: u64) {
+        self.bar.set_length(total);
+        if let Ok(style) = ProgressStyle::with_template(BYTES_OF_TOTAL) {
+            self.bar.set_style(style);
+        }
     }
 }
 

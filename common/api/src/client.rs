@@ -216,7 +216,9 @@ impl Client {
             .keep_alive_timeout(Duration::from_secs(20))
             // Large transfers would otherwise stop and go at the default window of 64 KiB.
             .initial_stream_window_size(4 << 20)
-            .initial_connection_window_size(16 << 20);
+            .initial_connection_window_size(16 << 20)
+            // Nor is a frame of 16 KiB, the default, worth its price.
+            .max_frame_size(256 << 10);
         if let Some(timeout) = options.rpc_timeout {
             endpoint = endpoint.timeout(timeout);
         }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lru::LruCache;
@@ -11,7 +12,15 @@ use tokio::sync::OnceCell;
 /// Tells how much memory a cached thing takes.
 pub(crate) trait Weighted {
     fn weight(&self) -> usize;
+
+    /// Tells whether to remember that it has been in the cache once it is not any more.
+    fn leaves_trace(&self) -> bool {
+        false
+    }
 }
+
+/// Keys that are remembered after what they named has been thrown out.
+const TRACES: NonZeroUsize = NonZeroUsize::new(1 << 14).expect("not zero");
 
 /// A least-recently-used cache.
 #[derive(Debug)]
@@ -24,6 +33,8 @@ pub(crate) struct Cache<K: Hash + Eq, V> {
 struct State<K: Hash + Eq, V> {
     entries: LruCache<K, V>,
     bytes: usize,
+    /// What has been thrown out lately.
+    traces: LruCache<K, ()>,
     /// Reads under way. The cell is what latecomers wait on.
     loading: HashMap<K, Arc<OnceCell<V>>>,
 }
@@ -33,6 +44,7 @@ impl<K: Hash + Eq + Copy, V: Clone + Weighted> Cache<K, V> {
         let state = State {
             entries: LruCache::unbounded(),
             bytes: 0,
+            traces: LruCache::new(TRACES),
             loading: HashMap::new(),
         };
         Cache {
@@ -52,6 +64,12 @@ impl<K: Hash + Eq + Copy, V: Clone + Weighted> Cache<K, V> {
 
     pub(crate) fn contains(&self, key: &K) -> bool {
         self.state().entries.contains(key)
+    }
+
+    /// Tells whether something has been in the cache lately, but is not there and not on its way.
+    pub(crate) fn was_thrown_out(&self, key: &K) -> bool {
+        let state = self.state();
+        state.traces.contains(key) && !state.entries.contains(key) && !state.loading.contains_key(key)
     }
 
     pub(crate) fn insert(&self, key: K, value: V) {
@@ -95,10 +113,13 @@ impl<K: Hash + Eq, V: Weighted> State<K, V> {
             self.bytes -= old.weight();
         }
         while self.bytes > capacity {
-            let Some((_, evicted)) = self.entries.pop_lru() else {
+            let Some((key, evicted)) = self.entries.pop_lru() else {
                 break;
             };
             self.bytes -= evicted.weight();
+            if evicted.leaves_trace() {
+                self.traces.put(key, ());
+            }
         }
     }
 }
@@ -113,6 +134,10 @@ mod tests {
         fn weight(&self) -> usize {
             *self
         }
+
+        fn leaves_trace(&self) -> bool {
+            self.is_multiple_of(2)
+        }
     }
 
     #[test]
@@ -123,8 +148,12 @@ mod tests {
         cache.get(&1);
         cache.insert(3, 4);
         assert_eq!((cache.get(&1), cache.get(&2), cache.get(&3)), (Some(4), None, Some(4)));
+        assert!(cache.was_thrown_out(&2) && !cache.was_thrown_out(&1));
         cache.insert(4, 11);
         assert_eq!(cache.get(&4), None);
+        cache.insert(5, 9);
+        cache.insert(6, 2);
+        assert!(cache.was_thrown_out(&3) && !cache.was_thrown_out(&5));
     }
 
     #[tokio::test]

@@ -8,12 +8,12 @@
 //! back from [`ChunkSource::chunk`] has been checked against it.
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use howdah_model::ContentHash;
 
 use crate::cache::Weighted;
 use crate::error::{Result, StoreError};
-use crate::file::ChunkHash;
+use crate::file::{ChunkHash, FileContent, Placement, Slice};
 use crate::keys;
 use crate::store::Store;
 
@@ -22,19 +22,30 @@ use crate::store::Store;
 pub trait ChunkSource: Send + Sync {
     /// Returns the plain bytes of a chunk. The bytes have been checked against the hash.
     async fn chunk(&self, hash: &ChunkHash) -> Result<Bytes>;
+
+    /// Does the same for a chunk that will hardly be wanted again soon, so that it need not be kept.
+    async fn chunk_once(&self, hash: &ChunkHash) -> Result<Bytes> {
+        self.chunk(hash).await
+    }
 }
 
 #[async_trait]
 impl ChunkSource for Store {
     async fn chunk(&self, hash: &ChunkHash) -> Result<Bytes> {
-        let load = async { self.load_chunk(hash).await.map(CachedChunk) };
-        Ok(self.inner.chunks.get_or_load(*hash, load).await?.0)
+        Ok(self.inner.chunks.get_or_load(*hash, self.load_chunk(hash)).await?.bytes)
+    }
+
+    async fn chunk_once(&self, hash: &ChunkHash) -> Result<Bytes> {
+        if self.inner.chunks.contains(hash) {
+            return self.chunk(hash).await;
+        }
+        Ok(self.load_chunk(hash).await?.bytes)
     }
 }
 
 impl Store {
     /// Reads and checks a chunk, past the cache.
-    async fn load_chunk(&self, hash: &ChunkHash) -> Result<Bytes> {
+    async fn load_chunk(&self, hash: &ChunkHash) -> Result<CachedChunk> {
         let key = keys::chunk(&hash.0);
         let stored = self.get(&key).await?;
         let expected = hash.0;
@@ -47,13 +58,50 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Begins to read a chunk that will be wanted soon.
+    pub fn prefetch_chunk(&self, hash: ChunkHash) {
+        if !self.inner.chunks.contains(&hash) {
+            let store = self.clone();
+            // A failure here shows when the chunk is really read.
+            tokio::spawn(async move { store.chunk(&hash).await.map(drop) });
+        }
+    }
+
+    /// Reads a small file without the rest of its chunks, where reading those would be in vain: they have been read
+    /// not long ago and had to make room for others. Its own hash vouches for its bytes, as that of a chunk would.
+    ///
+    /// `None` = the chunks must be read after all, be it that they are not stored plain or that something is wrong.
+    pub(crate) async fn read_alone(&self, content: &FileContent) -> Result<Option<Bytes>> {
+        let Placement::Direct(slices) = &content.placement else {
+            return Ok(None);
+        };
+        let in_vain = |slice: &Slice| self.inner.chunks.was_thrown_out(&slice.chunk);
+        if content.size > MAX_ALONE || slices.is_empty() || !slices.iter().all(in_vain) {
+            return Ok(None);
+        }
+        let mut bytes = BytesMut::with_capacity(content.size as usize);
+        for slice in slices {
+            let start = u64::from(slice.offset) + HEADER as u64;
+            let range = start..start + u64::from(slice.len);
+            bytes.extend_from_slice(&self.get_range(&keys::chunk(&slice.chunk.0), range).await?);
+        }
+        let whole = blake3::hash(&bytes).as_bytes() == content.hash.as_bytes();
+        Ok(whole.then(|| bytes.freeze()))
+    }
+}
+
+/// Larger files are read by their chunks, always.
+const MAX_ALONE: u64 = 128 << 10;
+
 /// Work on up to so many bytes is done where it arises, as it takes less than a thread switch.
 pub(crate) const INLINE_BYTES: usize = 64 << 10;
 
-fn open_chunk(key: &str, expected: &ContentHash, stored: &Bytes) -> Result<Bytes> {
-    let plain = open_frame(stored).map_err(|reason| StoreError::corrupt(key, reason))?;
-    if blake3::hash(&plain).as_bytes() == expected.as_bytes() {
-        Ok(plain)
+fn open_chunk(key: &str, expected: &ContentHash, stored: &Bytes) -> Result<CachedChunk> {
+    let bytes = open_frame(stored).map_err(|reason| StoreError::corrupt(key, reason))?;
+    if blake3::hash(&bytes).as_bytes() == expected.as_bytes() {
+        let stored_plain = stored.first() == Some(&PLAIN);
+        Ok(CachedChunk { bytes, stored_plain })
     } else {
         Err(StoreError::corrupt(
             key,
@@ -64,17 +112,26 @@ fn open_chunk(key: &str, expected: &ContentHash, stored: &Bytes) -> Result<Bytes
 
 /// A chunk in the cache.
 #[derive(Debug, Clone)]
-pub(crate) struct CachedChunk(pub(crate) Bytes);
+pub(crate) struct CachedChunk {
+    bytes: Bytes,
+    /// The bytes stand in the stored object as they are.
+    stored_plain: bool,
+}
 
 impl Weighted for CachedChunk {
     fn weight(&self) -> usize {
-        self.0.len() + 128
+        self.bytes.len() + 128
+    }
+
+    fn leaves_trace(&self) -> bool {
+        self.stored_plain
     }
 }
 
 const PLAIN: u8 = 1;
 const ZSTD: u8 = 2;
-const HEADER: usize = 5;
+/// Length of a frame's header in bytes.
+pub(crate) const HEADER: usize = 5;
 const ZSTD_LEVEL: i32 = 1;
 /// Longer objects are judged by a sample before they are compressed whole.
 const SAMPLE_BYTES: usize = 32 << 10;
@@ -83,20 +140,30 @@ const MAX_PLAIN: usize = 1 << 30;
 
 /// Packs bytes for storage, compressed if that saves at least a tenth.
 pub(crate) fn frame(plain: &[u8]) -> Bytes {
-    let header = |codec: u8, capacity: usize| {
-        let mut out = Vec::with_capacity(HEADER + capacity);
-        out.push(codec);
-        out.extend_from_slice(&(plain.len() as u32).to_le_bytes());
-        out
-    };
-    if let Some(packed) = compress(plain) {
-        let mut out = header(ZSTD, packed.len());
-        out.extend_from_slice(&packed);
-        return out.into();
+    match compress(plain) {
+        Some(packed) => framed(ZSTD, plain.len(), &packed),
+        None => framed(PLAIN, plain.len(), plain),
     }
-    let mut out = header(PLAIN, plain.len());
-    out.extend_from_slice(plain);
-    out.into()
+}
+
+/// Packs bytes that stand behind room for a header, as [`frame`] does, without copying what cannot be compressed.
+pub(crate) fn frame_in_place(mut room: Vec<u8>) -> Bytes {
+    let plain = &room[HEADER..];
+    if let Some(packed) = compress(plain) {
+        return framed(ZSTD, plain.len(), &packed);
+    }
+    let header = header(PLAIN, plain.len());
+    room[..HEADER].copy_from_slice(&header);
+    room.into()
+}
+
+fn framed(codec: u8, plain_length: usize, payload: &[u8]) -> Bytes {
+    [&header(codec, plain_length)[..], payload].concat().into()
+}
+
+fn header(codec: u8, plain_length: usize) -> [u8; HEADER] {
+    let [a, b, c, d] = (plain_length as u32).to_le_bytes();
+    [codec, a, b, c, d]
 }
 
 fn compress(plain: &[u8]) -> Option<Vec<u8>> {
@@ -151,6 +218,8 @@ mod tests {
             let plain = bytes.repeat(times);
             let stored = frame(&plain);
             prop_assert!(stored.len() <= plain.len() + HEADER);
+            let in_place = frame_in_place([&[0; HEADER][..], &plain].concat());
+            prop_assert_eq!(&in_place, &stored);
             prop_assert_eq!(open_frame(&stored).unwrap(), plain);
         }
 
@@ -163,7 +232,7 @@ mod tests {
             stored[at] ^= flip;
             let opened = open_chunk("chunks/x", &hash, &stored.into());
             // A flipped bit may hit something without meaning, but never give other bytes.
-            prop_assert!(opened.is_err() || opened.unwrap() == bytes);
+            prop_assert!(opened.is_err() || opened.unwrap().bytes == bytes);
         }
     }
 

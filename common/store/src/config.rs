@@ -72,12 +72,12 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 64 MiB of nodes, 64 MiB of chunks, 64 MiB of writes under way, 16 writes at once, 2 objects read ahead.
+    /// 64 MiB of nodes, 64 MiB of chunks, 32 MiB of writes under way, 16 writes at once, 2 objects read ahead.
     fn default() -> Self {
         Limits {
             node_cache_bytes: 64 << 20,
             chunk_cache_bytes: 64 << 20,
-            write_buffer_bytes: 64 << 20,
+            write_buffer_bytes: 32 << 20,
             write_concurrency: 16,
             read_ahead: 2,
         }

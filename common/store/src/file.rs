@@ -71,6 +71,15 @@ impl FileContent {
         }
     }
 
+    /// Returns where all the bytes lie, if that is one part of one chunk.
+    #[must_use]
+    pub fn single_slice(&self) -> Option<Slice> {
+        match &self.placement {
+            Placement::Direct(slices) if slices.len() == 1 => Some(slices[0]),
+            _ => None,
+        }
+    }
+
     /// Encodes where the bytes lie.
     #[must_use]
     pub fn encode_placement(&self) -> Bytes {

@@ -63,8 +63,8 @@ pub use config::{Limits, S3Config, StoreConfig};
 pub use error::{BackendError, Result, StoreError};
 pub use file::{ChunkHash, FileContent, FileEntry, Slice};
 pub use files::{
-    Collision, EditError, FileDiff, FileEdits, FileKind, FileNode, FileTree, Page, PathError, PathRules, check_path,
-    clean_path,
+    ClosedEdits, Collision, EditError, FileDiff, FileEdits, FileKind, FileNode, FileTree, Page, PathError, PathRules,
+    check_path, clean_path,
 };
 pub use log::{AppendError, LogRecord, MetaLog, OpenedLog, Settled, Snapshot};
 pub use pack::PackWriter;

@@ -10,6 +10,7 @@ use crate::codec::Reader;
 use crate::error::{Result, StoreError};
 use crate::file::{FileContent, Placement, Slice, decode_slices};
 use crate::keys;
+use crate::pack::MIN_CHUNK;
 use crate::store::Store;
 
 /// Chunks read ahead where the source has no setting of its own.
@@ -55,7 +56,12 @@ pub async fn slices_from(source: &dyn ChunkSource, content: &FileContent) -> Res
 }
 
 async fn read_slice(source: &dyn ChunkSource, slice: &Slice) -> Result<Bytes> {
-    let chunk = source.chunk(&slice.chunk).await?;
+    // A part that large fills a chunk, most of the time: nobody else is waiting for the rest of it.
+    let chunk = if slice.len as usize >= MIN_CHUNK {
+        source.chunk_once(&slice.chunk).await?
+    } else {
+        source.chunk(&slice.chunk).await?
+    };
     let start = slice.offset as usize;
     let end = start + slice.len as usize;
     if end > chunk.len() {
@@ -91,10 +97,25 @@ fn read_ahead(
 }
 
 impl Store {
-    /// Streams the bytes of a file from `offset` on. Every chunk has been checked against its hash.
+    /// Streams the bytes of a file from `offset` on. All have been checked: against the hashes of their chunks, or,
+    /// where a small file is read without the rest of its chunk, against its own.
     pub fn read_file(&self, content: &FileContent, offset: u64) -> impl Stream<Item = Result<Bytes>> + Send + use<> {
-        let ahead = self.inner.limits.read_ahead;
-        read_ahead(Arc::new(self.clone()), content.clone(), offset, ahead)
+        let (store, content) = (self.clone(), content.clone());
+        stream::once(async move {
+            if offset == 0
+                && let Some(bytes) = store.read_alone(&content).await?
+            {
+                return Ok(stream::iter([Ok(bytes)]).left_stream());
+            }
+            let ahead = store.inner.limits.read_ahead;
+            Ok(read_ahead(Arc::new(store), content, offset, ahead).right_stream())
+        })
+        .try_flatten()
+    }
+
+    /// Reads a part of a chunk.
+    pub async fn read_slice(&self, slice: &Slice) -> Result<Bytes> {
+        read_slice(self, slice).await
     }
 
     /// Reads a whole file into memory.

@@ -5,6 +5,7 @@
 
 mod support;
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,9 +13,10 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use howdah_model::Content;
 use howdah_store::backend::fault::{Fault, FaultBackend, Operation};
-use howdah_store::backend::{Backend, MemoryBackend};
+use howdah_store::backend::{Backend, MemoryBackend, ObjectMeta, PutOutcome};
 use howdah_store::{
-    ChunkHash, ChunkSource, FileContent, FileEdits, FileTree, PackWriter, Store, StoreError, read_file_from,
+    BackendError, ChunkHash, ChunkSource, FileContent, FileEdits, FileTree, Limits, PackWriter, Store, StoreError,
+    read_file_from,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -327,6 +329,98 @@ fn bytes_without_a_file_are_refused() {
         let mut writer = PackWriter::<()>::new(&store);
         assert!(matches!(writer.write(b"x").await, Err(StoreError::NoOpenFile)));
         assert!(writer.finish().await.unwrap().is_empty());
+    });
+}
+
+/// A backend that counts the bytes read from it.
+#[derive(Debug)]
+struct Metered {
+    inner: MemoryBackend,
+    read: AtomicUsize,
+}
+
+impl Metered {
+    fn count(&self, read: Option<Bytes>) -> Option<Bytes> {
+        self.read
+            .fetch_add(read.as_ref().map_or(0, Bytes::len), Ordering::Relaxed);
+        read
+    }
+}
+
+#[async_trait::async_trait]
+impl Backend for Metered {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+    async fn supports_put_if_absent(&self) -> Result<bool, BackendError> {
+        self.inner.supports_put_if_absent().await
+    }
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, BackendError> {
+        Ok(self.count(self.inner.get(key).await?))
+    }
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>, BackendError> {
+        Ok(self.count(self.inner.get_range(key, range).await?))
+    }
+    async fn stat(&self, key: &str) -> Result<Option<ObjectMeta>, BackendError> {
+        self.inner.stat(key).await
+    }
+    async fn put(&self, key: &str, bytes: Bytes) -> Result<(), BackendError> {
+        self.inner.put(key, bytes).await
+    }
+    async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<PutOutcome, BackendError> {
+        self.inner.put_if_absent(key, bytes).await
+    }
+    async fn delete(&self, key: &str) -> Result<(), BackendError> {
+        self.inner.delete(key).await
+    }
+    async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<ObjectMeta>, BackendError> {
+        self.inner.list(prefix, after).await
+    }
+}
+
+#[test]
+fn small_files_in_any_order_do_not_cost_a_chunk_each() {
+    run(async {
+        let backend = Arc::new(Metered {
+            inner: MemoryBackend::default(),
+            read: AtomicUsize::new(0),
+        });
+        let limits = Limits {
+            chunk_cache_bytes: 6 << 20,
+            ..Limits::default()
+        };
+        let store = Store::with_backend(Arc::clone(&backend) as _, limits).await.unwrap();
+        let files: Vec<Vec<u8>> = (0..6000).map(|number| noise(number, 4000)).collect();
+        let contents = write_files(&store, &files).await.unwrap();
+        let total: usize = files.iter().map(Vec::len).sum();
+        backend.read.store(0, Ordering::Relaxed);
+        // Each reads from another chunk than the one before.
+        let order = (0..6000).map(|place| place * 2503 % 6000);
+        for index in order.clone() {
+            let bytes = store.read_file_all(&contents[index]).await.unwrap();
+            assert!(bytes == files[index], "file {index}");
+        }
+        let read = backend.read.load(Ordering::Relaxed);
+        assert!(read < 3 * total, "{read} bytes were read for {total} bytes of files");
+
+        // What is read alone is checked as well.
+        for chunk in store.list("chunks/").await.unwrap() {
+            let mut stored = store.get(&chunk.key).await.unwrap().to_vec();
+            stored[5..].iter_mut().for_each(|byte| *byte ^= 1);
+            store.put(&chunk.key, stored.into()).await.unwrap();
+        }
+        let mut refused = 0;
+        for index in order.take(200) {
+            match store.read_file_all(&contents[index]).await {
+                // From a chunk in the cache.
+                Ok(bytes) => assert!(bytes == files[index], "file {index}"),
+                Err(error) => {
+                    assert!(error.is_damage(), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 50, "{refused} of 200 were refused");
     });
 }
 

@@ -16,6 +16,7 @@ const PREFIX: &str = "HOWDAH_";
 /// Programs test that this list has all of theirs.
 pub const SETTINGS: &[&str] = &[
     "HOWDAH_CACHE_BYTES",
+    "HOWDAH_CHUNK_CACHE_BYTES",
     "HOWDAH_DATA",
     "HOWDAH_DOCKER_CONFIG",
     "HOWDAH_DOCKER_HOST",
@@ -25,6 +26,7 @@ pub const SETTINGS: &[&str] = &[
     "HOWDAH_METRICS_ADDR",
     "HOWDAH_NATS_SERVER",
     "HOWDAH_NATS_URL",
+    "HOWDAH_NODE_CACHE_BYTES",
     "HOWDAH_PIPELINES",
     "HOWDAH_PORT",
     "HOWDAH_RUNTIME",
@@ -37,6 +39,7 @@ pub const SETTINGS: &[&str] = &[
     "HOWDAH_SLOTS",
     "HOWDAH_STORE",
     "HOWDAH_WORKER_NAME",
+    "HOWDAH_WRITE_BUFFER_BYTES",
 ];
 
 /// Variables with the prefix that belong to scripts and tests, not to a program.

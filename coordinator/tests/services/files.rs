@@ -60,6 +60,58 @@ async fn a_file_without_a_source_is_empty() {
 }
 
 #[tokio::test]
+async fn a_put_that_breaks_off_leaves_no_commit_and_repeating_it_finds_its_chunks() {
+    let server = Server::start().await;
+    server.create_repo("images").await;
+    let commit = head("images", "master");
+    // Noise, so that no two chunks are alike.
+    let mut state = 1_u64;
+    let mut noise = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    let files: Vec<Body> = (0..40)
+        .map(|number| {
+            let content: Vec<u8> = (0..500_000).map(|_| noise()).collect();
+            Body::AddFile(pfs::AddFile {
+                path: format!("/{number:02}"),
+                datum: String::new(),
+                source: Some(pfs::add_file::Source::Raw(content.into())),
+            })
+        })
+        .collect();
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let mut client = server.client.pfs();
+    let call = tokio::spawn(async move {
+        client
+            .modify_file(tokio_stream::wrappers::ReceiverStream::new(receiver))
+            .await
+    });
+    for body in std::iter::once(Body::SetCommit(commit.clone())).chain(files[..35].iter().cloned()) {
+        sender.send(pfs::ModifyFileRequest { body: Some(body) }).await.unwrap();
+    }
+    // The client is killed: its request breaks off without having ended.
+    while chunks(&server).await.len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    call.abort();
+    assert!(call.await.unwrap_err().is_cancelled());
+    drop(sender);
+    assert_eq!(server.inspect_commit(&commit).await.unwrap_err().code(), Code::NotFound);
+
+    let before = chunks(&server).await;
+    server.modify(&commit, files).await.unwrap();
+    let after = chunks(&server).await;
+    assert!(before.iter().all(|chunk| after.contains(chunk)), "a chunk has gone");
+    let stored: u64 = after.iter().map(|chunk| chunk.size - 5).sum();
+    assert_eq!(stored, 40 * 500_000, "something was stored twice");
+}
+
+async fn chunks(server: &Server) -> Vec<howdah_store::ObjectMeta> {
+    server.core.store().list("chunks/").await.unwrap()
+}
+
+#[tokio::test]
 async fn a_large_file_arrives_in_chunks_and_leaves_in_messages() {
     let server = Server::start().await;
     server.create_repo("images").await;

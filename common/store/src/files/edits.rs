@@ -208,11 +208,36 @@ impl FileEdits {
     /// # Errors
     /// When a path would be both a file and a directory, or the store fails.
     pub async fn apply(self, store: &Store, base: &Content) -> Result<Content, EditError> {
+        self.close().apply(store, base).await
+    }
+
+    /// Ends the gathering of steps, for those who may have to apply them more than once.
+    #[must_use]
+    pub fn close(self) -> ClosedEdits {
+        ClosedEdits {
+            files: self.files.into_iter().collect(),
+            cleared: self.cleared,
+        }
+    }
+}
+
+/// Steps that no more are added to; see [`FileEdits::close`].
+#[derive(Debug)]
+pub struct ClosedEdits {
+    files: Arc<[(String, Change)]>,
+    cleared: BTreeSet<String>,
+}
+
+impl ClosedEdits {
+    /// Does what [`FileEdits::apply`] does.
+    ///
+    /// # Errors
+    /// As those of [`FileEdits::apply`].
+    pub async fn apply(&self, store: &Store, base: &Content) -> Result<Content, EditError> {
         let everything = self.cleared.contains("/");
         let tree = Tree::new(store, if everything { None } else { base.root });
-        let FileEdits { files, cleared, .. } = self;
-        let files: Arc<[(String, Change)]> = files.into_iter().collect();
-        let removals = stream::iter(cleared)
+        let files = &self.files;
+        let removals = stream::iter(self.cleared.clone())
             .map({
                 let tree = tree.clone();
                 move |directory| tree.prefix(directory.as_bytes())
@@ -221,18 +246,21 @@ impl FileEdits {
             .map_ok(|entry| Edit::remove(entry.key))
             .boxed();
         let changes = stream::iter(0..files.len())
-            .then(|index| {
-                let (tree, files) = (tree.clone(), Arc::clone(&files));
-                async move {
-                    let (path, change) = &files[index];
-                    let value = match change {
-                        Change::Remove => None,
-                        Change::Write(write) => Some(write.resolve(&tree, path).await?.encode()),
-                    };
-                    Ok(Edit {
-                        key: key_of(path),
-                        value,
-                    })
+            .then({
+                let (tree, files) = (tree.clone(), Arc::clone(files));
+                move |index| {
+                    let (tree, files) = (tree.clone(), Arc::clone(&files));
+                    async move {
+                        let (path, change) = &files[index];
+                        let value = match change {
+                            Change::Remove => None,
+                            Change::Write(write) => Some(write.resolve(&tree, path).await?.encode()),
+                        };
+                        Ok(Edit {
+                            key: key_of(path),
+                            value,
+                        })
+                    }
                 }
             })
             .boxed();

@@ -27,7 +27,7 @@ mod view;
 mod walk;
 
 pub use diff::FileDiff;
-pub use edits::{EditError, FileEdits};
+pub use edits::{ClosedEdits, EditError, FileEdits};
 pub use path::{PathError, PathRules, check_path, clean_path};
 pub use view::{Collision, FileKind, FileNode, FileTree};
 pub use walk::Page;

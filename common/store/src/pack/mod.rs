@@ -15,10 +15,12 @@
 //!            bytes       hashes files, finds cuts          hash, compress, put; bounded by the store
 //! ```
 //!
-//! Memory of one writer: up to 8 MiB pending, as much in the cutter, and what the store's write
+//! Memory of one writer: up to 9 MiB pending, as much in the cutter, and what the store's write
 //! buffer, shared by all writers, has room for.
 
+mod batch;
 mod cutter;
+mod gear;
 
 use std::collections::VecDeque;
 
@@ -28,12 +30,13 @@ use howdah_model::ContentHash;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
-use crate::chunk::{INLINE_BYTES, frame};
+use crate::chunk::{INLINE_BYTES, frame, frame_in_place};
 use crate::error::{Result, StoreError};
 use crate::file::{ChunkHash, FileContent, MAX_DIRECT_SLICES, Placement, Slice, encode_slices};
 use crate::store::{Kind, PERMIT_BYTES, Store};
 
-use cutter::{Batch, Cutter, Mark, Piece};
+use batch::{Batch, Mark};
+use cutter::{Cutter, Piece};
 
 /// No chunk is smaller, but for the last of a stream or large file.
 pub const MIN_CHUNK: usize = 512 << 10;
@@ -45,7 +48,7 @@ pub const MAX_CHUNK: usize = 8 << 20;
 pub const LARGE_FILE: u64 = 8 << 20;
 
 /// So many bytes are handed to the cutter at a time.
-const BATCH: usize = 4 << 20;
+const BATCH: usize = 1 << 20;
 
 /// Writes files into the store; see the head of this module.
 ///
@@ -126,7 +129,7 @@ impl<T> PackWriter<T> {
 
     /// Begins a file, and ends the one before. The tag comes back with the file's content.
     pub async fn begin(&mut self, tag: T) -> Result<()> {
-        self.begin_after(tag, blake3::Hasher::new(), Vec::new(), 0).await
+        self.begin_after(tag, None, Vec::new(), 0).await
     }
 
     /// Begins a file that continues existing content. The existing bytes are read once, for the
@@ -138,19 +141,20 @@ impl<T> PackWriter<T> {
             hasher = hash_more(hasher, piece).await?;
         }
         let slices = self.store.slices(existing).await?;
+        let hasher = Some(Box::new(hasher));
         self.begin_after(tag, hasher, slices, existing.size).await
     }
 
     async fn begin_after(
         &mut self,
         tag: T,
-        hasher: blake3::Hasher,
+        hasher: Option<Box<blake3::Hasher>>,
         before: Vec<Slice>,
         before_size: u64,
     ) -> Result<()> {
         self.end().await?;
         let start = self.position();
-        self.pending.mark(Mark::Begin(Box::new(hasher)));
+        self.pending.mark(Mark::Begin(hasher));
         self.files.push(FileRecord {
             tag,
             start,
@@ -166,17 +170,35 @@ impl<T> PackWriter<T> {
     ///
     /// # Errors
     /// When no file is open, or chunks of earlier bytes could not be stored.
-    pub async fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.open.is_none() {
+            return Err(StoreError::NoOpenFile);
+        }
+        for part in bytes.chunks(BATCH) {
+            self.pending.copy(part);
+            self.hand_over_enough().await?;
+        }
+        Ok(())
+    }
+
+    /// Adds bytes to the open file as [`PackWriter::write`] does, without copying them if they are many.
+    ///
+    /// # Errors
+    /// As those of [`PackWriter::write`].
+    pub async fn write_bytes(&mut self, mut bytes: Bytes) -> Result<()> {
         if self.open.is_none() {
             return Err(StoreError::NoOpenFile);
         }
         while !bytes.is_empty() {
-            let now = bytes.len().min(BATCH);
-            self.pending.bytes.extend_from_slice(&bytes[..now]);
-            bytes = &bytes[now..];
-            if self.pending.bytes.len() >= BATCH {
-                self.hand_over_settled().await?;
-            }
+            self.pending.push(bytes.split_to(bytes.len().min(BATCH)));
+            self.hand_over_enough().await?;
+        }
+        Ok(())
+    }
+
+    async fn hand_over_enough(&mut self) -> Result<()> {
+        if self.pending.len() >= BATCH {
+            self.hand_over_settled().await?;
         }
         Ok(())
     }
@@ -195,7 +217,7 @@ impl<T> PackWriter<T> {
             self.pending.mark(Mark::Cut);
         }
         self.open = None;
-        if self.pending.bytes.len() >= BATCH {
+        if self.pending.len() >= BATCH {
             let batch = self.pending.take();
             self.hand_over(batch, false).await?;
         }
@@ -205,7 +227,7 @@ impl<T> PackWriter<T> {
     /// Returns the number of bytes written so far, over all files.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.pending_start + self.pending.bytes.len() as u64
+        self.pending_start + self.pending.len() as u64
     }
 
     /// Ends the stream and waits until everything is durable. Contents come in the order the files
@@ -262,13 +284,13 @@ impl<T> PackWriter<T> {
 
     async fn hand_over(&mut self, batch: Batch, last: bool) -> Result<()> {
         self.collect_cut().await?;
-        self.pending_start += batch.bytes.len() as u64;
+        self.pending_start += batch.len() as u64;
         let Cutting::Idle(mut cutter) = std::mem::replace(&mut self.cutting, Cutting::Gone) else {
             return Err(StoreError::Task(
                 "the cutter of a file writer has failed before".to_owned(),
             ));
         };
-        if batch.bytes.len() + cutter.waiting() <= INLINE_BYTES {
+        if batch.len() + cutter.waiting() <= INLINE_BYTES {
             let pieces = cutter.cut(batch, last);
             self.accept(cutter, pieces).await
         } else {
@@ -301,14 +323,15 @@ impl<T> PackWriter<T> {
                     self.chunks.push(upload.finish().await?);
                 }
             }
-            let permits = (piece.bytes.len() / PERMIT_BYTES + 1) as u32;
+            let length = piece.bytes().len() as u32;
+            let permits = length / PERMIT_BYTES as u32 + 1;
             let buffer = self.store.inner.write_buffer.clone();
             let room = buffer
                 .acquire_many_owned(permits)
                 .await
                 .map_err(|_| StoreError::Task("the store is closed".to_owned()))?;
-            let (start, length) = (piece.start, piece.bytes.len() as u32);
-            let task = tokio::spawn(upload(self.store.clone(), piece.bytes, room));
+            let start = piece.start;
+            let task = tokio::spawn(upload(self.store.clone(), piece, room));
             self.uploads.push_back(Upload { start, length, task });
         }
         Ok(())
@@ -333,12 +356,12 @@ impl StoredChunk {
 }
 
 /// Hashes and packs a chunk and stores it unless it is there.
-async fn upload(store: Store, bytes: Bytes, _room: OwnedSemaphorePermit) -> Result<ChunkHash> {
+async fn upload(store: Store, piece: Piece, _room: OwnedSemaphorePermit) -> Result<ChunkHash> {
     let known = store.clone();
-    let small = bytes.len() <= INLINE_BYTES;
+    let small = piece.bytes().len() <= INLINE_BYTES;
     let prepare = move || {
-        let hash = ContentHash::new(*blake3::hash(&bytes).as_bytes());
-        let framed = (!known.is_known(Kind::Chunk, &hash)).then(|| frame(&bytes));
+        let hash = ContentHash::new(*blake3::hash(piece.bytes()).as_bytes());
+        let framed = (!known.is_known(Kind::Chunk, &hash)).then(|| frame_in_place(piece.into_framed()));
         (hash, framed)
     };
     let (hash, framed) = if small {

@@ -14,8 +14,10 @@
 use futures::StreamExt;
 use howdah_api::pfs_v2 as pfs;
 use howdah_api::pfs_v2::modify_file_request::Body;
-use howdah_model::{Content, RejectionKind, TreeRoot};
-use howdah_store::{EditError, FileContent, FileEdits, FileTree, PackWriter, PathRules, check_path, clean_path};
+use howdah_model::{RejectionKind, TreeRoot};
+use howdah_store::{
+    ClosedEdits, EditError, FileContent, FileEdits, FileTree, PackWriter, PathRules, check_path, clean_path,
+};
 use tonic::{Response, Status, Streaming};
 
 use super::read::{file_of, readable};
@@ -53,7 +55,8 @@ pub(super) async fn modify_file(
         }
     }
     let steps = recorder.finish().await?;
-    write(core, &target, &steps).await?;
+    let edits = edits(core, steps).await.map_err(edit_status)?;
+    write(core, &target, &edits).await?;
     Ok(Response::new(()))
 }
 
@@ -107,7 +110,7 @@ impl<'a> Recorder<'a> {
         match add.source {
             // No source at all means an empty file.
             None => Ok(()),
-            Some(Source::Raw(bytes)) => self.writer.write(&bytes).await.map_err(IntoStatus::into_status),
+            Some(Source::Raw(bytes)) => self.writer.write_bytes(bytes).await.map_err(IntoStatus::into_status),
             Some(Source::Url(source)) => Err(Status::unimplemented(format!(
                 "not supported yet: put file from a URL ({}); fetch it and put the file",
                 source.url
@@ -167,11 +170,28 @@ fn checked_path(path: &str) -> Result<String, Status> {
     }
 }
 
-/// Applies steps to whatever the target holds, as often as others are faster.
-async fn write(core: &Core, target: &Target, steps: &[Step]) -> Result<(), Status> {
+/// Turns steps into edits. Copies look at commits that were named by the request, so they come out the same whatever
+/// the edits are applied to.
+async fn edits(core: &Core, steps: Vec<Step>) -> Result<ClosedEdits, EditError> {
+    let mut edits = FileEdits::new(PathRules::Strict);
+    for step in steps {
+        match step {
+            Step::Append { path, content } => edits.append(&path, content)?,
+            Step::Delete { path } => edits.delete(&path),
+            Step::Copy { root, from, to, append } => {
+                let source = FileTree::new(core.store(), root);
+                edits.copy(&source, &from, &to, append).await?;
+            }
+        }
+    }
+    Ok(edits.close())
+}
+
+/// Applies edits to whatever the target holds, as often as others are faster.
+async fn write(core: &Core, target: &Target, edits: &ClosedEdits) -> Result<(), Status> {
     loop {
         let footing = target.footing(&core.state())?;
-        let content = edit(core, footing.base, steps).await?;
+        let content = edits.apply(core.store(), &footing.base).await.map_err(edit_status)?;
         match core.submit(footing.command(content)).await {
             Ok(_) => return Ok(()),
             Err(SubmitError::Rejected(rejection)) if rejection.kind() == RejectionKind::Conflict => {}
@@ -180,24 +200,10 @@ async fn write(core: &Core, target: &Target, steps: &[Step]) -> Result<(), Statu
     }
 }
 
-async fn edit(core: &Core, base: Content, steps: &[Step]) -> Result<Content, Status> {
-    let edited = async {
-        let mut edits = FileEdits::new(PathRules::Strict);
-        for step in steps {
-            match step {
-                Step::Append { path, content } => edits.append(path, content.clone())?,
-                Step::Delete { path } => edits.delete(path),
-                Step::Copy { root, from, to, append } => {
-                    let source = FileTree::new(core.store(), *root);
-                    edits.copy(&source, from, to, *append).await?;
-                }
-            }
-        }
-        edits.apply(core.store(), &base).await
-    };
-    edited.await.map_err(|error| match error {
+fn edit_status(error: EditError) -> Status {
+    match error {
         EditError::Store(error) => error.into_status(),
         // A bad path or a collision: the words are what clients look for.
         error => Status::unknown(error.to_string()),
-    })
+    }
 }

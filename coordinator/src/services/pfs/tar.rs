@@ -20,7 +20,7 @@ pub fn header(path: &str, kind: FileKind, size: u64) -> Vec<u8> {
         bytes.extend_from_slice(&block(LONG_NAME, tar::EntryType::GNULongName, length));
         bytes.extend_from_slice(name);
         bytes.push(0);
-        bytes.extend_from_slice(&padding(length));
+        bytes.extend_from_slice(padding(length));
     }
     let kind = match kind {
         FileKind::File => tar::EntryType::Regular,
@@ -45,10 +45,11 @@ fn block(name: &[u8], kind: tar::EntryType, size: u64) -> [u8; BLOCK as usize] {
 }
 
 /// Returns the zeros that fill a file's last block.
-pub fn padding(size: u64) -> Vec<u8> {
+pub fn padding(size: u64) -> &'static [u8] {
+    static ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
     let rest = size % BLOCK;
     let missing = if rest == 0 { 0 } else { BLOCK - rest };
-    vec![0; missing as usize]
+    &ZEROS[..missing as usize]
 }
 
 /// Returns what ends an archive.
