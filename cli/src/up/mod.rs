@@ -5,7 +5,7 @@ mod nats;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use howdah_coordinator::CoordinatorConfig;
@@ -199,6 +199,9 @@ fn data_folder(told: Option<&Path>) -> anyhow::Result<PathBuf> {
     std::path::absolute(&folder).with_context(|| format!("cannot find the data folder {}", folder.display()))
 }
 
+/// How long a start waits for a `howdah up` that is going down, or was just killed, to let go of its folder.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Keeps a second `howdah up` out of the folder for as long as the value lives.
 fn lock(data: &Path) -> anyhow::Result<Flock<File>> {
     let path = data.join("lock");
@@ -212,14 +215,21 @@ fn lock(data: &Path) -> anyhow::Result<Flock<File>> {
     let mut holder = String::new();
     file.read_to_string(&mut holder)
         .with_context(|| format!("cannot read {}", path.display()))?;
-    let mut locked = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-        Ok(locked) => locked,
-        Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(
-            "another `howdah up` (process {}) uses the data folder {}: stop that one, or choose another folder with --data",
-            holder.trim(),
-            data.display()
-        ),
-        Err((_, error)) => return Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    let mut locked = loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => break locked,
+            Err((back, nix::errno::Errno::EWOULDBLOCK)) if Instant::now() < deadline => {
+                file = back;
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(
+                "another `howdah up` (process {}) uses the data folder {}: stop that one, or choose another folder with --data",
+                holder.trim(),
+                data.display()
+            ),
+            Err((_, error)) => return Err(error).with_context(|| format!("cannot lock {}", path.display())),
+        }
     };
     locked.set_len(0)?;
     locked.rewind()?;
