@@ -9,10 +9,10 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use howdah_queue::Queue;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 use crate::core::Core;
 use crate::metrics;
@@ -46,13 +46,13 @@ pub async fn serve(listener: TcpListener, core: Core, queue: Queue, shutdown: Ca
     let stopped = shutdown.clone();
     let serving = Server::builder()
         .accept_http1(true)
-        .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES)
         .add_routes(Routes::from(app))
         .serve_with_incoming_shutdown(
-            TcpListenerStream::new(listener),
+            // The builder's own setting does not reach connections of a listener that is handed in.
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
             async move { stopped.cancelled().await },
         );
     tokio::select! {
