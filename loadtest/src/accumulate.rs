@@ -1,11 +1,7 @@
 //! `accumulate`: a repository grows round by round, and the pipeline behind it reads all of it every time.
 
-use std::time::Duration;
-
-use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
-use howdah_api::convert;
 use serde_json::json;
 
 use crate::Common;
@@ -62,20 +58,9 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
         };
         let commit = up.put_files("files", (0..files).map(file)).await?;
         up.job_of("count", &commit).await?;
-        let id = commit
-            .commit
-            .as_ref()
-            .map(|commit| commit.id.clone())
-            .unwrap_or_default();
-        let finished = commit.finished.as_ref().and_then(convert::from_timestamp);
-        let finished = finished.context("the commit has no time")?.as_microsecond();
-        let started = i64::try_from(worker.first_start(&id)?.as_micros())?;
+        let waited = worker.first_command_after(&commit)?;
         last = format!("round {round}");
-        report.row(Row::new(
-            &last,
-            1,
-            Duration::from_micros(u64::try_from(started - finished).unwrap_or(0)),
-        ));
+        report.row(Row::new(&last, 1, waited));
     }
     let count = String::from_utf8(up.get_file("count", "/count").await?)?;
     anyhow::ensure!(

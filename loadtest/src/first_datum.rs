@@ -1,11 +1,7 @@
 //! `first-datum`: a commit of very many new files; how long until the first command runs.
 
-use std::time::Duration;
-
-use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
-use howdah_api::convert;
 use serde_json::json;
 
 use crate::Common;
@@ -62,19 +58,8 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
         };
         let commit = up.put_files("files", (0..files).map(file)).await?;
         let (_, output) = up.job_of("copy", &commit).await?;
-        let id = commit
-            .commit
-            .as_ref()
-            .map(|commit| commit.id.clone())
-            .unwrap_or_default();
-        let finished = commit.finished.as_ref().and_then(convert::from_timestamp);
-        let finished = finished.context("the commit has no time")?.as_microsecond();
-        let started = i64::try_from(worker.first_start(&id)?.as_micros())?;
-        report.row(Row::new(
-            name,
-            1,
-            Duration::from_micros(u64::try_from(started - finished).unwrap_or(0)),
-        ));
+        let waited = worker.first_command_after(&commit)?;
+        report.row(Row::new(name, 1, waited));
         total.push(between(&commit.finished, &output.finished)?);
     }
     for (time, name) in total

@@ -4,13 +4,22 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-/// Returns the most memory the process has held at once, in bytes.
-pub fn peak_memory(process: u32) -> anyhow::Result<u64> {
-    let path = format!("/proc/{process}/status");
-    let status = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(kibibytes.with_context(|| format!("{path} has no VmHWM"))? * 1024)
+/// Returns the most memory a process has had resident, in bytes: `VmHWM`.
+pub fn peak(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    parse_peak(&status)
+}
+
+fn parse_peak(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes << 10)
+}
+
+/// Lets the peak of a process begin anew with what it has resident now.
+pub fn reset_peak(pid: u32) -> anyhow::Result<()> {
+    let path = format!("/proc/{pid}/clear_refs");
+    std::fs::write(&path, "5").with_context(|| format!("cannot write {path}"))
 }
 
 /// Returns the processor time the process has used, all threads together.
@@ -26,4 +35,16 @@ pub fn processor_time(process: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_secs_f64(
         total.with_context(|| format!("{path} is not as expected"))? as f64 / per_second as f64,
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peak_is_read_from_the_status_of_a_process() {
+        assert_eq!(parse_peak("Name:\tx\nVmHWM:\t    2048 kB\n"), Some(2 << 20));
+        assert_eq!(parse_peak("Name:\tx\n"), None);
+        assert!(peak(std::process::id()).is_some_and(|bytes| bytes > 100_000));
+    }
 }

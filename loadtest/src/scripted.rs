@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
+use howdah_api::{convert, pfs_v2};
 use howdah_queue::Queue;
 use howdah_store::{Store, StoreConfig};
 use howdah_worker::runtime::scripted::{Answer, Call, ScriptedRuntime};
@@ -134,11 +135,19 @@ impl ScriptedWorker {
         self.child.id()
     }
 
-    /// Returns when the first command of a job began, since the epoch.
-    pub fn first_start(&self, job: &str) -> anyhow::Result<Duration> {
+    /// Returns the time from the end of a commit to the first command of its job; zero if that came first.
+    pub fn first_command_after(&self, commit: &pfs_v2::CommitInfo) -> anyhow::Result<Duration> {
+        let job = commit
+            .commit
+            .as_ref()
+            .map(|commit| commit.id.as_str())
+            .unwrap_or_default();
         let path = self.folder.join("starts").join(job);
         let text = std::fs::read_to_string(&path).with_context(|| format!("no command of job {job} was run"))?;
-        Ok(Duration::from_micros(text.parse()?))
+        let finished = commit.finished.as_ref().and_then(convert::from_timestamp);
+        let finished = finished.context("the commit has no time")?.as_microsecond();
+        let started: i64 = text.parse()?;
+        Ok(Duration::from_micros(u64::try_from(started - finished).unwrap_or(0)))
     }
 }
 

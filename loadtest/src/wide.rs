@@ -1,13 +1,13 @@
 //! `wide`: one commit of very many files, one datum for each; what Howdah itself uses up.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 
 use crate::Common;
 use crate::harness::{Up, between, scratch_folder};
-use crate::process::{peak_memory, processor_time};
+use crate::process::{peak, processor_time};
 use crate::report::{Report, Row};
 use crate::scripted::{self, ScriptedWorker};
 
@@ -34,7 +34,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
     up.create_repo("files").await?;
     let file = |number: u32| (format!("/{number:07}.txt"), Bytes::from(format!("file {number}\n")));
     let commit = up.put_files("files", (0..files).map(file)).await?;
-    let memory_of_put = peak_memory(up.process())?;
+    let memory_of_put = peak(up.process()).context("the process is gone")?;
     let before = processor_time(up.process())?;
     let worker = ScriptedWorker::start(folder.path(), &up.nats_url().await?, 2)?;
     up.create_pipeline(&json!({
@@ -75,9 +75,15 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
         between(&job.started, &output.finished)?,
     ));
     let mebibytes = |bytes: u64| bytes / (1 << 20);
-    report.value("coordinator_mib", mebibytes(peak_memory(up.process())?));
+    report.value(
+        "coordinator_mib",
+        mebibytes(peak(up.process()).context("the process is gone")?),
+    );
     report.value("coordinator_mib_after_put", mebibytes(memory_of_put));
-    report.value("worker_mib", mebibytes(peak_memory(worker.process())?));
+    report.value(
+        "worker_mib",
+        mebibytes(peak(worker.process()).context("the process is gone")?),
+    );
     report.note(format!(
         "Input commit: {}.",
         commit.commit.map(|commit| commit.id).unwrap_or_default()

@@ -100,7 +100,6 @@ pub struct DatumSet {
 impl Wire for DatumSet {
     const KIND: &'static str = "datum_set";
     const VERSION: u32 = 2;
-    const READS: &'static [u32] = &[2];
     const BINARY: bool = true;
 }
 
@@ -164,7 +163,6 @@ pub struct SetResult {
 impl Wire for SetResult {
     const KIND: &'static str = "set_result";
     const VERSION: u32 = 2;
-    const READS: &'static [u32] = &[2];
     const BINARY: bool = true;
 }
 
@@ -251,7 +249,6 @@ pub struct DatumRecord {
 impl Wire for DatumRecord {
     const KIND: &'static str = "datum_record";
     const VERSION: u32 = 2;
-    const READS: &'static [u32] = &[2];
     const BINARY: bool = true;
 }
 

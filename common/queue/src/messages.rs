@@ -37,7 +37,6 @@ pub struct SetMessage {
 impl Wire for SetMessage {
     const KIND: &'static str = "datum_set_work";
     const VERSION: u32 = 2;
-    const READS: &'static [u32] = &[2];
     const BINARY: bool = true;
 }
 

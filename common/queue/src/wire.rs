@@ -20,7 +20,7 @@ pub trait Wire: Serialize + DeserializeOwned {
     /// [`Wire::READS`].
     const VERSION: u32 = 1;
     /// Versions that this program understands.
-    const READS: &'static [u32] = &[1];
+    const READS: &'static [u32] = &[Self::VERSION];
     /// Whether the body is binary. Fields of such a type cannot be left out or added without a new version.
     const BINARY: bool = false;
 }

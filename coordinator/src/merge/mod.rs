@@ -53,7 +53,7 @@ pub struct Merged {
 }
 
 /// Adds up one set's result.
-pub fn tally(result: &SetResult) -> (DatumCounts, JobStats) {
+fn tally(result: &SetResult) -> (DatumCounts, JobStats) {
     let (mut counts, mut stats) = (DatumCounts::default(), JobStats::default());
     for datum in &result.datums {
         match datum.state {
@@ -115,9 +115,9 @@ impl Merger {
         &self.worker_versions
     }
 
-    /// Takes in the result of a set, which must have the set's datums in the set's order. May block for as
-    /// long as it takes to write a temporary file.
-    pub fn add(&mut self, set: &DatumSet, result: &SetResult) -> io::Result<()> {
+    /// Takes in the result of a set, which must have the set's datums in the set's order, and returns what it
+    /// adds up to. May block for as long as it takes to write a temporary file.
+    pub fn add(&mut self, set: &DatumSet, result: &SetResult) -> io::Result<(DatumCounts, JobStats)> {
         let (counts, stats) = tally(result);
         self.counts += counts;
         self.stats += stats;
@@ -143,7 +143,7 @@ impl Merger {
                     .push(&output_key(&done.id, &file.path), Some(&Value::default()))?;
             }
         }
-        Ok(())
+        Ok((counts, stats))
     }
 
     fn fail(&mut self, set: u32, place: usize, reason: String) {

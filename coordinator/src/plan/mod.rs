@@ -119,7 +119,6 @@ impl MergePlan {
 impl Wire for MergePlan {
     const KIND: &'static str = "merge_plan";
     const VERSION: u32 = 2;
-    const READS: &'static [u32] = &[2];
     const BINARY: bool = true;
 }
 

@@ -17,7 +17,7 @@ use super::drive::{DriveError, View};
 use super::planner::Published;
 use super::publish::Publisher;
 use super::{Context, image};
-use crate::merge::{self, Merger};
+use crate::merge::{MergeError, Merger};
 use crate::metrics;
 use crate::plan::MergePlan;
 
@@ -293,8 +293,7 @@ fn add(mut merger: Merger, planned: &[u8], result: &[u8]) -> Result<(Merger, Dat
             set.set
         )));
     }
-    let (counts, stats) = merge::tally(&result);
-    merger.add(&set, &result).map_err(merge::MergeError::from)?;
+    let (counts, stats) = merger.add(&set, &result).map_err(MergeError::from)?;
     Ok((merger, counts, stats))
 }
 

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use crate::process;
+
 /// How often the memory of a running program is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -34,7 +36,7 @@ pub fn run(command: &mut Command, log: &Path) -> anyhow::Result<Measured> {
             let mut most = 0;
             while !over.load(Ordering::Relaxed) {
                 // Between its end and our hearing of it, there is nothing to see.
-                most = peak(pid).unwrap_or(0).max(most);
+                most = process::peak(pid).unwrap_or(0).max(most);
                 std::thread::park_timeout(LOOK_EVERY);
             }
             most
@@ -53,34 +55,9 @@ pub fn run(command: &mut Command, log: &Path) -> anyhow::Result<Measured> {
     Ok(Measured { took, peak_bytes })
 }
 
-/// Returns the most memory a process has had resident, in bytes: `VmHWM`.
-pub fn peak(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    parse_peak(&status)
-}
-
-fn parse_peak(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes << 10)
-}
-
-/// Lets the peak of a process begin anew with what it has resident now.
-pub fn reset_peak(pid: u32) -> anyhow::Result<()> {
-    let path = format!("/proc/{pid}/clear_refs");
-    std::fs::write(&path, "5").with_context(|| format!("cannot write {path}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_peak_is_read_from_the_status_of_a_process() {
-        assert_eq!(parse_peak("Name:\tx\nVmHWM:\t    2048 kB\n"), Some(2 << 20));
-        assert_eq!(parse_peak("Name:\tx\n"), None);
-        assert!(peak(std::process::id()).is_some_and(|bytes| bytes > 100_000));
-    }
 
     #[test]
     fn a_program_that_fails_is_quoted() {

@@ -22,7 +22,7 @@ use howdah_api::address::Address;
 use crate::Common;
 use crate::harness::Up;
 use contestants::{Contestant, Howdah};
-use measure::{Measured, reset_peak, run};
+use measure::{Measured, run};
 use scores::Scores;
 
 /// File systems may avoid what was deleted a moment ago (ext4 steps over such inodes for five seconds, one by one, and
@@ -163,7 +163,7 @@ async fn take_part(
         }
         nix::unistd::sync();
         if let Some(up) = &up {
-            reset_peak(up.process())?;
+            crate::process::reset_peak(up.process())?;
         }
         let measured = run(&mut command, &log).with_context(|| format!("cannot {}", phase.name()));
         if *phase == Phase::PutAgain {
@@ -172,7 +172,7 @@ async fn take_part(
         let Measured { took, peak_bytes } = measured?;
         scores.add(contestant.name(), *phase, took);
         if let Some(up) = &up {
-            let server = measure::peak(up.process()).context("cannot read the server's peak of memory")?;
+            let server = crate::process::peak(up.process()).context("cannot read the server's peak of memory")?;
             scores.memory(*phase, peak_bytes, server);
         }
         if *phase == Phase::Get {
