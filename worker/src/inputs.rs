@@ -1,16 +1,20 @@
 //! Laying out the input of one try.
+//!
+//! A large folder that stands from the try before, of another commit or the same, is brought up to date with what
+//! differs between the two trees: what is already on the disk is neither fetched nor written again.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use futures::{StreamExt, TryStreamExt};
+use howdah_model::ids::TreeRoot;
 use howdah_queue::job::{Datum, DatumInput};
-use howdah_store::{FileContent, FileTree};
+use howdah_store::{FileContent, FileDiff, FileTree};
 
 use crate::chunks::read_all;
 use crate::error::Trouble;
 use crate::file_cache::{Manner, SMALL_FILE_BYTES, blocking};
 use crate::kit::Kit;
+use crate::reset::{Standing, Wanted, Whole};
 use crate::slot_thread::short;
 use crate::slots::lock;
 use crate::workspace::{SmallFile, Workspace};
@@ -22,8 +26,9 @@ const BATCH_FILES: usize = 1000;
 const PARALLEL_FETCHES: usize = 4;
 /// Inputs smaller than this are laid out without asking for free space first.
 const CHECK_SPACE_BYTES: u64 = 16 << 20;
+const LISTING: &str = "cannot list an input folder";
 
-/// Lays out a datum's input in folders that are cleared first; returns its bytes.
+/// Lays out a datum's input in folders that are readied first; returns its bytes.
 pub(crate) async fn lay_out(
     kit: &Kit,
     space: &Arc<Mutex<Workspace>>,
@@ -31,48 +36,63 @@ pub(crate) async fn lay_out(
     writable: bool,
     env: String,
 ) -> Result<u64, Trouble> {
-    let needed = datum.inputs.iter().map(|input| input.size).sum();
-    if needed > CHECK_SPACE_BYTES {
-        check_space(kit, datum, writable).await?;
-    }
     let layout = Layout {
         kit,
         space,
         writable,
-        start: Some(Start {
-            names: datum.inputs.iter().map(|input| Arc::clone(&input.name)).collect(),
-            env,
-        }),
         small: Vec::new(),
         small_bytes: 0,
         big: Vec::new(),
-        bytes: 0,
     };
-    match layout.run(datum).await {
+    match layout.run(datum, env).await {
         Err(error) if error.is_disk_full() => {
+            let needed = bytes_of(datum);
             let full = kit.explain(error, needed);
             // For the next attempt.
             kit.make_room(needed.max(CHECK_SPACE_BYTES)).await?;
             Err(full)
         }
-        other => other,
+        Err(error) => Err(error),
+        Ok(()) => Ok(bytes_of(datum)),
     }
 }
 
+fn bytes_of(datum: &Datum) -> u64 {
+    datum.inputs.iter().map(|input| input.size).sum()
+}
+
+/// Names the inputs of a datum, each with its folder where it consists of one and nothing else.
+fn wanted(datum: &Datum) -> Wanted {
+    let mut wanted = Wanted::new();
+    for input in &datum.inputs {
+        let whole = input.is_dir.then(|| Whole {
+            path: input.path.clone(),
+            root: input.root,
+        });
+        wanted
+            .entry(Arc::clone(&input.name))
+            // Matches of one input may overlap.
+            .and_modify(|known| *known = None)
+            .or_insert(whole);
+    }
+    wanted
+}
+
 /// Refuses an input that cannot fit, cache or no cache, before anything of it is fetched.
-async fn check_space(kit: &Kit, datum: &Datum, writable: bool) -> Result<(), Trouble> {
-    let new = |input: &&DatumInput| writable || !(input.is_dir || kit.files.has(&input.hash));
-    let needed = || -> u64 { datum.inputs.iter().filter(new).map(|input| input.size).sum() };
+///
+/// `needed` gives the bytes that are not on the disk yet, asked again once the cache has made room.
+async fn check_space(kit: &Kit, needed: impl Fn() -> u64) -> Result<(), Trouble> {
     let scratch = &kit.starter.scratch;
     let free = || {
         scratch
             .free_bytes()
             .map_err(Trouble::io("ask for the free space of", scratch.root()))
     };
-    if needed() <= free()? {
+    let first = needed();
+    if first <= CHECK_SPACE_BYTES || first <= free()? {
         return Ok(());
     }
-    kit.make_room(needed()).await?;
+    kit.make_room(first).await?;
     // Files of the datum itself may have gone too.
     let needed = needed();
     if needed > free()? {
@@ -82,52 +102,98 @@ async fn check_space(kit: &Kit, datum: &Datum, writable: bool) -> Result<(), Tro
     }
 }
 
-struct Start {
-    names: BTreeSet<Arc<str>>,
-    env: String,
-}
-
 struct Layout<'a> {
     kit: &'a Kit,
     space: &'a Arc<Mutex<Workspace>>,
     writable: bool,
-    /// Taken by the first batch, so that a trivial datum costs one visit to a blocking thread.
-    start: Option<Start>,
     small: Vec<SmallFile>,
     small_bytes: u64,
     big: Vec<(Arc<str>, String, FileContent)>,
-    bytes: u64,
 }
 
 impl Layout<'_> {
-    async fn run(mut self, datum: &Datum) -> Result<u64, Trouble> {
+    async fn run(mut self, datum: &Datum, env: String) -> Result<(), Trouble> {
+        let wanted = wanted(datum);
+        let standing = self.begin(&wanted, env).await?;
+        let new = |input: &&DatumInput| {
+            !standing.contains_key(&input.name) && (self.writable || input.is_dir || !self.kit.files.has(&input.hash))
+        };
+        check_space(self.kit, || {
+            datum.inputs.iter().filter(new).map(|input| input.size).sum()
+        })
+        .await?;
         for input in &datum.inputs {
-            let tree = FileTree::new(&self.kit.store, Some(input.root));
-            if input.is_dir {
-                let mut files = std::pin::pin!(tree.files(&input.path));
-                while let Some((path, entry)) = files
-                    .try_next()
-                    .await
-                    .map_err(Trouble::store("cannot list an input folder"))?
-                {
-                    self.add(input, path, entry.content).await?;
-                }
-            } else {
-                let entry = tree
-                    .file(&input.path)
-                    .await
-                    .map_err(Trouble::store("cannot look up an input file"))?
-                    .ok_or_else(|| missing(input, &input.path))?;
-                self.add(input, input.path.clone(), entry.content).await?;
+            match standing.get(&input.name) {
+                Some(before) if *before == input.root => {}
+                Some(before) => self.bring_up_to_date(input, *before).await?,
+                None => self.add_all(input).await?,
             }
         }
         self.write_small(true).await?;
         self.place_big().await?;
-        Ok(self.bytes)
+        let mut space = lock(self.space);
+        for (name, whole) in wanted {
+            if let Some(whole) = whole {
+                space.complete(&name, whole);
+            }
+        }
+        Ok(())
+    }
+
+    async fn begin(&self, wanted: &Wanted, env: String) -> Result<Standing, Trouble> {
+        let (space, wanted, writable) = (Arc::clone(self.space), wanted.clone(), self.writable);
+        short(move || lock(&space).begin(&wanted, writable, &env)).await?
+    }
+
+    async fn add_all(&mut self, input: &DatumInput) -> Result<(), Trouble> {
+        let tree = FileTree::new(&self.kit.store, Some(input.root));
+        if !input.is_dir {
+            let entry = tree
+                .file(&input.path)
+                .await
+                .map_err(Trouble::store("cannot look up an input file"))?
+                .ok_or_else(|| missing(input, &input.path))?;
+            return self.add(input, input.path.clone(), entry.content).await;
+        }
+        let mut files = std::pin::pin!(tree.files(&input.path));
+        while let Some((path, entry)) = files.try_next().await.map_err(Trouble::store(LISTING))? {
+            self.add(input, path, entry.content).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes what stands from the commit with the tree `before` what the input's own commit has.
+    ///
+    /// All that goes, goes first: a file may have become a folder, and a folder a file.
+    async fn bring_up_to_date(&mut self, input: &DatumInput, before: TreeRoot) -> Result<(), Trouble> {
+        let trees = [before, input.root].map(|root| FileTree::new(&self.kit.store, Some(root)));
+        let mut coming = 0;
+        let mut going = Vec::new();
+        let mut changes = std::pin::pin!(FileTree::changed_files(&trees[0], &trees[1], &input.path));
+        while let Some(FileDiff { old, new }) = changes.try_next().await.map_err(Trouble::store(LISTING))? {
+            coming += new.map_or(0, |file| file.size);
+            going.extend(old.map(|file| file.path));
+            if going.len() >= BATCH_FILES {
+                self.remove(input, std::mem::take(&mut going)).await?;
+            }
+        }
+        self.remove(input, going).await?;
+        check_space(self.kit, || coming).await?;
+        let mut changes = std::pin::pin!(FileTree::changed_files(&trees[0], &trees[1], &input.path));
+        while let Some(FileDiff { new, .. }) = changes.try_next().await.map_err(Trouble::store(LISTING))? {
+            if let Some((path, entry)) = new.and_then(|file| file.entry.map(|entry| (file.path, entry))) {
+                self.add(input, path, entry.content).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, input: &DatumInput, paths: Vec<String>) -> Result<(), Trouble> {
+        let (space, name) = (Arc::clone(self.space), Arc::clone(&input.name));
+        short(move || lock(&space).remove(&name, &paths)).await?
     }
 
     async fn add(&mut self, input: &DatumInput, path: String, content: FileContent) -> Result<(), Trouble> {
-        self.bytes += content.size;
         if content.size > SMALL_FILE_BYTES {
             self.big.push((Arc::clone(&input.name), path, content));
             return Ok(());
@@ -151,14 +217,10 @@ impl Layout<'_> {
         let space = Arc::clone(self.space);
         let files = std::mem::take(&mut self.small);
         self.small_bytes = 0;
-        let start = self.start.take();
         let writable = self.writable;
         let open = last && writable && self.big.is_empty();
         short(move || {
             let mut space = lock(&space);
-            if let Some(start) = start {
-                space.begin(&start.names, writable, &start.env)?;
-            }
             space.write(&files)?;
             if open { space.open_folders() } else { Ok(()) }
         })
@@ -172,11 +234,8 @@ impl Layout<'_> {
         let manner = if self.writable { Manner::Copy } else { Manner::Link };
         let targets: Vec<_> = {
             let mut space = lock(self.space);
-            let target = |(input, path, content): (Arc<str>, String, FileContent)| {
-                let target = space.input_path(&input, &path);
-                space.expect_file(&target);
-                (target, content)
-            };
+            let target =
+                |(input, path, content): (Arc<str>, String, FileContent)| (space.expect_file(&input, &path), content);
             std::mem::take(&mut self.big).into_iter().map(target).collect()
         };
         let kit = self.kit;

@@ -254,7 +254,6 @@ pub fn read_piece(mut file: File, piece_bytes: usize) -> io::Result<(File, Vec<u
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
     use std::sync::Arc;
@@ -273,7 +272,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let scratch = Scratch::open(folder.path()).unwrap();
             let mut space = Workspace::new(scratch.slot_dirs(0).unwrap(), scratch);
-            space.begin(&BTreeSet::from([Arc::from("in")]), writable, "").unwrap();
+            space.begin(&[(Arc::from("in"), None)].into(), writable, "").unwrap();
             let file = |path: &str| SmallFile {
                 input: Arc::from("in"),
                 path: path.into(),

@@ -9,10 +9,9 @@
 //! ```
 //!
 //! With private copies (`writable_inputs`) the inputs are below `/pfs/.writable/<n>` instead. The
-//! number rises whenever the folders are made anew; between trivial datums of the same shape only
+//! number rises whenever the folders are made anew; between datums of the same shape only
 //! the files in them change (`reset`). All functions here block.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -22,7 +21,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::Trouble;
-use crate::reset::{Given, reset};
+use crate::reset::{Given, Standing, Wanted, Whole, remove_with_parents, reset, reuse_inputs};
 use crate::runtime::SlotDirs;
 use crate::scratch::Scratch;
 
@@ -37,7 +36,7 @@ pub struct Workspace {
     scratch: Scratch,
     number: u64,
     writable: bool,
-    /// What the running try was given; `None` if it was too much to be remembered.
+    /// What the running try was given; `None` for private copies, of which the command makes what it wants.
     given: Option<Given>,
 }
 
@@ -92,38 +91,60 @@ impl Workspace {
         self.writable
     }
 
-    /// Clears what the try before left and makes everything for the next one but its files.
-    pub fn begin(&mut self, inputs: &BTreeSet<Arc<str>>, writable: bool, env: &str) -> Result<(), Trouble> {
-        if let Some(given) = self.given.take()
-            && !writable
-            && reset(self, &given, inputs, env)
-        {
-            self.given = Some(Given::new(inputs));
-            return Ok(());
+    /// Clears what the try before left and makes everything for the next one but its files. Returns which inputs
+    /// stand as an earlier commit had them: there only the differences are to be made.
+    pub fn begin(&mut self, wanted: &Wanted, writable: bool, env: &str) -> Result<Standing, Trouble> {
+        let given = self.given.take().filter(|_| !writable);
+        let reused = match given {
+            Some(given) => {
+                let pfs_is_new = reset(self, &given, env);
+                // An error is no trouble yet: clearing everything meets it again if it is one.
+                let reused = reuse_inputs(self, given, wanted, |path| self.scratch.discard(path));
+                reused.ok().flatten().map(|reused| (pfs_is_new, reused))
+            }
+            None => None,
+        };
+        let Some((pfs_is_new, (given, standing))) = reused else {
+            self.clear()?;
+            self.number += 1;
+            self.writable = writable;
+            self.make_inputs(wanted)?;
+            self.make_pfs(wanted, env)?;
+            self.given = (!writable).then(|| Given::new(wanted.keys()));
+            return Ok(Standing::new());
+        };
+        if !pfs_is_new {
+            self.clear_pfs()?;
+            self.make_pfs(wanted, env)?;
         }
-        self.clear()?;
-        self.number += 1;
-        self.writable = writable;
+        self.given = Some(given);
+        Ok(standing)
+    }
+
+    fn make_inputs(&self, wanted: &Wanted) -> Result<(), Trouble> {
         let folder = self.inputs();
-        if writable {
-            let all = self.dirs.pfs.join(WRITABLE);
-            make_open(&all)?;
+        if self.writable {
+            make_open(&self.dirs.pfs.join(WRITABLE))?;
         }
         make(&folder)?;
-        for input in inputs {
+        for input in wanted.keys() {
             let own = folder.join(&**input);
             make(&own)?;
-            if writable {
+            if self.writable {
                 open_for_all(&own)?;
             }
+        }
+        Ok(())
+    }
+
+    fn make_pfs(&self, wanted: &Wanted, env: &str) -> Result<(), Trouble> {
+        for input in wanted.keys() {
             let link = self.dirs.pfs.join(&**input);
             symlink(self.link_target(input), &link).map_err(Trouble::io("make the link", &link))?;
         }
         make_open(&self.out())?;
         let env_file = self.dirs.pfs.join(".env");
-        fs::write(&env_file, env).map_err(Trouble::io("write", &env_file))?;
-        self.given = (!writable).then(|| Given::new(inputs));
-        Ok(())
+        fs::write(&env_file, env).map_err(Trouble::io("write", &env_file))
     }
 
     /// Returns what the link of an input in `/pfs` says.
@@ -132,27 +153,42 @@ impl Workspace {
         format!("{home}/{}/{input}", self.number)
     }
 
-    /// Remembers a file that is about to be placed by somebody else.
-    pub fn expect_file(&mut self, path: &Path) {
-        let known = self.given.as_mut().is_some_and(|given| given.add(path.to_owned()));
-        if !known {
-            self.given = None;
+    /// Remembers a file that is about to be placed by somebody else; returns where it belongs.
+    pub fn expect_file(&mut self, input: &str, path: &str) -> PathBuf {
+        let target = self.input_path(input, path);
+        if let Some(given) = &mut self.given {
+            given.add(input, target.clone());
+        }
+        target
+    }
+
+    /// Remembers that a folder has been laid out to the end.
+    pub fn complete(&mut self, input: &str, whole: Whole) {
+        if let Some(given) = &mut self.given {
+            given.complete(input, whole);
         }
     }
 
     /// Removes everything of the last try.
     pub fn clear(&mut self) -> Result<(), Trouble> {
         self.given = None;
-        for folder in [&self.dirs.pfs, &self.dirs.inputs] {
-            let entries = fs::read_dir(folder).map_err(Trouble::io("read the folder", folder))?;
-            for entry in entries {
-                let entry = entry.map_err(Trouble::io("read the folder", folder))?;
-                if entry.file_name() == SCRATCH && folder == &self.dirs.pfs {
-                    continue;
-                }
-                let path = entry.path();
-                self.scratch.discard(&path).map_err(Trouble::io("clear away", &path))?;
+        self.clear_folder(&self.dirs.inputs)?;
+        self.clear_pfs()
+    }
+
+    fn clear_pfs(&self) -> Result<(), Trouble> {
+        self.clear_folder(&self.dirs.pfs)
+    }
+
+    fn clear_folder(&self, folder: &Path) -> Result<(), Trouble> {
+        let entries = fs::read_dir(folder).map_err(Trouble::io("read the folder", folder))?;
+        for entry in entries {
+            let entry = entry.map_err(Trouble::io("read the folder", folder))?;
+            if entry.file_name() == SCRATCH && folder == self.dirs.pfs {
+                continue;
             }
+            let path = entry.path();
+            self.scratch.discard(&path).map_err(Trouble::io("clear away", &path))?;
         }
         Ok(())
     }
@@ -161,9 +197,18 @@ impl Workspace {
     pub fn write(&mut self, files: &[SmallFile]) -> Result<(), Trouble> {
         let mode = if self.writable { 0o666 } else { 0o444 };
         for file in files {
-            let target = self.input_path(&file.input, &file.path);
-            self.expect_file(&target);
+            let target = self.expect_file(&file.input, &file.path);
             write_with_parents(&target, &file.bytes, mode).map_err(Trouble::io("write the input file", &target))?;
+        }
+        Ok(())
+    }
+
+    /// Removes files of an input that stands, and the folders that held nothing else.
+    pub fn remove(&self, input: &str, paths: &[String]) -> Result<(), Trouble> {
+        let inputs = self.inputs();
+        for path in paths {
+            let target = self.input_path(input, path);
+            remove_with_parents(&target, &inputs).map_err(Trouble::io("remove the input file", &target))?;
         }
         Ok(())
     }
@@ -252,12 +297,17 @@ mod tests {
         names
     }
 
+    /// Tells a folder from one made later, which may get the number of one that is gone.
+    fn birth(folder: &Path) -> std::time::SystemTime {
+        fs::metadata(folder).unwrap().created().unwrap()
+    }
+
     #[test]
     fn every_try_finds_only_its_own_things() {
         let folder = tempfile::tempdir().unwrap();
         let scratch = Scratch::open(folder.path()).unwrap();
         let mut space = Workspace::new(scratch.slot_dirs(0).unwrap(), scratch);
-        let inputs = BTreeSet::from([Arc::from("a"), Arc::from("b")]);
+        let inputs = Wanted::from([(Arc::from("a"), None), (Arc::from("b"), None)]);
         let file = |text: &str| SmallFile {
             input: Arc::from("a"),
             path: "/x/y".into(),
@@ -320,7 +370,7 @@ mod tests {
         ];
         let folder = tempfile::tempdir().unwrap();
         let scratch = Scratch::open(folder.path()).unwrap();
-        let inputs = BTreeSet::from([Arc::from("a")]);
+        let inputs = Wanted::from([(Arc::from("a"), None)]);
         let file = |path: &str| SmallFile {
             input: Arc::from("a"),
             path: path.into(),
@@ -334,8 +384,10 @@ mod tests {
                 .unwrap();
             mischief(&space);
             let before = space.inputs();
+            let out = birth(&space.out());
             space.begin(&inputs, false, "A=1\n").unwrap();
-            assert_eq!(space.inputs() == before, stays, "{name}");
+            assert_eq!(birth(&space.out()) == out, stays, "{name}");
+            assert_eq!(space.inputs(), before, "{name}: commands cannot write to inputs");
             assert_eq!(names(&space.dirs().pfs), [".env", ".scratch", "a", "out"], "{name}");
             assert_eq!(names(&space.out()), Vec::<String>::new(), "{name}");
             assert_eq!(names(&space.inputs()), ["a"], "{name}");

@@ -1,5 +1,6 @@
 //! Tries, error handlers, time limits: what semantics promise for one datum.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -278,5 +279,99 @@ async fn a_restarted_datum_is_begun_again_and_costs_no_try() {
         (result.datums[0].state, result.datums[0].tries),
         (DatumOutcome::Success, 1)
     );
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_folder_stands_from_one_datum_to_the_next_and_follows_its_commits() {
+    let mut world = World::new().await;
+    let worker = world.worker("w", 1).await;
+    // Each file's path, size and the time it was written.
+    world.runtime.define("look", |call| {
+        let mut lines = Vec::new();
+        let mut folders = vec![call.path("/pfs/in")];
+        let top = folders[0].clone();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                let written = path.metadata().unwrap().modified().unwrap();
+                let written = written.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
+                let size = std::fs::read(&path).unwrap().len();
+                let name = path.strip_prefix(&top).unwrap().display();
+                lines.push(format!("/{name} {size} {written}"));
+            }
+        }
+        lines.sort();
+        std::fs::write(call.path("/pfs/out").join("seen"), lines.join("\n")).unwrap();
+        // What commands leave lying about where they may write.
+        std::fs::create_dir(call.path("/pfs/rubbish")).unwrap();
+        Answer::ok()
+    });
+    let first: BTreeMap<String, usize> = (0..100)
+        .map(|n| (format!("/d/{}/f{n:03}", n % 3), n))
+        .chain([
+            ("/d/big".to_owned(), 200_000),
+            ("/d/x".to_owned(), 1),
+            ("/d/y/in".to_owned(), 1),
+        ])
+        .chain([("/e/other".to_owned(), 5)])
+        .collect();
+    let mut second = first.clone();
+    second.insert("/d/new/one".into(), 70);
+    second.insert("/d/0/f003".into(), 77);
+    for gone in ["/d/1/f001", "/d/x", "/d/y/in"] {
+        second.remove(gone);
+    }
+    // A file becomes a folder, and a folder a file.
+    second.insert("/d/x/deep".into(), 2);
+    second.insert("/d/y".into(), 2);
+
+    let mut before = BTreeMap::new();
+    for (job, (files, folder, standing)) in (1..).zip([
+        (&first, "/d/", 0),
+        (&second, "/d/", 99),
+        (&second, "/d/", 103),
+        (&second, "/e/", 0),
+        (&first, "/", 0),
+        (&second, "/", 100),
+    ]) {
+        let contents: Vec<_> = files
+            .iter()
+            .map(|(path, size)| (path.as_str(), vec![7; *size]))
+            .collect();
+        let root = world.commit(&contents).await;
+        let input = world.input("in", root, folder).await;
+        let size = input.size;
+        let plan = plan("edges", job, &["look"]);
+        let result = world.run_one(&plan, vec![input]).await;
+        assert_eq!(result.datums[0].stats.download_bytes, size);
+        let (_, seen) = world.output(&result, 0).await.remove(0);
+        let seen: BTreeMap<String, (usize, u128)> = String::from_utf8(seen)
+            .unwrap()
+            .lines()
+            .map(|line| {
+                let mut words = line.split(' ');
+                let mut next = || words.next().unwrap();
+                (next().to_owned(), (next().parse().unwrap(), next().parse().unwrap()))
+            })
+            .collect();
+        let wanted: BTreeMap<&String, usize> = files
+            .iter()
+            .filter(|(path, _)| path.starts_with(folder))
+            .map(|(path, size)| (path, *size))
+            .collect();
+        let found: BTreeMap<&String, usize> = seen.iter().map(|(path, (size, _))| (path, *size)).collect();
+        assert_eq!(found, wanted, "job {job}");
+        let stood = seen
+            .iter()
+            .filter(|(path, file)| before.get(*path) == Some(*file))
+            .count();
+        assert_eq!(stood, standing, "job {job}");
+        before = seen;
+    }
     worker.stop().await;
 }

@@ -33,6 +33,20 @@ impl FileTree {
         compare(old, new, range, wanted)
     }
 
+    /// Streams the files at or below `path` whose hashes differ, without directories: it costs what has
+    /// changed, where a directory shown by [`FileTree::diff`] costs a look at all its files.
+    pub fn changed_files(
+        old: &FileTree,
+        new: &FileTree,
+        path: &str,
+    ) -> impl Stream<Item = Result<FileDiff>> + Send + use<> {
+        let file = clean_path(path);
+        let directory = as_directory(&file);
+        let mut range = KeyRange::prefix(directory.as_bytes());
+        range.start = file.clone().into();
+        compare(old, new, range, Wanted::FilesBelow { file, directory })
+    }
+
     /// Streams what a glob matches on either side and whose hashes differ, sorted by path, a directory
     /// before its contents. Costs what has changed below the glob's literal beginning, and for each
     /// directory shown, a look at all its files.
@@ -70,6 +84,8 @@ fn compare(
 enum Wanted {
     /// Those at a path or below it.
     Below { file: String, directory: String },
+    /// Those of files only.
+    FilesBelow { file: String, directory: String },
     /// Those at paths that a glob matches.
     Matches(Glob),
 }
@@ -78,14 +94,16 @@ impl Wanted {
     /// Whether a changed file can matter, for itself or for a directory that it lies in.
     fn concerns(&self, path: &str) -> bool {
         match self {
-            Wanted::Below { file, directory } => path == file || path.starts_with(directory),
+            Wanted::Below { file, directory } | Wanted::FilesBelow { file, directory } => {
+                path == file || path.starts_with(directory)
+            }
             Wanted::Matches(_) => true,
         }
     }
 
     fn shows_file(&self, path: &str) -> bool {
         match self {
-            Wanted::Below { .. } => true,
+            Wanted::Below { .. } | Wanted::FilesBelow { .. } => true,
             Wanted::Matches(glob) => glob.is_match(path),
         }
     }
@@ -93,6 +111,7 @@ impl Wanted {
     fn shows_directory(&self, path: &str) -> bool {
         match self {
             Wanted::Below { directory, .. } => path.len() >= directory.len(),
+            Wanted::FilesBelow { .. } => false,
             Wanted::Matches(glob) => glob.is_match(without_slash(path)),
         }
     }
@@ -101,6 +120,7 @@ impl Wanted {
     fn deepest(&self) -> usize {
         match self {
             Wanted::Below { .. } => usize::MAX,
+            Wanted::FilesBelow { .. } => 0,
             Wanted::Matches(glob) => glob.max_depth().map_or(usize::MAX, |depth| depth.saturating_add(1)),
         }
     }

@@ -290,6 +290,12 @@ proptest! {
                 let found: Vec<&String> =
                     diffs.iter().map(|diff| &diff.old.as_ref().or(diff.new.as_ref()).unwrap().path).collect();
                 prop_assert_eq!(found, expected);
+                let files: Vec<FileDiff> =
+                    FileTree::changed_files(&old_tree, &new_tree, &start).try_collect().await.unwrap();
+                let is_file = |diff: &&FileDiff| {
+                    [&diff.old, &diff.new].into_iter().flatten().all(|node| !node.is_directory())
+                };
+                prop_assert_eq!(files, diffs.iter().filter(is_file).cloned().collect::<Vec<_>>());
                 for FileDiff { old: a, new: b } in &diffs {
                     let path = &a.as_ref().or(b.as_ref()).unwrap().path;
                     prop_assert_eq!(a.is_some(), seen(&old, path).is_some());
