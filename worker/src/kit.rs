@@ -11,6 +11,7 @@ use howdah_queue::messages::SlotStatus;
 use howdah_queue::wire::{self, Wire};
 use howdah_store::{ChunkSource, Store};
 use lru::LruCache;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::chunks::DiskChunks;
@@ -63,6 +64,8 @@ pub(crate) struct Kit {
     pub pool: Arc<Pool>,
     pub tickets: Tickets,
     pub receipts: Receipts,
+    /// Sets that are stored while their slot is on the next one: at most one for each slot.
+    pub storing: Semaphore,
     pub board: Board,
     pub place: Whereabouts,
     pub metrics: Arc<Metrics>,
@@ -108,6 +111,7 @@ impl Kit {
             tickets: Tickets::new(),
             receipts: Receipts::open(&root)
                 .map_err(|e| WorkerError::scratch(&root, "no folder for receipts can be made", e))?,
+            storing: Semaphore::new(parts.slots.max(1)),
             board: Board::default(),
             name: parts.name,
             queue: parts.queue,

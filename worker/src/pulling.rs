@@ -1,7 +1,8 @@
 //! Which pipelines are served, and taking their sets while there is room.
 //!
-//! One task per pipeline keeps at most one request with the server, and only while a slot is free.
-//! Requests of several pipelines may stand for one free slot; what arrives too much is handed back
+//! One task per pipeline keeps at most one request with the server, and only while a slot is free that
+//! runs the pipeline's stage, or may start it: starts are few at a time, so that sets go to slots that are
+//! warm already, on this worker or another, instead of waiting for a start of their own. Requests of several pipelines may stand for one free slot; what arrives too much is handed back
 //! at once, for another worker or for later.
 
 use std::collections::{HashMap, HashSet};
@@ -128,14 +129,15 @@ async fn pull(kit: Arc<Kit>, pipeline: PipelineKey, stop: CancellationToken, set
             return;
         }
     };
-    let mut free = kit.pool.free();
+    let mut room = kit.pool.changes();
     let mut generation = kit.queue.generation();
     while !stop.is_cancelled() {
         // No room: only hand back what an earlier request still brings.
-        if *free.borrow_and_update() == 0 {
+        room.mark_unchanged();
+        if !kit.pool.has_room(&pipeline) {
             tokio::select! {
                 () = stop.cancelled() => {}
-                _ = free.changed() => {}
+                _ = room.changed() => {}
                 late = puller.arrived() => take(&kit, late, &sets).await,
             }
             continue;
@@ -143,7 +145,7 @@ async fn pull(kit: Arc<Kit>, pipeline: PipelineKey, stop: CancellationToken, set
         tokio::select! {
             () = stop.cancelled() => {}
             _ = generation.changed() => puller.reset(),
-            _ = free.changed() => {}
+            _ = room.changed() => {}
             next = puller.next() => match next {
                 Err(PullError::NoConsumer { .. } | PullError::Closed) => {
                     pause(&stop).await;

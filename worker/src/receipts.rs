@@ -2,13 +2,14 @@
 //!
 //! The server waits [`howdah_queue::ACK_WAIT`] before it takes a silent worker for dead. A worker
 //! that starts again over the same scratch folder knows it at once: its predecessor is dead, for
-//! only one at a time holds the folder. Each slot leaves the receipt of its set in a file while it
-//! is on it. Not synced to the disk: after a crash of the machine the server's patience serves.
+//! only one at a time holds the folder. Each set leaves its receipt in a file until it is acknowledged.
+//! Not synced to the disk: after a crash of the machine the server's patience serves.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use howdah_queue::{Delivery, Queue};
 
@@ -19,6 +20,8 @@ use crate::file_cache::blocking;
 #[derive(Clone)]
 pub(crate) struct Receipts {
     folder: Arc<Path>,
+    /// Numbers the files.
+    counter: Arc<AtomicU64>,
 }
 
 /// A receipt on the disk, for as long as this lives.
@@ -29,12 +32,16 @@ impl Receipts {
     pub fn open(scratch: &Path) -> io::Result<Self> {
         let folder = scratch.join("receipts");
         fs::create_dir_all(&folder)?;
-        Ok(Self { folder: folder.into() })
+        Ok(Self {
+            folder: folder.into(),
+            counter: Arc::default(),
+        })
     }
 
-    /// Notes that a slot is on a set, until the value returned is dropped.
-    pub fn keep(&self, slot: usize, delivery: &Delivery) -> Kept {
-        let file = self.folder.join(slot.to_string());
+    /// Notes that this worker is on a set, until the value returned is dropped.
+    pub fn keep(&self, delivery: &Delivery) -> Kept {
+        let number = self.counter.fetch_add(1, Ordering::Relaxed);
+        let file = self.folder.join(number.to_string());
         if let Err(error) = fs::write(&file, delivery.receipt()) {
             // Only a quicker return of the set after a crash depends on it.
             tracing::debug!(file = %file.display(), %error, "receipt of a datum set not kept");

@@ -3,11 +3,14 @@
 //! The order at the end is what makes a crash harmless at any instruction: output chunks, log
 //! object, result object (if nobody was first), notice, acknowledgement. Whoever gets the set
 //! again afterwards finds the result and only tells of it once more.
+//!
+//! Once all output has been read, the slot is given back: it may be on its next set while output and
+//! result of this one are still on their way to the store.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use howdah_queue::job::{self, DatumSet, LogObject, OutputFile, SetResult};
+use howdah_queue::job::{self, DatumResult, DatumSet, LogObject, OutputFile, SetResult};
 use howdah_queue::messages::{Notice, SetDone, SetMessage, SetTrouble, SlotStatus};
 use howdah_queue::{Delivery, wire};
 use howdah_store::{PackWriter, StoreError};
@@ -42,7 +45,7 @@ enum End {
 }
 
 /// Works on a delivered set in a slot, gives the slot back and answers the server.
-pub(crate) async fn handle(kit: &Kit, delivery: Delivery, mut lent: Lent) {
+pub(crate) async fn handle(kit: &Kit, delivery: Delivery, lent: Lent) {
     let delivery = Arc::new(delivery);
     let set = &delivery.set;
     let ticket = match kit.tickets.enter(set) {
@@ -51,22 +54,18 @@ pub(crate) async fn handle(kit: &Kit, delivery: Delivery, mut lent: Lent) {
         Admission::Cancelled => return acknowledge(&delivery).await,
     };
     let _leave = Leave { kit, set };
-    let slot = lent.slot();
-    let kept = kit.receipts.keep(slot.index, &delivery);
+    let kept = kit.receipts.keep(&delivery);
     let log = SetLog::new();
     // On a task of its own: it must not wait for what the slot's thread does.
     let keeper = AbortOnDropHandle::new(tokio::spawn(keep(Arc::clone(&delivery))));
     let end = tokio::select! {
-        end = work(kit, &delivery, &ticket, &log, slot) => end,
+        end = work(kit, &delivery, &ticket, &log, lent) => end,
         () = log.send_batches(&kit.queue, set, &kit.name) => unreachable!("sends for ever"),
     };
     drop(keeper);
     log.send_rest(&kit.queue, set, &kit.name).await;
-    kit.board.clear(slot.index);
-    // Before the answer: the next set that it brings shall find the slot, and its warm stage, idle.
-    drop(kept);
-    drop(lent);
     answer(kit, &delivery, end).await;
+    drop(kept);
 }
 
 /// Ends the set's ticket, also when the work on it panics.
@@ -136,9 +135,9 @@ async fn answer(kit: &Kit, delivery: &Delivery, end: End) {
     kit.metrics.sets.with_label_values(&[outcome]).inc();
 }
 
-async fn work(kit: &Kit, delivery: &Delivery, ticket: &Ticket, log: &Arc<SetLog>, slot: &mut Slot) -> End {
+async fn work(kit: &Kit, delivery: &Delivery, ticket: &Ticket, log: &Arc<SetLog>, lent: Lent) -> End {
     let set = &delivery.set;
-    match try_work(kit, delivery, ticket, log, slot).await {
+    match try_work(kit, delivery, ticket, log, lent).await {
         Ok(end) => end,
         Err(Interrupt::Trouble(Trouble::Store {
             source: StoreError::Missing { key },
@@ -156,9 +155,10 @@ async fn try_work(
     delivery: &Delivery,
     ticket: &Ticket,
     log: &Arc<SetLog>,
-    slot: &mut Slot,
+    mut lent: Lent,
 ) -> Result<End, Interrupt> {
     let set = &delivery.set;
+    let slot = lent.slot();
     let result_key = job::result_key(&set.pipeline, &set.job, set.set);
     let known = kit
         .store
@@ -174,6 +174,7 @@ async fn try_work(
         None => kit.object::<DatumSet>(&set.set_key).await?,
     };
     let started = Timestamp::now();
+    let shown = Shown { kit, slot: slot.index };
     kit.board.show(
         slot.index,
         SlotStatus {
@@ -194,19 +195,76 @@ async fn try_work(
         ticket,
         delivered: delivery.delivered,
     };
-    let mut result = process_all(&work, slot, datums).await?;
-    result.started = started;
-    result.log_key = store_log(kit, set, log).await?;
-    result.finished = Timestamp::now();
+    let processed = process_all(&work, slot, datums).await?;
+    // What waits to be stored is in memory: where the store is slower than the commands, slots wait for it.
+    let storing = kit.storing.acquire().await;
+    // Before the slot, which shows its next set at once.
+    drop(shown);
+    drop(lent);
+    let datums = processed.store().await?;
+    let log_key = store_log(kit, set, log).await?;
+    let result = SetResult {
+        set: set.set,
+        worker: kit.name.clone(),
+        worker_version: env!("CARGO_PKG_VERSION").to_owned(),
+        started,
+        finished: Timestamp::now(),
+        datums,
+        log_key,
+    };
     // Somebody else may have been first with an equally good result; theirs stands.
     kit.store
         .put_if_absent(&result_key, wire::encode(&result).into())
         .await
         .map_err(Trouble::store("cannot store the result of a datum set"))?;
+    drop(storing);
     Ok(End::Done)
 }
 
-async fn process_all(work: &Work<'_>, slot: &mut Slot, set: DatumSet) -> Result<SetResult, Interrupt> {
+/// What a slot is shown to be on, for as long as this lives.
+struct Shown<'a> {
+    kit: &'a Kit,
+    slot: usize,
+}
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        self.kit.board.clear(self.slot);
+    }
+}
+
+/// A set whose commands have all ended and whose output has all been read.
+struct Processed {
+    output: SetOutput,
+    /// Results of the datums, without output.
+    results: Vec<DatumResult>,
+}
+
+impl Processed {
+    /// Stores the output to its end; returns the results with it.
+    async fn store(self) -> Result<Vec<DatumResult>, Interrupt> {
+        let SetOutput { pack, references } = self.output;
+        let mut results = self.results;
+        let written = pack
+            .finish()
+            .await
+            .map_err(Trouble::store("cannot store the output of a datum set"))?;
+        let new = written
+            .into_iter()
+            .map(|((place, path), content)| (place, OutputFile { path, content }));
+        for (place, file) in new.chain(references) {
+            if let Some(result) = results.get_mut(place) {
+                result.outputs.push(file);
+            }
+        }
+        for result in &mut results {
+            result.outputs.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        }
+        Ok(results)
+    }
+}
+
+async fn process_all(work: &Work<'_>, slot: &mut Slot, set: DatumSet) -> Result<Processed, Interrupt> {
     let Work { kit, plan, ticket, .. } = *work;
     // Starting may mean minutes of pulling an image; a cancelled job must not wait for it.
     tokio::select! {
@@ -215,6 +273,7 @@ async fn process_all(work: &Work<'_>, slot: &mut Slot, set: DatumSet) -> Result<
             return Err(Interrupt::Stopped(ticket.reason().unwrap_or(StopReason::Shutdown)));
         }
     }
+    kit.pool.started(slot);
     let mut output = SetOutput {
         pack: PackWriter::new(&kit.store),
         references: Vec::new(),
@@ -230,31 +289,7 @@ async fn process_all(work: &Work<'_>, slot: &mut Slot, set: DatumSet) -> Result<
         let datum = Arc::new(datum);
         results.push(work.process(slot, place, &datum, &mut output).await?);
     }
-    let SetOutput { pack, references } = output;
-    let written = pack
-        .finish()
-        .await
-        .map_err(Trouble::store("cannot store the output of a datum set"))?;
-    let new = written
-        .into_iter()
-        .map(|((place, path), content)| (place, OutputFile { path, content }));
-    for (place, file) in new.chain(references) {
-        if let Some(result) = results.get_mut(place) {
-            result.outputs.push(file);
-        }
-    }
-    for result in &mut results {
-        result.outputs.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    }
-    Ok(SetResult {
-        set: set.set,
-        worker: kit.name.clone(),
-        worker_version: env!("CARGO_PKG_VERSION").to_owned(),
-        started: Timestamp::now(),
-        finished: Timestamp::now(),
-        datums: results,
-        log_key: None,
-    })
+    Ok(Processed { output, results })
 }
 
 /// Stores the set's log lines, if there are any, and returns their key.

@@ -3,7 +3,7 @@
 //! Starting a container costs hundreds of times what a trivial datum costs, so a slot keeps its
 //! last stage until another pipeline needs the slot or nobody has needed it for [`IDLE_LIMIT`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,9 @@ use crate::workspace::Workspace;
 /// Time after which an unused stage is stopped.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
+/// Stages of one pipeline that are started at once on a machine with fewer cores.
+const LEAST_STARTS: usize = 4;
+
 /// Which stages can stand in for each other: a pipeline's version, and so its image, user, limits.
 pub type StageKey = (PipelineKey, u64);
 
@@ -33,6 +36,8 @@ pub struct Slot {
     pub index: usize,
     warm: Option<Warm>,
     idle_since: Instant,
+    /// The pipeline that it was given out for, while its stage is not started yet.
+    starting: Option<PipelineKey>,
 }
 
 /// A slot on loan: given back when dropped, also by a panic, so that the worker does not shrink.
@@ -208,10 +213,13 @@ pub fn lock(space: &Mutex<Workspace>) -> MutexGuard<'_, Workspace> {
 
 /// All slots of a worker.
 pub struct Pool {
-    idle: Mutex<Vec<Slot>>,
-    /// Number of idle slots; written with the list, read by those who wait for one.
-    free: watch::Sender<usize>,
+    slots: Mutex<Slots>,
+    /// Marked as changed whenever there may be room that was not there before.
+    changes: watch::Sender<()>,
     size: usize,
+    /// Stages of one pipeline that are started at once. More would not be there sooner, and each holds back a set that a
+    /// slot which is warm already could have had.
+    starts: usize,
     metrics: Arc<Metrics>,
 }
 
@@ -222,12 +230,18 @@ impl Pool {
             index,
             warm: None,
             idle_since: Instant::now(),
+            starting: None,
         };
         metrics.slots.set(i64::try_from(size).unwrap_or(i64::MAX));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            idle: Mutex::new((0..size).map(slot).collect()),
-            free: watch::Sender::new(size),
+            slots: Mutex::new(Slots {
+                idle: (0..size).map(slot).collect(),
+                starting: HashMap::new(),
+            }),
+            changes: watch::Sender::new(()),
             size,
+            starts: cores.max(LEAST_STARTS),
             metrics,
         }
     }
@@ -237,41 +251,69 @@ impl Pool {
         self.size
     }
 
-    /// Returns the number of idle slots, to be waited on.
-    pub fn free(&self) -> watch::Receiver<usize> {
-        self.free.subscribe()
+    /// Returns what tells when there may be more room.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// Says whether a set of a pipeline would be begun at once: a slot is idle whose stage runs, or may be started.
+    pub fn has_room(&self, pipeline: &PipelineKey) -> bool {
+        let slots = self.lock();
+        let warm = |slot: &Slot| slot.warm.as_ref().is_some_and(|warm| warm.key.0 == *pipeline);
+        let starting = slots.starting.get(pipeline).copied().unwrap_or(0);
+        slots.idle.iter().any(warm) || (!slots.idle.is_empty() && starting < self.starts)
     }
 
     /// Takes an idle slot: one whose stage fits, else one without a stage, else the one whose
     /// stage was used longest ago.
     pub fn take(&self, key: &StageKey) -> Option<Slot> {
-        let mut idle = self.lock();
-        let best = idle
+        let mut slots = self.lock();
+        let (at, fit) = slots
+            .idle
             .iter()
             .enumerate()
-            .min_by_key(|(_, slot)| match &slot.warm {
-                Some(warm) if warm.key == *key => (0, slot.idle_since),
-                None => (1, slot.idle_since),
-                Some(_) => (2, slot.idle_since),
+            .map(|(at, slot)| match &slot.warm {
+                Some(warm) if warm.key == *key => (at, (0, slot.idle_since)),
+                None => (at, (1, slot.idle_since)),
+                Some(_) => (at, (2, slot.idle_since)),
             })
-            .map(|(at, _)| at)?;
-        let slot = idle.swap_remove(best);
-        self.count(idle.len());
+            .min_by_key(|(_, fit)| *fit)?;
+        let mut slot = slots.idle.swap_remove(at);
+        if fit.0 > 0 {
+            slot.starting = Some(key.0.clone());
+            *slots.starting.entry(key.0.clone()).or_default() += 1;
+        }
+        self.count(&slots);
         Some(slot)
+    }
+
+    /// Notes that the stage of a slot runs, so that another may be started.
+    pub fn started(&self, slot: &mut Slot) {
+        let Some(pipeline) = slot.starting.take() else { return };
+        let mut slots = self.lock();
+        if let Some(starting) = slots.starting.get_mut(&pipeline) {
+            *starting -= 1;
+            if *starting == 0 {
+                slots.starting.remove(&pipeline);
+            }
+        }
+        self.count(&slots);
     }
 
     /// Gives a slot back.
     pub fn give_back(&self, mut slot: Slot) {
+        self.started(&mut slot);
         slot.idle_since = Instant::now();
-        let mut idle = self.lock();
-        idle.push(slot);
-        self.count(idle.len());
+        let mut slots = self.lock();
+        slots.idle.push(slot);
+        self.count(&slots);
     }
 
     /// Stops the stages of slots that have been idle since before a moment.
     pub async fn stop_idle_since(&self, moment: Instant) {
         let cold: Vec<Warm> = self
             .lock()
+            .idle
             .iter_mut()
             .filter(|slot| slot.idle_since <= moment)
             .filter_map(|slot| slot.warm.take())
@@ -284,7 +326,7 @@ impl Pool {
 
     /// Stops the stages of all idle slots, all at once.
     pub async fn stop_all(&self) {
-        let all: Vec<Warm> = self.lock().iter_mut().filter_map(|s| s.warm.take()).collect();
+        let all: Vec<Warm> = self.lock().idle.iter_mut().filter_map(|s| s.warm.take()).collect();
         futures::future::join_all(all.into_iter().map(Warm::stop)).await;
     }
 
@@ -292,6 +334,7 @@ impl Pool {
     pub async fn stop_pipeline(&self, pipeline: &PipelineKey) {
         let gone: Vec<Warm> = self
             .lock()
+            .idle
             .iter_mut()
             .filter(|slot| slot.warm.as_ref().is_some_and(|warm| warm.key.0 == *pipeline))
             .filter_map(|slot| slot.warm.take())
@@ -299,13 +342,50 @@ impl Pool {
         futures::future::join_all(gone.into_iter().map(Warm::stop)).await;
     }
 
-    fn count(&self, idle: usize) {
-        let busy = self.size.saturating_sub(idle);
+    fn count(&self, slots: &Slots) {
+        let busy = self.size.saturating_sub(slots.idle.len());
         self.metrics.slots_busy.set(i64::try_from(busy).unwrap_or(i64::MAX));
-        self.free.send_replace(idle);
+        self.changes.send_replace(());
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Slot>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What changes about the slots.
+struct Slots {
+    idle: Vec<Slot>,
+    /// Number of those given out whose stage is being started, of each pipeline with any.
+    starting: HashMap<PipelineKey, usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_stages_of_a_pipeline_start_at_once_and_other_pipelines_do_not_wait_for_them() {
+        let [a, b] = ["default/a", "default/b"].map(|name| name.parse::<PipelineKey>().unwrap());
+        let pool = Pool::new(1000, Arc::new(Metrics::new()));
+        let key = (a.clone(), 1);
+        let mut out = Vec::new();
+        while pool.has_room(&a) {
+            out.push(pool.take(&key).unwrap());
+        }
+        assert_eq!(out.len(), pool.starts, "one slot for each stage that may be started");
+        assert!(pool.has_room(&b));
+        let mut changes = pool.changes();
+        changes.mark_unchanged();
+        pool.started(&mut out[0]);
+        assert!(changes.has_changed().unwrap() && pool.has_room(&a));
+        out.push(pool.take(&key).unwrap());
+        assert!(!pool.has_room(&a));
+        // A start that failed makes room too, and once only.
+        for slot in out {
+            pool.give_back(slot);
+        }
+        assert!(pool.lock().starting.is_empty());
+        assert_eq!(pool.lock().idle.len(), 1000);
     }
 }
