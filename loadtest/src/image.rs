@@ -44,3 +44,18 @@ pub fn build(folder: &Path) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+/// Counts the containers of the image that run.
+pub fn containers() -> anyhow::Result<usize> {
+    let output = Command::new("docker")
+        .args(["ps", "--quiet", "--filter", &format!("ancestor={IMAGE}")])
+        .output()
+        .context("cannot run `docker`")?;
+    if !output.status.success() {
+        bail!(
+            "cannot count containers: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).lines().count())
+}
