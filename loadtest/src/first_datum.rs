@@ -9,6 +9,9 @@ use crate::harness::{Up, between, scratch_folder};
 use crate::report::{Report, Row};
 use crate::scripted::{self, ScriptedWorker};
 
+/// Slots of the worker.
+const SLOTS: u32 = 8;
+
 /// Arguments of the benchmark.
 #[derive(Debug, Clone, Args)]
 pub struct Arguments {
@@ -28,12 +31,12 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
     const FIRST: &str = "first command, empty base";
     let folder = scratch_folder(common)?;
     let up = Up::start_with(common, folder.path(), &["--no-worker"]).await?;
-    let worker = ScriptedWorker::start(folder.path(), &up.nats_url().await?, 2)?;
+    let worker = ScriptedWorker::start(folder.path(), &up.nats_url().await?, SLOTS)?;
     up.create_repo("files").await?;
     up.create_pipeline(&json!({
         "pipeline": {"name": "copy"},
         "transform": {"image": scripted::IMAGE, "cmd": [scripted::COMMAND]},
-        "parallelismSpec": {"constant": 2},
+        "parallelismSpec": {"constant": SLOTS},
         "input": {"pfs": {"name": scripted::INPUT, "repo": "files", "glob": "/*"}},
     }))
     .await?;
@@ -48,7 +51,13 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
         json!({"files": arguments.files}),
     );
     let mut total = Vec::new();
-    for (round, name) in [FIRST, "first command, as many files before"].into_iter().enumerate() {
+    for (round, (name, after)) in [
+        (FIRST, ", empty base"),
+        ("first command, as many files before", ", as many files before"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let files = arguments.files;
         let file = move |number: u32| {
             (
@@ -58,8 +67,14 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
         };
         let commit = up.put_files("files", (0..files).map(file)).await?;
         let (_, output) = up.job_of("copy", &commit).await?;
-        let waited = worker.first_command_after(&commit)?;
-        report.row(Row::new(name, 1, waited));
+        let busy = worker.slots_busy_after(&commit)?;
+        anyhow::ensure!(
+            busy.len() == SLOTS as usize,
+            "only {} of {SLOTS} slots had a datum",
+            busy.len()
+        );
+        report.row(Row::new(name, 1, busy[0]));
+        report.row(Row::new(format!("all slots busy{after}"), 1, busy[busy.len() - 1]));
         total.push(between(&commit.finished, &output.finished)?);
     }
     for (time, name) in total

@@ -3,8 +3,7 @@
 //! Everything else is the real worker, in a process of its own (`howdah-loadtest scripted-worker`). This shows
 //! what Howdah itself costs, and makes jobs of a million datums possible on a small machine.
 
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -75,9 +74,11 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Notes when the first command of the job began, and copies a single input file; of folders, counts files.
+/// Notes when the first command of the job began in this slot, and copies a single input file; of folders, counts files.
 fn work(call: &Call, starts: &Path) -> anyhow::Result<()> {
-    note_start(call.var("PACH_JOB_ID").unwrap_or_default(), starts)?;
+    let slot = call.path("/pfs/out");
+    let slot = slot.ancestors().nth(2).and_then(Path::file_name).unwrap_or_default();
+    note_start(&starts.join(call.var("PACH_JOB_ID").unwrap_or_default()), slot)?;
     let out = call.path("/pfs/out");
     let mut files = 0u64;
     for entry in std::fs::read_dir(call.path(&format!("/pfs/{INPUT}")))? {
@@ -93,16 +94,14 @@ fn work(call: &Call, starts: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn note_start(job: &str, starts: &Path) -> anyhow::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).open(starts.join(job)) {
-        Ok(mut file) => Ok(write!(
-            file,
-            "{}",
-            SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros()
-        )?),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error.into()),
+fn note_start(job: &Path, slot: &OsStr) -> anyhow::Result<()> {
+    let file = job.join(slot);
+    if file.exists() {
+        return Ok(());
     }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
+    std::fs::create_dir_all(job)?;
+    Ok(std::fs::write(file, now.to_string())?)
 }
 
 /// A worker in a process of its own. Dropping it stops it.
@@ -137,17 +136,27 @@ impl ScriptedWorker {
 
     /// Returns the time from the end of a commit to the first command of its job; zero if that came first.
     pub fn first_command_after(&self, commit: &pfs_v2::CommitInfo) -> anyhow::Result<Duration> {
+        let first = self.slots_busy_after(commit)?.into_iter().next();
+        first.context("no command of the job was run")
+    }
+
+    /// Returns the times from the end of a commit to the first command of its job in each slot that had one, sorted.
+    pub fn slots_busy_after(&self, commit: &pfs_v2::CommitInfo) -> anyhow::Result<Vec<Duration>> {
         let job = commit
             .commit
             .as_ref()
             .map(|commit| commit.id.as_str())
             .unwrap_or_default();
-        let path = self.folder.join("starts").join(job);
-        let text = std::fs::read_to_string(&path).with_context(|| format!("no command of job {job} was run"))?;
         let finished = commit.finished.as_ref().and_then(convert::from_timestamp);
         let finished = finished.context("the commit has no time")?.as_microsecond();
-        let started: i64 = text.parse()?;
-        Ok(Duration::from_micros(u64::try_from(started - finished).unwrap_or(0)))
+        let folder = self.folder.join("starts").join(job);
+        let mut times = Vec::new();
+        for slot in std::fs::read_dir(&folder).with_context(|| format!("no command of job {job} was run"))? {
+            let started: i64 = std::fs::read_to_string(slot?.path())?.parse()?;
+            times.push(Duration::from_micros(u64::try_from(started - finished).unwrap_or(0)));
+        }
+        times.sort_unstable();
+        Ok(times)
     }
 }
 
