@@ -5,6 +5,7 @@
 //! it is the union of the differences. What did not change is not looked at, except for the other sides
 //! of a cross, whose combinations with what changed are new datums themselves.
 
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -17,7 +18,9 @@ use howdah_spec::Input;
 use howdah_store::{FileDiff, FileTree, Store};
 
 use super::PlanError;
-use super::enumerate::{CommitLookup, InputFiles, Leaf, cross, datum, id_of, select, unsupported};
+use super::enumerate::{
+    CommitLookup, InputFiles, Leaf, Side, count, cross, datum, id_of, select, unsupported, within_limit,
+};
 
 /// One difference between the datums of two jobs.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,22 +57,18 @@ pub async fn difference(
         });
         return Ok(changes.boxed());
     }
-    let Delta { went, came } = delta(store, input, sides).await?;
+    let Delta { went, came, .. } = delta(store, input, sides).await?;
     let mut seen = HashSet::new();
-    let mut changes = Vec::with_capacity(came.len());
-    for files in came {
+    let changes = came.map(|files| (true, files)).chain(went.map(|files| (false, files)));
+    let changes = changes.filter_map(move |(came, files)| {
         let id = id_of(&files);
-        if seen.insert(id) {
-            changes.push(Ok(Change::Came(datum(id, files, &salt))));
-        }
-    }
-    for files in went {
-        let id = id_of(&files);
-        if seen.insert(id) {
-            changes.push(Ok(Change::Went(id)));
-        }
-    }
-    Ok(stream::iter(changes).boxed())
+        // What changed is on both sides: it came, and that is all to be said of it.
+        seen.insert(id).then(|| match came {
+            true => Change::Came(datum(id, files, &salt)),
+            false => Change::Went(id),
+        })
+    });
+    Ok(stream::iter(changes.map(Ok)).boxed())
 }
 
 /// The old side and the new side of a difference, at least one of them there.
@@ -90,24 +89,30 @@ fn leaf_changes(store: &Store, old: &Leaf, new: &Leaf) -> BoxStream<'static, Res
                   }| {
                 // A directory that became a file is another path, so both sides being there means other content.
                 let same = !new.minds_content() && before.is_some() && after.is_some();
-                let went = before.zip(old_root).map(|(node, root)| vec![old.file(root, node)]);
-                let came = after.zip(new_root).map(|(node, root)| vec![new.file(root, node)]);
+                let went = before.and_then(|node| old.file(node)).map(|file| vec![file]);
+                let came = after.and_then(|node| new.file(node)).map(|file| vec![file]);
                 std::future::ready(Ok((!same).then_some((went, came))))
             },
         )
         .boxed()
 }
 
-/// Lists of files that went and came; what changed is in both.
-#[derive(Default)]
+/// Lists of files that went and came; what changed is in both. Combinations are made as they are asked for.
 struct Delta {
-    went: Vec<InputFiles>,
-    came: Vec<InputFiles>,
+    went: Combinations,
+    came: Combinations,
+    is_empty: bool,
 }
 
+type Combinations = Box<dyn Iterator<Item = InputFiles> + Send>;
+
 impl Delta {
-    fn is_empty(&self) -> bool {
-        self.went.is_empty() && self.came.is_empty()
+    fn of(went: Vec<InputFiles>, came: Vec<InputFiles>) -> Self {
+        Delta {
+            is_empty: went.is_empty() && came.is_empty(),
+            went: Box::new(went.into_iter()),
+            came: Box::new(came.into_iter()),
+        }
     }
 }
 
@@ -117,19 +122,22 @@ fn delta<'a>(store: &'a Store, input: &'a Input, sides: &'a Sides<'a>) -> BoxFut
             Input::Pfs(pfs) => {
                 let (old, new) = (Leaf::new(pfs, sides.old)?, Leaf::new(pfs, sides.new)?);
                 let mut changes = leaf_changes(store, &old, &new);
-                let mut delta = Delta::default();
+                let (mut all_went, mut all_came) = (Vec::new(), Vec::new());
                 while let Some((went, came)) = changes.try_next().await? {
-                    delta.went.extend(went);
-                    delta.came.extend(came);
+                    all_went.extend(went);
+                    all_came.extend(came);
                 }
-                Ok(delta)
+                Ok(Delta::of(all_went, all_came))
             }
             Input::Union(inputs) => {
-                let mut all = Delta::default();
+                let mut all = Delta::of(Vec::new(), Vec::new());
                 for input in inputs {
-                    let mut part = delta(store, input, sides).await?;
-                    all.went.append(&mut part.went);
-                    all.came.append(&mut part.came);
+                    let part = delta(store, input, sides).await?;
+                    all = Delta {
+                        is_empty: all.is_empty && part.is_empty,
+                        went: Box::new(all.went.chain(part.went)),
+                        came: Box::new(all.came.chain(part.came)),
+                    };
                 }
                 Ok(all)
             }
@@ -145,47 +153,68 @@ async fn cross_delta(store: &Store, inputs: &[Input], sides: &Sides<'_>) -> Resu
     for input in inputs {
         deltas.push(delta(store, input, sides).await?);
     }
-    if deltas.iter().all(Delta::is_empty) {
-        return Ok(Delta::default());
+    if deltas.iter().all(|delta| delta.is_empty) {
+        return Ok(Delta::of(Vec::new(), Vec::new()));
     }
     let (mut went, mut came) = (Vec::new(), Vec::new());
     for (input, delta) in inputs.iter().zip(deltas) {
-        went.push((select(store, input, sides.old).await?, delta.went));
-        came.push((select(store, input, sides.new).await?, delta.came));
+        went.push(Part::new(select(store, input, sides.old).await?, delta.went));
+        came.push(Part::new(select(store, input, sides.new).await?, delta.came));
     }
     Ok(Delta {
-        went: changed_combinations(went)?,
-        came: changed_combinations(came)?,
+        went: changed_combinations(&went)?,
+        came: changed_combinations(&came)?,
+        is_empty: false,
     })
 }
 
-/// Returns the combinations in which at least one part is among the changed ones of its side. Each side
-/// is given as everything it selects and what of that has changed.
-fn changed_combinations(sides: Vec<(Vec<InputFiles>, Vec<InputFiles>)>) -> Result<Vec<InputFiles>, PlanError> {
-    let parts: Vec<(Vec<InputFiles>, Vec<InputFiles>, Vec<InputFiles>)> = sides
-        .into_iter()
-        .map(|(all, changed)| {
-            let ids: HashSet<DatumId> = changed.iter().map(|files| id_of(files)).collect();
-            let same = all
-                .iter()
-                .filter(|files| !ids.contains(&id_of(files)))
-                .cloned()
-                .collect();
-            (same, changed, all)
-        })
-        .collect();
-    let mut combinations = Vec::new();
+/// A side of a cross, with the places of what has changed in it and of what has not.
+struct Part {
+    lists: Arc<[InputFiles]>,
+    same: Arc<[u32]>,
+    changed: Arc<[u32]>,
+}
+
+impl Part {
+    fn new(lists: Vec<InputFiles>, changed: Combinations) -> Self {
+        let ids: HashSet<DatumId> = changed.map(|files| id_of(&files)).collect();
+        // More than this many could not be combined anyway.
+        let places = 0..u32::try_from(lists.len()).unwrap_or(u32::MAX);
+        let (changed, same): (Vec<u32>, Vec<u32>) =
+            places.partition(|place| !ids.is_empty() && ids.contains(&id_of(&lists[*place as usize])));
+        Part {
+            lists: lists.into(),
+            same: same.into(),
+            changed: changed.into(),
+        }
+    }
+
+    fn side(&self, chosen: Option<&Arc<[u32]>>) -> Side {
+        Side {
+            lists: Arc::clone(&self.lists),
+            chosen: chosen.map(Arc::clone),
+        }
+    }
+}
+
+/// Returns the combinations in which at least one part is among the changed ones of its side.
+fn changed_combinations(parts: &[Part]) -> Result<Combinations, PlanError> {
+    let mut combinations: Combinations = Box::new(std::iter::empty());
+    let mut total = 0;
     // The first changed part stands in turn on each side: left of it nothing has changed, right of it anything.
     for first in 0..parts.len() {
-        let sides = parts
+        let sides: Vec<Side> = parts
             .iter()
             .enumerate()
-            .map(|(index, (same, changed, all))| match index.cmp(&first) {
-                std::cmp::Ordering::Less => same.clone(),
-                std::cmp::Ordering::Equal => changed.clone(),
-                std::cmp::Ordering::Greater => all.clone(),
-            });
-        combinations.extend(cross(sides.collect())?);
+            .map(|(index, part)| match index.cmp(&first) {
+                Ordering::Less => part.side(Some(&part.same)),
+                Ordering::Equal => part.side(Some(&part.changed)),
+                Ordering::Greater => part.side(None),
+            })
+            .collect();
+        total += count(&sides)?;
+        within_limit(total)?;
+        combinations = Box::new(combinations.chain(cross(sides)?));
     }
     Ok(combinations)
 }

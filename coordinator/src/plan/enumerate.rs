@@ -7,7 +7,9 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use howdah_model::datum::{DatumPart, datum_hash, datum_id};
-use howdah_model::{BranchName, Content, DatumId, GlobalId, ProjectName, RepoKey, RepoName, RepoType, TreeRoot};
+use howdah_model::{
+    BranchName, Content, ContentHash, DatumId, GlobalId, ProjectName, RepoKey, RepoName, RepoType, TreeRoot,
+};
 use howdah_queue::job::{Datum, DatumInput};
 use howdah_spec::glob::Glob;
 use howdah_spec::{Input, PfsInput};
@@ -59,12 +61,45 @@ fn has_union(input: &Input) -> bool {
     }
 }
 
-/// One file of a datum in the making.
+/// Which commit a file of a datum comes from, shared by all that one input selects.
+#[derive(Debug)]
+pub(super) struct Origin {
+    name: Arc<str>,
+    repo: RepoKey,
+    branch: BranchName,
+    commit: GlobalId,
+    root: TreeRoot,
+    /// Content is left out of the datum's hash.
+    reference: bool,
+}
+
+/// One file of a datum in the making: crosses hold all that their sides select, so it is kept small.
 #[derive(Debug, Clone)]
 pub(super) struct InputFile {
-    pub(super) input: DatumInput,
-    /// Its content is left out of the datum's hash.
-    pub(super) reference: bool,
+    origin: Arc<Origin>,
+    path: Box<str>,
+    is_dir: bool,
+    size: u64,
+    hash: ContentHash,
+}
+
+impl From<InputFile> for DatumInput {
+    fn from(file: InputFile) -> Self {
+        let origin = file.origin;
+        DatumInput {
+            name: Arc::clone(&origin.name),
+            repo: origin.repo.clone(),
+            branch: origin.branch.clone(),
+            commit: origin.commit,
+            root: origin.root,
+            path: file.path.into(),
+            is_dir: file.is_dir,
+            size: file.size,
+            hash: file.hash,
+            join_on: String::new(),
+            group_by: String::new(),
+        }
+    }
 }
 
 /// The files of one datum in the making.
@@ -75,10 +110,10 @@ pub(super) fn id_of(files: &[InputFile]) -> DatumId {
     let parts: Vec<DatumPart<'_>> = files
         .iter()
         .map(|file| DatumPart {
-            name: &file.input.name,
-            repo: &file.input.repo.name,
-            branch: &file.input.branch,
-            path: &file.input.path,
+            name: &file.origin.name,
+            repo: &file.origin.repo.name,
+            branch: &file.origin.branch,
+            path: &file.path,
         })
         .collect();
     datum_id(&parts)
@@ -88,13 +123,13 @@ pub(super) fn id_of(files: &[InputFile]) -> DatumId {
 pub(super) fn datum(id: DatumId, files: InputFiles, salt: &str) -> Datum {
     let contents: Vec<_> = files
         .iter()
-        .filter(|file| !file.reference)
-        .map(|file| file.input.hash)
+        .filter(|file| !file.origin.reference)
+        .map(|file| file.hash)
         .collect();
     Datum {
         id,
         hash: datum_hash(&id, &contents, salt),
-        inputs: files.into_iter().map(|file| file.input).collect(),
+        inputs: files.into_iter().map(DatumInput::from).collect(),
     }
 }
 
@@ -120,7 +155,7 @@ fn combine<'a>(
             Input::Cross(inputs) => {
                 let mut sides = Vec::with_capacity(inputs.len());
                 for input in inputs {
-                    sides.push(select(store, input, commits).await?);
+                    sides.push(Side::from(select(store, input, commits).await?));
                 }
                 Ok(stream::iter(cross(sides)?).map(Ok).boxed())
             }
@@ -147,19 +182,61 @@ pub(super) async fn select(
     combine(store, input, commits).await?.try_collect().await
 }
 
-/// Combines each list of every side with each list of the others, the first side outermost.
-pub(super) fn cross(sides: Vec<Vec<InputFiles>>) -> Result<impl Iterator<Item = InputFiles> + Send, PlanError> {
-    let count = sides.iter().map(Vec::len).fold(1, usize::saturating_mul);
-    if count > MAX_DATUMS {
-        let limit = MAX_DATUMS;
+/// A side of a cross: what it selects, and which of that take part, by their places.
+#[derive(Clone)]
+pub(super) struct Side {
+    /// What it selects.
+    pub(super) lists: Arc<[InputFiles]>,
+    /// Places of those that take part; `None` = all.
+    pub(super) chosen: Option<Arc<[u32]>>,
+}
+
+impl Side {
+    fn len(&self) -> usize {
+        self.chosen.as_ref().map_or(self.lists.len(), |chosen| chosen.len())
+    }
+
+    fn get(&self, number: usize) -> &InputFiles {
+        match &self.chosen {
+            Some(chosen) => &self.lists[chosen[number] as usize],
+            None => &self.lists[number],
+        }
+    }
+}
+
+impl From<Vec<InputFiles>> for Side {
+    fn from(lists: Vec<InputFiles>) -> Self {
+        Side {
+            lists: lists.into(),
+            chosen: None,
+        }
+    }
+}
+
+/// Counts the combinations of sides; an error if there are too many.
+pub(super) fn count(sides: &[Side]) -> Result<usize, PlanError> {
+    let count = sides.iter().map(Side::len).fold(1, usize::saturating_mul);
+    within_limit(count)?;
+    Ok(count)
+}
+
+/// Refuses so many combinations if they are too many.
+pub(super) fn within_limit(count: usize) -> Result<(), PlanError> {
+    let limit = MAX_DATUMS;
+    if count > limit {
         return Err(PlanError::TooMany { count, limit });
     }
-    Ok((0..count).map(move |number| {
+    Ok(())
+}
+
+/// Combines each list of every side with each list of the others, the first side outermost.
+pub(super) fn cross(sides: Vec<Side>) -> Result<impl Iterator<Item = InputFiles> + Send + use<>, PlanError> {
+    Ok((0..count(&sides)?).map(move |number| {
         // The number is read as digits, one for each side, the last changing fastest.
         let mut rest = number;
         let mut digits: Vec<usize> = sides.iter().rev().map(|side| digit(&mut rest, side.len())).collect();
         digits.reverse();
-        let lists = sides.iter().zip(digits).map(|(side, digit)| &side[digit]);
+        let lists = sides.iter().zip(digits).map(|(side, digit)| side.get(digit));
         lists.flatten().cloned().collect()
     }))
 }
@@ -173,9 +250,8 @@ fn digit(rest: &mut usize, base: usize) -> usize {
 /// A file input together with the commit that it reads.
 #[derive(Clone)]
 pub(super) struct Leaf {
-    name: Arc<str>,
-    repo: RepoKey,
-    branch: BranchName,
+    /// Where its files come from; `None` if the commit has none.
+    origin: Option<Arc<Origin>>,
     reference: bool,
     pub(super) glob: Glob,
     pub(super) commit: InputCommit,
@@ -191,34 +267,33 @@ impl Leaf {
         let branch = BranchName::new(&pfs.branch).map_err(|error| bad(error.to_string()))?;
         let commit =
             commits(&repo, &branch).ok_or_else(|| bad(format!("branch {branch} of repo {repo} has no commit")))?;
+        let origin = commit.content.root.map(|root| {
+            Arc::new(Origin {
+                name: pfs.name.as_str().into(),
+                repo,
+                branch,
+                commit: commit.id,
+                root,
+                reference: pfs.reference,
+            })
+        });
         Ok(Leaf {
-            name: pfs.name.as_str().into(),
+            origin,
             glob: Glob::new(&pfs.glob).map_err(|error| bad(error.to_string()))?,
             reference: pfs.reference,
-            repo,
-            branch,
             commit,
         })
     }
 
-    /// Describes a file or directory of the commit, which cannot be empty then.
-    pub(super) fn file(&self, root: TreeRoot, node: FileNode) -> InputFile {
-        InputFile {
-            reference: self.reference,
-            input: DatumInput {
-                name: self.name.clone(),
-                repo: self.repo.clone(),
-                branch: self.branch.clone(),
-                commit: self.commit.id,
-                root,
-                is_dir: node.is_directory(),
-                path: node.path,
-                size: node.size,
-                hash: node.hash,
-                join_on: String::new(),
-                group_by: String::new(),
-            },
-        }
+    /// Describes a file or directory of the commit; `None` if that is empty, so that the file cannot be of it.
+    pub(super) fn file(&self, node: FileNode) -> Option<InputFile> {
+        Some(InputFile {
+            origin: Arc::clone(self.origin.as_ref()?),
+            is_dir: node.is_directory(),
+            path: node.path.into(),
+            size: node.size,
+            hash: node.hash,
+        })
     }
 
     /// Whether a change of content, and not only of paths, makes another datum.
@@ -235,7 +310,7 @@ fn matches(store: &Store, leaf: &Leaf) -> Lists {
     let nodes = FileTree::new(store, Some(root)).glob(&leaf.glob);
     let leaf = leaf.clone();
     nodes
-        .map_ok(move |node| vec![leaf.file(root, node)])
+        .map_ok(move |node| leaf.file(node).into_iter().collect())
         .map_err(PlanError::from)
         .boxed()
 }
