@@ -32,6 +32,14 @@ pub struct CoordinatorConfig {
     /// Secret key of the S3 service.
     #[arg(long, env = "HOWDAH_S3_SECRET_KEY", hide_env_values = true)]
     pub s3_secret_key: Option<String>,
+    /// Memory.
+    #[command(flatten)]
+    pub memory: MemoryConfig,
+}
+
+/// How much memory the store of a program may use. Every flag `--a-b` is also read from `HOWDAH_A_B`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct MemoryConfig {
     /// Bytes of file data to keep in memory.
     #[arg(long, env = "HOWDAH_CHUNK_CACHE_BYTES", value_name = "BYTES", default_value_t = Limits::default().chunk_cache_bytes)]
     pub chunk_cache_bytes: usize,
@@ -41,12 +49,40 @@ pub struct CoordinatorConfig {
     /// Bytes of file data that may be on their way into the store, over all clients; at least 16 MiB.
     #[arg(long, env = "HOWDAH_WRITE_BUFFER_BYTES", value_name = "BYTES", default_value_t = Limits::default().write_buffer_bytes)]
     pub write_buffer_bytes: usize,
+    /// Bytes of memory in which the names of one put are sorted, and each of three indexes of a job; more goes to
+    /// temporary files.
+    #[arg(long, env = "HOWDAH_SORT_BUFFER_BYTES", value_name = "BYTES", default_value_t = Limits::default().sort_buffer_bytes)]
+    pub sort_buffer_bytes: usize,
+}
+
+impl MemoryConfig {
+    /// Returns the bounds for a store.
+    pub fn limits(self) -> Limits {
+        Limits {
+            chunk_cache_bytes: self.chunk_cache_bytes,
+            node_cache_bytes: self.node_cache_bytes,
+            write_buffer_bytes: self.write_buffer_bytes,
+            sort_buffer_bytes: self.sort_buffer_bytes,
+            ..Limits::default()
+        }
+    }
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            chunk_cache_bytes: limits.chunk_cache_bytes,
+            node_cache_bytes: limits.node_cache_bytes,
+            write_buffer_bytes: limits.write_buffer_bytes,
+            sort_buffer_bytes: limits.sort_buffer_bytes,
+        }
+    }
 }
 
 impl CoordinatorConfig {
     /// Returns the settings for a coordinator over a store that needs no credentials.
     pub fn new(listen: IpAddr, port: u16, nats_url: &str, store: &str) -> Self {
-        let limits = Limits::default();
         Self {
             listen,
             port,
@@ -56,9 +92,7 @@ impl CoordinatorConfig {
             s3_region: None,
             s3_access_key: None,
             s3_secret_key: None,
-            chunk_cache_bytes: limits.chunk_cache_bytes,
-            node_cache_bytes: limits.node_cache_bytes,
-            write_buffer_bytes: limits.write_buffer_bytes,
+            memory: MemoryConfig::default(),
         }
     }
 }

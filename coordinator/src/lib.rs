@@ -23,7 +23,7 @@ pub mod scheduler;
 pub mod server;
 pub mod services;
 
-pub use config::CoordinatorConfig;
+pub use config::{CoordinatorConfig, MemoryConfig};
 pub use run::{Running, start};
 
 /// Writes an error and everything that caused it on one line.

@@ -87,8 +87,6 @@ fn store_config(config: &CoordinatorConfig) -> StoreConfig {
     store.s3.region.clone_from(&config.s3_region);
     store.s3.access_key.clone_from(&config.s3_access_key);
     store.s3.secret_key.clone_from(&config.s3_secret_key);
-    store.limits.chunk_cache_bytes = config.chunk_cache_bytes;
-    store.limits.node_cache_bytes = config.node_cache_bytes;
-    store.limits.write_buffer_bytes = config.write_buffer_bytes;
+    store.limits = config.memory.limits();
     store
 }

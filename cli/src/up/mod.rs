@@ -47,7 +47,8 @@ async fn run_all(args: UpArgs) -> anyhow::Result<()> {
     let nats_url = nats.url();
     let store = format!("file://{}", data.join("store").display());
     let coordinator_stop = CancellationToken::new();
-    let config = CoordinatorConfig::new(args.listen, args.port, &nats_url, &store);
+    let mut config = CoordinatorConfig::new(args.listen, args.port, &nats_url, &store);
+    config.memory = args.memory;
     let coordinator = howdah_coordinator::start(config, coordinator_stop.clone()).await?;
     let engine = if args.no_worker {
         None
@@ -173,7 +174,9 @@ fn start_worker(
     store: &str,
     stop: CancellationToken,
 ) -> JoinHandle<anyhow::Result<()>> {
-    let mut config = WorkerConfig::new(nats_url, StoreConfig::new(store), data.join("scratch"));
+    let mut store = StoreConfig::new(store);
+    store.limits = args.memory.limits();
+    let mut config = WorkerConfig::new(nats_url, store, data.join("scratch"));
     if let Some(slots) = args.slots.and_then(|slots| usize::try_from(slots).ok()) {
         config.slots = slots;
     }

@@ -65,6 +65,8 @@ pub struct Limits {
     pub chunk_cache_bytes: usize,
     /// Chunks on their way into the store, over all writers, in bytes.
     pub write_buffer_bytes: usize,
+    /// Names and indexes being sorted in one place, in bytes; more goes to temporary files.
+    pub sort_buffer_bytes: usize,
     /// Objects written at the same time by one operation.
     pub write_concurrency: usize,
     /// Objects read ahead by one sequential reader.
@@ -72,12 +74,14 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 64 MiB of nodes, 64 MiB of chunks, 32 MiB of writes under way, 16 writes at once, 2 objects read ahead.
+    /// 64 MiB of nodes, 64 MiB of chunks, 32 MiB of writes under way, 16 MiB of sorting, 16 writes at once, 2 objects
+    /// read ahead.
     fn default() -> Self {
         Limits {
             node_cache_bytes: 64 << 20,
             chunk_cache_bytes: 64 << 20,
             write_buffer_bytes: 32 << 20,
+            sort_buffer_bytes: 16 << 20,
             write_concurrency: 16,
             read_ahead: 2,
         }

@@ -147,6 +147,18 @@ pub enum StoreError {
         /// The offending key, lossily as text.
         key: String,
     },
+    /// A temporary file, for what is to be sorted and does not fit into memory, failed.
+    #[error(
+        "a temporary file in {} could not be written or read; see that there is room, or name another folder with TMPDIR",
+        folder.display()
+    )]
+    Scratch {
+        /// The folder for temporary files.
+        folder: std::path::PathBuf,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
+    },
     /// A caller wrote file bytes without beginning a file.
     #[error("bytes were written before a file was begun")]
     NoOpenFile,
@@ -174,6 +186,15 @@ impl StoreError {
 
     pub(crate) fn task(error: &tokio::task::JoinError) -> Self {
         StoreError::Task(error.to_string())
+    }
+
+    /// Wraps a failure of a temporary file.
+    #[must_use]
+    pub fn scratch(source: io::Error) -> Self {
+        StoreError::Scratch {
+            folder: std::env::temp_dir(),
+            source,
+        }
     }
 
     /// Tells whether data is damaged or lost, so that repeating the operation cannot help.

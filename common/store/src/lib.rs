@@ -51,6 +51,7 @@ pub mod keys;
 mod log;
 pub mod pack;
 mod read;
+pub mod sort;
 mod store;
 #[cfg(test)]
 mod testing;
@@ -64,7 +65,7 @@ pub use error::{BackendError, Result, StoreError};
 pub use file::{ChunkHash, FileContent, FileEntry, Slice};
 pub use files::{
     ClosedEdits, Collision, EditError, FileDiff, FileEdits, FileKind, FileNode, FileTree, Page, PathError, PathRules,
-    check_path, clean_path,
+    StepNumber, check_path, clean_path,
 };
 pub use log::{AppendError, LogRecord, MetaLog, OpenedLog, Settled, Snapshot};
 pub use pack::PackWriter;

@@ -139,6 +139,12 @@ impl Store {
         self.inner.capabilities
     }
 
+    /// Returns the bounds on memory and concurrency.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.inner.limits
+    }
+
     /// Names the store in messages.
     #[must_use]
     pub fn describe(&self) -> String {

@@ -136,6 +136,31 @@ fn a_commit_of_one_small_file_costs_one_chunk_and_one_node() {
 }
 
 #[test]
+fn contents_can_be_taken_as_they_are_stored_however_small_the_files_are() {
+    run(async {
+        let (store, sent) = recording(&Arc::default()).await;
+        // Nothing, and up to four bytes.
+        let bytes = |n: u32| n.to_le_bytes()[..n as usize % 5].to_vec();
+        let mut writer = PackWriter::new(&store);
+        let (mut taken, mut waiting) = (Vec::new(), 0);
+        for n in 0..300_000 {
+            writer.begin(n).await.unwrap();
+            writer.write(&bytes(n)).await.unwrap();
+            taken.extend(writer.take_stored().await.unwrap());
+            waiting = waiting.max(n as usize + 1 - taken.len());
+        }
+        // One chunk being filled, two on their way, and what is handed over at a time.
+        assert!(waiting < 4 << 15, "{waiting}");
+        taken.extend(writer.finish().await.unwrap());
+        assert!(count(&sent, "chunks/") <= 10, "{}", count(&sent, "chunks/"));
+        assert!(taken.iter().map(|(n, _)| *n).eq(0..300_000));
+        for (n, content) in taken.iter().step_by(997) {
+            assert_eq!(store.read_file_all(content).await.unwrap(), bytes(*n));
+        }
+    });
+}
+
+#[test]
 fn many_small_files_share_few_objects() {
     run(async {
         let (store, sent) = recording(&Arc::default()).await;

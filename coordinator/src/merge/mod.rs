@@ -23,9 +23,6 @@ use howdah_store::{Edit, EditError, FileEntry, FileTree, PathRules, Store, Store
 use crate::plan::MergePlan;
 use sorter::{Sorted, Sorter};
 
-/// Memory for each of the three sorters; what does not fit goes to temporary files.
-const SORTER_BYTES: usize = 32 << 20;
-
 /// Why outputs could not be merged. A collision between datums is not among them: it fails the job.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
@@ -91,13 +88,14 @@ pub struct Merger {
 }
 
 impl Merger {
-    /// Begins with no results.
-    pub fn new(plan: Arc<JobPlan>) -> Self {
+    /// Begins with no results. Each of three sorters takes about `sorter_bytes` of memory; what does not fit goes to
+    /// temporary files.
+    pub fn new(plan: Arc<JobPlan>, sorter_bytes: usize) -> Self {
         Merger {
             plan,
-            files: Sorter::new(SORTER_BYTES),
-            records: Sorter::new(SORTER_BYTES),
-            outputs: Sorter::new(SORTER_BYTES),
+            files: Sorter::new(sorter_bytes),
+            records: Sorter::new(sorter_bytes),
+            outputs: Sorter::new(sorter_bytes),
             counts: DatumCounts::default(),
             stats: JobStats::default(),
             failure: None,
@@ -256,18 +254,10 @@ fn last_of_each_key(edits: Sorted) -> impl Stream<Item = Result<Edit, StoreError
             let edit = edits.next()?;
             match (edit, edits.peek()) {
                 (Ok(edit), Some(Ok(next))) if edit.key == next.key => {}
-                (edit, _) => return Some(edit.map_err(scratch)),
+                (edit, _) => return Some(edit.map_err(StoreError::scratch)),
             }
         }
     }))
-}
-
-/// Wraps trouble with a temporary file for passing through the store's code.
-fn scratch(error: io::Error) -> StoreError {
-    StoreError::Read {
-        key: format!("(temporary file for merging in {})", std::env::temp_dir().display()),
-        source: error.into(),
-    }
 }
 
 /// Changes to the files of the base.
@@ -317,7 +307,7 @@ fn last_of_each_file(
     stream::iter(std::iter::from_fn(move || {
         let mut kept = match edits.next()? {
             Ok(edit) => edit,
-            Err(error) => return Some(Err(scratch(error))),
+            Err(error) => return Some(Err(StoreError::scratch(error))),
         };
         while let Some(Ok(next)) = edits.next_if(|next| next.as_ref().is_ok_and(|next| next.key == kept.key)) {
             match (kept.value.as_ref().and_then(owner), next.value.as_ref().and_then(owner)) {

@@ -93,11 +93,16 @@ pub async fn drive(
     let publisher = Publisher::new(context, &view);
     let collector = Collector::new(context, &view, &publisher, notices);
     let started = start(context, &view);
+    let sorter_bytes = context.core.store().limits().sort_buffer_bytes;
     let Some((merge_plan, merger)) = (match find_plan(context, &view).await? {
         Some((plan, merge)) => {
             started.await?;
             note_plan(context, &view, &merge).await?;
-            Some(collector.resume(merge, Merger::new(Arc::new(plan))).await?)
+            Some(
+                collector
+                    .resume(merge, Merger::new(Arc::new(plan), sorter_bytes))
+                    .await?,
+            )
         }
         None => {
             // Both to their end, whatever becomes of the other: a job is not ended before it is started.
@@ -106,7 +111,7 @@ pub async fn drive(
             match begun {
                 Ok(None) => None,
                 Ok(Some(begun)) => {
-                    let merger = Merger::new(begun.plan.clone());
+                    let merger = Merger::new(begun.plan.clone(), sorter_bytes);
                     Some(
                         collector
                             .collect(begun.publish(context, &view, &publisher), merger)

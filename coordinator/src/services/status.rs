@@ -1,5 +1,7 @@
 //! Errors of every layer below as gRPC statuses: the one place where codes are chosen.
 
+use std::io::ErrorKind;
+
 use howdah_api::json::JsonError;
 use howdah_model::{Rejection, RejectionKind};
 use howdah_spec::SpecError;
@@ -48,6 +50,7 @@ impl IntoStatus for StoreError {
         let text = chain(&self);
         let code = match &self {
             Self::Full { .. } => Code::ResourceExhausted,
+            Self::Scratch { source, .. } if source.kind() == ErrorKind::StorageFull => Code::ResourceExhausted,
             error if error.is_damage() => Code::DataLoss,
             _ => Code::Internal,
         };

@@ -1,19 +1,28 @@
 //! Changing files: steps in order, applied together.
+//!
+//! ```text
+//! put, append, delete, copy ──► sorted by path, then by number ──► one change for each path ──► tree
+//!    numbered as they come        in memory, then temporary files
+//! ```
+//!
+//! What a cleared directory takes with it needs no list: its path sorts before everything in it, so that going
+//! through the steps in order meets it first.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use howdah_model::{Content, DatumId};
+use howdah_model::Content;
 
-use super::path::{PathError, PathRules, as_directory, check_path, clean_path, directories};
-use super::view::{Collision, CollisionFinder, FileTree, key_of, path_of};
+use super::path::{PathError, PathRules, as_directory, check_path, clean_path};
+use super::steps::{Change, Folded, FoldedSteps, StepKind, Write};
+use super::view::{Collision, CollisionFinder, FileTree, path_of};
+use crate::config::Limits;
 use crate::error::{Result, StoreError};
 use crate::file::{FileContent, FileEntry};
 use crate::pack::push_slice;
+use crate::sort::{Sorted, Sorter};
 use crate::store::Store;
-use crate::tree::{Edit, Tree};
+use crate::tree::{Edit, Tree, Value};
 
 /// Why edits were not applied; nothing has changed then.
 #[derive(Debug, thiserror::Error)]
@@ -29,54 +38,84 @@ pub enum EditError {
     Store(#[from] StoreError),
 }
 
-/// Steps that change files. They take effect in the order they are added, and all at once.
+/// Steps that change files. They take effect in the order of their numbers, and all at once.
 ///
-/// Each step costs memory for the files it names (a copied directory: for every file in it), and
-/// nothing else happens before [`FileEdits::apply`].
-#[derive(Debug, Default)]
+/// Nothing happens before [`FileEdits::apply`]. Memory is bounded as long as [`FileEdits::make_room`] is called
+/// between steps: what does not fit goes to temporary files.
+#[derive(Debug)]
 pub struct FileEdits {
     rules: PathRules,
-    /// What becomes of single files, in the end.
-    files: BTreeMap<String, Change>,
-    /// Directories, with their slash, of which nothing remains but what `files` says.
-    cleared: BTreeSet<String>,
+    /// Path, then what [`StepKind`] writes.
+    steps: Sorter,
+    next: StepNumber,
+    /// Some directory was cleared.
+    clears: bool,
+    /// Nothing of the base remains.
+    clears_all: bool,
 }
 
-#[derive(Debug)]
-enum Change {
-    Remove,
-    Write(Write),
+/// Where a step stands among the others; see [`FileEdits::reserve`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StepNumber(pub(super) u64);
+
+impl Default for FileEdits {
+    fn default() -> Self {
+        FileEdits::new(PathRules::default())
+    }
 }
 
-#[derive(Debug)]
-struct Write {
-    /// What the base holds stays in front.
-    after_base: bool,
-    /// Contents to be joined.
-    parts: Vec<FileContent>,
-    datum: Option<DatumId>,
-}
+/// Sorting fewer bytes than these takes less time than handing them to another thread.
+const SORTED_AT_ONCE: usize = 256 << 10;
 
 impl FileEdits {
-    /// Begins with no steps.
+    /// Begins with no steps, and with as much memory for them as a store takes by default.
     #[must_use]
     pub fn new(rules: PathRules) -> Self {
+        FileEdits::with_memory(rules, Limits::default().sort_buffer_bytes)
+    }
+
+    /// Begins with no steps, of which about `bytes` bytes are to be kept in memory.
+    #[must_use]
+    pub fn with_memory(rules: PathRules, bytes: usize) -> Self {
         FileEdits {
             rules,
-            ..FileEdits::default()
+            steps: Sorter::new(bytes),
+            next: StepNumber(0),
+            clears: false,
+            clears_all: false,
         }
     }
 
     /// Tells whether no step has been added.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.cleared.is_empty()
+        self.steps.is_empty()
     }
 
-    /// Returns the number of files named so far.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.files.len()
+    /// Keeps a place among the steps for one whose content is not known yet.
+    pub fn reserve(&mut self) -> StepNumber {
+        let number = self.next;
+        self.next.0 += 1;
+        number
+    }
+
+    /// Moves steps to a temporary file if they take more memory than they should.
+    ///
+    /// # Errors
+    /// When there is no room for the file.
+    pub async fn make_room(&mut self) -> Result<()> {
+        if !self.steps.is_full() {
+            return Ok(());
+        }
+        let mut steps = std::mem::replace(&mut self.steps, Sorter::new(0));
+        let spilling = tokio::task::spawn_blocking(move || steps.spill().map(|()| steps));
+        let spilled = spilling.await.map_err(|error| StoreError::task(&error))?;
+        self.steps = spilled.map_err(StoreError::scratch)?;
+        Ok(())
+    }
+
+    fn push(&mut self, number: StepNumber, path: &str, kind: &StepKind<'_>) {
+        kind.encode(number, |parts| self.steps.push(path.as_bytes(), parts));
     }
 
     /// Gives a file new content; former content of the path is gone.
@@ -87,35 +126,21 @@ impl FileEdits {
     /// Gives a file new content that a datum made.
     pub fn put_entry(&mut self, path: &str, entry: FileEntry) -> Result<(), PathError> {
         let path = self.checked(path)?;
-        let FileEntry { content, datum } = entry;
-        let write = Write {
-            after_base: false,
-            parts: vec![content],
-            datum,
-        };
-        self.files.insert(path, Change::Write(write));
+        let number = self.reserve();
+        self.push(number, &path, &StepKind::Put(&entry.encode()));
         Ok(())
     }
 
     /// Adds content at the end of a file, wherever what it has so far comes from.
     pub fn append(&mut self, path: &str, content: FileContent) -> Result<(), PathError> {
+        let number = self.reserve();
+        self.append_at(number, path, content)
+    }
+
+    /// Does what [`FileEdits::append`] does, as the step that a place was kept for.
+    pub fn append_at(&mut self, number: StepNumber, path: &str, content: FileContent) -> Result<(), PathError> {
         let path = self.checked(path)?;
-        let cleared = self.is_cleared(&path);
-        match self.files.get_mut(&path) {
-            Some(Change::Write(write)) => {
-                write.parts.push(content);
-                write.datum = None;
-            }
-            found => {
-                let after_base = found.is_none() && !cleared;
-                let write = Write {
-                    after_base,
-                    parts: vec![content],
-                    datum: None,
-                };
-                self.files.insert(path, Change::Write(write));
-            }
-        }
+        self.push(number, &path, &StepKind::Append(&FileEntry::new(content).encode()));
         Ok(())
     }
 
@@ -124,38 +149,28 @@ impl FileEdits {
     pub fn delete(&mut self, path: &str) {
         let clean = clean_path(path);
         if clean == "/" || path.ends_with('/') {
-            self.clear(as_directory(&clean));
+            self.clear(&as_directory(&clean));
         } else {
-            self.files.insert(clean, Change::Remove);
+            let number = self.reserve();
+            self.push(number, &clean, &StepKind::Remove);
         }
     }
 
     /// Removes the file of a path and everything below it.
     pub fn delete_recursive(&mut self, path: &str) {
         let clean = clean_path(path);
-        self.clear(as_directory(&clean));
+        self.clear(&as_directory(&clean));
         if clean != "/" {
-            self.files.insert(clean, Change::Remove);
+            let number = self.reserve();
+            self.push(number, &clean, &StepKind::Remove);
         }
     }
 
-    fn clear(&mut self, directory: String) {
-        let inside = |path: &String| path.starts_with(&directory);
-        let drop: Vec<String> = self
-            .files
-            .range(directory.clone()..)
-            .map(|(path, _)| path)
-            .take_while(|path| inside(path))
-            .cloned()
-            .collect();
-        for path in drop {
-            self.files.remove(&path);
-        }
-        // Only the outermost is kept: each path is to be removed once.
-        if !self.is_cleared(&directory) {
-            self.cleared.retain(|cleared| !inside(cleared));
-            self.cleared.insert(directory);
-        }
+    fn clear(&mut self, directory: &str) {
+        self.clears = true;
+        self.clears_all |= directory == "/";
+        let number = self.reserve();
+        self.push(number, directory, &StepKind::Clear);
     }
 
     /// Copies a file or directory of some commit to a path, by reference. Copied over a path, it
@@ -182,6 +197,7 @@ impl FileEdits {
                 self.put(&target, entry.content)?;
             }
             copied += 1;
+            self.make_room().await?;
         }
         Ok(copied)
     }
@@ -199,33 +215,45 @@ impl FileEdits {
         Ok(clean)
     }
 
-    fn is_cleared(&self, path: &str) -> bool {
-        !self.cleared.is_empty() && directories(path).any(|directory| self.cleared.contains(directory))
-    }
-
     /// Applies all steps to a commit's content and returns the new one, which is durable then.
     ///
     /// # Errors
     /// When a path would be both a file and a directory, or the store fails.
     pub async fn apply(self, store: &Store, base: &Content) -> Result<Content, EditError> {
-        self.close().apply(store, base).await
+        self.close().await?.apply(store, base).await
     }
 
     /// Ends the gathering of steps, for those who may have to apply them more than once.
-    #[must_use]
-    pub fn close(self) -> ClosedEdits {
-        ClosedEdits {
-            files: self.files.into_iter().collect(),
-            cleared: self.cleared,
-        }
+    ///
+    /// # Errors
+    /// When the program is ending.
+    pub async fn close(self) -> Result<ClosedEdits> {
+        let FileEdits {
+            steps,
+            clears,
+            clears_all,
+            ..
+        } = self;
+        let steps = if steps.bytes() <= SORTED_AT_ONCE {
+            steps.finish()
+        } else {
+            let sorting = tokio::task::spawn_blocking(move || steps.finish());
+            sorting.await.map_err(|error| StoreError::task(&error))?
+        };
+        Ok(ClosedEdits {
+            steps,
+            clears,
+            clears_all,
+        })
     }
 }
 
 /// Steps that no more are added to; see [`FileEdits::close`].
 #[derive(Debug)]
 pub struct ClosedEdits {
-    files: Arc<[(String, Change)]>,
-    cleared: BTreeSet<String>,
+    steps: Sorted,
+    clears: bool,
+    clears_all: bool,
 }
 
 impl ClosedEdits {
@@ -234,48 +262,62 @@ impl ClosedEdits {
     /// # Errors
     /// As those of [`FileEdits::apply`].
     pub async fn apply(&self, store: &Store, base: &Content) -> Result<Content, EditError> {
-        let everything = self.cleared.contains("/");
-        let tree = Tree::new(store, if everything { None } else { base.root });
-        let files = &self.files;
-        let removals = stream::iter(self.cleared.clone())
-            .map({
-                let tree = tree.clone();
-                move |directory| tree.prefix(directory.as_bytes())
-            })
-            .flatten()
-            .map_ok(|entry| Edit::remove(entry.key))
-            .boxed();
-        let changes = stream::iter(0..files.len())
-            .then({
-                let (tree, files) = (tree.clone(), Arc::clone(files));
-                move |index| {
-                    let (tree, files) = (tree.clone(), Arc::clone(&files));
-                    async move {
-                        let (path, change) = &files[index];
-                        let value = match change {
-                            Change::Remove => None,
-                            Change::Write(write) => Some(write.resolve(&tree, path).await?.encode()),
-                        };
-                        Ok(Edit {
-                            key: key_of(path),
-                            value,
-                        })
-                    }
-                }
-            })
-            .boxed();
-        let edited = tree.apply(merge(removals, changes)).await?;
+        let tree = Tree::new(store, if self.clears_all { None } else { base.root });
+        let edited = tree.apply(merge(self.removals(&tree), self.changes(&tree))).await?;
         let edited = FileTree::new(store, edited.root());
-        // Collected, because a closure held over an await would keep callers from being `Send`.
-        let written: Vec<&str> = files
-            .iter()
-            .filter(|(_, change)| matches!(change, Change::Write(_)))
-            .map(|(path, _)| path.as_str())
-            .collect();
-        if let Some(collision) = edited.find_collision(written).await? {
-            return Err(collision.into());
+        let mut finder = CollisionFinder::new(&edited).await?;
+        for step in self.folded() {
+            if let Folded::File(path, Change::Write(_)) = step?
+                && let Some(collision) = finder.check(path_of(&path)?).await?
+            {
+                return Err(collision.into());
+            }
         }
         Ok(edited.content().await?)
+    }
+
+    fn folded(&self) -> FoldedSteps {
+        FoldedSteps::new(self.steps.iter())
+    }
+
+    /// Streams the removal of everything the base has in cleared directories.
+    fn removals(&self, tree: &Tree) -> BoxStream<'static, Result<Edit>> {
+        if !self.clears {
+            return stream::empty().boxed();
+        }
+        let tree = tree.clone();
+        let cleared = self.folded().filter_map(|step| match step {
+            Ok(Folded::Cleared(directory)) => Some(Ok(directory)),
+            Ok(Folded::File(..)) => None,
+            Err(error) => Some(Err(error)),
+        });
+        stream::iter(cleared)
+            .map_ok(move |directory| tree.prefix(&directory))
+            .try_flatten()
+            .map_ok(|entry| Edit::remove(entry.key))
+            .boxed()
+    }
+
+    /// Streams what becomes of the files that steps name.
+    fn changes(&self, tree: &Tree) -> BoxStream<'static, Result<Edit>> {
+        let tree = tree.clone();
+        let changes = self.folded().filter_map(|step| match step {
+            Ok(Folded::File(path, change)) => Some(Ok((path, change))),
+            Ok(Folded::Cleared(_)) => None,
+            Err(error) => Some(Err(error)),
+        });
+        stream::iter(changes)
+            .and_then(move |(key, change)| {
+                let tree = tree.clone();
+                async move {
+                    let value = match change {
+                        Change::Remove => None,
+                        Change::Write(write) => Some(write.resolve(&tree, &key).await?),
+                    };
+                    Ok(Edit { key, value })
+                }
+            })
+            .boxed()
     }
 }
 
@@ -307,24 +349,27 @@ impl FileTree {
 }
 
 impl Write {
-    /// Joins the parts to one content.
-    async fn resolve(&self, tree: &Tree, path: &str) -> Result<FileEntry> {
-        let mut parts = Vec::new();
+    /// Joins the parts to one file.
+    async fn resolve(&self, tree: &Tree, key: &Bytes) -> Result<Value> {
+        let path = path_of(key)?;
+        let mut parts = Vec::with_capacity(self.parts.len() + 1);
         if self.after_base {
             let files = FileTree::new(tree.store(), tree.root());
             parts.extend(files.file(path).await?.map(|entry| entry.content));
         }
-        parts.extend(self.parts.iter().cloned());
+        let mut datum = None;
+        for part in &self.parts {
+            let entry = part.entry()?;
+            datum = entry.datum;
+            parts.push(entry.content);
+        }
         parts.retain(|part| part.size > 0);
         let content = match parts.len() {
             0 => FileContent::empty(),
             1 => parts.remove(0),
             _ => join(tree.store(), &parts).await?,
         };
-        Ok(FileEntry {
-            content,
-            datum: self.datum,
-        })
+        Ok(FileEntry { content, datum }.encode())
     }
 }
 

@@ -21,13 +21,14 @@
 mod diff;
 mod edits;
 mod path;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod view;
 mod walk;
 
 pub use diff::FileDiff;
-pub use edits::{ClosedEdits, EditError, FileEdits};
+pub use edits::{ClosedEdits, EditError, FileEdits, StepNumber};
 pub use path::{PathError, PathRules, check_path, clean_path};
 pub use view::{Collision, FileKind, FileNode, FileTree};
 pub use walk::Page;

@@ -149,16 +149,18 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
-    fn edits_do_what_the_model_does(batches in vec(vec(step(), 1..12), 1..5)) {
+    fn edits_do_what_the_model_does(batches in vec(vec(step(), 1..12), 1..5), memory in 1usize..1000) {
         run(async {
             let store = Store::in_memory().await;
             let (mut model, mut content) = (Model::new(), Content::EMPTY);
             for batch in &batches {
                 let source = FileTree::of(&store, &content);
-                let mut edits = FileEdits::default();
+                // Often so little memory that steps go to temporary files.
+                let mut edits = FileEdits::with_memory(PathRules::default(), memory);
                 let mut expected = model.clone();
                 for step in batch {
                     add(&store, &mut edits, &source, step).await;
+                    edits.make_room().await.unwrap();
                     apply_to_model(&mut expected, &model, step);
                 }
                 match edits.apply(&store, &content).await {
@@ -376,5 +378,5 @@ fn refused_paths_leave_edits_as_they_were() {
     assert!(edits.is_empty());
     let mut edits = FileEdits::new(PathRules::Relaxed);
     edits.put("/a*", FileContent::empty()).unwrap();
-    assert_eq!(edits.len(), 1);
+    assert!(!edits.is_empty());
 }

@@ -2,7 +2,6 @@
 
 use std::sync::PoisonError;
 
-use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use howdah_model::{Content, ContentHash, TreeRoot};
 
@@ -329,9 +328,4 @@ pub(super) fn decode(entry: Entry) -> Result<(String, FileEntry)> {
     let path = path_of(&entry.key)?.to_owned();
     let file = FileEntry::decode(&entry.value).map_err(|reason| damaged(&path, &reason))?;
     Ok((path, file))
-}
-
-/// Returns the key of a file.
-pub(super) fn key_of(path: &str) -> Bytes {
-    Bytes::copy_from_slice(path.as_bytes())
 }

@@ -44,6 +44,11 @@ impl Batch {
         self.length
     }
 
+    /// Returns the number of things that happen.
+    pub(super) fn marks(&self) -> usize {
+        self.marks.len()
+    }
+
     /// Adds bytes at the end; keeps them as they are if they are many.
     pub(super) fn push(&mut self, bytes: Bytes) {
         if bytes.len() < GATHERED {

@@ -4,9 +4,9 @@ use std::fmt;
 
 use howdah_model::ContentHash;
 
-use super::AVERAGE_CHUNK;
 use super::batch::{Batch, Mark};
 use super::gear::CutFinder;
+use super::{AVERAGE_CHUNK, MAX_CHUNK_FILES};
 use crate::chunk::HEADER;
 
 /// Bytes that are taken in at a time: few enough to be still in the processor's cache when they are looked at again.
@@ -16,6 +16,8 @@ const STEP: usize = 128 << 10;
 #[derive(PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) start: u64,
+    /// About how many files ended in it.
+    pub(super) files: usize,
     /// Room for the header of a stored object, then the bytes.
     framed: Vec<u8>,
 }
@@ -46,6 +48,8 @@ pub(super) struct Cutter {
     finder: CutFinder,
     /// Where in the stream the chunk begins.
     start: u64,
+    /// Files that have ended since the last cut was found.
+    files: usize,
     hasher: blake3::Hasher,
     /// Hashes of the files that have ended.
     pub(super) hashes: Vec<ContentHash>,
@@ -57,6 +61,7 @@ impl Default for Cutter {
             chunk: vec![0; HEADER],
             finder: CutFinder::default(),
             start: 0,
+            files: 0,
             hasher: blake3::Hasher::new(),
             hashes: Vec::new(),
         }
@@ -103,7 +108,13 @@ impl Cutter {
                 self.hasher.reset();
             }
             Mark::Begin(Some(hasher)) => self.hasher = *hasher,
-            Mark::End => self.hashes.push(ContentHash::new(*self.hasher.finalize().as_bytes())),
+            Mark::End => {
+                self.hashes.push(ContentHash::new(*self.hasher.finalize().as_bytes()));
+                self.files += 1;
+                if self.files >= MAX_CHUNK_FILES {
+                    self.cut_to_the_end(pieces);
+                }
+            }
             Mark::Cut => self.cut_to_the_end(pieces),
         }
     }
@@ -120,6 +131,7 @@ impl Cutter {
     }
 
     fn cut_to_the_end(&mut self, pieces: &mut Vec<Piece>) {
+        self.files = if self.waiting() == 0 { 0 } else { self.files };
         while self.waiting() > 0 {
             let length = self.finder.find(&self.chunk[HEADER..]).unwrap_or(self.waiting());
             pieces.push(self.split(length));
@@ -142,7 +154,8 @@ impl Cutter {
         let start = self.start;
         self.start += length as u64;
         self.finder = CutFinder::default();
-        Piece { start, framed }
+        let files = std::mem::take(&mut self.files);
+        Piece { start, files, framed }
     }
 }
 

@@ -16,7 +16,9 @@
 //! ```
 //!
 //! Memory of one writer: up to 9 MiB pending, as much in the cutter, and what the store's write
-//! buffer, shared by all writers, has room for.
+//! buffer, shared by all writers, has room for. To that come some 200 bytes for each file that is not
+//! stored yet, of which there are never many: a chunk ends after 32,768 files. Contents of
+//! stored files are kept until they are taken ([`PackWriter::take_stored`]).
 
 mod batch;
 mod cutter;
@@ -38,7 +40,7 @@ use crate::store::{Kind, PERMIT_BYTES, Store};
 use batch::{Batch, Mark};
 use cutter::{Cutter, Piece};
 
-/// No chunk is smaller, but for the last of a stream or large file.
+/// No chunk is smaller, but for the last of a stream or large file, and those of very small files.
 pub const MIN_CHUNK: usize = 512 << 10;
 /// Chunks of content without structure are about this large.
 pub const AVERAGE_CHUNK: usize = 2 << 20;
@@ -47,6 +49,12 @@ pub const MAX_CHUNK: usize = 8 << 20;
 /// Files of this size or more have chunks of their own.
 pub const LARGE_FILE: u64 = 8 << 20;
 
+/// After so many files a chunk ends however small they are.
+const MAX_CHUNK_FILES: usize = 32 << 10;
+/// Chunks on their way into the store have about so many files at most, or are one chunk.
+const MAX_UPLOAD_FILES: usize = 2 * MAX_CHUNK_FILES;
+/// So many beginnings and ends of files are handed to the cutter at a time, whatever lies between them.
+const BATCH_MARKS: usize = 16 << 10;
 /// So many bytes are handed to the cutter at a time.
 const BATCH: usize = 1 << 20;
 
@@ -57,7 +65,8 @@ const BATCH: usize = 1 << 20;
 #[derive(Debug)]
 pub struct PackWriter<T> {
     store: Store,
-    files: Vec<FileRecord<T>>,
+    /// Files whose contents have not been taken, in order.
+    files: VecDeque<FileRecord<T>>,
     open: Option<OpenFile>,
     /// Bytes not yet handed to the cutter, and what happens at which of them.
     pending: Batch,
@@ -65,8 +74,14 @@ pub struct PackWriter<T> {
     pending_start: u64,
     cutting: Cutting,
     uploads: VecDeque<Upload>,
-    chunks: Vec<StoredChunk>,
-    hashes: Vec<ContentHash>,
+    /// Sum of the files of `uploads`.
+    upload_files: usize,
+    /// Stored chunks that `files` may have bytes in, in order.
+    chunks: VecDeque<StoredChunk>,
+    /// Where in the stream the last stored chunk ends.
+    stored: u64,
+    /// Hashes of the first of `files`.
+    hashes: VecDeque<ContentHash>,
 }
 
 #[derive(Debug)]
@@ -100,6 +115,7 @@ enum Cutting {
 struct Upload {
     start: u64,
     length: u32,
+    files: usize,
     task: JoinHandle<Result<ChunkHash>>,
 }
 
@@ -116,14 +132,16 @@ impl<T> PackWriter<T> {
     pub fn new(store: &Store) -> Self {
         PackWriter {
             store: store.clone(),
-            files: Vec::new(),
+            files: VecDeque::new(),
             open: None,
             pending: Batch::default(),
             pending_start: 0,
             cutting: Cutting::Idle(Box::default()),
             uploads: VecDeque::new(),
-            chunks: Vec::new(),
-            hashes: Vec::new(),
+            upload_files: 0,
+            chunks: VecDeque::new(),
+            stored: 0,
+            hashes: VecDeque::new(),
         }
     }
 
@@ -155,7 +173,7 @@ impl<T> PackWriter<T> {
         self.end().await?;
         let start = self.position();
         self.pending.mark(Mark::Begin(hasher));
-        self.files.push(FileRecord {
+        self.files.push_back(FileRecord {
             tag,
             start,
             length: 0,
@@ -209,7 +227,7 @@ impl<T> PackWriter<T> {
         self.settle_size();
         let large = self.open.is_some_and(|open| open.large);
         let position = self.position();
-        if let Some(file) = self.files.last_mut() {
+        if let Some(file) = self.files.back_mut() {
             file.length = position - open.start;
         }
         self.pending.mark(Mark::End);
@@ -217,7 +235,7 @@ impl<T> PackWriter<T> {
             self.pending.mark(Mark::Cut);
         }
         self.open = None;
-        if self.pending.len() >= BATCH {
+        if self.pending.len() >= BATCH || self.pending.marks() >= BATCH_MARKS {
             let batch = self.pending.take();
             self.hand_over(batch, false).await?;
         }
@@ -237,21 +255,34 @@ impl<T> PackWriter<T> {
         let batch = self.pending.take();
         self.hand_over(batch, true).await?;
         self.collect_cut().await?;
-        while let Some(upload) = self.uploads.pop_front() {
-            self.chunks.push(upload.finish().await?);
+        while !self.uploads.is_empty() {
+            self.collect_upload().await?;
         }
-        let mut contents = Vec::with_capacity(self.files.len());
-        let mut chunk = 0;
-        for (file, hash) in self.files.into_iter().zip(self.hashes) {
-            while self.chunks.get(chunk).is_some_and(|chunk| chunk.end() <= file.start) {
-                chunk += 1;
+        self.take_stored().await
+    }
+
+    /// Takes the contents of the files that are durable already and have not been taken, in the order in
+    /// which they were begun; [`PackWriter::finish`] gives the others.
+    pub async fn take_stored(&mut self) -> Result<Vec<(T, FileContent)>> {
+        let mut contents = Vec::new();
+        while let (Some(file), Some(hash)) = (self.files.front(), self.hashes.front()) {
+            if file.start + file.length > self.stored {
+                break;
             }
-            let mut slices = file.before;
-            for slice in slices_of(&self.chunks[chunk..], file.start, file.length) {
+            while self.chunks.front().is_some_and(|chunk| chunk.end() <= file.start) {
+                self.chunks.pop_front();
+            }
+            let added: Vec<Slice> = slices_of(&self.chunks, file.start, file.length).collect();
+            let (size, hash) = (file.before_size + file.length, *hash);
+            self.hashes.pop_front();
+            let Some(FileRecord { tag, before, .. }) = self.files.pop_front() else {
+                break;
+            };
+            let mut slices = before;
+            for slice in added {
                 push_slice(&mut slices, slice);
             }
-            let size = file.before_size + file.length;
-            contents.push((file.tag, self.store.content_of(size, hash, slices).await?));
+            contents.push((tag, self.store.content_of(size, hash, slices).await?));
         }
         Ok(contents)
     }
@@ -314,14 +345,14 @@ impl<T> PackWriter<T> {
     }
 
     async fn accept(&mut self, mut cutter: Box<Cutter>, pieces: Vec<Piece>) -> Result<()> {
-        self.hashes.append(&mut cutter.hashes);
+        self.hashes.extend(cutter.hashes.drain(..));
         self.cutting = Cutting::Idle(cutter);
         for piece in pieces {
             // Failures should stop the writer soon, not when it has read all it wants to write.
-            while self.uploads.front().is_some_and(|upload| upload.task.is_finished()) {
-                if let Some(upload) = self.uploads.pop_front() {
-                    self.chunks.push(upload.finish().await?);
-                }
+            while let Some(first) = self.uploads.front()
+                && (first.task.is_finished() || self.upload_files + piece.files > MAX_UPLOAD_FILES)
+            {
+                self.collect_upload().await?;
             }
             let length = piece.bytes().len() as u32;
             let permits = length / PERMIT_BYTES as u32 + 1;
@@ -330,9 +361,26 @@ impl<T> PackWriter<T> {
                 .acquire_many_owned(permits)
                 .await
                 .map_err(|_| StoreError::Task("the store is closed".to_owned()))?;
-            let start = piece.start;
+            let (start, files) = (piece.start, piece.files);
             let task = tokio::spawn(upload(self.store.clone(), piece, room));
-            self.uploads.push_back(Upload { start, length, task });
+            self.upload_files += files;
+            self.uploads.push_back(Upload {
+                start,
+                length,
+                files,
+                task,
+            });
+        }
+        Ok(())
+    }
+
+    /// Waits until the first chunk on its way is stored.
+    async fn collect_upload(&mut self) -> Result<()> {
+        if let Some(upload) = self.uploads.pop_front() {
+            self.upload_files -= upload.files;
+            let chunk = upload.finish().await?;
+            self.stored = chunk.end();
+            self.chunks.push_back(chunk);
         }
         Ok(())
     }
@@ -391,7 +439,7 @@ pub(crate) async fn hash_more(mut hasher: blake3::Hasher, bytes: Bytes) -> Resul
 }
 
 /// Finds the parts of chunks that make up a stretch of the stream.
-fn slices_of(chunks: &[StoredChunk], start: u64, length: u64) -> impl Iterator<Item = Slice> {
+fn slices_of(chunks: &VecDeque<StoredChunk>, start: u64, length: u64) -> impl Iterator<Item = Slice> {
     let end = start + length;
     chunks
         .iter()

@@ -1,7 +1,7 @@
 //! `ModifyFile`: a stream of steps that take effect together.
 //!
 //! ```text
-//!  messages --> steps in order, bytes into the store as they arrive
+//!  messages --> numbered steps, bytes into the store as they arrive
 //!                 |
 //!                 v            somebody was faster
 //!  base content --edit--> new content --submit--> done
@@ -9,14 +9,14 @@
 //!       +------------ read again --------+
 //! ```
 //!
-//! Memory grows with the number of files, not with their bytes.
+//! Memory is bounded, whatever the number of files and of their bytes: names that do not fit go to temporary files.
 
 use futures::StreamExt;
 use howdah_api::pfs_v2 as pfs;
 use howdah_api::pfs_v2::modify_file_request::Body;
-use howdah_model::{RejectionKind, TreeRoot};
+use howdah_model::RejectionKind;
 use howdah_store::{
-    ClosedEdits, EditError, FileContent, FileEdits, FileTree, PackWriter, PathRules, check_path, clean_path,
+    ClosedEdits, EditError, FileContent, FileEdits, FileTree, PackWriter, PathRules, StepNumber, check_path, clean_path,
 };
 use tonic::{Response, Status, Streaming};
 
@@ -44,7 +44,7 @@ pub(super) async fn modify_file(
     while let Some(message) = messages.next().await {
         match message?.body {
             Some(Body::AddFile(add)) => recorder.add(add).await?,
-            Some(Body::DeleteFile(delete)) => recorder.delete(&delete),
+            Some(Body::DeleteFile(delete)) => recorder.delete(&delete).await?,
             Some(Body::CopyFile(copy)) => recorder.copy(copy).await?,
             Some(Body::SetCommit(_)) => {
                 return Err(Status::invalid_argument(
@@ -54,47 +54,29 @@ pub(super) async fn modify_file(
             None => return Err(wire::missing("body")),
         }
     }
-    let steps = recorder.finish().await?;
-    let edits = edits(core, steps).await.map_err(edit_status)?;
+    let edits = recorder.finish().await?;
     write(core, &target, &edits).await?;
     Ok(Response::new(()))
 }
 
-/// One thing to do to the files of a commit.
-#[derive(Debug)]
-enum Step {
-    /// Bytes are added at the end of a file, which is made if it is missing.
-    Append { path: String, content: FileContent },
-    /// A file goes; of a path with a slash at the end, everything below.
-    Delete { path: String },
-    /// A file or folder of another tree comes.
-    Copy {
-        root: Option<TreeRoot>,
-        from: String,
-        to: String,
-        append: bool,
-    },
-}
-
-/// A step whose bytes are still on their way into the store.
-enum Recorded {
-    Append { path: String },
-    Other(Step),
-}
-
-/// Turns messages into steps.
+/// Turns messages into edits.
 struct Recorder<'a> {
     core: &'a Core,
-    writer: PackWriter<()>,
-    steps: Vec<Recorded>,
+    /// Files whose bytes are on their way into the store, each with its path and the place of its step.
+    writer: PackWriter<(StepNumber, String)>,
+    edits: FileEdits,
+    /// The file that the last message added to.
+    open: Option<String>,
 }
 
 impl<'a> Recorder<'a> {
     fn new(core: &'a Core) -> Self {
+        let memory = core.store().limits().sort_buffer_bytes;
         Self {
             core,
             writer: PackWriter::new(core.store()),
-            steps: Vec::new(),
+            edits: FileEdits::with_memory(PathRules::Strict, memory),
+            open: None,
         }
     }
 
@@ -102,62 +84,66 @@ impl<'a> Recorder<'a> {
         use pfs::add_file::Source;
         let path = checked_path(&add.path)?;
         // Chunks of one file come one after the other and make one piece.
-        let continues = matches!(self.steps.last(), Some(Recorded::Append { path: last }) if *last == path);
-        if !continues {
-            self.writer.begin(()).await.map_err(IntoStatus::into_status)?;
-            self.steps.push(Recorded::Append { path });
+        if self.open.as_ref() != Some(&path) {
+            let number = self.edits.reserve();
+            let begun = self.writer.begin((number, path.clone())).await;
+            begun.map_err(IntoStatus::into_status)?;
+            self.open = Some(path);
         }
         match add.source {
             // No source at all means an empty file.
-            None => Ok(()),
-            Some(Source::Raw(bytes)) => self.writer.write_bytes(bytes).await.map_err(IntoStatus::into_status),
-            Some(Source::Url(source)) => Err(Status::unimplemented(format!(
-                "not supported yet: put file from a URL ({}); fetch it and put the file",
-                source.url
-            ))),
+            None => {}
+            Some(Source::Raw(bytes)) => {
+                let written = self.writer.write_bytes(bytes).await;
+                written.map_err(IntoStatus::into_status)?;
+            }
+            Some(Source::Url(source)) => {
+                return Err(Status::unimplemented(format!(
+                    "not supported yet: put file from a URL ({}); fetch it and put the file",
+                    source.url
+                )));
+            }
         }
+        let stored = self.writer.take_stored().await.map_err(IntoStatus::into_status)?;
+        self.append(stored).await.map_err(edit_status)
     }
 
-    fn delete(&mut self, delete: &pfs::DeleteFile) {
+    /// Adds the steps of files whose bytes are stored.
+    async fn append(&mut self, stored: Vec<((StepNumber, String), FileContent)>) -> Result<(), EditError> {
+        for ((number, path), content) in stored {
+            self.edits.append_at(number, &path, content)?;
+            self.edits.make_room().await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&mut self, delete: &pfs::DeleteFile) -> Result<(), Status> {
+        self.open = None;
         let folder = delete.path.is_empty() || delete.path.ends_with('/');
         let mut path = clean_path(&delete.path);
         if folder && !path.ends_with('/') {
             path.push('/');
         }
-        self.steps.push(Recorded::Other(Step::Delete { path }));
+        self.edits.delete(&path);
+        self.edits.make_room().await.map_err(IntoStatus::into_status)
     }
 
+    /// Copies look at commits that the request names, so they come out the same whatever the edits are applied to.
     async fn copy(&mut self, copy: pfs::CopyFile) -> Result<(), Status> {
+        self.open = None;
         let (source, reference) = file_of(copy.src.as_ref())?;
-        let from = clean_path(&source.path);
-        let to = clean_path(&copy.dst);
         let readable = readable(self.core, &reference).await?;
-        self.steps.push(Recorded::Other(Step::Copy {
-            root: readable.root(),
-            from,
-            to,
-            append: copy.append,
-        }));
-        Ok(())
+        let tree = FileTree::new(self.core.store(), readable.root());
+        let copied = self.edits.copy(&tree, &source.path, &copy.dst, copy.append).await;
+        copied.map(drop).map_err(edit_status)
     }
 
-    /// Waits until all bytes are stored and returns the steps.
-    async fn finish(self) -> Result<Vec<Step>, Status> {
-        let contents = self.writer.finish().await.map_err(IntoStatus::into_status)?;
-        let mut contents = contents.into_iter();
-        let mut steps = Vec::with_capacity(self.steps.len());
-        for recorded in self.steps {
-            steps.push(match recorded {
-                Recorded::Other(step) => step,
-                Recorded::Append { path } => {
-                    let ((), content) = contents
-                        .next()
-                        .ok_or_else(|| Status::internal("the store returned fewer files than were written"))?;
-                    Step::Append { path, content }
-                }
-            });
-        }
-        Ok(steps)
+    /// Waits until all bytes are stored and returns the edits.
+    async fn finish(mut self) -> Result<ClosedEdits, Status> {
+        let writer = std::mem::replace(&mut self.writer, PackWriter::new(self.core.store()));
+        let stored = writer.finish().await.map_err(IntoStatus::into_status)?;
+        self.append(stored).await.map_err(edit_status)?;
+        self.edits.close().await.map_err(IntoStatus::into_status)
     }
 }
 
@@ -168,23 +154,6 @@ fn checked_path(path: &str) -> Result<String, Status> {
         Ok(()) => Ok(path),
         Err(error) => Err(Status::unknown(error.to_string())),
     }
-}
-
-/// Turns steps into edits. Copies look at commits that were named by the request, so they come out the same whatever
-/// the edits are applied to.
-async fn edits(core: &Core, steps: Vec<Step>) -> Result<ClosedEdits, EditError> {
-    let mut edits = FileEdits::new(PathRules::Strict);
-    for step in steps {
-        match step {
-            Step::Append { path, content } => edits.append(&path, content)?,
-            Step::Delete { path } => edits.delete(&path),
-            Step::Copy { root, from, to, append } => {
-                let source = FileTree::new(core.store(), root);
-                edits.copy(&source, &from, &to, append).await?;
-            }
-        }
-    }
-    Ok(edits.close())
 }
 
 /// Applies edits to whatever the target holds, as often as others are faster.
