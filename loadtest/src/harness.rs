@@ -10,6 +10,7 @@ use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use howdah_api::address::Address;
 use howdah_api::client::{Client, ClientOptions};
+use howdah_api::pfs_v2::modify_file_request::Body;
 use howdah_api::{convert, pfs_v2, pps_v2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -213,7 +214,6 @@ impl Up {
         repo: &str,
         files: impl IntoIterator<Item = (String, Bytes), IntoIter: Send + 'static>,
     ) -> anyhow::Result<pfs_v2::CommitInfo> {
-        use pfs_v2::modify_file_request::Body;
         let head = convert::head(convert::repo(PROJECT, repo), "master");
         // Adding alone would append to what an earlier commit holds.
         let steps = files.into_iter().flat_map(|(path, bytes)| {
@@ -228,11 +228,7 @@ impl Up {
             });
             [delete, add]
         });
-        let bodies = std::iter::once(Body::SetCommit(head.clone())).chain(steps);
-        let requests = futures::stream::iter(bodies.map(|body| pfs_v2::ModifyFileRequest { body: Some(body) }));
-        self.client
-            .pfs()
-            .modify_file(requests)
+        self.modify(&head, steps)
             .await
             .with_context(|| format!("cannot put files into {repo}"))?;
         self.finished_commit(head).await
@@ -290,6 +286,12 @@ impl Up {
 
     /// Makes a commit without files, as fast as it can be done.
     pub async fn empty_commit(&self, repo: &str) -> anyhow::Result<()> {
+        let commit = self.start_commit(repo).await?;
+        self.finish_commit(&commit).await
+    }
+
+    /// Starts a commit on the branch `master`.
+    pub async fn start_commit(&self, repo: &str) -> anyhow::Result<pfs_v2::Commit> {
         let start = pfs_v2::StartCommitRequest {
             branch: Some(convert::branch(PROJECT, repo, "master")),
             ..Default::default()
@@ -300,8 +302,13 @@ impl Up {
             .start_commit(start)
             .await
             .context("cannot start a commit")?;
+        Ok(commit.into_inner())
+    }
+
+    /// Finishes a commit.
+    pub async fn finish_commit(&self, commit: &pfs_v2::Commit) -> anyhow::Result<()> {
         let finish = pfs_v2::FinishCommitRequest {
-            commit: Some(commit.into_inner()),
+            commit: Some(commit.clone()),
             ..Default::default()
         };
         self.client
@@ -310,6 +317,32 @@ impl Up {
             .await
             .context("cannot finish a commit")?;
         Ok(())
+    }
+
+    /// Changes files of a commit, or of the head of a branch, in one call.
+    pub async fn modify(
+        &self,
+        commit: &pfs_v2::Commit,
+        bodies: impl IntoIterator<Item = Body, IntoIter: Send + 'static>,
+    ) -> anyhow::Result<()> {
+        let bodies = std::iter::once(Body::SetCommit(commit.clone())).chain(bodies);
+        let requests = futures::stream::iter(bodies.map(|body| pfs_v2::ModifyFileRequest { body: Some(body) }));
+        self.client
+            .pfs()
+            .modify_file(requests)
+            .await
+            .context("cannot change files")?;
+        Ok(())
+    }
+
+    /// Gets all files of a commit as one archive.
+    pub async fn archive(&self, commit: &pfs_v2::Commit) -> anyhow::Result<tonic::Streaming<Bytes>> {
+        let request = pfs_v2::GetFileRequest {
+            file: Some(convert::file(commit.clone(), "/")),
+            ..Default::default()
+        };
+        let archive = self.client.pfs().get_file_tar(request).await;
+        Ok(archive.context("cannot get files")?.into_inner())
     }
 
     /// Waits until the head of the branch `master` is finished.

@@ -11,7 +11,7 @@
 //! - [`contest`]: phases of work done round by round by Howdah and by other programs that store files;
 //! - one module per benchmark, with its arguments and a `run`: [`datums`], [`small_files`], [`big_file`],
 //!   [`one_change`], [`history`], [`first_datum`], [`restart`], [`wide`],
-//!   [`fan_out`]; some work with a worker that runs
+//!   [`fan_out`], [`load_shapes`]; some work with a worker that runs
 //!   functions instead of containers ([`scripted`]).
 //!
 //! Another benchmark is another module, another variant of `Benchmark` and another line in `run_all`.
@@ -25,6 +25,7 @@ mod first_datum;
 mod harness;
 mod history;
 mod image;
+mod load_shapes;
 mod noise;
 mod one_change;
 mod peers;
@@ -71,9 +72,9 @@ pub struct Common {
 enum Benchmark {
     /// Many trivial datums on one worker, beside loops, xargs, GNU parallel and docker run
     Datums(datums::Arguments),
-    /// Many small files put, listed, got and put again, beside restic, borg, rustic, tar and cp
+    /// Many small files put, listed, got and put again, beside restic, borg, rustic, dvc, tar and cp
     SmallFiles(small_files::Arguments),
-    /// One large file put, got and put again, beside restic, borg, rustic, tar and cp
+    /// One large file put, got and put again, beside restic, borg, rustic, dvc, tar and cp
     BigFile(big_file::Arguments),
     /// One file added before a chain of pipelines with many finished datums, beside make
     OneChange(one_change::Arguments),
@@ -89,6 +90,8 @@ enum Benchmark {
     FanOut(fan_out::Arguments),
     /// A million datums without containers: memory and processor time
     Wide(wide::Arguments),
+    /// Commits of many modifications of many files, every byte read back and compared
+    LoadShapes(load_shapes::Arguments),
     /// Every benchmark with its defaults
     All,
     /// Worker without containers, for other benchmarks
@@ -117,6 +120,9 @@ async fn main() -> ExitCode {
             Benchmark::Restart(arguments) => print(&cli.common, &restart::run(&cli.common, &arguments).await?.print()),
             Benchmark::FanOut(arguments) => print(&cli.common, &fan_out::run(&cli.common, &arguments).await?.print()),
             Benchmark::Wide(arguments) => print(&cli.common, &wide::run(&cli.common, &arguments).await?.print()),
+            Benchmark::LoadShapes(arguments) => {
+                print(&cli.common, &load_shapes::run(&cli.common, &arguments).await?.print());
+            }
             Benchmark::ScriptedWorker(arguments) => scripted::run(&arguments).await?,
             Benchmark::All => run_all(&cli.common).await?,
         }
@@ -169,6 +175,8 @@ async fn run_all(common: &Common) -> anyhow::Result<()> {
     show("fan-out", fan_out.map(|report| report.print()));
     let wide = wide::run(common, &wide::Arguments::default()).await;
     show("wide", wide.map(|report| report.print()));
+    let load_shapes = load_shapes::run(common, &load_shapes::Arguments::default()).await;
+    show("load-shapes", load_shapes.map(|report| report.print()));
     show("big-file", big_file::run(common, &big_file::Arguments::default()).await);
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));

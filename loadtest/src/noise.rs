@@ -25,6 +25,11 @@ impl Noise {
         word ^ (word >> 31)
     }
 
+    /// Returns a number below `end`, or 0 if `end` is 0.
+    pub fn below(&mut self, end: u64) -> u64 {
+        ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
+    }
+
     /// Fills a buffer.
     pub fn fill(&mut self, buffer: &mut [u8]) {
         for part in buffer.chunks_mut(8) {

@@ -19,7 +19,7 @@ pub struct Report {
     rows: Vec<Row>,
     skipped: Vec<Skipped>,
     ratios: Vec<Ratio>,
-    values: Vec<(&'static str, u64)>,
+    values: Vec<(String, u64)>,
     notes: Vec<String>,
 }
 
@@ -118,8 +118,8 @@ impl Report {
     }
 
     /// Adds a number that is no time, named with its unit.
-    pub fn value(&mut self, name: &'static str, value: u64) {
-        self.values.push((name, value));
+    pub fn value(&mut self, name: impl Into<String>, value: u64) {
+        self.values.push((name.into(), value));
     }
 
     /// Adds a sentence below the table.
@@ -229,7 +229,7 @@ impl Report {
             "rows": rows,
             "skipped": self.skipped,
             "ratios": ratios,
-            "values": self.values.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect::<Map<_, _>>(),
+            "values": self.values.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<Map<_, _>>(),
         })
         .to_string()
     }

@@ -261,12 +261,91 @@ impl Contestant for Rustic {
     }
 }
 
+/// The data versioning program DVC, with its defaults but for a version control system, which it does without.
+///
+/// Two of its workspaces share one cache: what was added in the first is checked out in the second.
+pub struct Dvc;
+
+impl Dvc {
+    fn added(place: &Place) -> PathBuf {
+        place.own.join("add")
+    }
+
+    fn checked_out(place: &Place) -> PathBuf {
+        place.own.join("checkout")
+    }
+
+    fn dvc(place: &Place, workspace: &Path, arguments: &[&str]) -> Command {
+        let mut dvc = command("dvc", arguments);
+        Self::at_home(&mut dvc, place, workspace);
+        dvc
+    }
+
+    /// Keeps a command within the contestant's own folder, and from telling anybody of it.
+    fn at_home(command: &mut Command, place: &Place, workspace: &Path) {
+        command
+            .env("DVC_NO_ANALYTICS", "1")
+            .env("DVC_SITE_CACHE_DIR", place.own.join("site"))
+            .env("DVC_GLOBAL_CONFIG_DIR", place.own.join("global"))
+            .env("DVC_SYSTEM_CONFIG_DIR", place.own.join("system"))
+            .current_dir(workspace);
+    }
+}
+
+impl Contestant for Dvc {
+    fn name(&self) -> &'static str {
+        "dvc"
+    }
+
+    fn version(&self) -> Result<String, String> {
+        ask("dvc", &["--version"], "pip install dvc")
+    }
+
+    fn setup(&self, place: &Place) -> Vec<Command> {
+        let (added, out) = (Self::added(place), Self::checked_out(place));
+        let init = |workspace: &Path| Self::dvc(place, workspace, &["init", "--no-scm", "--quiet"]);
+        vec![
+            command("mkdir", &[&text(&added), &text(&out)]),
+            init(&added),
+            init(&out),
+            Self::dvc(place, &out, &["cache", "dir", &text(&added.join(".dvc/cache"))]),
+        ]
+    }
+
+    fn command(&self, phase: Phase, place: &Place) -> Option<Command> {
+        let (added, out, source) = (Self::added(place), Self::checked_out(place), text(&place.source));
+        let add = |more: &[&str]| {
+            let mut add = Self::dvc(place, &added, &["add", "--quiet", "--out", "data"]);
+            add.args(more).arg(&source);
+            add
+        };
+        Some(match phase {
+            Phase::Put => add(&[]),
+            Phase::PutAgain => add(&["--force"]),
+            Phase::List => Self::dvc(place, &added, &["list", ".", "data", "--recursive"]),
+            Phase::ListFolder => Self::dvc(place, &added, &["list", ".", &format!("data/{}", place.folder)]),
+            Phase::Get => {
+                // What names the data travels by other means, such as git.
+                let script = "cp ../add/data.dvc . && exec dvc checkout --quiet";
+                let mut get = command("sh", &["-c", script]);
+                Self::at_home(&mut get, place, &out);
+                get
+            }
+        })
+    }
+
+    fn got(&self, place: &Place) -> PathBuf {
+        Self::checked_out(place).join("data")
+    }
+}
+
 /// Returns every peer, installed or not.
 pub fn peers() -> Vec<Box<dyn Contestant>> {
     vec![
         Box::new(Restic),
         Box::new(Borg),
         Box::new(Rustic),
+        Box::new(Dvc),
         Box::new(Tar),
         Box::new(Cp),
     ]
