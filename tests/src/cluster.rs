@@ -6,6 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::client::Client;
+use crate::memory_group::MemoryGroup;
 use crate::process::Process;
 use crate::tools::{free_port, in_path, program, tool};
 
@@ -89,6 +90,7 @@ pub struct Cluster {
     pub port: u16,
     nats_port: u16,
     store_arguments: Vec<String>,
+    coordinator_arguments: Vec<String>,
     /// NATS server.
     pub nats: Process,
     /// Coordinator.
@@ -96,6 +98,8 @@ pub struct Cluster {
     /// Workers.
     pub workers: Vec<Process>,
     s3: Option<Process>,
+    /// What limits the memory of the coordinator, if anything does. After the process that runs in it.
+    pub group: Option<MemoryGroup>,
     /// Folder for everything of the test. Last, so that it is deleted when nobody writes into it any more.
     pub folder: TempDir,
 }
@@ -107,6 +111,19 @@ impl Cluster {
     /// When a part does not come up.
     #[must_use]
     pub fn start(workers: usize, store: &StoreKind) -> Self {
+        Self::start_with(workers, store, &[], None)
+    }
+
+    /// Starts everything over a folder, the coordinator with further arguments and within the group.
+    ///
+    /// # Panics
+    /// When a part does not come up.
+    #[must_use]
+    pub fn start_limited(workers: usize, arguments: &[&str], group: MemoryGroup) -> Self {
+        Self::start_with(workers, &StoreKind::Folder, arguments, Some(group))
+    }
+
+    fn start_with(workers: usize, store: &StoreKind, arguments: &[&str], group: Option<MemoryGroup>) -> Self {
         let folder = test_folder();
         let (port, nats_port) = (free_port(), free_port());
         let nats = start_nats(folder.path(), nats_port);
@@ -120,16 +137,20 @@ impl Cluster {
             ),
             StoreKind::S3 => start_s3(folder.path()),
         };
-        let coordinator = start_coordinator(folder.path(), port, nats_port, &store_arguments);
+        let mut coordinator_arguments = store_arguments.clone();
+        coordinator_arguments.extend(arguments.iter().map(ToString::to_string));
+        let coordinator = start_coordinator(folder.path(), port, nats_port, &coordinator_arguments, group.as_ref());
         let mut cluster = Self {
             folder,
             port,
             nats_port,
             store_arguments,
+            coordinator_arguments,
             nats,
             coordinator,
             workers: Vec::new(),
             s3,
+            group,
         };
         for _ in 0..workers {
             cluster.add_worker();
@@ -167,7 +188,13 @@ impl Cluster {
 
     /// Starts the coordinator again.
     pub fn start_coordinator_again(&mut self) {
-        self.coordinator = start_coordinator(self.folder.path(), self.port, self.nats_port, &self.store_arguments);
+        self.coordinator = start_coordinator(
+            self.folder.path(),
+            self.port,
+            self.nats_port,
+            &self.coordinator_arguments,
+            self.group.as_ref(),
+        );
     }
 
     /// Starts the NATS server again, after deleting everything it had stored if asked to.
@@ -228,8 +255,18 @@ fn start_nats(folder: &Path, port: u16) -> Process {
     process
 }
 
-fn start_coordinator(folder: &Path, port: u16, nats_port: u16, store: &[String]) -> Process {
-    let mut command = Command::new(program("howdah-coordinator"));
+fn start_coordinator(
+    folder: &Path,
+    port: u16,
+    nats_port: u16,
+    arguments: &[String],
+    group: Option<&MemoryGroup>,
+) -> Process {
+    let program = program("howdah-coordinator");
+    let mut command = match group {
+        Some(group) => group.command(&program),
+        None => Command::new(program),
+    };
     command
         .args([
             "--port",
@@ -237,7 +274,7 @@ fn start_coordinator(folder: &Path, port: u16, nats_port: u16, store: &[String])
             "--nats-url",
             &format!("nats://127.0.0.1:{nats_port}"),
         ])
-        .args(store);
+        .args(arguments);
     clean_environment(&mut command);
     let mut process = Process::start("coordinator", folder, &mut command);
     process.wait_for_port(port);

@@ -8,12 +8,14 @@
 //! - [`process`]: child processes that die with the test.
 //! - [`cluster`]: a running Howdah, embedded (`howdah up`) or as separate processes.
 //! - [`client`]: the command line as a value with output and exit status.
+//! - [`memory_group`]: a limit on the memory of processes.
 //! - [`job`]: what it says about jobs, commits and files, as values.
 //! - [`stage`]: the stage program of the tests, its image, and specs that run it.
 
 pub mod client;
 pub mod cluster;
 pub mod job;
+pub mod memory_group;
 pub mod process;
 pub mod stage;
 pub mod tools;
