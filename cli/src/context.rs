@@ -1,9 +1,11 @@
 //! What every command has at hand: configuration, connection, project, printer.
 
 use std::io::{self, BufRead, Write};
+use std::sync::OnceLock;
 
 use howdah_api::client::{Client, ClientError, ClientOptions};
 use howdah_api::config::{ConfigFile, Env, Target};
+use howdah_api::lend::DESK_HEADER;
 use howdah_api::{API_VERSION, admin_v2, convert, versionpb_v2};
 use tokio::sync::OnceCell;
 
@@ -25,6 +27,8 @@ pub struct Ctx {
     pub env: Env,
     global: Global,
     client: OnceCell<Client>,
+    /// Where the server takes files on loan, if it said so.
+    desk: OnceLock<String>,
 }
 
 impl Ctx {
@@ -37,6 +41,7 @@ impl Ctx {
             env: Env::from_process(),
             global,
             client: OnceCell::new(),
+            desk: OnceLock::new(),
         }
     }
 
@@ -70,6 +75,11 @@ impl Ctx {
         self.client.get_or_try_init(|| self.connect()).await
     }
 
+    /// Returns the name of the desk at which the server takes files on loan, once it is connected and if it has one.
+    pub fn lending_desk(&self) -> Option<&str> {
+        self.desk.get().map(String::as_str)
+    }
+
     async fn connect(&self) -> Result<Client, CliError> {
         let client = self.open(&self.target()?).await?;
         self.greet(&client).await?;
@@ -98,7 +108,12 @@ impl Ctx {
             current_project: Some(convert::project(&target.project)),
         };
         let cluster = match client.admin().inspect_cluster(request).await {
-            Ok(response) => response.into_inner(),
+            Ok(response) => {
+                if let Some(name) = response.metadata().get(DESK_HEADER).and_then(|name| name.to_str().ok()) {
+                    self.desk.get_or_init(|| name.to_owned());
+                }
+                response.into_inner()
+            }
             // Servers without this call say nothing about themselves.
             Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(()),
             Err(status) => return Err(status.into()),

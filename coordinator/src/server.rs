@@ -1,12 +1,15 @@
 //! One port for everything: gRPC, `/metrics`, `/healthz`, `/readyz`.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State as Extract;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use howdah_api::lend::Desk;
 use howdah_queue::Queue;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +45,8 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// Serves until `shutdown` is cancelled, then lets running calls finish for a moment.
 pub async fn serve(listener: TcpListener, core: Core, queue: Queue, shutdown: CancellationToken) -> anyhow::Result<()> {
     metrics::touch();
-    let app = crate::services::router_with(core.clone(), Some(queue)).merge(http_routes(core));
+    let (desk, taking) = lending_desk();
+    let app = crate::services::router(core.clone(), Some(queue), desk).merge(http_routes(core));
     let stopped = shutdown.clone();
     let serving = Server::builder()
         .accept_http1(true)
@@ -57,9 +61,26 @@ pub async fn serve(listener: TcpListener, core: Core, queue: Queue, shutdown: Ca
         );
     tokio::select! {
         result = serving => Ok(result?),
+        never = taking => match never {},
         // Follow and wait calls stay open for hours: they are cut off after a grace period.
         () = async { shutdown.cancelled().await; tokio::time::sleep(std::time::Duration::from_millis(500)).await } => Ok(()),
     }
+}
+
+/// Opens the desk where clients on this machine may lend files, and returns what serves it as long as it is polled.
+/// There is none where the system does not let us: clients send bytes then.
+fn lending_desk() -> (Option<Arc<Desk>>, impl Future<Output = Infallible>) {
+    let opened = Desk::open().inspect_err(|error| tracing::warn!(%error, "files cannot be lent on this machine"));
+    let (desk, listener) = opened.ok().unzip();
+    let serving = desk.clone().zip(listener);
+    let taking = async move {
+        if let Some((desk, listener)) = serving {
+            let Err(error) = desk.serve(listener).await;
+            tracing::warn!(%error, "files cannot be lent on this machine any more");
+        }
+        std::future::pending().await
+    };
+    (desk, taking)
 }
 
 fn http_routes(core: Core) -> Router {

@@ -16,6 +16,7 @@ mod files;
 mod get;
 mod job_view;
 mod jobs;
+mod lending;
 mod logs;
 mod origin;
 mod outbox;

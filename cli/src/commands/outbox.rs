@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use howdah_api::pfs_v2::add_file::Source;
+use howdah_api::pfs_v2::add_file::{Source, UrlSource};
 use howdah_api::pfs_v2::modify_file_request::Body;
 use howdah_api::pfs_v2::{AddFile, ModifyFileRequest};
 use tokio::sync::mpsc;
@@ -76,6 +76,16 @@ impl Outbox {
         self.message(message, bytes)
     }
 
+    /// Lets the bytes of a file on loan be added to a path, and hands everything over: the server is to take the file.
+    pub fn add_lent(&mut self, path: &str, url: String) -> Result<(), CliError> {
+        let source = UrlSource {
+            url,
+            ..UrlSource::default()
+        };
+        self.add(path, Some(Source::Url(source)))?;
+        self.hand_over()
+    }
+
     fn message(&mut self, message: ModifyFileRequest, bytes: usize) -> Result<(), CliError> {
         self.batch.push(message);
         self.bytes += bytes;
@@ -88,14 +98,15 @@ impl Outbox {
     fn hand_over(&mut self) -> Result<(), CliError> {
         self.bytes = 0;
         let batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() {
+            return Ok(());
+        }
         give(&self.sender, Step::Messages(batch))
     }
 
     /// Hands over what is left and says that this is all.
     pub fn end(mut self) -> Result<(), CliError> {
-        if !self.batch.is_empty() {
-            self.hand_over()?;
-        }
+        self.hand_over()?;
         give(&self.sender, Step::End)
     }
 }

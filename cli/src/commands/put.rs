@@ -11,17 +11,19 @@ use futures::stream::{self, Stream};
 use howdah_api::pfs_v2;
 use howdah_api::pfs_v2::modify_file_request::Body;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tonic::codec::CompressionEncoding;
 
 use super::Done;
 use super::files::{set_commit, write_error};
+use super::lending::Lender;
 use super::outbox::{QUEUE, Step};
 use super::walk::{self, Reader};
 use crate::args::files::{PutFile, Split};
 use crate::context::Ctx;
 use crate::error::CliError;
 use crate::naming::{Naming, Rule, is_url};
-use crate::output::progress::{Counter, Progress};
+use crate::output::progress::{Counter, PATIENCE, Progress};
 use crate::{refs, source, wire};
 
 /// Something to put, and where.
@@ -267,6 +269,9 @@ async fn send(
     if compress {
         pfs = pfs.send_compressed(CompressionEncoding::Gzip);
     }
+    // Ends the wait for a file on loan when this returns early.
+    let lender = ctx.lending_desk().map(|desk| Lender::new(desk, progress.counter()));
+    let reader = reader.lending_by(lender.as_ref());
     let (sender, receiver) = mpsc::channel(QUEUE);
     let call = async {
         let answer = pfs.modify_file(messages(set_commit(commit), receiver, progress)).await;
@@ -292,7 +297,15 @@ fn messages(
     progress: Progress,
 ) -> impl Stream<Item = pfs_v2::ModifyFileRequest> {
     let batches = stream::unfold((receiver, progress), |(mut receiver, mut progress)| async move {
-        match receiver.recv().await {
+        // While a file on loan is read, nothing comes for long.
+        let step = match timeout(PATIENCE, receiver.recv()).await {
+            Ok(step) => step,
+            Err(_) => {
+                progress.add(0);
+                receiver.recv().await
+            }
+        };
+        match step {
             Some(Step::Messages(messages)) => {
                 show(&messages, &mut progress);
                 Some((stream::iter(messages), (receiver, progress)))

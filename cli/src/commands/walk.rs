@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use howdah_api::pfs_v2::add_file::{Source, UrlSource};
 
+use super::lending::{Lender, Loans};
 use super::outbox::{Buffers, Outbox, Sender};
 use super::put::{From, Item};
 use super::split::{self, Cut};
@@ -36,6 +37,8 @@ pub struct Reader {
     split: Option<(Split, Cut)>,
     /// Path in the repo that the entries of archives go below.
     archive_prefix: String,
+    /// Lends large files to the server instead of sending their bytes.
+    loans: Option<Loans>,
 }
 
 /// Returns whether there is a file at any depth below a folder; links are not followed.
@@ -80,7 +83,14 @@ impl Reader {
             concurrency: arguments.parallelism,
             split: arguments.split.map(|split| (split, cut)),
             archive_prefix,
+            loans: None,
         }
+    }
+
+    /// Lets large files be lent.
+    pub fn lending_by(self, lender: Option<&Lender>) -> Reader {
+        let loans = lender.map(Lender::loans);
+        Reader { loans, ..self }
     }
 
     /// Reads all items in order.
@@ -127,6 +137,18 @@ impl Reader {
                 let plain = flate2::read::MultiGzDecoder::new(BufReader::new(file));
                 return self.archive(plain, &name, out);
             }
+        }
+        if self.split.is_none()
+            && let Some(loans) = &self.loans
+            && let Ok(size) = file.metadata().map(|metadata| metadata.len())
+            && let Some(loan) = loans.offer(&file, size)
+        {
+            if !self.append {
+                out.outbox.delete(to)?;
+            }
+            out.outbox.add_lent(to, loan.url())?;
+            loans.wait(loan, size);
+            return Ok(());
         }
         self.put(to, file, &name, out)
     }
@@ -328,6 +350,7 @@ mod tests {
             concurrency: 10,
             split: None,
             archive_prefix: String::new(),
+            loans: None,
         }
     }
 

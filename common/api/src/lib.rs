@@ -5,6 +5,7 @@
 //!   clients work unchanged.
 //! - [`json`]: any message as canonical protobuf JSON, and back.
 //! - [`address`], [`config`], [`client`]: which server to talk to, and talking to it.
+//! - [`lend`]: letting a server on the same machine read a file instead of sending its bytes.
 //! - [`convert`]: small constructors and conversions for times and names;
 //!   [`pipeline`]: between a pipeline specification and the messages that carry one.
 //!
@@ -15,6 +16,7 @@ pub mod client;
 pub mod config;
 pub mod convert;
 pub mod json;
+pub mod lend;
 pub mod pipeline;
 
 mod generated {

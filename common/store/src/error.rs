@@ -162,6 +162,11 @@ pub enum StoreError {
     /// A caller wrote file bytes without beginning a file.
     #[error("bytes were written before a file was begun")]
     NoOpenFile,
+    /// A file of this machine that was to be stored could not be read, or became shorter meanwhile.
+    #[error(
+        "cannot read the file that is being put; if it is being written to, wait until that is over and put it again"
+    )]
+    Source(#[source] io::Error),
     /// Work handed to another thread did not come back, because it panicked or the program is ending.
     #[error("a background task of the store ended early: {0}")]
     Task(String),

@@ -2,10 +2,13 @@
 //!
 //! None of it touches storage, so it answers fast and also when storage does not.
 
+use std::sync::Arc;
+
 use howdah_api::admin_v2::api_server::Api as AdminApi;
 use howdah_api::admin_v2::{ClusterInfo, InspectClusterRequest};
 use howdah_api::enterprise_v2::api_server::Api as EnterpriseApi;
 use howdah_api::enterprise_v2::{GetStateRequest, GetStateResponse, State};
+use howdah_api::lend::{DESK_HEADER, Desk};
 use howdah_api::versionpb_v2::Version as VersionMessage;
 use howdah_api::versionpb_v2::api_server::Api as VersionApi;
 use howdah_api::{API_VERSION, HOWDAH_VERSION_HEADER, convert};
@@ -43,12 +46,13 @@ fn version() -> VersionMessage {
 /// Answers `admin_v2.API`.
 pub struct Admin {
     core: Core,
+    desk: Option<Arc<Desk>>,
 }
 
 impl Admin {
-    /// Makes the service.
-    pub fn new(core: Core) -> Self {
-        Self { core }
+    /// Makes the service; it tells clients of `desk`, where they may lend files.
+    pub fn new(core: Core, desk: Option<Arc<Desk>>) -> Self {
+        Self { core, desk }
     }
 }
 
@@ -70,13 +74,17 @@ impl AdminApi for Admin {
             }
         }
         let id = self.core.cluster_id().to_owned();
-        Ok(Response::new(ClusterInfo {
+        let mut response = Response::new(ClusterInfo {
             deployment_id: id.clone(),
             id,
             warnings_ok: true,
             warnings,
             ..ClusterInfo::default()
-        }))
+        });
+        if let Some(name) = self.desk.as_ref().and_then(|desk| desk.name().parse().ok()) {
+            response.metadata_mut().insert(DESK_HEADER, name);
+        }
+        Ok(response)
     }
 }
 

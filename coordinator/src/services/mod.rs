@@ -18,11 +18,14 @@ mod stream;
 mod transaction;
 mod wire;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::middleware;
 use howdah_api::MAX_MESSAGE_BYTES;
 use howdah_api::admin_v2::api_server::ApiServer as AdminServer;
 use howdah_api::enterprise_v2::api_server::ApiServer as EnterpriseServer;
+use howdah_api::lend::Desk;
 use howdah_api::pfs_v2::api_server::ApiServer as PfsServer;
 use howdah_api::pps_v2::api_server::ApiServer as PpsServer;
 use howdah_api::transaction_v2::api_server::ApiServer as TransactionServer;
@@ -43,20 +46,16 @@ macro_rules! serve {
     };
 }
 
-/// Returns a router with every gRPC service, without a way to the workers.
-pub fn router(core: Core) -> Router {
-    router_with(core, None)
-}
-
-/// Returns a router with every gRPC service; `queue` is the way to the workers.
+/// Returns a router with every gRPC service; `queue` is the way to the workers, `desk` is where clients on this machine
+/// may lend files.
 ///
 /// What no service answers gets status `UNIMPLEMENTED` and a sentence that names the call.
-pub fn router_with(core: Core, queue: Option<Queue>) -> Router {
+pub fn router(core: Core, queue: Option<Queue>, desk: Option<Arc<Desk>>) -> Router {
     let (_, health) = tonic_health::server::health_reporter();
-    Routes::new(serve!(PfsServer, pfs::Pfs::new(core.clone())))
+    Routes::new(serve!(PfsServer, pfs::Pfs::new(core.clone(), desk.clone())))
         .add_service(serve!(PpsServer, pps::Pps::new(core.clone(), queue)))
         .add_service(serve!(TransactionServer, transaction::Transactions::new(core.clone())))
-        .add_service(serve!(AdminServer, cluster::Admin::new(core)))
+        .add_service(serve!(AdminServer, cluster::Admin::new(core, desk)))
         .add_service(serve!(VersionServer, cluster::Version))
         .add_service(serve!(EnterpriseServer, cluster::Enterprise))
         .add_service(health)

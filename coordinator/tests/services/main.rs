@@ -6,15 +6,18 @@
 mod cluster;
 mod commits;
 mod files;
+mod loans;
 mod pipelines;
 mod transactions;
 
 use std::future::IntoFuture;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use howdah_api::address::Address;
 use howdah_api::client::{Client, ClientOptions};
+use howdah_api::lend::Desk;
 use howdah_api::pfs_v2::modify_file_request::Body;
 use howdah_api::{convert, pfs_v2 as pfs};
 use howdah_coordinator::board::JobBoard;
@@ -35,12 +38,14 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        let (desk, listener) = Desk::open().unwrap();
+        tokio::spawn(Arc::clone(&desk).serve(listener));
         let store = Store::in_memory().await;
         let (core, command_loop) = core::open(store, JobBoard::default()).await.unwrap();
         tokio::spawn(command_loop.run());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        tokio::spawn(axum::serve(listener, services::router(core.clone())).into_future());
+        tokio::spawn(axum::serve(listener, services::router(core.clone(), None, Some(desk))).into_future());
         let address = Address::tcp("127.0.0.1", port);
         let client = Client::connect(&address, ClientOptions::default()).await.unwrap();
         Self { core, client }

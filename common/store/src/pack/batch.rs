@@ -1,6 +1,8 @@
 //! Stretches of a writer's stream on their way to the cutter.
 
 use std::fmt;
+use std::fs::File;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -27,10 +29,51 @@ impl fmt::Debug for Mark {
 /// Shorter pieces are gathered into longer ones: keeping each would cost more than copying it.
 const GATHERED: usize = 64 << 10;
 
+/// Bytes of the stream.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// They are at hand.
+    Here(Bytes),
+    /// They are still in a file of this machine.
+    InFile {
+        file: Arc<File>,
+        /// Where in the file they begin.
+        offset: u64,
+        length: usize,
+    },
+}
+
+impl Part {
+    /// Returns the number of bytes.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Part::Here(bytes) => bytes.len(),
+            Part::InFile { length, .. } => *length,
+        }
+    }
+
+    /// Takes the first `at` bytes.
+    pub(super) fn split_to(&mut self, at: usize) -> Part {
+        match self {
+            Part::Here(bytes) => Part::Here(bytes.split_to(at)),
+            Part::InFile { file, offset, length } => {
+                let front = Part::InFile {
+                    file: Arc::clone(file),
+                    offset: *offset,
+                    length: at,
+                };
+                *offset += at as u64;
+                *length -= at;
+                front
+            }
+        }
+    }
+}
+
 /// A stretch of the stream.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    parts: Vec<Bytes>,
+    parts: Vec<Part>,
     /// Bytes behind the last part.
     tail: Vec<u8>,
     length: usize,
@@ -51,12 +94,23 @@ impl Batch {
 
     /// Adds bytes at the end; keeps them as they are if they are many.
     pub(super) fn push(&mut self, bytes: Bytes) {
-        if bytes.len() < GATHERED {
-            return self.copy(&bytes);
+        self.push_part(Part::Here(bytes));
+    }
+
+    /// Adds bytes of a file at the end.
+    pub(super) fn push_file(&mut self, file: Arc<File>, offset: u64, length: usize) {
+        self.push_part(Part::InFile { file, offset, length });
+    }
+
+    fn push_part(&mut self, part: Part) {
+        match part {
+            Part::Here(bytes) if bytes.len() < GATHERED => self.copy(&bytes),
+            part => {
+                self.close_tail();
+                self.length += part.len();
+                self.parts.push(part);
+            }
         }
-        self.close_tail();
-        self.length += bytes.len();
-        self.parts.push(bytes);
     }
 
     /// Adds a copy of bytes at the end.
@@ -67,7 +121,7 @@ impl Batch {
 
     fn close_tail(&mut self) {
         if !self.tail.is_empty() {
-            self.parts.push(std::mem::take(&mut self.tail).into());
+            self.parts.push(Part::Here(std::mem::take(&mut self.tail).into()));
         }
     }
 
@@ -110,11 +164,11 @@ impl Batch {
             let mine = part.len().min(at - end);
             let front = part.split_to(mine);
             end += mine;
-            if !front.is_empty() {
+            if front.len() > 0 {
                 parts.push(front);
             }
-            if !part.is_empty() {
-                self.push(part);
+            if part.len() > 0 {
+                self.push_part(part);
             }
         }
         before.parts = parts;
@@ -123,7 +177,7 @@ impl Batch {
     }
 
     /// Returns the bytes in order, and what happens before which of them, in order.
-    pub(super) fn into_parts(mut self) -> (Vec<Bytes>, Vec<(usize, Mark)>) {
+    pub(super) fn into_parts(mut self) -> (Vec<Part>, Vec<(usize, Mark)>) {
         self.close_tail();
         (self.parts, self.marks)
     }
@@ -132,6 +186,14 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn concat(parts: &[Part]) -> Vec<u8> {
+        let bytes = parts.iter().map(|part| match part {
+            Part::Here(bytes) => &bytes[..],
+            Part::InFile { .. } => panic!("no file was pushed"),
+        });
+        bytes.collect::<Vec<_>>().concat()
+    }
 
     #[test]
     fn marks_and_bytes_are_kept_where_they_were() {
@@ -146,10 +208,10 @@ mod tests {
         let front = whole.take_before(5);
         assert_eq!((front.len(), whole.len()), (5, 6 + large.len()));
         let (parts, marks) = front.into_parts();
-        assert_eq!((parts.concat().as_slice(), marks.len()), (&b"first"[..], 2));
+        assert_eq!((concat(&parts).as_slice(), marks.len()), (&b"first"[..], 2));
         whole.copy(b"!");
         let (parts, marks) = whole.into_parts();
-        assert_eq!(parts.concat(), [b"second", &large[..], b"!"].concat());
+        assert_eq!(concat(&parts), [b"second", &large[..], b"!"].concat());
         assert!(matches!(marks[..], [(0, Mark::Begin(None))]));
     }
 }

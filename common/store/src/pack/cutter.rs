@@ -1,10 +1,12 @@
 //! The part of a writer that looks at every byte: hashes files and finds where chunks end.
 
 use std::fmt;
+use std::io;
+use std::os::unix::fs::FileExt;
 
 use howdah_model::ContentHash;
 
-use super::batch::{Batch, Mark};
+use super::batch::{Batch, Mark, Part};
 use super::gear::CutFinder;
 use super::{AVERAGE_CHUNK, MAX_CHUNK_FILES};
 use crate::chunk::HEADER;
@@ -75,22 +77,23 @@ impl Cutter {
     }
 
     /// Takes the next stretch of the stream and returns the chunks that are complete.
-    pub(super) fn cut(&mut self, batch: Batch, last: bool) -> Vec<Piece> {
+    ///
+    /// # Errors
+    /// When bytes that are in a file cannot be read. The cutter is of no use any more then.
+    pub(super) fn cut(&mut self, batch: Batch, last: bool) -> io::Result<Vec<Piece>> {
         let mut pieces = Vec::new();
         let (parts, marks) = batch.into_parts();
         let mut marks = marks.into_iter().peekable();
         let mut at = 0;
-        for part in parts {
-            let mut rest: &[u8] = &part;
-            while !rest.is_empty() {
+        for mut part in parts {
+            while part.len() > 0 {
                 while let Some((_, mark)) = marks.next_if(|(place, _)| *place <= at) {
                     self.pass(mark, &mut pieces);
                 }
                 let until_mark = marks.peek().map_or(usize::MAX, |(place, _)| *place - at);
-                let (now, later) = rest.split_at(rest.len().min(until_mark).min(STEP));
-                self.take_in(now, &mut pieces);
+                let now = part.split_to(part.len().min(until_mark).min(STEP));
                 at += now.len();
-                rest = later;
+                self.take_in(&now, &mut pieces)?;
             }
         }
         for (_, mark) in marks {
@@ -99,7 +102,7 @@ impl Cutter {
         if last {
             self.cut_to_the_end(&mut pieces);
         }
-        pieces
+        Ok(pieces)
     }
 
     fn pass(&mut self, mark: Mark, pieces: &mut Vec<Piece>) {
@@ -119,15 +122,23 @@ impl Cutter {
         }
     }
 
-    fn take_in(&mut self, bytes: &[u8], pieces: &mut Vec<Piece>) {
-        self.hasher.update(bytes);
-        self.chunk.extend_from_slice(bytes);
+    fn take_in(&mut self, part: &Part, pieces: &mut Vec<Piece>) -> io::Result<()> {
+        let known = self.chunk.len();
+        match part {
+            Part::Here(bytes) => self.chunk.extend_from_slice(bytes),
+            Part::InFile { file, offset, length } => {
+                self.chunk.resize(known + length, 0);
+                file.read_exact_at(&mut self.chunk[known..], *offset)?;
+            }
+        }
+        self.hasher.update(&self.chunk[known..]);
         // Many small files are searched together.
         if self.waiting() - self.finder.searched() >= STEP {
             while let Some(length) = self.finder.find(&self.chunk[HEADER..]) {
                 pieces.push(self.split(length));
             }
         }
+        Ok(())
     }
 
     fn cut_to_the_end(&mut self, pieces: &mut Vec<Piece>) {
@@ -180,16 +191,16 @@ mod tests {
     fn cuts_do_not_depend_on_how_the_stream_arrives() {
         let bytes = noise(1, 24 << 20);
         let mut whole = Cutter::default();
-        let expected = whole.cut(batch(&bytes), true);
+        let expected = whole.cut(batch(&bytes), true).unwrap();
         assert!(expected.len() > 4, "{}", expected.len());
         assert!(expected.iter().all(|piece| piece.bytes().len() <= MAX_CHUNK));
         for step in [777_777, 4 << 20] {
             let mut cutter = Cutter::default();
             let mut pieces = Vec::new();
             for part in bytes.chunks(step) {
-                pieces.extend(cutter.cut(batch(part), false));
+                pieces.extend(cutter.cut(batch(part), false).unwrap());
             }
-            pieces.extend(cutter.cut(Batch::default(), true));
+            pieces.extend(cutter.cut(Batch::default(), true).unwrap());
             assert_eq!(pieces, expected);
         }
     }
@@ -197,9 +208,9 @@ mod tests {
     #[test]
     fn a_change_moves_only_the_cuts_around_it() {
         let mut bytes = noise(2, 24 << 20);
-        let before = Cutter::default().cut(batch(&bytes), true);
+        let before = Cutter::default().cut(batch(&bytes), true).unwrap();
         bytes.splice(12 << 20..12 << 20, *b"inserted");
-        let after = Cutter::default().cut(batch(&bytes), true);
+        let after = Cutter::default().cut(batch(&bytes), true).unwrap();
         let kept = after
             .iter()
             .filter(|new| before.iter().any(|old| old.bytes() == new.bytes()))
@@ -219,8 +230,8 @@ mod tests {
         whole.cut_at(0);
         whole.mark(Mark::End);
         let mut cutter = Cutter::default();
-        let mut pieces = cutter.cut(front, false);
-        pieces.extend(cutter.cut(whole, true));
+        let mut pieces = cutter.cut(front, false).unwrap();
+        pieces.extend(cutter.cut(whole, true).unwrap());
         let lengths: Vec<usize> = pieces.iter().map(|piece| piece.bytes().len()).collect();
         assert_eq!(lengths, [5, 6]);
         let hash = |bytes: &[u8]| ContentHash::new(*blake3::hash(bytes).as_bytes());

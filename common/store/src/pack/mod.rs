@@ -25,6 +25,9 @@ mod cutter;
 mod gear;
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -106,7 +109,7 @@ struct OpenFile {
 #[derive(Debug)]
 enum Cutting {
     Idle(Box<Cutter>),
-    Busy(JoinHandle<(Box<Cutter>, Vec<Piece>)>),
+    Busy(JoinHandle<(Box<Cutter>, io::Result<Vec<Piece>>)>),
     /// Only while a state is being replaced, and after a cutter's thread died.
     Gone,
 }
@@ -209,6 +212,25 @@ impl<T> PackWriter<T> {
         }
         while !bytes.is_empty() {
             self.pending.push(bytes.split_to(bytes.len().min(BATCH)));
+            self.hand_over_enough().await?;
+        }
+        Ok(())
+    }
+
+    /// Adds `length` bytes of a file of this machine to the open file as [`PackWriter::write`] does. They are read where
+    /// they are hashed: into the chunk that is stored, without a copy. It may return before all of them are read.
+    ///
+    /// # Errors
+    /// As those of [`PackWriter::write`], and when bytes handed over earlier could not be read or were not there.
+    pub async fn write_from(&mut self, file: &Arc<File>, mut offset: u64, length: u64) -> Result<()> {
+        if self.open.is_none() {
+            return Err(StoreError::NoOpenFile);
+        }
+        let end = offset + length;
+        while offset < end {
+            let now = (end - offset).min(BATCH as u64);
+            self.pending.push_file(Arc::clone(file), offset, now as usize);
+            offset += now;
             self.hand_over_enough().await?;
         }
         Ok(())
@@ -344,7 +366,8 @@ impl<T> PackWriter<T> {
         Ok(())
     }
 
-    async fn accept(&mut self, mut cutter: Box<Cutter>, pieces: Vec<Piece>) -> Result<()> {
+    async fn accept(&mut self, mut cutter: Box<Cutter>, pieces: io::Result<Vec<Piece>>) -> Result<()> {
+        let pieces = pieces.map_err(StoreError::Source)?;
         self.hashes.extend(cutter.hashes.drain(..));
         self.cutting = Cutting::Idle(cutter);
         for piece in pieces {

@@ -17,6 +17,9 @@ mod target;
 pub use commit::going_down;
 pub use repo::{one_page, selection};
 
+use std::sync::Arc;
+
+use howdah_api::lend::Desk;
 use howdah_api::pfs_v2 as pfs;
 use howdah_api::pfs_v2::api_server::Api;
 use prost::bytes::Bytes;
@@ -28,12 +31,13 @@ use crate::core::Core;
 /// Answers `pfs_v2.API`. Every call is handed to the module of its noun.
 pub struct Pfs {
     core: Core,
+    desk: Option<Arc<Desk>>,
 }
 
 impl Pfs {
-    /// Makes the service.
-    pub fn new(core: Core) -> Self {
-        Self { core }
+    /// Makes the service; `desk` is where clients on this machine may lend files.
+    pub fn new(core: Core, desk: Option<Arc<Desk>>) -> Self {
+        Self { core, desk }
     }
 }
 
@@ -171,7 +175,7 @@ impl Api for Pfs {
     }
 
     async fn modify_file(&self, request: Request<Streaming<pfs::ModifyFileRequest>>) -> Answer<()> {
-        modify::modify_file(&self.core, request.into_inner()).await
+        modify::modify_file(&self.core, self.desk.as_deref(), request.into_inner()).await
     }
 
     async fn get_file(&self, request: Request<pfs::GetFileRequest>) -> Streamed<Bytes> {

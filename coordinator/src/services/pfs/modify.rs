@@ -12,6 +12,7 @@
 //! Memory is bounded, whatever the number of files and of their bytes: names that do not fit go to temporary files.
 
 use futures::StreamExt;
+use howdah_api::lend::{Desk, Lent, STRETCH};
 use howdah_api::pfs_v2 as pfs;
 use howdah_api::pfs_v2::modify_file_request::Body;
 use howdah_model::RejectionKind;
@@ -28,6 +29,7 @@ use crate::services::wire;
 
 pub(super) async fn modify_file(
     core: &Core,
+    desk: Option<&Desk>,
     mut messages: Streaming<pfs::ModifyFileRequest>,
 ) -> Result<Response<()>, Status> {
     let first = messages.next().await.transpose()?;
@@ -40,7 +42,7 @@ pub(super) async fn modify_file(
     let target = Target::new(&state, &commit)?;
     // What cannot succeed should fail before the data has been sent.
     target.footing(&state)?;
-    let mut recorder = Recorder::new(core);
+    let mut recorder = Recorder::new(core, desk);
     while let Some(message) = messages.next().await {
         match message?.body {
             Some(Body::AddFile(add)) => recorder.add(add).await?,
@@ -62,6 +64,7 @@ pub(super) async fn modify_file(
 /// Turns messages into edits.
 struct Recorder<'a> {
     core: &'a Core,
+    desk: Option<&'a Desk>,
     /// Files whose bytes are on their way into the store, each with its path and the place of its step.
     writer: PackWriter<(StepNumber, String)>,
     edits: FileEdits,
@@ -70,10 +73,11 @@ struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    fn new(core: &'a Core) -> Self {
+    fn new(core: &'a Core, desk: Option<&'a Desk>) -> Self {
         let memory = core.store().limits().sort_buffer_bytes;
         Self {
             core,
+            desk,
             writer: PackWriter::new(core.store()),
             edits: FileEdits::with_memory(PathRules::Strict, memory),
             open: None,
@@ -97,6 +101,7 @@ impl<'a> Recorder<'a> {
                 let written = self.writer.write_bytes(bytes).await;
                 written.map_err(IntoStatus::into_status)?;
             }
+            Some(Source::Url(source)) if Lent::is_url(&source.url) => self.read_lent(&source.url).await?,
             Some(Source::Url(source)) => {
                 return Err(Status::unimplemented(format!(
                     "not supported yet: put file from a URL ({}); fetch it and put the file",
@@ -106,6 +111,22 @@ impl<'a> Recorder<'a> {
         }
         let stored = self.writer.take_stored().await.map_err(IntoStatus::into_status)?;
         self.append(stored).await.map_err(edit_status)
+    }
+
+    /// Adds the bytes of a file that a client on this machine has lent us.
+    async fn read_lent(&mut self, url: &str) -> Result<(), Status> {
+        let Some(lent) = self.desk.and_then(|desk| desk.take(url)) else {
+            return Err(Status::failed_precondition(
+                "the file is not on loan to this server (any more); put it again",
+            ));
+        };
+        for offset in (0..lent.size()).step_by(STRETCH as usize) {
+            let length = STRETCH.min(lent.size() - offset);
+            let written = self.writer.write_from(lent.file(), offset, length).await;
+            written.map_err(IntoStatus::into_status)?;
+            lent.report();
+        }
+        Ok(())
     }
 
     /// Adds the steps of files whose bytes are stored.

@@ -1,0 +1,331 @@
+//! Lending a file to a server on the same machine, so that it reads the file itself and no byte passes through a
+//! connection.
+//!
+//! ```text
+//! client                                            server
+//!   | InspectCluster ---------------------------------> |
+//!   | <---- header DESK_HEADER: name of an abstract socket
+//!   | connect to it, hand the open file over ---------> | checks: same user, a regular file
+//!   | <-------------------------------- 32 letters: the loan's number
+//!   | ModifyFile: AddFile from the URL howdah-lent:NUMBER ->|
+//!   | <-------------------------- one byte for each STRETCH that was read
+//!   | <------------------------------------- hang up: given back
+//! ```
+//!
+//! It is an extension: a server that does not say where its desk is gets the bytes, as does one that cannot be reached
+//! there, because it runs on another machine, in another container or as another user. What is handed over is an open
+//! file, not a name: the server can read what the client could open, and nothing else. Both ends make sure that the
+//! other belongs to the same user, so neither gets at anything that it could not read anyway. There is no other
+//! authorisation: whoever may put bytes may put a file this way.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, getsockopt, recvmsg, sendmsg, shutdown,
+    sockopt::PeerCredentials,
+};
+use nix::unistd::geteuid;
+use tokio::io::Interest;
+
+/// Header of the answer to `InspectCluster`: the name of the abstract socket at which files may be lent.
+pub const DESK_HEADER: &str = "howdah-lending-desk";
+
+/// The server says so each time that it has read so many bytes more of a file.
+pub const STRETCH: u64 = 1 << 20;
+
+const SCHEME: &str = "howdah-lent:";
+const NUMBER_LENGTH: usize = 32;
+/// Loans that nobody has asked for yet. A client lends one file at a time.
+const MAX_WAITING: usize = 64;
+/// A server that does not take a file within this time is not waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A file that a server may read, seen from the client.
+#[derive(Debug)]
+pub struct Loan {
+    connection: UnixStream,
+    number: String,
+}
+
+impl Loan {
+    /// Hands an open file over to the server whose desk has this name. Blocks for a moment.
+    ///
+    /// # Errors
+    /// When there is no such desk on this machine, it belongs to another user, or does not take the file: send the
+    /// bytes instead.
+    pub fn offer(desk: &str, file: &File) -> io::Result<Loan> {
+        let mut connection = UnixStream::connect_addr(&SocketAddr::from_abstract_name(desk)?)?;
+        if getsockopt(&connection, PeerCredentials)?.uid() != geteuid().as_raw() {
+            return Err(io::Error::other("the server belongs to another user"));
+        }
+        connection.set_read_timeout(Some(PATIENCE))?;
+        let descriptors = [file.as_raw_fd()];
+        let message = [ControlMessage::ScmRights(&descriptors)];
+        // A message without any byte would not arrive.
+        let byte = [IoSlice::new(&[0])];
+        sendmsg::<()>(connection.as_raw_fd(), &byte, &message, MsgFlags::MSG_NOSIGNAL, None)?;
+        let mut number = vec![0; NUMBER_LENGTH];
+        connection.read_exact(&mut number)?;
+        connection.set_read_timeout(None)?;
+        Ok(Loan {
+            connection,
+            number: String::from_utf8(number).map_err(io::Error::other)?,
+        })
+    }
+
+    /// Returns the URL that stands for the file in an `AddFile`; it can be used once.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("{SCHEME}{}", self.number)
+    }
+
+    /// Returns what ends [`Loan::wait`] early when it is shut down.
+    pub fn connection(&self) -> io::Result<UnixStream> {
+        self.connection.try_clone()
+    }
+
+    /// Blocks until the server has read the file or given up; whether it succeeded is told by the call that named the
+    /// URL. `read` is called with the number of bytes read since it was last called.
+    pub fn wait(mut self, mut read: impl FnMut(u64)) {
+        let mut stretches = [0; 64];
+        loop {
+            match self.connection.read(&mut stretches) {
+                Ok(count) if count > 0 => read(count as u64 * STRETCH),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+}
+
+/// Where a server takes files on loan.
+#[derive(Debug)]
+pub struct Desk {
+    name: String,
+    waiting: Mutex<HashMap<String, Lent>>,
+}
+
+/// A file on loan, seen from the server. It is given back when this is dropped.
+#[derive(Debug)]
+pub struct Lent {
+    file: Arc<File>,
+    size: u64,
+    connection: Arc<tokio::net::UnixStream>,
+}
+
+impl Desk {
+    /// Opens a desk of a name that nobody can guess. It takes files once it is [served](Desk::serve).
+    ///
+    /// # Errors
+    /// When the system has no abstract sockets. Must be called inside a Tokio runtime.
+    pub fn open() -> io::Result<(Arc<Desk>, tokio::net::UnixListener)> {
+        let name = format!("howdah-{}", random_number());
+        let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
+        listener.set_nonblocking(true)?;
+        let desk = Desk {
+            name,
+            waiting: Mutex::default(),
+        };
+        Ok((Arc::new(desk), tokio::net::UnixListener::from_std(listener)?))
+    }
+
+    /// Returns its name, which is what [`DESK_HEADER`] says.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes files as they come.
+    ///
+    /// # Errors
+    /// When no connection can be accepted any more; it ends only so.
+    pub async fn serve(self: Arc<Self>, listener: tokio::net::UnixListener) -> io::Result<Infallible> {
+        loop {
+            let (connection, _) = listener.accept().await?;
+            let desk = Arc::clone(&self);
+            // The client learns of a refusal by our hanging up, and sends the bytes.
+            tokio::spawn(async move { desk.receive(connection).await });
+        }
+    }
+
+    /// Takes the file that a URL stands for. `None` = the URL is none of a loan, or the client has hung up.
+    #[must_use]
+    pub fn take(&self, url: &str) -> Option<Lent> {
+        self.waiting().remove(url.strip_prefix(SCHEME)?)
+    }
+
+    async fn receive(&self, connection: tokio::net::UnixStream) -> io::Result<()> {
+        if connection.peer_cred()?.uid() != geteuid().as_raw() {
+            return Ok(());
+        }
+        let file = connection
+            .async_io(Interest::READABLE, || receive_file(connection.as_raw_fd()))
+            .await?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Ok(());
+        }
+        let connection = Arc::new(connection);
+        let number = random_number();
+        let lent = Lent {
+            file: Arc::new(file),
+            size: metadata.len(),
+            connection: Arc::clone(&connection),
+        };
+        {
+            let mut waiting = self.waiting();
+            if waiting.len() >= MAX_WAITING {
+                return Ok(());
+            }
+            waiting.insert(number.clone(), lent);
+        }
+        // Few bytes for an empty buffer: they are taken whole.
+        if connection.try_write(number.as_bytes()).is_ok() {
+            // The client says nothing more: whatever comes is its hanging up. That it is readable alone means nothing,
+            // as it may still be so from before.
+            while connection.readable().await.is_ok() {
+                match connection.try_read(&mut [0]) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    _ => break,
+                }
+            }
+        }
+        self.waiting().remove(&number);
+        Ok(())
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<String, Lent>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lent {
+    /// Tells whether a URL stands for a file on loan.
+    #[must_use]
+    pub fn is_url(url: &str) -> bool {
+        url.starts_with(SCHEME)
+    }
+
+    /// Returns the file.
+    #[must_use]
+    pub fn file(&self) -> &Arc<File> {
+        &self.file
+    }
+
+    /// Returns the size that the file had when it was lent, in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Tells the client that [`STRETCH`] bytes more have been read.
+    pub fn report(&self) {
+        // A client that does not listen does not want to know.
+        let _ = self.connection.try_write(&[0]);
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let _ = shutdown(self.connection.as_raw_fd(), Shutdown::Write);
+    }
+}
+
+fn random_number() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+/// Receives the file that comes with a message.
+fn receive_file(connection: RawFd) -> io::Result<File> {
+    let mut byte = [0];
+    let mut room = nix::cmsg_space!(RawFd);
+    let mut slices = [IoSliceMut::new(&mut byte)];
+    let message = recvmsg::<()>(connection, &mut slices, Some(&mut room), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let mut files = Vec::new();
+    for part in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(descriptors) = part {
+            for descriptor in descriptors {
+                // SAFETY: the kernel has just made the descriptor for us; nobody else knows it.
+                files.push(unsafe { OwnedFd::from_raw_fd(descriptor) });
+            }
+        }
+    }
+    let file = files.into_iter().next();
+    file.map(File::from)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the message came without a file"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Seek, Write};
+
+    fn file(bytes: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        file.rewind().unwrap();
+        file
+    }
+
+    #[tokio::test]
+    async fn a_file_is_lent_read_and_given_back() {
+        let (desk, listener) = Desk::open().unwrap();
+        let serving = tokio::spawn(Arc::clone(&desk).serve(listener));
+        let name = desk.name().to_owned();
+        let loan = tokio::task::spawn_blocking(move || Loan::offer(&name, &file(b"content")));
+        let loan = loan.await.unwrap().unwrap();
+        let url = loan.url();
+        assert!(Lent::is_url(&url) && !Lent::is_url("https://host/x"));
+        let waiting = tokio::task::spawn_blocking(move || {
+            let mut total = 0;
+            loan.wait(|bytes| total += bytes);
+            total
+        });
+        let lent = desk.take(&url).unwrap();
+        assert!(desk.take(&url).is_none(), "a loan is used once");
+        assert_eq!(lent.size(), 7);
+        let mut text = String::new();
+        (&**lent.file()).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "content");
+        lent.report();
+        drop(lent);
+        assert_eq!(waiting.await.unwrap(), STRETCH);
+        serving.abort();
+    }
+
+    #[tokio::test]
+    async fn what_is_no_file_is_refused() {
+        let (desk, listener) = Desk::open().unwrap();
+        let serving = tokio::spawn(Arc::clone(&desk).serve(listener));
+        let name = desk.name().to_owned();
+        let offered = tokio::task::spawn_blocking(move || Loan::offer(&name, &File::open("/dev/zero").unwrap()));
+        assert!(offered.await.unwrap().is_err());
+        serving.abort();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_gone_has_its_file_back() {
+        let (desk, listener) = Desk::open().unwrap();
+        let serving = tokio::spawn(Arc::clone(&desk).serve(listener));
+        let name = desk.name().to_owned();
+        let loan = tokio::task::spawn_blocking(move || Loan::offer(&name, &file(b"x")));
+        drop(loan.await.unwrap().unwrap());
+        while !desk.waiting().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        serving.abort();
+    }
+
+    #[test]
+    fn without_a_desk_nothing_is_lent() {
+        assert!(Loan::offer("howdah-of-another-machine", &file(b"x")).is_err());
+    }
+}
