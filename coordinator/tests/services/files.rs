@@ -20,7 +20,7 @@ async fn sample(server: &Server) -> pfs::Commit {
     commit
 }
 
-async fn inspect(server: &Server, commit: &pfs::Commit, path: &str) -> Result<pfs::FileInfo, Status> {
+pub(super) async fn inspect(server: &Server, commit: &pfs::Commit, path: &str) -> Result<pfs::FileInfo, Status> {
     let request = pfs::InspectFileRequest {
         file: Some(convert::file(commit.clone(), path)),
     };

@@ -8,6 +8,7 @@ use howdah_api::pfs_v2::modify_file_request::Body;
 use howdah_api::{admin_v2, pfs_v2 as pfs};
 use tonic::Code;
 
+use super::files::inspect;
 use super::{Server, head, soon};
 
 /// Asks the server where its desk is, as a client does, and lends it a file.
@@ -73,6 +74,9 @@ async fn a_file_on_loan_is_stored_as_its_bytes_would_be() {
     });
     server.modify(&commit, raw.collect()).await.unwrap();
     assert_eq!(chunks.len(), server.core.store().list("chunks/").await.unwrap().len());
+    let lent = inspect(&server, &commit, "/lent").await.unwrap();
+    let sent = inspect(&server, &commit, "/sent").await.unwrap();
+    assert_eq!((lent.hash, lent.size_bytes), (sent.hash, sent.size_bytes));
 }
 
 #[tokio::test]

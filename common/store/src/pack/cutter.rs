@@ -14,6 +14,10 @@ use crate::chunk::HEADER;
 /// Bytes that are taken in at a time: few enough to be still in the processor's cache when they are looked at again.
 const STEP: usize = 128 << 10;
 
+/// Stretches that are in a file are read in steps of this size, and hashed by one thread while another looks for cuts:
+/// large enough that making the thread does not matter.
+pub(super) const FILE_STEP: usize = 1 << 20;
+
 /// A chunk, and where in the stream it begins.
 #[derive(PartialEq, Eq)]
 pub(super) struct Piece {
@@ -91,7 +95,11 @@ impl Cutter {
                     self.pass(mark, &mut pieces);
                 }
                 let until_mark = marks.peek().map_or(usize::MAX, |(place, _)| *place - at);
-                let now = part.split_to(part.len().min(until_mark).min(STEP));
+                let step = match part {
+                    Part::Here(_) => STEP,
+                    Part::InFile { .. } => FILE_STEP,
+                };
+                let now = part.split_to(part.len().min(until_mark).min(step));
                 at += now.len();
                 self.take_in(&now, &mut pieces)?;
             }
@@ -125,20 +133,39 @@ impl Cutter {
     fn take_in(&mut self, part: &Part, pieces: &mut Vec<Piece>) -> io::Result<()> {
         let known = self.chunk.len();
         match part {
-            Part::Here(bytes) => self.chunk.extend_from_slice(bytes),
+            Part::Here(bytes) => {
+                self.hasher.update(bytes);
+                self.chunk.extend_from_slice(bytes);
+                // Many small files are searched together.
+                if self.waiting() - self.finder.searched() >= STEP {
+                    let found = self.finder.find(&self.chunk[HEADER..]);
+                    self.split_all(found, pieces);
+                }
+            }
             Part::InFile { file, offset, length } => {
                 self.chunk.resize(known + length, 0);
                 file.read_exact_at(&mut self.chunk[known..], *offset)?;
-            }
-        }
-        self.hasher.update(&self.chunk[known..]);
-        // Many small files are searched together.
-        if self.waiting() - self.finder.searched() >= STEP {
-            while let Some(length) = self.finder.find(&self.chunk[HEADER..]) {
-                pieces.push(self.split(length));
+                let Cutter {
+                    chunk, finder, hasher, ..
+                } = self;
+                let found = std::thread::scope(|scope| {
+                    scope.spawn(|| {
+                        hasher.update(&chunk[known..]);
+                    });
+                    finder.find(&chunk[HEADER..])
+                });
+                self.split_all(found, pieces);
             }
         }
         Ok(())
+    }
+
+    /// Takes the chunk whose length was found, and those that are complete behind it.
+    fn split_all(&mut self, mut found: Option<usize>, pieces: &mut Vec<Piece>) {
+        while let Some(length) = found {
+            pieces.push(self.split(length));
+            found = self.finder.find(&self.chunk[HEADER..]);
+        }
     }
 
     fn cut_to_the_end(&mut self, pieces: &mut Vec<Piece>) {

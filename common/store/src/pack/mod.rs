@@ -41,7 +41,7 @@ use crate::file::{ChunkHash, FileContent, MAX_DIRECT_SLICES, Placement, Slice, e
 use crate::store::{Kind, PERMIT_BYTES, Store};
 
 use batch::{Batch, Mark};
-use cutter::{Cutter, Piece};
+use cutter::{Cutter, FILE_STEP, Piece};
 
 /// No chunk is smaller, but for the last of a stream or large file, and those of very small files.
 pub const MIN_CHUNK: usize = 512 << 10;
@@ -228,7 +228,7 @@ impl<T> PackWriter<T> {
         }
         let end = offset + length;
         while offset < end {
-            let now = (end - offset).min(BATCH as u64);
+            let now = (end - offset).min(FILE_STEP as u64);
             self.pending.push_file(Arc::clone(file), offset, now as usize);
             offset += now;
             self.hand_over_enough().await?;
