@@ -5,18 +5,19 @@
 //! a table, the ratios that count, and one line of JSON for machines. Nothing here passes or fails by time:
 //! machines differ, ratios are for people to judge.
 //!
-//! - [`harness`]: a running Howdah and the few API calls that benchmarks share;
+//! - [`harness`]: a running Howdah; [`api`]: the few calls that benchmarks share;
 //! - [`peers`]: other ways to run the same program;
 //! - [`report`]: tables, ratios, JSON;
 //! - [`contest`]: phases of work done round by round by Howdah and by other programs that store files;
 //! - one module per benchmark, with its arguments and a `run`: [`datums`], [`small_files`], [`big_file`],
 //!   [`one_change`], [`history`], [`first_datum`], [`restart`], [`wide`],
-//!   [`fan_out`], [`load_shapes`]; some work with a worker that runs
+//!   [`fan_out`], [`s3`], [`load_shapes`]; some work with a worker that runs
 //!   functions instead of containers ([`scripted`]).
 //!
 //! Another benchmark is another module, another variant of `Benchmark` and another line in `run_all`.
 
 mod accumulate;
+mod api;
 mod big_file;
 mod contest;
 mod datums;
@@ -32,6 +33,7 @@ mod peers;
 mod process;
 mod report;
 mod restart;
+mod s3;
 mod scripted;
 mod small_files;
 mod wide;
@@ -92,6 +94,8 @@ enum Benchmark {
     Wide(wide::Arguments),
     /// Commits of many modifications of many files, every byte read back and compared
     LoadShapes(load_shapes::Arguments),
+    /// Small files and a chain of pipelines over an S3 server with latency: requests, and objects written
+    S3(s3::Arguments),
     /// Every benchmark with its defaults
     All,
     /// Worker without containers, for other benchmarks
@@ -123,6 +127,7 @@ async fn main() -> ExitCode {
             Benchmark::LoadShapes(arguments) => {
                 print(&cli.common, &load_shapes::run(&cli.common, &arguments).await?.print());
             }
+            Benchmark::S3(arguments) => print(&cli.common, &s3::run(&cli.common, &arguments).await?),
             Benchmark::ScriptedWorker(arguments) => scripted::run(&arguments).await?,
             Benchmark::All => run_all(&cli.common).await?,
         }
@@ -177,6 +182,7 @@ async fn run_all(common: &Common) -> anyhow::Result<()> {
     show("wide", wide.map(|report| report.print()));
     let load_shapes = load_shapes::run(common, &load_shapes::Arguments::default()).await;
     show("load-shapes", load_shapes.map(|report| report.print()));
+    show("s3", s3::run(common, &s3::Arguments::default()).await);
     show("big-file", big_file::run(common, &big_file::Arguments::default()).await);
     if !failed.is_empty() {
         bail!("failed: {}", failed.join(", "));

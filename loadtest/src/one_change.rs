@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::api::Api;
 use crate::harness::{Up, median, scratch_folder};
 use crate::report::{Report, Row};
 use crate::scripted::{self, ScriptedWorker};
@@ -108,39 +109,62 @@ async fn chain(common: &Common, arguments: &Arguments, datums: u32) -> anyhow::R
         Runtime::Docker => json!({"image": image::IMAGE, "cmd": [image::COMMAND]}),
         Runtime::Scripted => json!({"image": scripted::IMAGE, "cmd": [scripted::COMMAND]}),
     };
-    up.create_repo(REPO).await?;
-    let mut last = REPO.to_owned();
-    for number in 1..=arguments.pipelines {
-        let name = format!("stage-{number}");
-        up.create_pipeline(&json!({
-            "pipeline": {"name": name},
-            "transform": transform,
-            "parallelismSpec": {"constant": 2},
-            "input": {"pfs": {"name": scripted::INPUT, "repo": last, "glob": "/*"}},
-        }))
-        .await?;
-        last = name;
-    }
-    let file = |number: u32| (format!("/{number:07}.txt"), Bytes::from(format!("file {number}\n")));
-    let commit = up.put_files(REPO, (0..datums).map(file)).await?;
-    up.job_of(&last, &commit).await?;
+    let chain = Chain::build(&up, arguments.pipelines, datums, &transform).await?;
     let mut times = Vec::new();
     for number in datums..datums + arguments.changes {
+        times.push(chain.add_file(&up, number).await?);
+    }
+    drop(worker);
+    up.stop();
+    median(times).context("no changes were made")
+}
+
+/// Pipelines in a chain that have seen some files.
+pub struct Chain {
+    last: String,
+}
+
+impl Chain {
+    /// Makes the pipelines, puts the files before them and waits until the last pipeline has done its job.
+    pub async fn build(api: &Api, pipelines: u32, files: u32, transform: &Value) -> anyhow::Result<Self> {
+        api.create_repo(REPO).await?;
+        let mut last = REPO.to_owned();
+        for number in 1..=pipelines {
+            let name = format!("stage-{number}");
+            api.create_pipeline(&json!({
+                "pipeline": {"name": name},
+                "transform": transform,
+                "parallelismSpec": {"constant": 2},
+                "input": {"pfs": {"name": scripted::INPUT, "repo": last, "glob": "/*"}},
+            }))
+            .await?;
+            last = name;
+        }
+        let commit = api.put_files(REPO, (0..files).map(file)).await?;
+        api.job_of(&last, &commit).await?;
+        Ok(Self { last })
+    }
+
+    /// Adds the file of a number, to those with lower numbers. Returns the time from the start of the put to the
+    /// finished output commit of the last pipeline.
+    pub async fn add_file(&self, api: &Api, number: u32) -> anyhow::Result<Duration> {
         let started = Instant::now();
-        let commit = up.put_files(REPO, [file(number)]).await?;
-        up.commit_of(&last, &commit).await?;
-        times.push(started.elapsed());
-        let (job, _) = up.job_of(&last, &commit).await?;
+        let commit = api.put_files(REPO, [file(number)]).await?;
+        api.commit_of(&self.last, &commit).await?;
+        let took = started.elapsed();
+        let (job, _) = api.job_of(&self.last, &commit).await?;
         ensure!(
             (job.data_processed, job.data_skipped) == (1, i64::from(number)),
             "expected 1 datum processed and {number} skipped, found {} and {}",
             job.data_processed,
             job.data_skipped
         );
+        Ok(took)
     }
-    drop(worker);
-    up.stop();
-    median(times).context("no changes were made")
+}
+
+fn file(number: u32) -> (String, Bytes) {
+    (format!("/{number:07}.txt"), Bytes::from(format!("file {number}\n")))
 }
 
 /// Lets `make` find the one file of a chain of copies that is new. `None` when it is not installed.

@@ -13,7 +13,7 @@ use anyhow::Context;
 use clap::Args;
 use howdah_api::{convert, pfs_v2};
 use howdah_queue::Queue;
-use howdah_store::{Store, StoreConfig};
+use howdah_store::{S3Config, Store, StoreConfig};
 use howdah_worker::runtime::scripted::{Answer, Call, ScriptedRuntime};
 use howdah_worker::{DEFAULT_CACHE_BYTES, Parts, Scratch};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 pub const COMMAND: &str = "copy";
 /// Name of the input it reads.
 pub const INPUT: &str = "input";
+/// Key of a benchmark's own S3 server, in both its halves.
+pub const BUCKET_KEY: &str = "benchmark";
 /// Image that pipelines name; there need not be any such thing.
 pub const IMAGE: &str = "scripted:1";
 
@@ -32,6 +34,9 @@ pub struct Arguments {
     nats_url: String,
     #[arg(long)]
     store: String,
+    /// Where the store is a bucket: its server, which the benchmark has started with [`BUCKET_KEY`].
+    #[arg(long)]
+    s3_endpoint: Option<String>,
     #[arg(long)]
     folder: PathBuf,
     #[arg(long)]
@@ -51,11 +56,21 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             ..Answer::default()
         },
     });
+    let mut store = StoreConfig::new(&arguments.store);
+    if let Some(endpoint) = &arguments.s3_endpoint {
+        store.s3 = S3Config {
+            endpoint: Some(endpoint.clone()),
+            access_key: Some(BUCKET_KEY.to_owned()),
+            secret_key: Some(BUCKET_KEY.to_owned()),
+            ..S3Config::default()
+        };
+    }
+    let store_is_local = arguments.s3_endpoint.is_none();
     let parts = Parts {
         name: "scripted".to_owned(),
         queue: Queue::connect(&arguments.nats_url, "scripted").await?,
-        store: Store::open(&StoreConfig::new(&arguments.store)).await?,
-        store_is_local: true,
+        store: Store::open(&store).await?,
+        store_is_local,
         runtime: Arc::new(runtime),
         scratch: Scratch::open(&arguments.folder.join("scratch"))?,
         slots: arguments.slots,
@@ -113,12 +128,18 @@ pub struct ScriptedWorker {
 impl ScriptedWorker {
     /// Starts a worker that serves the Howdah over `<folder>/howdah`.
     pub fn start(folder: &Path, nats_url: &str, slots: u32) -> anyhow::Result<Self> {
+        let store = format!("file://{}", folder.join("howdah/store").display());
+        Self::start_over(folder, nats_url, slots, &["--store", &store])
+    }
+
+    /// Starts a worker over the store that some arguments name.
+    pub fn start_over(folder: &Path, nats_url: &str, slots: u32, store: &[&str]) -> anyhow::Result<Self> {
         let own = folder.join("scripted");
         std::fs::create_dir_all(&own).with_context(|| format!("cannot make the folder {}", own.display()))?;
         let log = std::fs::File::create(own.join("log"))?;
         let child = Command::new(std::env::current_exe()?)
             .args(["scripted-worker", "--nats-url", nats_url, "--slots", &slots.to_string()])
-            .args(["--store", &format!("file://{}", folder.join("howdah/store").display())])
+            .args(store)
             .arg("--folder")
             .arg(&own)
             .stdin(Stdio::null())

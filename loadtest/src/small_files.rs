@@ -48,11 +48,12 @@ impl Default for Arguments {
 /// Runs the benchmark.
 pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Printed> {
     let scratch = scratch_folder(common)?;
-    let files = Files {
-        folder: scratch.path().join("in"),
-        arguments: arguments.clone(),
-    };
-    files.write()?;
+    let files = Files::write(
+        scratch.path().join("in"),
+        arguments.files,
+        arguments.size,
+        arguments.folders,
+    )?;
     let peers = if arguments.alone { Vec::new() } else { peers() };
     let scores = contest(common, scratch.path(), &files, &peers, arguments.rounds).await?;
     let title = format!(
@@ -72,32 +73,41 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Print
 }
 
 /// The files of the contest: noise that depends on nothing but their number.
-struct Files {
+pub struct Files {
     folder: PathBuf,
-    arguments: Arguments,
+    files: u32,
+    size: usize,
+    folders: u32,
 }
 
 impl Files {
+    /// Writes them into a folder that is made for them.
+    pub fn write(folder: PathBuf, files: u32, size: usize, folders: u32) -> anyhow::Result<Self> {
+        let this = Self {
+            folder,
+            files,
+            size,
+            folders,
+        };
+        for number in 0..files {
+            let path = this.path(number);
+            if let Some(folder) = path.parent().filter(|_| number < folders) {
+                std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            }
+            this.write_one(number, 0)?;
+        }
+        Ok(this)
+    }
+
     fn path(&self, number: u32) -> PathBuf {
-        let folder = format!("{:03}", number % self.arguments.folders);
+        let folder = format!("{:03}", number % self.folders);
         self.folder.join(folder).join(format!("{number:06}.bin"))
     }
 
     fn content(&self, number: u32, version: u8) -> Vec<u8> {
-        let mut content = vec![0; self.arguments.size];
+        let mut content = vec![0; self.size];
         Noise::new(u64::from(number) << 8 | u64::from(version)).fill(&mut content);
         content
-    }
-
-    fn write(&self) -> anyhow::Result<()> {
-        for number in 0..self.arguments.files {
-            let path = self.path(number);
-            if let Some(folder) = path.parent().filter(|_| number < self.arguments.folders) {
-                std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-            }
-            self.write_one(number, 0)?;
-        }
-        Ok(())
     }
 
     fn write_one(&self, number: u32, version: u8) -> anyhow::Result<()> {
@@ -107,7 +117,7 @@ impl Files {
 
     /// The file that is changed.
     fn changed(&self) -> u32 {
-        self.arguments.files / 2
+        self.files / 2
     }
 }
 
@@ -138,11 +148,11 @@ impl Work for Files {
             found += std::fs::read_dir(folder?.path())?.count();
         }
         ensure!(
-            found == self.arguments.files as usize,
+            found == self.files as usize,
             "{} files were put, {found} came back",
-            self.arguments.files
+            self.files
         );
-        for number in (0..self.arguments.files).step_by((self.arguments.files as usize / 500).max(1)) {
+        for number in (0..self.files).step_by((self.files as usize / 500).max(1)) {
             let inner = self.path(number);
             let path = out.join(inner.strip_prefix(&self.folder).context("a file outside its folder")?);
             let content = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;

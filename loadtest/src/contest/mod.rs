@@ -148,7 +148,7 @@ async fn take_part(
         folder: inner.to_owned(),
         own,
         out: folder.join("out"),
-        address: up.as_ref().map(Up::address),
+        address: up.as_ref().map(|up| up.address()),
     };
     let log = folder.join("output");
     for mut command in contestant.setup(&place) {

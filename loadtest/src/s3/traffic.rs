@@ -1,0 +1,212 @@
+//! Requests that went to an S3 server, and what they add up to.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::http::{Method, Uri};
+use serde::Serialize;
+
+use super::server::{BUCKET, PREFIX};
+
+/// Kinds of requests, by what they cost a store and by what they are billed as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Reads an object or a part of one.
+    Get,
+    /// Looks for an object.
+    Head,
+    /// Writes an object.
+    Put,
+    /// Removes an object.
+    Delete,
+    /// Lists keys.
+    List,
+    /// Begins, adds to or ends an upload in parts.
+    Multipart,
+}
+
+impl Kind {
+    /// Reads the kind off a request.
+    pub fn of(method: &Method, uri: &Uri) -> Self {
+        let has = |name: &str| {
+            let mut names = uri.query().unwrap_or_default().split('&');
+            names.any(|pair| pair.split('=').next() == Some(name))
+        };
+        match *method {
+            Method::HEAD => Kind::Head,
+            Method::POST if has("delete") => Kind::Delete,
+            Method::POST => Kind::Multipart,
+            Method::DELETE if has("uploadId") => Kind::Multipart,
+            Method::DELETE => Kind::Delete,
+            Method::PUT if has("uploadId") => Kind::Multipart,
+            Method::PUT => Kind::Put,
+            _ if has("list-type") || has("prefix") => Kind::List,
+            _ => Kind::Get,
+        }
+    }
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// What was asked.
+    pub kind: Kind,
+    /// The object's key below the store's prefix; empty for listings.
+    pub key: String,
+    /// Status of the answer.
+    pub status: u16,
+    /// Bytes of the request's body.
+    pub bytes_up: u64,
+    /// Bytes of the answer's body.
+    pub bytes_down: u64,
+    /// When it came, counted from the start of the proxy.
+    pub began: Duration,
+    /// When the head of the answer was there.
+    pub ended: Duration,
+}
+
+/// Returns the key below the store's prefix that a request is about.
+pub fn key_of(uri: &Uri) -> String {
+    let path = uri.path().trim_start_matches('/');
+    let key = path.strip_prefix(BUCKET).unwrap_or(path).trim_start_matches('/');
+    let key = key.strip_prefix(PREFIX).unwrap_or(key);
+    key.trim_start_matches('/').to_owned()
+}
+
+/// Returns which part of the store a key belongs to.
+pub fn part_of(key: &str) -> &str {
+    let mut steps = key.split('/');
+    match (steps.next(), steps.next(), key.rsplit('/').nth(1)) {
+        (Some("meta"), Some(inner), _) => inner,
+        // jobs/<project>/<pipeline>/<job>/ and then plan, plan-merge, sets/<n>, results/<n>
+        (Some("jobs"), _, Some(inner @ ("sets" | "results"))) => inner,
+        (Some("jobs"), ..) => "plans",
+        (Some(first), ..) => first,
+        (None, ..) => "",
+    }
+}
+
+/// What some requests add up to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Sum {
+    /// Number of all requests.
+    pub requests: u64,
+    /// Number of requests by kind.
+    pub kinds: BTreeMap<Kind, u64>,
+    /// Number of requests by kind and part of the store.
+    pub parts: BTreeMap<Kind, BTreeMap<String, u64>>,
+    /// Objects written.
+    pub objects: u64,
+    /// Bytes sent to the server.
+    pub bytes_up: u64,
+    /// Bytes that came from it.
+    pub bytes_down: u64,
+}
+
+impl Sum {
+    /// Adds up requests.
+    pub fn of<'a>(requests: impl IntoIterator<Item = &'a Asked>) -> Self {
+        let mut sum = Sum::default();
+        for asked in requests {
+            sum.requests += 1;
+            *sum.kinds.entry(asked.kind).or_default() += 1;
+            let parts = sum.parts.entry(asked.kind).or_default();
+            *parts.entry(part_of(&asked.key).to_owned()).or_default() += 1;
+            // A conditional write that found its object has written nothing.
+            sum.objects += u64::from(asked.kind == Kind::Put && (200..300).contains(&asked.status));
+            sum.bytes_up += asked.bytes_up;
+            sum.bytes_down += asked.bytes_down;
+        }
+        sum
+    }
+
+    /// Returns the number of requests of a kind.
+    pub fn kind(&self, kind: Kind) -> u64 {
+        self.kinds.get(&kind).copied().unwrap_or(0)
+    }
+}
+
+/// Returns how many of the requests at least came one after the other: the most that can be picked so that none
+/// begins before another has ended. Times the latency, it is a floor under the time they took.
+pub fn in_sequence(requests: &[Asked]) -> u64 {
+    let mut by_end: Vec<&Asked> = requests.iter().collect();
+    by_end.sort_by_key(|asked| asked.ended);
+    let mut last = Duration::ZERO;
+    let mut count = 0;
+    for asked in by_end {
+        if asked.began >= last {
+            last = asked.ended;
+            count += 1;
+        }
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(kind: Kind, key: &str, status: u16, began: u64, ended: u64) -> Asked {
+        Asked {
+            kind,
+            key: key.to_owned(),
+            status,
+            bytes_up: 10,
+            bytes_down: 1,
+            began: Duration::from_millis(began),
+            ended: Duration::from_millis(ended),
+        }
+    }
+
+    #[test]
+    fn requests_are_told_apart() {
+        let kind = |method: Method, uri: &str| Kind::of(&method, &uri.parse().unwrap());
+        assert_eq!(kind(Method::GET, "/b/p/chunks/aa/1"), Kind::Get);
+        assert_eq!(kind(Method::GET, "/b?list-type=2&prefix=p%2Fmeta"), Kind::List);
+        assert_eq!(kind(Method::HEAD, "/b/p/x"), Kind::Head);
+        assert_eq!(kind(Method::PUT, "/b/p/x"), Kind::Put);
+        assert_eq!(kind(Method::PUT, "/b/p/x?partNumber=1&uploadId=7"), Kind::Multipart);
+        assert_eq!(kind(Method::POST, "/b/p/x?uploads"), Kind::Multipart);
+        assert_eq!(kind(Method::POST, "/b?delete"), Kind::Delete);
+        assert_eq!(kind(Method::DELETE, "/b/p/x"), Kind::Delete);
+    }
+
+    #[test]
+    fn keys_belong_to_parts_of_the_store() {
+        let part = |path: &str| part_of(&key_of(&format!("/{BUCKET}/{PREFIX}/{path}").parse().unwrap())).to_owned();
+        assert_eq!(part("meta/log/00000000000000000001"), "log");
+        assert_eq!(part("meta/format"), "format");
+        assert_eq!(part("chunks/ab/abcd"), "chunks");
+        assert_eq!(part("jobs/p/q/j/plan-merge"), "plans");
+        assert_eq!(part("jobs/p/q/j/sets/0000000001"), "sets");
+        assert_eq!(part("jobs/p/q/j/results/0000000001"), "results");
+        assert_eq!(part("provenance/p/r/c"), "provenance");
+        assert_eq!(part(""), "");
+    }
+
+    #[test]
+    fn only_what_was_written_is_an_object() {
+        let requests = [
+            asked(Kind::Put, "nodes/aa/1", 200, 0, 20),
+            asked(Kind::Put, "nodes/aa/1", 412, 0, 20),
+            asked(Kind::Get, "nodes/aa/1", 200, 30, 50),
+        ];
+        let sum = Sum::of(&requests);
+        assert_eq!((sum.requests, sum.objects, sum.kind(Kind::Put)), (3, 1, 2));
+        assert_eq!((sum.bytes_up, sum.bytes_down), (30, 3));
+        assert_eq!(sum.parts[&Kind::Put]["nodes"], 2);
+    }
+
+    #[test]
+    fn requests_side_by_side_count_once() {
+        let requests = [
+            asked(Kind::Get, "a", 200, 0, 20),
+            asked(Kind::Get, "b", 200, 5, 27),
+            asked(Kind::Get, "c", 200, 21, 41),
+            asked(Kind::Get, "d", 200, 22, 60),
+        ];
+        assert_eq!(in_sequence(&requests), 2);
+        assert_eq!(in_sequence(&[]), 0);
+    }
+}
