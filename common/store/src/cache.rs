@@ -62,8 +62,10 @@ impl<K: Hash + Eq + Copy, V: Clone + Weighted> Cache<K, V> {
         self.state().entries.get(key).cloned()
     }
 
-    pub(crate) fn contains(&self, key: &K) -> bool {
-        self.state().entries.contains(key)
+    /// Tells whether something is in the cache or on its way.
+    pub(crate) fn has_or_loads(&self, key: &K) -> bool {
+        let state = self.state();
+        state.entries.contains(key) || state.loading.contains_key(key)
     }
 
     /// Tells whether something has been in the cache lately, but is not there and not on its way.

@@ -36,7 +36,7 @@ impl ChunkSource for Store {
     }
 
     async fn chunk_once(&self, hash: &ChunkHash) -> Result<Bytes> {
-        if self.inner.chunks.contains(hash) {
+        if self.inner.chunks.has_or_loads(hash) {
             return self.chunk(hash).await;
         }
         Ok(self.load_chunk(hash).await?.bytes)
@@ -61,7 +61,7 @@ impl Store {
 impl Store {
     /// Begins to read a chunk that will be wanted soon.
     pub fn prefetch_chunk(&self, hash: ChunkHash) {
-        if !self.inner.chunks.contains(&hash) {
+        if !self.inner.chunks.has_or_loads(&hash) {
             let store = self.clone();
             // A failure here shows when the chunk is really read.
             tokio::spawn(async move { store.chunk(&hash).await.map(drop) });

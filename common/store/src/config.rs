@@ -69,13 +69,15 @@ pub struct Limits {
     pub sort_buffer_bytes: usize,
     /// Objects written at the same time by one operation.
     pub write_concurrency: usize,
-    /// Objects read ahead by one sequential reader.
+    /// Chunks read ahead by one sequential reader.
     pub read_ahead: usize,
+    /// Tree nodes read ahead by one sequential reader, at most: it begins with few and doubles from node to node.
+    pub nodes_ahead: usize,
 }
 
 impl Default for Limits {
-    /// 64 MiB of nodes, 64 MiB of chunks, 32 MiB of writes under way, 16 MiB of sorting, 16 writes at once, 2 objects
-    /// read ahead.
+    /// 64 MiB of nodes, 64 MiB of chunks, 32 MiB of writes under way, 16 MiB of sorting, 16 writes at once, 4 chunks or
+    /// 32 nodes read ahead.
     fn default() -> Self {
         Limits {
             node_cache_bytes: 64 << 20,
@@ -83,7 +85,8 @@ impl Default for Limits {
             write_buffer_bytes: 32 << 20,
             sort_buffer_bytes: 16 << 20,
             write_concurrency: 16,
-            read_ahead: 2,
+            read_ahead: 4,
+            nodes_ahead: 32,
         }
     }
 }

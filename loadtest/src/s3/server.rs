@@ -57,10 +57,18 @@ fn in_path(name: &str) -> Option<PathBuf> {
 pub struct Bucket {
     // In the order in which they stop.
     _worker: ScriptedWorker,
-    _coordinator: Process,
+    coordinator: Coordinator,
     _nats: Process,
     _s3: Process,
     proxy: Proxy,
+}
+
+/// The coordinator, and how it is started.
+struct Coordinator {
+    command: Command,
+    folder: PathBuf,
+    port: u16,
+    process: Process,
     api: Api,
 }
 
@@ -101,18 +109,14 @@ impl Bucket {
             .args(["--port", &port.to_string(), "--nats-url", &nats_url, "--log", "warn"])
             .args(["--s3-access-key", BUCKET_KEY, "--s3-secret-key", BUCKET_KEY])
             .args(place);
-        let mut coordinator = Process::spawn("coordinator", folder, &mut command)?;
-        let api = connect(&mut coordinator.child, port).await;
-        let api =
-            api.with_context(|| format!("the coordinator did not come up; it printed:\n{}", coordinator.said()))?;
+        let coordinator = Coordinator::start(command, folder, port).await?;
         let worker = ScriptedWorker::start_over(folder, &nats_url, 2, &place)?;
         Ok(Self {
             _worker: worker,
-            _coordinator: coordinator,
+            coordinator,
             _nats: nats,
             _s3: s3,
             proxy,
-            api,
         })
     }
 
@@ -123,7 +127,38 @@ impl Bucket {
 
     /// Returns a connection to the coordinator.
     pub fn api(&self) -> &Api {
-        &self.api
+        &self.coordinator.api
+    }
+
+    /// Starts the coordinator anew, so that it has read nothing yet.
+    pub async fn restart_coordinator(&mut self) -> anyhow::Result<()> {
+        self.coordinator.restart().await
+    }
+}
+
+impl Coordinator {
+    async fn start(mut command: Command, folder: &Path, port: u16) -> anyhow::Result<Self> {
+        let (process, api) = Self::run(&mut command, folder, port).await?;
+        Ok(Self {
+            command,
+            folder: folder.to_owned(),
+            port,
+            process,
+            api,
+        })
+    }
+
+    async fn restart(&mut self) -> anyhow::Result<()> {
+        stop(&mut self.process.child);
+        (self.process, self.api) = Self::run(&mut self.command, &self.folder, self.port).await?;
+        Ok(())
+    }
+
+    async fn run(command: &mut Command, folder: &Path, port: u16) -> anyhow::Result<(Process, Api)> {
+        let mut process = Process::spawn("coordinator", folder, command)?;
+        let api = connect(&mut process.child, port).await;
+        let api = api.with_context(|| format!("the coordinator did not come up; it printed:\n{}", process.said()))?;
+        Ok((process, api))
     }
 }
 

@@ -160,12 +160,15 @@ struct Walk {
 impl Walk {
     async fn begin(files: &FileTree, plan: Plan) -> Result<Option<Walk>> {
         let cursor = files.tree().cursor().await?;
-        Ok(cursor.map(|cursor| Walk {
-            cursor,
-            plan,
-            passed: None,
-            ready: VecDeque::new(),
-            done: false,
+        Ok(cursor.map(|mut cursor| {
+            cursor.until(plan.range.end.clone());
+            Walk {
+                cursor,
+                plan,
+                passed: None,
+                ready: VecDeque::new(),
+                done: false,
+            }
         }))
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use howdah_model::{ContentHash, TreeRoot};
 
 use super::node::{CachedNode, Item, Node};
@@ -38,7 +39,7 @@ impl Store {
 
     /// Begins to read a node that will be wanted soon.
     fn prefetch_node(&self, hash: ContentHash) {
-        if !self.inner.nodes.contains(&hash) {
+        if !self.inner.nodes.has_or_loads(&hash) {
             let store = self.clone();
             // A failure here shows when the node is really read.
             tokio::spawn(async move { store.node(hash).await.map(drop) });
@@ -55,7 +56,14 @@ pub(crate) struct LevelCursor {
     level: u8,
     /// Inner nodes from the root down to the level above, each with the entry taken.
     path: Vec<(Arc<Node>, usize)>,
+    /// Where the reader will stop: nodes that only hold keys from there on are not read ahead.
+    until: Option<Bytes>,
+    /// How many nodes are read ahead next.
+    ahead: usize,
 }
+
+/// Nodes read ahead when the first step to a next node is made: most readers want no more than a few.
+const FIRST_AHEAD: usize = 2;
 
 impl LevelCursor {
     /// Prepares to walk a level, which the tree must have. One of the `seek` functions comes next.
@@ -67,7 +75,14 @@ impl LevelCursor {
             root_hash: root.0,
             level,
             path: Vec::new(),
+            until: None,
+            ahead: FIRST_AHEAD,
         })
+    }
+
+    /// Tells the key at which the reader will stop; `None` = at the last.
+    pub(crate) fn until(&mut self, end: Option<Bytes>) {
+        self.until = end;
     }
 
     /// Rebuilds the path from the root, or from where it still reaches. Nodes of the level itself
@@ -134,14 +149,20 @@ impl LevelCursor {
         self.path.iter().all(|(node, index)| index + 1 == node.len())
     }
 
-    /// Begins to read the nodes that follow, as far as the parent knows them.
-    pub(crate) fn prefetch(&self) {
+    /// Begins to read the nodes that follow, as far as the parent knows them, and more of them each time: with a
+    /// store that is far away, reading them one by one would cost a round trip for each.
+    pub(crate) fn prefetch(&mut self) {
         if let Some((parent, index)) = self.path.last() {
-            let ahead = self.store.inner.limits.read_ahead;
-            for next in (index + 1..parent.len()).take(ahead) {
+            let wanted = |next: &usize| match &self.until {
+                // A child holds what comes after its neighbour's last key.
+                Some(end) => parent.key(next - 1) < &end[..],
+                None => true,
+            };
+            for next in (index + 1..parent.len()).take(self.ahead).take_while(wanted) {
                 self.store.prefetch_node(parent.child(next));
             }
         }
+        self.ahead = (2 * self.ahead).min(self.store.inner.limits.nodes_ahead);
     }
 
     /// Returns the node.
@@ -179,6 +200,11 @@ impl Cursor {
             leaf: None,
             index: 0,
         }))
+    }
+
+    /// Tells the key at which the walk will stop; `None` = at the last.
+    pub(crate) fn until(&mut self, end: Option<Bytes>) {
+        self.leaves.until(end);
     }
 
     /// Moves to the first entry whose key is not below `key`.

@@ -21,10 +21,12 @@ use crate::codec::{DecodeError, Reader, put_bytes, put_number};
 const VERSION: u8 = 1;
 
 /// Bytes of identity a node has on average. Entries are some 60 to 100 bytes, so a leaf holds about
-/// a thousand files and changing one file of a million writes three nodes of this size.
+/// two thousand files and changing one file of a million writes two or three nodes of this size. Smaller nodes would be
+/// cheaper to change, but a commit of small files would cost more objects than its data: in object storage each is a
+/// request.
 ///
 /// Unit tests use tiny nodes, so that small samples make tall trees.
-const TARGET_BYTES: u64 = if cfg!(test) { 400 } else { 64 << 10 };
+const TARGET_BYTES: u64 = if cfg!(test) { 400 } else { 128 << 10 };
 
 /// An entry of a node of any level. In inner nodes `data` is the child's hash and `key` its last key.
 #[derive(Debug, Clone, PartialEq, Eq)]

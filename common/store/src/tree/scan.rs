@@ -114,6 +114,7 @@ pub(super) fn ascending(tree: Tree, range: KeyRange) -> impl Stream<Item = Resul
             Scan::New(tree) => {
                 let Some(root) = tree.root else { return Ok(None) };
                 let mut leaves = LevelCursor::new(&tree.store, root, 0).await?;
+                leaves.until(range.end.clone());
                 leaves.seek(&range.start).await?;
                 leaves
             }

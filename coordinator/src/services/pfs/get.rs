@@ -112,7 +112,7 @@ pub(super) async fn get_file_tar(core: &Core, request: pfs::GetFileRequest) -> S
 const WINDOW: usize = 1 << 15;
 
 /// Chunks read ahead of the one that is being sent.
-const CHUNKS_AHEAD: usize = 2;
+const CHUNKS_AHEAD: usize = 4;
 
 /// An archive on its way to a client: small pieces are gathered, file data passes through.
 struct Archive {
