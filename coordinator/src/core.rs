@@ -54,12 +54,22 @@ struct Request {
     answer: oneshot::Sender<Result<Reply, SubmitError>>,
 }
 
+fn request(id: GlobalId, command: Command) -> (Request, oneshot::Receiver<Result<Reply, SubmitError>>) {
+    let (answer, reply) = oneshot::channel();
+    let envelope = Envelope {
+        at: Timestamp::now(),
+        id,
+        command,
+    };
+    (Request { envelope, answer }, reply)
+}
+
 /// Cheap handle to the coordinator's state, store and command loop.
 #[derive(Clone)]
 pub struct Core(Arc<Inner>);
 
 struct Inner {
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<Vec<Request>>,
     state: watch::Receiver<State>,
     store: Store,
     jobs: JobBoard,
@@ -99,18 +109,29 @@ impl Core {
 
     /// Like [`Core::submit`], with the id that a commit set made by the command will have.
     pub async fn submit_with_id(&self, id: GlobalId, command: Command) -> Result<Reply, SubmitError> {
-        let (answer, reply) = oneshot::channel();
-        let envelope = Envelope {
-            at: Timestamp::now(),
-            id,
-            command,
-        };
-        self.0
-            .requests
-            .send(Request { envelope, answer })
-            .await
-            .map_err(|_| SubmitError::ShuttingDown)?;
+        let (request, reply) = request(id, command);
+        self.send(vec![request]).await?;
         reply.await.map_err(|_| SubmitError::ShuttingDown)?
+    }
+
+    /// Decides commands one after the other, and returns when the events of all are durable: they share one append.
+    ///
+    /// # Errors
+    /// The first of those that single commands had; the others may have had their effect.
+    pub async fn submit_together(&self, commands: impl IntoIterator<Item = Command>) -> Result<(), SubmitError> {
+        let commands = commands.into_iter();
+        let (requests, replies): (Vec<_>, Vec<_>) =
+            commands.map(|command| request(GlobalId::random(), command)).unzip();
+        self.send(requests).await?;
+        for reply in replies {
+            reply.await.map_err(|_| SubmitError::ShuttingDown)??;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, requests: Vec<Request>) -> Result<(), SubmitError> {
+        let sent = self.0.requests.send(requests).await;
+        sent.map_err(|_| SubmitError::ShuttingDown)
     }
 
     /// Waits until `ready` holds for the state and returns what it returned.
@@ -130,7 +151,7 @@ impl Core {
 
 /// The task that owns state and log. Ends when every [`Core`] handle is gone or the log fails.
 pub struct CommandLoop {
-    requests: mpsc::Receiver<Request>,
+    requests: mpsc::Receiver<Vec<Request>>,
     publish: watch::Sender<State>,
     state: State,
     log: MetaLog,
@@ -208,10 +229,10 @@ impl CommandLoop {
     /// Runs until every handle is gone, which is a clean end, or until the log fails.
     pub async fn run(mut self) -> Result<(), LoopError> {
         while let Some(first) = self.requests.recv().await {
-            let mut group = vec![first];
+            let mut group = first;
             while group.len() < MAX_GROUP {
                 match self.requests.try_recv() {
-                    Ok(request) => group.push(request),
+                    Ok(requests) => group.extend(requests),
                     Err(_) => break,
                 }
             }

@@ -5,8 +5,11 @@ use howdah_queue::job::StageSpec;
 use howdah_queue::wire::{self, Wire, WireError};
 use howdah_store::{Store, StoreError};
 use jiff::Timestamp;
+use lru::LruCache;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Everything needed to make an output commit again and to compare the result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +54,51 @@ impl Wire for ProvenanceRecord {
 /// Returns the key of a commit's record.
 pub fn key(commit: &CommitKey) -> String {
     howdah_store::keys::provenance(&commit.repo.project, &commit.repo.name, commit.id)
+}
+
+/// Records written or read lately, in front of the store: a job asks for that of the job before it, which this
+/// coordinator has most often written itself. A record never changes.
+#[derive(Clone)]
+pub struct Records {
+    store: Store,
+    recent: Arc<Mutex<LruCache<CommitKey, Arc<ProvenanceRecord>>>>,
+}
+
+/// Records kept in memory, of some kilobytes each: about one for each pipeline that is busy.
+const RECENT: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+
+impl Records {
+    /// Begins with none in memory.
+    pub fn new(store: Store) -> Self {
+        Self {
+            store,
+            recent: Arc::new(Mutex::new(LruCache::new(RECENT))),
+        }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, LruCache<CommitKey, Arc<ProvenanceRecord>>> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes a record; it is durable when this returns.
+    pub async fn write(&self, record: ProvenanceRecord) -> Result<(), StoreError> {
+        write(&self.store, &record).await?;
+        self.recent().put(record.commit.clone(), Arc::new(record));
+        Ok(())
+    }
+
+    /// Reads the record of a commit, if there is one.
+    pub async fn read(&self, commit: &CommitKey) -> Result<Option<Arc<ProvenanceRecord>>, ReadError> {
+        let known = self.recent().get(commit).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let record = read(&self.store, commit).await?.map(Arc::new);
+        if let Some(record) = &record {
+            self.recent().put(commit.clone(), Arc::clone(record));
+        }
+        Ok(record)
+    }
 }
 
 /// Writes the record. Writing it again with the same content changes nothing.

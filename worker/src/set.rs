@@ -160,15 +160,13 @@ async fn try_work(
     let set = &delivery.set;
     let slot = lent.slot();
     let result_key = job::result_key(&set.pipeline, &set.job, set.set);
-    let known = kit
-        .store
-        .stat(&result_key)
-        .await
-        .map_err(Trouble::store("cannot look for the result of a datum set"))?;
+    // At once, as each takes as long as the store is away.
+    let (known, plan) = tokio::join!(kit.store.stat(&result_key), kit.plan(&set.plan_key));
+    let known = known.map_err(Trouble::store("cannot look for the result of a datum set"))?;
     if known.is_some() {
         return Ok(End::Known);
     }
-    let plan = kit.plan(&set.plan_key).await?;
+    let plan = plan?;
     let datums = match &set.inline {
         Some(datums) => datums.clone(),
         None => kit.object::<DatumSet>(&set.set_key).await?,
@@ -201,8 +199,8 @@ async fn try_work(
     // Before the slot, which shows its next set at once.
     drop(shown);
     drop(lent);
-    let datums = processed.store().await?;
-    let log_key = store_log(kit, set, log).await?;
+    let (datums, log_key) = tokio::join!(processed.store(), store_log(kit, set, log));
+    let (datums, log_key) = (datums?, log_key?);
     let result = SetResult {
         set: set.set,
         worker: kit.name.clone(),

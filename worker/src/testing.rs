@@ -36,6 +36,7 @@ pub fn plan(pipeline: &str, cmd: &[&str]) -> JobPlan {
             cpus: None,
             labels: Default::default(),
         },
+        whole: None,
     }
 }
 

@@ -35,6 +35,18 @@ pub struct JobPlan {
     pub salt: String,
     /// What to run.
     pub stage: StageSpec,
+    /// The rest of the plan, where it is so small that one object holds all of it. Workers need not look at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<Box<WholePlan>>,
+}
+
+/// What else belongs to a plan that has no more than one set, and that a small one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WholePlan {
+    /// The only set; `None` if there is nothing to do.
+    pub set: Option<DatumSet>,
+    /// What the coordinator has to know for merging.
+    pub merge: serde_json::Value,
 }
 
 impl Wire for JobPlan {

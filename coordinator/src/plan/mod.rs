@@ -8,7 +8,8 @@
 //!
 //! Everything is a stream: sets are written and published while further datums are still being found. What
 //! is written is [`JobPlan`] for workers, one [`DatumSet`] object per set before it is published, and at
-//! the end [`MergePlan`] for the coordinator itself, which makes the plan final. A coordinator that dies
+//! the end [`MergePlan`] for the coordinator itself, which makes the plan final. A plan of one small set is a single
+//! object with all of that in it, which is final as soon as it is there. A coordinator that dies
 //! before that plans again and comes to the very same sets, since a plan depends on nothing but the input
 //! trees, the base and the spec; one that dies later reads the plan back.
 
@@ -26,7 +27,7 @@ use blake2::{Blake2b, Digest};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use howdah_model::{Content, DatumCounts, DatumId, DatumIndex, GlobalId, PipelineKey};
-use howdah_queue::job::{Datum, DatumOutcome, DatumRecord, DatumSet, JobPlan, StageSpec, plan_key, set_key};
+use howdah_queue::job::{Datum, DatumOutcome, DatumRecord, DatumSet, JobPlan, StageSpec, WholePlan, plan_key, set_key};
 use howdah_queue::wire::{self, Wire, WireError};
 use howdah_spec::Input;
 use howdah_store::{Store, StoreError, Tree};
@@ -283,6 +284,39 @@ fn merge_key(plan: &str) -> String {
     format!("{plan}-merge")
 }
 
+/// A plan larger than this is not written as one object: workers read it, and have no use for most of it.
+const WHOLE_LIMIT_BYTES: usize = 16 << 10;
+
+/// Tells whether a plan is so small that it is written as one object. `set_bytes` is the size of its only set.
+pub fn fits_one_object(set_bytes: usize, dropped: usize) -> bool {
+    set_bytes + dropped * size_of::<DatumId>() <= WHOLE_LIMIT_BYTES
+}
+
+/// Writes a plan that has no more than one set as one object, which is final at once.
+pub async fn write_whole(
+    store: &Store,
+    plan: &JobPlan,
+    set: Option<DatumSet>,
+    merge: &MergePlan,
+) -> Result<(), PlanError> {
+    let merge = serde_json::to_value(merge).expect("numbers, ids and lists of them always have a JSON form");
+    let whole = JobPlan {
+        whole: Some(Box::new(WholePlan { set, merge })),
+        ..plan.clone()
+    };
+    write_job(store, &whole).await
+}
+
+/// Returns a set of a final plan, from the plan itself or from the object it has of its own.
+pub async fn read_set(store: &Store, plan: &JobPlan, set: u32) -> Result<DatumSet, PlanError> {
+    let in_plan = plan.whole.as_ref().and_then(|whole| whole.set.as_ref());
+    if let Some(known) = in_plan.filter(|known| known.set == set) {
+        return Ok(known.clone());
+    }
+    let stored = store.get(&set_key(&plan.pipeline, &plan.job, set)).await?;
+    Ok(wire::decode(&stored)?)
+}
+
 /// Writes what workers need to know before they get the first set.
 pub async fn write_job(store: &Store, plan: &JobPlan) -> Result<(), PlanError> {
     let key = plan_key(&plan.pipeline, &plan.job);
@@ -321,6 +355,13 @@ pub async fn read(store: &Store, key: &str) -> Result<Option<(JobPlan, MergePlan
         return Ok(None);
     };
     let plan: JobPlan = wire::decode(&bytes)?;
+    if let Some(whole) = &plan.whole {
+        let merge = MergePlan::deserialize(&whole.merge).map_err(|source| WireError::BadBody {
+            kind: JobPlan::KIND,
+            source: source.into(),
+        })?;
+        return Ok(Some((plan, merge)));
+    }
     let Some(bytes) = store.get_opt(&merge_key(key)).await? else {
         return Ok(None);
     };

@@ -4,11 +4,13 @@
 //! queue with results missing means that sets were lost, and they are published again.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use bytes::Bytes;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use howdah_model::{DatumCounts, JobStats, PipelineState};
-use howdah_queue::job::{DatumSet, SetResult, result_key, results_prefix, set_key, set_of_result_key};
+use howdah_queue::job::{DatumSet, SetResult, result_key, results_prefix, set_of_result_key};
 use howdah_queue::messages::{Notice, SetMessage};
 use howdah_queue::wire;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -25,6 +27,8 @@ use crate::plan::MergePlan;
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 /// How many sets are read and published at a time.
 const PUBLISH_WINDOW: usize = 256;
+/// How many sets, each with its result, are read at once.
+const READS_AT_ONCE: usize = 16;
 /// Longest pause between two looks for results.
 const MAX_LOOK: Duration = Duration::from_secs(30);
 
@@ -208,8 +212,9 @@ impl<'a> Collector<'a> {
         self.publisher.next_attempt();
         let missing: Vec<u32> = (0..sets).filter(|set| !self.done.contains(set)).collect();
         for window in missing.chunks(PUBLISH_WINDOW) {
-            let messages: Vec<SetMessage> = futures::stream::iter(window)
-                .then(|set| self.publisher.stored_message(*set))
+            let messages: Vec<SetMessage> = futures::stream::iter(window.to_vec())
+                .map(|set| self.publisher.stored_message(set).boxed())
+                .buffered(READS_AT_ONCE)
                 .try_collect()
                 .await?;
             self.publisher.publish(&messages).await?;
@@ -219,33 +224,42 @@ impl<'a> Collector<'a> {
 
     async fn look_for_results(&mut self, mut merger: Merger) -> Result<Merger, DriveError> {
         let prefix = results_prefix(&self.view.job.pipeline, &self.view.job.id);
-        for object in self.context.core.store().list(&prefix).await? {
-            if let Some(set) = set_of_result_key(&object.key) {
-                merger = self.take_result(set, merger).await?;
-            }
+        let listed = self.context.core.store().list(&prefix).await?;
+        let sets = listed.iter().filter_map(|object| set_of_result_key(&object.key));
+        let wanted: Vec<u32> = sets.filter(|set| self.is_wanted(*set)).collect();
+        let (context, view, publisher) = (self.context, self.view, self.publisher);
+        let mut found = futures::stream::iter(wanted)
+            .map(|set| find_result(context, view, publisher, set).boxed())
+            .buffered(READS_AT_ONCE);
+        while let Some(found) = found.try_next().await? {
+            merger = self.take_in(found, merger).await?;
         }
         Ok(merger)
     }
 
     /// Takes in the result of a set, unless it is known or not there.
     async fn take_result(&mut self, set: u32, merger: Merger) -> Result<Merger, DriveError> {
-        if self.done.contains(&set) {
+        if !self.is_wanted(set) {
             return Ok(merger);
         }
-        if set >= self.sets.unwrap_or_else(|| self.publisher.published()) {
-            self.ignored = true;
-            return Ok(merger);
-        }
-        let (store, job) = (self.context.core.store(), &self.view.job);
-        let (set_key, result_key) = (
-            set_key(&job.pipeline, &job.id, set),
-            result_key(&job.pipeline, &job.id, set),
-        );
-        let (planned, result) = tokio::try_join!(store.get_opt(&set_key), store.get_opt(&result_key))?;
-        let (Some(planned), Some(result)) = (planned, result) else {
+        let found = find_result(self.context, self.view, self.publisher, set).await?;
+        self.take_in(found, merger).await
+    }
+
+    /// Tells whether the result of a set is missing and belongs to the plan as far as that is known.
+    fn is_wanted(&mut self, set: u32) -> bool {
+        let beyond = set >= self.sets.unwrap_or_else(|| self.publisher.published());
+        let known = self.done.contains(&set);
+        self.ignored |= beyond && !known;
+        !known && !beyond
+    }
+
+    async fn take_in(&mut self, found: Option<Found>, merger: Merger) -> Result<Merger, DriveError> {
+        let Some(Found { set, stored }) = found else {
             return Ok(merger);
         };
-        let (merger, counts, stats) = tokio::task::spawn_blocking(move || add(merger, &planned, &result))
+        let (number, job) = (set.set, &self.view.job);
+        let (merger, counts, stats) = tokio::task::spawn_blocking(move || add(merger, &set, &stored))
             .await
             .map_err(|error| DriveError::Interrupted(error.to_string()))??;
         self.context.core.jobs().update_progress(job, |progress| {
@@ -253,9 +267,9 @@ impl<'a> Collector<'a> {
             progress.stats += stats;
             progress.trouble = None;
         });
-        self.context.core.jobs().lines_stored(job, set);
+        self.context.core.jobs().lines_stored(job, number);
         count_datums(&job.pipeline.to_string(), &counts, &stats);
-        self.done.insert(set);
+        self.done.insert(number);
         // A pipeline that was shown as unable to run has just shown that it can.
         let version = &self.view.version;
         image::report(self.context, &job.pipeline, version, PipelineState::Running, "").await;
@@ -281,9 +295,27 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// Reads a set and its result and adds them, if they are about the same datums.
-fn add(mut merger: Merger, planned: &[u8], result: &[u8]) -> Result<(Merger, DatumCounts, JobStats), DriveError> {
-    let set: DatumSet = wire::decode(planned)?;
+/// A set and the result that is stored for it.
+struct Found {
+    set: Arc<DatumSet>,
+    stored: Bytes,
+}
+
+/// Reads a set and its result, at once; nothing unless both are there.
+async fn find_result(
+    context: &Context,
+    view: &View,
+    publisher: &Publisher<'_>,
+    set: u32,
+) -> Result<Option<Found>, DriveError> {
+    let key = result_key(&view.job.pipeline, &view.job.id, set);
+    let result = async { Ok(context.core.store().get_opt(&key).await?) };
+    let (set, stored) = tokio::try_join!(publisher.set(set), result)?;
+    Ok(set.zip(stored).map(|(set, stored)| Found { set, stored }))
+}
+
+/// Reads the result of a set and adds it, if it is about the set's datums.
+fn add(mut merger: Merger, set: &DatumSet, result: &[u8]) -> Result<(Merger, DatumCounts, JobStats), DriveError> {
     let result: SetResult = wire::decode(result)?;
     let mut pairs = set.datums.iter().zip(&result.datums);
     let same = set.datums.len() == result.datums.len() && pairs.all(|(a, b)| a.id == b.id && a.hash == b.hash);
@@ -293,7 +325,7 @@ fn add(mut merger: Merger, planned: &[u8], result: &[u8]) -> Result<(Merger, Dat
             set.set
         )));
     }
-    let (counts, stats) = merger.add(&set, &result).map_err(MergeError::from)?;
+    let (counts, stats) = merger.add(set, &result).map_err(MergeError::from)?;
     Ok((merger, counts, stats))
 }
 

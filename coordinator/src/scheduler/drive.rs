@@ -11,7 +11,7 @@
 //! is finished by one event list.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use howdah_model::query;
 use howdah_model::{Command, DatumCounts, JobKey, JobOutcome, JobStats, PipelineVersion};
@@ -30,7 +30,7 @@ use super::publish::Publisher;
 use crate::core::SubmitError;
 use crate::merge::{MergeError, Merged, Merger};
 use crate::plan::{self, MergePlan, PlanError};
-use crate::provenance::{self, ProvenanceInput, ProvenanceRecord};
+use crate::provenance::{ProvenanceInput, ProvenanceRecord};
 use crate::{board, metrics};
 
 /// Trouble with infrastructure: the job is begun again from what is stored.
@@ -74,7 +74,8 @@ pub(super) struct View {
     pub(super) job: JobKey,
     pub(super) version: Arc<PipelineVersion>,
     planned: bool,
-    started: bool,
+    /// It has been begun before, so that a plan of it may be stored.
+    begun_before: bool,
 }
 
 /// Drives a job whose inputs are finished. Returns when it is over, or with the trouble that stopped it.
@@ -92,23 +93,18 @@ pub async fn drive(
         .update_progress(job, |entry| *entry = board::Progress::default());
     let publisher = Publisher::new(context, &view);
     let collector = Collector::new(context, &view, &publisher, notices);
-    let started = start(context, &view);
     let sorter_bytes = context.core.store().limits().sort_buffer_bytes;
     let Some((merge_plan, merger)) = (match find_plan(context, &view).await? {
         Some((plan, merge)) => {
-            started.await?;
             note_plan(context, &view, &merge).await?;
-            Some(
-                collector
-                    .resume(merge, Merger::new(Arc::new(plan), sorter_bytes))
-                    .await?,
-            )
+            if let Some(only) = plan.whole.as_ref().and_then(|whole| whole.set.clone()) {
+                publisher.keep(only);
+            }
+            let merger = Merger::new(Arc::new(plan), sorter_bytes);
+            Some(collector.resume(merge, merger).await?)
         }
         None => {
-            // Both to their end, whatever becomes of the other: a job is not ended before it is started.
-            let (started, begun) = tokio::join!(started, planner::begin(context, &view));
-            started?;
-            match begun {
+            match begin(context, &view).await {
                 Ok(None) => None,
                 Ok(Some(begun)) => {
                     let merger = Merger::new(begun.plan.clone(), sorter_bytes);
@@ -119,11 +115,16 @@ pub async fn drive(
                     )
                 }
                 Err(DriveError::Plan(error)) if error.is_final() => {
+                    start(context, &view).await?;
                     let outcome = JobOutcome::Failure(error.to_string());
                     context.core.submit(finish_without_output(job.clone(), outcome)).await?;
                     None
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // What has not started cannot be begun again.
+                    start(context, &view).await?;
+                    return Err(error);
+                }
             }
         }
     }) else {
@@ -132,8 +133,30 @@ pub async fn drive(
     finish(context, &view, &merge_plan, merger).await
 }
 
-async fn start(context: &Context, view: &View) -> Result<(), SubmitError> {
-    if !view.started {
+/// How long planning may take before the start of the job is logged on its own. Most plans are found at once, and
+/// then start and plan are logged together.
+const HEAD_START: Duration = Duration::from_millis(50);
+
+/// Begins the plan. The start of the job is logged meanwhile, unless that is over soon.
+async fn begin(context: &Context, view: &View) -> Result<Option<planner::Begun>, DriveError> {
+    let mut begun = std::pin::pin!(planner::begin(context, view));
+    if let Ok(begun) = tokio::time::timeout(HEAD_START, &mut begun).await {
+        return begun;
+    }
+    // Both to their end, whatever becomes of the other: a job is not ended before it is started.
+    let (started, begun) = tokio::join!(start(context, view), begun);
+    started?;
+    begun
+}
+
+fn is_started(context: &Context, view: &View) -> bool {
+    let state = context.core.state();
+    state.job(&view.job).is_some_and(|job| job.started.is_some())
+}
+
+/// Logs the start of the job, unless it has been.
+pub(super) async fn start(context: &Context, view: &View) -> Result<(), SubmitError> {
+    if !is_started(context, view) {
         let job = view.job.clone();
         context.core.submit(Command::StartJob { job }).await?;
     }
@@ -148,33 +171,35 @@ fn view(context: &Context, job: &JobKey) -> Option<View> {
         job: job.clone(),
         version,
         planned: entry.plan.is_some(),
-        started: entry.started.is_some(),
+        begun_before: entry.started.is_some() || entry.restart > 0,
     })
 }
 
 /// Reads the plan back if a final one is stored, also one that a restart of the job made the state forget:
-/// results that are stored belong to it.
+/// results that are stored belong to it. Nothing is published before the start of the job is logged, so for a job
+/// that has not started there is nothing to be found that anybody has worked on.
 async fn find_plan(context: &Context, view: &View) -> Result<Option<(JobPlan, MergePlan)>, DriveError> {
+    if !view.begun_before {
+        return Ok(None);
+    }
     let key = plan_key(&view.job.pipeline, &view.job.id);
     Ok(plan::read(context.core.store(), &key).await?)
 }
 
-/// Tells the state of the job's plan, unless it knows.
+/// Tells the state of the job's start and plan, as far as it does not know.
 pub(super) async fn note_plan(context: &Context, view: &View, merge: &MergePlan) -> Result<(), SubmitError> {
     let counts = merge.counts();
     context.core.jobs().update_progress(&view.job, |progress| {
         progress.counts.total = counts.total;
         progress.counts.skipped = counts.skipped;
     });
-    if view.planned {
-        return Ok(());
-    }
-    let command = Command::PlanJob {
+    let start = (!is_started(context, view)).then(|| Command::StartJob { job: view.job.clone() });
+    let plan = (!view.planned).then(|| Command::PlanJob {
         job: view.job.clone(),
         plan: plan_key(&view.job.pipeline, &view.job.id),
         counts,
-    };
-    context.core.submit(command).await.map(drop)
+    });
+    context.core.submit_together(start.into_iter().chain(plan)).await
 }
 
 /// Removes a plan and the results that do not fit it, so that the job is planned afresh.
@@ -203,7 +228,7 @@ async fn finish(context: &Context, view: &View, merge_plan: &MergePlan, merger: 
     record.output = merged.output;
     record.datums = merged.counts;
     record.finished = Timestamp::now();
-    provenance::write(store, &record).await?;
+    context.records.write(record).await?;
     metrics::DATUMS
         .with_label_values(&[plan.pipeline.to_string().as_str(), "skipped"])
         .inc_by(merge_plan.skipped);

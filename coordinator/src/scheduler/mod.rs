@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
-use crate::metrics;
+use crate::{metrics, provenance};
 use listen::Dispatch;
 
 /// How often gauges are read off the state.
@@ -39,11 +39,13 @@ pub(crate) struct Context {
     core: Core,
     queue: Queue,
     dispatch: Dispatch,
+    records: provenance::Records,
 }
 
 /// Runs until `shutdown`; then every task has stopped at a point from which another run continues.
 pub async fn run(core: Core, queue: Queue, shutdown: CancellationToken) -> anyhow::Result<()> {
     let context = Context {
+        records: provenance::Records::new(core.store().clone()),
         core,
         queue,
         dispatch: Dispatch::default(),

@@ -9,6 +9,7 @@ use howdah_model::query::{self, JobBase, JobInput};
 use howdah_model::{BranchName, DatumId, ImagePin, PipelineVersion, RepoKey, State};
 use howdah_queue::job::{DatumSet, JobPlan, StageSpec};
 use howdah_queue::messages::SetMessage;
+use howdah_queue::wire;
 use howdah_spec::ReprocessSpec;
 use howdah_store::Store;
 
@@ -34,19 +35,20 @@ fn old_commit(inputs: &[ProvenanceInput], repo: &RepoKey) -> Option<InputCommit>
 /// How a plan relates to the base: kept with the plan, as [`Reuse`] only borrows.
 enum Relation {
     Nothing,
-    /// The commits that the base was made from.
-    Unchanged(Vec<ProvenanceInput>),
+    /// The record of the base, which tells the commits that it was made from.
+    Unchanged(Arc<ProvenanceRecord>),
     Equal,
 }
 
 /// Finds out what of the base can be taken over, and how that is to be found.
-async fn relate(store: &Store, view: &View, base: Option<&Base>, salt: &str) -> Result<Relation, DriveError> {
+async fn relate(context: &Context, view: &View, base: Option<&Base>, salt: &str) -> Result<Relation, DriveError> {
+    let store = context.core.store();
     let spec = &view.version.spec;
     let Some(base) = base.filter(|_| spec.reprocess_spec != ReprocessSpec::EveryJob) else {
         return Ok(Relation::Nothing);
     };
     let commit = view.job.pipeline.output_repo().commit(base.job);
-    let record = match provenance::read(store, &commit).await {
+    let record = match context.records.read(&commit).await {
         Ok(Some(record)) => record,
         Ok(None) => return Ok(Relation::Equal),
         Err(provenance::ReadError::Store(error)) => return Err(error.into()),
@@ -62,7 +64,7 @@ async fn relate(store: &Store, view: &View, base: Option<&Base>, salt: &str) -> 
     }
     let same = same_input(&record, &view.version) && !plan::has_unfinished(store, &base.datums).await?;
     Ok(if same {
-        Relation::Unchanged(record.inputs)
+        Relation::Unchanged(record)
     } else {
         Relation::Equal
     })
@@ -102,7 +104,7 @@ pub async fn begin(context: &Context, view: &View) -> Result<Option<Begun>, Driv
         view.version.salt.to_string()
     };
     let mut base = find_base(&state, view)?;
-    let relation = relate(store, view, base.as_ref(), &salt).await?;
+    let relation = relate(context, view, base.as_ref(), &salt).await?;
     if matches!(relation, Relation::Nothing) {
         base = None;
     }
@@ -112,7 +114,7 @@ pub async fn begin(context: &Context, view: &View) -> Result<Option<Begun>, Driv
         Some(input) => {
             let new = |repo: &RepoKey, branch: &BranchName| new_commit(&inputs, repo, branch);
             let old_inputs = match &relation {
-                Relation::Unchanged(old) => old.as_slice(),
+                Relation::Unchanged(record) => record.inputs.as_slice(),
                 Relation::Nothing | Relation::Equal => &[],
             };
             let old = |repo: &RepoKey, _: &BranchName| old_commit(old_inputs, repo);
@@ -137,6 +139,7 @@ pub async fn begin(context: &Context, view: &View) -> Result<Option<Begun>, Driv
         file_set: None,
         salt,
         stage: stage(&view.version, pin),
+        whole: None,
     };
     Ok(Some(Begun {
         plan: Arc::new(plan),
@@ -170,19 +173,78 @@ fn new_commit(inputs: &[JobInput], repo: &RepoKey, branch: &BranchName) -> Optio
 }
 
 impl Begun {
-    /// Writes and publishes the sets as they are found, then makes the plan final. Publishing is given up,
-    /// not planning, when the queue cannot be reached: [`Published::lost`] tells.
+    /// Writes and publishes the sets, then makes the plan final, or the other way round if the plan is small. The
+    /// start of the job is logged on the way, unless it has been. Publishing is given up, not planning, when the
+    /// queue cannot be reached: [`Published::lost`] tells.
     pub async fn publish(
-        self,
+        mut self,
         context: &Context,
         view: &View,
         publisher: &Publisher<'_>,
     ) -> Result<Published, DriveError> {
+        let (started, job) = (self.started, &view.job);
+        let first = self.sets.next().await?;
+        let published = if self.sets.is_over() && self.fits_one_object(first.as_ref()) {
+            self.publish_whole(context, view, publisher, first).await
+        } else {
+            self.publish_by_and_by(context, view, publisher, first).await
+        }?;
+        let Published { merge, lost } = &published;
+        if *lost {
+            tracing::debug!(%job, "the queue could not be reached while planning");
+        }
+        metrics::PLAN_SECONDS.observe(started.elapsed().as_secs_f64());
+        tracing::info!(%job, to_do = merge.to_do, skipped = merge.skipped, sets = merge.sets, elapsed_ms = started.elapsed().as_millis() as u64, "job planned");
+        Ok(published)
+    }
+
+    fn fits_one_object(&self, only: Option<&DatumSet>) -> bool {
+        let bytes = only.map_or(0, |set| wire::encode(set).len());
+        plan::fits_one_object(bytes, self.sets.dropped.len() + self.sets.known.len())
+    }
+
+    /// Writes the plan as one object while the job's start and plan are logged together, then publishes the only set.
+    async fn publish_whole(
+        self,
+        context: &Context,
+        view: &View,
+        publisher: &Publisher<'_>,
+        only: Option<DatumSet>,
+    ) -> Result<Published, DriveError> {
+        let store = context.core.store();
+        let merge = self.sets.into_merge_plan(store, self.base).await?;
+        let prepare = async {
+            match only {
+                Some(_) => publisher.prepare().await,
+                None => Ok(()),
+            }
+        };
+        let (written, noted, queue) = tokio::join!(
+            plan::write_whole(store, &self.plan, only.clone(), &merge),
+            drive::note_plan(context, view, &merge),
+            prepare,
+        );
+        written?;
+        noted?;
+        let mut lost = queue.is_err();
+        if let Some(set) = only {
+            publisher.keep(set.clone());
+            let bytes = wire::encode(&set).len();
+            lost = publisher.publish(&[publisher.message(set, bytes)]).await.is_err() || lost;
+        }
+        Ok(Published { merge, lost })
+    }
+
+    /// Writes and publishes sets while further ones are found.
+    async fn publish_by_and_by(
+        self,
+        context: &Context,
+        view: &View,
+        publisher: &Publisher<'_>,
+        first: Option<DatumSet>,
+    ) -> Result<Published, DriveError> {
         let Begun {
-            plan,
-            base,
-            mut sets,
-            started,
+            plan, base, mut sets, ..
         } = self;
         let store = context.core.store();
         let mut lost = false;
@@ -198,15 +260,21 @@ impl Begun {
             let jobs = context.core.jobs();
             jobs.update_progress(&view.job, |progress| progress.counts.total += datums);
         };
-        match sets.next().await? {
-            None => plan::write_job(store, &plan).await?,
+        let start = drive::start(context, view);
+        match first {
+            None => {
+                let (job, started) = tokio::join!(plan::write_job(store, &plan), start);
+                job?;
+                started?;
+            }
             Some(first) => {
                 found(&first);
                 // Nothing waits for anything here but the message, so that work starts at once.
-                let (job, message, queue) =
-                    tokio::join!(plan::write_job(store, &plan), write(first), publisher.prepare());
+                let (job, message, started, queue) =
+                    tokio::join!(plan::write_job(store, &plan), write(first), start, publisher.prepare());
                 job?;
                 let message = message?;
+                started?;
                 lost = queue.is_err() || publisher.publish(&[message]).await.is_err();
             }
         }
@@ -234,14 +302,9 @@ impl Begun {
                 lost = lost || publisher.publish(&written).await.is_err();
             }
         }
-        if lost {
-            tracing::debug!(job = %view.job, "the queue could not be reached while planning");
-        }
         let merge = sets.into_merge_plan(store, base).await?;
         plan::write_merge(store, &plan, &merge).await?;
         drive::note_plan(context, view, &merge).await?;
-        metrics::PLAN_SECONDS.observe(started.elapsed().as_secs_f64());
-        tracing::info!(job = %view.job, to_do = merge.to_do, skipped = merge.skipped, sets = merge.sets, elapsed_ms = started.elapsed().as_millis() as u64, "job planned");
         Ok(Published { merge, lost })
     }
 }
@@ -256,7 +319,10 @@ pub struct Published {
 
 /// Turns the steps of a plan into datum sets and keeps count.
 struct SetMaker {
-    steps: BoxStream<'static, Result<Step, PlanError>>,
+    /// Steps that were looked at ahead.
+    known: std::vec::IntoIter<Step>,
+    /// Those that come after them; `None` when there are none.
+    steps: Option<BoxStream<'static, Result<Step, PlanError>>>,
     splitter: Splitter,
     dropped: Vec<DatumId>,
     to_do: u64,
@@ -273,15 +339,20 @@ impl SetMaker {
     ) -> Result<Self, PlanError> {
         let mut first = Vec::new();
         let mut runs = 0;
-        while runs < LOOK_AHEAD
-            && let Some(step) = steps.try_next().await?
-        {
-            runs += usize::from(matches!(step, Step::Run { .. }));
-            first.push(Ok(step));
+        let mut more = true;
+        while runs < LOOK_AHEAD && more {
+            match steps.try_next().await? {
+                Some(step) => {
+                    runs += usize::from(matches!(step, Step::Run { .. }));
+                    first.push(step);
+                }
+                None => more = false,
+            }
         }
         let spec = &version.spec;
         Ok(SetMaker {
-            steps: futures::stream::iter(first).chain(steps).boxed(),
+            known: first.into_iter(),
+            steps: more.then_some(steps),
             splitter: Splitter::new(spec.datum_set_spec.as_ref(), spec.parallelism, runs as u64),
             dropped: Vec::new(),
             to_do: 0,
@@ -294,10 +365,30 @@ impl SetMaker {
         self.has_work
     }
 
+    /// Tells whether it is known without looking that no further set comes.
+    fn is_over(&self) -> bool {
+        self.steps.is_none()
+            && !self
+                .known
+                .as_slice()
+                .iter()
+                .any(|step| matches!(step, Step::Run { .. }))
+    }
+
+    async fn next_step(&mut self) -> Result<Option<Step>, PlanError> {
+        if let Some(step) = self.known.next() {
+            return Ok(Some(step));
+        }
+        match &mut self.steps {
+            Some(steps) => steps.try_next().await,
+            None => Ok(None),
+        }
+    }
+
     /// Returns the next set; `None` when there is no more to do.
     async fn next(&mut self) -> Result<Option<DatumSet>, DriveError> {
         let mut datums = Vec::new();
-        while let Some(step) = self.steps.try_next().await? {
+        while let Some(step) = self.next_step().await? {
             match step {
                 Step::Drop(id) => self.dropped.push(id),
                 Step::Run { datum, replaces } => {
@@ -321,7 +412,11 @@ impl SetMaker {
         Ok(Some(DatumSet { set, datums }))
     }
 
+    /// Ends the plan. What is left of the steps that were looked at ahead are datums that are gone.
     async fn into_merge_plan(mut self, store: &Store, base: Option<Base>) -> Result<MergePlan, PlanError> {
+        while let Some(Step::Drop(id)) = self.known.next() {
+            self.dropped.push(id);
+        }
         let before = match &base {
             Some(base) => plan::datum_count(store, &base.datums).await?,
             None => 0,

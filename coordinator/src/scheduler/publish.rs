@@ -1,11 +1,13 @@
 //! Handing datum sets to the queue.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use howdah_queue::QueueError;
 use howdah_queue::job::{DatumSet, plan_key, set_key};
 use howdah_queue::messages::{INLINE_LIMIT_BYTES, SetMessage};
 use howdah_queue::wire;
+use howdah_store::StoreError;
 use jiff::Timestamp;
 
 use super::Context;
@@ -18,6 +20,8 @@ pub struct Publisher<'a> {
     attempt: AtomicU32,
     /// Sets below this number have been handed over.
     published: AtomicU32,
+    /// The only set of a plan that is one object, which has no object of its own.
+    only: OnceLock<Arc<DatumSet>>,
 }
 
 impl<'a> Publisher<'a> {
@@ -29,7 +33,27 @@ impl<'a> Publisher<'a> {
             view,
             attempt: AtomicU32::new(attempt),
             published: AtomicU32::new(0),
+            only: OnceLock::new(),
         }
+    }
+
+    /// Remembers the only set of a plan that is one object.
+    pub fn keep(&self, set: DatumSet) {
+        // A driver has one plan: there is no other set to be remembered.
+        let _ = self.only.set(Arc::new(set));
+    }
+
+    /// Returns a set of the plan; `None` if it is not stored.
+    pub async fn set(&self, set: u32) -> Result<Option<Arc<DatumSet>>, DriveError> {
+        if let Some(only) = self.only.get().filter(|only| only.set == set) {
+            return Ok(Some(Arc::clone(only)));
+        }
+        let key = set_key(&self.view.job.pipeline, &self.view.job.id, set);
+        let stored = self.context.core.store().get_opt(&key).await?;
+        Ok(match stored {
+            Some(stored) => Some(Arc::new(wire::decode(&stored)?)),
+            None => None,
+        })
     }
 
     /// Returns the number of sets that this driver has handed over, or tried to. What is heard of others, while
@@ -70,8 +94,9 @@ impl<'a> Publisher<'a> {
     /// Describes a set that is read back from the store.
     pub async fn stored_message(&self, set: u32) -> Result<SetMessage, DriveError> {
         let key = set_key(&self.view.job.pipeline, &self.view.job.id, set);
-        let stored = self.context.core.store().get(&key).await?;
-        Ok(self.message(wire::decode(&stored)?, stored.len()))
+        let found = self.set(set).await?.ok_or(StoreError::Missing { key })?;
+        let bytes = wire::encode(&*found).len();
+        Ok(self.message(Arc::unwrap_or_clone(found), bytes))
     }
 
     /// Hands sets over and tells workers.

@@ -32,7 +32,8 @@ pub struct Howdah {
     program: PathBuf,
 }
 
-const REPO: &str = "files";
+/// The repository that Howdah's files go to.
+pub const REPO: &str = "files";
 
 impl Howdah {
     /// Finds the program.

@@ -275,6 +275,7 @@ pub fn plan(pipeline: &str, job: u64, cmd: &[&str]) -> JobPlan {
             cpus: None,
             labels: Default::default(),
         },
+        whole: None,
     }
 }
 

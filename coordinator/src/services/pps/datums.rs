@@ -11,8 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use futures::TryStreamExt;
 use howdah_model::{DatumId, Job, State};
 use howdah_queue::job::{
-    Datum, DatumInput, DatumOutcome, DatumRecord, DatumResult, DatumSet, DatumStats, JobPlan, SetResult, result_key,
-    set_key,
+    Datum, DatumInput, DatumOutcome, DatumRecord, DatumResult, DatumStats, JobPlan, SetResult, result_key,
 };
 use howdah_queue::wire::{self as queue_wire, Wire};
 use howdah_store::{Store, Tree};
@@ -136,7 +135,8 @@ async fn planned(store: &Store, job: &Job, plan_key: &str) -> Result<KnownDatums
     };
     for set in 0..merge_plan.sets {
         let pipeline = &job.key.pipeline;
-        let planned: DatumSet = read(store, &set_key(pipeline, &job.key.id, set)).await?;
+        let planned = plan::read_set(store, &job_plan, set).await;
+        let planned = planned.map_err(IntoStatus::into_status)?;
         let result = store
             .get_opt(&result_key(pipeline, &job.key.id, set))
             .await
@@ -165,10 +165,6 @@ fn from_plan(plan: &JobPlan, datum: Datum, result: Option<&DatumResult>) -> Know
         reason: result.and_then(|result| result.reason.clone()),
         earlier_job: None,
     }
-}
-
-async fn read<T: Wire>(store: &Store, key: &str) -> Result<T, Status> {
-    decode(&store.get(key).await.map_err(IntoStatus::into_status)?)
 }
 
 /// Decodes something stored.

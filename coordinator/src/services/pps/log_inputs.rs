@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use howdah_api::pps_v2 as pps;
 use howdah_model::{DatumId, JobKey};
-use howdah_queue::job::{DatumSet, set_key};
+use howdah_queue::job::{DatumSet, JobPlan, plan_key, set_key};
 use howdah_store::Store;
 use tonic::Status;
 
@@ -51,12 +51,24 @@ impl LogInputs {
         Ok(inputs.get(&datum).cloned().unwrap_or_default())
     }
 
+    /// Finds a set where it is, in an object of its own or in the job's plan.
+    async fn find(&self, job: &JobKey, set: u32) -> Result<Option<DatumSet>, Status> {
+        let get = async |key: String| self.store.get_opt(&key).await.map_err(IntoStatus::into_status);
+        if let Some(bytes) = get(set_key(&job.pipeline, &job.id, set)).await? {
+            return datums::decode(&bytes).map(Some);
+        }
+        let Some(bytes) = get(plan_key(&job.pipeline, &job.id)).await? else {
+            return Ok(None);
+        };
+        let plan: JobPlan = datums::decode(&bytes)?;
+        let only = plan.whole.and_then(|whole| whole.set);
+        Ok(only.filter(|only| only.set == set))
+    }
+
     async fn read(&self, job: &JobKey, set: u32) -> Result<SetInputs, Status> {
-        let key = set_key(&job.pipeline, &job.id, set);
-        let Some(bytes) = self.store.get_opt(&key).await.map_err(IntoStatus::into_status)? else {
+        let Some(set) = self.find(job, set).await? else {
             return Ok(SetInputs::new());
         };
-        let set: DatumSet = datums::decode(&bytes)?;
         let files = |datum: &howdah_queue::job::Datum| {
             let file = |input: &howdah_queue::job::DatumInput| pps::InputFile {
                 path: input.path.clone(),
