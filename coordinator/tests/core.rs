@@ -3,7 +3,7 @@
 use howdah_coordinator::board::JobBoard;
 use howdah_coordinator::core::{self, Core, LoopError, SubmitError};
 use howdah_model::{Command, Content, ProjectName, Reply, RepoKey, RepoName};
-use howdah_store::{Store, StoreConfig};
+use howdah_store::{Store, StoreConfig, keys};
 use tokio::task::JoinHandle;
 
 async fn open(store: &Store) -> (Core, JoinHandle<Result<(), LoopError>>) {
@@ -74,6 +74,19 @@ async fn commands_that_arrive_together_are_all_answered_in_order() {
     for result in futures::future::join_all(again).await {
         assert!(matches!(result, Err(SubmitError::Rejected(_))), "each exists already");
     }
+}
+
+#[tokio::test]
+async fn commands_submitted_together_share_a_record_and_the_first_refusal_is_told() {
+    let store = Store::in_memory().await;
+    let (core, _running) = open(&store).await;
+    let records = async || store.list(keys::LOG).await.expect("listed").len();
+    let before = records().await;
+    core.submit_together(["a", "b", "c"].map(create)).await.expect("made");
+    assert_eq!(records().await, before + 1);
+    let refused = core.submit_together(["d", "a", "e"].map(create)).await;
+    assert!(matches!(refused, Err(SubmitError::Rejected(_))), "{refused:?}");
+    assert_eq!(core.state().repos().count(), 5, "the others have had their effect");
 }
 
 #[tokio::test]

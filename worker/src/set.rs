@@ -10,10 +10,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use howdah_queue::job::{self, DatumResult, DatumSet, LogObject, OutputFile, SetResult};
 use howdah_queue::messages::{Notice, SetDone, SetMessage, SetTrouble, SlotStatus};
 use howdah_queue::{Delivery, wire};
-use howdah_store::{PackWriter, StoreError};
+use howdah_store::{PackWriter, PutOutcome, StoreError};
 use jiff::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -31,12 +32,14 @@ const TWICE_DELAY: Duration = Duration::from_secs(10);
 /// Delay before a set is offered again after trouble; doubled each time.
 const TROUBLE_DELAY: Duration = Duration::from_millis(500);
 const TROUBLE_DELAY_MAX: Duration = Duration::from_secs(30);
+/// Larger results are not told along with the notice.
+const COPY_LIMIT_BYTES: usize = 64 << 10;
 
 /// How work on a set ended.
 #[derive(Debug)]
 enum End {
-    /// Its result is in the store.
-    Done,
+    /// Its result is in the store; perhaps with a copy for the coordinator.
+    Done(Option<Bytes>),
     /// Its result had been there before.
     Known,
     /// Its job has no plan any more: nobody waits for it.
@@ -83,16 +86,21 @@ impl Drop for Leave<'_> {
 async fn answer(kit: &Kit, delivery: &Delivery, end: End) {
     let set = &delivery.set;
     let outcome = match end {
-        End::Done | End::Known => {
+        End::Done(_) | End::Known => {
+            let (outcome, copy) = match end {
+                End::Done(copy) => ("done", copy),
+                _ => ("known", None),
+            };
             let notice = Notice::Done(SetDone {
                 pipeline: set.pipeline.clone(),
                 job: set.job,
                 set: set.set,
                 worker: kit.name.clone(),
+                result: copy.map(hex::encode),
             });
             notify(kit, &notice).await;
             acknowledge(delivery).await;
-            if matches!(end, End::Done) { "done" } else { "known" }
+            outcome
         }
         End::Orphaned => {
             acknowledge(delivery).await;
@@ -210,13 +218,17 @@ async fn try_work(
         datums,
         log_key,
     };
+    let result = Bytes::from(wire::encode(&result));
     // Somebody else may have been first with an equally good result; theirs stands.
-    kit.store
-        .put_if_absent(&result_key, wire::encode(&result).into())
+    let stored = kit
+        .store
+        .put_if_absent(&result_key, result.clone())
         .await
         .map_err(Trouble::store("cannot store the result of a datum set"))?;
     drop(storing);
-    Ok(End::Done)
+    // Notices wait in the coordinator's memory: a job of many sets must not fill it.
+    let travels = stored == PutOutcome::Created && plan.whole.is_some() && result.len() <= COPY_LIMIT_BYTES;
+    Ok(End::Done(travels.then_some(result)))
 }
 
 /// What a slot is shown to be on, for as long as this lives.

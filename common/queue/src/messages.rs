@@ -61,6 +61,10 @@ pub struct SetDone {
     pub set: u32,
     /// Worker that did it.
     pub worker: String,
+    /// A copy of what is stored, in hexadecimal digits, where the job has no other set and the result is small: it
+    /// saves the coordinator from reading it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
 }
 
 impl Wire for SetDone {

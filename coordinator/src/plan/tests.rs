@@ -151,3 +151,74 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 }
+
+fn job_plan() -> JobPlan {
+    let stage = serde_json::json!({
+        "image": {"reference": "image:1", "digest": "sha256:1"}, "cmd": ["run"], "datum_tries": 1, "cpus": 1.5,
+    });
+    JobPlan {
+        pipeline: "default/edges".parse().unwrap(),
+        version: 1,
+        job: GlobalId::from_number(1),
+        output_commit: GlobalId::from_number(1),
+        spec_commit: None,
+        file_set: None,
+        salt: "salt".to_owned(),
+        stage: serde_json::from_value(stage).unwrap(),
+        whole: None,
+    }
+}
+
+fn merge_plan() -> MergePlan {
+    MergePlan {
+        base: Some(Base {
+            job: GlobalId::from_number(7),
+            datums: DatumIndex::default(),
+            output: Content::EMPTY,
+        }),
+        dropped: vec![DatumId::new([9; 32])],
+        skipped: u64::MAX,
+        to_do: 1,
+        sets: 1,
+    }
+}
+
+#[tokio::test]
+async fn a_plan_of_one_object_is_final_and_has_its_set() {
+    let store = Store::in_memory().await;
+    let (plan, merge) = (job_plan(), merge_plan());
+    let datum = Datum {
+        id: DatumId::new([1; 32]),
+        hash: DatumHash::new([2; 32]),
+        inputs: Vec::new(),
+    };
+    let set = DatumSet {
+        set: 0,
+        datums: vec![datum],
+    };
+    write_whole(&store, &plan, Some(set.clone()), &merge).await.unwrap();
+    let key = plan_key(&plan.pipeline, &plan.job);
+    let (read_plan, read_merge) = read(&store, &key).await.unwrap().expect("it is final");
+    assert_eq!((read_merge, &read_plan.stage), (merge, &plan.stage));
+    assert_eq!(read_set(&store, &read_plan, 0).await.unwrap(), set);
+    assert_eq!(store.list("jobs/").await.unwrap().len(), 1, "it is one object");
+    discard(&store, &plan.pipeline, &plan.job).await.unwrap();
+    assert_eq!(read(&store, &key).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_plan_of_several_objects_is_final_with_the_last() {
+    let store = Store::in_memory().await;
+    let (plan, merge) = (job_plan(), merge_plan());
+    let set = DatumSet {
+        set: 0,
+        datums: Vec::new(),
+    };
+    let key = plan_key(&plan.pipeline, &plan.job);
+    write_job(&store, &plan).await.unwrap();
+    write_set(&store, &plan, &set).await.unwrap();
+    assert_eq!(read(&store, &key).await.unwrap(), None);
+    write_merge(&store, &plan, &merge).await.unwrap();
+    assert_eq!(read(&store, &key).await.unwrap(), Some((plan.clone(), merge)));
+    assert_eq!(read_set(&store, &plan, 0).await.unwrap(), set);
+}

@@ -168,7 +168,10 @@ impl<'a> Collector<'a> {
     /// Takes in what workers say; tells whether it was a result.
     async fn take_notice(&mut self, notice: Option<Notice>, merger: Merger) -> Result<(Merger, bool), DriveError> {
         match notice {
-            Some(Notice::Done(done)) => Ok((self.take_result(done.set, merger).await?, true)),
+            Some(Notice::Done(done)) => {
+                let copy = done.result.and_then(|digits| hex::decode(digits).ok());
+                Ok((self.take_result(done.set, copy.map(Bytes::from), merger).await?, true))
+            }
             Some(Notice::Trouble(trouble)) => {
                 self.show_trouble(&trouble.message, trouble.needs_attention).await;
                 Ok((merger, false))
@@ -237,12 +240,15 @@ impl<'a> Collector<'a> {
         Ok(merger)
     }
 
-    /// Takes in the result of a set, unless it is known or not there.
-    async fn take_result(&mut self, set: u32, merger: Merger) -> Result<Merger, DriveError> {
+    /// Takes in the result of a set, unless it is known or not there; `copy` is what the worker has stored, if it told.
+    async fn take_result(&mut self, set: u32, copy: Option<Bytes>, merger: Merger) -> Result<Merger, DriveError> {
         if !self.is_wanted(set) {
             return Ok(merger);
         }
-        let found = find_result(self.context, self.view, self.publisher, set).await?;
+        let found = match copy {
+            Some(stored) => self.publisher.set(set).await?.map(|set| Found { set, stored }),
+            None => find_result(self.context, self.view, self.publisher, set).await?,
+        };
         self.take_in(found, merger).await
     }
 

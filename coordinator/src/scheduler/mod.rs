@@ -16,6 +16,7 @@ mod listen;
 mod planner;
 mod publish;
 mod runner;
+mod set_maker;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::stream::{BoxStream, FuturesOrdered};
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::stream::FuturesOrdered;
+use futures::{FutureExt, StreamExt};
 use howdah_model::query::{self, JobBase, JobInput};
-use howdah_model::{BranchName, DatumId, ImagePin, PipelineVersion, RepoKey, State};
+use howdah_model::{BranchName, ImagePin, PipelineVersion, RepoKey, State};
 use howdah_queue::job::{DatumSet, JobPlan, StageSpec};
 use howdah_queue::messages::SetMessage;
 use howdah_queue::wire;
 use howdah_spec::ReprocessSpec;
-use howdah_store::Store;
 
 use super::Context;
 use super::drive::{self, DriveError, View};
 use super::publish::Publisher;
+use super::set_maker::SetMaker;
 use crate::metrics;
-use crate::plan::{self, Base, InputCommit, LOOK_AHEAD, MergePlan, PlanError, Reuse, Splitter, Step};
+use crate::plan::{self, Base, InputCommit, MergePlan, PlanError, Reuse};
 use crate::provenance::{self, ProvenanceInput, ProvenanceRecord};
 
 /// How many set objects are written at once.
@@ -200,7 +200,7 @@ impl Begun {
 
     fn fits_one_object(&self, only: Option<&DatumSet>) -> bool {
         let bytes = only.map_or(0, |set| wire::encode(set).len());
-        plan::fits_one_object(bytes, self.sets.dropped.len() + self.sets.known.len())
+        plan::fits_one_object(bytes, self.sets.most_dropped())
     }
 
     /// Writes the plan as one object while the job's start and plan are logged together, then publishes the only set.
@@ -315,121 +315,6 @@ pub struct Published {
     pub merge: MergePlan,
     /// Whether some sets may not have reached the queue.
     pub lost: bool,
-}
-
-/// Turns the steps of a plan into datum sets and keeps count.
-struct SetMaker {
-    /// Steps that were looked at ahead.
-    known: std::vec::IntoIter<Step>,
-    /// Those that come after them; `None` when there are none.
-    steps: Option<BoxStream<'static, Result<Step, PlanError>>>,
-    splitter: Splitter,
-    dropped: Vec<DatumId>,
-    to_do: u64,
-    sets: u32,
-    /// Whether the first steps hold a datum to run.
-    has_work: bool,
-}
-
-impl SetMaker {
-    /// Looks at the first datums, all of them unless they are very many.
-    async fn look_ahead(
-        mut steps: BoxStream<'static, Result<Step, PlanError>>,
-        version: &PipelineVersion,
-    ) -> Result<Self, PlanError> {
-        let mut first = Vec::new();
-        let mut runs = 0;
-        let mut more = true;
-        while runs < LOOK_AHEAD && more {
-            match steps.try_next().await? {
-                Some(step) => {
-                    runs += usize::from(matches!(step, Step::Run { .. }));
-                    first.push(step);
-                }
-                None => more = false,
-            }
-        }
-        let spec = &version.spec;
-        Ok(SetMaker {
-            known: first.into_iter(),
-            steps: more.then_some(steps),
-            splitter: Splitter::new(spec.datum_set_spec.as_ref(), spec.parallelism, runs as u64),
-            dropped: Vec::new(),
-            to_do: 0,
-            sets: 0,
-            has_work: runs > 0,
-        })
-    }
-
-    fn has_work(&self) -> bool {
-        self.has_work
-    }
-
-    /// Tells whether it is known without looking that no further set comes.
-    fn is_over(&self) -> bool {
-        self.steps.is_none()
-            && !self
-                .known
-                .as_slice()
-                .iter()
-                .any(|step| matches!(step, Step::Run { .. }))
-    }
-
-    async fn next_step(&mut self) -> Result<Option<Step>, PlanError> {
-        if let Some(step) = self.known.next() {
-            return Ok(Some(step));
-        }
-        match &mut self.steps {
-            Some(steps) => steps.try_next().await,
-            None => Ok(None),
-        }
-    }
-
-    /// Returns the next set; `None` when there is no more to do.
-    async fn next(&mut self) -> Result<Option<DatumSet>, DriveError> {
-        let mut datums = Vec::new();
-        while let Some(step) = self.next_step().await? {
-            match step {
-                Step::Drop(id) => self.dropped.push(id),
-                Step::Run { datum, replaces } => {
-                    self.dropped.extend(replaces.then_some(datum.id));
-                    let size = datum.inputs.iter().map(|input| input.size).sum();
-                    datums.push(datum);
-                    if self.splitter.push(size) {
-                        break;
-                    }
-                }
-            }
-        }
-        if datums.is_empty() {
-            return Ok(None);
-        }
-        self.to_do += datums.len() as u64;
-        let set = self.sets;
-        self.sets = set
-            .checked_add(1)
-            .ok_or_else(|| DriveError::Mismatch("more datum sets than one job may have".to_owned()))?;
-        Ok(Some(DatumSet { set, datums }))
-    }
-
-    /// Ends the plan. What is left of the steps that were looked at ahead are datums that are gone.
-    async fn into_merge_plan(mut self, store: &Store, base: Option<Base>) -> Result<MergePlan, PlanError> {
-        while let Some(Step::Drop(id)) = self.known.next() {
-            self.dropped.push(id);
-        }
-        let before = match &base {
-            Some(base) => plan::datum_count(store, &base.datums).await?,
-            None => 0,
-        };
-        self.dropped.sort_unstable();
-        Ok(MergePlan {
-            base,
-            skipped: before.saturating_sub(self.dropped.len() as u64),
-            dropped: self.dropped,
-            to_do: self.to_do,
-            sets: self.sets,
-        })
-    }
 }
 
 /// Waits for the version's image to be pinned. A job without datums needs none and gets a pin without digest.

@@ -23,6 +23,7 @@ async fn notices_presence_logs_and_controls_arrive_as_sent() {
             job: job(1),
             set: 3,
             worker: "w".into(),
+            result: None,
         });
         let trouble = Notice::Trouble(SetTrouble {
             pipeline: edges.clone(),

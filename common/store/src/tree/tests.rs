@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::MemoryBackend;
+use crate::config::Limits;
 use crate::error::StoreError;
 use crate::testing::{counted, run};
 
@@ -205,6 +206,34 @@ fn a_small_change_of_a_large_tree_touches_few_nodes() {
         let total = Tree::new(&cold, tree.root()).aggregate(&range).await.unwrap();
         assert_eq!(total.count, 18_900);
         assert!(requests.reads() <= 2 * height, "{} reads", requests.reads());
+    });
+}
+
+#[test]
+fn what_lies_beyond_a_range_is_not_read_ahead() {
+    let backend = Arc::new(MemoryBackend::default());
+    run(async {
+        let model = many(3000);
+        let root = build(
+            &Store::with_backend(backend.clone(), Limits::default()).await.unwrap(),
+            &model,
+        )
+        .await
+        .root();
+        let (whole, some): (Vec<_>, Vec<_>) = (model.keys().collect(), model.keys().take(30).collect());
+        let reads = async |keys: &[&Vec<u8>]| {
+            let (store, requests) = counted(&backend).await;
+            let end = [&keys[keys.len() - 1][..], b"\0"].concat();
+            let found = content(&Tree::new(&store, root), KeyRange::between(vec![], end)).await;
+            assert_eq!(found.len(), keys.len());
+            // Whatever was begun ahead is over when nothing else is left to do.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            requests.reads()
+        };
+        let (few, all) = (reads(&some).await, reads(&whole).await);
+        assert!(few * 20 < all, "{few} reads for 30 entries, {all} for all");
     });
 }
 
