@@ -6,8 +6,8 @@
 //! meta/snapshot/<20-digit sequence>                  state after that record
 //! chunks/<aa>/<hash>                                 file bytes
 //! nodes/<aa>/<hash>                                  tree nodes
-//! jobs/<project>/<pipeline>/<job>/plan               what a job will do
-//! jobs/<project>/<pipeline>/<job>/sets/<n>           datums of one set
+//! jobs/<project>/<pipeline>/<job>/plan               what a job will do; if that is little, all of it
+//! jobs/<project>/<pipeline>/<job>/sets/<n>           datums of one set, unless the plan holds them
 //! jobs/<project>/<pipeline>/<job>/results/<n>        what became of them
 //! logs/<project>/<pipeline>/<job>/<set>              log lines of one set
 //! logs/<project>/<pipeline>/master/<20-digit time>    what the coordinator said about a pipeline
