@@ -16,6 +16,7 @@
 mod difference;
 mod enumerate;
 mod split;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -26,8 +27,8 @@ use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use howdah_model::{Content, DatumCounts, DatumId, DatumIndex, GlobalId, PipelineKey};
-use howdah_queue::job::{Datum, DatumOutcome, DatumRecord, DatumSet, JobPlan, StageSpec, WholePlan, plan_key, set_key};
+use howdah_model::{Content, DatumCounts, DatumId, DatumIndex, GlobalId};
+use howdah_queue::job::{Datum, DatumOutcome, DatumRecord, StageSpec};
 use howdah_queue::wire::{self, Wire, WireError};
 use howdah_spec::Input;
 use howdah_store::{Store, StoreError, Tree};
@@ -36,6 +37,7 @@ use serde::{Deserialize, Serialize};
 pub use difference::{Change, Sides, difference};
 pub use enumerate::{CommitLookup, InputCommit, enumerate, repo_of};
 pub use split::{LOOK_AHEAD, Splitter};
+pub use stored::{discard, fits_one_object, read, read_set, write_job, write_merge, write_set, write_whole};
 
 /// Why a plan could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +97,7 @@ pub struct Base {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MergePlan {
     /// What the job builds on; none for a first job.
+    #[serde(with = "base_as_text")]
     pub base: Option<Base>,
     /// Datums of the base whose output and record go away, those done again included; sorted.
     pub dropped: Vec<DatumId>,
@@ -119,8 +122,29 @@ impl MergePlan {
 
 impl Wire for MergePlan {
     const KIND: &'static str = "merge_plan";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const BINARY: bool = true;
+}
+
+/// The base as JSON within whatever it is written in: its parts leave out fields that are empty, which a binary form has
+/// no way to tell.
+mod base_as_text {
+    use serde::de::Error as _;
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Base;
+
+    pub fn serialize<S: Serializer>(base: &Option<Base>, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = base.as_ref().map(serde_json::to_string).transpose();
+        text.map_err(S::Error::custom)?.serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Base>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        let base = text.map(|text| serde_json::from_str(&text)).transpose();
+        base.map_err(D::Error::custom)
+    }
 }
 
 /// How the datums of a job are compared with those of its base.
@@ -277,96 +301,6 @@ pub fn datum_id_of_key(key: &[u8]) -> Result<DatumId, PlanError> {
             message: format!("a key of {} bytes is too short to begin with a datum id", key.len()),
         })?;
     Ok(DatumId::new(id))
-}
-
-/// Key of the [`MergePlan`] that goes with the plan of a key.
-fn merge_key(plan: &str) -> String {
-    format!("{plan}-merge")
-}
-
-/// A plan larger than this is not written as one object: workers read it, and have no use for most of it.
-const WHOLE_LIMIT_BYTES: usize = 16 << 10;
-
-/// Tells whether a plan is so small that it is written as one object. `set_bytes` is the size of its only set.
-pub fn fits_one_object(set_bytes: usize, dropped: usize) -> bool {
-    set_bytes + dropped * size_of::<DatumId>() <= WHOLE_LIMIT_BYTES
-}
-
-/// Writes a plan that has no more than one set as one object, which is final at once.
-pub async fn write_whole(
-    store: &Store,
-    plan: &JobPlan,
-    set: Option<DatumSet>,
-    merge: &MergePlan,
-) -> Result<(), PlanError> {
-    let merge = serde_json::to_value(merge).expect("numbers, ids and lists of them always have a JSON form");
-    let whole = JobPlan {
-        whole: Some(Box::new(WholePlan { set, merge })),
-        ..plan.clone()
-    };
-    write_job(store, &whole).await
-}
-
-/// Returns a set of a final plan, from the plan itself or from the object it has of its own.
-pub async fn read_set(store: &Store, plan: &JobPlan, set: u32) -> Result<DatumSet, PlanError> {
-    let in_plan = plan.whole.as_ref().and_then(|whole| whole.set.as_ref());
-    if let Some(known) = in_plan.filter(|known| known.set == set) {
-        return Ok(known.clone());
-    }
-    let stored = store.get(&set_key(&plan.pipeline, &plan.job, set)).await?;
-    Ok(wire::decode(&stored)?)
-}
-
-/// Writes what workers need to know before they get the first set.
-pub async fn write_job(store: &Store, plan: &JobPlan) -> Result<(), PlanError> {
-    let key = plan_key(&plan.pipeline, &plan.job);
-    Ok(store.put(&key, wire::encode(plan).into()).await?)
-}
-
-/// Writes one set. Returns its size in bytes.
-pub async fn write_set(store: &Store, plan: &JobPlan, set: &DatumSet) -> Result<usize, PlanError> {
-    let key = set_key(&plan.pipeline, &plan.job, set.set);
-    let bytes = wire::encode(set);
-    let length = bytes.len();
-    store.put(&key, bytes.into()).await?;
-    Ok(length)
-}
-
-/// Writes what makes a plan final, once all its sets are written.
-pub async fn write_merge(store: &Store, plan: &JobPlan, merge: &MergePlan) -> Result<(), PlanError> {
-    Ok(store
-        .put(
-            &merge_key(&plan_key(&plan.pipeline, &plan.job)),
-            wire::encode(merge).into(),
-        )
-        .await?)
-}
-
-/// Removes a plan, first of all what makes it final. Its sets stay: another plan writes its own over them.
-pub async fn discard(store: &Store, pipeline: &PipelineKey, job: &GlobalId) -> Result<(), StoreError> {
-    let key = plan_key(pipeline, job);
-    store.delete(&merge_key(&key)).await?;
-    store.delete(&key).await
-}
-
-/// Reads back a plan; `None` unless it is final.
-pub async fn read(store: &Store, key: &str) -> Result<Option<(JobPlan, MergePlan)>, PlanError> {
-    let Some(bytes) = store.get_opt(key).await? else {
-        return Ok(None);
-    };
-    let plan: JobPlan = wire::decode(&bytes)?;
-    if let Some(whole) = &plan.whole {
-        let merge = MergePlan::deserialize(&whole.merge).map_err(|source| WireError::BadBody {
-            kind: JobPlan::KIND,
-            source: source.into(),
-        })?;
-        return Ok(Some((plan, merge)));
-    }
-    let Some(bytes) = store.get_opt(&merge_key(key)).await? else {
-        return Ok(None);
-    };
-    let merge = wire::decode(&bytes)?;
-    Ok(Some((plan, merge)))
 }
 
 #[cfg(test)]
