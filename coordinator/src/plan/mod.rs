@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Everything is a stream: sets are written and published while further datums are still being found. What
-//! is written is [`JobPlan`] for workers, one [`DatumSet`] object per set before it is published, and at
+//! is written is [`JobPlan`](howdah_queue::job::JobPlan) for workers, one [`DatumSet`](howdah_queue::job::DatumSet) object per set before it is published, and at
 //! the end [`MergePlan`] for the coordinator itself, which makes the plan final. A plan of one small set is a single
 //! object with all of that in it, which is final as soon as it is there. A coordinator that dies
 //! before that plans again and comes to the very same sets, since a plan depends on nothing but the input
