@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex};
 
 use futures::{StreamExt, TryStreamExt};
-use howdah_model::ids::TreeRoot;
+use howdah_model::ids::{ContentHash, TreeRoot};
 use howdah_queue::job::{Datum, DatumInput};
 use howdah_store::{FileContent, FileDiff, FileTree};
 
@@ -44,7 +44,12 @@ pub(crate) async fn lay_out(
         small_bytes: 0,
         big: Vec::new(),
     };
-    match layout.run(datum, env).await {
+    let laid_out = layout.run(datum, env).await;
+    if laid_out.is_err() {
+        // What was on its way when another file failed may still arrive: nothing of this try is built upon.
+        lock(space).forget();
+    }
+    match laid_out {
         Err(error) if error.is_disk_full() => {
             let needed = bytes_of(datum);
             let full = kit.explain(error, needed);
@@ -80,21 +85,25 @@ fn wanted(datum: &Datum) -> Wanted {
 
 /// Refuses an input that cannot fit, cache or no cache, before anything of it is fetched.
 ///
-/// `needed` gives the bytes that are not on the disk yet, asked again once the cache has made room.
-async fn check_space(kit: &Kit, needed: impl Fn() -> u64) -> Result<(), Trouble> {
+/// There are `most` bytes to come; `missing` finds out how many of them are not in the cache, which takes longer, and is
+/// asked again once the cache has made room.
+async fn check_space(kit: &Kit, most: u64, missing: impl AsyncFn() -> Result<u64, Trouble>) -> Result<(), Trouble> {
     let scratch = &kit.starter.scratch;
     let free = || {
         scratch
             .free_bytes()
             .map_err(Trouble::io("ask for the free space of", scratch.root()))
     };
-    let first = needed();
-    if first <= CHECK_SPACE_BYTES || first <= free()? {
+    if most <= CHECK_SPACE_BYTES || most <= free()? {
         return Ok(());
     }
-    kit.make_room(first).await?;
+    let needed = missing().await?;
+    if needed <= free()? {
+        return Ok(());
+    }
+    kit.make_room(needed).await?;
     // Files of the datum itself may have gone too.
-    let needed = needed();
+    let needed = missing().await?;
     if needed > free()? {
         Err(kit.scratch_full(needed))
     } else {
@@ -115,11 +124,14 @@ impl Layout<'_> {
     async fn run(mut self, datum: &Datum, env: String) -> Result<(), Trouble> {
         let wanted = wanted(datum);
         let standing = self.begin(&wanted, env).await?;
-        let new = |input: &&DatumInput| {
-            !standing.contains_key(&input.name) && (self.writable || input.is_dir || !self.kit.files.has(&input.hash))
-        };
-        check_space(self.kit, || {
-            datum.inputs.iter().filter(new).map(|input| input.size).sum()
+        let new = || datum.inputs.iter().filter(|input| !standing.contains_key(&input.name));
+        let most = new().map(|input| input.size).sum();
+        check_space(self.kit, most, async || {
+            let mut missing = 0;
+            for input in new() {
+                missing += self.missing(input).await?;
+            }
+            Ok(missing)
         })
         .await?;
         for input in &datum.inputs {
@@ -138,6 +150,25 @@ impl Layout<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Returns the bytes of an input that are not in the cache, or must be copied.
+    async fn missing(&self, input: &DatumInput) -> Result<u64, Trouble> {
+        if !input.is_dir {
+            return Ok(self.missing_of(&input.hash, input.size));
+        }
+        let tree = FileTree::new(&self.kit.store, Some(input.root));
+        let mut files = std::pin::pin!(tree.files(&input.path));
+        let mut missing = 0;
+        while let Some((_, entry)) = files.try_next().await.map_err(Trouble::store(LISTING))? {
+            missing += self.missing_of(&entry.content.hash, entry.content.size);
+        }
+        Ok(missing)
+    }
+
+    fn missing_of(&self, hash: &ContentHash, size: u64) -> u64 {
+        let linked = !self.writable && size > SMALL_FILE_BYTES && self.kit.files.has(hash);
+        if linked { 0 } else { size }
     }
 
     async fn begin(&self, wanted: &Wanted, env: String) -> Result<Standing, Trouble> {
@@ -178,7 +209,15 @@ impl Layout<'_> {
             }
         }
         self.remove(input, going).await?;
-        check_space(self.kit, || coming).await?;
+        check_space(self.kit, coming, async || {
+            let mut missing = 0;
+            let mut changes = std::pin::pin!(FileTree::changed_files(&trees[0], &trees[1], &input.path));
+            while let Some(FileDiff { new, .. }) = changes.try_next().await.map_err(Trouble::store(LISTING))? {
+                missing += new.map_or(0, |file| self.missing_of(&file.hash, file.size));
+            }
+            Ok(missing)
+        })
+        .await?;
         let mut changes = std::pin::pin!(FileTree::changed_files(&trees[0], &trees[1], &input.path));
         while let Some(FileDiff { new, .. }) = changes.try_next().await.map_err(Trouble::store(LISTING))? {
             if let Some((path, entry)) = new.and_then(|file| file.entry.map(|entry| (file.path, entry))) {

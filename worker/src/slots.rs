@@ -238,6 +238,7 @@ impl Pool {
             slots: Mutex::new(Slots {
                 idle: (0..size).map(slot).collect(),
                 starting: HashMap::new(),
+                versions: HashMap::new(),
             }),
             changes: watch::Sender::new(()),
             size,
@@ -259,7 +260,10 @@ impl Pool {
     /// Says whether a set of a pipeline would be begun at once: a slot is idle whose stage runs, or may be started.
     pub fn has_room(&self, pipeline: &PipelineKey) -> bool {
         let slots = self.lock();
-        let warm = |slot: &Slot| slot.warm.as_ref().is_some_and(|warm| warm.key.0 == *pipeline);
+        // A stage of an older version than that of the last set taken must be started anew.
+        let version = slots.versions.get(pipeline);
+        let fits = |warm: &Warm| warm.key.0 == *pipeline && version.is_none_or(|version| *version == warm.key.1);
+        let warm = |slot: &Slot| slot.warm.as_ref().is_some_and(fits);
         let starting = slots.starting.get(pipeline).copied().unwrap_or(0);
         slots.idle.iter().any(warm) || (!slots.idle.is_empty() && starting < self.starts)
     }
@@ -278,6 +282,7 @@ impl Pool {
                 Some(_) => (at, (2, slot.idle_since)),
             })
             .min_by_key(|(_, fit)| *fit)?;
+        slots.versions.insert(key.0.clone(), key.1);
         let mut slot = slots.idle.swap_remove(at);
         if fit.0 > 0 {
             slot.starting = Some(key.0.clone());
@@ -332,13 +337,14 @@ impl Pool {
 
     /// Stops the idle stages of a pipeline that is no longer served.
     pub async fn stop_pipeline(&self, pipeline: &PipelineKey) {
-        let gone: Vec<Warm> = self
-            .lock()
-            .idle
-            .iter_mut()
-            .filter(|slot| slot.warm.as_ref().is_some_and(|warm| warm.key.0 == *pipeline))
-            .filter_map(|slot| slot.warm.take())
-            .collect();
+        let gone: Vec<Warm> = {
+            let mut slots = self.lock();
+            slots.versions.remove(pipeline);
+            let idle = slots.idle.iter_mut();
+            idle.filter(|slot| slot.warm.as_ref().is_some_and(|warm| warm.key.0 == *pipeline))
+                .filter_map(|slot| slot.warm.take())
+                .collect()
+        };
         futures::future::join_all(gone.into_iter().map(Warm::stop)).await;
     }
 
@@ -358,6 +364,8 @@ struct Slots {
     idle: Vec<Slot>,
     /// Number of those given out whose stage is being started, of each pipeline with any.
     starting: HashMap<PipelineKey, usize>,
+    /// Version of each pipeline whose set was taken last.
+    versions: HashMap<PipelineKey, u64>,
 }
 
 #[cfg(test)]

@@ -169,6 +169,11 @@ impl Workspace {
         }
     }
 
+    /// Makes sure that the next try builds on nothing that this one was given.
+    pub fn forget(&mut self) {
+        self.given = None;
+    }
+
     /// Removes everything of the last try.
     pub fn clear(&mut self) -> Result<(), Trouble> {
         self.given = None;
@@ -394,5 +399,27 @@ mod tests {
             assert_eq!(names(&space.inputs().join("a")), Vec::<String>::new(), "{name}");
             assert_eq!(fs::read(pfs(&space, ".env")).unwrap(), b"A=1\n", "{name}");
         }
+    }
+
+    #[test]
+    fn what_arrives_late_for_a_try_that_failed_does_not_reach_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = Scratch::open(folder.path()).unwrap();
+        let mut space = Workspace::new(scratch.slot_dirs(0).unwrap(), scratch);
+        let whole = Whole {
+            path: "/".into(),
+            root: howdah_model::ids::TreeRoot::new([1; 32]),
+        };
+        let inputs = Wanted::from([(Arc::from("a"), Some(whole))]);
+        space.begin(&inputs, false, "").unwrap();
+        let late = space.expect_file("a", "/late");
+        space.forget();
+        assert!(space.begin(&inputs, false, "").unwrap().is_empty());
+        fs::create_dir_all(late.parent().unwrap()).unwrap();
+        fs::write(&late, "late").unwrap();
+        assert_eq!(names(&space.inputs().join("a")), Vec::<String>::new());
+        // And it goes with the next that starts from nothing.
+        space.clear().unwrap();
+        assert_eq!(names(&space.dirs().inputs), Vec::<String>::new());
     }
 }
