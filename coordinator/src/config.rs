@@ -5,6 +5,9 @@ use std::net::IpAddr;
 use clap::Args;
 use howdah_store::Limits;
 
+/// Smallest buffer for sorting that is used, whatever was asked for.
+const LEAST_SORT_BUFFER_BYTES: usize = 1 << 20;
+
 /// Settings of a coordinator. Every flag `--a-b` is also read from `HOWDAH_A_B`.
 #[derive(Debug, Clone, Args)]
 pub struct CoordinatorConfig {
@@ -50,7 +53,7 @@ pub struct MemoryConfig {
     #[arg(long, env = "HOWDAH_WRITE_BUFFER_BYTES", value_name = "BYTES", default_value_t = Limits::default().write_buffer_bytes)]
     pub write_buffer_bytes: usize,
     /// Bytes of memory in which the names of one put are sorted, and each of three indexes of a job; more goes to
-    /// temporary files.
+    /// temporary files; at least 1 MiB.
     #[arg(long, env = "HOWDAH_SORT_BUFFER_BYTES", value_name = "BYTES", default_value_t = Limits::default().sort_buffer_bytes)]
     pub sort_buffer_bytes: usize,
 }
@@ -62,7 +65,8 @@ impl MemoryConfig {
             chunk_cache_bytes: self.chunk_cache_bytes,
             node_cache_bytes: self.node_cache_bytes,
             write_buffer_bytes: self.write_buffer_bytes,
-            sort_buffer_bytes: self.sort_buffer_bytes,
+            // With less, a large put would need more temporary files than a process may have open.
+            sort_buffer_bytes: self.sort_buffer_bytes.max(LEAST_SORT_BUFFER_BYTES),
             ..Limits::default()
         }
     }

@@ -45,6 +45,8 @@ const SCHEME: &str = "howdah-lent:";
 const NUMBER_LENGTH: usize = 32;
 /// Loans that nobody has asked for yet. A client lends one file at a time.
 const MAX_WAITING: usize = 64;
+/// Pause after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A server that does not take a file within this time is not waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -143,13 +145,14 @@ impl Desk {
         &self.name
     }
 
-    /// Takes files as they come.
-    ///
-    /// # Errors
-    /// When no connection can be accepted any more; it ends only so.
-    pub async fn serve(self: Arc<Self>, listener: tokio::net::UnixListener) -> io::Result<Infallible> {
+    /// Takes files as they come, as long as it is polled.
+    pub async fn serve(self: Arc<Self>, listener: tokio::net::UnixListener) -> Infallible {
         loop {
-            let (connection, _) = listener.accept().await?;
+            let Ok((connection, _)) = listener.accept().await else {
+                // Too many open files, for one: that passes, and meanwhile clients send bytes.
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            };
             let desk = Arc::clone(&self);
             // The client learns of a refusal by our hanging up, and sends the bytes.
             tokio::spawn(async move { desk.receive(connection).await });

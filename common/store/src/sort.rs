@@ -69,7 +69,7 @@ impl Sorter {
     /// Tells whether it is time to [`Sorter::spill`].
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.bytes() >= self.limit
+        !self.starts.is_empty() && self.bytes() >= self.limit
     }
 
     /// Moves what is in memory to a temporary file. Blocks for as long as that takes.

@@ -169,7 +169,9 @@ impl<'a> Collector<'a> {
     async fn take_notice(&mut self, notice: Option<Notice>, merger: Merger) -> Result<(Merger, bool), DriveError> {
         match notice {
             Some(Notice::Done(done)) => {
+                // What cannot be read is looked up in the store instead.
                 let copy = done.result.and_then(|digits| hex::decode(digits).ok());
+                let copy = copy.filter(|bytes| wire::decode::<SetResult>(bytes).is_ok());
                 Ok((self.take_result(done.set, copy.map(Bytes::from), merger).await?, true))
             }
             Some(Notice::Trouble(trouble)) => {

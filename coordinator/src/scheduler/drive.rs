@@ -108,11 +108,15 @@ pub async fn drive(
                 Ok(None) => None,
                 Ok(Some(begun)) => {
                     let merger = Merger::new(begun.plan.clone(), sorter_bytes);
-                    Some(
-                        collector
-                            .collect(begun.publish(context, &view, &publisher), merger)
-                            .await?,
-                    )
+                    let publishing = begun.publish(context, &view, &publisher);
+                    match collector.collect(publishing, merger).await {
+                        Ok(collected) => Some(collected),
+                        Err(error) => {
+                            // What has not started cannot be begun again.
+                            start(context, &view).await?;
+                            return Err(error);
+                        }
+                    }
                 }
                 Err(DriveError::Plan(error)) if error.is_final() => {
                     start(context, &view).await?;
