@@ -80,12 +80,12 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
     .await?;
     let cold = run_job(&up, arguments, 1).await?;
     let started = image::containers()?;
-    let mut round = 1;
-    while image::containers()? < all_slots as usize && round < MOST_ROUNDS {
+    let (mut round, mut warm_containers) = (1, started);
+    while warm_containers < all_slots as usize && round < MOST_ROUNDS {
         round += 1;
         run_job(&up, arguments, round).await?;
+        warm_containers = image::containers()?;
     }
-    let warm_containers = image::containers()?;
     let warm = run_job(&up, arguments, round + 1).await?;
     let stopping = Instant::now();
     up.stop();

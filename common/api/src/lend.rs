@@ -278,13 +278,19 @@ mod tests {
         file
     }
 
-    #[tokio::test]
-    async fn a_file_is_lent_read_and_given_back() {
+    /// A desk that is served, and what came of offering a file there.
+    async fn offered(file: File) -> (Arc<Desk>, tokio::task::JoinHandle<Infallible>, io::Result<Loan>) {
         let (desk, listener) = Desk::open().unwrap();
         let serving = tokio::spawn(Arc::clone(&desk).serve(listener));
         let name = desk.name().to_owned();
-        let loan = tokio::task::spawn_blocking(move || Loan::offer(&name, &file(b"content")));
-        let loan = loan.await.unwrap().unwrap();
+        let loan = tokio::task::spawn_blocking(move || Loan::offer(&name, &file));
+        (desk, serving, loan.await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_file_is_lent_read_and_given_back() {
+        let (desk, serving, loan) = offered(file(b"content")).await;
+        let loan = loan.unwrap();
         let url = loan.url();
         assert!(Lent::is_url(&url) && !Lent::is_url("https://host/x"));
         let waiting = tokio::task::spawn_blocking(move || {
@@ -306,21 +312,15 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_file_is_refused() {
-        let (desk, listener) = Desk::open().unwrap();
-        let serving = tokio::spawn(Arc::clone(&desk).serve(listener));
-        let name = desk.name().to_owned();
-        let offered = tokio::task::spawn_blocking(move || Loan::offer(&name, &File::open("/dev/zero").unwrap()));
-        assert!(offered.await.unwrap().is_err());
+        let (_desk, serving, loan) = offered(File::open("/dev/zero").unwrap()).await;
+        assert!(loan.is_err());
         serving.abort();
     }
 
     #[tokio::test]
     async fn a_client_that_is_gone_has_its_file_back() {
-        let (desk, listener) = Desk::open().unwrap();
-        let serving = tokio::spawn(Arc::clone(&desk).serve(listener));
-        let name = desk.name().to_owned();
-        let loan = tokio::task::spawn_blocking(move || Loan::offer(&name, &file(b"x")));
-        drop(loan.await.unwrap().unwrap());
+        let (desk, serving, loan) = offered(file(b"x")).await;
+        drop(loan.unwrap());
         while !desk.waiting().is_empty() {
             tokio::task::yield_now().await;
         }

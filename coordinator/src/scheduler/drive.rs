@@ -94,45 +94,37 @@ pub async fn drive(
     let publisher = Publisher::new(context, &view);
     let collector = Collector::new(context, &view, &publisher, notices);
     let sorter_bytes = context.core.store().limits().sort_buffer_bytes;
-    let Some((merge_plan, merger)) = (match find_plan(context, &view).await? {
+    let (merge_plan, merger) = match find_plan(context, &view).await? {
         Some((plan, merge)) => {
             note_plan(context, &view, &merge).await?;
             if let Some(only) = plan.whole.as_ref().and_then(|whole| whole.set.clone()) {
                 publisher.keep(only);
             }
             let merger = Merger::new(Arc::new(plan), sorter_bytes);
-            Some(collector.resume(merge, merger).await?)
+            collector.resume(merge, merger).await?
         }
         None => {
-            match begin(context, &view).await {
-                Ok(None) => None,
+            let collected = match begin(context, &view).await {
+                Ok(None) => return Ok(()),
                 Ok(Some(begun)) => {
                     let merger = Merger::new(begun.plan.clone(), sorter_bytes);
                     let publishing = begun.publish(context, &view, &publisher);
-                    match collector.collect(publishing, merger).await {
-                        Ok(collected) => Some(collected),
-                        Err(error) => {
-                            // What has not started cannot be begun again.
-                            start(context, &view).await?;
-                            return Err(error);
-                        }
-                    }
+                    collector.collect(publishing, merger).await
                 }
                 Err(DriveError::Plan(error)) if error.is_final() => {
                     start(context, &view).await?;
                     let outcome = JobOutcome::Failure(error.to_string());
                     context.core.submit(finish_without_output(job.clone(), outcome)).await?;
-                    None
+                    return Ok(());
                 }
-                Err(error) => {
-                    // What has not started cannot be begun again.
-                    start(context, &view).await?;
-                    return Err(error);
-                }
+                Err(error) => Err(error),
+            };
+            if collected.is_err() {
+                // What has not started cannot be begun again.
+                start(context, &view).await?;
             }
+            collected?
         }
-    }) else {
-        return Ok(());
     };
     finish(context, &view, &merge_plan, merger).await
 }

@@ -184,10 +184,14 @@ impl Begun {
     ) -> Result<Published, DriveError> {
         let (started, job) = (self.started, &view.job);
         let first = self.sets.next().await?;
-        let published = if self.sets.is_over() && self.fits_one_object(first.as_ref()) {
-            self.publish_whole(context, view, publisher, first).await
-        } else {
-            self.publish_by_and_by(context, view, publisher, first).await
+        let is_only = self.sets.is_over();
+        let bytes = is_only.then(|| first.as_ref().map_or(0, |set| wire::encode(set).len()));
+        let published = match bytes.filter(|bytes| plan::fits_one_object(*bytes, self.sets.most_dropped())) {
+            Some(bytes) => {
+                let only = first.map(|set| (set, bytes));
+                self.publish_whole(context, view, publisher, only).await
+            }
+            None => self.publish_by_and_by(context, view, publisher, first).await,
         }?;
         let Published { merge, lost } = &published;
         if *lost {
@@ -198,18 +202,14 @@ impl Begun {
         Ok(published)
     }
 
-    fn fits_one_object(&self, only: Option<&DatumSet>) -> bool {
-        let bytes = only.map_or(0, |set| wire::encode(set).len());
-        plan::fits_one_object(bytes, self.sets.most_dropped())
-    }
-
-    /// Writes the plan as one object while the job's start and plan are logged together, then publishes the only set.
+    /// Writes the plan as one object while the job's start and plan are logged together, then publishes the only set,
+    /// which comes with its size in bytes.
     async fn publish_whole(
         self,
         context: &Context,
         view: &View,
         publisher: &Publisher<'_>,
-        only: Option<DatumSet>,
+        only: Option<(DatumSet, usize)>,
     ) -> Result<Published, DriveError> {
         let store = context.core.store();
         let merge = self.sets.into_merge_plan(store, self.base).await?;
@@ -220,16 +220,15 @@ impl Begun {
             }
         };
         let (written, noted, queue) = tokio::join!(
-            plan::write_whole(store, &self.plan, only.clone(), &merge),
+            plan::write_whole(store, &self.plan, only.as_ref().map(|(set, _)| set.clone()), &merge),
             drive::note_plan(context, view, &merge),
             prepare,
         );
         written?;
         noted?;
         let mut lost = queue.is_err();
-        if let Some(set) = only {
+        if let Some((set, bytes)) = only {
             publisher.keep(set.clone());
-            let bytes = wire::encode(&set).len();
             lost = publisher.publish(&[publisher.message(set, bytes)]).await.is_err() || lost;
         }
         Ok(Published { merge, lost })

@@ -45,13 +45,18 @@ impl<'a> Publisher<'a> {
 
     /// Returns a set of the plan; `None` if it is not stored.
     pub async fn set(&self, set: u32) -> Result<Option<Arc<DatumSet>>, DriveError> {
+        Ok(self.sized_set(set).await?.map(|(set, _)| set))
+    }
+
+    /// Returns a set of the plan with its size in bytes.
+    async fn sized_set(&self, set: u32) -> Result<Option<(Arc<DatumSet>, usize)>, DriveError> {
         if let Some(only) = self.only.get().filter(|only| only.set == set) {
-            return Ok(Some(Arc::clone(only)));
+            return Ok(Some((Arc::clone(only), wire::encode(&**only).len())));
         }
         let key = set_key(&self.view.job.pipeline, &self.view.job.id, set);
         let stored = self.context.core.store().get_opt(&key).await?;
         Ok(match stored {
-            Some(stored) => Some(Arc::new(wire::decode(&stored)?)),
+            Some(stored) => Some((Arc::new(wire::decode(&stored)?), stored.len())),
             None => None,
         })
     }
@@ -94,8 +99,7 @@ impl<'a> Publisher<'a> {
     /// Describes a set that is read back from the store.
     pub async fn stored_message(&self, set: u32) -> Result<SetMessage, DriveError> {
         let key = set_key(&self.view.job.pipeline, &self.view.job.id, set);
-        let found = self.set(set).await?.ok_or(StoreError::Missing { key })?;
-        let bytes = wire::encode(&*found).len();
+        let (found, bytes) = self.sized_set(set).await?.ok_or(StoreError::Missing { key })?;
         Ok(self.message(Arc::unwrap_or_clone(found), bytes))
     }
 

@@ -72,6 +72,22 @@ pub struct Place {
     pub address: Option<Address>,
 }
 
+impl Place {
+    /// Makes a place for a work below a folder.
+    pub fn make(folder: &Path, work: &dyn Work, address: Option<Address>) -> anyhow::Result<Self> {
+        let (source, inner) = work.source();
+        let own = folder.join("own");
+        std::fs::create_dir(&own).with_context(|| format!("cannot make the folder {}", own.display()))?;
+        Ok(Self {
+            source: source.to_owned(),
+            folder: inner.to_owned(),
+            own,
+            out: folder.join("out"),
+            address,
+        })
+    }
+}
+
 /// The work of a contest.
 pub trait Work {
     /// Which phases there are, in order; `Put` comes first.
@@ -140,16 +156,7 @@ async fn take_part(
         true => Some(Up::start(common, folder, 1).await?),
         false => None,
     };
-    let (source, inner) = work.source();
-    let own = folder.join("own");
-    std::fs::create_dir(&own).with_context(|| format!("cannot make the folder {}", own.display()))?;
-    let place = Place {
-        source: source.to_owned(),
-        folder: inner.to_owned(),
-        own,
-        out: folder.join("out"),
-        address: up.as_ref().map(|up| up.address()),
-    };
+    let place = Place::make(folder, work, up.as_ref().map(|up| up.address()))?;
     let log = folder.join("output");
     for mut command in contestant.setup(&place) {
         run(&mut command, &log)?;

@@ -96,44 +96,60 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Print
     match Programs::find(arguments.s3_server.as_deref()) {
         Err(reason) => findings.skip(reason),
         Ok(programs) => {
-            let mut trace = String::new();
-            small_files(common, arguments, &programs, &mut findings, &mut trace).await?;
-            one_change(common, arguments, &programs, &mut findings, &mut trace).await?;
+            let mut bench = Bench {
+                common,
+                arguments,
+                programs,
+                findings: &mut findings,
+                trace: String::new(),
+            };
+            small_files(&mut bench).await?;
+            one_change(&mut bench).await?;
             if let Some(path) = &arguments.trace {
-                std::fs::write(path, trace).with_context(|| format!("cannot write {}", path.display()))?;
+                std::fs::write(path, bench.trace).with_context(|| format!("cannot write {}", path.display()))?;
             }
         }
     }
     Ok(findings.print())
 }
 
-async fn start(common: &Common, arguments: &Arguments, programs: &Programs, folder: &Path) -> anyhow::Result<Bucket> {
-    let latency = Duration::from_millis(arguments.latency_ms);
-    let bucket = Bucket::start(common, programs, folder, latency).await?;
-    Ok(bucket)
+/// What both parts of the benchmark work with.
+struct Bench<'a> {
+    common: &'a Common,
+    arguments: &'a Arguments,
+    programs: Programs,
+    findings: &'a mut Findings,
+    trace: String,
 }
 
-async fn small_files(
-    common: &Common,
-    arguments: &Arguments,
-    programs: &Programs,
-    findings: &mut Findings,
-    trace: &mut String,
-) -> anyhow::Result<()> {
+impl Bench<'_> {
+    async fn bucket(&self, folder: &Path) -> anyhow::Result<Bucket> {
+        let latency = Duration::from_millis(self.arguments.latency_ms);
+        Bucket::start(self.common, &self.programs, folder, latency).await
+    }
+
+    fn note(&mut self, row: &str, requests: &[Asked]) {
+        for asked in requests {
+            let _ = writeln!(
+                self.trace,
+                "{row}\t{}\t{}\t{:?}\t{}\t{}",
+                asked.began.as_millis(),
+                asked.ended.as_millis(),
+                asked.kind,
+                asked.status,
+                asked.key
+            );
+        }
+    }
+}
+
+async fn small_files(bench: &mut Bench<'_>) -> anyhow::Result<()> {
+    let (common, arguments) = (bench.common, bench.arguments);
     let scratch = scratch_folder(common)?;
     let folder = scratch.path();
     let files = Files::write(folder.join("in"), arguments.files, arguments.size, FOLDERS)?;
-    let mut bucket = start(common, arguments, programs, folder).await?;
-    let (source, inner) = files.source();
-    let own = folder.join("own");
-    std::fs::create_dir(&own).with_context(|| format!("cannot make the folder {}", own.display()))?;
-    let place = Place {
-        source: source.to_owned(),
-        folder: inner.to_owned(),
-        own,
-        out: folder.join("out"),
-        address: Some(bucket.api().address()),
-    };
+    let mut bucket = bench.bucket(folder).await?;
+    let place = Place::make(folder, &files, Some(bucket.api().address()))?;
     let howdah = Howdah::new(common)?;
     let log = folder.join("output");
     for mut command in howdah.setup(&place) {
@@ -163,8 +179,8 @@ async fn small_files(
         if *phase == Phase::Get {
             files.check(&place.out)?;
         }
-        note(trace, phase.name(), &requests);
-        findings.row(Row {
+        bench.note(phase.name(), &requests);
+        bench.findings.row(Row {
             name: phase.name(),
             unit: "1,000 files",
             items: f64::from(arguments.files) / 1000.0,
@@ -184,31 +200,26 @@ async fn run_in_background(command: &mut std::process::Command, log: &Path) -> a
     Ok(measured.took)
 }
 
-async fn one_change(
-    common: &Common,
-    arguments: &Arguments,
-    programs: &Programs,
-    findings: &mut Findings,
-    trace: &mut String,
-) -> anyhow::Result<()> {
-    let scratch = scratch_folder(common)?;
-    let bucket = start(common, arguments, programs, scratch.path()).await?;
+async fn one_change(bench: &mut Bench<'_>) -> anyhow::Result<()> {
+    let arguments = bench.arguments;
+    let scratch = scratch_folder(bench.common)?;
+    let bucket = bench.bucket(scratch.path()).await?;
     let transform = json!({"image": scripted::IMAGE, "cmd": [scripted::COMMAND]});
     let pipelines = u64::from(arguments.pipelines);
     let chain = Chain::build(bucket.api(), arguments.pipelines, arguments.datums, &transform).await?;
-    note(trace, "first_jobs", &bucket.proxy().take());
+    bench.note("first_jobs", &bucket.proxy().take());
     let (mut times, mut sequences, mut all) = (Vec::new(), Vec::new(), Vec::new());
     for number in arguments.datums..arguments.datums + arguments.changes {
         bucket.proxy().take();
         times.push(chain.add_file(bucket.api(), number).await?);
         let requests = bucket.proxy().take();
-        note(trace, "one_change", &requests);
+        bench.note("one_change", &requests);
         sequences.push(in_sequence(&requests));
         all.extend(requests);
     }
     sequences.sort_unstable();
     let changes = u64::from(arguments.changes);
-    findings.row(Row {
+    bench.findings.row(Row {
         name: "one_change",
         unit: "job",
         items: (changes * pipelines) as f64,
@@ -219,18 +230,4 @@ async fn one_change(
         sum: Sum::of(&all),
     });
     Ok(())
-}
-
-fn note(trace: &mut String, row: &str, requests: &[Asked]) {
-    for asked in requests {
-        let _ = writeln!(
-            trace,
-            "{row}\t{}\t{}\t{:?}\t{}\t{}",
-            asked.began.as_millis(),
-            asked.ended.as_millis(),
-            asked.kind,
-            asked.status,
-            asked.key
-        );
-    }
 }

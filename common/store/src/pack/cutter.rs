@@ -201,12 +201,7 @@ impl Cutter {
 mod tests {
     use super::*;
     use crate::pack::MAX_CHUNK;
-
-    fn noise(seed: u8, length: usize) -> Vec<u8> {
-        let mut bytes = vec![0; length];
-        blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
-        bytes
-    }
+    use crate::testing::noise;
 
     fn batch(bytes: &[u8]) -> Batch {
         let mut batch = Batch::default();

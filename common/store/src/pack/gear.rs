@@ -130,15 +130,7 @@ impl Tables {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn noise(seed: u64, length: usize) -> Vec<u8> {
-        let mut bytes = vec![0; length];
-        blake3::Hasher::new()
-            .update(&seed.to_le_bytes())
-            .finalize_xof()
-            .fill(&mut bytes);
-        bytes
-    }
+    use crate::testing::noise;
 
     /// The cut that the crate finds.
     fn expected(bytes: &[u8]) -> usize {
