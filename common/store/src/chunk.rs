@@ -147,14 +147,14 @@ pub(crate) fn frame(plain: &[u8]) -> Bytes {
 }
 
 /// Packs bytes that stand behind room for a header, as [`frame`] does, without copying what cannot be compressed.
-pub(crate) fn frame_in_place(mut room: Vec<u8>) -> Bytes {
-    let plain = &room[HEADER..];
+pub(crate) fn frame_in_place(mut room: impl AsRef<[u8]> + AsMut<[u8]> + Send + 'static) -> Bytes {
+    let plain = &room.as_ref()[HEADER..];
     if let Some(packed) = compress(plain) {
         return framed(ZSTD, plain.len(), &packed);
     }
     let header = header(PLAIN, plain.len());
-    room[..HEADER].copy_from_slice(&header);
-    room.into()
+    room.as_mut()[..HEADER].copy_from_slice(&header);
+    Bytes::from_owner(room)
 }
 
 fn framed(codec: u8, plain_length: usize, payload: &[u8]) -> Bytes {

@@ -18,6 +18,7 @@ use crate::config::{Limits, Location, StoreConfig};
 use crate::error::{BackendError, Result, StoreError};
 use crate::file::ChunkHash;
 use crate::keys;
+use crate::pack::Buffers;
 use crate::tree::CachedNode;
 
 /// What the backend of a store can do.
@@ -47,6 +48,8 @@ pub(crate) struct Inner {
     known: Mutex<LruCache<(Kind, ContentHash), Instant>>,
     /// Memory for chunks on their way out, in units of [`PERMIT_BYTES`].
     pub(crate) write_buffer: Arc<Semaphore>,
+    /// Memory that chunks are gathered in.
+    pub(crate) buffers: Buffers,
 }
 
 /// Kinds of content-addressed objects.
@@ -119,6 +122,7 @@ impl Store {
                 directories: Mutex::new(LruCache::new(KNOWN_DIRECTORIES)),
                 known: Mutex::new(LruCache::new(KNOWN_HASHES)),
                 write_buffer: Arc::new(Semaphore::new(buffer)),
+                buffers: Buffers::default(),
             }),
         })
     }

@@ -8,11 +8,12 @@
 //! A write goes to a temporary file, is synced, then gets its final name in one step: a hard link
 //! (which fails if the name exists) for `put_if_absent`, a rename for `put`; then the directory is
 //! synced. So a name never leads to half an object. Several processes may share a folder; what a
-//! crashed one left in its temporary folder is removed by the next to open the store.
+//! crashed one left in its temporary folder is removed by the next to open the store. How large ones
+//! are written is told in `direct.rs`.
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::direct::DirectWriter;
 use super::{Backend, ObjectMeta, PutOutcome};
 use crate::error::BackendError;
 
@@ -41,6 +43,7 @@ struct Inner {
     /// Held locked as long as the store is open, which tells others that `temporary` is in use.
     _lock: File,
     next_temporary: AtomicU64,
+    writer: DirectWriter,
     /// Directories known to exist durably: made or checked, their parents synced.
     directories: Mutex<HashSet<PathBuf>>,
 }
@@ -72,6 +75,7 @@ impl FsBackend {
                 temporary,
                 _lock: lock,
                 next_temporary: AtomicU64::new(0),
+                writer: DirectWriter::default(),
                 directories: Mutex::default(),
             }),
         })
@@ -153,9 +157,7 @@ impl Inner {
     fn write_temporary(&self, bytes: &[u8]) -> io::Result<Temporary> {
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
         let temporary = Temporary(self.temporary.join(number.to_string()));
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary.0)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
+        self.writer.write_new(&temporary.0, bytes)?.sync_all()?;
         Ok(temporary)
     }
 

@@ -17,6 +17,7 @@ use bytes::Bytes;
 
 use crate::error::BackendError;
 
+mod direct;
 pub mod fault;
 mod fs;
 mod memory;

@@ -87,6 +87,11 @@ impl Batch {
         self.length
     }
 
+    /// Tells whether some of the bytes are still to be read.
+    pub(super) fn has_to_read(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::InFile { .. }))
+    }
+
     /// Returns the number of things that happen.
     pub(super) fn marks(&self) -> usize {
         self.marks.len()

@@ -1,41 +1,44 @@
 //! The part of a writer that looks at every byte: hashes files and finds where chunks end.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::LazyLock;
+use std::thread;
 
 use howdah_model::ContentHash;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use super::MAX_CHUNK_FILES;
 use super::batch::{Batch, Mark, Part};
+use super::buffers::{Buffer, Buffers};
 use super::gear::CutFinder;
-use super::{AVERAGE_CHUNK, MAX_CHUNK_FILES};
 use crate::chunk::HEADER;
 
 /// Bytes that are taken in at a time: few enough to be still in the processor's cache when they are looked at again.
 const STEP: usize = 128 << 10;
 
-/// Stretches that are in a file are read in steps of this size, and hashed by one thread while another looks for cuts:
-/// large enough that making the thread does not matter.
-pub(super) const FILE_STEP: usize = 1 << 20;
+/// Stretches that are in a file are read and hashed in steps of this size, while cuts are looked for in the step before.
+const FILE_STEP: usize = 512 << 10;
 
 /// A chunk, and where in the stream it begins.
-#[derive(PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) start: u64,
     /// About how many files ended in it.
     pub(super) files: usize,
     /// Room for the header of a stored object, then the bytes.
-    framed: Vec<u8>,
+    framed: Buffer,
 }
 
 impl Piece {
     /// Returns the bytes.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.framed[HEADER..]
+        &self.framed.as_ref()[HEADER..]
     }
 
     /// Returns room for a header, followed by the bytes.
-    pub(super) fn into_framed(self) -> Vec<u8> {
+    pub(super) fn into_framed(self) -> Buffer {
         self.framed
     }
 }
@@ -46,11 +49,34 @@ impl fmt::Debug for Piece {
     }
 }
 
+/// Bytes of a file of this machine that are still to be read.
+struct Stretch<'a> {
+    file: &'a File,
+    next: u64,
+    end: u64,
+    hasher: blake3::Hasher,
+}
+
+impl Stretch<'_> {
+    fn left(&self) -> u64 {
+        self.end - self.next
+    }
+
+    /// Reads and hashes the next bytes, as many as there is room for.
+    fn read(&mut self, room: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(room, self.next)?;
+        self.hasher.update(room);
+        self.next += room.len() as u64;
+        Ok(())
+    }
+}
+
 /// Hashes files and finds cuts; keeps what lies behind the last cut.
 #[derive(Debug)]
 pub(super) struct Cutter {
     /// The chunk that is being gathered: room for a header, then its bytes.
-    chunk: Vec<u8>,
+    chunk: Buffer,
+    buffers: Buffers,
     finder: CutFinder,
     /// Where in the stream the chunk begins.
     start: u64,
@@ -61,10 +87,12 @@ pub(super) struct Cutter {
     pub(super) hashes: Vec<ContentHash>,
 }
 
-impl Default for Cutter {
-    fn default() -> Self {
+impl Cutter {
+    /// Begins a stream. Its chunks are gathered in these buffers.
+    pub(super) fn new(buffers: &Buffers) -> Self {
         Cutter {
-            chunk: vec![0; HEADER],
+            chunk: first_of(buffers, &[]),
+            buffers: buffers.clone(),
             finder: CutFinder::default(),
             start: 0,
             files: 0,
@@ -72,9 +100,7 @@ impl Default for Cutter {
             hashes: Vec::new(),
         }
     }
-}
 
-impl Cutter {
     /// Returns the number of bytes behind the last cut.
     pub(super) fn waiting(&self) -> usize {
         self.chunk.len() - HEADER
@@ -97,7 +123,7 @@ impl Cutter {
                 let until_mark = marks.peek().map_or(usize::MAX, |(place, _)| *place - at);
                 let step = match part {
                     Part::Here(_) => STEP,
-                    Part::InFile { .. } => FILE_STEP,
+                    Part::InFile { .. } => usize::MAX,
                 };
                 let now = part.split_to(part.len().min(until_mark).min(step));
                 at += now.len();
@@ -131,47 +157,71 @@ impl Cutter {
     }
 
     fn take_in(&mut self, part: &Part, pieces: &mut Vec<Piece>) -> io::Result<()> {
-        let known = self.chunk.len();
         match part {
             Part::Here(bytes) => {
                 self.hasher.update(bytes);
-                self.chunk.extend_from_slice(bytes);
+                self.chunk.extend(bytes);
                 // Many small files are searched together.
                 if self.waiting() - self.finder.searched() >= STEP {
-                    let found = self.finder.find(&self.chunk[HEADER..]);
+                    let found = self.finder.find(&self.chunk.as_ref()[HEADER..]);
                     self.split_all(found, pieces);
                 }
+                Ok(())
             }
             Part::InFile { file, offset, length } => {
-                self.chunk.resize(known + length, 0);
-                file.read_exact_at(&mut self.chunk[known..], *offset)?;
-                let Cutter {
-                    chunk, finder, hasher, ..
-                } = self;
-                let found = std::thread::scope(|scope| {
-                    scope.spawn(|| {
-                        hasher.update(&chunk[known..]);
-                    });
-                    finder.find(&chunk[HEADER..])
-                });
-                self.split_all(found, pieces);
+                let end = offset + *length as u64;
+                let mut stretch = Stretch {
+                    file,
+                    next: *offset,
+                    end,
+                    hasher: std::mem::take(&mut self.hasher),
+                };
+                let taken = match &*THREADS {
+                    Some(threads) => threads.install(|| self.take_stretch(&mut stretch, pieces)),
+                    None => self.take_stretch(&mut stretch, pieces),
+                };
+                self.hasher = stretch.hasher;
+                taken
             }
         }
-        Ok(())
+    }
+
+    /// Reads a stretch into the chunk, and hashes each step of it while the step before is searched.
+    fn take_stretch(&mut self, stretch: &mut Stretch<'_>, pieces: &mut Vec<Piece>) -> io::Result<()> {
+        loop {
+            let step = stretch.left().min(FILE_STEP as u64) as usize;
+            let (known, room) = self.chunk.with_room(step);
+            let finder = &mut self.finder;
+            let mut read = || stretch.read(room);
+            let mut search = || finder.find(&known[HEADER..]);
+            let (read, found) = match rayon::current_thread_index() {
+                Some(_) => rayon::join(read, search),
+                None => (read(), search()),
+            };
+            read?;
+            self.chunk.grow(step);
+            self.split_all(found, pieces);
+            if step == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// Takes the chunk whose length was found, and those that are complete behind it.
     fn split_all(&mut self, mut found: Option<usize>, pieces: &mut Vec<Piece>) {
         while let Some(length) = found {
             pieces.push(self.split(length));
-            found = self.finder.find(&self.chunk[HEADER..]);
+            found = self.finder.find(&self.chunk.as_ref()[HEADER..]);
         }
     }
 
     fn cut_to_the_end(&mut self, pieces: &mut Vec<Piece>) {
         self.files = if self.waiting() == 0 { 0 } else { self.files };
         while self.waiting() > 0 {
-            let length = self.finder.find(&self.chunk[HEADER..]).unwrap_or(self.waiting());
+            let length = self
+                .finder
+                .find(&self.chunk.as_ref()[HEADER..])
+                .unwrap_or(self.waiting());
             pieces.push(self.split(length));
         }
     }
@@ -179,14 +229,7 @@ impl Cutter {
     /// Takes the first bytes as a chunk; what is behind them begins the next one.
     fn split(&mut self, length: usize) -> Piece {
         let end = HEADER + length;
-        let rest = &self.chunk[end..];
-        let mut next = Vec::new();
-        if !rest.is_empty() {
-            // Where one chunk was filled, another will be.
-            next.reserve_exact(HEADER + rest.len().max(AVERAGE_CHUNK + AVERAGE_CHUNK / 2));
-        }
-        next.resize(HEADER, 0);
-        next.extend_from_slice(rest);
+        let next = first_of(&self.buffers, &self.chunk.as_ref()[end..]);
         self.chunk.truncate(end);
         let framed = std::mem::replace(&mut self.chunk, next);
         let start = self.start;
@@ -197,11 +240,35 @@ impl Cutter {
     }
 }
 
+/// Begins a chunk with its first bytes.
+fn first_of(buffers: &Buffers, bytes: &[u8]) -> Buffer {
+    let mut chunk = buffers.take();
+    chunk.extend(&[0; HEADER]);
+    chunk.extend(bytes);
+    chunk
+}
+
+/// Threads for files of this machine, or `None` where none can be had. A few more than there is work for: a file may lie
+/// on a disk that is slow to answer.
+static THREADS: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(cores.max(4))
+        .thread_name(|_| "chunks".to_owned());
+    pool.build().ok()
+});
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::pack::MAX_CHUNK;
     use crate::testing::noise;
+
+    impl PartialEq for Piece {
+        fn eq(&self, other: &Self) -> bool {
+            (self.start, self.files, self.bytes()) == (other.start, other.files, other.bytes())
+        }
+    }
 
     fn batch(bytes: &[u8]) -> Batch {
         let mut batch = Batch::default();
@@ -212,12 +279,12 @@ mod tests {
     #[test]
     fn cuts_do_not_depend_on_how_the_stream_arrives() {
         let bytes = noise(1, 24 << 20);
-        let mut whole = Cutter::default();
+        let mut whole = Cutter::new(&Buffers::default());
         let expected = whole.cut(batch(&bytes), true).unwrap();
         assert!(expected.len() > 4, "{}", expected.len());
         assert!(expected.iter().all(|piece| piece.bytes().len() <= MAX_CHUNK));
         for step in [777_777, 4 << 20] {
-            let mut cutter = Cutter::default();
+            let mut cutter = Cutter::new(&Buffers::default());
             let mut pieces = Vec::new();
             for part in bytes.chunks(step) {
                 pieces.extend(cutter.cut(batch(part), false).unwrap());
@@ -230,9 +297,9 @@ mod tests {
     #[test]
     fn a_change_moves_only_the_cuts_around_it() {
         let mut bytes = noise(2, 24 << 20);
-        let before = Cutter::default().cut(batch(&bytes), true).unwrap();
+        let before = Cutter::new(&Buffers::default()).cut(batch(&bytes), true).unwrap();
         bytes.splice(12 << 20..12 << 20, *b"inserted");
-        let after = Cutter::default().cut(batch(&bytes), true).unwrap();
+        let after = Cutter::new(&Buffers::default()).cut(batch(&bytes), true).unwrap();
         let kept = after
             .iter()
             .filter(|new| before.iter().any(|old| old.bytes() == new.bytes()))
@@ -251,7 +318,7 @@ mod tests {
         let front = whole.take_before(5);
         whole.cut_at(0);
         whole.mark(Mark::End);
-        let mut cutter = Cutter::default();
+        let mut cutter = Cutter::new(&Buffers::default());
         let mut pieces = cutter.cut(front, false).unwrap();
         pieces.extend(cutter.cut(whole, true).unwrap());
         let lengths: Vec<usize> = pieces.iter().map(|piece| piece.bytes().len()).collect();

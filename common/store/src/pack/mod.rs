@@ -21,8 +21,11 @@
 //! stored files are kept until they are taken ([`PackWriter::take_stored`]).
 
 mod batch;
+mod buffers;
 mod cutter;
 mod gear;
+
+pub(crate) use buffers::Buffers;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -41,7 +44,7 @@ use crate::file::{ChunkHash, FileContent, MAX_DIRECT_SLICES, Placement, Slice, e
 use crate::store::{Kind, PERMIT_BYTES, Store};
 
 use batch::{Batch, Mark};
-use cutter::{Cutter, FILE_STEP, Piece};
+use cutter::{Cutter, Piece};
 
 /// No chunk is smaller, but for the last of a stream or large file, and those of very small files.
 pub const MIN_CHUNK: usize = 512 << 10;
@@ -60,6 +63,8 @@ const MAX_UPLOAD_FILES: usize = 2 * MAX_CHUNK_FILES;
 const BATCH_MARKS: usize = 16 << 10;
 /// So many bytes are handed to the cutter at a time.
 const BATCH: usize = 1 << 20;
+/// So many bytes that are in a file of this machine, and take no memory before they are read.
+const FILE_BATCH: u64 = 8 << 20;
 
 /// Writes files into the store; see the head of this module.
 ///
@@ -139,7 +144,7 @@ impl<T> PackWriter<T> {
             open: None,
             pending: Batch::default(),
             pending_start: 0,
-            cutting: Cutting::Idle(Box::default()),
+            cutting: Cutting::Idle(Box::new(Cutter::new(&store.inner.buffers))),
             uploads: VecDeque::new(),
             upload_files: 0,
             chunks: VecDeque::new(),
@@ -228,7 +233,7 @@ impl<T> PackWriter<T> {
         }
         let end = offset + length;
         while offset < end {
-            let now = (end - offset).min(FILE_STEP as u64);
+            let now = (end - offset).min(FILE_BATCH);
             self.pending.push_file(Arc::clone(file), offset, now as usize);
             offset += now;
             self.hand_over_enough().await?;
@@ -343,7 +348,7 @@ impl<T> PackWriter<T> {
                 "the cutter of a file writer has failed before".to_owned(),
             ));
         };
-        if batch.len() + cutter.waiting() <= INLINE_BYTES {
+        if !batch.has_to_read() && batch.len() + cutter.waiting() <= INLINE_BYTES {
             let pieces = cutter.cut(batch, last);
             self.accept(cutter, pieces).await
         } else {
