@@ -186,8 +186,20 @@ where
                 count: 0,
                 weight: 0,
             });
-            for index in 0..node.len() {
+            let mut index = 0;
+            while index < node.len() {
+                let run = match changes.peek().await? {
+                    Some(change) if change.key <= node.key(index) => index,
+                    Some(change) => node.lower_bound(&change.key),
+                    None => node.len(),
+                };
+                let run = run.min(node.len() - 1);
+                if run > index {
+                    builder.push_run(&node, index..run);
+                    index = run;
+                }
                 let old = node.item(index);
+                index += 1;
                 while let Some(change) = changes.next_if(|key| key < &old.key[..]).await? {
                     push(&mut outcome, sink, &mut builder, change.item).await?;
                 }

@@ -12,6 +12,8 @@
 //! A node's name is the hash of its *identity* alone. Where bytes lie is carried along, guarded by
 //! a hash of its own: the same files written twice in different company give the same root.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use howdah_model::ContentHash;
 
@@ -24,6 +26,8 @@ const VERSION: u8 = 1;
 /// two thousand files and changing one file of a million writes two or three nodes of this size. Smaller nodes would be
 /// cheaper to change, but a commit of small files would cost more objects than its data: in object storage each is a
 /// request.
+///
+/// It may only ever grow: entries that do not end a stored node are taken not to end one, see [`NodeBuilder::push_run`].
 ///
 /// Unit tests use tiny nodes, so that small samples make tall trees.
 const TARGET_BYTES: u64 = if cfg!(test) { 400 } else { 128 << 10 };
@@ -111,6 +115,47 @@ impl NodeBuilder {
 
     /// Adds the next entry; returns the node if it ends here.
     pub(crate) fn push(&mut self, item: &Item) -> Option<BuiltNode> {
+        self.append(item);
+        if item.ends_node(self.level) {
+            self.finish()
+        } else {
+            None
+        }
+    }
+
+    /// Adds a run of entries of a stored node of this level, without its last one. None of them ends a node, or the stored
+    /// one would have ended there; so they are taken over as they stand, without looking at each.
+    pub(crate) fn push_run(&mut self, node: &Node, run: Range<usize>) {
+        debug_assert!(node.level == self.level && run.end < node.len());
+        if node.level > 0 {
+            // Few, and their stored forms are not told apart.
+            run.for_each(|index| self.append(&node.item(index)));
+            return;
+        }
+        let Range { mut start, end } = run;
+        // A key is written as what differs from the one before: the first entry may have another one before it now.
+        let follows = match start.checked_sub(1) {
+            None => self.is_empty(),
+            Some(before) => !self.is_empty() && self.last_key == node.key(before),
+        };
+        if start < end && !follows {
+            self.append(&node.item(start));
+            start += 1;
+        }
+        if start < end {
+            let (body, placements) = node.stored_run(start..end);
+            self.body.extend_from_slice(body);
+            self.placements.extend_from_slice(placements);
+            self.last_key = node.item(end - 1).key;
+            self.entries += end - start;
+            for slot in &node.slots[start..end] {
+                self.count += slot.count;
+                self.weight = self.weight.saturating_add(slot.weight);
+            }
+        }
+    }
+
+    fn append(&mut self, item: &Item) {
         let shared = self.last_key.iter().zip(&item.key).take_while(|(a, b)| a == b).count();
         put_number(&mut self.body, shared as u64);
         put_bytes(&mut self.body, &item.key[shared..]);
@@ -127,11 +172,6 @@ impl NodeBuilder {
         self.entries += 1;
         self.count += item.count;
         self.weight = self.weight.saturating_add(item.weight);
-        if item.ends_node(self.level) {
-            self.finish()
-        } else {
-            None
-        }
     }
 
     /// Ends the node here, whatever its size; `None` if it has no entries.
@@ -174,6 +214,8 @@ pub(crate) struct Node {
     /// All keys one after the other, whole.
     keys: Bytes,
     payload: Bytes,
+    /// Where in `payload` the first entry and the first placement begin.
+    first: (u32, u32),
     slots: Vec<Slot>,
 }
 
@@ -200,22 +242,38 @@ pub(crate) enum NodeError {
     Decode(#[from] DecodeError),
 }
 
+/// Tells where in a stored node its identity and its placements are.
+fn parts(payload: &[u8]) -> Result<(Range<usize>, Range<usize>), DecodeError> {
+    let mut outer = Reader::new(payload);
+    let length = outer.length()?;
+    let start = outer.position();
+    outer.take(length)?;
+    let placements = outer.position();
+    let end = payload.len().checked_sub(32).ok_or(DecodeError::Truncated)?;
+    if placements > end {
+        return Err(DecodeError::Truncated);
+    }
+    Ok((start..placements, placements..end))
+}
+
 impl Node {
     /// Reads a stored node and checks it against its name.
     pub(crate) fn decode(expected: &ContentHash, payload: Bytes) -> Result<Node, NodeError> {
-        let mut outer = Reader::new(&payload);
-        let length = outer.length()?;
-        let start = outer.position();
-        let identity = outer.take(length)?;
-        if blake3::hash(identity).as_bytes() != expected.as_bytes() {
+        let (identity, placements) = parts(&payload)?;
+        if blake3::hash(&payload[identity]).as_bytes() != expected.as_bytes() {
             return Err(NodeError::Identity);
         }
-        let end = payload.len().checked_sub(32).ok_or(DecodeError::Truncated)?;
-        let placements_start = outer.position();
-        let placements = payload.get(placements_start..end).ok_or(DecodeError::Truncated)?;
-        if blake3::hash(placements).as_bytes() != &payload[end..] {
+        if blake3::hash(&payload[placements.clone()]).as_bytes() != &payload[placements.end..] {
             return Err(NodeError::Placements);
         }
+        Node::decode_own(payload)
+    }
+
+    /// Reads a node that has just been built, whose hashes need no check.
+    pub(crate) fn decode_own(payload: Bytes) -> Result<Node, NodeError> {
+        let (identity, placements) = parts(&payload)?;
+        let (start, placements_start) = (identity.start, placements.start);
+        let (identity, placements) = (&payload[identity], &payload[placements]);
         let mut reader = Reader::new(identity);
         match reader.byte()? {
             VERSION => {}
@@ -223,6 +281,7 @@ impl Node {
         }
         let level = reader.byte()?;
         let entries = reader.length()?;
+        let first = ((start + reader.position()) as u32, placements_start as u32);
         let mut places = Reader::new(placements);
         let mut keys = Vec::with_capacity(identity.len());
         // No entry takes less than three bytes, so a damaged count cannot ask for much memory.
@@ -271,8 +330,23 @@ impl Node {
             level,
             keys: keys.into(),
             payload,
+            first,
             slots,
         })
+    }
+
+    /// Returns the stored form of entries of a leaf, and that of their placements.
+    fn stored_run(&self, run: Range<usize>) -> (&[u8], &[u8]) {
+        let last = &self.slots[run.end - 1];
+        // Each entry begins where the one before ends.
+        let (body, placements) = match run.start.checked_sub(1) {
+            Some(before) => (self.slots[before].data.1, self.slots[before].placement.1),
+            None => self.first,
+        };
+        (
+            &self.payload[body as usize..last.data.1 as usize],
+            &self.payload[placements as usize..last.placement.1 as usize],
+        )
     }
 
     pub(crate) fn level(&self) -> u8 {

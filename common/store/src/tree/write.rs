@@ -69,8 +69,8 @@ async fn store_node(store: &Store, node: BuiltNode) -> Result<()> {
     // A node that was there already may name other places for the same content, and what it names is
     // what stays referred to: ours must not be served from the cache.
     if outcome == PutOutcome::Created {
-        let decoded = Node::decode(&hash, payload)
-            .map_err(|reason| StoreError::corrupt(keys::node(&hash), reason.to_string()))?;
+        let decoded =
+            Node::decode_own(payload).map_err(|reason| StoreError::corrupt(keys::node(&hash), reason.to_string()))?;
         store.inner.nodes.insert(hash, CachedNode(Arc::new(decoded)));
     }
     Ok(())
