@@ -43,11 +43,13 @@ pub const STRETCH: u64 = 1 << 20;
 
 const SCHEME: &str = "howdah-lent:";
 const NUMBER_LENGTH: usize = 32;
+/// Linux lets a message bring no more (`SCM_MAX_FD`).
+const MOST_DESCRIPTORS: usize = 253;
 /// Loans that nobody has asked for yet. A client lends one file at a time.
 const MAX_WAITING: usize = 64;
 /// Pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// A server that does not take a file within this time is not waited for.
+/// Neither a server that does not take a file within this time nor a client that does not give one is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A file that a server may read, seen from the client.
@@ -169,9 +171,8 @@ impl Desk {
         if connection.peer_cred()?.uid() != geteuid().as_raw() {
             return Ok(());
         }
-        let file = connection
-            .async_io(Interest::READABLE, || receive_file(connection.as_raw_fd()))
-            .await?;
+        let received = connection.async_io(Interest::READABLE, || receive_file(connection.as_raw_fd()));
+        let file = tokio::time::timeout(PATIENCE, received).await??;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Ok(());
@@ -246,10 +247,11 @@ fn random_number() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-/// Receives the file that comes with a message.
+/// Receives the only file that comes with a message.
 fn receive_file(connection: RawFd) -> io::Result<File> {
     let mut byte = [0];
-    let mut room = nix::cmsg_space!(RawFd);
+    // What there is no room for would stay open, unknown to anybody. No message brings more.
+    let mut room = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
     let mut slices = [IoSliceMut::new(&mut byte)];
     let message = recvmsg::<()>(connection, &mut slices, Some(&mut room), MsgFlags::MSG_CMSG_CLOEXEC)?;
     let mut files = Vec::new();
@@ -261,9 +263,13 @@ fn receive_file(connection: RawFd) -> io::Result<File> {
             }
         }
     }
-    let file = files.into_iter().next();
-    file.map(File::from)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the message came without a file"))
+    match <[OwnedFd; 1]>::try_from(files) {
+        Ok([file]) => Ok(file.into()),
+        Err(files) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("expected one file with the message, found {}", files.len()),
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -315,6 +321,41 @@ mod tests {
         let (_desk, serving, loan) = offered(File::open("/dev/zero").unwrap()).await;
         assert!(loan.is_err());
         serving.abort();
+    }
+
+    #[tokio::test]
+    async fn a_message_with_several_files_is_refused_and_leaves_none_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let (desk, listener) = Desk::open().unwrap();
+        let serving = tokio::spawn(Arc::clone(&desk).serve(listener));
+        let address = SocketAddr::from_abstract_name(desk.name()).unwrap();
+        let file = File::create(&path).unwrap();
+        let refused = tokio::task::spawn_blocking(move || {
+            let mut connection = UnixStream::connect_addr(&address).unwrap();
+            let descriptors = [file.as_raw_fd(); 5];
+            let message = [ControlMessage::ScmRights(&descriptors)];
+            let byte = [IoSlice::new(&[0])];
+            sendmsg::<()>(connection.as_raw_fd(), &byte, &message, MsgFlags::empty(), None).unwrap();
+            connection.read(&mut [0]).unwrap()
+        });
+        assert_eq!(refused.await.unwrap(), 0, "hung up");
+        let open = std::fs::read_dir("/proc/self/fd").unwrap();
+        let open = open.filter(|entry| std::fs::read_link(entry.as_ref().unwrap().path()).is_ok_and(|at| at == path));
+        assert_eq!(open.count(), 0);
+        assert!(desk.waiting().is_empty());
+        serving.abort();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_gives_no_file_is_not_waited_for() {
+        let (desk, listener) = Desk::open().unwrap();
+        let address = SocketAddr::from_abstract_name(desk.name()).unwrap();
+        let silent = UnixStream::connect_addr(&address).unwrap();
+        let (connection, _) = listener.accept().await.unwrap();
+        let error = desk.receive(connection).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(silent);
     }
 
     #[tokio::test]
