@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use howdah_model::{DatumCounts, JobKey, JobStats};
+use howdah_model::{DatumCounts, JobKey, JobStats, PipelineKey};
 use howdah_queue::job::{LogLine, MasterLine};
 use howdah_queue::messages::{LogBatch, Presence};
 use tokio::sync::broadcast;
@@ -32,6 +32,7 @@ pub struct Progress {
 /// readers: the API. Held for microseconds, never across an await.
 #[derive(Clone)]
 pub struct JobBoard {
+    opened: Instant,
     inner: Arc<Mutex<Inner>>,
     lines: broadcast::Sender<Arc<LogBatch>>,
     master_lines: broadcast::Sender<Arc<MasterLine>>,
@@ -47,6 +48,7 @@ struct Inner {
 impl Default for JobBoard {
     fn default() -> Self {
         Self {
+            opened: Instant::now(),
             inner: Arc::default(),
             lines: broadcast::channel(4096).0,
             master_lines: broadcast::channel(256).0,
@@ -80,6 +82,22 @@ impl JobBoard {
         let mut inner = self.lock();
         inner.workers.retain(|_, (seen, _)| seen.elapsed() < WORKER_TIMEOUT);
         inner.workers.values().map(|(_, presence)| presence.clone()).collect()
+    }
+
+    /// Tells whether every worker that lives has had the time to say so.
+    pub fn knows_workers(&self) -> bool {
+        self.opened.elapsed() >= WORKER_TIMEOUT
+    }
+
+    /// Returns the number of slots of each worker that takes work of a pipeline.
+    pub fn slots_for(&self, pipeline: &PipelineKey) -> Vec<u64> {
+        let serves = |worker: &Presence| worker.pipelines.is_empty() || worker.pipelines.contains(pipeline);
+        let workers = self.workers();
+        workers
+            .iter()
+            .filter(|worker| serves(worker))
+            .map(|worker| u64::from(worker.slots))
+            .collect()
     }
 
     /// Returns the progress of an open job that is being driven.

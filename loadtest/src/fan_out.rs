@@ -42,6 +42,9 @@ pub struct Arguments {
     /// Slots of each worker
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     slots: u32,
+    /// Number of datums in each set [default: as many as Howdah finds right]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    set_size: Option<u32>,
 }
 
 impl Default for Arguments {
@@ -51,6 +54,7 @@ impl Default for Arguments {
             sleep_ms: 500,
             workers: 8,
             slots: 32,
+            set_size: None,
         }
     }
 }
@@ -74,7 +78,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
         },
         // A set counts as out until its result is stored, while its slot is on the next one: more sets than slots.
         "parallelismSpec": {"constant": 2 * all_slots},
-        "datumSetSpec": {"number": 1},
+        "datumSetSpec": arguments.set_size.map(|number| json!({"number": number})),
         "input": {"pfs": {"name": "input", "repo": REPO, "glob": "/*"}},
     }))
     .await?;

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use howdah_queue::job::{Datum, DatumOutcome, DatumResult, DatumStats, JobPlan, OutputFile, StageSpec};
-use howdah_store::PackWriter;
 use tokio_util::sync::CancellationToken;
 
 use crate::environment;
@@ -17,6 +16,7 @@ use crate::logs::{SetLog, Splitter};
 use crate::output::{self, Bytes, Found};
 use crate::reasons;
 use crate::runtime::{RunOutcome, RunRequest, RuntimeError};
+use crate::set_output::SetOutput;
 use crate::slots::{Slot, Warm};
 use crate::tickets::{StopReason, Ticket};
 
@@ -43,20 +43,13 @@ impl From<Trouble> for Interrupt {
     }
 }
 
-/// Where output of a set is gathered: new bytes go through one writer, references beside it.
-pub(crate) struct SetOutput {
-    /// Writes new bytes; the tag is the datum's place in the set, and the path.
-    pub pack: PackWriter<(usize, String)>,
-    /// Files that are in the store already.
-    pub references: Vec<(usize, OutputFile)>,
-}
-
 /// Everything that processing a datum needs besides the datum.
 pub(crate) struct Work<'a> {
     pub kit: &'a Kit,
     pub plan: &'a JobPlan,
     pub log: &'a SetLog,
     pub ticket: &'a Ticket,
+    pub output: &'a SetOutput,
     /// How often the set has been delivered, this time included.
     pub delivered: u64,
 }
@@ -90,14 +83,8 @@ struct Sums {
 }
 
 impl Work<'_> {
-    /// Processes a datum to its end. Output is complete only once the set's writer has finished.
-    pub async fn process(
-        &self,
-        slot: &mut Slot,
-        place: usize,
-        datum: &Arc<Datum>,
-        into: &mut SetOutput,
-    ) -> Result<DatumResult, Interrupt> {
+    /// Processes a datum to its end. Output is complete only once the set's writers have finished.
+    pub async fn process(&self, slot: &mut Slot, place: usize, datum: &Arc<Datum>) -> Result<DatumResult, Interrupt> {
         let vars = environment::of_datum(self.plan, datum, &self.kit.place);
         let mut sums = Sums::default();
         let (mut tries, mut losses, mut recovered) = (0, 0, false);
@@ -118,7 +105,7 @@ impl Work<'_> {
                 }
                 Try::Succeeded { code, found } => {
                     tries += 1;
-                    match self.store(place, datum, found, into, &mut sums).await? {
+                    match self.store(place, datum, found, &mut sums).await? {
                         None => {
                             let state = DatumOutcome::Success;
                             return Ok(self.result(datum, state, tries, code, None, sums));
@@ -153,6 +140,7 @@ impl Work<'_> {
     ) -> Result<Try, Interrupt> {
         self.check_stop()?;
         let stage = &self.plan.stage;
+        let number = slot.index;
         let warm = slot.ready(self.plan, &self.kit.starter).await?;
         let begun = Instant::now();
         let env = environment::as_lines(vars);
@@ -170,10 +158,10 @@ impl Work<'_> {
         sums.download += begun.elapsed();
         sums.download_bytes = bytes;
 
-        let token = self.ticket.begin_try(datum);
+        let token = self.ticket.begin_try(number, datum);
         let begun = Instant::now();
         let ran = self.run(warm, datum, vars, &stage.cmd, &stage.stdin, &token).await;
-        self.ticket.end_try();
+        self.ticket.end_try(number);
         sums.process += begun.elapsed();
         let (outcome, tail) = match ran {
             Ok(done) => done,
@@ -312,13 +300,12 @@ impl Work<'_> {
         Ok((outcome?, tail))
     }
 
-    /// Hands output to the set's writer; returns what is wrong with it, if anything.
+    /// Hands output to a writer of the set; returns what is wrong with it, if anything.
     async fn store(
         &self,
         place: usize,
         datum: &Datum,
         found: Vec<Found>,
-        into: &mut SetOutput,
         sums: &mut Sums,
     ) -> Result<Option<String>, Interrupt> {
         const DOING: &str = "cannot store the output of a datum";
@@ -340,6 +327,7 @@ impl Work<'_> {
                 }
             }
         }
+        let mut into = self.output.take();
         for (path, bytes) in new {
             let begin = into.pack.begin((place, path.clone()));
             begin.await.map_err(Trouble::store(DOING))?;
@@ -371,6 +359,7 @@ impl Work<'_> {
         }
         sums.upload_bytes += references.iter().map(|(_, file)| file.content.size).sum::<u64>();
         into.references.extend(references);
+        self.output.give_back(into);
         sums.upload += begun.elapsed();
         Ok(None)
     }

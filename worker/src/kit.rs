@@ -65,7 +65,9 @@ pub(crate) struct Kit {
     pub tickets: Tickets,
     pub receipts: Receipts,
     /// Sets that are stored while their slot is on the next one: at most one for each slot.
-    pub storing: Semaphore,
+    pub storing: Arc<Semaphore>,
+    /// Slots that have been called to help with a set, also those that come too late.
+    pub helpers: TaskTracker,
     pub board: Board,
     pub place: Whereabouts,
     pub metrics: Arc<Metrics>,
@@ -111,7 +113,8 @@ impl Kit {
             tickets: Tickets::new(),
             receipts: Receipts::open(&root)
                 .map_err(|e| WorkerError::scratch(&root, "no folder for receipts can be made", e))?,
-            storing: Semaphore::new(parts.slots.max(1)),
+            storing: Arc::new(Semaphore::new(parts.slots.max(1))),
+            helpers: TaskTracker::new(),
             board: Board::default(),
             name: parts.name,
             queue: parts.queue,

@@ -7,15 +7,15 @@
 //!
 //! ```text
 //!  pulling ──set──> slot ──> set::handle ──> per datum: inputs → run → output ──> result
-//!     ^                |         (datum)        |          |        |
-//!  one request per     warm      tickets:       workspace  runtime  one writer
-//!  pipeline while      stage     cancel,        file_cache          for the whole set
-//!  a slot is free                restart        chunks
+//!     ^                |      crew: slots       |          |        |
+//!  one request per     warm   that share it     workspace  runtime  set_output: writers
+//!  pipeline while      stage  tickets: cancel,  file_cache          for the whole set
+//!  a slot is free             restart           chunks
 //! ```
 //!
 //! - [`run`] starts a worker from a [`WorkerConfig`]; [`run_with`] from given [`Parts`].
 //! - [`runtime`]: where commands run. The rest of the crate knows containers only through it.
-//! - `pulling`, `set`, `datum`: the way of a set, from the message to the acknowledgement;
+//! - `pulling`, `set`, `crew`, `datum`, `set_output`: the way of a set, from the message to the acknowledgement;
 //!   `slot_thread`: the thread on which a slot goes it; `receipts`: what a killed worker had.
 //! - `workspace`, `reset`, `inputs`, `links`, `output`, `gather`: `/pfs` before and after a command.
 //! - `scratch`, `disk_lru`, `file_cache`, `chunks`: the local disk.
@@ -34,6 +34,7 @@
 mod announce;
 mod chunks;
 mod config;
+mod crew;
 mod datum;
 mod disk_lru;
 mod environment;
@@ -55,6 +56,7 @@ mod scratch;
 mod serve_metrics;
 mod service;
 mod set;
+mod set_output;
 mod slot_thread;
 mod slots;
 #[cfg(test)]

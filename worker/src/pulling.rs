@@ -2,8 +2,9 @@
 //!
 //! One task per pipeline keeps at most one request with the server, and only while a slot is free that
 //! runs the pipeline's stage, or may start it: starts are few at a time, so that sets go to slots that are
-//! warm already, on this worker or another, instead of waiting for a start of their own. Requests of several pipelines may stand for one free slot; what arrives too much is handed back
-//! at once, for another worker or for later.
+//! warm already, on this worker or another, instead of waiting for a start of their own. Nor while a set that is here
+//! has datums left for a free slot. Requests of several pipelines may stand for one free slot; what arrives too much is
+//! handed back at once, for another worker or for later.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -134,7 +135,7 @@ async fn pull(kit: Arc<Kit>, pipeline: PipelineKey, stop: CancellationToken, set
     while !stop.is_cancelled() {
         // No room: only hand back what an earlier request still brings.
         room.mark_unchanged();
-        if !kit.pool.has_room(&pipeline) {
+        if !kit.pool.wants_set(&pipeline) {
             tokio::select! {
                 () = stop.cancelled() => {}
                 _ = room.changed() => {}
@@ -180,10 +181,9 @@ async fn take(kit: &Arc<Kit>, arrived: Result<Delivery, PullError>, sets: &TaskT
         return set::hand_back(&delivery, None).await;
     };
     let kit = Arc::clone(kit);
-    let number = slot.index;
     let lent = Lent::new(Arc::clone(&kit.pool), slot);
     sets.spawn(async move {
-        let work = slot_thread::run(number, move || async move { set::handle(&kit, delivery, lent).await });
+        let work = slot_thread::run(move || async move { set::handle(&kit, delivery, lent).await });
         if let Err(error) = work.await {
             // The set goes to somebody else when its time is up.
             tracing::error!(%error, "no thread can be started for a datum set");

@@ -105,8 +105,10 @@ pub async fn run_with(parts: Parts, shutdown: CancellationToken) -> Result<(), W
     tracing::info!(worker = kit.name, "stopping: handing back what is not finished");
     kit.tickets.shut_down();
     sets.close();
+    kit.helpers.close();
     let patience = tokio::time::Instant::now() + STOP_PATIENCE;
-    if tokio::time::timeout_at(patience, sets.wait()).await.is_err() {
+    let all = async { tokio::join!(sets.wait(), kit.helpers.wait()) };
+    if tokio::time::timeout_at(patience, all).await.is_err() {
         tracing::warn!("some datum sets did not stop in time; they will be given out again");
     }
     let starts = &kit.starter.starts;

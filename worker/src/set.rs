@@ -11,18 +11,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use howdah_queue::job::{self, DatumResult, DatumSet, LogObject, OutputFile, SetResult};
-use howdah_queue::messages::{Notice, SetDone, SetMessage, SetTrouble, SlotStatus};
+use howdah_queue::job::{self, DatumSet, LogObject, SetResult};
+use howdah_queue::messages::{Notice, SetDone, SetMessage, SetTrouble};
 use howdah_queue::{Delivery, wire};
-use howdah_store::{PackWriter, PutOutcome, StoreError};
+use howdah_store::{PutOutcome, StoreError};
 use jiff::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::datum::{Interrupt, SetOutput, Work};
+use crate::crew::{Crew, Done};
+use crate::datum::Interrupt;
 use crate::error::{Trouble, chain};
 use crate::kit::Kit;
 use crate::logs::SetLog;
-use crate::slots::{Lent, Slot};
+use crate::slots::Lent;
 use crate::tickets::{Admission, StopReason, Ticket};
 
 /// How often the server is told that work goes on; well within [`howdah_queue::ACK_WAIT`].
@@ -47,8 +48,8 @@ enum End {
     Interrupted(Interrupt),
 }
 
-/// Works on a delivered set in a slot, gives the slot back and answers the server.
-pub(crate) async fn handle(kit: &Kit, delivery: Delivery, lent: Lent) {
+/// Works on a delivered set, beginning in a slot, gives the slot back and answers the server.
+pub(crate) async fn handle(kit: &Arc<Kit>, delivery: Delivery, lent: Lent) {
     let delivery = Arc::new(delivery);
     let set = &delivery.set;
     let ticket = match kit.tickets.enter(set) {
@@ -114,7 +115,7 @@ async fn answer(kit: &Kit, delivery: &Delivery, end: End) {
             hand_back(delivery, None).await;
             "returned"
         }
-        End::Interrupted(Interrupt::Stopped(StopReason::NotServed)) => {
+        End::Interrupted(Interrupt::Stopped(StopReason::NotServed | StopReason::Abandoned)) => {
             // Of a deleted pipeline nothing takes it back. If it was only the queue that forgot, it
             // must not be lost.
             hand_back(delivery, None).await;
@@ -143,7 +144,7 @@ async fn answer(kit: &Kit, delivery: &Delivery, end: End) {
     kit.metrics.sets.with_label_values(&[outcome]).inc();
 }
 
-async fn work(kit: &Kit, delivery: &Delivery, ticket: &Ticket, log: &Arc<SetLog>, lent: Lent) -> End {
+async fn work(kit: &Arc<Kit>, delivery: &Delivery, ticket: &Arc<Ticket>, log: &Arc<SetLog>, lent: Lent) -> End {
     let set = &delivery.set;
     match try_work(kit, delivery, ticket, log, lent).await {
         Ok(end) => end,
@@ -159,14 +160,13 @@ async fn work(kit: &Kit, delivery: &Delivery, ticket: &Ticket, log: &Arc<SetLog>
 }
 
 async fn try_work(
-    kit: &Kit,
+    kit: &Arc<Kit>,
     delivery: &Delivery,
-    ticket: &Ticket,
+    ticket: &Arc<Ticket>,
     log: &Arc<SetLog>,
-    mut lent: Lent,
+    lent: Lent,
 ) -> Result<End, Interrupt> {
     let set = &delivery.set;
-    let slot = lent.slot();
     let result_key = job::result_key(&set.pipeline, &set.job, set.set);
     // At once, as each takes as long as the store is away.
     let (known, plan) = tokio::join!(kit.store.stat(&result_key), kit.plan(&set.plan_key));
@@ -180,42 +180,19 @@ async fn try_work(
         None => kit.object::<DatumSet>(&set.set_key).await?,
     };
     let started = Timestamp::now();
-    let shown = Shown { kit, slot: slot.index };
-    kit.board.show(
-        slot.index,
-        SlotStatus {
-            pipeline: set.pipeline.clone(),
-            job: set.job,
-            set: set.set,
-            datum: None,
-            started,
-            done: 0,
-            total: u32::try_from(datums.datums.len()).unwrap_or(u32::MAX),
-            note: Some(format!("starting a container of {}", plan.stage.image.reference)),
-        },
-    );
-    let work = Work {
-        kit,
-        plan: &plan,
-        log,
-        ticket,
-        delivered: delivery.delivered,
-    };
-    let processed = process_all(&work, slot, datums).await?;
-    // What waits to be stored is in memory: where the store is slower than the commands, slots wait for it.
-    let storing = kit.storing.acquire().await;
-    // Before the slot, which shows its next set at once.
-    drop(shown);
-    drop(lent);
-    let (datums, log_key) = tokio::join!(processed.store(), store_log(kit, set, log));
-    let (datums, log_key) = (datums?, log_key?);
+    let crew = Crew::new(kit, Arc::clone(&plan), log, ticket, (set, delivery.delivered), datums);
+    let mut done = crew.work(lent).await?;
+    let (stored, log_key) = tokio::join!(done.store_output(), store_log(kit, set, log));
+    stored.map_err(Trouble::store("cannot store the output of a datum set"))?;
+    let log_key = log_key?;
+    let Done { results, leave, .. } = done;
     let result = SetResult {
         set: set.set,
         worker: kit.name.clone(),
         worker_version: env!("CARGO_PKG_VERSION").to_owned(),
         started,
         finished: Timestamp::now(),
-        datums,
+        datums: results,
         log_key,
     };
     let result = Bytes::from(wire::encode(&result));
@@ -225,81 +202,10 @@ async fn try_work(
         .put_if_absent(&result_key, result.clone())
         .await
         .map_err(Trouble::store("cannot store the result of a datum set"))?;
-    drop(storing);
+    drop(leave);
     // Notices wait in the coordinator's memory: a job of many sets must not fill it.
     let travels = stored == PutOutcome::Created && plan.whole.is_some() && result.len() <= COPY_LIMIT_BYTES;
     Ok(End::Done(travels.then_some(result)))
-}
-
-/// What a slot is shown to be on, for as long as this lives.
-struct Shown<'a> {
-    kit: &'a Kit,
-    slot: usize,
-}
-
-impl Drop for Shown<'_> {
-    fn drop(&mut self) {
-        self.kit.board.clear(self.slot);
-    }
-}
-
-/// A set whose commands have all ended and whose output has all been read.
-struct Processed {
-    output: SetOutput,
-    /// Results of the datums, without output.
-    results: Vec<DatumResult>,
-}
-
-impl Processed {
-    /// Stores the output to its end; returns the results with it.
-    async fn store(self) -> Result<Vec<DatumResult>, Interrupt> {
-        let SetOutput { pack, references } = self.output;
-        let mut results = self.results;
-        let written = pack
-            .finish()
-            .await
-            .map_err(Trouble::store("cannot store the output of a datum set"))?;
-        let new = written
-            .into_iter()
-            .map(|((place, path), content)| (place, OutputFile { path, content }));
-        for (place, file) in new.chain(references) {
-            if let Some(result) = results.get_mut(place) {
-                result.outputs.push(file);
-            }
-        }
-        for result in &mut results {
-            result.outputs.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-        }
-        Ok(results)
-    }
-}
-
-async fn process_all(work: &Work<'_>, slot: &mut Slot, set: DatumSet) -> Result<Processed, Interrupt> {
-    let Work { kit, plan, ticket, .. } = *work;
-    // Starting may mean minutes of pulling an image; a cancelled job must not wait for it.
-    tokio::select! {
-        ready = slot.ready(plan, &kit.starter) => { ready?; }
-        () = ticket.stop().cancelled() => {
-            return Err(Interrupt::Stopped(ticket.reason().unwrap_or(StopReason::Shutdown)));
-        }
-    }
-    kit.pool.started(slot);
-    let mut output = SetOutput {
-        pack: PackWriter::new(&kit.store),
-        references: Vec::new(),
-    };
-    let mut results = Vec::with_capacity(set.datums.len());
-    for (place, datum) in set.datums.into_iter().enumerate() {
-        kit.board.update(slot.index, |status| {
-            status.datum = Some(datum.id);
-            status.started = Timestamp::now();
-            status.done = u32::try_from(place).unwrap_or(u32::MAX);
-            status.note = None;
-        });
-        let datum = Arc::new(datum);
-        results.push(work.process(slot, place, &datum, &mut output).await?);
-    }
-    Ok(Processed { output, results })
 }
 
 /// Stores the set's log lines, if there are any, and returns their key.

@@ -1,4 +1,4 @@
-//! Slots: how many datum sets run at once, and the warm stage that each keeps.
+//! Slots: how many datums run at once, and the warm stage that each keeps.
 //!
 //! Starting a container costs hundreds of times what a trivial datum costs, so a slot keeps its
 //! last stage until another pipeline needs the slot or nobody has needed it for [`IDLE_LIMIT`].
@@ -30,7 +30,7 @@ const LEAST_STARTS: usize = 4;
 /// Which stages can stand in for each other: a pipeline's version, and so its image, user, limits.
 pub type StageKey = (PipelineKey, u64);
 
-/// Room for one datum set at a time. Whoever has it owns it; [`Pool::give_back`] ends that.
+/// Room for one datum at a time. Whoever has it owns it; [`Pool::give_back`] ends that.
 pub struct Slot {
     /// Number of the slot, for people.
     pub index: usize,
@@ -124,6 +124,11 @@ impl Drop for Starting {
 }
 
 impl Slot {
+    /// Tells whether its stage is still to be started.
+    pub fn is_starting(&self) -> bool {
+        self.starting.is_some()
+    }
+
     /// Returns the stage for a plan, starting it where it does not run. May be given up at any time.
     pub async fn ready(&mut self, plan: &JobPlan, with: &Starter) -> Result<&mut Warm, Trouble> {
         let key = (plan.pipeline.clone(), plan.version);
@@ -239,6 +244,7 @@ impl Pool {
                 idle: (0..size).map(slot).collect(),
                 starting: HashMap::new(),
                 versions: HashMap::new(),
+                seeking: HashMap::new(),
             }),
             changes: watch::Sender::new(()),
             size,
@@ -257,21 +263,50 @@ impl Pool {
         self.changes.subscribe()
     }
 
-    /// Says whether a set of a pipeline would be begun at once: a slot is idle whose stage runs, or may be started.
-    pub fn has_room(&self, pipeline: &PipelineKey) -> bool {
+    /// Says whether a set of a pipeline would be begun at once: a slot is idle whose stage runs, or may be started, and
+    /// no set that is here already needs it.
+    pub fn wants_set(&self, pipeline: &PipelineKey) -> bool {
         let slots = self.lock();
         // A stage of an older version than that of the last set taken must be started anew.
-        let version = slots.versions.get(pipeline);
-        let fits = |warm: &Warm| warm.key.0 == *pipeline && version.is_none_or(|version| *version == warm.key.1);
+        let version = slots.versions.get(pipeline).copied();
+        !slots.seeking.contains_key(pipeline) && self.has_room(&slots, pipeline, version)
+    }
+
+    fn has_room(&self, slots: &Slots, pipeline: &PipelineKey, version: Option<u64>) -> bool {
+        let fits = |warm: &Warm| warm.key.0 == *pipeline && version.is_none_or(|version| version == warm.key.1);
         let warm = |slot: &Slot| slot.warm.as_ref().is_some_and(fits);
         let starting = slots.starting.get(pipeline).copied().unwrap_or(0);
         slots.idle.iter().any(warm) || (!slots.idle.is_empty() && starting < self.starts)
     }
 
+    /// Notes that a set wants free slots for its own datums, as long as what is returned lives.
+    pub fn seek_helpers(self: &Arc<Self>, pipeline: &PipelineKey) -> Seeking {
+        *self.lock().seeking.entry(pipeline.clone()).or_default() += 1;
+        Seeking {
+            pool: Arc::clone(self),
+            pipeline: pipeline.clone(),
+        }
+    }
+
+    /// Takes an idle slot to help with a set: one whose stage runs, or one whose stage may be started if such a one helps.
+    pub fn take_to_help(&self, key: &StageKey, starting_helps: bool) -> Option<Slot> {
+        let slots = self.lock();
+        let runs = |slot: &Slot| slot.warm.as_ref().is_some_and(|warm| warm.key == *key);
+        let fits = if starting_helps {
+            self.has_room(&slots, &key.0, Some(key.1))
+        } else {
+            slots.idle.iter().any(runs)
+        };
+        if fits { self.take_from(slots, key) } else { None }
+    }
+
     /// Takes an idle slot: one whose stage fits, else one without a stage, else the one whose
     /// stage was used longest ago.
     pub fn take(&self, key: &StageKey) -> Option<Slot> {
-        let mut slots = self.lock();
+        self.take_from(self.lock(), key)
+    }
+
+    fn take_from(&self, mut slots: MutexGuard<'_, Slots>, key: &StageKey) -> Option<Slot> {
         let (at, fit) = slots
             .idle
             .iter()
@@ -366,6 +401,27 @@ struct Slots {
     starting: HashMap<PipelineKey, usize>,
     /// Version of each pipeline whose set was taken last.
     versions: HashMap<PipelineKey, u64>,
+    /// Number of sets of each pipeline that want free slots for datums which nobody has begun.
+    seeking: HashMap<PipelineKey, usize>,
+}
+
+/// A set that wants free slots for its own datums.
+pub struct Seeking {
+    pool: Arc<Pool>,
+    pipeline: PipelineKey,
+}
+
+impl Drop for Seeking {
+    fn drop(&mut self) {
+        let mut slots = self.pool.lock();
+        if let Some(seeking) = slots.seeking.get_mut(&self.pipeline) {
+            *seeking -= 1;
+            if *seeking == 0 {
+                slots.seeking.remove(&self.pipeline);
+            }
+        }
+        self.pool.changes.send_replace(());
+    }
 }
 
 #[cfg(test)]
@@ -378,22 +434,41 @@ mod tests {
         let pool = Pool::new(1000, Arc::new(Metrics::new()));
         let key = (a.clone(), 1);
         let mut out = Vec::new();
-        while pool.has_room(&a) {
+        while pool.wants_set(&a) {
             out.push(pool.take(&key).unwrap());
         }
         assert_eq!(out.len(), pool.starts, "one slot for each stage that may be started");
-        assert!(pool.has_room(&b));
+        assert!(pool.wants_set(&b));
         let mut changes = pool.changes();
         changes.mark_unchanged();
         pool.started(&mut out[0]);
-        assert!(changes.has_changed().unwrap() && pool.has_room(&a));
+        assert!(changes.has_changed().unwrap() && pool.wants_set(&a));
         out.push(pool.take(&key).unwrap());
-        assert!(!pool.has_room(&a));
+        assert!(!pool.wants_set(&a));
         // A start that failed makes room too, and once only.
         for slot in out {
             pool.give_back(slot);
         }
         assert!(pool.lock().starting.is_empty());
         assert_eq!(pool.lock().idle.len(), 1000);
+    }
+
+    #[test]
+    fn a_set_that_seeks_helpers_keeps_further_sets_of_its_pipeline_away() {
+        let [a, b] = ["default/a", "default/b"].map(|name| name.parse::<PipelineKey>().unwrap());
+        let pool = Arc::new(Pool::new(2, Arc::new(Metrics::new())));
+        let (first, second) = (pool.seek_helpers(&a), pool.seek_helpers(&a));
+        assert!(!pool.wants_set(&a) && pool.wants_set(&b));
+        assert!(
+            pool.take_to_help(&(a.clone(), 1), true).is_some(),
+            "its own datums have room"
+        );
+        assert!(pool.take_to_help(&(a.clone(), 1), false).is_none(), "no stage runs");
+        drop(first);
+        assert!(!pool.wants_set(&a));
+        let mut changes = pool.changes();
+        changes.mark_unchanged();
+        drop(second);
+        assert!(changes.has_changed().unwrap() && pool.wants_set(&a));
     }
 }

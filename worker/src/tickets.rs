@@ -25,15 +25,17 @@ pub enum StopReason {
     Shutdown,
     /// Its pipeline is no longer served: deleted, as it seems.
     NotServed,
+    /// Another of its datums met trouble, so that the set is handed back.
+    Abandoned,
 }
 
-/// One set that a slot is on.
+/// One set that slots are on.
 pub struct Ticket {
     job: JobKey,
     stop: CancellationToken,
     reason: OnceLock<StopReason>,
-    /// The running try. Written by the slot, read by whoever restarts datums.
-    current: Mutex<Option<Current>>,
+    /// The running tries by slot. Written by the slots, read by whoever restarts datums.
+    current: Mutex<HashMap<usize, Current>>,
 }
 
 struct Current {
@@ -54,19 +56,25 @@ impl Ticket {
             .then(|| self.reason.get().copied().unwrap_or(StopReason::Shutdown))
     }
 
-    /// Begins a try: returns what is cancelled when it shall end early.
-    pub fn begin_try(&self, datum: &Arc<Datum>) -> CancellationToken {
+    /// Begins a try in a slot: returns what is cancelled when it shall end early.
+    pub fn begin_try(&self, slot: usize, datum: &Arc<Datum>) -> CancellationToken {
         let try_token = self.stop.child_token();
-        *self.current() = Some(Current {
+        let current = Current {
             datum: Arc::clone(datum),
             try_token: try_token.clone(),
-        });
+        };
+        self.current().insert(slot, current);
         try_token
     }
 
-    /// Ends a try: from here on it can no longer be restarted.
-    pub fn end_try(&self) {
-        *self.current() = None;
+    /// Ends the try in a slot: from here on it can no longer be restarted.
+    pub fn end_try(&self, slot: usize) {
+        self.current().remove(&slot);
+    }
+
+    /// Stops what other slots do for the set, which is handed back.
+    pub fn abandon(&self) {
+        self.halt(StopReason::Abandoned);
     }
 
     fn halt(&self, reason: StopReason) {
@@ -75,15 +83,14 @@ impl Ticket {
     }
 
     fn restart_if(&self, wanted: &RestartDatum) {
-        let current = self.current();
-        if let Some(current) = current.as_ref()
-            && matches(&current.datum, &wanted.filters)
-        {
-            current.try_token.cancel();
+        for current in self.current().values() {
+            if matches(&current.datum, &wanted.filters) {
+                current.try_token.cancel();
+            }
         }
     }
 
-    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+    fn current(&self) -> MutexGuard<'_, HashMap<usize, Current>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -102,6 +109,7 @@ fn matches(datum: &Datum, filters: &[String]) -> bool {
 pub struct Tickets {
     running: Mutex<HashMap<(JobKey, u32), Arc<Ticket>>>,
     cancelled: Mutex<LruCache<JobKey, Instant>>,
+    closing: CancellationToken,
 }
 
 /// Whether a set may be begun.
@@ -120,6 +128,7 @@ impl Tickets {
         Self {
             running: Mutex::new(HashMap::new()),
             cancelled: Mutex::new(LruCache::new(REMEMBERED_JOBS)),
+            closing: CancellationToken::new(),
         }
     }
 
@@ -141,7 +150,7 @@ impl Tickets {
             job,
             stop: CancellationToken::new(),
             reason: OnceLock::new(),
-            current: Mutex::new(None),
+            current: Mutex::default(),
         });
         running.insert(key, Arc::clone(&ticket));
         Admission::Welcome(ticket)
@@ -181,8 +190,14 @@ impl Tickets {
         }
     }
 
+    /// Returns what is cancelled when the worker stops.
+    pub fn closing(&self) -> &CancellationToken {
+        &self.closing
+    }
+
     /// Stops everything.
     pub fn shut_down(&self) {
+        self.closing.cancel();
         for ticket in self.running().values() {
             ticket.halt(StopReason::Shutdown);
         }
@@ -204,10 +219,8 @@ mod tests {
     use super::*;
     use crate::testing::{datum, file_input};
 
-    #[test]
-    fn sets_of_a_retired_pipeline_are_stopped() {
-        let tickets = Tickets::new();
-        let set = |pipeline: &str| SetMessage {
+    fn set_of(pipeline: &str) -> SetMessage {
+        SetMessage {
             pipeline: pipeline.parse().unwrap(),
             version: 1,
             job: GlobalId::from_number(1),
@@ -216,8 +229,13 @@ mod tests {
             plan_key: String::new(),
             set_key: String::new(),
             inline: None,
-        };
-        let enter = |pipeline: &str| match tickets.enter(&set(pipeline)) {
+        }
+    }
+
+    #[test]
+    fn sets_of_a_retired_pipeline_are_stopped() {
+        let tickets = Tickets::new();
+        let enter = |pipeline: &str| match tickets.enter(&set_of(pipeline)) {
             Admission::Welcome(ticket) => ticket,
             _ => panic!("{pipeline} was not let in"),
         };
@@ -225,6 +243,27 @@ mod tests {
         assert_eq!(tickets.pipelines().len(), 2);
         tickets.retire(&"default/gone".parse().unwrap());
         assert_eq!((gone.reason(), stays.reason()), (Some(StopReason::NotServed), None));
+    }
+
+    #[test]
+    fn only_matching_datums_of_a_set_are_begun_again() {
+        let tickets = Tickets::new();
+        let set = set_of("default/edges");
+        let Admission::Welcome(ticket) = tickets.enter(&set) else {
+            panic!("not let in");
+        };
+        let try_of = |slot, path| ticket.begin_try(slot, &Arc::new(datum(1, vec![file_input("in", path)])));
+        let (one, other, over) = (try_of(0, "/1"), try_of(1, "/2"), try_of(2, "/2"));
+        ticket.end_try(2);
+        tickets.restart(&RestartDatum {
+            pipeline: set.pipeline.clone(),
+            job: set.job,
+            filters: vec!["/2".to_owned()],
+        });
+        assert_eq!(
+            [one, other, over].map(|token| token.is_cancelled()),
+            [false, true, false]
+        );
     }
 
     #[test]

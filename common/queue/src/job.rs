@@ -35,9 +35,42 @@ pub struct JobPlan {
     pub salt: String,
     /// What to run.
     pub stage: StageSpec,
+    /// How the job is laid out for the workers there were when it was planned.
+    #[serde(default)]
+    pub spread: Spread,
     /// The rest of the plan, where it is so small that one object holds all of it. Workers need not look at it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whole: Option<Box<WholePlan>>,
+}
+
+/// How datum sets lie over slots. Kept with the plan, so that a job that is planned again after a crash gets the sets
+/// that it had, and results that are stored fit them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Spread {
+    /// A worker does the datums of a set one after the other; how many sets are out bounds how many datums run.
+    #[default]
+    OneAfterTheOther,
+    /// A worker may do several datums of a set at once: the pipeline's parallelism allows all slots there are.
+    AtOnce {
+        /// Number of workers.
+        workers: u64,
+        /// Slots of the smallest.
+        slots: u64,
+    },
+}
+
+impl Spread {
+    /// Chooses for a pipeline's parallelism and the slots of each of its workers.
+    pub fn over(parallelism: u64, slots: &[u64]) -> Self {
+        let all = slots.iter().sum::<u64>();
+        match slots.iter().min() {
+            Some(least) if parallelism >= all && all > slots.len() as u64 => Self::AtOnce {
+                workers: slots.len() as u64,
+                slots: *least,
+            },
+            _ => Self::OneAfterTheOther,
+        }
+    }
 }
 
 /// What else belongs to a plan that has no more than one set, and that a small one.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use howdah_model::{Content, DatumHash};
-use howdah_queue::job::{DatumSet, JobPlan, plan_key};
+use howdah_queue::job::{DatumSet, JobPlan, Spread, plan_key};
 use howdah_spec::PfsInput;
 use howdah_store::{FileEdits, PathRules, StoreConfig};
 use proptest::prelude::*;
@@ -166,6 +166,7 @@ fn job_plan() -> JobPlan {
         file_set: None,
         salt: "salt".to_owned(),
         stage: serde_json::from_value(stage).unwrap(),
+        spread: Spread::default(),
         whole: None,
     }
 }

@@ -75,7 +75,7 @@ pub(super) struct View {
     pub(super) version: Arc<PipelineVersion>,
     planned: bool,
     /// It has been begun before, so that a plan of it may be stored.
-    begun_before: bool,
+    pub(super) begun_before: bool,
 }
 
 /// Drives a job whose inputs are finished. Returns when it is over, or with the trouble that stopped it.

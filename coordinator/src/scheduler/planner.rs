@@ -7,7 +7,7 @@ use futures::stream::FuturesOrdered;
 use futures::{FutureExt, StreamExt};
 use howdah_model::query::{self, JobBase, JobInput};
 use howdah_model::{BranchName, ImagePin, PipelineVersion, RepoKey, State};
-use howdah_queue::job::{DatumSet, JobPlan, StageSpec};
+use howdah_queue::job::{DatumSet, JobPlan, Spread, StageSpec, plan_key};
 use howdah_queue::messages::SetMessage;
 use howdah_queue::wire;
 use howdah_spec::ReprocessSpec;
@@ -126,7 +126,8 @@ pub async fn begin(context: &Context, view: &View) -> Result<Option<Begun>, Driv
             plan::steps(store, input, &new, salt.as_str().into(), reuse).await?
         }
     };
-    let sets = SetMaker::look_ahead(steps, &view.version).await?;
+    let spread = spread(context, view).await?;
+    let sets = SetMaker::look_ahead(steps, &view.version, spread).await?;
     let Some(pin) = wait_for_image(context, view, sets.has_work()).await else {
         return Ok(None);
     };
@@ -139,6 +140,7 @@ pub async fn begin(context: &Context, view: &View) -> Result<Option<Begun>, Driv
         file_set: None,
         salt,
         stage: stage(&view.version, pin),
+        spread,
         whole: None,
     };
     Ok(Some(Begun {
@@ -147,6 +149,22 @@ pub async fn begin(context: &Context, view: &View) -> Result<Option<Begun>, Driv
         sets,
         started,
     }))
+}
+
+/// Decides how sets lie over the slots there are, or as an earlier driver has decided.
+async fn spread(context: &Context, view: &View) -> Result<Spread, DriveError> {
+    let pipeline = &view.job.pipeline;
+    if view.begun_before {
+        let stored = context.core.store().get_opt(&plan_key(pipeline, &view.job.id)).await?;
+        if let Some(plan) = stored {
+            return Ok(wire::decode::<JobPlan>(&plan)?.spread);
+        }
+    }
+    let board = context.core.jobs();
+    if !board.knows_workers() {
+        return Ok(Spread::OneAfterTheOther);
+    }
+    Ok(Spread::over(view.version.spec.parallelism, &board.slots_for(pipeline)))
 }
 
 fn find_base(state: &State, view: &View) -> Result<Option<Base>, DriveError> {

@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use howdah_model::{DatumId, PipelineVersion};
-use howdah_queue::job::DatumSet;
+use howdah_queue::job::{DatumSet, Spread};
 use howdah_store::Store;
 
 use super::drive::DriveError;
@@ -28,6 +28,7 @@ impl SetMaker {
     pub async fn look_ahead(
         mut steps: BoxStream<'static, Result<Step, PlanError>>,
         version: &PipelineVersion,
+        spread: Spread,
     ) -> Result<Self, PlanError> {
         let mut first = Vec::new();
         let mut runs = 0;
@@ -45,7 +46,13 @@ impl SetMaker {
         Ok(SetMaker {
             known: first.into_iter(),
             steps: more.then_some(steps),
-            splitter: Splitter::new(spec.datum_set_spec.as_ref(), spec.parallelism, runs as u64),
+            splitter: Splitter::new(
+                spec.datum_set_spec.as_ref(),
+                spec.parallelism,
+                spread,
+                runs as u64,
+                !more,
+            ),
             dropped: Vec::new(),
             to_do: 0,
             sets: 0,

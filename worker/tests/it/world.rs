@@ -7,7 +7,7 @@ use std::time::Duration;
 use howdah_model::entities::{Content, ImagePin};
 use howdah_model::ids::{DatumHash, DatumId, GlobalId, TreeRoot};
 use howdah_model::names::{BranchName, PipelineKey};
-use howdah_queue::job::{self, Datum, DatumInput, DatumSet, JobPlan, LogObject, SetResult, StageSpec};
+use howdah_queue::job::{self, Datum, DatumInput, DatumSet, JobPlan, LogObject, SetResult, Spread, StageSpec};
 use howdah_queue::messages::{Notice, SetMessage, SetTrouble};
 use howdah_queue::testing::NatsServer;
 use howdah_queue::{Queue, Subscription, wire};
@@ -116,36 +116,12 @@ impl World {
 
     /// Stores files as a commit would hold them.
     pub async fn commit(&self, files: &[(&str, Vec<u8>)]) -> TreeRoot {
-        let mut pack = PackWriter::new(&self.store);
-        for (path, bytes) in files {
-            pack.begin((*path).to_owned()).await.unwrap();
-            pack.write(bytes).await.unwrap();
-        }
-        let mut edits = FileEdits::new(PathRules::Strict);
-        for (path, content) in pack.finish().await.unwrap() {
-            edits.put(&path, content).unwrap();
-        }
-        let content = edits.apply(&self.store, &Content::default()).await.unwrap();
-        content.root.unwrap()
+        commit_into(&self.store, files).await
     }
 
     /// Makes an input of a file or, with a slash at the end, a folder of a commit.
     pub async fn input(&self, name: &str, root: TreeRoot, path: &str) -> DatumInput {
-        let tree = FileTree::new(&self.store, Some(root));
-        let node = tree.inspect(path).await.unwrap().unwrap();
-        DatumInput {
-            name: Arc::from(name),
-            repo: "default/data".parse().unwrap(),
-            branch: BranchName::master(),
-            commit: GlobalId::from_number(9),
-            root,
-            path: path.to_owned(),
-            is_dir: path.ends_with('/'),
-            size: node.size,
-            hash: node.hash,
-            join_on: String::new(),
-            group_by: String::new(),
-        }
+        input_from(&self.store, name, root, path).await
     }
 
     /// Writes plan and sets and hands the sets out.
@@ -234,6 +210,40 @@ impl World {
     }
 }
 
+/// Stores files as a commit would hold them.
+pub async fn commit_into(store: &Store, files: &[(&str, Vec<u8>)]) -> TreeRoot {
+    let mut pack = PackWriter::new(store);
+    for (path, bytes) in files {
+        pack.begin((*path).to_owned()).await.unwrap();
+        pack.write(bytes).await.unwrap();
+    }
+    let mut edits = FileEdits::new(PathRules::Strict);
+    for (path, content) in pack.finish().await.unwrap() {
+        edits.put(&path, content).unwrap();
+    }
+    let content = edits.apply(store, &Content::default()).await.unwrap();
+    content.root.unwrap()
+}
+
+/// Makes an input of a file or, with a slash at the end, a folder of a commit in a store.
+pub async fn input_from(store: &Store, name: &str, root: TreeRoot, path: &str) -> DatumInput {
+    let tree = FileTree::new(store, Some(root));
+    let node = tree.inspect(path).await.unwrap().unwrap();
+    DatumInput {
+        name: Arc::from(name),
+        repo: "default/data".parse().unwrap(),
+        branch: BranchName::master(),
+        commit: GlobalId::from_number(9),
+        root,
+        path: path.to_owned(),
+        is_dir: path.ends_with('/'),
+        size: node.size,
+        hash: node.hash,
+        join_on: String::new(),
+        group_by: String::new(),
+    }
+}
+
 /// Copies the file that the input `in` names to `/pfs/out`, under its own name.
 fn copy(call: Call) -> Answer {
     let from = call.var("in").unwrap().to_owned();
@@ -275,6 +285,7 @@ pub fn plan(pipeline: &str, job: u64, cmd: &[&str]) -> JobPlan {
             cpus: None,
             labels: Default::default(),
         },
+        spread: Spread::default(),
         whole: None,
     }
 }

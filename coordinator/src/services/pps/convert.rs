@@ -168,7 +168,8 @@ fn pipeline_details(
 ) -> Result<pps::pipeline_info::Details, Status> {
     let request = spec_messages::request_of_spec(&version.spec).map_err(IntoStatus::into_status)?;
     let wanted = signed(version.spec.parallelism);
-    let available = workers_for(&board.workers(), &pipeline.key);
+    let available = board.slots_for(&pipeline.key).iter().sum::<u64>();
+    let available = i64::try_from(available).unwrap_or(i64::MAX);
     Ok(pps::pipeline_info::Details {
         created_at: Some(to_timestamp(pipeline.created)),
         updated_at: Some(to_timestamp(pipeline.updated)),
@@ -179,15 +180,6 @@ fn pipeline_details(
         workers_available: if pipeline.stopped { 0 } else { available.min(wanted) },
         ..spec_messages::pipeline_details(request)
     })
-}
-
-/// Counts the slots that would take work of a pipeline.
-fn workers_for(workers: &[Presence], pipeline: &PipelineKey) -> i64 {
-    workers
-        .iter()
-        .filter(|worker| worker.pipelines.is_empty() || worker.pipelines.contains(pipeline))
-        .map(|worker| i64::from(worker.slots))
-        .sum()
 }
 
 #[cfg(test)]
