@@ -79,28 +79,6 @@ impl MemoryGroup {
         count.trim().parse().expect("a number")
     }
 
-    /// Tells whether the group has been at its limit, so that something had to give way.
-    ///
-    /// # Panics
-    /// When the kernel does not say.
-    #[must_use]
-    pub fn was_full(&self) -> bool {
-        let read = |name: &str| fs::read_to_string(self.folder.join(name)).expect("the group can be read");
-        match self.version {
-            Version::One => {
-                // Processors draw memory ahead, a few pages each.
-                const AHEAD: u64 = 1 << 20;
-                let number = |name: &str| -> u64 { read(name).trim().parse().expect("a number") };
-                number("memory.max_usage_in_bytes") + AHEAD >= number("memory.limit_in_bytes")
-            }
-            Version::Two => {
-                let events = read("memory.events");
-                let count = events.lines().find_map(|line| line.strip_prefix("max "));
-                count.is_some_and(|count| count.trim() != "0")
-            }
-        }
-    }
-
     fn set(&self, name: &str, value: &str) {
         let path = self.folder.join(name);
         fs::write(&path, value).unwrap_or_else(|error| cannot(&format!("{}: {error}", path.display())));

@@ -17,6 +17,10 @@ const LINES: usize = 200_000;
 const LARGE: usize = 192 << 20;
 /// What the settings below allow for, and a margin: see "Memory" in docs/configuration.md.
 const LIMIT: u64 = 160 << 20;
+const _: () = assert!(
+    LARGE as u64 > LIMIT,
+    "whoever held the large file would have to be killed"
+);
 
 /// Less of everything than by default, so that a small test is large enough.
 const SETTINGS: [&str; 8] = [
@@ -100,5 +104,4 @@ fn a_coordinator_keeps_within_its_memory_whatever_is_put() {
 
     let group = cluster.group.as_ref().unwrap();
     assert_eq!(group.killed(), 0, "{}", cluster.coordinator.log());
-    assert!(group.was_full(), "the limit is too high to show anything");
 }
