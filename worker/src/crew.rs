@@ -72,6 +72,12 @@ impl State {
         self.working == 0 && (self.waiting.len() == 0 || self.coming + self.starting == 0)
     }
 
+    /// Leaves no datum for anybody to begin.
+    fn drop_waiting(&mut self) {
+        self.waiting = Vec::new().into_iter().enumerate();
+        self.seeking = None;
+    }
+
     fn count(&mut self, step: Step) -> &mut usize {
         match step {
             Step::Coming => &mut self.coming,
@@ -218,13 +224,12 @@ impl Crew {
         drop(calls);
         let (mut results, leave) = {
             let mut state = self.lock();
-            state.seeking = None;
             if let Some(interrupt) = state.interrupt.take() {
                 return Err(interrupt);
             }
             if state.results.len() < self.total {
                 // A helper may just have been found.
-                state.waiting = Vec::new().into_iter().enumerate();
+                state.drop_waiting();
                 return Err(Interrupt::Trouble(state.absence.take().unwrap_or(Trouble::Task)));
             }
             (std::mem::take(&mut state.results), state.leave.take())
@@ -349,8 +354,7 @@ impl Crew {
         {
             let mut state = self.lock();
             state.interrupt.get_or_insert(interrupt);
-            state.waiting = Vec::new().into_iter().enumerate();
-            state.seeking = None;
+            state.drop_waiting();
         }
         self.ticket.abandon();
     }

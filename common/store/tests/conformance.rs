@@ -16,7 +16,8 @@ use howdah_store::backend::{Backend, FsBackend, MemoryBackend};
 use howdah_store::{
     Edit, FileEdits, FileTree, KeyRange, MetaLog, PutOutcome, Store, StoreConfig, StoreError, Tree, Value,
 };
-use support::{S3Server, noise, run, write_files};
+use support::noise::noise;
+use support::{S3Server, run, write_files};
 
 /// Runs the whole suite. `open` opens the same place again, as another process would.
 async fn conforms(open: impl AsyncFn() -> Store) {

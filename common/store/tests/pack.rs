@@ -20,7 +20,8 @@ use howdah_store::{
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use support::{noise, run, write_files};
+use support::noise::noise;
+use support::{run, write_files};
 
 /// A store that remembers which objects were sent to it.
 async fn recording(backend: &Arc<MemoryBackend>) -> (Store, Arc<Mutex<Vec<String>>>) {

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use howdah_queue::job::{self, DatumOutcome, JobPlan, Spread};
-use howdah_queue::messages::CancelJob;
+use howdah_queue::job::{DatumOutcome, JobPlan, Spread};
 use howdah_store::Store;
 use howdah_worker::runtime::scripted::Answer;
 use tokio::sync::{Barrier, Notify};
@@ -138,13 +137,8 @@ async fn a_cancelled_job_is_dropped_in_all_slots() {
         .start(&plan, vec![(1..5).map(|number| datum(number, vec![])).collect()])
         .await;
     within(begun.wait()).await;
-    let cancel = CancelJob {
-        pipeline: plan.pipeline.clone(),
-        job: plan.job,
-    };
-    world.queue.cancel_job(&cancel).await.unwrap();
+    world.cancel(&plan).await;
     world.idle(&plan.pipeline).await;
-    let results = job::results_prefix(&plan.pipeline, &plan.job);
-    assert_eq!(world.store.list(&results).await.unwrap().len(), 0);
+    assert_eq!(world.results(&plan).await, 0);
     worker.stop().await;
 }

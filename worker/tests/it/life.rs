@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use howdah_queue::ACK_WAIT;
 use howdah_queue::job::{self, DatumOutcome};
-use howdah_queue::messages::{CancelJob, ResolveImage, ResolvedImage};
+use howdah_queue::messages::{ResolveImage, ResolvedImage};
 use howdah_queue::wire;
 use howdah_worker::runtime::scripted::Answer;
 use tokio::sync::Notify;
@@ -76,14 +76,9 @@ async fn a_cancelled_job_is_dropped() {
         .await;
     within(begun.notified()).await;
     world.queue.purge_job(&plan.pipeline, &plan.job).await.unwrap();
-    let cancel = CancelJob {
-        pipeline: plan.pipeline.clone(),
-        job: plan.job,
-    };
-    world.queue.cancel_job(&cancel).await.unwrap();
+    world.cancel(&plan).await;
     world.idle(&plan.pipeline).await;
-    let results = job::results_prefix(&plan.pipeline, &plan.job);
-    assert_eq!(world.store.list(&results).await.unwrap().len(), 0);
+    assert_eq!(world.results(&plan).await, 0);
     assert_eq!(runs.load(Ordering::SeqCst), 1);
     worker.stop().await;
 }
@@ -98,11 +93,7 @@ async fn a_stage_that_nobody_waits_for_any_more_is_stopped() {
         world.start(&plan, vec![vec![datum(1, vec![])]]).await;
         within(begun.notified()).await;
         if cancelled {
-            let cancel = CancelJob {
-                pipeline: plan.pipeline.clone(),
-                job: plan.job,
-            };
-            world.queue.cancel_job(&cancel).await.unwrap();
+            world.cancel(&plan).await;
             world.idle(&plan.pipeline).await;
             assert_eq!(world.runtime.started(), 0, "the set did not wait for it");
             go_on.notify_one();

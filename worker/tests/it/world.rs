@@ -8,7 +8,7 @@ use howdah_model::entities::{Content, ImagePin};
 use howdah_model::ids::{DatumHash, DatumId, GlobalId, TreeRoot};
 use howdah_model::names::{BranchName, PipelineKey};
 use howdah_queue::job::{self, Datum, DatumInput, DatumSet, JobPlan, LogObject, SetResult, Spread, StageSpec};
-use howdah_queue::messages::{Notice, SetMessage, SetTrouble};
+use howdah_queue::messages::{CancelJob, Notice, SetMessage, SetTrouble};
 use howdah_queue::testing::NatsServer;
 use howdah_queue::{Queue, Subscription, wire};
 use howdah_store::{FileEdits, FileTree, PackWriter, PathRules, Store};
@@ -149,6 +149,21 @@ impl World {
         self.queue.ensure_consumer(&plan.pipeline, 16).await.unwrap();
         self.queue.publish_sets(&messages).await.unwrap();
         messages
+    }
+
+    /// Tells workers that nobody wants a job any more.
+    pub async fn cancel(&self, plan: &JobPlan) {
+        let cancel = CancelJob {
+            pipeline: plan.pipeline.clone(),
+            job: plan.job,
+        };
+        self.queue.cancel_job(&cancel).await.unwrap();
+    }
+
+    /// Returns the number of results that a job has.
+    pub async fn results(&self, plan: &JobPlan) -> usize {
+        let prefix = job::results_prefix(&plan.pipeline, &plan.job);
+        self.store.list(&prefix).await.unwrap().len()
     }
 
     /// Waits until a set is said to be done and returns its result.

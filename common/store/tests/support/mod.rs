@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use howdah_store::{FileContent, PackWriter, S3Config, Store, StoreConfig};
 
+#[path = "../../src/testing/noise.rs"]
+pub mod noise;
+
 /// A real S3 server over a temporary folder; stopped when dropped.
 pub struct S3Server {
     process: Child,
@@ -95,16 +98,6 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
         .build()
         .unwrap()
         .block_on(future)
-}
-
-/// Bytes that do not compress, the same for the same seed.
-pub fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof()
-        .fill(&mut bytes);
-    bytes
 }
 
 /// Writes files in one stream.
