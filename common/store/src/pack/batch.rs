@@ -7,21 +7,27 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 /// What happens at some place of the stream.
+#[derive(Debug)]
 pub(super) enum Mark {
-    /// A file begins; if there is a hasher, it has seen what comes before the file's bytes in the stream.
-    Begin(Option<Box<blake3::Hasher>>),
-    /// The open file ends.
-    End,
+    /// A file begins or ends.
+    Edge(Edge),
     /// A chunk ends.
     Cut,
 }
 
-impl fmt::Debug for Mark {
+/// Beginning or end of a file.
+pub(super) enum Edge {
+    /// A file begins; if there is a hasher, it has seen what comes before the file's bytes in the stream.
+    Begin(Option<Box<blake3::Hasher>>),
+    /// The open file ends.
+    End,
+}
+
+impl fmt::Debug for Edge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Mark::Begin(_) => "Begin",
-            Mark::End => "End",
-            Mark::Cut => "Cut",
+            Edge::Begin(_) => "Begin",
+            Edge::End => "End",
         })
     }
 }
@@ -148,7 +154,7 @@ impl Batch {
 
     /// Takes the bytes before `at`, and what happens before the file that begins there.
     pub(super) fn take_before(&mut self, at: usize) -> Batch {
-        let begin = |(place, mark): &(usize, Mark)| *place == at && matches!(mark, Mark::Begin(_));
+        let begin = |(place, mark): &(usize, Mark)| *place == at && matches!(mark, Mark::Edge(Edge::Begin(_)));
         // Several files may begin at one place if they are empty; the open one is the last.
         let index = self.marks.iter().rposition(begin).unwrap_or(self.marks.len());
         let mut marks = self.marks.split_off(index);
@@ -204,10 +210,10 @@ mod tests {
     fn marks_and_bytes_are_kept_where_they_were() {
         let large = Bytes::from(vec![b'x'; GATHERED + 1]);
         let mut whole = Batch::default();
-        whole.mark(Mark::Begin(None));
+        whole.mark(Mark::Edge(Edge::Begin(None)));
         whole.copy(b"first");
-        whole.mark(Mark::End);
-        whole.mark(Mark::Begin(None));
+        whole.mark(Mark::Edge(Edge::End));
+        whole.mark(Mark::Edge(Edge::Begin(None)));
         whole.copy(b"second");
         whole.push(large.clone());
         let front = whole.take_before(5);
@@ -217,6 +223,6 @@ mod tests {
         whole.copy(b"!");
         let (parts, marks) = whole.into_parts();
         assert_eq!(concat(&parts), [b"second", &large[..], b"!"].concat());
-        assert!(matches!(marks[..], [(0, Mark::Begin(None))]));
+        assert!(matches!(marks[..], [(0, Mark::Edge(Edge::Begin(None)))]));
     }
 }

@@ -69,13 +69,12 @@ impl Buffer {
 
     /// Adds bytes.
     pub(super) fn extend(&mut self, bytes: &[u8]) {
-        let (_, room) = self.with_room(bytes.len());
-        room.copy_from_slice(bytes);
+        self.room(bytes.len()).copy_from_slice(bytes);
         self.length += bytes.len();
     }
 
-    /// Returns the bytes, and room for so many more. Once it is filled, [`Buffer::grow`] makes it part of the bytes.
-    pub(super) fn with_room(&mut self, more: usize) -> (&[u8], &mut [u8]) {
+    /// Returns room for so many more bytes. Once it is filled, [`Buffer::grow`] makes it part of the bytes.
+    pub(super) fn room(&mut self, more: usize) -> &mut [u8] {
         let end = self.length + more;
         if self.start + end > self.memory.len() {
             let mut memory = self.home.memory(end);
@@ -88,8 +87,7 @@ impl Buffer {
             self.start = start;
             self.home.give_back(std::mem::replace(&mut self.memory, memory));
         }
-        let (bytes, room) = self.memory[self.start..].split_at_mut(self.length);
-        (bytes, &mut room[..more])
+        &mut self.memory[self.start..][self.length..end]
     }
 
     /// Takes so many of the bytes behind as its own.
@@ -134,9 +132,7 @@ mod tests {
             buffer.extend(part);
             assert!(buffer.as_ref() == &all[..buffer.len()]);
         }
-        let (bytes, room) = buffer.with_room(3);
-        assert_eq!((bytes.len(), room.len()), (all.len(), 3));
-        room.copy_from_slice(b"end");
+        buffer.room(3).copy_from_slice(b"end");
         buffer.grow(3);
         assert!(buffer.as_ref().ends_with(b"end"));
         buffer.truncate(10);

@@ -1,77 +1,22 @@
-//! The part of a writer that looks at every byte: hashes files and finds where chunks end.
+//! The part of a writer that cuts the stream: gathers its bytes and finds where chunks end.
 
-use std::fmt;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::LazyLock;
-use std::thread;
-
-use howdah_model::ContentHash;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use super::MAX_CHUNK_FILES;
-use super::batch::{Batch, Mark, Part};
+use super::batch::{Batch, Edge, Mark, Part};
 use super::buffers::{Buffer, Buffers};
 use super::gear::CutFinder;
+use super::piece::Piece;
 use crate::chunk::HEADER;
 
-/// Bytes that are taken in at a time: few enough to be still in the processor's cache when they are looked at again.
+/// Bytes that are taken in at a time: few enough to be still in the processor's cache when they are searched.
 const STEP: usize = 128 << 10;
 
-/// Stretches that are in a file are read and hashed in steps of this size, while cuts are looked for in the step before.
-const FILE_STEP: usize = 512 << 10;
+/// An append to a file counts as so many files towards [`MAX_CHUNK_FILES`]: the hasher it brings along takes 2 KB.
+const APPEND_WEIGHT: usize = 8;
 
-/// A chunk, and where in the stream it begins.
-pub(super) struct Piece {
-    pub(super) start: u64,
-    /// About how many files ended in it.
-    pub(super) files: usize,
-    /// Room for the header of a stored object, then the bytes.
-    framed: Buffer,
-}
-
-impl Piece {
-    /// Returns the bytes.
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.framed.as_ref()[HEADER..]
-    }
-
-    /// Returns room for a header, followed by the bytes.
-    pub(super) fn into_framed(self) -> Buffer {
-        self.framed
-    }
-}
-
-impl fmt::Debug for Piece {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Piece of {} bytes at {}", self.bytes().len(), self.start)
-    }
-}
-
-/// Bytes of a file of this machine that are still to be read.
-struct Stretch<'a> {
-    file: &'a File,
-    next: u64,
-    end: u64,
-    hasher: blake3::Hasher,
-}
-
-impl Stretch<'_> {
-    fn left(&self) -> u64 {
-        self.end - self.next
-    }
-
-    /// Reads and hashes the next bytes, as many as there is room for.
-    fn read(&mut self, room: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(room, self.next)?;
-        self.hasher.update(room);
-        self.next += room.len() as u64;
-        Ok(())
-    }
-}
-
-/// Hashes files and finds cuts; keeps what lies behind the last cut.
+/// Finds cuts; keeps what lies behind the last one.
 #[derive(Debug)]
 pub(super) struct Cutter {
     /// The chunk that is being gathered: room for a header, then its bytes.
@@ -80,11 +25,10 @@ pub(super) struct Cutter {
     finder: CutFinder,
     /// Where in the stream the chunk begins.
     start: u64,
-    /// Files that have ended since the last cut was found.
+    /// Where in the chunk, or behind its last byte, files begin and end.
+    edges: Vec<(usize, Edge)>,
+    /// About how many files `edges` stand for.
     files: usize,
-    hasher: blake3::Hasher,
-    /// Hashes of the files that have ended.
-    pub(super) hashes: Vec<ContentHash>,
 }
 
 impl Cutter {
@@ -95,9 +39,8 @@ impl Cutter {
             buffers: buffers.clone(),
             finder: CutFinder::default(),
             start: 0,
+            edges: Vec::new(),
             files: 0,
-            hasher: blake3::Hasher::new(),
-            hashes: Vec::new(),
         }
     }
 
@@ -121,11 +64,7 @@ impl Cutter {
                     self.pass(mark, &mut pieces);
                 }
                 let until_mark = marks.peek().map_or(usize::MAX, |(place, _)| *place - at);
-                let step = match part {
-                    Part::Here(_) => STEP,
-                    Part::InFile { .. } => usize::MAX,
-                };
-                let now = part.split_to(part.len().min(until_mark).min(step));
+                let now = part.split_to(part.len().min(until_mark).min(STEP));
                 at += now.len();
                 self.take_in(&now, &mut pieces)?;
             }
@@ -141,13 +80,9 @@ impl Cutter {
 
     fn pass(&mut self, mark: Mark, pieces: &mut Vec<Piece>) {
         match mark {
-            Mark::Begin(None) => {
-                self.hasher.reset();
-            }
-            Mark::Begin(Some(hasher)) => self.hasher = *hasher,
-            Mark::End => {
-                self.hashes.push(ContentHash::new(*self.hasher.finalize().as_bytes()));
-                self.files += 1;
+            Mark::Edge(edge) => {
+                self.files += weight(&edge);
+                self.edges.push((self.waiting(), edge));
                 if self.files >= MAX_CHUNK_FILES {
                     self.cut_to_the_end(pieces);
                 }
@@ -158,70 +93,29 @@ impl Cutter {
 
     fn take_in(&mut self, part: &Part, pieces: &mut Vec<Piece>) -> io::Result<()> {
         match part {
-            Part::Here(bytes) => {
-                self.hasher.update(bytes);
-                self.chunk.extend(bytes);
-                // Many small files are searched together.
-                if self.waiting() - self.finder.searched() >= STEP {
-                    let found = self.finder.find(&self.chunk.as_ref()[HEADER..]);
-                    self.split_all(found, pieces);
-                }
-                Ok(())
-            }
+            Part::Here(bytes) => self.chunk.extend(bytes),
             Part::InFile { file, offset, length } => {
-                let end = offset + *length as u64;
-                let mut stretch = Stretch {
-                    file,
-                    next: *offset,
-                    end,
-                    hasher: std::mem::take(&mut self.hasher),
-                };
-                let taken = match &*THREADS {
-                    Some(threads) => threads.install(|| self.take_stretch(&mut stretch, pieces)),
-                    None => self.take_stretch(&mut stretch, pieces),
-                };
-                self.hasher = stretch.hasher;
-                taken
+                file.read_exact_at(self.chunk.room(*length), *offset)?;
+                self.chunk.grow(*length);
             }
         }
-    }
-
-    /// Reads a stretch into the chunk, and hashes each step of it while the step before is searched.
-    fn take_stretch(&mut self, stretch: &mut Stretch<'_>, pieces: &mut Vec<Piece>) -> io::Result<()> {
-        loop {
-            let step = stretch.left().min(FILE_STEP as u64) as usize;
-            let (known, room) = self.chunk.with_room(step);
-            let finder = &mut self.finder;
-            let mut read = || stretch.read(room);
-            let mut search = || finder.find(&known[HEADER..]);
-            let (read, found) = match rayon::current_thread_index() {
-                Some(_) => rayon::join(read, search),
-                None => (read(), search()),
-            };
-            read?;
-            self.chunk.grow(step);
-            self.split_all(found, pieces);
-            if step == 0 {
-                return Ok(());
+        // Many small files are searched together.
+        if self.waiting() - self.finder.searched() >= STEP {
+            while let Some(length) = self.find() {
+                pieces.push(self.split(length));
             }
         }
+        Ok(())
     }
 
-    /// Takes the chunk whose length was found, and those that are complete behind it.
-    fn split_all(&mut self, mut found: Option<usize>, pieces: &mut Vec<Piece>) {
-        while let Some(length) = found {
-            pieces.push(self.split(length));
-            found = self.finder.find(&self.chunk.as_ref()[HEADER..]);
-        }
+    fn find(&mut self) -> Option<usize> {
+        self.finder.find(&self.chunk.as_ref()[HEADER..])
     }
 
+    /// Takes everything gathered; a last piece may have nothing but edges.
     fn cut_to_the_end(&mut self, pieces: &mut Vec<Piece>) {
-        self.files = if self.waiting() == 0 { 0 } else { self.files };
-        while self.waiting() > 0 {
-            let length = self
-                .finder
-                .find(&self.chunk.as_ref()[HEADER..])
-                .unwrap_or(self.waiting());
+        while self.waiting() > 0 || !self.edges.is_empty() {
+            let length = self.find().unwrap_or(self.waiting());
             pieces.push(self.split(length));
         }
     }
@@ -235,8 +129,30 @@ impl Cutter {
         let start = self.start;
         self.start += length as u64;
         self.finder = CutFinder::default();
-        let files = std::mem::take(&mut self.files);
-        Piece { start, files, framed }
+        let mut behind = self
+            .edges
+            .split_off(self.edges.partition_point(|(place, _)| *place <= length));
+        for (place, _) in &mut behind {
+            *place -= length;
+        }
+        let edges = std::mem::replace(&mut self.edges, behind);
+        let files = edges.iter().map(|(_, edge)| weight(edge)).sum();
+        self.files -= files;
+        Piece {
+            start,
+            files,
+            edges,
+            framed,
+        }
+    }
+}
+
+/// Returns how much an edge counts towards [`MAX_CHUNK_FILES`].
+fn weight(edge: &Edge) -> usize {
+    match edge {
+        Edge::Begin(None) => 0,
+        Edge::Begin(Some(_)) => APPEND_WEIGHT,
+        Edge::End => 1,
     }
 }
 
@@ -248,25 +164,18 @@ fn first_of(buffers: &Buffers, bytes: &[u8]) -> Buffer {
     chunk
 }
 
-/// Threads for files of this machine, or `None` where none can be had. A few more than there is work for: a file may lie
-/// on a disk that is slow to answer.
-static THREADS: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let pool = ThreadPoolBuilder::new()
-        .num_threads(cores.max(4))
-        .thread_name(|_| "chunks".to_owned());
-    pool.build().ok()
-});
-
 #[cfg(test)]
 mod tests {
+    use howdah_model::ContentHash;
+
     use super::*;
     use crate::pack::MAX_CHUNK;
+    use crate::pack::piece::FileHasher;
     use crate::testing::noise;
 
     impl PartialEq for Piece {
         fn eq(&self, other: &Self) -> bool {
-            (self.start, self.files, self.bytes()) == (other.start, other.files, other.bytes())
+            (self.start, self.bytes()) == (other.start, other.bytes())
         }
     }
 
@@ -307,23 +216,70 @@ mod tests {
         assert!(kept + 3 >= after.len(), "{kept} of {}", after.len());
     }
 
+    fn hashes(pieces: Vec<Piece>) -> Vec<ContentHash> {
+        let mut hasher = FileHasher::default();
+        let hashes = pieces.into_iter().map(|mut piece| hasher.hash(&mut piece));
+        hashes.collect::<Vec<_>>().concat()
+    }
+
+    fn hash(bytes: &[u8]) -> ContentHash {
+        ContentHash::new(*blake3::hash(bytes).as_bytes())
+    }
+
     #[test]
     fn files_are_hashed_and_cut_where_they_are_marked() {
         let mut whole = Batch::default();
-        whole.mark(Mark::Begin(None));
+        whole.mark(Mark::Edge(Edge::Begin(None)));
         whole.copy(b"first");
-        whole.mark(Mark::End);
-        whole.mark(Mark::Begin(None));
+        whole.mark(Mark::Edge(Edge::End));
+        whole.mark(Mark::Edge(Edge::Begin(None)));
         whole.copy(b"second");
         let front = whole.take_before(5);
         whole.cut_at(0);
-        whole.mark(Mark::End);
+        whole.mark(Mark::Edge(Edge::End));
         let mut cutter = Cutter::new(&Buffers::default());
         let mut pieces = cutter.cut(front, false).unwrap();
         pieces.extend(cutter.cut(whole, true).unwrap());
         let lengths: Vec<usize> = pieces.iter().map(|piece| piece.bytes().len()).collect();
         assert_eq!(lengths, [5, 6]);
-        let hash = |bytes: &[u8]| ContentHash::new(*blake3::hash(bytes).as_bytes());
-        assert_eq!(cutter.hashes, [hash(b"first"), hash(b"second")]);
+        assert_eq!(hashes(pieces), [hash(b"first"), hash(b"second")]);
+    }
+
+    #[test]
+    fn files_are_hashed_over_all_their_chunks_and_an_append_with_what_was_there() {
+        let (large, added) = (noise(3, 9 << 20), noise(4, 70_000));
+        let before = b"what was there";
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(before);
+        let mut whole = Batch::default();
+        for (known, bytes) in [(None, &large[..]), (Some(Box::new(hasher)), &added), (None, &[])] {
+            whole.mark(Mark::Edge(Edge::Begin(known)));
+            whole.copy(bytes);
+            whole.mark(Mark::Edge(Edge::End));
+        }
+        let pieces = Cutter::new(&Buffers::default()).cut(whole, true).unwrap();
+        assert!(pieces.len() > 2, "{pieces:?}");
+        let expected = [hash(&large), hash(&[&before[..], &added].concat()), hash(b"")];
+        assert_eq!(hashes(pieces), expected);
+    }
+
+    #[test]
+    fn files_do_not_gather_however_small_they_are() {
+        let mut batch = Batch::default();
+        for _ in 0..MAX_CHUNK_FILES + 1 {
+            batch.mark(Mark::Edge(Edge::Begin(None)));
+            batch.mark(Mark::Edge(Edge::End));
+        }
+        let mut cutter = Cutter::new(&Buffers::default());
+        let pieces = cutter.cut(batch, false).unwrap();
+        assert_eq!(hashes(pieces).len(), MAX_CHUNK_FILES);
+        assert_eq!(hashes(cutter.cut(Batch::default(), true).unwrap()).len(), 1);
+        let mut appends = Batch::default();
+        for _ in 0..MAX_CHUNK_FILES / APPEND_WEIGHT {
+            appends.mark(Mark::Edge(Edge::Begin(Some(Box::default()))));
+            appends.copy(b"x");
+            appends.mark(Mark::Edge(Edge::End));
+        }
+        assert_eq!(Cutter::new(&Buffers::default()).cut(appends, false).unwrap().len(), 1);
     }
 }

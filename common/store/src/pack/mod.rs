@@ -12,18 +12,21 @@
 //!
 //! ```text
 //! write ──► pending ──► Cutter (one thread at a time) ──► upload tasks
-//!            bytes       hashes files, finds cuts          hash, compress, put; bounded by the store
+//!            bytes       gathers, finds cuts               hash files, one piece after the other;
+//!                                                          hash, compress, put; bounded by the store
 //! ```
 //!
-//! Memory of one writer: up to 9 MiB pending, as much in the cutter, and what the store's write
-//! buffer, shared by all writers, has room for. To that come some 200 bytes for each file that is not
-//! stored yet, of which there are never many: a chunk ends after 32,768 files. Contents of
+//! Memory of one writer: up to 9 MiB pending, as much in the cutter and in chunks that wait for room, and what the
+//! store's write buffer, shared by all writers, has room for. To that come some 200 bytes for each file that is not
+//! stored yet (2 KB for one that is appended to), of which there are never many: a chunk ends after 32,768 files, or
+//! 4,096 that are appended to. Contents of
 //! stored files are kept until they are taken ([`PackWriter::take_stored`]).
 
 mod batch;
 mod buffers;
 mod cutter;
 mod gear;
+mod piece;
 
 pub(crate) use buffers::Buffers;
 
@@ -35,7 +38,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use howdah_model::ContentHash;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::chunk::{INLINE_BYTES, frame, frame_in_place};
@@ -43,8 +46,9 @@ use crate::error::{Result, StoreError};
 use crate::file::{ChunkHash, FileContent, MAX_DIRECT_SLICES, Placement, Slice, encode_slices};
 use crate::store::{Kind, PERMIT_BYTES, Store};
 
-use batch::{Batch, Mark};
-use cutter::{Cutter, Piece};
+use batch::{Batch, Edge, Mark};
+use cutter::Cutter;
+use piece::{FileHasher, Piece};
 
 /// No chunk is smaller, but for the last of a stream or large file, and those of very small files.
 pub const MIN_CHUNK: usize = 512 << 10;
@@ -81,6 +85,8 @@ pub struct PackWriter<T> {
     /// Where in the stream `pending` begins.
     pending_start: u64,
     cutting: Cutting,
+    /// Gives the hasher to the piece whose turn it is.
+    hasher: oneshot::Receiver<FileHasher>,
     uploads: VecDeque<Upload>,
     /// Sum of the files of `uploads`.
     upload_files: usize,
@@ -124,7 +130,16 @@ struct Upload {
     start: u64,
     length: u32,
     files: usize,
-    task: JoinHandle<Result<ChunkHash>>,
+    task: JoinHandle<Result<Stored>>,
+}
+
+/// What comes of a piece.
+#[derive(Debug)]
+struct Stored {
+    /// Nothing if the piece has no bytes.
+    chunk: Option<ChunkHash>,
+    /// Hashes of the files that ended in it.
+    files: Vec<ContentHash>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -138,6 +153,9 @@ impl<T> PackWriter<T> {
     /// Begins a stream.
     #[must_use]
     pub fn new(store: &Store) -> Self {
+        let (first, hasher) = oneshot::channel();
+        // The receiver is there.
+        let _ = first.send(FileHasher::default());
         PackWriter {
             store: store.clone(),
             files: VecDeque::new(),
@@ -145,6 +163,7 @@ impl<T> PackWriter<T> {
             pending: Batch::default(),
             pending_start: 0,
             cutting: Cutting::Idle(Box::new(Cutter::new(&store.inner.buffers))),
+            hasher,
             uploads: VecDeque::new(),
             upload_files: 0,
             chunks: VecDeque::new(),
@@ -180,7 +199,7 @@ impl<T> PackWriter<T> {
     ) -> Result<()> {
         self.end().await?;
         let start = self.position();
-        self.pending.mark(Mark::Begin(hasher));
+        self.pending.mark(Mark::Edge(Edge::Begin(hasher)));
         self.files.push_back(FileRecord {
             tag,
             start,
@@ -257,7 +276,7 @@ impl<T> PackWriter<T> {
         if let Some(file) = self.files.back_mut() {
             file.length = position - open.start;
         }
-        self.pending.mark(Mark::End);
+        self.pending.mark(Mark::Edge(Edge::End));
         if large {
             self.pending.mark(Mark::Cut);
         }
@@ -281,7 +300,8 @@ impl<T> PackWriter<T> {
         self.end().await?;
         let batch = self.pending.take();
         self.hand_over(batch, true).await?;
-        self.collect_cut().await?;
+        let (_, pieces) = self.collect_cut().await?;
+        self.accept(pieces).await?;
         while !self.uploads.is_empty() {
             self.collect_upload().await?;
         }
@@ -341,40 +361,43 @@ impl<T> PackWriter<T> {
     }
 
     async fn hand_over(&mut self, batch: Batch, last: bool) -> Result<()> {
-        self.collect_cut().await?;
+        let (mut cutter, pieces) = self.collect_cut().await?;
         self.pending_start += batch.len() as u64;
-        let Cutting::Idle(mut cutter) = std::mem::replace(&mut self.cutting, Cutting::Gone) else {
-            return Err(StoreError::Task(
-                "the cutter of a file writer has failed before".to_owned(),
-            ));
-        };
         if !batch.has_to_read() && batch.len() + cutter.waiting() <= INLINE_BYTES {
-            let pieces = cutter.cut(batch, last);
-            self.accept(cutter, pieces).await
+            self.accept(pieces).await?;
+            let cut = cutter.cut(batch, last);
+            self.cutting = Cutting::Idle(cutter);
+            self.accept(cut.map_err(StoreError::Source)?).await
         } else {
+            // The cutter goes on while there may be no room yet for what it made.
             self.cutting = Cutting::Busy(tokio::task::spawn_blocking(move || {
                 let pieces = cutter.cut(batch, last);
                 (cutter, pieces)
             }));
-            Ok(())
+            self.accept(pieces).await
         }
     }
 
-    /// Waits for the cutter, if it is at work, and begins to store what it cut.
-    async fn collect_cut(&mut self) -> Result<()> {
-        if let Cutting::Busy(task) = &mut self.cutting {
-            let done = task.await;
-            self.cutting = Cutting::Gone;
-            let (cutter, pieces) = done.map_err(|error| StoreError::task(&error))?;
-            self.accept(cutter, pieces).await?;
+    /// Takes the cutter, once it is not at work any more, and what it has cut.
+    async fn collect_cut(&mut self) -> Result<(Box<Cutter>, Vec<Piece>)> {
+        let done = match &mut self.cutting {
+            Cutting::Busy(task) => Some(task.await),
+            _ => None,
+        };
+        match (done, std::mem::replace(&mut self.cutting, Cutting::Gone)) {
+            (None, Cutting::Idle(cutter)) => Ok((cutter, Vec::new())),
+            (Some(done), _) => {
+                let (cutter, pieces) = done.map_err(|error| StoreError::task(&error))?;
+                Ok((cutter, pieces.map_err(StoreError::Source)?))
+            }
+            (None, _) => Err(StoreError::Task(
+                "the cutter of a file writer has failed before".to_owned(),
+            )),
         }
-        Ok(())
     }
 
-    async fn accept(&mut self, mut cutter: Box<Cutter>, pieces: io::Result<Vec<Piece>>) -> Result<()> {
-        let pieces = pieces.map_err(StoreError::Source)?;
-        self.hashes.extend(cutter.hashes.drain(..));
-        self.cutting = Cutting::Idle(cutter);
+    /// Begins to store what was cut.
+    async fn accept(&mut self, pieces: Vec<Piece>) -> Result<()> {
         for piece in pieces {
             // Failures should stop the writer soon, not when it has read all it wants to write.
             while let Some(first) = self.uploads.front()
@@ -390,7 +413,12 @@ impl<T> PackWriter<T> {
                 .await
                 .map_err(|_| StoreError::Task("the store is closed".to_owned()))?;
             let (start, files) = (piece.start, piece.files);
-            let task = tokio::spawn(upload(self.store.clone(), piece, room));
+            let (pass_on, next) = oneshot::channel();
+            let turn = Turn {
+                hasher: std::mem::replace(&mut self.hasher, next),
+                pass_on,
+            };
+            let task = tokio::spawn(upload(self.store.clone(), piece, turn, room));
             self.upload_files += files;
             self.uploads.push_back(Upload {
                 start,
@@ -406,22 +434,16 @@ impl<T> PackWriter<T> {
     async fn collect_upload(&mut self) -> Result<()> {
         if let Some(upload) = self.uploads.pop_front() {
             self.upload_files -= upload.files;
-            let chunk = upload.finish().await?;
-            self.stored = chunk.end();
-            self.chunks.push_back(chunk);
+            let stored = upload.task.await.map_err(|error| StoreError::task(&error))??;
+            self.hashes.extend(stored.files);
+            self.stored = upload.start + u64::from(upload.length);
+            self.chunks.extend(stored.chunk.map(|hash| StoredChunk {
+                start: upload.start,
+                length: upload.length,
+                hash,
+            }));
         }
         Ok(())
-    }
-}
-
-impl Upload {
-    async fn finish(self) -> Result<StoredChunk> {
-        let hash = self.task.await.map_err(|error| StoreError::task(&error))??;
-        Ok(StoredChunk {
-            start: self.start,
-            length: self.length,
-            hash,
-        })
     }
 }
 
@@ -431,26 +453,44 @@ impl StoredChunk {
     }
 }
 
-/// Hashes and packs a chunk and stores it unless it is there.
-async fn upload(store: Store, piece: Piece, _room: OwnedSemaphorePermit) -> Result<ChunkHash> {
+/// The turn to hash files: pieces have it in the order in which they follow each other.
+struct Turn {
+    hasher: oneshot::Receiver<FileHasher>,
+    pass_on: oneshot::Sender<FileHasher>,
+}
+
+/// Hashes the files of a piece when it has its turn, hashes and packs its bytes, and stores them unless they are there.
+async fn upload(store: Store, mut piece: Piece, turn: Turn, _room: OwnedSemaphorePermit) -> Result<Stored> {
+    let Turn { hasher, pass_on } = turn;
+    let gone = |_| StoreError::Task("the hasher of a file writer has failed before".to_owned());
+    let mut hasher = hasher.await.map_err(gone)?;
     let known = store.clone();
     let small = piece.bytes().len() <= INLINE_BYTES;
     let prepare = move || {
+        let files = hasher.hash(&mut piece);
+        // Nobody takes it after the last piece.
+        let _ = pass_on.send(hasher);
+        if piece.bytes().is_empty() {
+            return (files, None);
+        }
         let hash = ContentHash::new(*blake3::hash(piece.bytes()).as_bytes());
         let framed = (!known.is_known(Kind::Chunk, &hash)).then(|| frame_in_place(piece.into_framed()));
-        (hash, framed)
+        (files, Some((hash, framed)))
     };
-    let (hash, framed) = if small {
+    let (files, chunk) = if small {
         prepare()
     } else {
         tokio::task::spawn_blocking(prepare)
             .await
             .map_err(|error| StoreError::task(&error))?
     };
-    if let Some(framed) = framed {
-        store.put_content(Kind::Chunk, &hash, framed).await?;
+    if let Some((hash, Some(framed))) = &chunk {
+        store.put_content(Kind::Chunk, hash, framed.clone()).await?;
     }
-    Ok(ChunkHash(hash))
+    Ok(Stored {
+        chunk: chunk.map(|(hash, _)| ChunkHash(hash)),
+        files,
+    })
 }
 
 /// Feeds bytes to a hasher, on another thread if they are many.
