@@ -69,6 +69,49 @@ fn a_job_without_workers_waits_for_the_first() {
     assert_eq!(client.files("slow@master"), client.files("data@master"));
 }
 
+/// Returns the containers of a cluster's first worker, running or not.
+fn containers(cluster: &Cluster) -> String {
+    let scratch = cluster.folder.path().join("scratch-worker-0").display().to_string();
+    docker(&[
+        "ps",
+        "--all",
+        "--quiet",
+        "--filter",
+        &format!("label=howdah.worker={scratch}"),
+    ])
+}
+
+/// Waits until a cluster's first worker has so many containers.
+fn wait_for_containers(cluster: &Cluster, count: usize) {
+    wait_for(&format!("{count} containers"), || {
+        let found = containers(cluster);
+        if found.lines().count() == count {
+            Ok(())
+        } else {
+            Err(found)
+        }
+    });
+}
+
+#[test]
+fn containers_run_before_there_is_work_and_are_gone_when_the_pipeline_is_stopped() {
+    let cluster = Cluster::start(1, &StoreKind::Folder);
+    let client = cluster.client();
+    client.ok("create repo data");
+    client.create(&spec("early", &["copy"], pfs("data", "/*")));
+    wait_for_containers(&cluster, 1);
+    let early = containers(&cluster);
+    client.put_all("data", &[("a", "a")]);
+    client.last_job("early").expect_success();
+    assert_eq!(containers(&cluster), early, "the job found one");
+    client.ok("stop pipeline early");
+    wait_for_containers(&cluster, 0);
+    client.ok("start pipeline early");
+    wait_for_containers(&cluster, 1);
+    client.ok("delete pipeline early");
+    wait_for_containers(&cluster, 0);
+}
+
 #[test]
 fn a_stopped_worker_hands_back_its_work_and_cleans_up() {
     let mut cluster = Cluster::start(2, &StoreKind::Folder);
@@ -78,9 +121,7 @@ fn a_stopped_worker_hands_back_its_work_and_cleans_up() {
     client.wait_for_job("slow", &id, |job| job.processed > 0);
     let status = cluster.workers[0].stop();
     assert!(status.success(), "{status}: {}", cluster.workers[0].log());
-    let scratch = cluster.folder.path().join("scratch-worker-0").display().to_string();
-    let containers = docker(&["ps", "--all", "--quiet", "--filter", &format!("volume={scratch}")]);
-    assert_eq!(containers, "", "containers of a stopped worker are gone");
+    assert_eq!(containers(&cluster), "", "containers of a stopped worker are gone");
 
     let job = client.wait_for_job("slow", &id, Job::is_over).expect_success();
     assert_eq!((job.total, job.counts()), (FILES as u64, [FILES as u64, 0, 0, 0]));

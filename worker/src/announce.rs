@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::error::chain;
 use crate::kit::Kit;
 use crate::runtime::RegistryAuth;
+use crate::standing;
 
 /// Pause before listening is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -43,7 +44,7 @@ pub(crate) async fn presence(kit: Arc<Kit>, started: Timestamp, stop: Cancellati
     }
 }
 
-/// Does as the coordinator says: jobs to drop, datums to begin again.
+/// Does as the coordinator says: jobs to drop, datums to begin again, stages to have running.
 pub(crate) async fn controls(kit: Arc<Kit>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let mut controls = match kit.queue.controls().await {
@@ -68,6 +69,7 @@ pub(crate) async fn controls(kit: Arc<Kit>, stop: CancellationToken) {
                     kit.tickets.cancel(&cancel);
                 }
                 Some(Control::Restart(restart)) => kit.tickets.restart(&restart),
+                Some(Control::Standing(order)) => standing::obey(&kit, *order),
                 None => break,
             }
         }

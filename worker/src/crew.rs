@@ -23,7 +23,7 @@ use crate::kit::Kit;
 use crate::logs::SetLog;
 use crate::set_output::SetOutput;
 use crate::slot_thread;
-use crate::slots::{Lent, Seeking, Slot};
+use crate::slots::{Lent, Seeking, Slot, stage_key};
 use crate::tickets::{StopReason, Ticket};
 
 /// What the slots on a set share.
@@ -277,7 +277,7 @@ impl Crew {
             }
             (state.waiting.len().saturating_sub(state.coming), state.starting)
         };
-        let key = (self.plan.pipeline.clone(), self.plan.version);
+        let key = stage_key(&self.plan);
         (free > 0)
             .then(|| self.kit.pool.take_to_help(&key, free > starting))
             .flatten()
@@ -314,8 +314,9 @@ impl Crew {
 
     async fn do_datums(&self, slot: &mut Slot, part: &mut Part) -> Result<(), Interrupt> {
         // Starting may mean minutes of pulling an image; a cancelled job must not wait for it.
+        let key = stage_key(&self.plan);
         let ready = tokio::select! {
-            ready = slot.ready(&self.plan, &self.kit.starter) => ready.map(drop),
+            ready = slot.ready(&key, &self.plan.stage, &self.kit.starter) => ready.map(drop),
             () = self.ticket.stop().cancelled() => {
                 return Err(Interrupt::Stopped(self.ticket.reason().unwrap_or(StopReason::Shutdown)));
             }

@@ -17,7 +17,7 @@ use crate::output::{self, Bytes, Found};
 use crate::reasons;
 use crate::runtime::{RunOutcome, RunRequest, RuntimeError};
 use crate::set_output::SetOutput;
-use crate::slots::{Slot, Warm};
+use crate::slots::{Slot, Warm, stage_key};
 use crate::tickets::{StopReason, Ticket};
 
 /// Times that a stage may be lost under one datum without counting as a try.
@@ -141,7 +141,7 @@ impl Work<'_> {
         self.check_stop()?;
         let stage = &self.plan.stage;
         let number = slot.index;
-        let warm = slot.ready(self.plan, &self.kit.starter).await?;
+        let warm = slot.ready(&stage_key(self.plan), stage, &self.kit.starter).await?;
         let begun = Instant::now();
         let env = environment::as_lines(vars);
         let laid_out = inputs::lay_out(self.kit, &warm.space, datum, stage.writable_inputs, env).await;
@@ -240,7 +240,7 @@ impl Work<'_> {
         let Some(err_cmd) = stage.err_cmd.as_ref().filter(|cmd| !cmd.is_empty()) else {
             return Ok(false);
         };
-        let warm = slot.ready(self.plan, &self.kit.starter).await?;
+        let warm = slot.ready(&stage_key(self.plan), stage, &self.kit.starter).await?;
         let begun = Instant::now();
         let stop = self.ticket.stop();
         let ran = self.run(warm, datum, vars, err_cmd, &stage.err_stdin, stop).await;

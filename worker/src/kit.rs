@@ -24,6 +24,7 @@ use crate::receipts::Receipts;
 use crate::runtime::Runtime;
 use crate::scratch::Scratch;
 use crate::slots::{Pool, Starter};
+use crate::standing::Leases;
 use crate::tickets::Tickets;
 
 /// Plans kept in memory: one per job that is being worked on.
@@ -62,6 +63,7 @@ pub(crate) struct Kit {
     pub files: FileCache,
     pub starter: Starter,
     pub pool: Arc<Pool>,
+    pub standing: Leases,
     pub tickets: Tickets,
     pub receipts: Receipts,
     /// Sets that are stored while their slot is on the next one: at most one for each slot.
@@ -110,6 +112,7 @@ impl Kit {
                 starts: TaskTracker::new(),
             },
             pool: Arc::new(Pool::new(parts.slots.max(1), Arc::clone(&parts.metrics))),
+            standing: Leases::default(),
             tickets: Tickets::new(),
             receipts: Receipts::open(&root)
                 .map_err(|e| WorkerError::scratch(&root, "no folder for receipts can be made", e))?,
@@ -125,6 +128,11 @@ impl Kit {
             caches,
             plans: Mutex::new(LruCache::new(PLANS)),
         })
+    }
+
+    /// Tells whether this worker takes work of a pipeline.
+    pub fn serves(&self, pipeline: &PipelineKey) -> bool {
+        self.pipelines.is_empty() || self.pipelines.contains(pipeline)
     }
 
     /// Returns a job's plan, reading it once.

@@ -17,6 +17,7 @@
 //! - [`runtime`]: where commands run. The rest of the crate knows containers only through it.
 //! - `pulling`, `set`, `crew`, `datum`, `set_output`: the way of a set, from the message to the acknowledgement;
 //!   `slot_thread`: the thread on which a slot goes it; `receipts`: what a killed worker had.
+//! - `slots`, `standing`: the containers that slots keep, and those that are started before there is work.
 //! - `workspace`, `reset`, `inputs`, `links`, `output`, `gather`: `/pfs` before and after a command.
 //! - `scratch`, `disk_lru`, `file_cache`, `chunks`: the local disk.
 //! - `announce`, `logs`, [`metrics`]: what the world hears.
@@ -59,6 +60,7 @@ mod set;
 mod set_output;
 mod slot_thread;
 mod slots;
+mod standing;
 #[cfg(test)]
 mod testing;
 mod tickets;

@@ -48,10 +48,7 @@ pub(crate) async fn serve(kit: &Arc<Kit>, stop: &CancellationToken, sets: &TaskT
     while !stop.is_cancelled() {
         match kit.queue.served_pipelines().await {
             Ok(listed) => {
-                let wanted: HashSet<PipelineKey> = listed
-                    .into_iter()
-                    .filter(|p| kit.pipelines.is_empty() || kit.pipelines.contains(p))
-                    .collect();
+                let wanted: HashSet<PipelineKey> = listed.into_iter().filter(|pipeline| kit.serves(pipeline)).collect();
                 let gone: Vec<PipelineKey> = served.keys().filter(|p| !wanted.contains(*p)).cloned().collect();
                 for pipeline in gone {
                     if let Some((token, _)) = served.remove(&pipeline) {

@@ -168,7 +168,9 @@ async fn reap(kit: Arc<Kit>, stop: CancellationToken) {
             () = tokio::time::sleep(REAP_EVERY) => {}
         }
         if let Some(moment) = Instant::now().checked_sub(IDLE_LIMIT) {
-            kit.pool.stop_idle_since(moment).await;
+            kit.pool
+                .stop_idle_since(moment, |key| kit.standing.holds(key, Instant::now()))
+                .await;
         }
         let bytes = i64::try_from(kit.cached_bytes()).unwrap_or(i64::MAX);
         kit.metrics.cache_bytes.set(bytes);

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use howdah_model::names::PipelineKey;
-use howdah_queue::job::JobPlan;
+use howdah_queue::job::{JobPlan, StageSpec};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -30,13 +30,22 @@ const LEAST_STARTS: usize = 4;
 /// Which stages can stand in for each other: a pipeline's version, and so its image, user, limits.
 pub type StageKey = (PipelineKey, u64);
 
+/// Returns which stages run the datums of a job.
+pub fn stage_key(plan: &JobPlan) -> StageKey {
+    (plan.pipeline.clone(), plan.version)
+}
+
 /// Room for one datum at a time. Whoever has it owns it; [`Pool::give_back`] ends that.
 pub struct Slot {
     /// Number of the slot, for people.
     pub index: usize,
     warm: Option<Warm>,
     idle_since: Instant,
-    /// The pipeline that it was given out for, while its stage is not started yet.
+    /// The pipeline that it is given out for.
+    given_for: Option<PipelineKey>,
+    /// It is given out only to start its stage ahead of work.
+    preparing: bool,
+    /// The pipeline, while its stage is not started yet.
     starting: Option<PipelineKey>,
 }
 
@@ -129,11 +138,10 @@ impl Slot {
         self.starting.is_some()
     }
 
-    /// Returns the stage for a plan, starting it where it does not run. May be given up at any time.
-    pub async fn ready(&mut self, plan: &JobPlan, with: &Starter) -> Result<&mut Warm, Trouble> {
-        let key = (plan.pipeline.clone(), plan.version);
+    /// Returns the stage that is asked for, starting it where it does not run. May be given up at any time.
+    pub async fn ready(&mut self, key: &StageKey, stage: &StageSpec, with: &Starter) -> Result<&mut Warm, Trouble> {
         let usable = match &mut self.warm {
-            Some(warm) if warm.key == key && warm.digest == plan.stage.image.digest => warm.stage.alive().await,
+            Some(warm) if warm.key == *key && warm.digest == stage.image.digest => warm.stage.alive().await,
             _ => false,
         };
         if !usable {
@@ -142,10 +150,12 @@ impl Slot {
                 let _ = with.starts.spawn(warm.stop()).await;
             }
             // Pulling an image takes longest and leaves nothing behind, so it ends with the waiting.
-            let image = &plan.stage.image;
-            with.runtime.fetch(image).await.map_err(Trouble::Runtime)?;
+            with.runtime.fetch(&stage.image).await.map_err(Trouble::Runtime)?;
             let starting = Starting {
-                task: Some(with.starts.spawn(start(self.index, key, plan.clone(), with.clone()))),
+                task: Some(
+                    with.starts
+                        .spawn(start(self.index, key.clone(), stage.clone(), with.clone())),
+                ),
                 starts: with.starts.clone(),
             };
             self.warm = Some(starting.finish().await?);
@@ -170,22 +180,23 @@ impl Warm {
     }
 }
 
-async fn start(index: usize, key: StageKey, plan: JobPlan, with: Starter) -> Result<Warm, Trouble> {
+async fn start(index: usize, key: StageKey, spec: StageSpec, with: Starter) -> Result<Warm, Trouble> {
     let begun = Instant::now();
     let dirs = with
         .scratch
         .slot_dirs(index)
         .map_err(Trouble::io("make folders in", with.scratch.root()))?;
-    let mut labels: BTreeMap<String, String> = plan.stage.labels.clone();
-    labels.insert("howdah.pipeline".to_owned(), plan.pipeline.to_string());
-    labels.insert("howdah.pipeline.version".to_owned(), plan.version.to_string());
+    let (pipeline, version) = &key;
+    let mut labels: BTreeMap<String, String> = spec.labels.clone();
+    labels.insert("howdah.pipeline".to_owned(), pipeline.to_string());
+    labels.insert("howdah.pipeline.version".to_owned(), version.to_string());
     let request = StageRequest {
-        name: format!("{}-{}-{index}", plan.pipeline.project, plan.pipeline.name),
-        image: plan.stage.image.clone(),
+        name: format!("{}-{}-{index}", pipeline.project, pipeline.name),
+        image: spec.image.clone(),
         dirs: dirs.clone(),
         labels,
-        memory_bytes: plan.stage.memory_bytes,
-        cpus: plan.stage.cpus,
+        memory_bytes: spec.memory_bytes,
+        cpus: spec.cpus,
         network: Network::Default,
     };
     let space = Workspace::new(dirs, with.scratch.clone());
@@ -199,12 +210,11 @@ async fn start(index: usize, key: StageKey, plan: JobPlan, with: Starter) -> Res
     with.metrics.stage_starts.inc();
     with.metrics.stage_start_seconds.observe(begun.elapsed().as_secs_f64());
     tracing::info!(
-        pipeline = %plan.pipeline, version = plan.version, slot = index,
-        image = %plan.stage.image.reference, "started a stage"
+        %pipeline, version, slot = index, image = %spec.image.reference, "started a stage"
     );
     Ok(Warm {
         key,
-        digest: plan.stage.image.digest.clone(),
+        digest: spec.image.digest.clone(),
         stage,
         space: Arc::new(Mutex::new(space)),
     })
@@ -235,6 +245,8 @@ impl Pool {
             index,
             warm: None,
             idle_since: Instant::now(),
+            given_for: None,
+            preparing: false,
             starting: None,
         };
         metrics.slots.set(i64::try_from(size).unwrap_or(i64::MAX));
@@ -242,6 +254,8 @@ impl Pool {
         Self {
             slots: Mutex::new(Slots {
                 idle: (0..size).map(slot).collect(),
+                out: HashMap::new(),
+                preparing: HashMap::new(),
                 starting: HashMap::new(),
                 versions: HashMap::new(),
                 seeking: HashMap::new(),
@@ -275,8 +289,10 @@ impl Pool {
     fn has_room(&self, slots: &Slots, pipeline: &PipelineKey, version: Option<u64>) -> bool {
         let fits = |warm: &Warm| warm.key.0 == *pipeline && version.is_none_or(|version| version == warm.key.1);
         let warm = |slot: &Slot| slot.warm.as_ref().is_some_and(fits);
-        let starting = slots.starting.get(pipeline).copied().unwrap_or(0);
-        slots.idle.iter().any(warm) || (!slots.idle.is_empty() && starting < self.starts)
+        // A stage that is started ahead of work is there sooner than another one would be.
+        let may_start =
+            || count_of(&slots.preparing, pipeline) == 0 && count_of(&slots.starting, pipeline) < self.starts;
+        slots.idle.iter().any(warm) || (!slots.idle.is_empty() && may_start())
     }
 
     /// Notes that a set wants free slots for its own datums, as long as what is returned lives.
@@ -306,7 +322,7 @@ impl Pool {
         self.take_from(self.lock(), key)
     }
 
-    fn take_from(&self, mut slots: MutexGuard<'_, Slots>, key: &StageKey) -> Option<Slot> {
+    fn take_from(&self, slots: MutexGuard<'_, Slots>, key: &StageKey) -> Option<Slot> {
         let (at, fit) = slots
             .idle
             .iter()
@@ -317,26 +333,49 @@ impl Pool {
                 Some(_) => (at, (2, slot.idle_since)),
             })
             .min_by_key(|(_, fit)| *fit)?;
+        Some(self.give(slots, at, key, fit.0 > 0))
+    }
+
+    /// Takes a slot without a stage, for one that is to run before it is needed, as long as fewer than `wanted` slots have
+    /// that stage or work for its pipeline.
+    pub fn take_to_prepare(&self, key: &StageKey, wanted: usize) -> Preparation {
+        let mut slots = self.lock();
+        let runs = |slot: &&Slot| slot.warm.as_ref().is_some_and(|warm| warm.key == *key);
+        let there = slots.idle.iter().filter(runs).count() + count_of(&slots.out, &key.0);
+        let empty = slots.idle.iter().position(|slot| slot.warm.is_none());
+        match empty {
+            Some(at) if there < wanted => {
+                if count_of(&slots.starting, &key.0) < self.starts {
+                    *slots.preparing.entry(key.0.clone()).or_default() += 1;
+                    let mut slot = self.give(slots, at, key, true);
+                    slot.preparing = true;
+                    Preparation::Begin(slot)
+                } else {
+                    Preparation::Wait
+                }
+            }
+            _ => Preparation::Over,
+        }
+    }
+
+    fn give(&self, mut slots: MutexGuard<'_, Slots>, at: usize, key: &StageKey, starting: bool) -> Slot {
         slots.versions.insert(key.0.clone(), key.1);
         let mut slot = slots.idle.swap_remove(at);
-        if fit.0 > 0 {
+        slot.given_for = Some(key.0.clone());
+        *slots.out.entry(key.0.clone()).or_default() += 1;
+        if starting {
             slot.starting = Some(key.0.clone());
             *slots.starting.entry(key.0.clone()).or_default() += 1;
         }
         self.count(&slots);
-        Some(slot)
+        slot
     }
 
     /// Notes that the stage of a slot runs, so that another may be started.
     pub fn started(&self, slot: &mut Slot) {
         let Some(pipeline) = slot.starting.take() else { return };
         let mut slots = self.lock();
-        if let Some(starting) = slots.starting.get_mut(&pipeline) {
-            *starting -= 1;
-            if *starting == 0 {
-                slots.starting.remove(&pipeline);
-            }
-        }
+        count_down(&mut slots.starting, &pipeline);
         self.count(&slots);
     }
 
@@ -344,42 +383,51 @@ impl Pool {
     pub fn give_back(&self, mut slot: Slot) {
         self.started(&mut slot);
         slot.idle_since = Instant::now();
+        let given_for = slot.given_for.take();
+        let preparing = std::mem::take(&mut slot.preparing);
         let mut slots = self.lock();
+        if let Some(pipeline) = given_for {
+            count_down(&mut slots.out, &pipeline);
+            if preparing {
+                count_down(&mut slots.preparing, &pipeline);
+            }
+        }
         slots.idle.push(slot);
         self.count(&slots);
     }
 
-    /// Stops the stages of slots that have been idle since before a moment.
-    pub async fn stop_idle_since(&self, moment: Instant) {
-        let cold: Vec<Warm> = self
-            .lock()
-            .idle
-            .iter_mut()
-            .filter(|slot| slot.idle_since <= moment)
-            .filter_map(|slot| slot.warm.take())
-            .collect();
-        for warm in cold {
-            tracing::debug!(pipeline = %warm.key.0, "stopping an idle stage");
-            warm.stop().await;
-        }
+    /// Stops the stages of slots that have been idle since before a moment, but for those that are to `stand`.
+    pub async fn stop_idle_since(&self, moment: Instant, stands: impl Fn(&StageKey) -> bool) {
+        self.stop(|key, idle_since| idle_since <= moment && !stands(key)).await;
     }
 
     /// Stops the stages of all idle slots, all at once.
     pub async fn stop_all(&self) {
-        let all: Vec<Warm> = self.lock().idle.iter_mut().filter_map(|s| s.warm.take()).collect();
-        futures::future::join_all(all.into_iter().map(Warm::stop)).await;
+        self.stop(|_, _| true).await;
     }
 
     /// Stops the idle stages of a pipeline that is no longer served.
     pub async fn stop_pipeline(&self, pipeline: &PipelineKey) {
+        self.lock().versions.remove(pipeline);
+        self.stop(|key, _| key.0 == *pipeline).await;
+    }
+
+    /// Stops the idle stages of former versions of a pipeline.
+    pub async fn stop_before(&self, key: &StageKey) {
+        self.stop(|(pipeline, version), _| *pipeline == key.0 && *version < key.1)
+            .await;
+    }
+
+    async fn stop(&self, gone: impl Fn(&StageKey, Instant) -> bool) {
         let gone: Vec<Warm> = {
             let mut slots = self.lock();
-            slots.versions.remove(pipeline);
             let idle = slots.idle.iter_mut();
-            idle.filter(|slot| slot.warm.as_ref().is_some_and(|warm| warm.key.0 == *pipeline))
-                .filter_map(|slot| slot.warm.take())
-                .collect()
+            let gone = idle.filter_map(|slot| slot.warm.take_if(|warm| gone(&warm.key, slot.idle_since)));
+            gone.collect()
         };
+        for warm in &gone {
+            tracing::debug!(pipeline = %warm.key.0, version = warm.key.1, "stopping an idle stage");
+        }
         futures::future::join_all(gone.into_iter().map(Warm::stop)).await;
     }
 
@@ -397,12 +445,39 @@ impl Pool {
 /// What changes about the slots.
 struct Slots {
     idle: Vec<Slot>,
+    /// Number of those given out, for each pipeline with any.
+    out: HashMap<PipelineKey, usize>,
+    /// Number of those whose stage is being started ahead of work.
+    preparing: HashMap<PipelineKey, usize>,
     /// Number of those given out whose stage is being started, of each pipeline with any.
     starting: HashMap<PipelineKey, usize>,
     /// Version of each pipeline whose set was taken last.
     versions: HashMap<PipelineKey, u64>,
     /// Number of sets of each pipeline that want free slots for datums which nobody has begun.
     seeking: HashMap<PipelineKey, usize>,
+}
+
+fn count_of(counts: &HashMap<PipelineKey, usize>, pipeline: &PipelineKey) -> usize {
+    counts.get(pipeline).copied().unwrap_or(0)
+}
+
+fn count_down(counts: &mut HashMap<PipelineKey, usize>, pipeline: &PipelineKey) {
+    if let Some(count) = counts.get_mut(pipeline) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(pipeline);
+        }
+    }
+}
+
+/// What can be done about a stage that is to run before it is needed.
+pub enum Preparation {
+    /// It may be started in this slot.
+    Begin(Slot),
+    /// As many are being started as may be: see again when something changes.
+    Wait,
+    /// There are enough, or there is no slot without a stage.
+    Over,
 }
 
 /// A set that wants free slots for its own datums.
@@ -414,12 +489,7 @@ pub struct Seeking {
 impl Drop for Seeking {
     fn drop(&mut self) {
         let mut slots = self.pool.lock();
-        if let Some(seeking) = slots.seeking.get_mut(&self.pipeline) {
-            *seeking -= 1;
-            if *seeking == 0 {
-                slots.seeking.remove(&self.pipeline);
-            }
-        }
+        count_down(&mut slots.seeking, &self.pipeline);
         self.pool.changes.send_replace(());
     }
 }

@@ -18,7 +18,7 @@
 //!   * coordinator: [`Queue::ensure_streams`], [`Queue::ensure_consumer`], [`Queue::delete_consumer`],
 //!     [`Queue::publish_set`], [`Queue::purge_job`], [`Queue::consumer_info`], [`Queue::notices`],
 //!     [`Queue::presence`], [`Queue::logs`], [`Queue::resolve_image`], [`Queue::cancel_job`],
-//!     [`Queue::restart_datums`];
+//!     [`Queue::restart_datums`], [`Queue::keep_standing`];
 //!   * worker: [`Queue::served_pipelines`], [`Queue::wake_ups`], [`Queue::datums`] (a
 //!     [`DatumPuller`]; [`DatumPuller::next`] gives [`Delivery`]s to ack, keep or hand back), [`Queue::hand_back`],
 //!     [`Queue::notify`], [`Queue::publish_presence`], [`Queue::publish_logs`], [`Queue::controls`].
@@ -27,7 +27,7 @@
 //!  coordinator --publish_set--> HOWDAH_DATUMS (work queue) --DatumPuller--> worker
 //!  coordinator <--notices (core)-- set done / set trouble -------------------/
 //!  coordinator <--presence, logs (core)--------------------------------------/
-//!  coordinator --resolve (one answers), cancel, restart (all hear) ---------> worker
+//!  coordinator --resolve (one answers), cancel, restart, standing (all hear)-> worker
 //! ```
 //!
 //! What can go wrong: [`QueueError`] names the operation; none of its texts repeats its source.

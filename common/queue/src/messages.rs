@@ -6,7 +6,7 @@ use howdah_model::names::PipelineKey;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::job::{DatumSet, LogLine};
+use crate::job::{DatumSet, LogLine, StageSpec};
 use crate::wire::Wire;
 
 /// Largest encoded datum set that travels inside its [`SetMessage`]; bigger ones go by key.
@@ -269,11 +269,43 @@ impl Wire for RestartDatum {
     const KIND: &'static str = "restart_datum";
 }
 
+/// Tells all workers which stages of a pipeline are to run although there may be nothing to do, so that no job has to wait
+/// for their start. Holds for [`STANDING_LEASE`]; said again every [`STANDING_INTERVAL`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Pipeline.
+    pub pipeline: PipelineKey,
+    /// What is to run; `None` when nothing is any more.
+    pub stages: Option<StandingStages>,
+}
+
+/// Stages of one version of a pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StandingStages {
+    /// Version of the pipeline.
+    pub version: u64,
+    /// What to start.
+    pub stage: StageSpec,
+    /// In how many slots of each worker, at most.
+    pub slots: u32,
+}
+
+impl Wire for Standing {
+    const KIND: &'static str = "standing";
+}
+
+/// How often the coordinator says again what stages are to run.
+pub const STANDING_INTERVAL: std::time::Duration = std::time::Duration::from_secs(30);
+/// Time after which what the coordinator said about stages no longer holds.
+pub const STANDING_LEASE: std::time::Duration = std::time::Duration::from_secs(100);
+
 /// What a worker is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Control {
     /// Stop working on a job.
     Cancel(CancelJob),
     /// Begin running datums again.
     Restart(RestartDatum),
+    /// Have stages running.
+    Standing(Box<Standing>),
 }

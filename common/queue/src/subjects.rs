@@ -27,6 +27,8 @@ pub const WORKER_GROUP: &str = "workers";
 pub const CANCEL: &str = "howdah.ctl.cancel";
 /// Datums to begin again.
 pub const RESTART: &str = "howdah.ctl.restart";
+/// Stages to have running.
+pub const STANDING: &str = "howdah.ctl.standing";
 /// Log lines of all pipelines.
 pub const ALL_LOGS: &str = "howdah.logs.>";
 

@@ -8,7 +8,9 @@ use futures::{Stream, StreamExt};
 
 use crate::client::Queue;
 use crate::error::{NatsCause, QueueError};
-use crate::messages::{CancelJob, Control, LogBatch, Notice, Presence, RestartDatum, SetDone, SetTrouble, WakeUp};
+use crate::messages::{
+    CancelJob, Control, LogBatch, Notice, Presence, RestartDatum, SetDone, SetTrouble, Standing, WakeUp,
+};
 use crate::subjects;
 use crate::wire::{self, Wire, WireError};
 
@@ -121,7 +123,8 @@ impl Queue {
 
     /// Worker: what the coordinator tells all workers.
     pub async fn controls(&self) -> Result<Subscription<Control>, QueueError> {
-        self.listen(&[subjects::CANCEL, subjects::RESTART], read_control).await
+        let subjects = [subjects::CANCEL, subjects::RESTART, subjects::STANDING];
+        self.listen(&subjects, read_control).await
     }
 
     /// Coordinator: tells all workers to stop working on a job.
@@ -136,6 +139,11 @@ impl Queue {
     pub async fn restart_datums(&self, restart: &RestartDatum) -> Result<(), QueueError> {
         self.send(subjects::RESTART.to_owned(), restart).await
     }
+
+    /// Coordinator: tells all workers which stages of a pipeline are to run.
+    pub async fn keep_standing(&self, standing: &Standing) -> Result<(), QueueError> {
+        self.send(subjects::STANDING.to_owned(), standing).await
+    }
 }
 
 fn read_notice(bytes: &[u8]) -> Result<Notice, WireError> {
@@ -146,8 +154,9 @@ fn read_notice(bytes: &[u8]) -> Result<Notice, WireError> {
 }
 
 fn read_control(bytes: &[u8]) -> Result<Control, WireError> {
-    if wire::kind_of(bytes).as_deref() == Some(RestartDatum::KIND) {
-        return wire::decode(bytes).map(Control::Restart);
+    match wire::kind_of(bytes).as_deref() {
+        Some(RestartDatum::KIND) => wire::decode(bytes).map(Control::Restart),
+        Some(Standing::KIND) => wire::decode(bytes).map(|said| Control::Standing(Box::new(said))),
+        _ => wire::decode::<CancelJob>(bytes).map(Control::Cancel),
     }
-    wire::decode::<CancelJob>(bytes).map(Control::Cancel)
 }

@@ -95,6 +95,7 @@ async fn take_presence(context: &Context, heard: Presence) {
     let (worker, host, slots) = (heard.worker.clone(), heard.host.clone(), heard.slots);
     if board.heard_from(heard) {
         tracing::info!(worker, host, slots, "worker connected");
+        context.new_worker.notify_one();
     }
     for job in over {
         call_off(context, &job).await;

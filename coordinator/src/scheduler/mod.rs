@@ -4,6 +4,7 @@
 //!  supervisor --one per pipeline--> image keeper   (pins the image, tells the pipeline's state)
 //!             \--one per pipeline-> job runner     (drives the oldest job that can run)
 //!  listeners: notices -> the runner of that job; presence, log lines -> the board
+//!  standing:  tells workers which stages to have running
 //! ```
 //!
 //! Everything is level-triggered: a task looks at the published state, does what is missing, and waits
@@ -17,15 +18,19 @@ mod planner;
 mod publish;
 mod runner;
 mod set_maker;
+mod standing;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use howdah_model::PipelineKey;
 use howdah_queue::Queue;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::core::Core;
 use crate::{metrics, provenance};
@@ -41,6 +46,8 @@ pub(crate) struct Context {
     queue: Queue,
     dispatch: Dispatch,
     records: provenance::Records,
+    /// Rung when a worker is heard of for the first time.
+    new_worker: Arc<Notify>,
 }
 
 /// Runs until `shutdown`; then every task has stopped at a point from which another run continues.
@@ -50,9 +57,11 @@ pub async fn run(core: Core, queue: Queue, shutdown: CancellationToken) -> anyho
         core,
         queue,
         dispatch: Dispatch::default(),
+        new_worker: Arc::default(),
     };
     let mut listeners = listen::spawn(&context).await?;
     let mut tasks = JoinSet::new();
+    let _standing = AbortOnDropHandle::new(tokio::spawn(standing::announce(context.clone())));
     // A pipeline made again under an old name is another one: the order of creation tells them apart.
     let mut running: HashMap<(PipelineKey, u64), CancellationToken> = HashMap::new();
     let mut state = context.core.watch();

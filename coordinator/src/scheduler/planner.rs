@@ -360,7 +360,7 @@ async fn wait_for_image(context: &Context, view: &View, needed: bool) -> Option<
 }
 
 /// Translates a spec into what a worker needs to run it.
-fn stage(version: &PipelineVersion, image: ImagePin) -> StageSpec {
+pub(super) fn stage(version: &PipelineVersion, image: ImagePin) -> StageSpec {
     let spec = &version.spec;
     let transform = &spec.transform;
     let text = |text: &String| (!text.is_empty()).then(|| text.clone());

@@ -106,6 +106,7 @@ pub struct ScriptedRuntime {
 #[derive(Default)]
 struct Counts {
     started: AtomicUsize,
+    refused: AtomicUsize,
     alive: AtomicUsize,
     cleaned: AtomicUsize,
 }
@@ -154,6 +155,11 @@ impl ScriptedRuntime {
         self.counts.started.load(Ordering::SeqCst)
     }
 
+    /// Returns how often something was refused.
+    pub fn refused(&self) -> usize {
+        self.counts.refused.load(Ordering::SeqCst)
+    }
+
     /// Returns the number of stages that run.
     pub fn alive(&self) -> usize {
         self.counts.alive.load(Ordering::SeqCst)
@@ -167,10 +173,13 @@ impl ScriptedRuntime {
     fn check(&self, image: &str) -> Result<(), RuntimeError> {
         let refuse = self.refuse.lock().unwrap_or_else(PoisonError::into_inner);
         match &*refuse {
-            Some(detail) => Err(RuntimeError::ImageNotFound {
-                image: image.to_owned(),
-                detail: detail.clone(),
-            }),
+            Some(detail) => {
+                self.counts.refused.fetch_add(1, Ordering::SeqCst);
+                Err(RuntimeError::ImageNotFound {
+                    image: image.to_owned(),
+                    detail: detail.clone(),
+                })
+            }
             None => Ok(()),
         }
     }

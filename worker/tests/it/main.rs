@@ -5,4 +5,5 @@ mod at_once;
 mod datums;
 mod life;
 mod outputs;
+mod standing;
 mod world;
