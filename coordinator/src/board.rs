@@ -62,14 +62,13 @@ impl JobBoard {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a heartbeat. Returns whether the worker was unknown before.
+    /// Notes a heartbeat. Returns whether the worker was unknown before, or was started again.
     pub fn heard_from(&self, presence: Presence) -> bool {
         let mut inner = self.lock();
         inner.workers.retain(|_, (seen, _)| seen.elapsed() < WORKER_TIMEOUT);
-        inner
-            .workers
-            .insert(presence.worker.clone(), (Instant::now(), presence))
-            .is_none()
+        let (name, started) = (presence.worker.clone(), presence.started);
+        let before = inner.workers.insert(name, (Instant::now(), presence));
+        before.is_none_or(|(_, before)| before.started != started)
     }
 
     /// Forgets a worker that said it is leaving.

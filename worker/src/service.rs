@@ -16,7 +16,7 @@ use crate::metrics::Metrics;
 use crate::runtime::Runtime;
 use crate::runtime::docker::{DockerConfig, DockerRuntime};
 use crate::scratch::Scratch;
-use crate::slots::IDLE_LIMIT;
+use crate::slots::{IDLE_LIMIT, StageKey};
 use crate::{announce, pulling, serve_metrics};
 
 /// How often idle stages are looked for.
@@ -160,7 +160,7 @@ async fn connect(url: &str, name: &str, shutdown: &CancellationToken) -> Result<
     }
 }
 
-/// Stops stages that nobody has needed for a while, and keeps the cache's size on the page.
+/// Stops stages that nobody has needed for a while, or clears their folders, and keeps the cache's size on the page.
 async fn reap(kit: Arc<Kit>, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -168,9 +168,8 @@ async fn reap(kit: Arc<Kit>, stop: CancellationToken) {
             () = tokio::time::sleep(REAP_EVERY) => {}
         }
         if let Some(moment) = Instant::now().checked_sub(IDLE_LIMIT) {
-            kit.pool
-                .stop_idle_since(moment, |key| kit.standing.holds(key, Instant::now()))
-                .await;
+            let stand = |key: &StageKey| kit.standing.stages(key, Instant::now());
+            kit.pool.reap(moment, stand).await;
         }
         let bytes = i64::try_from(kit.cached_bytes()).unwrap_or(i64::MAX);
         kit.metrics.cache_bytes.set(bytes);

@@ -3,19 +3,28 @@
 //! The coordinator says of which pipelines, and says it again as long as it holds. They start in slots that have no stage
 //! yet, few at a time, and are not stopped for being idle; but a slot is nobody's: where another pipeline has work and
 //! no other slot is free, its stage takes their place.
+//!
+//! Pulling an image needs no slot. What is told to stop in the meantime, or to be another version, stops at once. What
+//! fails is tried again with later orders, less and less often; a job that needs it tells the user why.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use howdah_model::names::PipelineKey;
 use howdah_queue::job::StageSpec;
 use howdah_queue::messages::{STANDING_LEASE, Standing};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use crate::error::{Trouble, chain};
 use crate::kit::Kit;
 use crate::slots::{Lent, Preparation, Slot, StageKey};
+
+/// Least time between a start that failed and the next one; doubled with each failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Most time between them.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// What the coordinator said lately.
 #[derive(Default)]
@@ -23,49 +32,87 @@ pub(crate) struct Leases(Mutex<HashMap<PipelineKey, Lease>>);
 
 struct Lease {
     version: u64,
+    /// Number of stages that are to run.
+    stages: usize,
     ends: Instant,
     /// Its stages are being started.
     preparing: bool,
+    /// How often that failed, without a success since.
+    failures: u32,
+    /// When it may be tried again.
+    not_before: Instant,
+    /// Cancelled when the lease is over, but for one that nobody renewed.
+    over: CancellationToken,
 }
 
 impl Leases {
-    /// Tells whether a stage is to run although there is nothing to do.
-    pub fn holds(&self, key: &StageKey, now: Instant) -> bool {
+    /// Returns how many stages are to run although there may be nothing to do.
+    pub fn stages(&self, key: &StageKey, now: Instant) -> usize {
         let leases = self.lock();
         let lease = leases.get(&key.0);
-        lease.is_some_and(|lease| lease.version == key.1 && now < lease.ends)
+        lease
+            .filter(|lease| lease.version == key.1 && now < lease.ends)
+            .map_or(0, |lease| lease.stages)
     }
 
-    /// Begins or renews a lease; says whether its stages are not being started yet.
-    fn renew(&self, key: &StageKey, now: Instant) -> bool {
+    /// Begins or renews a lease. Whoever gets a token is to start what is missing until that is cancelled, and to say
+    /// then how it [`ended`](Self::prepared).
+    fn renew(
+        &self,
+        key: &StageKey,
+        stages: usize,
+        now: Instant,
+        closing: &CancellationToken,
+    ) -> Option<CancellationToken> {
         let mut leases = self.lock();
-        let ends = now + STANDING_LEASE;
-        let known = leases.get_mut(&key.0).filter(|lease| lease.version == key.1);
-        match known {
-            Some(lease) => {
-                lease.ends = ends;
-                !std::mem::replace(&mut lease.preparing, true)
-            }
-            None => {
-                let lease = Lease {
+        let known = leases.remove(&key.0);
+        let mut lease = match known {
+            Some(lease) if lease.version == key.1 => lease,
+            other => {
+                if let Some(former) = other {
+                    former.over.cancel();
+                }
+                Lease {
                     version: key.1,
-                    ends,
-                    preparing: true,
-                };
-                leases.insert(key.0.clone(), lease);
-                true
+                    stages,
+                    ends: now,
+                    preparing: false,
+                    failures: 0,
+                    not_before: now,
+                    over: closing.child_token(),
+                }
             }
-        }
+        };
+        lease.stages = stages;
+        lease.ends = now + STANDING_LEASE;
+        let begins = !lease.preparing && lease.not_before <= now;
+        lease.preparing |= begins;
+        let over = begins.then(|| lease.over.clone());
+        leases.insert(key.0.clone(), lease);
+        over
     }
 
-    fn prepared(&self, key: &StageKey) {
-        if let Some(lease) = self.lock().get_mut(&key.0).filter(|lease| lease.version == key.1) {
-            lease.preparing = false;
+    /// Notes how starting what was missing ended. Says whether it failed for the first time.
+    fn prepared(&self, key: &StageKey, good: bool, now: Instant) -> bool {
+        let mut leases = self.lock();
+        let Some(lease) = leases.get_mut(&key.0).filter(|lease| lease.version == key.1) else {
+            return false;
+        };
+        lease.preparing = false;
+        if good {
+            lease.failures = 0;
+            return false;
         }
+        let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(lease.failures));
+        lease.not_before = now + pause.min(LONGEST_PAUSE);
+        lease.failures += 1;
+        lease.failures == 1
     }
 
     fn end(&self, pipeline: &PipelineKey) {
-        self.lock().remove(pipeline);
+        if let Some(lease) = self.lock().remove(pipeline) {
+            lease.over.cancel();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PipelineKey, Lease>> {
@@ -88,87 +135,145 @@ pub(crate) fn obey(kit: &Arc<Kit>, order: Standing) {
         return;
     };
     let key = (pipeline, stages.version);
-    if kit.standing.renew(&key, Instant::now()) {
+    let closing = kit.tickets.closing();
+    let wanted = stages.slots as usize;
+    if let Some(over) = kit.standing.renew(&key, wanted, Instant::now(), closing) {
         kit.helpers.spawn(async move {
             here.pool.stop_before(&key).await;
-            prepare(&here, &key, stages.stage, stages.slots as usize).await;
-            here.standing.prepared(&key);
+            let stage = Arc::new(stages.stage);
+            let failure = prepare(&here, &key, &stage, &over).await.err();
+            let first = here.standing.prepared(&key, failure.is_none(), Instant::now());
+            if let Some(error) = failure.filter(|_| first) {
+                tracing::warn!(
+                    pipeline = %key.0, image = %stage.image.reference, error = %chain(&error),
+                    "a stage could not be started ahead of work"
+                );
+            }
         });
     }
 }
 
-/// Starts stages until enough run, no slot is left for them, or one cannot be started: the next order tries again.
-async fn prepare(kit: &Arc<Kit>, key: &StageKey, stage: StageSpec, wanted: usize) {
-    let stage = Arc::new(stage);
+/// Starts stages until enough run, no slot is left for them, one cannot be started, or the lease is over.
+async fn prepare(
+    kit: &Arc<Kit>,
+    key: &StageKey,
+    stage: &Arc<StageSpec>,
+    over: &CancellationToken,
+) -> Result<(), Trouble> {
+    let wanted = || kit.standing.stages(key, Instant::now());
+    if !kit.pool.is_to_prepare(key, wanted()) {
+        return Ok(());
+    }
+    let fetch = kit.starter.runtime.fetch(&stage.image);
+    let Some(fetched) = over.run_until_cancelled(fetch).await else {
+        return Ok(());
+    };
+    fetched.map_err(Trouble::Runtime)?;
     let mut starts = JoinSet::new();
     let mut room = kit.pool.changes();
-    let mut failed = false;
-    while !failed && kit.standing.holds(key, Instant::now()) {
+    let mut ended_well = false;
+    let mut outcome = Ok(());
+    while outcome.is_ok() {
         room.mark_unchanged();
-        match kit.pool.take_to_prepare(key, wanted) {
-            Preparation::Begin(slot) => {
-                starts.spawn(start(Arc::clone(kit), key.clone(), Arc::clone(&stage), slot));
-                continue;
+        // What cannot be started is found out with one.
+        if ended_well || starts.is_empty() {
+            match kit.pool.take_to_prepare(key, wanted()) {
+                Preparation::Begin(slot) => {
+                    starts.spawn(start(
+                        Arc::clone(kit),
+                        key.clone(),
+                        Arc::clone(stage),
+                        over.clone(),
+                        slot,
+                    ));
+                    continue;
+                }
+                Preparation::Wait => {}
+                Preparation::Over => break,
             }
-            Preparation::Wait => {}
-            Preparation::Over => break,
         }
         tokio::select! {
-            Some(ended) = starts.join_next() => failed = !matches!(ended, Ok(true)),
-            changed = room.changed() => failed = changed.is_err(),
-            () = kit.tickets.closing().cancelled() => break,
+            Some(ended) = starts.join_next() => {
+                outcome = ended.unwrap_or(Err(Trouble::Task));
+                ended_well = outcome.is_ok();
+            }
+            // The pool outlives this.
+            _ = room.changed() => {}
+            () = over.cancelled() => break,
         }
     }
-    while starts.join_next().await.is_some() {}
+    while let Some(ended) = starts.join_next().await {
+        outcome = outcome.and(ended.unwrap_or(Err(Trouble::Task)));
+    }
+    outcome
 }
 
-/// Starts a stage in a slot and gives the slot back; says whether it runs.
-async fn start(kit: Arc<Kit>, key: StageKey, stage: Arc<StageSpec>, slot: Slot) -> bool {
+/// Starts a stage in a slot and gives the slot back.
+async fn start(
+    kit: Arc<Kit>,
+    key: StageKey,
+    stage: Arc<StageSpec>,
+    over: CancellationToken,
+    slot: Slot,
+) -> Result<(), Trouble> {
     let mut lent = Lent::new(Arc::clone(&kit.pool), slot);
-    let ready = tokio::select! {
-        ready = lent.slot().ready(&key, &stage, &kit.starter) => ready.map(drop),
-        () = kit.tickets.closing().cancelled() => Err(Trouble::Task),
-    };
-    match ready {
-        Ok(()) if kit.standing.holds(&key, Instant::now()) => true,
-        Ok(()) => {
-            // Whoever took the order back while it started stopped what was idle then.
-            lent.slot().stop().await;
-            false
-        }
-        Err(_) if kit.tickets.closing().is_cancelled() => false,
-        Err(error) => {
-            // The first job that needs it says so to the user.
-            tracing::warn!(
-                pipeline = %key.0, image = %stage.image.reference,
-                error = %chain(&error), "a stage could not be started ahead of work"
-            );
-            false
-        }
+    let ready = lent.slot().ready(&key, &stage, &kit.starter);
+    if let Some(ready) = over.run_until_cancelled(ready).await {
+        ready?;
     }
+    if over.is_cancelled() {
+        // Whoever ended the lease stopped what was idle then.
+        lent.slot().stop().await;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    fn keys() -> [StageKey; 2] {
+        [1, 2].map(|version| ("default/a".parse::<PipelineKey>().unwrap(), version))
+    }
 
     #[test]
     fn stages_stand_as_long_as_the_coordinator_says_so() {
         let leases = Leases::default();
-        let start = Instant::now();
-        let [first, second] = [1, 2].map(|version| ("default/a".parse::<PipelineKey>().unwrap(), version));
-        assert!(leases.renew(&first, start), "to be started");
-        assert!(!leases.renew(&first, start), "being started");
-        leases.prepared(&first);
-        assert!(leases.renew(&first, start + Duration::from_secs(1)), "what is missing");
+        let (start, closing) = (Instant::now(), CancellationToken::new());
+        let [first, second] = keys();
+        let over = leases.renew(&first, 3, start, &closing).expect("to be started");
+        assert!(leases.renew(&first, 3, start, &closing).is_none(), "being started");
+        assert!(!leases.prepared(&first, true, start));
+        let later = start + Duration::from_secs(1);
+        assert!(leases.renew(&first, 2, later, &closing).is_some(), "what is missing");
         let late = start + STANDING_LEASE;
-        assert!(leases.holds(&first, late) && !leases.holds(&second, late));
-        assert!(!leases.holds(&first, late + Duration::from_secs(1)));
-        assert!(leases.renew(&second, late), "another version");
-        assert!(leases.holds(&second, late) && !leases.holds(&first, late));
+        assert_eq!((leases.stages(&first, late), leases.stages(&second, late)), (2, 0));
+        assert_eq!(leases.stages(&first, later + STANDING_LEASE), 0, "not renewed");
+        assert!(!over.is_cancelled());
+        let next = leases.renew(&second, 1, late, &closing).expect("another version");
+        assert!(over.is_cancelled() && !next.is_cancelled());
+        assert!(!leases.prepared(&first, false, late), "it is no longer about this one");
+        assert_eq!((leases.stages(&first, late), leases.stages(&second, late)), (0, 1));
         leases.end(&second.0);
-        assert!(!leases.holds(&second, late));
+        assert_eq!(leases.stages(&second, late), 0);
+        assert!(next.is_cancelled());
+    }
+
+    #[test]
+    fn what_cannot_be_started_is_tried_less_and_less_often() {
+        let leases = Leases::default();
+        let closing = CancellationToken::new();
+        let [key, _] = keys();
+        let mut now = Instant::now();
+        let mut tries = Vec::new();
+        while tries.len() < 12 {
+            if leases.renew(&key, 1, now, &closing).is_some() {
+                assert_eq!(leases.prepared(&key, false, now), tries.is_empty(), "said once");
+                tries.push(now);
+            }
+            now += Duration::from_secs(1);
+        }
+        let pauses: Vec<u64> = tries.windows(2).map(|pair| (pair[1] - pair[0]).as_secs()).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600]);
     }
 }

@@ -1,18 +1,19 @@
 //! Tells workers which stages to have running before there is work for them.
 //!
 //! Those of every pipeline that may have work at any moment and does not scale to zero (`autoscaling`). What is said is
-//! soft: workers forget it unless it is said again, so it is, and to workers that are new at once.
+//! soft: workers forget it unless it is said again, so it is; and when a worker is new, as soon as all are known that
+//! came with it, since each is told its share.
 
 use std::collections::HashMap;
 
 use howdah_model::{Pipeline, PipelineKey, PipelineState, State};
-use howdah_queue::messages::{STANDING_INTERVAL, Standing, StandingStages};
+use howdah_queue::messages::{PRESENCE_INTERVAL, STANDING_INTERVAL, Standing, StandingStages};
 use tokio::time::Instant;
 
 use super::{Context, planner};
 
-/// What is wanted of a pipeline: its version.
-type Wanted = HashMap<PipelineKey, u64>;
+/// What is wanted of a pipeline: its order of creation, and its version.
+type Wanted = HashMap<PipelineKey, (u64, u64)>;
 
 /// Runs until dropped.
 pub async fn announce(context: Context) {
@@ -40,7 +41,7 @@ pub async fn announce(context: Context) {
         told = wanted;
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
-            () = context.new_worker.notified() => next = Instant::now(),
+            () = context.new_worker.notified() => next = next.min(Instant::now() + PRESENCE_INTERVAL),
             () = tokio::time::sleep_until(next) => {}
         }
     }
@@ -49,7 +50,7 @@ pub async fn announce(context: Context) {
 fn wanted(state: &State) -> Wanted {
     let standing = state.pipelines().filter(|pipeline| stands(pipeline));
     standing
-        .map(|pipeline| (pipeline.key.clone(), pipeline.version()))
+        .map(|pipeline| (pipeline.key.clone(), (pipeline.seq, pipeline.version())))
         .collect()
 }
 
@@ -60,12 +61,15 @@ fn stands(pipeline: &Pipeline) -> bool {
     can_run && !pipeline.stopped && version.image.is_some() && !version.spec.autoscaling
 }
 
-/// Says what to run where the pipeline still wants it, spread over the workers that there are.
+/// Says what to run where the pipeline still wants it and some worker serves it: to each its share.
 fn standing(context: &Context, pipeline: &PipelineKey) -> Option<Standing> {
     let state = context.core.state();
     let found = state.pipeline(pipeline).filter(|found| stands(found))?;
     let version = found.current();
-    let workers = context.core.jobs().slots_for(pipeline).len().max(1) as u64;
+    let workers = context.core.jobs().slots_for(pipeline).len() as u64;
+    if workers == 0 {
+        return None;
+    }
     Some(Standing {
         pipeline: pipeline.clone(),
         stages: Some(StandingStages {

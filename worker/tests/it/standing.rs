@@ -1,14 +1,20 @@
 //! Stages that run before there is work, and stay when there is none.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use howdah_queue::job::JobPlan;
 use howdah_queue::messages::{Standing, StandingStages};
 
+use tokio::time::timeout;
+
 use crate::world::{World, datum, plan, within};
 
-/// Says what is to run of a plan's pipeline in each worker, until something is so.
-async fn say_until(world: &World, plan: &JobPlan, slots: Option<u32>, is_so: impl Fn(&World) -> bool) {
+/// How long to wait before something is said, or looked at, again.
+const SOON: Duration = Duration::from_millis(10);
+
+/// Says what is to run of a plan's pipeline in each worker.
+async fn say(world: &World, plan: &JobPlan, slots: Option<u32>) {
     let standing = Standing {
         pipeline: plan.pipeline.clone(),
         stages: slots.map(|slots| StandingStages {
@@ -17,11 +23,15 @@ async fn say_until(world: &World, plan: &JobPlan, slots: Option<u32>, is_so: imp
             slots,
         }),
     };
+    world.queue.keep_standing(&standing).await.unwrap();
+}
+
+/// Says it until something is so, as the coordinator does: whatever is said may be lost.
+async fn say_until(world: &World, plan: &JobPlan, slots: Option<u32>, is_so: impl Fn(&World) -> bool) {
     within(async {
         while !is_so(world) {
-            // As the coordinator does: whatever is said may be lost.
-            world.queue.keep_standing(&standing).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            say(world, plan, slots).await;
+            tokio::time::sleep(SOON).await;
         }
     })
     .await;
@@ -40,8 +50,8 @@ async fn stages_run_before_there_is_work_and_jobs_find_them() {
     say_until(&world, &plan, Some(2), counts(2, 2)).await;
     world.start(&plan, vec![vec![datum(1, vec![])]]).await;
     world.result(&plan, 0).await;
+    assert_eq!(world.runtime.started(), 2, "none was started for the job");
     say_until(&world, &plan, Some(3), counts(3, 3)).await;
-    assert_eq!(world.runtime.started(), 3, "one more, none for the job");
     say_until(&world, &plan, None, counts(0, 3)).await;
     worker.stop().await;
 }
@@ -61,8 +71,6 @@ async fn a_new_version_takes_the_place_of_the_old_and_work_that_of_what_only_sta
     world.start(&other, vec![vec![datum(1, vec![])]]).await;
     world.result(&other, 0).await;
     assert_eq!((world.runtime.alive(), world.runtime.started()), (2, 5));
-    // There is no slot without a stage: nothing that runs is stopped for what only stands.
-    say_until(&world, &other, Some(9), counts(2, 5)).await;
     worker.stop().await;
     assert_eq!(world.runtime.alive(), 0);
 }
@@ -77,4 +85,34 @@ async fn a_stage_that_cannot_start_is_tried_again_with_the_next_order() {
     world.runtime.refuse(None);
     say_until(&world, &plan, Some(1), counts(1, 1)).await;
     worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_whose_order_is_taken_back_while_it_starts_gives_its_slot_back_at_once() {
+    let world = World::new().await;
+    let worker = world.worker("w", 1).await;
+    let (begun, go_on) = world.runtime.hold_starts();
+    let first = plan("edges", 1, &["ok"]);
+    let mut starting = pin!(begun.notified());
+    within(async {
+        while timeout(SOON, &mut starting).await.is_err() {
+            say(&world, &first, Some(1)).await;
+        }
+    })
+    .await;
+    say(&world, &first, None).await;
+    let other = plan("other", 2, &["ok"]);
+    world.start(&other, vec![vec![datum(1, vec![])]]).await;
+    within(begun.notified()).await;
+    assert_eq!(world.runtime.started(), 0, "the only slot starts another stage");
+    within(async {
+        while world.results(&other).await == 0 || world.runtime.alive() > 1 {
+            go_on.notify_one();
+            tokio::time::sleep(SOON).await;
+        }
+    })
+    .await;
+    assert_eq!(world.runtime.started(), 2);
+    worker.stop().await;
+    assert_eq!(world.runtime.alive(), 0);
 }

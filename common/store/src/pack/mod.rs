@@ -19,7 +19,7 @@
 //! Memory of one writer: up to 9 MiB pending, as much in the cutter and in chunks that wait for room, and what the
 //! store's write buffer, shared by all writers, has room for. To that come some 200 bytes for each file that is not
 //! stored yet (2 KB for one that is appended to), of which there are never many: a chunk ends after 32,768 files, or
-//! 4,096 that are appended to. Contents of
+//! some 3,600 that are appended to. Contents of
 //! stored files are kept until they are taken ([`PackWriter::take_stored`]).
 
 mod batch;

@@ -11,7 +11,7 @@ use crate::chunk::HEADER;
 /// A chunk, and where in the stream it begins. It has no bytes where only empty files were written.
 pub(super) struct Piece {
     pub(super) start: u64,
-    /// About how many files ended in it.
+    /// About how many files ended in it; an append counts as several.
     pub(super) files: usize,
     /// Before which of its bytes, or behind the last one, files begin and end, in order.
     pub(super) edges: Vec<(usize, Edge)>,

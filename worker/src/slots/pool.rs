@@ -1,53 +1,18 @@
-//! Slots: how many datums run at once, and the warm stage that each keeps.
-//!
-//! Starting a container costs hundreds of times what a trivial datum costs, so a slot keeps its
-//! last stage until another pipeline needs the slot or nobody has needed it for [`IDLE_LIMIT`].
+//! All slots of a worker: who gets which, and what becomes of those that nobody needs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use howdah_model::names::PipelineKey;
-use howdah_queue::job::{JobPlan, StageSpec};
-use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio_util::task::TaskTracker;
 
-use crate::error::Trouble;
-use crate::file_cache::blocking;
+use super::{Slot, StageKey, Warm};
 use crate::metrics::Metrics;
-use crate::runtime::{Network, Runtime, Stage, StageRequest};
-use crate::scratch::Scratch;
-use crate::workspace::Workspace;
-
-/// Time after which an unused stage is stopped.
-pub const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Stages of one pipeline that are started at once on a machine with fewer cores.
 const LEAST_STARTS: usize = 4;
-
-/// Which stages can stand in for each other: a pipeline's version, and so its image, user, limits.
-pub type StageKey = (PipelineKey, u64);
-
-/// Returns which stages run the datums of a job.
-pub fn stage_key(plan: &JobPlan) -> StageKey {
-    (plan.pipeline.clone(), plan.version)
-}
-
-/// Room for one datum at a time. Whoever has it owns it; [`Pool::give_back`] ends that.
-pub struct Slot {
-    /// Number of the slot, for people.
-    pub index: usize,
-    warm: Option<Warm>,
-    idle_since: Instant,
-    /// The pipeline that it is given out for.
-    given_for: Option<PipelineKey>,
-    /// It is given out only to start its stage ahead of work.
-    preparing: bool,
-    /// The pipeline, while its stage is not started yet.
-    starting: Option<PipelineKey>,
-}
 
 /// A slot on loan: given back when dropped, also by a panic, so that the worker does not shrink.
 pub struct Lent {
@@ -75,157 +40,6 @@ impl Drop for Lent {
     }
 }
 
-/// A running stage and the folders that it sees.
-pub struct Warm {
-    key: StageKey,
-    digest: String,
-    /// The stage.
-    pub stage: Box<dyn Stage>,
-    /// Its folders. Locked only by blocking work on behalf of the slot's owner.
-    pub space: Arc<Mutex<Workspace>>,
-}
-
-/// What starting a stage needs. Clones share everything.
-#[derive(Clone)]
-pub struct Starter {
-    /// Starts stages.
-    pub runtime: Arc<dyn Runtime>,
-    /// Gives them folders.
-    pub scratch: Scratch,
-    /// Counts them.
-    pub metrics: Arc<Metrics>,
-    /// Starts that are under way, also those that nobody waits for any more.
-    pub starts: TaskTracker,
-}
-
-/// A start on a task of its own. Whoever waits for it may give up at any moment, but a container
-/// that is half made can only be removed by going on: then its stage is stopped once it is there.
-struct Starting {
-    task: Option<JoinHandle<Result<Warm, Trouble>>>,
-    starts: TaskTracker,
-}
-
-impl Starting {
-    async fn finish(mut self) -> Result<Warm, Trouble> {
-        let Some(task) = &mut self.task else {
-            return Err(Trouble::Task);
-        };
-        let ended = task.await;
-        self.task = None;
-        ended.map_err(|_| Trouble::Task)?
-    }
-}
-
-impl Drop for Starting {
-    fn drop(&mut self) {
-        // Without a runtime the process is at its end, and so is the task.
-        if let Some(task) = self.task.take()
-            && let Ok(runtime) = Handle::try_current()
-        {
-            let clear_away = async {
-                if let Ok(Ok(warm)) = task.await {
-                    warm.stop().await;
-                }
-            };
-            self.starts.spawn_on(clear_away, &runtime);
-        }
-    }
-}
-
-impl Slot {
-    /// Tells whether its stage is still to be started.
-    pub fn is_starting(&self) -> bool {
-        self.starting.is_some()
-    }
-
-    /// Returns the stage that is asked for, starting it where it does not run. May be given up at any time.
-    pub async fn ready(&mut self, key: &StageKey, stage: &StageSpec, with: &Starter) -> Result<&mut Warm, Trouble> {
-        let usable = match &mut self.warm {
-            Some(warm) if warm.key == *key && warm.digest == stage.image.digest => warm.stage.alive().await,
-            _ => false,
-        };
-        if !usable {
-            if let Some(warm) = self.warm.take() {
-                // On a task of its own for the same reason as the start.
-                let _ = with.starts.spawn(warm.stop()).await;
-            }
-            // Pulling an image takes longest and leaves nothing behind, so it ends with the waiting.
-            with.runtime.fetch(&stage.image).await.map_err(Trouble::Runtime)?;
-            let starting = Starting {
-                task: Some(
-                    with.starts
-                        .spawn(start(self.index, key.clone(), stage.clone(), with.clone())),
-                ),
-                starts: with.starts.clone(),
-            };
-            self.warm = Some(starting.finish().await?);
-        }
-        self.warm.as_mut().ok_or(Trouble::Task)
-    }
-
-    /// Stops the stage, if there is one.
-    pub async fn stop(&mut self) {
-        if let Some(warm) = self.warm.take() {
-            warm.stop().await;
-        }
-    }
-}
-
-impl Warm {
-    async fn stop(self) {
-        self.stage.stop().await;
-        let space = self.space;
-        // Nothing depends on it: what stays is cleared when the next worker starts.
-        let _ = blocking(move || lock(&space).give_up()).await;
-    }
-}
-
-async fn start(index: usize, key: StageKey, spec: StageSpec, with: Starter) -> Result<Warm, Trouble> {
-    let begun = Instant::now();
-    let dirs = with
-        .scratch
-        .slot_dirs(index)
-        .map_err(Trouble::io("make folders in", with.scratch.root()))?;
-    let (pipeline, version) = &key;
-    let mut labels: BTreeMap<String, String> = spec.labels.clone();
-    labels.insert("howdah.pipeline".to_owned(), pipeline.to_string());
-    labels.insert("howdah.pipeline.version".to_owned(), version.to_string());
-    let request = StageRequest {
-        name: format!("{}-{}-{index}", pipeline.project, pipeline.name),
-        image: spec.image.clone(),
-        dirs: dirs.clone(),
-        labels,
-        memory_bytes: spec.memory_bytes,
-        cpus: spec.cpus,
-        network: Network::Default,
-    };
-    let space = Workspace::new(dirs, with.scratch.clone());
-    let stage = match with.runtime.start(&request).await {
-        Ok(stage) => stage,
-        Err(error) => {
-            space.give_up();
-            return Err(Trouble::Runtime(error));
-        }
-    };
-    with.metrics.stage_starts.inc();
-    with.metrics.stage_start_seconds.observe(begun.elapsed().as_secs_f64());
-    tracing::info!(
-        %pipeline, version, slot = index, image = %spec.image.reference, "started a stage"
-    );
-    Ok(Warm {
-        key,
-        digest: spec.image.digest.clone(),
-        stage,
-        space: Arc::new(Mutex::new(space)),
-    })
-}
-
-/// Locks the folders of a stage.
-pub fn lock(space: &Mutex<Workspace>) -> MutexGuard<'_, Workspace> {
-    // Every try begins by clearing the folders, whatever happened before.
-    space.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// All slots of a worker.
 pub struct Pool {
     slots: Mutex<Slots>,
@@ -245,6 +59,7 @@ impl Pool {
             index,
             warm: None,
             idle_since: Instant::now(),
+            cleared: true,
             given_for: None,
             preparing: false,
             starting: None,
@@ -255,7 +70,7 @@ impl Pool {
             slots: Mutex::new(Slots {
                 idle: (0..size).map(slot).collect(),
                 out: HashMap::new(),
-                preparing: HashMap::new(),
+                preparing: Vec::new(),
                 starting: HashMap::new(),
                 versions: HashMap::new(),
                 seeking: HashMap::new(),
@@ -281,7 +96,7 @@ impl Pool {
     /// no set that is here already needs it.
     pub fn wants_set(&self, pipeline: &PipelineKey) -> bool {
         let slots = self.lock();
-        // A stage of an older version than that of the last set taken must be started anew.
+        // A stage of an older version than that of which a slot was last given must be started anew.
         let version = slots.versions.get(pipeline).copied();
         !slots.seeking.contains_key(pipeline) && self.has_room(&slots, pipeline, version)
     }
@@ -290,8 +105,8 @@ impl Pool {
         let fits = |warm: &Warm| warm.key.0 == *pipeline && version.is_none_or(|version| version == warm.key.1);
         let warm = |slot: &Slot| slot.warm.as_ref().is_some_and(fits);
         // A stage that is started ahead of work is there sooner than another one would be.
-        let may_start =
-            || count_of(&slots.preparing, pipeline) == 0 && count_of(&slots.starting, pipeline) < self.starts;
+        let comes = |key: &StageKey| key.0 == *pipeline && version.is_none_or(|version| version == key.1);
+        let may_start = || !slots.preparing.iter().any(comes) && count_of(&slots.starting, pipeline) < self.starts;
         slots.idle.iter().any(warm) || (!slots.idle.is_empty() && may_start())
     }
 
@@ -336,33 +151,33 @@ impl Pool {
         Some(self.give(slots, at, key, fit.0 > 0))
     }
 
-    /// Takes a slot without a stage, for one that is to run before it is needed, as long as fewer than `wanted` slots have
-    /// that stage or work for its pipeline.
+    /// Tells whether a stage is to be started before it is needed: fewer than `wanted` slots have it or are given out for
+    /// it, and one is without a stage.
+    pub fn is_to_prepare(&self, key: &StageKey, wanted: usize) -> bool {
+        self.lock().place_to_prepare(key, wanted).is_some()
+    }
+
+    /// Takes a slot without a stage, for one that is to run before it is needed.
     pub fn take_to_prepare(&self, key: &StageKey, wanted: usize) -> Preparation {
         let mut slots = self.lock();
-        let runs = |slot: &&Slot| slot.warm.as_ref().is_some_and(|warm| warm.key == *key);
-        let there = slots.idle.iter().filter(runs).count() + count_of(&slots.out, &key.0);
-        let empty = slots.idle.iter().position(|slot| slot.warm.is_none());
-        match empty {
-            Some(at) if there < wanted => {
-                if count_of(&slots.starting, &key.0) < self.starts {
-                    *slots.preparing.entry(key.0.clone()).or_default() += 1;
-                    let mut slot = self.give(slots, at, key, true);
-                    slot.preparing = true;
-                    Preparation::Begin(slot)
-                } else {
-                    Preparation::Wait
-                }
-            }
-            _ => Preparation::Over,
+        let Some(at) = slots.place_to_prepare(key, wanted) else {
+            return Preparation::Over;
+        };
+        if count_of(&slots.starting, &key.0) >= self.starts {
+            return Preparation::Wait;
         }
+        slots.preparing.push(key.clone());
+        let mut slot = self.give(slots, at, key, true);
+        slot.preparing = true;
+        Preparation::Begin(slot)
     }
 
     fn give(&self, mut slots: MutexGuard<'_, Slots>, at: usize, key: &StageKey, starting: bool) -> Slot {
         slots.versions.insert(key.0.clone(), key.1);
         let mut slot = slots.idle.swap_remove(at);
-        slot.given_for = Some(key.0.clone());
-        *slots.out.entry(key.0.clone()).or_default() += 1;
+        slot.cleared = false;
+        slot.given_for = Some(key.clone());
+        *slots.out.entry(key.clone()).or_default() += 1;
         if starting {
             slot.starting = Some(key.0.clone());
             *slots.starting.entry(key.0.clone()).or_default() += 1;
@@ -386,49 +201,56 @@ impl Pool {
         let given_for = slot.given_for.take();
         let preparing = std::mem::take(&mut slot.preparing);
         let mut slots = self.lock();
-        if let Some(pipeline) = given_for {
-            count_down(&mut slots.out, &pipeline);
-            if preparing {
-                count_down(&mut slots.preparing, &pipeline);
+        if let Some(key) = given_for {
+            count_down(&mut slots.out, &key);
+            let place = slots.preparing.iter().position(|other| *other == key);
+            if let Some(place) = place.filter(|_| preparing) {
+                slots.preparing.swap_remove(place);
             }
         }
         slots.idle.push(slot);
         self.count(&slots);
     }
 
-    /// Stops the stages of slots that have been idle since before a moment, but for those that are to `stand`.
-    pub async fn stop_idle_since(&self, moment: Instant, stands: impl Fn(&StageKey) -> bool) {
-        self.stop(|key, idle_since| idle_since <= moment && !stands(key)).await;
+    /// Sees to the stages of slots that have been idle since before a moment. Of each, as many as are to `stand` stay,
+    /// those that are in use or were lately counted in; but their folders are cleared, since the inputs that a datum had
+    /// take room on the disk whatever becomes of the cache, and those that are dead go as the others do.
+    pub async fn reap(&self, moment: Instant, stand: impl Fn(&StageKey) -> usize) {
+        let (gone, stay) = self.lock().idle_since(moment, stand);
+        let clear = stay.into_iter().map(|mut slot| async {
+            slot.clear().await;
+            let mut slots = self.lock();
+            slots.idle.push(slot);
+            self.count(&slots);
+        });
+        tokio::join!(stop_all(gone), futures::future::join_all(clear));
     }
 
     /// Stops the stages of all idle slots, all at once.
     pub async fn stop_all(&self) {
-        self.stop(|_, _| true).await;
+        self.stop(|_| true).await;
     }
 
-    /// Stops the idle stages of a pipeline that is no longer served.
+    /// Stops the idle stages of a pipeline.
     pub async fn stop_pipeline(&self, pipeline: &PipelineKey) {
         self.lock().versions.remove(pipeline);
-        self.stop(|key, _| key.0 == *pipeline).await;
+        self.stop(|key| key.0 == *pipeline).await;
     }
 
     /// Stops the idle stages of former versions of a pipeline.
     pub async fn stop_before(&self, key: &StageKey) {
-        self.stop(|(pipeline, version), _| *pipeline == key.0 && *version < key.1)
+        self.stop(|(pipeline, version)| *pipeline == key.0 && *version < key.1)
             .await;
     }
 
-    async fn stop(&self, gone: impl Fn(&StageKey, Instant) -> bool) {
+    async fn stop(&self, gone: impl Fn(&StageKey) -> bool) {
         let gone: Vec<Warm> = {
             let mut slots = self.lock();
             let idle = slots.idle.iter_mut();
-            let gone = idle.filter_map(|slot| slot.warm.take_if(|warm| gone(&warm.key, slot.idle_since)));
-            gone.collect()
+            idle.filter_map(|slot| slot.warm.take_if(|warm| gone(&warm.key)))
+                .collect()
         };
-        for warm in &gone {
-            tracing::debug!(pipeline = %warm.key.0, version = warm.key.1, "stopping an idle stage");
-        }
-        futures::future::join_all(gone.into_iter().map(Warm::stop)).await;
+        stop_all(gone).await;
     }
 
     fn count(&self, slots: &Slots) {
@@ -445,27 +267,85 @@ impl Pool {
 /// What changes about the slots.
 struct Slots {
     idle: Vec<Slot>,
-    /// Number of those given out, for each pipeline with any.
-    out: HashMap<PipelineKey, usize>,
-    /// Number of those whose stage is being started ahead of work.
-    preparing: HashMap<PipelineKey, usize>,
+    /// Number of those given out, for each stage with any.
+    out: HashMap<StageKey, usize>,
+    /// The stage of each that is given out to start it ahead of work.
+    preparing: Vec<StageKey>,
     /// Number of those given out whose stage is being started, of each pipeline with any.
     starting: HashMap<PipelineKey, usize>,
-    /// Version of each pipeline whose set was taken last.
+    /// Version of each pipeline for which a slot was given last.
     versions: HashMap<PipelineKey, u64>,
     /// Number of sets of each pipeline that want free slots for datums which nobody has begun.
     seeking: HashMap<PipelineKey, usize>,
 }
 
-fn count_of(counts: &HashMap<PipelineKey, usize>, pipeline: &PipelineKey) -> usize {
-    counts.get(pipeline).copied().unwrap_or(0)
+impl Slots {
+    /// Returns where a stage may be started before it is needed.
+    fn place_to_prepare(&self, key: &StageKey, wanted: usize) -> Option<usize> {
+        let runs = |slot: &&Slot| slot.warm.as_ref().is_some_and(|warm| warm.key == *key);
+        let there = self.idle.iter().filter(runs).count() + count_of(&self.out, key);
+        let empty = self.idle.iter().position(|slot| slot.warm.is_none());
+        empty.filter(|_| there < wanted)
+    }
+
+    /// Takes out the stages of slots idle since before a moment, and whole those slots whose stage stays and whose folders
+    /// are still to be cleared.
+    fn idle_since(&mut self, moment: Instant, stand: impl Fn(&StageKey) -> usize) -> (Vec<Warm>, Vec<Slot>) {
+        let mut stay: HashMap<StageKey, usize> = HashMap::new();
+        for slot in &self.idle {
+            if let Some(warm) = &slot.warm
+                && !stay.contains_key(&warm.key)
+            {
+                let lately = |slot: &&Slot| {
+                    slot.idle_since > moment && slot.warm.as_ref().is_some_and(|other| other.key == warm.key)
+                };
+                let used = count_of(&self.out, &warm.key) + self.idle.iter().filter(lately).count();
+                stay.insert(warm.key.clone(), stand(&warm.key).saturating_sub(used));
+            }
+        }
+        let mut gone = Vec::new();
+        let mut to_clear = Vec::new();
+        for mut slot in std::mem::take(&mut self.idle) {
+            let key = slot.warm.as_ref().map(|warm| &warm.key);
+            let left = key
+                .filter(|_| slot.idle_since <= moment)
+                .and_then(|key| stay.get_mut(key));
+            match left {
+                Some(0) => {
+                    gone.extend(slot.warm.take());
+                    self.idle.push(slot);
+                }
+                Some(left) => {
+                    *left -= 1;
+                    if slot.cleared {
+                        self.idle.push(slot);
+                    } else {
+                        to_clear.push(slot);
+                    }
+                }
+                None => self.idle.push(slot),
+            }
+        }
+        (gone, to_clear)
+    }
 }
 
-fn count_down(counts: &mut HashMap<PipelineKey, usize>, pipeline: &PipelineKey) {
-    if let Some(count) = counts.get_mut(pipeline) {
+async fn stop_all(gone: Vec<Warm>) {
+    for warm in &gone {
+        tracing::debug!(pipeline = %warm.key.0, version = warm.key.1, "stopping an idle stage");
+    }
+    futures::future::join_all(gone.into_iter().map(Warm::stop)).await;
+}
+
+fn count_of<K: Hash + Eq>(counts: &HashMap<K, usize>, key: &K) -> usize {
+    counts.get(key).copied().unwrap_or(0)
+}
+
+fn count_down<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
         *count -= 1;
         if *count == 0 {
-            counts.remove(pipeline);
+            counts.remove(key);
         }
     }
 }
@@ -476,7 +356,7 @@ pub enum Preparation {
     Begin(Slot),
     /// As many are being started as may be: see again when something changes.
     Wait,
-    /// There are enough, or there is no slot without a stage.
+    /// It need not be started, or there is no slot without a stage.
     Over,
 }
 
@@ -496,7 +376,15 @@ impl Drop for Seeking {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio_util::task::TaskTracker;
+
     use super::*;
+    use crate::runtime::scripted::ScriptedRuntime;
+    use crate::scratch::Scratch;
+    use crate::slots::{Starter, lock, stage_key};
+    use crate::testing::plan;
 
     #[test]
     fn few_stages_of_a_pipeline_start_at_once_and_other_pipelines_do_not_wait_for_them() {
@@ -540,5 +428,66 @@ mod tests {
         changes.mark_unchanged();
         drop(second);
         assert!(changes.has_changed().unwrap() && pool.wants_set(&a));
+    }
+
+    #[test]
+    fn sets_wait_for_a_stage_that_starts_ahead_of_work_if_it_is_of_their_version() {
+        let a = "default/a".parse::<PipelineKey>().unwrap();
+        let [first, second] = [1, 2].map(|version| (a.clone(), version));
+        let pool = Pool::new(3, Arc::new(Metrics::new()));
+        let Preparation::Begin(slot) = pool.take_to_prepare(&first, 1) else {
+            panic!("there are empty slots");
+        };
+        assert!(!pool.wants_set(&a));
+        assert!(matches!(pool.take_to_prepare(&first, 1), Preparation::Over));
+        assert!(pool.is_to_prepare(&second, 1), "the former version does not count");
+        let other = pool.take(&second).unwrap();
+        assert!(pool.wants_set(&a), "what comes is of the former version");
+        pool.give_back(other);
+        pool.give_back(slot);
+        assert!(pool.wants_set(&a) && pool.is_to_prepare(&first, 1));
+        let slots = pool.lock();
+        assert!(slots.out.is_empty() && slots.preparing.is_empty() && slots.starting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn stages_that_are_to_stand_outlast_the_others_with_their_folders_cleared() {
+        let folder = tempfile::tempdir().unwrap();
+        let starter = Starter {
+            runtime: Arc::new(ScriptedRuntime::new()),
+            scratch: Scratch::open(folder.path()).unwrap(),
+            metrics: Arc::new(Metrics::new()),
+            starts: TaskTracker::new(),
+        };
+        let pool = Pool::new(4, Arc::new(Metrics::new()));
+        let plan = plan("default/a", &["ok"]);
+        let key = stage_key(&plan);
+        let mut slots: Vec<Slot> = std::iter::from_fn(|| pool.take(&key)).collect();
+        let mut left = Vec::new();
+        for slot in &mut slots {
+            let warm = slot.ready(&key, &plan.stage, &starter).await.unwrap();
+            let file = lock(&warm.space).out().join("left");
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, "bytes").unwrap();
+            left.push(file);
+        }
+        let busy = slots.pop().unwrap();
+        slots.into_iter().for_each(|slot| pool.give_back(slot));
+        let warm = || pool.lock().idle.iter().filter(|slot| slot.warm.is_some()).count();
+        let there = || left.iter().filter(|file| file.exists()).count();
+
+        pool.reap(Instant::now() - Duration::from_secs(60), |_| 0).await;
+        assert_eq!((warm(), there()), (3, 4), "idle for moments only");
+        let other = ("default/b".parse::<PipelineKey>().unwrap(), 1);
+        assert!(!pool.is_to_prepare(&other, 9), "nothing that runs gives way");
+        pool.reap(Instant::now(), |_| 3).await;
+        assert_eq!((warm(), there()), (2, 1), "two and the one at work");
+        pool.reap(Instant::now(), |_| 3).await;
+        assert_eq!(warm(), 2);
+        assert!(pool.is_to_prepare(&key, 4) && !pool.is_to_prepare(&key, 3));
+        pool.reap(Instant::now(), |_| 0).await;
+        assert_eq!((warm(), there()), (0, 1));
+        pool.give_back(busy);
+        assert_eq!((warm(), pool.lock().idle.len()), (1, 4));
     }
 }
