@@ -7,9 +7,13 @@
 //! The address of a chunk is the hash of its plain bytes, so it is its checksum too: whatever comes
 //! back from [`ChunkSource::chunk`] has been checked against it.
 
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use howdah_model::ContentHash;
+use zstd::bulk::Compressor;
 
 use crate::cache::Weighted;
 use crate::error::{Result, StoreError};
@@ -132,7 +136,10 @@ const PLAIN: u8 = 1;
 const ZSTD: u8 = 2;
 /// Length of a frame's header in bytes.
 pub(crate) const HEADER: usize = 5;
-const ZSTD_LEVEL: i32 = 1;
+const LEVEL: i32 = 1;
+/// Level for what is written anew again and again. Half the time of level 1; tree nodes become no larger, since what can be
+/// saved in them are repeated stretches.
+const QUICK_LEVEL: i32 = -3;
 /// Longer objects are judged by a sample before they are compressed whole.
 const SAMPLE_BYTES: usize = 32 << 10;
 /// No object is larger, so a damaged length cannot ask for more memory than this.
@@ -140,25 +147,34 @@ const MAX_PLAIN: usize = 1 << 30;
 
 /// Packs bytes for storage, compressed if that saves at least a tenth.
 pub(crate) fn frame(plain: &[u8]) -> Bytes {
-    match compress(plain) {
-        Some(packed) => framed(ZSTD, plain.len(), &packed),
-        None => framed(PLAIN, plain.len(), plain),
-    }
+    let packed = if looks_compressible(plain) {
+        compress(plain, LEVEL)
+    } else {
+        None
+    };
+    packed.unwrap_or_else(|| framed_plain(plain))
+}
+
+/// Packs bytes as [`frame`] does, those that are known to compress well enough to try it, quickly.
+pub(crate) fn frame_quickly(plain: &[u8]) -> Bytes {
+    compress(plain, QUICK_LEVEL).unwrap_or_else(|| framed_plain(plain))
 }
 
 /// Packs bytes that stand behind room for a header, as [`frame`] does, without copying what cannot be compressed.
 pub(crate) fn frame_in_place(mut room: impl AsRef<[u8]> + AsMut<[u8]> + Send + 'static) -> Bytes {
     let plain = &room.as_ref()[HEADER..];
-    if let Some(packed) = compress(plain) {
-        return framed(ZSTD, plain.len(), &packed);
+    if looks_compressible(plain)
+        && let Some(packed) = compress(plain, LEVEL)
+    {
+        return packed;
     }
     let header = header(PLAIN, plain.len());
     room.as_mut()[..HEADER].copy_from_slice(&header);
     Bytes::from_owner(room)
 }
 
-fn framed(codec: u8, plain_length: usize, payload: &[u8]) -> Bytes {
-    [&header(codec, plain_length)[..], payload].concat().into()
+fn framed_plain(plain: &[u8]) -> Bytes {
+    [&header(PLAIN, plain.len())[..], plain].concat().into()
 }
 
 fn header(codec: u8, plain_length: usize) -> [u8; HEADER] {
@@ -166,21 +182,46 @@ fn header(codec: u8, plain_length: usize) -> [u8; HEADER] {
     [codec, a, b, c, d]
 }
 
-fn compress(plain: &[u8]) -> Option<Vec<u8>> {
+/// Judges longer bytes by a part of them.
+fn looks_compressible(plain: &[u8]) -> bool {
+    let middle = plain.len() / 2;
+    plain.len() < 4 * SAMPLE_BYTES || compress(&plain[middle..middle + SAMPLE_BYTES], LEVEL).is_some()
+}
+
+/// Returns the frame with the bytes compressed, if that saves at least a tenth.
+fn compress(plain: &[u8], level: i32) -> Option<Bytes> {
     if plain.len() < 128 {
         return None;
     }
-    let pays = |packed: usize, of: usize| packed + of / 10 <= of;
-    if plain.len() >= 4 * SAMPLE_BYTES {
-        let middle = plain.len() / 2;
-        let sample = &plain[middle..middle + SAMPLE_BYTES];
-        let packed = zstd::bulk::compress(sample, ZSTD_LEVEL).ok()?;
-        if !pays(packed.len(), sample.len()) {
-            return None;
-        }
+    // What is longer is of no use.
+    let mut frame = vec![0; HEADER + plain.len() - plain.len() / 10];
+    frame[..HEADER].copy_from_slice(&header(ZSTD, plain.len()));
+    let length = with_compressor(level, |compressor| {
+        compressor.compress_to_buffer(plain, &mut frame[HEADER..])
+    })
+    .ok()?;
+    frame.truncate(HEADER + length);
+    Some(frame.into())
+}
+
+/// Compressors kept for use again: making one costs as much as compressing some ten kilobytes. Each has half a megabyte.
+const KEPT_COMPRESSORS: usize = 8;
+static COMPRESSORS: Mutex<Vec<Compressor<'static>>> = Mutex::new(Vec::new());
+
+fn with_compressor<T>(level: i32, work: impl FnOnce(&mut Compressor<'static>) -> io::Result<T>) -> io::Result<T> {
+    let kept = || COMPRESSORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = kept().pop();
+    let mut compressor = match known {
+        Some(compressor) => compressor,
+        None => Compressor::new(level)?,
+    };
+    compressor.set_compression_level(level)?;
+    let done = work(&mut compressor);
+    let mut kept = kept();
+    if kept.len() < KEPT_COMPRESSORS {
+        kept.push(compressor);
     }
-    let packed = zstd::bulk::compress(plain, ZSTD_LEVEL).ok()?;
-    pays(packed.len(), plain.len()).then_some(packed)
+    done
 }
 
 /// Unpacks what [`frame`] packed.

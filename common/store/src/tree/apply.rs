@@ -114,7 +114,7 @@ struct Outcome {
 
 impl Outcome {
     async fn add(&mut self, sink: &mut NodeSink, node: BuiltNode) -> Result<()> {
-        self.last_entries = node.entries;
+        self.last_entries = node.node.len();
         while self.went.get(self.compared).is_some_and(|old| old.key < node.item.key) {
             self.compared += 1;
         }

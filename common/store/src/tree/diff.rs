@@ -155,10 +155,26 @@ impl Comparison {
                                 new: Some(value(new)),
                             }));
                         }
+                        if self.skip_shared_run() {
+                            return Ok(None);
+                        }
                     }
                 },
             }
         }
+    }
+
+    /// Goes past the entries that both leaves have in common next, after a key that they share. Tells whether that leads
+    /// past the range.
+    fn skip_shared_run(&mut self) -> bool {
+        let (Some((old, old_index)), Some((new, new_index))) = (self.old.stack.last_mut(), self.new.stack.last_mut())
+        else {
+            return false;
+        };
+        let shared = old.shared_run(*old_index, new, *new_index);
+        *old_index += shared;
+        *new_index += shared;
+        shared > 0 && self.range.is_past(old.key(*old_index - 1))
     }
 
     fn one_sided(&mut self, old: Option<Item>, new: Option<Item>) -> Option<DiffItem> {

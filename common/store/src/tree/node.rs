@@ -78,10 +78,8 @@ pub(crate) struct BuiltNode {
     pub item: Item,
     /// Its name.
     pub hash: ContentHash,
-    /// Its stored form, not yet framed.
-    pub payload: Bytes,
-    /// Number of its entries.
-    pub entries: usize,
+    /// As reading its stored form would give it.
+    pub node: Node,
 }
 
 /// Gathers entries until a node is complete.
@@ -90,8 +88,10 @@ pub(crate) struct NodeBuilder {
     level: u8,
     body: Vec<u8>,
     placements: Vec<u8>,
-    last_key: Bytes,
-    entries: usize,
+    /// All keys one after the other, whole.
+    keys: Vec<u8>,
+    /// Where the parts of an entry are: in `keys`, in `body` and in `placements`.
+    slots: Vec<Slot>,
     count: u64,
     weight: u64,
 }
@@ -102,15 +102,20 @@ impl NodeBuilder {
             level,
             body: Vec::new(),
             placements: Vec::new(),
-            last_key: Bytes::new(),
-            entries: 0,
+            keys: Vec::new(),
+            slots: Vec::new(),
             count: 0,
             weight: 0,
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.entries == 0
+        self.slots.is_empty()
+    }
+
+    fn last_key(&self) -> &[u8] {
+        let (start, end) = self.slots.last().map_or((0, 0), |last| last.key);
+        &self.keys[start as usize..end as usize]
     }
 
     /// Adds the next entry; returns the node if it ends here.
@@ -136,40 +141,73 @@ impl NodeBuilder {
         // A key is written as what differs from the one before: the first entry may have another one before it now.
         let follows = match start.checked_sub(1) {
             None => self.is_empty(),
-            Some(before) => !self.is_empty() && self.last_key == node.key(before),
+            Some(before) => !self.is_empty() && self.last_key() == node.key(before),
         };
         if start < end && !follows {
             self.append(&node.item(start));
             start += 1;
         }
         if start < end {
-            let (body, placements) = node.stored_run(start..end);
-            self.body.extend_from_slice(body);
-            self.placements.extend_from_slice(placements);
-            self.last_key = node.item(end - 1).key;
-            self.entries += end - start;
-            for slot in &node.slots[start..end] {
-                self.count += slot.count;
-                self.weight = self.weight.saturating_add(slot.weight);
-            }
+            self.extend(node, start..end);
+        }
+    }
+
+    /// Takes over a run of entries of a stored leaf that is not empty.
+    fn extend(&mut self, node: &Node, run: Range<usize>) {
+        let run_slots = &node.slots[run.clone()];
+        let first_key = run_slots[0].key.0;
+        let (first_data, first_placement) = node.begin(run.start);
+        let (body, placements) = node.stored_run(run);
+        let keys = &node.keys[first_key as usize..run_slots[run_slots.len() - 1].key.1 as usize];
+        // Positions are less than 4 GiB, so what wraps around below zero comes back above it.
+        let key_shift = (self.keys.len() as u32).wrapping_sub(first_key);
+        let data_shift = (self.body.len() as u32).wrapping_sub(first_data);
+        let placement_shift = (self.placements.len() as u32).wrapping_sub(first_placement);
+        append_with_room(&mut self.keys, keys);
+        append_with_room(&mut self.body, body);
+        append_with_room(&mut self.placements, placements);
+        self.slots.extend(run_slots.iter().map(|slot| Slot {
+            key: shifted(slot.key, key_shift),
+            data: shifted(slot.data, data_shift),
+            placement: shifted(slot.placement, placement_shift),
+            ..*slot
+        }));
+        for slot in run_slots {
+            self.count += slot.count;
+            self.weight = self.weight.saturating_add(slot.weight);
         }
     }
 
     fn append(&mut self, item: &Item) {
-        let shared = self.last_key.iter().zip(&item.key).take_while(|(a, b)| a == b).count();
+        let shared = self
+            .last_key()
+            .iter()
+            .zip(&item.key)
+            .take_while(|(a, b)| a == b)
+            .count();
         put_number(&mut self.body, shared as u64);
         put_bytes(&mut self.body, &item.key[shared..]);
+        self.keys.extend_from_slice(&item.key);
+        let mut slot = Slot {
+            key: last_part(&self.keys, item.key.len()),
+            data: (0, 0),
+            placement: (0, 0),
+            count: item.count,
+            weight: item.weight,
+        };
         if self.level == 0 {
             put_number(&mut self.body, item.weight);
             put_bytes(&mut self.body, &item.data);
+            slot.data = last_part(&self.body, item.data.len());
             put_bytes(&mut self.placements, &item.placement);
+            slot.placement = last_part(&self.placements, item.placement.len());
         } else {
             self.body.extend_from_slice(&item.data);
+            slot.data = last_part(&self.body, item.data.len());
             put_number(&mut self.body, item.count);
             put_number(&mut self.body, item.weight);
         }
-        self.last_key = item.key.clone();
-        self.entries += 1;
+        self.slots.push(slot);
         self.count += item.count;
         self.weight = self.weight.saturating_add(item.weight);
     }
@@ -179,36 +217,71 @@ impl NodeBuilder {
         if self.is_empty() {
             return None;
         }
-        let done = std::mem::replace(self, NodeBuilder::new(self.level));
-        let mut identity = Vec::with_capacity(done.body.len() + 12);
-        identity.push(VERSION);
-        identity.push(done.level);
-        put_number(&mut identity, done.entries as u64);
-        identity.extend_from_slice(&done.body);
-        let hash = *blake3::hash(&identity).as_bytes();
+        let mut done = std::mem::replace(self, NodeBuilder::new(self.level));
+        let mut head = vec![VERSION, done.level];
+        put_number(&mut head, done.slots.len() as u64);
+        let hash = *blake3::Hasher::new()
+            .update(&head)
+            .update(&done.body)
+            .finalize()
+            .as_bytes();
 
-        let mut payload = Vec::with_capacity(identity.len() + done.placements.len() + 40);
-        put_bytes(&mut payload, &identity);
+        let length = head.len() + done.body.len();
+        let mut payload = Vec::with_capacity(length + done.placements.len() + 40);
+        put_number(&mut payload, length as u64);
+        payload.extend_from_slice(&head);
+        let body_at = payload.len() as u32;
+        payload.extend_from_slice(&done.body);
+        let placements_at = payload.len() as u32;
         payload.extend_from_slice(&done.placements);
         payload.extend_from_slice(blake3::hash(&done.placements).as_bytes());
+        let item = Item {
+            key: Bytes::copy_from_slice(done.last_key()),
+            data: Bytes::copy_from_slice(&hash),
+            placement: Bytes::new(),
+            count: done.count,
+            weight: done.weight,
+        };
+        for slot in &mut done.slots {
+            slot.data = shifted(slot.data, body_at);
+            if done.level == 0 {
+                slot.placement = shifted(slot.placement, placements_at);
+            }
+        }
+        // It may be cached for long.
+        done.keys.shrink_to_fit();
+        done.slots.shrink_to_fit();
         Some(BuiltNode {
-            item: Item {
-                // A copy: the key may be a part of a whole node's memory.
-                key: Bytes::copy_from_slice(&done.last_key),
-                data: Bytes::copy_from_slice(&hash),
-                placement: Bytes::new(),
-                count: done.count,
-                weight: done.weight,
-            },
+            item,
             hash: ContentHash::new(hash),
-            payload: payload.into(),
-            entries: done.entries,
+            node: Node {
+                level: done.level,
+                keys: done.keys.into(),
+                payload: payload.into(),
+                first: (body_at, placements_at),
+                slots: done.slots,
+            },
         })
     }
 }
 
+/// Appends bytes, with room for what is likely to come, or the next entry moves it all.
+fn append_with_room(to: &mut Vec<u8>, bytes: &[u8]) {
+    to.reserve(bytes.len() + bytes.len() / 8);
+    to.extend_from_slice(bytes);
+}
+
+/// Returns where the last `length` bytes are.
+fn last_part(bytes: &[u8], length: usize) -> (u32, u32) {
+    ((bytes.len() - length) as u32, bytes.len() as u32)
+}
+
+fn shifted(part: (u32, u32), by: u32) -> (u32, u32) {
+    (part.0.wrapping_add(by), part.1.wrapping_add(by))
+}
+
 /// A node in memory.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Node {
     level: u8,
     /// All keys one after the other, whole.
@@ -220,7 +293,7 @@ pub(crate) struct Node {
 }
 
 /// Where the parts of an entry are: in `keys`, and in `payload`.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Slot {
     key: (u32, u32),
     data: (u32, u32),
@@ -260,18 +333,12 @@ impl Node {
     /// Reads a stored node and checks it against its name.
     pub(crate) fn decode(expected: &ContentHash, payload: Bytes) -> Result<Node, NodeError> {
         let (identity, placements) = parts(&payload)?;
-        if blake3::hash(&payload[identity]).as_bytes() != expected.as_bytes() {
+        if blake3::hash(&payload[identity.clone()]).as_bytes() != expected.as_bytes() {
             return Err(NodeError::Identity);
         }
         if blake3::hash(&payload[placements.clone()]).as_bytes() != &payload[placements.end..] {
             return Err(NodeError::Placements);
         }
-        Node::decode_own(payload)
-    }
-
-    /// Reads a node that has just been built, whose hashes need no check.
-    pub(crate) fn decode_own(payload: Bytes) -> Result<Node, NodeError> {
-        let (identity, placements) = parts(&payload)?;
         let (start, placements_start) = (identity.start, placements.start);
         let (identity, placements) = (&payload[identity], &payload[placements]);
         let mut reader = Reader::new(identity);
@@ -335,18 +402,41 @@ impl Node {
         })
     }
 
+    /// Returns where the stored form of an entry of a leaf begins, and that of its placement: where the one before ends.
+    fn begin(&self, index: usize) -> (u32, u32) {
+        match index.checked_sub(1) {
+            Some(before) => (self.slots[before].data.1, self.slots[before].placement.1),
+            None => self.first,
+        }
+    }
+
+    /// Counts the entries of a leaf, from one on, that another leaf has too from one of its own on, in the same order, their
+    /// placements aside. The entries before those two must have the same key. Looks at stored bytes, not at each entry.
+    pub(crate) fn shared_run(&self, index: usize, other: &Node, other_index: usize) -> usize {
+        debug_assert!(self.level == 0 && other.level == 0);
+        let rest = |node: &Node, index: usize| {
+            let (begin, end) = (node.begin(index).0, node.begin(node.len()).0);
+            begin as usize..end as usize
+        };
+        let (mine, theirs) = (rest(self, index), rest(other, other_index));
+        let begin = mine.start;
+        let shared = begin + common_prefix(&self.payload[mine], &other.payload[theirs]);
+        self.slots[index..].partition_point(|slot| slot.data.1 as usize <= shared)
+    }
+
     /// Returns the stored form of entries of a leaf, and that of their placements.
     fn stored_run(&self, run: Range<usize>) -> (&[u8], &[u8]) {
         let last = &self.slots[run.end - 1];
-        // Each entry begins where the one before ends.
-        let (body, placements) = match run.start.checked_sub(1) {
-            Some(before) => (self.slots[before].data.1, self.slots[before].placement.1),
-            None => self.first,
-        };
+        let (body, placements) = self.begin(run.start);
         (
             &self.payload[body as usize..last.data.1 as usize],
             &self.payload[placements as usize..last.placement.1 as usize],
         )
+    }
+
+    /// Returns its stored form, not yet framed.
+    pub(crate) fn payload(&self) -> &Bytes {
+        &self.payload
     }
 
     pub(crate) fn level(&self) -> u8 {
@@ -406,6 +496,15 @@ impl Node {
     }
 }
 
+/// Returns how many bytes two slices have in common at their beginning.
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    // Long stretches of equal bytes are compared by the C library, many at a time.
+    const STRETCH: usize = 1024;
+    let stretches = a.chunks(STRETCH).zip(b.chunks(STRETCH));
+    let same: usize = stretches.take_while(|(a, b)| a == b).map(|(a, _)| a.len()).sum();
+    same + a[same..].iter().zip(&b[same..]).take_while(|(a, b)| a == b).count()
+}
+
 /// A node in the cache.
 #[derive(Debug, Clone)]
 pub(crate) struct CachedNode(pub(crate) std::sync::Arc<Node>);
@@ -442,8 +541,9 @@ mod tests {
     #[test]
     fn nodes_come_back() {
         let built = sample();
-        let node = Node::decode(&built.hash, built.payload.clone()).unwrap();
-        assert_eq!((node.level(), node.len(), built.entries), (0, 4, 4));
+        let node = Node::decode(&built.hash, built.node.payload.clone()).unwrap();
+        assert_eq!((node.level(), node.len()), (0, 4));
+        assert_eq!(node, built.node);
         assert_eq!(node.item(2), item("/abc", "/abc/abc"));
         assert_eq!(node.last_key(), b"/b");
         assert_eq!((node.lower_bound(b"/a/"), node.lower_bound(b"/z")), (1, 4));
@@ -453,9 +553,9 @@ mod tests {
     #[test]
     fn every_flipped_bit_is_found() {
         let built = sample();
-        for at in 0..built.payload.len() {
+        for at in 0..built.node.payload.len() {
             for bit in 0..8 {
-                let mut payload = built.payload.to_vec();
+                let mut payload = built.node.payload.to_vec();
                 payload[at] ^= 1 << bit;
                 assert!(
                     Node::decode(&built.hash, payload.into()).is_err(),
@@ -463,9 +563,9 @@ mod tests {
                 );
             }
         }
-        for cut in 0..built.payload.len() {
+        for cut in 0..built.node.payload.len() {
             assert!(
-                Node::decode(&built.hash, built.payload.slice(..cut)).is_err(),
+                Node::decode(&built.hash, built.node.payload.slice(..cut)).is_err(),
                 "cut at {cut}"
             );
         }

@@ -6,9 +6,8 @@ use tokio::task::JoinSet;
 
 use super::node::{BuiltNode, CachedNode, Node};
 use crate::backend::PutOutcome;
-use crate::chunk::{INLINE_BYTES, frame};
+use crate::chunk::{INLINE_BYTES, frame_quickly};
 use crate::error::{Result, StoreError};
-use crate::keys;
 use crate::store::{Kind, Store};
 
 /// Takes finished nodes and stores them in the background, a bounded number at once.
@@ -57,21 +56,20 @@ impl NodeSink {
 }
 
 async fn store_node(store: &Store, node: BuiltNode) -> Result<()> {
-    let BuiltNode { hash, payload, .. } = node;
-    let framed = if payload.len() <= INLINE_BYTES {
-        frame(&payload)
+    let BuiltNode { hash, node, .. } = node;
+    debug_assert!(Node::decode(&hash, node.payload().clone()).is_ok_and(|read| read == node));
+    let framed = if node.payload().len() <= INLINE_BYTES {
+        frame_quickly(node.payload())
     } else {
-        let payload = payload.clone();
-        let framing = tokio::task::spawn_blocking(move || frame(&payload));
+        let payload = node.payload().clone();
+        let framing = tokio::task::spawn_blocking(move || frame_quickly(&payload));
         framing.await.map_err(|error| StoreError::task(&error))?
     };
     let outcome = store.put_content(Kind::Node, &hash, framed).await?;
     // A node that was there already may name other places for the same content, and what it names is
     // what stays referred to: ours must not be served from the cache.
     if outcome == PutOutcome::Created {
-        let decoded =
-            Node::decode_own(payload).map_err(|reason| StoreError::corrupt(keys::node(&hash), reason.to_string()))?;
-        store.inner.nodes.insert(hash, CachedNode(Arc::new(decoded)));
+        store.inner.nodes.insert(hash, CachedNode(Arc::new(node)));
     }
     Ok(())
 }
