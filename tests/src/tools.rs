@@ -1,8 +1,10 @@
 //! Programs, ports, conditions.
 
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Longest that any condition of a test may take to come true.
@@ -82,14 +84,32 @@ pub fn checkout() -> &'static Path {
     &FOLDER
 }
 
-/// Returns a port of 127.0.0.1 that is free just now.
+/// Ports for servers: below those that the system gives to connections, which could take one before its server does.
+const PORTS: Range<u16> = 20_000..32_000;
+/// How far apart processes with neighbouring numbers begin to look.
+const PORTS_APART: u32 = 16;
+
+/// Returns a port of 127.0.0.1 that is free, and that no other test takes as long as this process lives.
 ///
 /// # Panics
 /// When the machine has none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
+    static KEPT: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let folder = folder_of_this_build().join("test-ports");
+    fs::create_dir_all(&folder).expect("a folder for the locks of ports");
+    let offset = std::process::id().wrapping_mul(PORTS_APART) % PORTS.len() as u32;
+    let port = (0..PORTS.len() as u32)
+        .map(|step| PORTS.start + ((offset + step) % PORTS.len() as u32) as u16)
+        .find(|port| {
+            let lock = File::create(folder.join(port.to_string())).expect("a lock of a port");
+            let ours = lock.try_lock().is_ok() && TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+            if ours {
+                KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(lock);
+            }
+            ours
+        });
+    port.expect("a free port")
 }
 
 /// Waits until `condition` returns a value and returns it.

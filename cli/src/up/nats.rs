@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long a server may take until it accepts connections.
 const START_LIMIT: Duration = Duration::from_secs(10);
+/// How many ports are tried, in case that somebody takes one before the server does.
+const START_ATTEMPTS: u32 = 3;
 /// Pause before a dead server is started again.
 const RESTART_DELAY: Duration = Duration::from_millis(200);
 
@@ -50,16 +52,25 @@ impl NatsServer {
     /// Starts the server with its files under `folder` and waits until it answers.
     pub async fn start(program: PathBuf, folder: PathBuf) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        let port = free_port()?;
-        let child = spawn(&program, &folder, port)?;
-        let mut server = Self {
-            program,
-            folder,
-            port,
-            child,
-        };
-        server.wait_until_up().await?;
-        Ok(server)
+        let mut attempts = 1;
+        loop {
+            let port = free_port()?;
+            let mut server = Self {
+                child: spawn(&program, &folder, port)?,
+                program: program.clone(),
+                folder: folder.clone(),
+                port,
+            };
+            let Err(error) = server.wait_until_up().await else {
+                return Ok(server);
+            };
+            let ended = server.child.try_wait()?.is_some();
+            if !ended || attempts == START_ATTEMPTS {
+                return Err(error);
+            }
+            tracing::debug!(error = format!("{error:#}"), port, "trying another port");
+            attempts += 1;
+        }
     }
 
     /// Returns the URL that clients connect to. It stays the same over restarts.
@@ -123,8 +134,7 @@ impl NatsServer {
     }
 }
 
-/// Asks the system for a free port. Somebody may take it before the server does; the start then fails
-/// with a message and is simply repeated by the user.
+/// Asks the system for a free port. Somebody may take it before the server does.
 fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1 for nats-server")?;
     Ok(listener.local_addr()?.port())
