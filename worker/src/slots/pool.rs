@@ -131,24 +131,22 @@ impl Pool {
         if fits { self.take_from(slots, key) } else { None }
     }
 
-    /// Takes an idle slot: one whose stage fits, else one without a stage, else the one whose
-    /// stage was used longest ago.
+    /// Takes an idle slot: of those whose stage fits the one used last, so that stages beyond what is needed stay idle and
+    /// go; else one without a stage, else the one whose stage was used longest ago.
     pub fn take(&self, key: &StageKey) -> Option<Slot> {
         self.take_from(self.lock(), key)
     }
 
     fn take_from(&self, slots: MutexGuard<'_, Slots>, key: &StageKey) -> Option<Slot> {
-        let (at, fit) = slots
-            .idle
-            .iter()
-            .enumerate()
-            .map(|(at, slot)| match &slot.warm {
-                Some(warm) if warm.key == *key => (at, (0, slot.idle_since)),
-                None => (at, (1, slot.idle_since)),
-                Some(_) => (at, (2, slot.idle_since)),
-            })
-            .min_by_key(|(_, fit)| *fit)?;
-        Some(self.give(slots, at, key, fit.0 > 0))
+        let idle = || slots.idle.iter().enumerate();
+        let runs = |slot: &Slot| slot.warm.as_ref().is_some_and(|warm| warm.key == *key);
+        let warm = idle()
+            .filter(|(_, slot)| runs(slot))
+            .max_by_key(|(_, slot)| slot.idle_since);
+        let other = || idle().min_by_key(|(_, slot)| (slot.warm.is_some(), slot.idle_since));
+        let (at, _) = warm.or_else(other)?;
+        let starting = warm.is_none();
+        Some(self.give(slots, at, key, starting))
     }
 
     /// Tells whether a stage is to be started before it is needed: fewer than `wanted` slots have it or are given out for
@@ -472,7 +470,11 @@ mod tests {
             left.push(file);
         }
         let busy = slots.pop().unwrap();
+        let given_back_last = slots[slots.len() - 1].index;
         slots.into_iter().for_each(|slot| pool.give_back(slot));
+        let last = pool.take(&key).unwrap();
+        assert_eq!((last.index, last.is_starting()), (given_back_last, false));
+        pool.give_back(last);
         let warm = || pool.lock().idle.iter().filter(|slot| slot.warm.is_some()).count();
         let there = || left.iter().filter(|file| file.exists()).count();
 
