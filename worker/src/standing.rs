@@ -65,31 +65,25 @@ impl Leases {
         closing: &CancellationToken,
     ) -> Option<CancellationToken> {
         let mut leases = self.lock();
-        let known = leases.remove(&key.0);
-        let mut lease = match known {
-            Some(lease) if lease.version == key.1 => lease,
-            other => {
-                if let Some(former) = other {
-                    former.over.cancel();
-                }
-                Lease {
-                    version: key.1,
-                    stages,
-                    ends: now,
-                    preparing: false,
-                    failures: 0,
-                    not_before: now,
-                    over: closing.child_token(),
-                }
-            }
+        let new = || Lease {
+            version: key.1,
+            stages,
+            ends: now,
+            preparing: false,
+            failures: 0,
+            not_before: now,
+            over: closing.child_token(),
         };
+        let lease = leases.entry(key.0.clone()).or_insert_with(new);
+        if lease.version != key.1 {
+            lease.over.cancel();
+            *lease = new();
+        }
         lease.stages = stages;
         lease.ends = now + STANDING_LEASE;
         let begins = !lease.preparing && lease.not_before <= now;
         lease.preparing |= begins;
-        let over = begins.then(|| lease.over.clone());
-        leases.insert(key.0.clone(), lease);
-        over
+        begins.then(|| lease.over.clone())
     }
 
     /// Notes how starting what was missing ended. Says whether it failed for the first time.

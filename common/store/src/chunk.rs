@@ -147,12 +147,7 @@ const MAX_PLAIN: usize = 1 << 30;
 
 /// Packs bytes for storage, compressed if that saves at least a tenth.
 pub(crate) fn frame(plain: &[u8]) -> Bytes {
-    let packed = if looks_compressible(plain) {
-        compress(plain, LEVEL)
-    } else {
-        None
-    };
-    packed.unwrap_or_else(|| framed_plain(plain))
+    compress_if_likely(plain).unwrap_or_else(|| framed_plain(plain))
 }
 
 /// Packs bytes as [`frame`] does, those that are known to compress well enough to try it, quickly.
@@ -163,9 +158,7 @@ pub(crate) fn frame_quickly(plain: &[u8]) -> Bytes {
 /// Packs bytes that stand behind room for a header, as [`frame`] does, without copying what cannot be compressed.
 pub(crate) fn frame_in_place(mut room: impl AsRef<[u8]> + AsMut<[u8]> + Send + 'static) -> Bytes {
     let plain = &room.as_ref()[HEADER..];
-    if looks_compressible(plain)
-        && let Some(packed) = compress(plain, LEVEL)
-    {
+    if let Some(packed) = compress_if_likely(plain) {
         return packed;
     }
     let header = header(PLAIN, plain.len());
@@ -182,10 +175,13 @@ fn header(codec: u8, plain_length: usize) -> [u8; HEADER] {
     [codec, a, b, c, d]
 }
 
-/// Judges longer bytes by a part of them.
-fn looks_compressible(plain: &[u8]) -> bool {
-    let middle = plain.len() / 2;
-    plain.len() < 4 * SAMPLE_BYTES || compress(&plain[middle..middle + SAMPLE_BYTES], LEVEL).is_some()
+/// Does as [`compress`], but judges longer bytes by a part of them first.
+fn compress_if_likely(plain: &[u8]) -> Option<Bytes> {
+    if plain.len() >= 4 * SAMPLE_BYTES {
+        let middle = plain.len() / 2;
+        compress(&plain[middle..middle + SAMPLE_BYTES], LEVEL)?;
+    }
+    compress(plain, LEVEL)
 }
 
 /// Returns the frame with the bytes compressed, if that saves at least a tenth.

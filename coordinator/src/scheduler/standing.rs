@@ -21,7 +21,8 @@ pub async fn announce(context: Context) {
     let mut told = Wanted::new();
     let mut next = Instant::now();
     loop {
-        let wanted = wanted(&changes.borrow_and_update());
+        let state = changes.borrow_and_update().clone();
+        let wanted = wanted(&state);
         let is_time = next <= Instant::now();
         if is_time {
             next = Instant::now() + STANDING_INTERVAL;
@@ -34,7 +35,7 @@ pub async fn announce(context: Context) {
             .iter()
             .filter(|(pipeline, version)| is_time || told.get(*pipeline) != Some(*version));
         for (pipeline, _) in news {
-            if let Some(standing) = standing(&context, pipeline) {
+            if let Some(standing) = standing(&context, &state, pipeline) {
                 say(&context, standing).await;
             }
         }
@@ -61,11 +62,9 @@ fn stands(pipeline: &Pipeline) -> bool {
     can_run && !pipeline.stopped && version.image.is_some() && !version.spec.autoscaling
 }
 
-/// Says what to run where the pipeline still wants it and some worker serves it: to each its share.
-fn standing(context: &Context, pipeline: &PipelineKey) -> Option<Standing> {
-    let state = context.core.state();
-    let found = state.pipeline(pipeline).filter(|found| stands(found))?;
-    let version = found.current();
+/// Says what to run of a pipeline, if some worker serves it: to each its share.
+fn standing(context: &Context, state: &State, pipeline: &PipelineKey) -> Option<Standing> {
+    let version = state.pipeline(pipeline)?.current();
     let workers = context.core.jobs().slots_for(pipeline).len() as u64;
     if workers == 0 {
         return None;

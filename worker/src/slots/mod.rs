@@ -47,8 +47,8 @@ pub struct Slot {
     given_for: Option<StageKey>,
     /// It is given out only to start its stage ahead of work.
     preparing: bool,
-    /// The pipeline, while its stage is not started yet.
-    starting: Option<PipelineKey>,
+    /// Its stage is not started yet.
+    starting: bool,
 }
 
 /// A running stage and the folders that it sees.
@@ -112,7 +112,12 @@ impl Drop for Starting {
 impl Slot {
     /// Tells whether its stage is still to be started.
     pub fn is_starting(&self) -> bool {
-        self.starting.is_some()
+        self.starting
+    }
+
+    /// Tells whether it has a certain stage.
+    fn has(&self, key: &StageKey) -> bool {
+        self.warm.as_ref().is_some_and(|warm| warm.key == *key)
     }
 
     /// Returns the stage that is asked for, starting it where it does not run. May be given up at any time.

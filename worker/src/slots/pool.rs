@@ -62,7 +62,7 @@ impl Pool {
             cleared: true,
             given_for: None,
             preparing: false,
-            starting: None,
+            starting: false,
         };
         metrics.slots.set(i64::try_from(size).unwrap_or(i64::MAX));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -122,11 +122,10 @@ impl Pool {
     /// Takes an idle slot to help with a set: one whose stage runs, or one whose stage may be started if such a one helps.
     pub fn take_to_help(&self, key: &StageKey, starting_helps: bool) -> Option<Slot> {
         let slots = self.lock();
-        let runs = |slot: &Slot| slot.warm.as_ref().is_some_and(|warm| warm.key == *key);
         let fits = if starting_helps {
             self.has_room(&slots, &key.0, Some(key.1))
         } else {
-            slots.idle.iter().any(runs)
+            slots.idle.iter().any(|slot| slot.has(key))
         };
         if fits { self.take_from(slots, key) } else { None }
     }
@@ -139,9 +138,8 @@ impl Pool {
 
     fn take_from(&self, slots: MutexGuard<'_, Slots>, key: &StageKey) -> Option<Slot> {
         let idle = || slots.idle.iter().enumerate();
-        let runs = |slot: &Slot| slot.warm.as_ref().is_some_and(|warm| warm.key == *key);
         let warm = idle()
-            .filter(|(_, slot)| runs(slot))
+            .filter(|(_, slot)| slot.has(key))
             .max_by_key(|(_, slot)| slot.idle_since);
         let other = || idle().min_by_key(|(_, slot)| (slot.warm.is_some(), slot.idle_since));
         let (at, _) = warm.or_else(other)?;
@@ -176,8 +174,8 @@ impl Pool {
         slot.cleared = false;
         slot.given_for = Some(key.clone());
         *slots.out.entry(key.clone()).or_default() += 1;
+        slot.starting = starting;
         if starting {
-            slot.starting = Some(key.0.clone());
             *slots.starting.entry(key.0.clone()).or_default() += 1;
         }
         self.count(&slots);
@@ -186,9 +184,13 @@ impl Pool {
 
     /// Notes that the stage of a slot runs, so that another may be started.
     pub fn started(&self, slot: &mut Slot) {
-        let Some(pipeline) = slot.starting.take() else { return };
+        if !std::mem::take(&mut slot.starting) {
+            return;
+        }
         let mut slots = self.lock();
-        count_down(&mut slots.starting, &pipeline);
+        if let Some((pipeline, _)) = &slot.given_for {
+            count_down(&mut slots.starting, pipeline);
+        }
         self.count(&slots);
     }
 
@@ -280,8 +282,7 @@ struct Slots {
 impl Slots {
     /// Returns where a stage may be started before it is needed.
     fn place_to_prepare(&self, key: &StageKey, wanted: usize) -> Option<usize> {
-        let runs = |slot: &&Slot| slot.warm.as_ref().is_some_and(|warm| warm.key == *key);
-        let there = self.idle.iter().filter(runs).count() + count_of(&self.out, key);
+        let there = self.idle.iter().filter(|slot| slot.has(key)).count() + count_of(&self.out, key);
         let empty = self.idle.iter().position(|slot| slot.warm.is_none());
         empty.filter(|_| there < wanted)
     }
@@ -294,9 +295,7 @@ impl Slots {
             if let Some(warm) = &slot.warm
                 && !stay.contains_key(&warm.key)
             {
-                let lately = |slot: &&Slot| {
-                    slot.idle_since > moment && slot.warm.as_ref().is_some_and(|other| other.key == warm.key)
-                };
+                let lately = |slot: &&Slot| slot.idle_since > moment && slot.has(&warm.key);
                 let used = count_of(&self.out, &warm.key) + self.idle.iter().filter(lately).count();
                 stay.insert(warm.key.clone(), stand(&warm.key).saturating_sub(used));
             }
