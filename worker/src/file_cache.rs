@@ -15,6 +15,7 @@ use futures::TryStreamExt;
 use howdah_model::ids::ContentHash;
 use howdah_store::{ChunkSource, FileContent, read_file_from};
 
+use crate::chunks::not_as_promised;
 use crate::disk_lru::{DiskLru, Temporary};
 use crate::error::Trouble;
 use crate::metrics::Metrics;
@@ -225,10 +226,7 @@ async fn fetch(
     if hasher.finalize().as_bytes() != content.hash.as_bytes() {
         return Err(Trouble::Store {
             doing: "cannot read an input file",
-            source: howdah_store::StoreError::Corrupt {
-                key: format!("of the file with hash {}", content.hash),
-                reason: "its bytes have another hash".to_owned(),
-            },
+            source: not_as_promised(content),
         });
     }
     file.set_permissions(fs::Permissions::from_mode(mode))

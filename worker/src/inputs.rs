@@ -134,11 +134,12 @@ impl Layout<'_> {
             Ok(missing)
         })
         .await?;
-        for input in &datum.inputs {
-            match standing.get(&input.name) {
-                Some(before) if *before == input.root => {}
-                Some(before) => self.bring_up_to_date(input, *before).await?,
-                None => self.add_all(input).await?,
+        for (input, content) in datum.files() {
+            match (standing.get(&input.name), content) {
+                (Some(before), _) if *before == input.root => {}
+                (Some(before), _) => self.bring_up_to_date(input, *before).await?,
+                (None, Some(content)) => self.add(input, input.path.clone(), content).await?,
+                (None, None) => self.add_all(input).await?,
             }
         }
         self.write_small(true).await?;
@@ -305,7 +306,7 @@ pub(crate) async fn content_of(
     name: &str,
     path: &str,
 ) -> Result<Option<FileContent>, Trouble> {
-    let holds = |input: &&DatumInput| {
+    let holds = |(input, _): &(&DatumInput, _)| {
         *input.name == *name
             && if input.is_dir {
                 path.starts_with(&*input.path)
@@ -313,7 +314,7 @@ pub(crate) async fn content_of(
                 path == input.path
             }
     };
-    let Some(input) = datum.inputs.iter().find(holds) else {
+    let Some((input, None)) = datum.files().find(holds) else {
         return Ok(None);
     };
     let tree = FileTree::new(&kit.store, Some(input.root));

@@ -47,6 +47,7 @@ pub fn datum(number: u8, inputs: Vec<DatumInput>) -> Datum {
         id: DatumId::new([number; 32]),
         hash: DatumHash::new([number; 32]),
         inputs,
+        slices: Vec::new(),
     }
 }
 

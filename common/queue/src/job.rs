@@ -9,11 +9,11 @@ use std::sync::Arc;
 use howdah_model::entities::ImagePin;
 use howdah_model::ids::{ContentHash, DatumHash, DatumId, GlobalId, TreeRoot};
 use howdah_model::names::{BranchName, PipelineKey, RepoKey};
-use howdah_store::{FileContent, keys};
+use howdah_store::{FileContent, Slice, keys};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::wire::Wire;
+use crate::wire::{BodyError, Wire};
 
 /// What all datum sets of a job have in common.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -144,8 +144,24 @@ pub struct DatumSet {
 
 impl Wire for DatumSet {
     const KIND: &'static str = "datum_set";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
+    const READS: &'static [u32] = &[2, Self::VERSION];
     const BINARY: bool = true;
+
+    /// Version 2 did not say where files lie.
+    fn decode_older(_version: u32, body: &[u8]) -> Result<Self, BodyError> {
+        let (set, datums): (u32, Vec<(DatumId, DatumHash, Vec<DatumInput>)>) = postcard::from_bytes(body)?;
+        let datum = |(id, hash, inputs)| Datum {
+            id,
+            hash,
+            inputs,
+            slices: Vec::new(),
+        };
+        Ok(DatumSet {
+            set,
+            datums: datums.into_iter().map(datum).collect(),
+        })
+    }
 }
 
 /// One datum: the input files that one run of the command sees.
@@ -157,6 +173,21 @@ pub struct Datum {
     pub hash: DatumHash,
     /// Input files in the order that the identity was computed from.
     pub inputs: Vec<DatumInput>,
+    /// Where the bytes of the inputs lie, one entry for each: `None` for directories, and for files that are empty or
+    /// do not lie in one piece. Nothing here means that the trees have to be asked for all of them.
+    #[serde(default)]
+    pub slices: Vec<Option<Slice>>,
+}
+
+impl Datum {
+    /// Goes through the inputs, each with its content where the datum says where that lies.
+    pub fn files(&self) -> impl Iterator<Item = (&DatumInput, Option<FileContent>)> {
+        self.inputs.iter().enumerate().map(|(place, input)| {
+            let slice = self.slices.get(place).copied().flatten();
+            let content = (!input.is_dir).then(|| FileContent::in_one_slice(input.size, input.hash, slice));
+            (input, content.flatten())
+        })
+    }
 }
 
 /// One input file (or directory) of a datum.

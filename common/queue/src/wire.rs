@@ -23,6 +23,14 @@ pub trait Wire: Serialize + DeserializeOwned {
     const READS: &'static [u32] = &[Self::VERSION];
     /// Whether the body is binary. Fields of such a type cannot be left out or added without a new version.
     const BINARY: bool = false;
+
+    /// Reads a binary body of an older version among [`Wire::READS`].
+    ///
+    /// # Errors
+    /// When the body is not of that version.
+    fn decode_older(_version: u32, body: &[u8]) -> Result<Self, BodyError> {
+        Ok(postcard::from_bytes(body)?)
+    }
 }
 
 /// What binary envelopes begin with; no JSON text does.
@@ -146,6 +154,7 @@ pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, WireError> {
         });
     }
     let body = match header.binary_body {
+        Some(at) if header.v != T::VERSION => T::decode_older(header.v, &bytes[at..]),
         Some(at) => postcard::from_bytes(&bytes[at..]).map_err(BodyError::from),
         None => serde_json::from_slice::<Body<T>>(bytes)
             .map(|written| written.body)
@@ -198,7 +207,7 @@ mod tests {
             datums: Vec::new(),
         };
         let bytes = encode(&set);
-        assert_eq!(bytes, b"HWD\0\x09datum_set\x02\0\0\0\x03\0");
+        assert_eq!(bytes, b"HWD\0\x09datum_set\x03\0\0\0\x03\0");
         assert_eq!(decode::<DatumSet>(&bytes).unwrap(), set);
         assert_eq!(kind_of(&bytes).unwrap(), DatumSet::KIND);
 
@@ -211,6 +220,21 @@ mod tests {
     }
 
     #[test]
+    fn sets_that_do_not_say_where_files_lie_are_understood() {
+        let mut old = b"HWD\0\x09datum_set\x02\0\0\0\x03\x01".to_vec();
+        // One datum: its id, its hash, no inputs.
+        old.extend_from_slice(&[[7; 32], [8; 32]].concat());
+        old.push(0);
+        let set = decode::<DatumSet>(&old).unwrap();
+        assert_eq!((set.set, set.datums.len()), (3, 1));
+        let datum = &set.datums[0];
+        assert_eq!((datum.id.as_bytes(), datum.hash.as_bytes()), (&[7; 32], &[8; 32]));
+        assert!(datum.inputs.is_empty() && datum.slices.is_empty());
+        old.pop();
+        assert!(matches!(decode::<DatumSet>(&old), Err(WireError::BadBody { .. })));
+    }
+
+    #[test]
     fn everything_else_is_refused_by_name() {
         let other = decode::<DatumSet>(&encode(&WakeUp {})).unwrap_err();
         assert_eq!(
@@ -219,8 +243,8 @@ mod tests {
         );
         let newer = decode::<WakeUp>(br#"{"kind":"wake_up","v":2,"body":[1,{}]}"#);
         assert!(matches!(newer, Err(WireError::UnknownVersion { found: 2, .. })));
-        let newer = decode::<DatumSet>(b"HWD\0\x09datum_set\x03\0\0\0\x03\0");
-        assert!(matches!(newer, Err(WireError::UnknownVersion { found: 3, .. })));
+        let newer = decode::<DatumSet>(b"HWD\0\x09datum_set\x04\0\0\0\x03\0");
+        assert!(matches!(newer, Err(WireError::UnknownVersion { found: 4, .. })));
         let older = decode::<DatumSet>(br#"{"kind":"datum_set","v":1,"body":{"set":3,"datums":[]}}"#);
         assert!(matches!(older, Err(WireError::UnknownVersion { found: 1, .. })));
         let broken = decode::<WakeUp>(br#"{"kind":"wake_up","v":1,"body":7}"#);

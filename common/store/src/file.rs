@@ -8,7 +8,7 @@ use crate::codec::{DecodeError, Reader, put_number};
 use crate::tree::Value;
 
 /// Names a chunk: the BLAKE3 hash of its bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChunkHash(pub ContentHash);
 
 impl std::fmt::Display for ChunkHash {
@@ -18,7 +18,7 @@ impl std::fmt::Display for ChunkHash {
 }
 
 /// A part of a chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slice {
     /// Which chunk.
     pub chunk: ChunkHash,
@@ -69,6 +69,21 @@ impl FileContent {
             hash: ContentHash::new(*blake3::hash(b"").as_bytes()),
             placement: Placement::Direct(Vec::new()),
         }
+    }
+
+    /// Puts together the content of a file that lies in one part of one chunk, or has no bytes.
+    ///
+    /// `None` if the part has another size than the file, or is missing.
+    #[must_use]
+    pub fn in_one_slice(size: u64, hash: ContentHash, slice: Option<Slice>) -> Option<Self> {
+        if size != slice.map_or(0, |slice| u64::from(slice.len)) {
+            return None;
+        }
+        Some(FileContent {
+            size,
+            hash,
+            placement: Placement::Direct(slice.into_iter().collect()),
+        })
     }
 
     /// Returns where all the bytes lie, if that is one part of one chunk.

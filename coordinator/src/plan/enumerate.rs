@@ -13,7 +13,7 @@ use howdah_model::{
 use howdah_queue::job::{Datum, DatumInput};
 use howdah_spec::glob::Glob;
 use howdah_spec::{Input, PfsInput};
-use howdah_store::{FileNode, FileTree, Store};
+use howdah_store::{FileNode, FileTree, Slice, Store};
 
 use super::PlanError;
 
@@ -81,6 +81,8 @@ pub(super) struct InputFile {
     is_dir: bool,
     size: u64,
     hash: ContentHash,
+    /// Where the bytes of a file lie, if in one piece.
+    slice: Option<Slice>,
 }
 
 impl From<InputFile> for DatumInput {
@@ -129,6 +131,7 @@ pub(super) fn datum(id: DatumId, files: InputFiles, salt: &str) -> Datum {
     Datum {
         id,
         hash: datum_hash(&id, &contents, salt),
+        slices: files.iter().map(|file| file.slice).collect(),
         inputs: files.into_iter().map(DatumInput::from).collect(),
     }
 }
@@ -290,6 +293,7 @@ impl Leaf {
         Some(InputFile {
             origin: Arc::clone(self.origin.as_ref()?),
             is_dir: node.is_directory(),
+            slice: node.entry.and_then(|entry| entry.content.single_slice()),
             path: node.path.into(),
             size: node.size,
             hash: node.hash,

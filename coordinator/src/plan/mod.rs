@@ -313,6 +313,7 @@ mod skipping {
             id: DatumId::new([1; 32]),
             hash: DatumHash::new([hash; 32]),
             inputs: Vec::new(),
+            slices: Vec::new(),
         };
         let before = before.map(|(hash, outcome)| BaseDatum {
             hash: DatumHash::new([hash; 32]),

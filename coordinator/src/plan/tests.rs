@@ -78,6 +78,18 @@ async fn commit(store: &Store, files: &Files) -> InputCommit {
     }
 }
 
+async fn files_lie_where_datums_say(store: &Store, datums: &[Datum]) {
+    for (input, content) in datums.iter().flat_map(Datum::files) {
+        assert_eq!(content.is_none(), input.is_dir, "{}", input.path);
+        if let Some(content) = content {
+            let tree = howdah_store::FileTree::new(store, Some(input.root));
+            let in_tree = tree.file(&input.path).await.unwrap().unwrap().content;
+            assert_eq!(content.single_slice(), in_tree.single_slice(), "{}", input.path);
+            assert_eq!(content, in_tree, "{}", input.path);
+        }
+    }
+}
+
 #[derive(Debug, PartialEq)]
 struct Differences {
     came: BTreeMap<DatumId, DatumHash>,
@@ -103,6 +115,7 @@ async fn both_ways(old: &Repos, new: &Repos, input: &Input) -> (Differences, Dif
     for lookup in [&old as &CommitLookup<'_>, &new] {
         let datums = enumerate(&store, input, lookup, "".into()).await.unwrap();
         let datums: Vec<Datum> = datums.try_collect().await.unwrap();
+        files_lie_where_datums_say(&store, &datums).await;
         let count = datums.len();
         let hashes: BTreeMap<_, _> = datums.into_iter().map(|datum| (datum.id, datum.hash)).collect();
         assert_eq!(hashes.len(), count, "each datum once");
@@ -193,6 +206,7 @@ async fn a_plan_of_one_object_is_final_and_has_its_set() {
         id: DatumId::new([1; 32]),
         hash: DatumHash::new([2; 32]),
         inputs: Vec::new(),
+        slices: Vec::new(),
     };
     let set = DatumSet {
         set: 0,

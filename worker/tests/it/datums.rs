@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use howdah_queue::job::DatumOutcome;
+use howdah_model::ids::TreeRoot;
+use howdah_queue::job::{Datum, DatumOutcome};
 use howdah_queue::messages::RestartDatum;
+use howdah_store::FileTree;
 use howdah_worker::runtime::scripted::Answer;
 
 use crate::world::{World, datum, plan, within};
@@ -48,6 +50,44 @@ async fn sets_go_all_the_way_round() {
     }
     world.idle(&plan.pipeline).await;
     assert_eq!(worker.metrics.datums.with_label_values(&["success"]).get(), 6);
+    worker.stop().await;
+}
+
+/// Makes a datum of one file that says where the file lies, in a commit whose tree cannot be asked.
+async fn placed(world: &World, number: u8, path: &str, wrong_by: u32) -> Datum {
+    let root = world
+        .commit(&[("/before", vec![1; 10]), (path, path.as_bytes().to_vec())])
+        .await;
+    let entry = FileTree::new(&world.store, Some(root)).file(path).await.unwrap();
+    let mut input = world.input("in", root, path).await;
+    input.root = TreeRoot::new([number; 32]);
+    let mut datum = datum(number, vec![input]);
+    let mut slice = entry.unwrap().content.single_slice().unwrap();
+    slice.offset -= wrong_by;
+    datum.slices = vec![Some(slice)];
+    datum
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_datum_says_that_its_file_lies_there_it_is_read_and_checked() {
+    let mut world = World::new().await;
+    let worker = world.worker("w", 1).await;
+    let plan = plan("edges", 1, &["copy"]);
+    let good = placed(&world, 1, "/good", 0).await;
+    let bad = placed(&world, 2, "/wrong", 1).await;
+    world.start(&plan, vec![vec![good], vec![bad]]).await;
+    let result = world.result(&plan, 0).await;
+    assert_eq!(
+        world.output(&result, 0).await,
+        [("/good".to_owned(), b"/good".to_vec())]
+    );
+    let trouble = world.trouble().await;
+    assert_eq!((trouble.set, trouble.needs_attention), (1, true));
+    assert!(
+        trouble.message.contains("its bytes have another hash"),
+        "{}",
+        trouble.message
+    );
     worker.stop().await;
 }
 

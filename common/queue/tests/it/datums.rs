@@ -60,6 +60,7 @@ async fn a_big_set_travels_by_key() {
             id: DatumId::new([1; 32]),
             hash: DatumHash::new([2; 32]),
             inputs: Vec::new(),
+            slices: Vec::new(),
         };
         for (count, inline) in [(10, true), (10_000, false)] {
             let mut sent = message(&edges, job(count), 0);
