@@ -6,6 +6,7 @@
 //! meta/snapshot/<20-digit sequence>                  state after that record
 //! chunks/<aa>/<hash>                                 file bytes
 //! nodes/<aa>/<hash>                                  tree nodes
+//! staged/<id>                                        what a modification of an open commit wrote, until it is applied
 //! jobs/<project>/<pipeline>/<job>/plan               what a job will do; if that is little, all of it
 //! jobs/<project>/<pipeline>/<job>/sets/<n>           datums of one set, unless the plan holds them
 //! jobs/<project>/<pipeline>/<job>/results/<n>        what became of them
@@ -28,6 +29,8 @@ pub const SNAPSHOTS: &str = "meta/snapshot/";
 pub const CHUNKS: &str = "chunks/";
 /// Where tree nodes lie.
 pub const NODES: &str = "nodes/";
+/// Where edits lie that have not been applied yet.
+pub const STAGED: &str = "staged/";
 
 /// Returns the key of a chunk.
 #[must_use]
@@ -39,6 +42,12 @@ pub fn chunk(hash: &ContentHash) -> String {
 #[must_use]
 pub fn node(hash: &ContentHash) -> String {
     sharded(NODES, hash)
+}
+
+/// Returns the key of staged edits.
+#[must_use]
+pub fn staged(id: impl Display) -> String {
+    format!("{STAGED}{id}")
 }
 
 /// Returns the key of a log record.

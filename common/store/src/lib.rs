@@ -22,7 +22,8 @@
 //! * [`FileContent`] is size, hash and places of a file's bytes; [`FileEntry`] adds the datum that made
 //!   it and is what trees of files hold.
 //! * [`FileTree`] reads a commit's files by path (`inspect`, `list`, `walk`, `glob`, `diff`, `files`);
-//!   [`FileEdits`] changes them: `put`, `append`, `delete`, `copy`, then `apply(&store, &base)`.
+//!   [`FileEdits`] changes them: `put`, `append`, `delete`, `copy`, then `apply(&store, &base)`. Edits that only
+//!   write files can wait, too: [`ClosedEdits::stage`], [`Store::put_staged`], [`FileEdits::add_staged`].
 //! * [`Tree`] is the map below, for every other index: [`Value::plain`], [`Edit::put`], [`Edit::remove`],
 //!   `apply`, `range`, `diff`, `aggregate`.
 //! * [`MetaLog`]: `MetaLog::open(&store)` gives snapshot, records and the writing end, whose
@@ -36,7 +37,8 @@
 //! What is not here: commits, jobs, what events mean (`howdah-model`), garbage collection, queues. A
 //! collector of garbage must know two things: an object seen in the store is believed to be there for
 //! fifteen minutes without asking again, so anything young must be spared; and nodes must go before
-//! the chunks they refer to, because a node found in the store is trusted to have its chunks.
+//! the chunks they refer to, because a node found in the store is trusted to have its chunks. Staged edits refer to
+//! chunks, too.
 //! Everything runs inside a Tokio runtime.
 
 pub mod backend;
@@ -64,8 +66,8 @@ pub use config::{Limits, S3Config, StoreConfig};
 pub use error::{BackendError, Result, StoreError};
 pub use file::{ChunkHash, FileContent, FileEntry, Slice};
 pub use files::{
-    ClosedEdits, Collision, EditError, FileDiff, FileEdits, FileKind, FileNode, FileTree, Page, PathError, PathRules,
-    StepNumber, check_path, clean_path,
+    ClosedEdits, Collision, EditError, FileDiff, FileEdits, FileKind, FileNode, FileTree, MAX_STAGED_BYTES, Page,
+    PathError, PathRules, StagedEdits, StagedObject, StagedPaths, StepNumber, check_path, clean_path,
 };
 pub use log::{AppendError, LogRecord, MetaLog, OpenedLog, Settled, Snapshot};
 pub use pack::PackWriter;

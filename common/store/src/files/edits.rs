@@ -114,7 +114,7 @@ impl FileEdits {
         Ok(())
     }
 
-    fn push(&mut self, number: StepNumber, path: &str, kind: &StepKind<'_>) {
+    pub(super) fn push(&mut self, number: StepNumber, path: &str, kind: &StepKind<'_>) {
         kind.encode(number, |parts| self.steps.push(path.as_bytes(), parts));
     }
 
@@ -276,7 +276,7 @@ impl ClosedEdits {
         Ok(edited.content().await?)
     }
 
-    fn folded(&self) -> FoldedSteps {
+    pub(super) fn folded(&self) -> FoldedSteps {
         FoldedSteps::new(self.steps.iter())
     }
 

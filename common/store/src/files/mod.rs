@@ -21,6 +21,7 @@
 mod diff;
 mod edits;
 mod path;
+mod staged;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -30,5 +31,6 @@ mod walk;
 pub use diff::FileDiff;
 pub use edits::{ClosedEdits, EditError, FileEdits, StepNumber};
 pub use path::{PathError, PathRules, check_path, clean_path};
+pub use staged::{MAX_STAGED_BYTES, StagedEdits, StagedObject, StagedPaths};
 pub use view::{Collision, FileKind, FileNode, FileTree};
 pub use walk::Page;

@@ -19,6 +19,10 @@ pub(super) enum StepKind<'a> {
     Put(&'a Value),
     /// The content of this encoded entry comes at the end of the file.
     Append(&'a Value),
+    /// The file becomes this [`Part`].
+    PutPart(&'a [u8]),
+    /// The content of this [`Part`] comes at the end of the file.
+    AppendPart(&'a [u8]),
     /// Everything in the directory goes; the path ends with a slash.
     Clear,
 }
@@ -37,19 +41,15 @@ impl StepKind<'_> {
     /// Encodes number (8 bytes, so that they sort), kind (1), and of a value length of the data (4), data and
     /// placement.
     pub(super) fn encode(&self, number: StepNumber, write: impl FnOnce(&[&[u8]])) {
-        let (kind, value) = match self {
-            StepKind::Remove => (REMOVE, None),
-            StepKind::Put(value) => (PUT, Some(value)),
-            StepKind::Append(value) => (APPEND, Some(value)),
-            StepKind::Clear => (CLEAR, None),
-        };
         let number = number.0.to_be_bytes();
-        match value {
-            None => write(&[&number, &[kind]]),
-            Some(value) => {
-                let length = u32::try_from(value.data.len()).unwrap_or(u32::MAX).to_le_bytes();
-                write(&[&number, &[kind], &length, &value.data, &value.placement]);
-            }
+        let length = |value: &Value| u32::try_from(value.data.len()).unwrap_or(u32::MAX).to_le_bytes();
+        match self {
+            StepKind::Remove => write(&[&number, &[REMOVE]]),
+            StepKind::Clear => write(&[&number, &[CLEAR]]),
+            StepKind::Put(value) => write(&[&number, &[PUT], &length(value), &value.data, &value.placement]),
+            StepKind::Append(value) => write(&[&number, &[APPEND], &length(value), &value.data, &value.placement]),
+            StepKind::PutPart(part) => write(&[&number, &[PUT], part]),
+            StepKind::AppendPart(part) => write(&[&number, &[APPEND], part]),
         }
     }
 }
@@ -69,11 +69,16 @@ pub(super) struct Write {
     pub(super) parts: Vec<Part>,
 }
 
-/// An encoded entry.
+/// An encoded entry: length of the data (4 bytes), data, placement.
 #[derive(Debug)]
 pub(super) struct Part(Bytes);
 
 impl Part {
+    /// Returns it as [`StepKind::PutPart`] and [`StepKind::AppendPart`] take it.
+    pub(super) fn encoded(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Decodes it.
     pub(super) fn entry(&self) -> Result<FileEntry> {
         let length = self.0.first_chunk().map(|length| u32::from_le_bytes(*length) as usize);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt;
-use howdah_model::Content;
+use howdah_model::{Content, GlobalId};
 use howdah_spec::glob::Glob;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -100,6 +100,22 @@ async fn add(store: &Store, edits: &mut FileEdits, source: &FileTree, step: &Ste
     }
 }
 
+/// Applies the edits that wait.
+async fn settle(store: &Store, base: &Content, waiting: &mut Vec<(GlobalId, StagedEdits)>) -> Content {
+    let mut edits = FileEdits::with_memory(PathRules::default(), 100);
+    for (id, staged) in waiting.drain(..) {
+        let object = store.staged(&id, &staged.hash()).await.unwrap().unwrap();
+        assert_eq!(
+            format!("{:?}", object.paths().unwrap()),
+            format!("{:?}", staged.paths())
+        );
+        edits.add_staged(&object).await.unwrap();
+        store.delete_staged(&id).await.unwrap();
+        assert!(store.staged(&id, &staged.hash()).await.unwrap().is_none());
+    }
+    edits.apply(store, base).await.unwrap()
+}
+
 async fn read_all(store: &Store, content: &Content) -> Model {
     let mut found = Model::new();
     let mut files = std::pin::pin!(FileTree::of(store, content).files("/"));
@@ -178,6 +194,50 @@ proptest! {
                     Err(error) => panic!("{error}"),
                 }
             }
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    fn edits_that_have_waited_do_what_they_would_have_done_at_once(batches in vec(vec(step(), 1..4), 1..8)) {
+        run(async {
+            let store = Store::in_memory().await;
+            let (mut at_once, mut settled) = (Content::EMPTY, Content::EMPTY);
+            let mut waiting: Vec<(GlobalId, StagedEdits)> = Vec::new();
+            for (number, batch) in (0..).zip(&batches) {
+                let source = FileTree::of(&store, &at_once);
+                let mut edits = FileEdits::default();
+                for step in batch {
+                    add(&store, &mut edits, &source, step).await;
+                }
+                let edits = edits.close().await.unwrap();
+                let applied = match edits.apply(&store, &at_once).await {
+                    Ok(applied) => Some(applied),
+                    Err(EditError::Collision(_)) => None,
+                    Err(error) => panic!("{error}"),
+                };
+                if let Some(staged) = edits.stage().unwrap() {
+                    let paths = staged.paths();
+                    let others = waiting.iter().map(|(_, other)| other.paths()).chain([paths]);
+                    let found = { others }.find_map(|other| paths.collision_with(other));
+                    let found = match found {
+                        None => paths.collision_in(&FileTree::of(&store, &settled)).await.unwrap(),
+                        found => found,
+                    };
+                    prop_assert_eq!(found.is_some(), applied.is_none(), "{:?}", found);
+                    if let Some(Collision { file, member }) = found {
+                        prop_assert!(below(&member, &file));
+                    } else {
+                        let id = GlobalId::from_number(number);
+                        store.put_staged(&id, &staged).await.unwrap();
+                        waiting.push((id, staged));
+                    }
+                } else if applied.is_some() {
+                    settled = edits.apply(&store, &settle(&store, &settled, &mut waiting).await).await.unwrap();
+                }
+                at_once = applied.unwrap_or(at_once);
+            }
+            prop_assert_eq!(settle(&store, &settled, &mut waiting).await, at_once);
             Ok(())
         })?;
     }
@@ -366,6 +426,32 @@ fn equal_directories_have_equal_hashes_wherever_they_are() {
         assert_eq!(tree.inspect("/b/").await.unwrap().unwrap().files, 2);
         assert!(tree.inspect("/nothing").await.unwrap().is_none());
         assert!(FileTree::new(&store, None).inspect("/").await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn staged_edits_that_are_damaged_are_refused_by_name() {
+    run(async {
+        let store = Store::in_memory().await;
+        let mut edits = FileEdits::default();
+        for number in 0..300 {
+            let path = format!("/d{}/{number}", number % 7);
+            edits.append(&path, store_bytes(&store, b"some bytes").await).unwrap();
+        }
+        let staged = edits.close().await.unwrap().stage().unwrap().unwrap();
+        assert_eq!((staged.files, staged.bytes), (300, 3000));
+        let (id, hash) = (GlobalId::from_number(5), staged.hash());
+        store.put_staged(&id, &staged).await.unwrap();
+        assert_eq!(store.list_staged().await.unwrap(), [id]);
+        let key = format!("staged/{id}");
+        let good = store.get(&key).await.unwrap();
+        for at in [0, 1, 5, good.len() / 2, good.len() - 1] {
+            let mut bad = good.to_vec();
+            bad[at] ^= 0x10;
+            store.put(&key, bad.into()).await.unwrap();
+            let error = store.staged(&id, &hash).await.unwrap_err();
+            assert!(error.is_damage() && error.to_string().contains(&key), "{error}");
+        }
     });
 }
 

@@ -234,10 +234,7 @@ impl CollisionFinder {
         let Some(cursor) = &mut self.cursor else {
             return Ok(None);
         };
-        let prefix = format!("{path}/");
-        cursor.seek(prefix.as_bytes()).await?;
-        if let Some(key) = cursor.key().filter(|key| key.starts_with(prefix.as_bytes())) {
-            let member = path_of(key)?.to_owned();
+        if let Some(member) = member_of(cursor, path).await? {
             // It may have been removed again in the same go.
             cursor.seek(path.as_bytes()).await?;
             if cursor.key() == Some(path.as_bytes()) {
@@ -245,6 +242,25 @@ impl CollisionFinder {
                 return Ok(Some(Collision { file, member }));
             }
         }
+        self.check_parents(path).await
+    }
+
+    /// Checks one path that will be written, though nothing else of the tree changes. Sorted paths are fastest.
+    pub(super) async fn check_coming(&mut self, path: &str) -> Result<Option<Collision>> {
+        let Some(cursor) = &mut self.cursor else {
+            return Ok(None);
+        };
+        if let Some(member) = member_of(cursor, path).await? {
+            let file = path.to_owned();
+            return Ok(Some(Collision { file, member }));
+        }
+        self.check_parents(path).await
+    }
+
+    async fn check_parents(&mut self, path: &str) -> Result<Option<Collision>> {
+        let Some(cursor) = &mut self.cursor else {
+            return Ok(None);
+        };
         let Some(parent) = directories(path).next_back().filter(|parent| parent.len() > 1) else {
             return Ok(None);
         };
@@ -264,6 +280,14 @@ impl CollisionFinder {
         self.checked = Some(parent.to_owned());
         Ok(None)
     }
+}
+
+/// Finds a file below a path.
+async fn member_of(cursor: &mut Cursor, path: &str) -> Result<Option<String>> {
+    let prefix = format!("{path}/");
+    cursor.seek(prefix.as_bytes()).await?;
+    let member = cursor.key().filter(|key| key.starts_with(prefix.as_bytes()));
+    Ok(member.map(path_of).transpose()?.map(str::to_owned))
 }
 
 /// Finishes directories from the innermost out, as long as the path does not lie in them.

@@ -1,0 +1,328 @@
+//! Edits that wait.
+//!
+//! A commit that is open may be written to many times. If every time made a tree, nearly all nodes of all those trees
+//! would be replaced by the next one. So what a modification writes is kept in an object of its own, and what all of
+//! them wrote becomes a tree when somebody wants to see it: the commit's reader, or its finish.
+//!
+//! ```text
+//! object = frame (see chunk.rs) of: version (1 byte) · number of files · records, ascending by path
+//! record = path · after base (1 byte: 1 if what is there stays in front) · number of parts · parts
+//! ```
+//!
+//! Numbers, and the lengths in front of paths and parts, are those of codec.rs. A part is an entry as steps have it.
+//! Only edits that write files can wait, not such that remove any: where files only come, two modifications fit together
+//! if no path of one is a directory of the other, and that can be told without a tree.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use howdah_model::{ContentHash, GlobalId};
+
+use super::edits::{ClosedEdits, FileEdits};
+use super::path::{as_directory, directories, without_slash};
+use super::steps::{Change, Folded, StepKind};
+use super::view::{Collision, CollisionFinder, FileTree, path_of};
+use crate::chunk::{INLINE_BYTES, frame_quickly, open_frame};
+use crate::codec::{DecodeError, Reader, put_bytes, put_number};
+use crate::error::{Result, StoreError};
+use crate::keys;
+use crate::store::Store;
+
+/// Edits larger than this, encoded, are not staged but applied: what waits is read as a whole.
+pub const MAX_STAGED_BYTES: usize = 4 << 20;
+
+const VERSION: u8 = 1;
+
+/// What a modification writes, ready to be kept.
+#[derive(Debug)]
+pub struct StagedEdits {
+    encoded: Bytes,
+    paths: StagedPaths,
+    /// Number of files that are written.
+    pub files: u64,
+    /// Bytes that are written to them.
+    pub bytes: u64,
+}
+
+impl ClosedEdits {
+    /// Encodes the edits; `None` if they do anything but write files, or are too many.
+    ///
+    /// # Errors
+    /// When temporary files fail.
+    pub fn stage(&self) -> Result<Option<StagedEdits>> {
+        let mut records = Vec::new();
+        let mut paths = Paths::default();
+        let mut bytes = 0;
+        for step in self.folded() {
+            let Folded::File(path, Change::Write(write)) = step? else {
+                return Ok(None);
+            };
+            put_bytes(&mut records, &path);
+            records.push(u8::from(write.after_base));
+            put_number(&mut records, write.parts.len() as u64);
+            for part in &write.parts {
+                put_bytes(&mut records, part.encoded());
+                bytes += part.entry()?.content.size;
+            }
+            if records.len() > MAX_STAGED_BYTES {
+                return Ok(None);
+            }
+            paths.add(path_of(&path)?);
+        }
+        let paths = paths.finish();
+        let files = paths.files.len() as u64;
+        let mut encoded = vec![VERSION];
+        put_number(&mut encoded, files);
+        encoded.append(&mut records);
+        Ok(Some(StagedEdits {
+            encoded: encoded.into(),
+            paths,
+            files,
+            bytes,
+        }))
+    }
+}
+
+impl StagedEdits {
+    /// Returns what is written to.
+    #[must_use]
+    pub fn paths(&self) -> &StagedPaths {
+        &self.paths
+    }
+
+    /// Returns the hash that [`Store::staged`] asks for.
+    #[must_use]
+    pub fn hash(&self) -> ContentHash {
+        ContentHash::new(*blake3::hash(&self.encoded).as_bytes())
+    }
+}
+
+/// The files that staged edits write, and the directories they lie in.
+#[derive(Debug)]
+pub struct StagedPaths {
+    /// Ascending.
+    files: Vec<Box<str>>,
+    /// Without slash and root; ascending.
+    directories: Vec<Box<str>>,
+}
+
+#[derive(Default)]
+struct Paths {
+    files: Vec<Box<str>>,
+    directories: BTreeSet<Box<str>>,
+    /// Directory of the last file, its slash included.
+    last: Box<str>,
+}
+
+impl Paths {
+    /// Adds a file; they ascend.
+    fn add(&mut self, path: &str) {
+        let parent = directories(path).next_back().unwrap_or_default();
+        if *parent != *self.last {
+            let known = directories(path).skip(1).map(without_slash);
+            self.directories.extend(known.map(Box::from));
+            self.last = parent.into();
+        }
+        self.files.push(path.into());
+    }
+
+    fn finish(self) -> StagedPaths {
+        StagedPaths {
+            files: self.files,
+            directories: self.directories.into_iter().collect(),
+        }
+    }
+}
+
+impl StagedPaths {
+    /// Returns about how many bytes of memory they take.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let paths = self.files.iter().chain(&self.directories);
+        paths.map(|path| path.len() + 2 * size_of::<Box<str>>()).sum()
+    }
+
+    /// Finds a path that is a file on one side and a directory on the other. The sides may be the same.
+    #[must_use]
+    pub fn collision_with(&self, other: &StagedPaths) -> Option<Collision> {
+        self.file_in(other).or_else(|| other.file_in(self))
+    }
+
+    /// Finds a file of `self` that is a directory of `other`.
+    fn file_in(&self, other: &StagedPaths) -> Option<Collision> {
+        let directory = other
+            .directories
+            .iter()
+            .find(|directory| self.files.binary_search(directory).is_ok())?;
+        let prefix = as_directory(directory);
+        let at = other.files.partition_point(|file| **file < *prefix);
+        Some(Collision {
+            file: directory.to_string(),
+            member: other.files.get(at)?.to_string(),
+        })
+    }
+
+    /// Finds a path that is a file here and a directory among the files of a commit, or the reverse.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn collision_in(&self, files: &FileTree) -> Result<Option<Collision>> {
+        let mut finder = CollisionFinder::new(files).await?;
+        for path in &self.files {
+            let collision = finder.check_coming(path).await?;
+            if collision.is_some() {
+                return Ok(collision);
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl FileEdits {
+    /// Adds what staged edits do.
+    ///
+    /// # Errors
+    /// When there is no room for temporary files.
+    pub async fn add_staged(&mut self, staged: &StagedObject) -> Result<()> {
+        let mut records = Records::new(&staged.bytes).map_err(|error| staged.damaged(error))?;
+        while let Some(record) = records.next().map_err(|error| staged.damaged(error))? {
+            let mut append = record.after_base;
+            for part in record.parts {
+                let number = self.reserve();
+                let kind = if append {
+                    StepKind::AppendPart(part)
+                } else {
+                    StepKind::PutPart(part)
+                };
+                self.push(number, record.path, &kind);
+                append = true;
+            }
+            self.make_room().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Staged edits as they came from the store.
+#[derive(Debug)]
+pub struct StagedObject {
+    key: String,
+    bytes: Bytes,
+}
+
+impl StagedObject {
+    /// Returns what is written to.
+    ///
+    /// # Errors
+    /// When the object was not written by [`Store::put_staged`].
+    pub fn paths(&self) -> Result<StagedPaths> {
+        let mut paths = Paths::default();
+        let mut records = Records::new(&self.bytes).map_err(|error| self.damaged(error))?;
+        while let Some(record) = records.next().map_err(|error| self.damaged(error))? {
+            paths.add(record.path);
+        }
+        Ok(paths.finish())
+    }
+
+    fn damaged(&self, error: DecodeError) -> StoreError {
+        StoreError::corrupt(&self.key, error.to_string())
+    }
+}
+
+struct Records<'a> {
+    reader: Reader<'a>,
+    left: u64,
+}
+
+struct Record<'a> {
+    path: &'a str,
+    after_base: bool,
+    parts: Vec<&'a [u8]>,
+}
+
+impl<'a> Records<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        match reader.byte()? {
+            VERSION => {}
+            other => return Err(DecodeError::Version(other)),
+        }
+        let left = reader.number()?;
+        Ok(Records { reader, left })
+    }
+
+    fn next(&mut self) -> Result<Option<Record<'a>>, DecodeError> {
+        if self.left == 0 {
+            self.reader.finish()?;
+            return Ok(None);
+        }
+        self.left -= 1;
+        let path = str::from_utf8(self.reader.take_prefixed()?).map_err(|_| DecodeError::Range)?;
+        let after_base = self.reader.byte()? != 0;
+        let parts = (0..self.reader.number()?).map(|_| self.reader.take_prefixed());
+        Ok(Some(Record {
+            path,
+            after_base,
+            parts: parts.collect::<Result<_, _>>()?,
+        }))
+    }
+}
+
+impl Store {
+    /// Keeps staged edits under an id that nothing else has.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn put_staged(&self, id: &GlobalId, edits: &StagedEdits) -> Result<()> {
+        let encoded = edits.encoded.clone();
+        let framed = if encoded.len() <= INLINE_BYTES {
+            frame_quickly(&encoded)
+        } else {
+            let framing = tokio::task::spawn_blocking(move || frame_quickly(&encoded));
+            framing.await.map_err(|error| StoreError::task(&error))?
+        };
+        self.put(&keys::staged(id), framed).await
+    }
+
+    /// Reads staged edits back; `None` if there are none under this id (any more).
+    ///
+    /// # Errors
+    /// When they do not have the hash, or the store fails.
+    pub async fn staged(&self, id: &GlobalId, hash: &ContentHash) -> Result<Option<StagedObject>> {
+        let key = keys::staged(id);
+        let Some(stored) = self.get_opt(&key).await? else {
+            return Ok(None);
+        };
+        let hash = *hash;
+        let opening = tokio::task::spawn_blocking(move || {
+            let bytes = open_frame(&stored).map_err(|reason| StoreError::corrupt(&key, reason))?;
+            if blake3::hash(&bytes).as_bytes() == hash.as_bytes() {
+                Ok(Some(StagedObject { key, bytes }))
+            } else {
+                Err(StoreError::corrupt(
+                    key,
+                    "its bytes do not have the hash they should have",
+                ))
+            }
+        });
+        opening.await.map_err(|error| StoreError::task(&error))?
+    }
+
+    /// Removes staged edits.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn delete_staged(&self, id: &GlobalId) -> Result<()> {
+        self.delete(&keys::staged(id)).await
+    }
+
+    /// Lists the ids of all staged edits.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn list_staged(&self) -> Result<Vec<GlobalId>> {
+        let objects = self.list(keys::STAGED).await?;
+        let id = |key: &str| key.rsplit('/').next()?.parse().ok();
+        Ok(objects.iter().filter_map(|object| id(&object.key)).collect())
+    }
+}
