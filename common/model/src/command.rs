@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::entities::{
-    Content, DatumCounts, DatumIndex, ImagePin, JobOutcome, JobState, JobStats, PipelineState, TransactionStep, Trigger,
+    Content, DatumCounts, DatumIndex, ImagePin, JobOutcome, JobState, JobStats, PipelineState, Staged, TransactionStep,
+    Trigger,
 };
 use crate::ids::GlobalId;
 use crate::names::{BranchKey, BranchName, CommitKey, JobKey, PipelineKey, ProjectName, RepoKey};
@@ -79,12 +80,35 @@ pub enum Command {
         /// Free text.
         description: String,
     },
-    /// Replaces the content of an open commit, if it is still what was expected.
+    /// Replaces the content of an open commit, if it is still what was expected and nothing is staged.
     SetContent {
         /// The commit.
         commit: CommitKey,
         /// Content the new one was computed from.
         expected: Content,
+        /// New content.
+        content: Content,
+    },
+    /// Adds edits to those that an open commit has staged, if content and staged edits are still what was expected.
+    StageEdits {
+        /// The commit.
+        commit: CommitKey,
+        /// Content that the edits fit.
+        expected: Content,
+        /// Last of the staged edits that they fit.
+        after: Option<GlobalId>,
+        /// The edits.
+        staged: Staged,
+    },
+    /// Makes staged edits of an open commit part of its content, if that is still what was expected. Edits that were
+    /// staged after them stay.
+    SettleEdits {
+        /// The commit.
+        commit: CommitKey,
+        /// Content they were applied to.
+        expected: Content,
+        /// Last of the edits that were applied.
+        through: GlobalId,
         /// New content.
         content: Content,
     },
@@ -100,7 +124,7 @@ pub enum Command {
         /// Free text.
         description: String,
     },
-    /// Finishes an open commit.
+    /// Finishes an open commit that has nothing staged.
     FinishCommit {
         /// The commit.
         commit: CommitKey,
@@ -388,6 +412,8 @@ impl Command {
             Self::DeleteRepos { .. } => "delete repos",
             Self::StartCommit { .. } => "start commit",
             Self::SetContent { .. } => "set content",
+            Self::StageEdits { .. } => "stage edits",
+            Self::SettleEdits { .. } => "settle edits",
             Self::WriteCommit { .. } => "write commit",
             Self::FinishCommit { .. } => "finish commit",
             Self::ClearCommit { .. } => "clear commit",

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::{Command, Reply};
 use crate::entities::{
     Content, DatumCounts, DatumIndex, ImagePin, JobOutcome, JobState, JobStats, Origin, PipelineKind, PipelineState,
-    Trigger,
+    Staged, Trigger,
 };
 use crate::ids::GlobalId;
 use crate::names::{BranchKey, BranchName, CommitKey, JobKey, PipelineKey, ProjectName, RepoKey};
@@ -144,10 +144,26 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
-    /// Content of an open commit changed.
+    /// Content of an open commit changed; nothing is staged any more.
     ContentSet {
         /// The commit.
         commit: CommitKey,
+        /// New content.
+        content: Content,
+    },
+    /// Edits of an open commit were staged.
+    EditsStaged {
+        /// The commit.
+        commit: CommitKey,
+        /// The edits.
+        staged: Staged,
+    },
+    /// Staged edits of an open commit became part of its content.
+    EditsSettled {
+        /// The commit.
+        commit: CommitKey,
+        /// Last of them.
+        through: GlobalId,
         /// New content.
         content: Content,
     },

@@ -51,8 +51,8 @@ pub use datum::{DatumPart, datum_hash, datum_id};
 pub use decide::{Decision, decide};
 pub use entities::{
     Branch, Commit, CommitSet, CommitState, Content, DatumCounts, DatumIndex, ImagePin, Job, JobOutcome, JobState,
-    JobStats, Origin, Pipeline, PipelineKind, PipelineState, PipelineVersion, Project, Repo, Secret, Transaction,
-    TransactionStep, Trigger,
+    JobStats, Origin, Pipeline, PipelineKind, PipelineState, PipelineVersion, Project, Repo, Secret, Staged,
+    Transaction, TransactionStep, Trigger,
 };
 pub use event::Event;
 pub use ids::{ContentHash, DatumHash, DatumId, GlobalId, IdError, TreeRoot};

@@ -276,6 +276,9 @@ pub enum Rejection {
     /// The content is another by now.
     #[error("the content of commit {0} has changed meanwhile")]
     ContentMoved(CommitKey),
+    /// Something is staged that has to be settled first.
+    #[error("commit {0} has edits that are not part of its content yet")]
+    Unsettled(CommitKey),
     /// A request of the transaction answers otherwise than it did when appended.
     #[error("transaction {id} cannot finish: request {index} has another result now than when it was appended")]
     TransactionMoved {
@@ -334,6 +337,7 @@ impl Rejection {
             R::VersionMoved { .. }
             | R::HeadMoved { .. }
             | R::ContentMoved(_)
+            | R::Unsettled(_)
             | R::TransactionMoved { .. }
             | R::IdInUse(_) => RejectionKind::Conflict,
             _ => RejectionKind::Unknown,

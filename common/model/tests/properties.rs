@@ -35,6 +35,32 @@ fn any_branch(draw: u16) -> String {
     format!("{}@{}", any_repo(draw), pick(&BRANCHES, draw >> 8).unwrap())
 }
 
+/// Makes a command that writes to an open commit: at once, staged, or what is staged.
+fn write_open(open: &Commit, number: u16, way: u16) -> Command {
+    let (commit, expected) = (open.key.clone(), open.content);
+    let last = open.staged.last().map(|staged| staged.id);
+    match (way % 4, pick(&open.staged, number)) {
+        (0 | 1, _) => Command::StageEdits {
+            commit,
+            expected,
+            // Now and then somebody else was faster.
+            after: last.filter(|_| !number.is_multiple_of(8)),
+            staged: staged(number.into()),
+        },
+        (2, Some(through)) => Command::SettleEdits {
+            commit,
+            expected,
+            through: through.id,
+            content: content(number.into()),
+        },
+        _ => Command::SetContent {
+            commit,
+            expected,
+            content: content(number.into()),
+        },
+    }
+}
+
 /// Makes a command that has a chance to make sense in the state.
 fn command(world: &World, dice: &Dice) -> Option<Command> {
     let [d0, d1, d2, d3] = dice.draws;
@@ -75,12 +101,7 @@ fn command(world: &World, dice: &Dice) -> Option<Command> {
         }
         17 => {
             let commit = pick(&open_commits, d0)?;
-            let expected = state.commit(&commit)?.content;
-            Command::SetContent {
-                commit,
-                expected,
-                content: content(d1.into()),
-            }
+            write_open(state.commit(&commit)?, d1, d2)
         }
         18..=20 => Command::FinishCommit {
             commit: pick(&open_commits, d0)?,

@@ -28,6 +28,8 @@ fn name(event: &Event) -> &'static str {
         CommitStarted,
         CommitWritten,
         ContentSet,
+        EditsStaged,
+        EditsSettled,
         CommitFinished,
         Propagated,
         CommitsRemoved,
@@ -53,7 +55,7 @@ fn name(event: &Event) -> &'static str {
     )
 }
 
-const EVENTS: usize = 33;
+const EVENTS: usize = 35;
 
 #[test]
 fn every_sample_parses_and_prints_as_it_was() {

@@ -145,6 +145,77 @@ fn an_open_commit_makes_jobs_that_wait() {
 }
 
 #[test]
+fn staged_edits_wait_for_somebody_to_settle_them() {
+    let mut world = World::new();
+    world.repo("images");
+    let id = world.start("images");
+    let images = repo("images").commit(id);
+    let ids = |world: &World| {
+        let staged = &world.commit("images", id).staged;
+        staged.iter().map(|staged| staged.id).collect::<Vec<_>>()
+    };
+    let stage = |after: Option<u64>, number: u64, expected: Content| Command::StageEdits {
+        commit: images.clone(),
+        expected,
+        after: after.map(|number| staged(number).id),
+        staged: staged(number),
+    };
+    world.ok(stage(None, 1, Content::EMPTY));
+    world.ok(stage(Some(1), 2, Content::EMPTY));
+    // Who has not seen the last of them has not seen what his own edits may not fit.
+    for command in [
+        stage(Some(1), 3, Content::EMPTY),
+        stage(None, 3, Content::EMPTY),
+        stage(Some(2), 3, content(1)),
+    ] {
+        assert!(world.refused(command).contains("has changed meanwhile"));
+    }
+    assert!(world.refused(stage(Some(2), 1, Content::EMPTY)).contains("is in use"));
+    assert_eq!(ids(&world), [staged(1).id, staged(2).id]);
+
+    let set = Command::SetContent {
+        commit: images.clone(),
+        expected: Content::EMPTY,
+        content: content(9),
+    };
+    for command in [set, finish_command("images", id)] {
+        assert!(world.refused(command).contains("not part of its content yet"));
+    }
+
+    let settle = |through: u64, expected: Content, size: u64| Command::SettleEdits {
+        commit: images.clone(),
+        expected,
+        through: staged(through).id,
+        content: content(size),
+    };
+    world.ok(stage(Some(2), 3, Content::EMPTY));
+    world.ok(settle(2, Content::EMPTY, 5));
+    assert_eq!(ids(&world), [staged(3).id], "what came later stays");
+    assert_eq!(world.commit("images", id).content, content(5));
+    assert!(
+        world
+            .refused(settle(2, content(5), 6))
+            .contains("has changed meanwhile")
+    );
+    assert!(
+        world
+            .refused(settle(3, Content::EMPTY, 6))
+            .contains("has changed meanwhile")
+    );
+    world.ok(settle(3, content(5), 6));
+    world.ok(stage(None, 4, content(6)));
+    world.ok(Command::ClearCommit { commit: images.clone() });
+    assert_eq!(ids(&world), []);
+    assert_eq!(world.commit("images", id).content, Content::EMPTY);
+    world.finish("images", id);
+    assert!(
+        world
+            .refused(stage(None, 5, Content::EMPTY))
+            .contains("already finished")
+    );
+}
+
+#[test]
 fn output_is_written_by_jobs_only() {
     let mut world = images_edges_montage();
     let id = world.write("images", 1);

@@ -87,6 +87,7 @@ impl State {
             provenance: Vec::new(),
             subvenance: OrdSet::new(),
             content: build_content(self, &key.repo, parent).unwrap_or_default(),
+            staged: Vec::new(),
             datums: None,
             skip_to: None,
             seq: self.take_seq(),

@@ -73,7 +73,24 @@ pub fn apply(state: &mut State, event: &Event) {
             state.write_commit(branch, *id, *origin, description, *content, *at);
         }
         Event::ContentSet { commit, content } => {
-            state.edit_commit(commit, |commit| commit.content = *content);
+            state.edit_commit(commit, |commit| {
+                commit.content = *content;
+                commit.staged.clear();
+            });
+        }
+        Event::EditsStaged { commit, staged } => {
+            state.edit_commit(commit, |commit| commit.staged.push(*staged));
+        }
+        Event::EditsSettled {
+            commit,
+            through,
+            content,
+        } => {
+            state.edit_commit(commit, |commit| {
+                commit.content = *content;
+                let settled = commit.staged.iter().position(|staged| staged.id == *through);
+                commit.staged.drain(..settled.map_or(0, |last| last + 1));
+            });
         }
         Event::CommitFinished {
             commit,

@@ -1,8 +1,7 @@
 //! Commits: starting, writing, finishing.
 
 use crate::command::Reply;
-use crate::entities::{Commit, PipelineKind};
-use crate::entities::{Content, JobOutcome, Origin};
+use crate::entities::{Commit, Content, JobOutcome, Origin, PipelineKind, Staged};
 use crate::event::Event;
 use crate::ids::GlobalId;
 use crate::names::{BranchKey, BranchName, CommitKey, JobKey, PipelineKey, RepoKey, RepoType};
@@ -162,13 +161,22 @@ impl Work {
         Ok(Reply::Commit(branch.repo.commit(self.id)))
     }
 
-    pub(super) fn set_content(&mut self, key: &CommitKey, expected: &Content, content: &Content) -> Outcome {
+    /// Gives an open commit that is written to by users and has this content.
+    fn require_content(&self, key: &CommitKey, expected: &Content) -> Result<&Commit, Rejection> {
         let commit = self.require_open(key)?;
         if commit.content != *expected {
             return Err(Rejection::ContentMoved(key.clone()));
         }
         if self.job_of(key).is_some() {
             return Err(Rejection::WriteToOutput(key.clone()));
+        }
+        Ok(commit)
+    }
+
+    pub(super) fn set_content(&mut self, key: &CommitKey, expected: &Content, content: &Content) -> Outcome {
+        let commit = self.require_content(key, expected)?;
+        if !commit.staged.is_empty() {
+            return Err(Rejection::Unsettled(key.clone()));
         }
         if expected != content {
             self.emit(Event::ContentSet {
@@ -179,11 +187,58 @@ impl Work {
         Ok(Reply::Done)
     }
 
+    pub(super) fn stage_edits(
+        &mut self,
+        key: &CommitKey,
+        expected: &Content,
+        after: Option<GlobalId>,
+        staged: &Staged,
+    ) -> Outcome {
+        let commit = self.require_content(key, expected)?;
+        if commit.staged.last().map(|last| last.id) != after {
+            return Err(Rejection::ContentMoved(key.clone()));
+        }
+        if commit.staged.iter().any(|known| known.id == staged.id) {
+            return Err(Rejection::IdInUse(staged.id));
+        }
+        self.emit(Event::EditsStaged {
+            commit: key.clone(),
+            staged: *staged,
+        });
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn settle_edits(
+        &mut self,
+        key: &CommitKey,
+        expected: &Content,
+        through: GlobalId,
+        content: &Content,
+    ) -> Outcome {
+        let commit = self.require_content(key, expected)?;
+        if !commit.staged.iter().any(|staged| staged.id == through) {
+            return Err(Rejection::ContentMoved(key.clone()));
+        }
+        self.emit(Event::EditsSettled {
+            commit: key.clone(),
+            through,
+            content: *content,
+        });
+        Ok(Reply::Done)
+    }
+
     pub(super) fn clear_commit(&mut self, key: &CommitKey) -> Outcome {
         let commit = self.require_open(key)?;
         let base = query::build_content(&self.state, &key.repo, commit.parent).unwrap_or_default();
-        let expected = commit.content;
-        self.set_content(key, &expected, &base)
+        let (content, has_staged) = (commit.content, !commit.staged.is_empty());
+        self.require_content(key, &content)?;
+        if has_staged || content != base {
+            self.emit(Event::ContentSet {
+                commit: key.clone(),
+                content: base,
+            });
+        }
+        Ok(Reply::Done)
     }
 
     pub(super) fn finish_commit(
@@ -193,7 +248,7 @@ impl Work {
         error: Option<&str>,
         force: bool,
     ) -> Outcome {
-        self.require_open(key)?;
+        let is_settled = self.require_open(key)?.staged.is_empty();
         let error = error.filter(|error| !error.is_empty());
         if let Some(job) = self.job_of(key) {
             if !force {
@@ -202,6 +257,9 @@ impl Work {
             let reason = error.unwrap_or("output commit finished by force");
             self.end_job(&job, JobOutcome::Killed(reason.to_owned()));
             return Ok(Reply::Done);
+        }
+        if !is_settled {
+            return Err(Rejection::Unsettled(key.clone()));
         }
         self.emit(Event::CommitFinished {
             commit: key.clone(),

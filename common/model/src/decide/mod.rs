@@ -144,6 +144,18 @@ impl Work {
                 expected,
                 content,
             } => self.set_content(commit, expected, content),
+            Command::StageEdits {
+                commit,
+                expected,
+                after,
+                staged,
+            } => self.stage_edits(commit, expected, *after, staged),
+            Command::SettleEdits {
+                commit,
+                expected,
+                through,
+                content,
+            } => self.settle_edits(commit, expected, *through, content),
             Command::WriteCommit {
                 branch,
                 expected_head,

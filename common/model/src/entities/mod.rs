@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, Reply};
-use crate::ids::{GlobalId, TreeRoot};
+use crate::ids::{ContentHash, GlobalId, TreeRoot};
 use crate::names::{BranchKey, BranchName, CommitKey, ProjectName, RepoKey};
 
 pub use job::{DatumCounts, Job, JobOutcome, JobState, JobStats};
@@ -114,6 +114,23 @@ impl Content {
     };
 }
 
+/// What one modification wrote to an open commit, as long as it is not part of the commit's content.
+///
+/// It lies in the store under its id. Edits take effect in the order in which they were staged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staged {
+    /// Names the object that holds the edits; no other edits ever have it.
+    pub id: GlobalId,
+    /// Hash of the object.
+    pub hash: ContentHash,
+    /// Bytes of the object.
+    pub size: u64,
+    /// Number of files that were written.
+    pub files: u64,
+    /// Bytes that were written to them.
+    pub bytes: u64,
+}
+
 /// Datum records of a finished job, kept with its meta commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatumIndex {
@@ -176,8 +193,11 @@ pub struct Commit {
     pub provenance: Vec<CommitKey>,
     /// Commits made from it directly.
     pub subvenance: OrdSet<CommitKey>,
-    /// Its files: so far, if it is open.
+    /// Its files: so far, if it is open, without what is staged.
     pub content: Content,
+    /// What was written to it and is not part of `content` yet; none once it is finished.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub staged: Vec<Staged>,
     /// Datum records; only on meta commits of jobs that recorded some.
     pub datums: Option<DatumIndex>,
     /// Ancestor to look at next when this commit failed: all between are failed, too. A short cut

@@ -109,6 +109,12 @@ fn commits(state: &State) {
             commit.finished.is_some() || commit.error.is_none(),
             "{key}: open with an error"
         );
+        assert!(
+            commit.finished.is_none() || commit.staged.is_empty(),
+            "{key}: finished without some of its edits"
+        );
+        let ids: BTreeSet<_> = commit.staged.iter().map(|staged| staged.id).collect();
+        assert_eq!(ids.len(), commit.staged.len(), "{key}: edits staged twice");
     }
 }
 

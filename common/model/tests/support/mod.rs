@@ -194,6 +194,17 @@ pub fn content(size: u64) -> Content {
     }
 }
 
+/// Staged edits; the number is their id.
+pub fn staged(number: u64) -> Staged {
+    Staged {
+        id: GlobalId::from_number(number),
+        hash: ContentHash::new([7; 32]),
+        size: 100,
+        files: 1,
+        bytes: 10,
+    }
+}
+
 pub fn spec(name: &str, inputs: &[&str]) -> PipelineSpec {
     let key = pipeline_key(name);
     let mut spec = PipelineSpec::default();
