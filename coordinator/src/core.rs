@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::board::JobBoard;
 use crate::metrics;
+use crate::staging::Staging;
 
 /// How many commands may share one append of the log.
 const MAX_GROUP: usize = 512;
@@ -73,6 +74,7 @@ struct Inner {
     state: watch::Receiver<State>,
     store: Store,
     jobs: JobBoard,
+    staging: Staging,
     cluster_id: String,
 }
 
@@ -95,6 +97,11 @@ impl Core {
     /// Returns the live picture of jobs and workers.
     pub fn jobs(&self) -> &JobBoard {
         &self.0.jobs
+    }
+
+    /// Returns what is remembered of staged edits.
+    pub fn staging(&self) -> &Staging {
+        &self.0.staging
     }
 
     /// Returns the id of this installation: made with its store, stable from then on.
@@ -199,6 +206,7 @@ pub async fn open(store: Store, jobs: JobBoard) -> anyhow::Result<(Core, Command
         state: watch,
         store: store.clone(),
         jobs,
+        staging: Staging::default(),
         cluster_id,
     }));
     let command_loop = CommandLoop {

@@ -8,6 +8,7 @@
 //! - [`plan`]: from input trees to datums and datum sets.
 //! - [`merge`]: from set results to the output commit.
 //! - [`board`]: the live picture of workers and jobs.
+//! - [`staging`]: what was written to open commits and waits to be applied.
 //! - [`server`], [`metrics`], [`config`], [`memory`]: the edges.
 
 pub mod board;
@@ -22,6 +23,7 @@ pub mod run;
 pub mod scheduler;
 pub mod server;
 pub mod services;
+pub mod staging;
 
 pub use config::{CoordinatorConfig, MemoryConfig};
 pub use run::{Running, start};

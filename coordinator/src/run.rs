@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::JobBoard;
 use crate::config::CoordinatorConfig;
-use crate::{core, memory, scheduler, server};
+use crate::{core, memory, scheduler, server, staging};
 
 /// A coordinator that accepts calls.
 pub struct Running {
@@ -58,6 +58,11 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
         }
     });
     tasks.spawn(scheduler::run(core.clone(), queue.clone(), shutdown.clone()));
+    let sweeping = shutdown.clone().run_until_cancelled_owned(staging::sweep(core.clone()));
+    tasks.spawn(async {
+        sweeping.await;
+        Ok(())
+    });
     tasks.spawn(server::serve(listener, core, queue, shutdown.clone()));
     Ok(Running {
         address,

@@ -22,8 +22,8 @@
 //! * [`FileContent`] is size, hash and places of a file's bytes; [`FileEntry`] adds the datum that made
 //!   it and is what trees of files hold.
 //! * [`FileTree`] reads a commit's files by path (`inspect`, `list`, `walk`, `glob`, `diff`, `files`);
-//!   [`FileEdits`] changes them: `put`, `append`, `delete`, `copy`, then `apply(&store, &base)`. Edits that only
-//!   write files can wait, too: [`ClosedEdits::stage`], [`Store::put_staged`], [`FileEdits::add_staged`].
+//!   [`FileEdits`] changes them: `put`, `append`, `delete`, `copy`, then `apply(&store, &base)`. Edits can
+//!   wait, too: [`ClosedEdits::stage`], [`Store::put_staged`], [`FileEdits::add_staged`].
 //! * [`Tree`] is the map below, for every other index: [`Value::plain`], [`Edit::put`], [`Edit::remove`],
 //!   `apply`, `range`, `diff`, `aggregate`.
 //! * [`MetaLog`]: `MetaLog::open(&store)` gives snapshot, records and the writing end, whose

@@ -8,6 +8,7 @@ use tonic::metadata::MetadataMap;
 
 use super::status::IntoStatus;
 use crate::core::Core;
+use crate::staging::submit_settled;
 
 /// Returns the transaction that a call's headers name, if they name one.
 ///
@@ -33,7 +34,8 @@ pub fn transaction_of(metadata: &MetadataMap) -> Result<Option<GlobalId>, Status
 
 /// Does a command at once, whatever the headers say.
 pub async fn apply(core: &Core, command: Command) -> Result<Reply, Status> {
-    core.submit(command).await.map_err(IntoStatus::into_status)
+    let done = submit_settled(core, GlobalId::random(), command).await;
+    done.map_err(IntoStatus::into_status)
 }
 
 /// Does a command, or appends it to the transaction that the headers name.

@@ -5,13 +5,14 @@ use std::io::ErrorKind;
 use howdah_api::json::JsonError;
 use howdah_model::{Rejection, RejectionKind};
 use howdah_spec::SpecError;
-use howdah_store::StoreError;
+use howdah_store::{EditError, StoreError};
 use prost::Message;
 use tonic::{Code, Status};
 
 use crate::chain;
 use crate::core::SubmitError;
 use crate::plan::PlanError;
+use crate::staging::StagingError;
 
 /// Turns any error of the layers below into the status that clients expect.
 pub trait IntoStatus {
@@ -41,6 +42,26 @@ impl IntoStatus for SubmitError {
         match self {
             Self::Rejected(rejection) => rejection.into_status(),
             Self::Unavailable(_) | Self::ShuttingDown => Status::unavailable(self.to_string()),
+        }
+    }
+}
+
+impl IntoStatus for EditError {
+    fn into_status(self) -> Status {
+        match self {
+            Self::Store(error) => error.into_status(),
+            // A bad path or a collision: the words are what clients look for.
+            error => Status::unknown(error.to_string()),
+        }
+    }
+}
+
+impl IntoStatus for StagingError {
+    fn into_status(self) -> Status {
+        match self {
+            Self::Edit(error) => error.into_status(),
+            Self::Submit(error) => error.into_status(),
+            lost @ Self::Lost(..) => Status::data_loss(lost.to_string()),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::pps::requests as pps_requests;
 use super::status::IntoStatus;
 use super::wire;
 use crate::core::Core;
+use crate::staging::submit_settled;
 
 /// The commands that will take effect together with the one being read.
 ///
@@ -204,7 +205,7 @@ impl Api for Transactions {
         let batch = Command::Batch {
             commands: commands.clone(),
         };
-        let replies = match self.core.submit_with_id(id, batch).await {
+        let replies = match submit_settled(&self.core, id, batch).await {
             Ok(Reply::Batch(replies)) => replies,
             Ok(_) => return Err(Status::internal("a batch answered something else")),
             Err(error) => return Err(error.into_status()),

@@ -11,6 +11,17 @@ async fn paths(stream: tonic::Streaming<pfs::FileInfo>) -> Vec<String> {
     infos.into_iter().map(|info| info.file.unwrap().path).collect()
 }
 
+/// Lists what a glob matches.
+pub(super) async fn paths_in(server: &Server, commit: &pfs::Commit, pattern: &str) -> Vec<String> {
+    let request = pfs::GlobFileRequest {
+        commit: Some(commit.clone()),
+        pattern: pattern.to_owned(),
+        ..Default::default()
+    };
+    let found = server.client.pfs().glob_file(request).await.unwrap();
+    paths(found.into_inner()).await
+}
+
 /// Makes a repo with `/a/b/file3`, `/a/file2` and `/file1` in one commit.
 async fn sample(server: &Server) -> pfs::Commit {
     server.create_repo("images").await;
@@ -164,13 +175,7 @@ async fn writers_of_one_branch_do_not_lose_each_others_files() {
     for result in futures::future::join_all(writes).await {
         result.unwrap();
     }
-    let request = pfs::GlobFileRequest {
-        commit: Some(commit),
-        pattern: "/*".into(),
-        ..Default::default()
-    };
-    let found = server.client.pfs().glob_file(request).await.unwrap().into_inner();
-    assert_eq!(self::paths(found).await, paths);
+    assert_eq!(paths_in(&server, &commit, "/*").await, paths);
 }
 
 #[tokio::test]

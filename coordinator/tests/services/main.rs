@@ -7,6 +7,7 @@ mod cluster;
 mod commits;
 mod files;
 mod loans;
+mod open_commits;
 mod pipelines;
 mod transactions;
 
@@ -38,9 +39,13 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::on(Store::in_memory().await).await
+    }
+
+    /// Serves what is in a store.
+    async fn on(store: Store) -> Self {
         let (desk, listener) = Desk::open().unwrap();
         tokio::spawn(Arc::clone(&desk).serve(listener));
-        let store = Store::in_memory().await;
         let (core, command_loop) = core::open(store, JobBoard::default()).await.unwrap();
         tokio::spawn(command_loop.run());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

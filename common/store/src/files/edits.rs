@@ -166,7 +166,7 @@ impl FileEdits {
         }
     }
 
-    fn clear(&mut self, directory: &str) {
+    pub(super) fn clear(&mut self, directory: &str) {
         self.clears = true;
         self.clears_all |= directory == "/";
         let number = self.reserve();

@@ -5,15 +5,18 @@
 //! them wrote becomes a tree when somebody wants to see it: the commit's reader, or its finish.
 //!
 //! ```text
-//! object = frame (see chunk.rs) of: version (1 byte) · number of files · records, ascending by path
-//! record = path · after base (1 byte: 1 if what is there stays in front) · number of parts · parts
+//! object = frame (see chunk.rs) of: version (1 byte) · number of records · records, ascending by path
+//! record = path · kind (1 byte) · if it writes: number of parts · parts
 //! ```
 //!
 //! Numbers, and the lengths in front of paths and parts, are those of codec.rs. A part is an entry as steps have it.
-//! Only edits that write files can wait, not such that remove any: where files only come, two modifications fit together
-//! if no path of one is a directory of the other, and that can be told without a tree.
+//!
+//! Whether edits that wait fit together is told from their paths alone, to be on the safe side: what one of them removes
+//! counts as if it stayed. Where that shows a path that may be both a file and a directory, nothing can wait any longer.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use howdah_model::{ContentHash, GlobalId};
@@ -33,11 +36,21 @@ pub const MAX_STAGED_BYTES: usize = 4 << 20;
 
 const VERSION: u8 = 1;
 
-/// What a modification writes, ready to be kept.
+/// The file gets this content.
+const WRITE: u8 = 0;
+/// This content comes after what the file has.
+const APPEND: u8 = 1;
+/// The file goes.
+const REMOVE: u8 = 2;
+/// Everything in the directory goes; the path ends with a slash.
+const CLEAR: u8 = 3;
+
+/// What a modification does, ready to be kept.
 #[derive(Debug)]
 pub struct StagedEdits {
+    records: u64,
     encoded: Bytes,
-    paths: StagedPaths,
+    paths: Arc<StagedPaths>,
     /// Number of files that are written.
     pub files: u64,
     /// Bytes that are written to them.
@@ -45,38 +58,49 @@ pub struct StagedEdits {
 }
 
 impl ClosedEdits {
-    /// Encodes the edits; `None` if they do anything but write files, or are too many.
+    /// Encodes the edits; `None` if they are too many.
     ///
     /// # Errors
     /// When temporary files fail.
     pub fn stage(&self) -> Result<Option<StagedEdits>> {
-        let mut records = Vec::new();
+        let mut body = Vec::new();
         let mut paths = Paths::default();
-        let mut bytes = 0;
+        let (mut records, mut bytes) = (0, 0);
         for step in self.folded() {
-            let Folded::File(path, Change::Write(write)) = step? else {
-                return Ok(None);
-            };
-            put_bytes(&mut records, &path);
-            records.push(u8::from(write.after_base));
-            put_number(&mut records, write.parts.len() as u64);
-            for part in &write.parts {
-                put_bytes(&mut records, part.encoded());
-                bytes += part.entry()?.content.size;
+            match step? {
+                Folded::Cleared(directory) => {
+                    put_bytes(&mut body, &directory);
+                    body.push(CLEAR);
+                }
+                Folded::File(path, Change::Remove) => {
+                    put_bytes(&mut body, &path);
+                    body.push(REMOVE);
+                }
+                Folded::File(path, Change::Write(write)) => {
+                    put_bytes(&mut body, &path);
+                    body.push(if write.after_base { APPEND } else { WRITE });
+                    put_number(&mut body, write.parts.len() as u64);
+                    for part in &write.parts {
+                        put_bytes(&mut body, part.encoded());
+                        bytes += part.entry()?.content.size;
+                    }
+                    paths.add(path_of(&path)?);
+                }
             }
-            if records.len() > MAX_STAGED_BYTES {
+            if body.len() > MAX_STAGED_BYTES {
                 return Ok(None);
             }
-            paths.add(path_of(&path)?);
+            records += 1;
         }
         let paths = paths.finish();
         let files = paths.files.len() as u64;
         let mut encoded = vec![VERSION];
-        put_number(&mut encoded, files);
-        encoded.append(&mut records);
+        put_number(&mut encoded, records);
+        encoded.append(&mut body);
         Ok(Some(StagedEdits {
+            records,
             encoded: encoded.into(),
-            paths,
+            paths: Arc::new(paths),
             files,
             bytes,
         }))
@@ -84,10 +108,22 @@ impl ClosedEdits {
 }
 
 impl StagedEdits {
+    /// Tells whether they do nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records == 0
+    }
+
     /// Returns what is written to.
     #[must_use]
-    pub fn paths(&self) -> &StagedPaths {
+    pub fn paths(&self) -> &Arc<StagedPaths> {
         &self.paths
+    }
+
+    /// Returns the number of encoded bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.encoded.len() as u64
     }
 
     /// Returns the hash that [`Store::staged`] asks for.
@@ -186,16 +222,20 @@ impl FileEdits {
     pub async fn add_staged(&mut self, staged: &StagedObject) -> Result<()> {
         let mut records = Records::new(&staged.bytes).map_err(|error| staged.damaged(error))?;
         while let Some(record) = records.next().map_err(|error| staged.damaged(error))? {
-            let mut append = record.after_base;
-            for part in record.parts {
-                let number = self.reserve();
-                let kind = if append {
-                    StepKind::AppendPart(part)
-                } else {
-                    StepKind::PutPart(part)
-                };
-                self.push(number, record.path, &kind);
-                append = true;
+            match record.edit {
+                RecordEdit::Remove => self.delete(record.path),
+                RecordEdit::Clear => self.clear(record.path),
+                RecordEdit::Write { after_base, parts } => {
+                    for (place, part) in parts.into_iter().enumerate() {
+                        let number = self.reserve();
+                        let kind = if after_base || place > 0 {
+                            StepKind::AppendPart(part)
+                        } else {
+                            StepKind::PutPart(part)
+                        };
+                        self.push(number, record.path, &kind);
+                    }
+                }
             }
             self.make_room().await?;
         }
@@ -219,7 +259,9 @@ impl StagedObject {
         let mut paths = Paths::default();
         let mut records = Records::new(&self.bytes).map_err(|error| self.damaged(error))?;
         while let Some(record) = records.next().map_err(|error| self.damaged(error))? {
-            paths.add(record.path);
+            if matches!(record.edit, RecordEdit::Write { .. }) {
+                paths.add(record.path);
+            }
         }
         Ok(paths.finish())
     }
@@ -236,8 +278,13 @@ struct Records<'a> {
 
 struct Record<'a> {
     path: &'a str,
-    after_base: bool,
-    parts: Vec<&'a [u8]>,
+    edit: RecordEdit<'a>,
+}
+
+enum RecordEdit<'a> {
+    Remove,
+    Clear,
+    Write { after_base: bool, parts: Vec<&'a [u8]> },
 }
 
 impl<'a> Records<'a> {
@@ -258,13 +305,19 @@ impl<'a> Records<'a> {
         }
         self.left -= 1;
         let path = str::from_utf8(self.reader.take_prefixed()?).map_err(|_| DecodeError::Range)?;
-        let after_base = self.reader.byte()? != 0;
-        let parts = (0..self.reader.number()?).map(|_| self.reader.take_prefixed());
-        Ok(Some(Record {
-            path,
-            after_base,
-            parts: parts.collect::<Result<_, _>>()?,
-        }))
+        let edit = match self.reader.byte()? {
+            REMOVE => RecordEdit::Remove,
+            CLEAR => RecordEdit::Clear,
+            kind @ (WRITE | APPEND) => {
+                let parts = (0..self.reader.number()?).map(|_| self.reader.take_prefixed());
+                RecordEdit::Write {
+                    after_base: kind == APPEND,
+                    parts: parts.collect::<Result<_, _>>()?,
+                }
+            }
+            _ => return Err(DecodeError::Range),
+        };
+        Ok(Some(Record { path, edit }))
     }
 }
 
@@ -316,13 +369,16 @@ impl Store {
         self.delete(&keys::staged(id)).await
     }
 
-    /// Lists the ids of all staged edits.
+    /// Lists the ids of all staged edits, and when they were written, where the store knows.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn list_staged(&self) -> Result<Vec<GlobalId>> {
+    pub async fn list_staged(&self) -> Result<Vec<(GlobalId, Option<SystemTime>)>> {
         let objects = self.list(keys::STAGED).await?;
         let id = |key: &str| key.rsplit('/').next()?.parse().ok();
-        Ok(objects.iter().filter_map(|object| id(&object.key)).collect())
+        let found = objects
+            .iter()
+            .filter_map(|object| Some((id(&object.key)?, object.modified)));
+        Ok(found.collect())
     }
 }

@@ -16,6 +16,7 @@ use crate::services::status::IntoStatus;
 use crate::services::stream::{self, Ended, Sender, StreamReply};
 use crate::services::transaction::Pending;
 use crate::services::{find, wire};
+use crate::staging;
 
 /// Reads a request to start a commit.
 pub fn start_commit_command(request: &pfs::StartCommitRequest) -> Result<Command, Status> {
@@ -85,8 +86,11 @@ pub(super) async fn finish_commit(
 
 pub(super) async fn clear_commit(core: &Core, request: pfs::ClearCommitRequest) -> Result<Response<()>, Status> {
     let reference = wire::commit_ref(request.commit.as_ref())?;
-    let commit = find::commit_key(&core.state(), &reference)?;
-    apply(core, Command::ClearCommit { commit }).await?;
+    let state = core.state();
+    let commit = find::commit(&state, &reference)?;
+    let key = commit.key.clone();
+    apply(core, Command::ClearCommit { commit: key }).await?;
+    staging::remove(core, commit.staged.iter().map(|staged| staged.id).collect());
     Ok(Response::new(()))
 }
 

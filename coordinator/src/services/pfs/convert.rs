@@ -103,7 +103,9 @@ pub fn trigger(message: &pfs::Trigger) -> Result<Trigger, Status> {
 /// Writes a commit.
 pub fn commit_info(commit: &Commit) -> pfs::CommitInfo {
     let repo = &commit.key.repo;
-    let bytes = signed(commit.content.bytes);
+    // Staged edits may write a file that is there already, so that with them it is a bound, and no more.
+    let staged: u64 = commit.staged.iter().map(|staged| staged.bytes).sum();
+    let bytes = signed(commit.content.bytes + staged);
     let changed = commit.finished.or(commit.finishing).unwrap_or(commit.started);
     pfs::CommitInfo {
         commit: Some(wire::commit(&commit.key)),

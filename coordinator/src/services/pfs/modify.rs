@@ -9,6 +9,8 @@
 //!       +------------ read again --------+
 //! ```
 //!
+//! Into an open commit, edits are staged instead, if they are not too many (see [`staging`]).
+//!
 //! Memory is bounded, whatever the number of files and of their bytes: names that do not fit go to temporary files.
 
 use futures::StreamExt;
@@ -26,6 +28,7 @@ use super::target::Target;
 use crate::core::{Core, SubmitError};
 use crate::services::status::IntoStatus;
 use crate::services::wire;
+use crate::staging::{self, Stage, Stager};
 
 pub(super) async fn modify_file(
     core: &Core,
@@ -110,7 +113,7 @@ impl<'a> Recorder<'a> {
             }
         }
         let stored = self.writer.take_stored().await.map_err(IntoStatus::into_status)?;
-        self.append(stored).await.map_err(edit_status)
+        self.append(stored).await.map_err(IntoStatus::into_status)
     }
 
     /// Adds the bytes of a file that a client on this machine has lent us.
@@ -156,14 +159,14 @@ impl<'a> Recorder<'a> {
         let readable = readable(self.core, &reference).await?;
         let tree = FileTree::new(self.core.store(), readable.root());
         let copied = self.edits.copy(&tree, &source.path, &copy.dst, copy.append).await;
-        copied.map(drop).map_err(edit_status)
+        copied.map(drop).map_err(IntoStatus::into_status)
     }
 
     /// Waits until all bytes are stored and returns the edits.
     async fn finish(mut self) -> Result<ClosedEdits, Status> {
         let writer = std::mem::replace(&mut self.writer, PackWriter::new(self.core.store()));
         let stored = writer.finish().await.map_err(IntoStatus::into_status)?;
-        self.append(stored).await.map_err(edit_status)?;
+        self.append(stored).await.map_err(IntoStatus::into_status)?;
         self.edits.close().await.map_err(IntoStatus::into_status)
     }
 }
@@ -177,23 +180,32 @@ fn checked_path(path: &str) -> Result<String, Status> {
     }
 }
 
-/// Applies edits to whatever the target holds, as often as others are faster.
+/// Stages edits in an open commit, or applies them to whatever the target holds, as often as others are faster.
 async fn write(core: &Core, target: &Target, edits: &ClosedEdits) -> Result<(), Status> {
+    // Made when it is needed; `Some(None)` for edits that are too many.
+    let mut stager = None;
     loop {
-        let footing = target.footing(&core.state())?;
-        let content = edits.apply(core.store(), &footing.base).await.map_err(edit_status)?;
-        match core.submit(footing.command(content)).await {
+        let mut footing = target.footing(&core.state())?;
+        if let Some(commit) = footing.open() {
+            if stager.is_none() {
+                stager = Some(Stager::new(core, edits).map_err(IntoStatus::into_status)?);
+            }
+            if let Some(Some(stager)) = &mut stager {
+                match stager.stage(commit).await.map_err(IntoStatus::into_status)? {
+                    Stage::Done => return Ok(()),
+                    Stage::Moved => continue,
+                    Stage::Apply => {}
+                }
+            }
+            let settled = staging::settle(core, &commit.key).await;
+            footing.base = settled.map_err(IntoStatus::into_status)?.unwrap_or(footing.base);
+        }
+        let content = edits.apply(core.store(), &footing.base).await;
+        let command = footing.command(content.map_err(IntoStatus::into_status)?);
+        match core.submit(command).await {
             Ok(_) => return Ok(()),
             Err(SubmitError::Rejected(rejection)) if rejection.kind() == RejectionKind::Conflict => {}
             Err(error) => return Err(error.into_status()),
         }
-    }
-}
-
-fn edit_status(error: EditError) -> Status {
-    match error {
-        EditError::Store(error) => error.into_status(),
-        // A bad path or a collision: the words are what clients look for.
-        error => Status::unknown(error.to_string()),
     }
 }

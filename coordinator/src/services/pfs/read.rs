@@ -2,7 +2,7 @@
 
 use howdah_api::pfs_v2 as pfs;
 use howdah_model::query::{self, BaseCommit};
-use howdah_model::{CommitKey, CommitRef, Content, DatumId, TreeRoot};
+use howdah_model::{CommitKey, CommitRef, Content, DatumId, Rejection, TreeRoot};
 use howdah_store::{FileKind, FileNode, FileTree};
 use jiff::Timestamp;
 use tonic::Status;
@@ -10,7 +10,9 @@ use tonic::Status;
 use super::commit::wait_for_commit;
 use super::convert::signed;
 use crate::core::Core;
+use crate::services::status::IntoStatus;
 use crate::services::{find, wire};
+use crate::staging;
 
 /// A commit whose files can be read.
 #[derive(Debug, Clone)]
@@ -42,9 +44,17 @@ pub async fn readable(core: &Core, reference: &CommitRef) -> Result<Readable, St
             commit.key
         )));
     }
+    let content = if commit.staged.is_empty() {
+        commit.content
+    } else {
+        let settled = staging::settle(core, &commit.key)
+            .await
+            .map_err(IntoStatus::into_status)?;
+        settled.ok_or_else(|| Rejection::NoCommit(commit.key.clone()).into_status())?
+    };
     Ok(Readable {
         key: commit.key.clone(),
-        content: commit.content,
+        content,
         committed: commit.finishing,
     })
 }

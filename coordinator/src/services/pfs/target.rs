@@ -1,9 +1,11 @@
 //! What a write goes to: an open commit, or a branch that gets a new one.
 
+use std::sync::Arc;
+
 use howdah_api::pfs_v2 as pfs;
 use howdah_model::query::{self, BaseCommit};
 use howdah_model::refs::{self, Ancestry, Base};
-use howdah_model::{BranchKey, Command, CommitKey, Content, Rejection, State};
+use howdah_model::{BranchKey, Command, Commit, CommitKey, Content, Rejection, State};
 use tonic::Status;
 
 use crate::services::status::IntoStatus;
@@ -28,7 +30,7 @@ pub struct Footing {
 
 #[derive(Debug)]
 enum FootingKind {
-    Open(CommitKey),
+    Open(Arc<Commit>),
     Head(BranchKey, Option<howdah_model::GlobalId>),
 }
 
@@ -88,16 +90,24 @@ fn open_commit(state: &State, key: &CommitKey) -> Result<Footing, Status> {
     }
     Ok(Footing {
         base: commit.content,
-        kind: FootingKind::Open(key.clone()),
+        kind: FootingKind::Open(commit.clone()),
     })
 }
 
 impl Footing {
+    /// Returns the commit, if it is an open one.
+    pub fn open(&self) -> Option<&Commit> {
+        match &self.kind {
+            FootingKind::Open(commit) => Some(commit),
+            FootingKind::Head(..) => None,
+        }
+    }
+
     /// Returns the command that makes `content` what the target holds, if nobody was faster.
     pub fn command(&self, content: Content) -> Command {
         match &self.kind {
             FootingKind::Open(commit) => Command::SetContent {
-                commit: commit.clone(),
+                commit: commit.key.clone(),
                 expected: self.base,
                 content,
             },
