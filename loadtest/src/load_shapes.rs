@@ -10,6 +10,8 @@
 mod model;
 mod verify;
 
+use std::io::ErrorKind;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -98,6 +100,7 @@ struct Outcome {
     verified_files: u64,
     verified_bytes: u64,
     verify: Duration,
+    stored_bytes: u64,
     server_peak: u64,
     client_peak: u64,
 }
@@ -136,18 +139,20 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
         ));
         let rate = |bytes: u64, time: Duration| bytes as f64 / 1e6 / time.as_secs_f64().max(1e-9);
         report.note(format!(
-            "{name}: {} files of {} to {} bytes for each modification; put {:.1} MB/s, verify {:.1} MB/s; peak of the \
-             server {} MiB, of the client {} MiB.",
+            "{name}: {} files of {} to {} bytes for each modification; put {:.1} MB/s, verify {:.1} MB/s; {:.1} KB on \
+             disk for each modification beside the bytes of files; peak of the server {} MiB, of the client {} MiB.",
             shape.files,
             shape.smallest,
             shape.largest,
             rate(outcome.put_bytes, outcome.put),
             rate(outcome.verified_bytes, outcome.verify),
+            outcome.stored_bytes.saturating_sub(outcome.put_bytes) as f64 / 1e3 / f64::from(commits * modifications),
             outcome.server_peak >> 20,
             outcome.client_peak >> 20,
         ));
         report.value(shape.key("put_bytes"), outcome.put_bytes);
         report.value(shape.key("verified_bytes"), outcome.verified_bytes);
+        report.value(shape.key("stored_bytes"), outcome.stored_bytes);
         report.value(shape.key("server_mib"), outcome.server_peak >> 20);
         report.value(shape.key("client_mib"), outcome.client_peak >> 20);
         server = outcome.server_peak.max(server);
@@ -204,11 +209,28 @@ async fn load(common: &Common, shape: &Shape, commits: u32, modifications: u32, 
         verified_files,
         verified_bytes,
         verify: began.elapsed(),
+        stored_bytes: bytes_below(&folder.path().join("howdah"))?,
         server_peak: peak(up.process()).context("the process is gone")?,
         client_peak: peak(own).context("this process has no peak of memory")?,
     };
     up.stop();
     Ok(outcome)
+}
+
+/// Returns the bytes of all files below a folder.
+fn bytes_below(folder: &Path) -> anyhow::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))? {
+        let entry = entry?;
+        bytes += match entry.metadata() {
+            Ok(found) if found.is_dir() => bytes_below(&entry.path())?,
+            Ok(found) => found.len(),
+            // The server removes what it does not need any more.
+            Err(error) if error.kind() == ErrorKind::NotFound => 0,
+            Err(error) => return Err(error.into()),
+        };
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

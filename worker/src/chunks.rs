@@ -108,6 +108,9 @@ pub async fn read_all(source: &Arc<dyn ChunkSource>, content: &FileContent) -> R
     if content.size == 0 {
         return Ok(Bytes::new());
     }
+    if let Some(bytes) = source.small_file(content).await? {
+        return Ok(bytes);
+    }
     let stream = read_file_from(Arc::clone(source), content, 0);
     let mut pieces: Vec<Bytes> = stream.try_collect().await?;
     let bytes = if pieces.len() == 1 {

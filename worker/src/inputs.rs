@@ -314,8 +314,10 @@ pub(crate) async fn content_of(
                 path == input.path
             }
     };
-    let Some((input, None)) = datum.files().find(holds) else {
-        return Ok(None);
+    let input = match datum.files().find(holds) {
+        None => return Ok(None),
+        Some((_, Some(content))) => return Ok(Some(content)),
+        Some((input, None)) => input,
     };
     let tree = FileTree::new(&kit.store, Some(input.root));
     let entry = tree

@@ -148,19 +148,37 @@ impl Wire for DatumSet {
     const READS: &'static [u32] = &[2, Self::VERSION];
     const BINARY: bool = true;
 
-    /// Version 2 did not say where files lie.
     fn decode_older(_version: u32, body: &[u8]) -> Result<Self, BodyError> {
-        let (set, datums): (u32, Vec<(DatumId, DatumHash, Vec<DatumInput>)>) = postcard::from_bytes(body)?;
-        let datum = |(id, hash, inputs)| Datum {
+        Ok(postcard::from_bytes::<DatumSetV2>(body)?.into())
+    }
+}
+
+/// A [`DatumSet`] that does not say where files lie.
+#[derive(Deserialize)]
+pub(crate) struct DatumSetV2 {
+    set: u32,
+    datums: Vec<DatumV2>,
+}
+
+#[derive(Deserialize)]
+struct DatumV2 {
+    id: DatumId,
+    hash: DatumHash,
+    inputs: Vec<DatumInput>,
+}
+
+impl From<DatumSetV2> for DatumSet {
+    fn from(older: DatumSetV2) -> Self {
+        let datum = |DatumV2 { id, hash, inputs }| Datum {
             id,
             hash,
             inputs,
             slices: Vec::new(),
         };
-        Ok(DatumSet {
-            set,
-            datums: datums.into_iter().map(datum).collect(),
-        })
+        DatumSet {
+            set: older.set,
+            datums: older.datums.into_iter().map(datum).collect(),
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use howdah_model::names::PipelineKey;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::job::{DatumSet, LogLine, StageSpec};
-use crate::wire::Wire;
+use crate::job::{DatumSet, DatumSetV2, LogLine, StageSpec};
+use crate::wire::{BodyError, Wire};
 
 /// Largest encoded datum set that travels inside its [`SetMessage`]; bigger ones go by key.
 pub const INLINE_LIMIT_BYTES: usize = 256 * 1024;
@@ -36,8 +36,36 @@ pub struct SetMessage {
 
 impl Wire for SetMessage {
     const KIND: &'static str = "datum_set_work";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
+    const READS: &'static [u32] = &[2, Self::VERSION];
     const BINARY: bool = true;
+
+    fn decode_older(_version: u32, body: &[u8]) -> Result<Self, BodyError> {
+        let older: SetMessageV2 = postcard::from_bytes(body)?;
+        Ok(SetMessage {
+            pipeline: older.pipeline,
+            version: older.version,
+            job: older.job,
+            set: older.set,
+            attempt: older.attempt,
+            plan_key: older.plan_key,
+            set_key: older.set_key,
+            inline: older.inline.map(DatumSet::from),
+        })
+    }
+}
+
+/// A [`SetMessage`] with an older datum set.
+#[derive(Deserialize)]
+struct SetMessageV2 {
+    pipeline: PipelineKey,
+    version: u64,
+    job: GlobalId,
+    set: u32,
+    attempt: u32,
+    plan_key: String,
+    set_key: String,
+    inline: Option<DatumSetV2>,
 }
 
 impl SetMessage {

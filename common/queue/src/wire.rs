@@ -197,8 +197,10 @@ pub fn kind_of(bytes: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::{Wire, WireError, decode, encode, kind_of};
-    use crate::job::DatumSet;
-    use crate::messages::WakeUp;
+    use howdah_model::ids::{ContentHash, GlobalId, TreeRoot};
+
+    use crate::job::{DatumInput, DatumSet};
+    use crate::messages::{SetMessage, WakeUp};
 
     #[test]
     fn what_is_written_can_be_read() {
@@ -222,16 +224,58 @@ mod tests {
     #[test]
     fn sets_that_do_not_say_where_files_lie_are_understood() {
         let mut old = b"HWD\0\x09datum_set\x02\0\0\0\x03\x01".to_vec();
-        // One datum: its id, its hash, no inputs.
+        // One datum: its id, its hash, one input.
+        let input = input();
         old.extend_from_slice(&[[7; 32], [8; 32]].concat());
-        old.push(0);
+        old.push(1);
+        old.extend_from_slice(&postcard::to_stdvec(&input).unwrap());
         let set = decode::<DatumSet>(&old).unwrap();
         assert_eq!((set.set, set.datums.len()), (3, 1));
         let datum = &set.datums[0];
         assert_eq!((datum.id.as_bytes(), datum.hash.as_bytes()), (&[7; 32], &[8; 32]));
-        assert!(datum.inputs.is_empty() && datum.slices.is_empty());
+        assert_eq!((&datum.inputs[..], &datum.slices[..]), (&[input][..], &[][..]));
+
+        // The same set in a message that was sent by an older coordinator and has not been taken yet.
+        let message = SetMessage {
+            pipeline: "default/edges".parse().unwrap(),
+            version: 5,
+            job: GlobalId::from_number(1),
+            set: 3,
+            attempt: 1,
+            plan_key: "plan".to_owned(),
+            set_key: "set".to_owned(),
+            inline: None,
+        };
+        let mut sent = encode(&message);
+        let version = b"HWD\0\x0edatum_set_work".len();
+        sent[version] = 2;
+        assert_eq!(sent.pop(), Some(0), "without a set");
+        sent.push(1);
+        sent.extend_from_slice(&old[b"HWD\0\x09datum_set\x02\0\0\0".len()..]);
+        let expected = SetMessage {
+            inline: Some(set),
+            ..message
+        };
+        assert_eq!(decode::<SetMessage>(&sent).unwrap(), expected);
+
         old.pop();
         assert!(matches!(decode::<DatumSet>(&old), Err(WireError::BadBody { .. })));
+    }
+
+    fn input() -> DatumInput {
+        DatumInput {
+            name: "in".into(),
+            repo: "default/data".parse().unwrap(),
+            branch: "master".parse().unwrap(),
+            commit: GlobalId::from_number(9),
+            root: TreeRoot::new([1; 32]),
+            path: "/a".to_owned(),
+            is_dir: false,
+            size: 5,
+            hash: ContentHash::new([2; 32]),
+            join_on: String::new(),
+            group_by: String::new(),
+        }
     }
 
     #[test]

@@ -31,6 +31,11 @@ pub trait ChunkSource: Send + Sync {
     async fn chunk_once(&self, hash: &ChunkHash) -> Result<Bytes> {
         self.chunk(hash).await
     }
+
+    /// Reads a small file without its chunks, if that is cheaper; its bytes have been checked against its own hash.
+    async fn small_file(&self, _content: &FileContent) -> Result<Option<Bytes>> {
+        Ok(None)
+    }
 }
 
 #[async_trait]
@@ -44,6 +49,10 @@ impl ChunkSource for Store {
             return self.chunk(hash).await;
         }
         Ok(self.load_chunk(hash).await?.bytes)
+    }
+
+    async fn small_file(&self, content: &FileContent) -> Result<Option<Bytes>> {
+        self.read_alone(content).await
     }
 }
 
@@ -77,11 +86,28 @@ impl Store {
     ///
     /// `None` = the chunks must be read after all, be it that they are not stored plain or that something is wrong.
     pub(crate) async fn read_alone(&self, content: &FileContent) -> Result<Option<Bytes>> {
+        let in_vain = |slice: &Slice| self.inner.chunks.was_thrown_out(&slice.chunk);
+        self.read_alone_if(content, in_vain).await
+    }
+
+    /// Reads a small file of whose chunk nothing else, or little, is wanted: without the rest of the chunk, if that is
+    /// not in memory anyway. Its own hash vouches for its bytes.
+    ///
+    /// # Errors
+    /// When the chunk is missing or damaged, or the store does not answer.
+    pub async fn read_scattered(&self, content: &FileContent) -> Result<Bytes> {
+        let not_here = |slice: &Slice| !self.inner.chunks.has_or_loads(&slice.chunk);
+        match self.read_alone_if(content, not_here).await? {
+            Some(bytes) => Ok(bytes),
+            None => self.read_file_all(content).await,
+        }
+    }
+
+    async fn read_alone_if(&self, content: &FileContent, wanted: impl Fn(&Slice) -> bool) -> Result<Option<Bytes>> {
         let Placement::Direct(slices) = &content.placement else {
             return Ok(None);
         };
-        let in_vain = |slice: &Slice| self.inner.chunks.was_thrown_out(&slice.chunk);
-        if content.size > MAX_ALONE || slices.is_empty() || !slices.iter().all(in_vain) {
+        if content.size > MAX_ALONE || slices.is_empty() || !slices.iter().all(wanted) {
             return Ok(None);
         }
         let mut bytes = BytesMut::with_capacity(content.size as usize);

@@ -27,6 +27,8 @@ pub struct Capabilities {
     /// Conditional writes are atomic. Without them nothing in the store itself keeps two
     /// coordinators apart: only one may run, and whoever starts it must make sure of that.
     pub put_if_absent: bool,
+    /// Objects are on this machine: a request costs microseconds.
+    pub near: bool,
 }
 
 /// An open store. Clones are cheap and share everything.
@@ -114,8 +116,11 @@ impl Store {
         let buffer = limits.write_buffer_bytes.max(2 * crate::pack::MAX_CHUNK) / PERMIT_BYTES;
         Ok(Store {
             inner: Arc::new(Inner {
+                capabilities: Capabilities {
+                    put_if_absent,
+                    near: backend.is_near(),
+                },
                 backend,
-                capabilities: Capabilities { put_if_absent },
                 limits,
                 nodes: Cache::new(limits.node_cache_bytes),
                 chunks: Cache::new(limits.chunk_cache_bytes),

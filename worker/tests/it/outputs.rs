@@ -40,6 +40,34 @@ async fn links_into_inputs_are_stored_by_reference() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_to_an_input_that_is_one_file_is_stored_by_reference() {
+    let mut world = World::new().await;
+    let worker = world.worker("w", 1).await;
+    world.runtime.define("link", |call| {
+        symlink("/pfs/in/file", call.path("/pfs/out").join("linked")).unwrap();
+        Answer::ok()
+    });
+    let plan = plan("edges", 1, &["link"]);
+    let mut datums = Vec::new();
+    let contents: [&[u8]; 2] = [b"bytes", b""];
+    for (number, content) in (0..).zip(contents) {
+        let root = world.commit(&[("/file", content.to_vec())]).await;
+        let input = world.input("in", root, "/file").await;
+        datums.push(datum(number, vec![input]));
+    }
+    // The second set has to look the files up.
+    world.start(&plan, vec![datums.clone(), datums]).await;
+    for set in 0..2 {
+        let result = world.result(&plan, set).await;
+        for (place, content) in contents.iter().enumerate() {
+            let expected = ("/linked".to_owned(), content.to_vec());
+            assert_eq!(world.output(&result, place).await, [expected]);
+        }
+    }
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn links_out_of_pfs_are_replaced_by_their_content_in_the_stage() {
     let mut world = World::new().await;
     let worker = world.worker("w", 1).await;

@@ -126,6 +126,10 @@ impl Backend for FaultBackend {
         self.inner.looks_before_writing()
     }
 
+    fn is_near(&self) -> bool {
+        self.inner.is_near()
+    }
+
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
         self.run(Operation::Delete, key, self.inner.delete(key)).await
     }

@@ -77,6 +77,11 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         true
     }
 
+    /// Tells whether objects are on this machine, so that a request costs microseconds.
+    fn is_near(&self) -> bool {
+        true
+    }
+
     /// Removes an object; it need not exist.
     async fn delete(&self, key: &str) -> Result<(), BackendError>;
 

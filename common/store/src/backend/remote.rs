@@ -148,6 +148,10 @@ impl Backend for RemoteBackend {
         }
     }
 
+    fn is_near(&self) -> bool {
+        false
+    }
+
     fn looks_before_writing(&self) -> bool {
         false
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::pin::pin;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, stream as futures_stream};
 use howdah_api::pfs_v2 as pfs;
 use howdah_store::{ChunkHash, FileEntry, FileKind, FileTree, Slice, StoreError};
 use prost::bytes::Bytes;
@@ -114,6 +114,16 @@ const WINDOW: usize = 1 << 15;
 /// Chunks read ahead of the one that is being sent.
 const CHUNKS_AHEAD: usize = 4;
 
+/// Of a chunk that no more files than these are wanted of, at a time, each file is read by itself: reading, unpacking and
+/// checking a chunk of 2 MiB costs as much as some thirty small reads on this machine, or a few across a network.
+const FEW_NEAR: usize = 32;
+const FEW_FAR: usize = 4;
+/// Nor more bytes than these.
+const FEW_BYTES: u64 = 256 << 10;
+
+/// Files read ahead that are read by themselves.
+const FILES_AHEAD: usize = 16;
+
 /// An archive on its way to a client: small pieces are gathered, file data passes through.
 struct Archive {
     core: Core,
@@ -161,15 +171,57 @@ impl Archive {
 
     async fn add_files(&mut self, members: Vec<Member>) -> Result<(), Ended> {
         let (order, chunks) = by_chunk(&members, |member| member.entry.content.single_slice());
+        let few = match self.core.store().capabilities().near {
+            true => FEW_NEAR,
+            false => FEW_FAR,
+        };
+        let hardly_wanted = |chunk: &WantedChunk| chunk.files <= few && chunk.bytes <= FEW_BYTES;
+        let is_scattered =
+            |(place, _): &(Option<usize>, usize)| place.is_some_and(|place| hardly_wanted(&chunks[place]));
         let mut ahead = 0;
-        for (place, index) in order {
-            let Member { path, entry } = &members[index];
-            let wanted = place.map_or(ahead, |place| (place + 1 + CHUNKS_AHEAD).min(chunks.len()));
-            for chunk in chunks.get(ahead..wanted).unwrap_or_default() {
-                self.core.store().prefetch_chunk(*chunk);
+        for stretch in order.chunk_by(|a, b| is_scattered(a) == is_scattered(b)) {
+            if is_scattered(&stretch[0]) {
+                self.add_scattered(stretch.iter().map(|(_, index)| &members[*index]))
+                    .await?;
+                continue;
             }
-            ahead = ahead.max(wanted);
-            self.add_file(path, entry).await?;
+            for (place, index) in stretch {
+                let Member { path, entry } = &members[*index];
+                let wanted = place.map_or(ahead, |place| (place + 1 + CHUNKS_AHEAD).min(chunks.len()));
+                for chunk in chunks.get(ahead..wanted).unwrap_or_default() {
+                    if !hardly_wanted(chunk) {
+                        self.core.store().prefetch_chunk(chunk.hash);
+                    }
+                }
+                ahead = ahead.max(wanted);
+                self.add_file(path, entry).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds files of whose chunks hardly anything else is wanted, reading several at once.
+    async fn add_scattered(&mut self, members: impl Iterator<Item = &Member>) -> Result<(), Ended> {
+        let (small, core) = (MESSAGE_BYTES as u64 / 2, self.core.clone());
+        let reads = members.map(|member| {
+            let (core, content) = (core.clone(), member.entry.content.clone());
+            async move {
+                let bytes = match content.size < small {
+                    true => Some(core.store().read_scattered(&content).await?),
+                    false => None,
+                };
+                Ok::<_, StoreError>((member, bytes))
+            }
+        });
+        let mut reads = futures_stream::iter(reads.collect::<Vec<_>>()).buffered(FILES_AHEAD);
+        while let Some((Member { path, entry }, bytes)) = reads.try_next().await.map_err(IntoStatus::into_status)? {
+            let Some(bytes) = bytes else {
+                self.add_file(path, entry).await?;
+                continue;
+            };
+            self.put(&tar::header(path, FileKind::File, entry.content.size)).await?;
+            self.put(&bytes).await?;
+            self.put(tar::padding(entry.content.size)).await?;
         }
         Ok(())
     }
@@ -217,18 +269,34 @@ impl Archive {
     }
 }
 
+/// A chunk that files of an archive lie in.
+struct WantedChunk {
+    hash: ChunkHash,
+    /// How many of them.
+    files: usize,
+    /// Their bytes.
+    bytes: u64,
+}
+
 /// Puts items in an order in which those of one chunk stand together, and which otherwise stays as it is. Returns for
 /// each the place of its chunk in the list of chunks, and its index; and that list.
-fn by_chunk<T>(items: &[T], slice: impl Fn(&T) -> Option<Slice>) -> (Vec<(Option<usize>, usize)>, Vec<ChunkHash>) {
-    let mut chunks = Vec::new();
+fn by_chunk<T>(items: &[T], slice: impl Fn(&T) -> Option<Slice>) -> (Vec<(Option<usize>, usize)>, Vec<WantedChunk>) {
+    let mut chunks: Vec<WantedChunk> = Vec::new();
     let mut places = HashMap::new();
     let mut order: Vec<(usize, Option<usize>, usize)> = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
-        let place = slice(item).map(|slice| {
-            *places.entry(slice.chunk).or_insert_with(|| {
-                chunks.push(slice.chunk);
+        let place = slice(item).map(|Slice { chunk: hash, len, .. }| {
+            let place = *places.entry(hash).or_insert_with(|| {
+                chunks.push(WantedChunk {
+                    hash,
+                    files: 0,
+                    bytes: 0,
+                });
                 chunks.len() - 1
-            })
+            });
+            chunks[place].files += 1;
+            chunks[place].bytes += u64::from(len);
+            place
         });
         // What has no chunk of its own to wait for goes with what came before it.
         let group = place.unwrap_or(chunks.len().saturating_sub(1));
@@ -266,7 +334,7 @@ mod tests {
             (*chunk > 0).then(|| Slice {
                 chunk: ChunkHash(howdah_model::ContentHash::new([*chunk; 32])),
                 offset: 0,
-                len: 1,
+                len: 3,
             })
         };
         let order = |items: &[u8]| {
@@ -279,7 +347,9 @@ mod tests {
         assert_eq!(order(&[1, 1, 2, 2, 3]), [0, 1, 2, 3, 4]);
         assert_eq!(order(&[1, 2, 1, 0, 2]), [0, 2, 1, 3, 4]);
         assert_eq!(order(&[0, 1, 0]), [0, 1, 2]);
-        assert_eq!(by_chunk(&[7, 8, 7], slice).1.len(), 2);
+        let (_, chunks) = by_chunk(&[7, 8, 7, 0], slice);
+        let wanted: Vec<_> = chunks.iter().map(|chunk| (chunk.files, chunk.bytes)).collect();
+        assert_eq!(wanted, [(2, 6), (1, 3)]);
     }
 
     #[test]
