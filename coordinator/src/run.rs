@@ -1,6 +1,7 @@
 //! Starts the parts of a coordinator in their order and stops them together.
 
 use std::net::SocketAddr;
+use std::time::SystemTime;
 
 use anyhow::Context;
 use howdah_queue::Queue;
@@ -10,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::JobBoard;
 use crate::config::CoordinatorConfig;
-use crate::{core, memory, scheduler, server, staging};
+use crate::core::Core;
+use crate::{chain, core, memory, scheduler, server, staging};
 
 /// A coordinator that accepts calls.
 pub struct Running {
@@ -46,6 +48,7 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
             )
         })?;
     queue.ensure_streams().await?;
+    let opened = SystemTime::now();
     let (core, command_loop) = core::open(store, JobBoard::default()).await?;
 
     let mut tasks = JoinSet::new();
@@ -58,17 +61,20 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
         }
     });
     tasks.spawn(scheduler::run(core.clone(), queue.clone(), shutdown.clone()));
-    let sweeping = shutdown.clone().run_until_cancelled_owned(staging::sweep(core.clone()));
-    tasks.spawn(async {
-        sweeping.await;
-        Ok(())
-    });
+    tokio::spawn(remove_strays(core.clone(), opened));
     tasks.spawn(server::serve(listener, core, queue, shutdown.clone()));
     Ok(Running {
         address,
         tasks,
         shutdown,
     })
+}
+
+async fn remove_strays(core: Core, opened: SystemTime) {
+    match staging::strays(&core, opened).await {
+        Ok(ids) => staging::remove(&core, ids),
+        Err(error) => tracing::warn!(error = chain(&error), "edits left behind could not be looked for"),
+    }
 }
 
 impl Running {

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! Edits never have to be taken back: they are checked against everything they will meet before they are staged, and
-//! `StageEdits` is refused when anything has come between. An object is removed once no state mentions it; what a crash
-//! leaves behind is found by [`sweep`].
+//! `StageEdits` is refused when anything has come between. An object is removed when its edits have been applied or
+//! cleared, and that is logged. What a crash leaves behind, and what commits had that were deleted while open, is found
+//! when the coordinator starts again, see [`strays`].
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,9 +21,10 @@ use std::time::{Duration, SystemTime};
 use futures::{StreamExt, TryStreamExt, stream};
 use howdah_model::{Command, Commit, CommitKey, Content, GlobalId, Rejection, RejectionKind, Reply, Staged, TreeRoot};
 use howdah_store::{
-    ClosedEdits, EditError, FileEdits, FileTree, PathRules, StagedEdits, StagedObject, StagedPaths, Store, StoreError,
+    ClosedEdits, EditError, FileEdits, FileTree, PathRules, StagedEdits, StagedObject, StagedPaths, StoreError,
 };
 use lru::LruCache;
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use crate::chain;
 use crate::core::{Core, SubmitError};
@@ -33,8 +35,10 @@ const MAX_WAITING: usize = 64;
 const MAX_WAITING_BYTES: u64 = 32 << 20;
 /// Objects read ahead when a commit is settled.
 const READ_AHEAD: usize = 4;
-/// Memory for the paths of staged edits.
-const PATHS_BYTES: usize = 16 << 20;
+/// Memory for the paths of staged edits: as much as those of a commit take, if names are not unusually long.
+const PATHS_BYTES: usize = 24 << 20;
+/// If the paths of more staged edits would have to be read, they are applied instead.
+const MAX_READ_AGAIN: usize = 8;
 /// Staged edits that no state mentions are removed when they are so old that nobody can still be about to.
 const STRAY_AGE: Duration = Duration::from_secs(24 * 3600);
 
@@ -62,8 +66,25 @@ impl From<StoreError> for StagingError {
 #[derive(Debug, Default)]
 pub struct Staging {
     paths: Mutex<Paths>,
-    /// Commits that are being settled, so that many readers of one do it once.
-    settling: Mutex<HashMap<CommitKey, Arc<tokio::sync::Mutex<()>>>>,
+    commits: Mutex<HashMap<CommitKey, Gates>>,
+}
+
+/// Who may do what to one commit at a time. For speed and fairness alone: right is what the command loop accepts.
+#[derive(Debug, Clone, Default)]
+struct Gates {
+    /// Shared by those who write; held alone by who would otherwise lose to them again and again.
+    writing: Arc<RwLock<()>>,
+    /// Held by who settles, so that many readers do it once. Who holds it waits for nobody else here.
+    settling: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Leave to write to a commit; ends when dropped.
+#[derive(Debug)]
+pub enum Leave {
+    /// While others do, too.
+    Shared(OwnedRwLockReadGuard<()>),
+    /// While nobody else does.
+    Alone(OwnedRwLockWriteGuard<()>),
 }
 
 #[derive(Debug)]
@@ -107,32 +128,41 @@ impl Staging {
         }
     }
 
-    fn lock_of(&self, commit: &CommitKey) -> Arc<tokio::sync::Mutex<()>> {
-        let mut settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nobody waits for a lock that only the map has.
-        settling.retain(|_, lock| Arc::strong_count(lock) > 1);
-        Arc::clone(settling.entry(commit.clone()).or_default())
+    fn gates(&self, commit: &CommitKey) -> Gates {
+        let in_use = |gates: &Gates| Arc::strong_count(&gates.writing) > 1 || Arc::strong_count(&gates.settling) > 1;
+        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        commits.retain(|_, gates| in_use(gates));
+        commits.entry(commit.clone()).or_default().clone()
+    }
+
+    /// Waits for leave to write to a commit.
+    pub async fn leave(&self, commit: &CommitKey, alone: bool) -> Leave {
+        let gate = self.gates(commit).writing;
+        match alone {
+            true => Leave::Alone(gate.write_owned().await),
+            false => Leave::Shared(gate.read_owned().await),
+        }
     }
 }
 
-/// Makes everything staged in an open commit part of its content, which it returns. Returns the content of a commit
-/// that has nothing staged as it is, and `None` without the commit.
+/// Makes everything that is staged in an open commit now part of its content, which it returns; more may have been staged
+/// when it returns. Returns the content of a commit that has nothing staged as it is, and `None` without the commit.
 ///
 /// # Errors
 /// When objects are lost or damaged, or the store or the log fails. Nothing has changed then.
 pub async fn settle(core: &Core, key: &CommitKey) -> Result<Option<Content>, StagingError> {
-    let is_settled = |commit: &Arc<Commit>| commit.staged.is_empty();
-    if let Some(commit) = core.state().commit(key).filter(|commit| is_settled(commit)) {
-        return Ok(Some(commit.content));
-    }
-    let lock = core.staging().lock_of(key);
-    let _alone = lock.lock().await;
+    let Some(goal) = last_staged(core, key) else {
+        return Ok(core.state().commit(key).map(|commit| commit.content));
+    };
+    let gate = core.staging().gates(key).settling;
+    let _alone = gate.lock().await;
     loop {
         let state = core.state();
         let Some(commit) = state.commit(key) else {
             return Ok(None);
         };
-        let Some(last) = commit.staged.last() else {
+        // Whoever was here before may have done it.
+        let Some(last) = commit.staged.last().filter(|_| has_staged(commit, &goal)) else {
             return Ok(Some(commit.content));
         };
         let Some(content) = apply(core, commit).await? else {
@@ -149,10 +179,26 @@ pub async fn settle(core: &Core, key: &CommitKey) -> Result<Option<Content>, Sta
                 remove(core, commit.staged.iter().map(|staged| staged.id).collect());
                 return Ok(Some(content));
             }
-            Err(SubmitError::Rejected(rejection)) if rejection.kind() == RejectionKind::Conflict => {}
+            // The commit has been cleared, finished or removed.
+            Err(SubmitError::Rejected(rejection)) if is_of_the_moment(&rejection) => {}
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+fn is_of_the_moment(rejection: &Rejection) -> bool {
+    use Rejection as R;
+    rejection.kind() == RejectionKind::Conflict
+        || matches!(rejection, R::CommitFinished(_) | R::NoCommit(_) | R::NoRepo(_))
+}
+
+fn last_staged(core: &Core, key: &CommitKey) -> Option<GlobalId> {
+    let state = core.state();
+    Some(state.commit(key)?.staged.last()?.id)
+}
+
+fn has_staged(commit: &Commit, id: &GlobalId) -> bool {
+    commit.staged.iter().any(|staged| staged.id == *id)
 }
 
 /// Applies what a commit has staged; `None` if that has changed meanwhile.
@@ -175,17 +221,17 @@ async fn apply(core: &Core, commit: &Commit) -> Result<Option<Content>, StagingE
 /// Reads staged edits; `None` if the commit does not have them any more.
 async fn read(core: &Core, commit: &CommitKey, staged: Staged) -> Result<Option<StagedObject>, StagingError> {
     let found = core.store().staged(&staged.id, &staged.hash).await?;
-    if found.is_none() && mentions(core, commit, &staged.id) {
+    let state = core.state();
+    let is_wanted = || {
+        state
+            .commit(commit)
+            .is_some_and(|commit| has_staged(commit, &staged.id))
+    };
+    if found.is_none() && is_wanted() {
         let object = howdah_store::keys::staged(staged.id);
         return Err(StagingError::Lost(object, commit.clone()));
     }
     Ok(found)
-}
-
-fn mentions(core: &Core, commit: &CommitKey, id: &GlobalId) -> bool {
-    let state = core.state();
-    let commit = state.commit(commit);
-    commit.is_some_and(|commit| commit.staged.iter().any(|staged| staged.id == *id))
 }
 
 /// Submits a command, settling commits that it needs settled.
@@ -193,12 +239,14 @@ fn mentions(core: &Core, commit: &CommitKey, id: &GlobalId) -> bool {
 /// # Errors
 /// Those of the command, or of a settlement.
 pub async fn submit_settled(core: &Core, id: GlobalId, command: Command) -> Result<Reply, StagingError> {
-    loop {
-        match core.submit_with_id(id, command.clone()).await {
-            Err(SubmitError::Rejected(Rejection::Unsettled(commit))) => drop(settle(core, &commit).await?),
-            other => return Ok(other?),
-        }
+    let mut done = core.submit_with_id(id, command.clone()).await;
+    while let Err(SubmitError::Rejected(Rejection::Unsettled(commit))) = done {
+        // Else others could stage more edits every time.
+        let _leave = core.staging().leave(&commit, true).await;
+        settle(core, &commit).await?;
+        done = core.submit_with_id(id, command.clone()).await;
     }
+    Ok(done?)
 }
 
 /// Removes staged edits that nobody will look for again, in the background.
@@ -207,11 +255,11 @@ pub fn remove(core: &Core, ids: Vec<GlobalId>) {
     tokio::spawn(async move {
         for id in ids {
             core.staging().forget(&id);
-            // It costs space, until the next sweep.
+            // It costs space until a coordinator starts, more than a day from now.
             if let Err(error) = core.store().delete_staged(&id).await {
                 tracing::warn!(
                     error = chain(&error),
-                    "edits that have been applied could not be removed"
+                    "edits that are not needed any more could not be removed"
                 );
             }
         }
@@ -240,7 +288,7 @@ pub struct Stager<'a> {
     core: &'a Core,
     edits: StagedEdits,
     staged: Staged,
-    /// The object is there, and nobody else knows of it.
+    /// The object may be there, and nobody else knows of it.
     stored: bool,
     /// Staged edits, and the tree, that the new ones are known to fit.
     fits: HashSet<GlobalId>,
@@ -252,15 +300,15 @@ impl<'a> Stager<'a> {
     ///
     /// # Errors
     /// When temporary files fail.
-    pub fn new(core: &'a Core, edits: &ClosedEdits) -> Result<Option<Self>, StagingError> {
-        let Some(edits) = edits.stage()? else {
+    pub async fn new(core: &'a Core, edits: &ClosedEdits) -> Result<Option<Self>, StagingError> {
+        let edits = edits.clone();
+        let Some(edits) = blocking(move || edits.stage()).await?? else {
             return Ok(None);
         };
         let staged = Staged {
             id: GlobalId::random(),
             hash: edits.hash(),
             size: edits.size(),
-            files: edits.files,
             bytes: edits.bytes,
         };
         Ok(Some(Self {
@@ -273,7 +321,7 @@ impl<'a> Stager<'a> {
         }))
     }
 
-    /// Stages the edits in an open commit.
+    /// Stages the edits in an open commit, with leave to write to it.
     ///
     /// # Errors
     /// When the store or the log fails.
@@ -293,6 +341,7 @@ impl<'a> Stager<'a> {
         }
         let core = self.core;
         if !self.stored {
+            self.stored = true;
             core.store().put_staged(&self.staged.id, &self.edits).await?;
         }
         // From here on the log may mention it, also when nobody waits for the answer any more.
@@ -325,18 +374,27 @@ impl<'a> Stager<'a> {
         if paths.collision_with(paths).is_some() {
             return Ok(Fit::MayCollide);
         }
+        let mut read_again = 0;
         for staged in &commit.staged {
             if self.fits.contains(&staged.id) {
                 continue;
             }
             let others = match self.core.staging().recall(&staged.id) {
                 Some(known) => known,
-                None => match read(self.core, &commit.key, *staged).await? {
-                    Some(object) => Arc::new(object.paths()?),
-                    None => return Ok(Fit::Moved),
-                },
+                None if read_again == MAX_READ_AGAIN => {
+                    settle(self.core, &commit.key).await?;
+                    return Ok(Fit::Moved);
+                }
+                None => {
+                    read_again += 1;
+                    let Some(object) = read(self.core, &commit.key, *staged).await? else {
+                        return Ok(Fit::Moved);
+                    };
+                    let others = Arc::new(blocking(move || object.paths()).await??);
+                    self.core.staging().remember(staged.id, Arc::clone(&others));
+                    others
+                }
             };
-            self.core.staging().remember(staged.id, Arc::clone(&others));
             if paths.collision_with(&others).is_some() {
                 return Ok(Fit::MayCollide);
             }
@@ -362,31 +420,24 @@ impl Drop for Stager<'_> {
     }
 }
 
-/// Removes staged edits that nobody has mentioned for a day, now and every day, until the program ends.
-pub async fn sweep(core: Core) {
-    let mut days = tokio::time::interval(STRAY_AGE);
-    loop {
-        days.tick().await;
-        match strays(&core).await {
-            Ok(ids) => remove(&core, ids),
-            Err(error) => tracing::warn!(error = chain(&error), "stray edits could not be looked for"),
-        }
-    }
-}
-
-async fn strays(core: &Core) -> Result<Vec<GlobalId>, StoreError> {
-    let old = SystemTime::now().checked_sub(STRAY_AGE);
-    let mut ids = staged_before(core.store(), old).await?;
+/// Lists staged edits that the state of a log that has just been read does not mention, and that were written more than
+/// a day before `opened`, the time when reading it began: nobody can be about to log them any more.
+///
+/// # Errors
+/// When the store fails.
+pub async fn strays(core: &Core, opened: SystemTime) -> Result<Vec<GlobalId>, StoreError> {
     let state = core.state();
+    let old = opened.checked_sub(STRAY_AGE);
     let mentioned = state.commits().flat_map(|commit| &commit.staged);
     let mentioned: HashSet<GlobalId> = mentioned.map(|staged| staged.id).collect();
-    ids.retain(|id| !mentioned.contains(id));
-    Ok(ids)
+    let found = core.store().list_staged().await?;
+    let is_old = |modified: Option<SystemTime>| modified.zip(old).is_some_and(|(modified, old)| modified < old);
+    let strays = found.into_iter().filter(|(_, modified)| is_old(*modified));
+    let strays = strays.map(|(id, _)| id).filter(|id| !mentioned.contains(id));
+    Ok(strays.collect())
 }
 
-async fn staged_before(store: &Store, time: Option<SystemTime>) -> Result<Vec<GlobalId>, StoreError> {
-    let found = store.list_staged().await?;
-    let is_old = |modified: &Option<SystemTime>| modified.zip(time).is_some_and(|(modified, time)| modified < time);
-    let old = found.into_iter().filter(|(_, modified)| is_old(modified));
-    Ok(old.map(|(id, _)| id).collect())
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StagingError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| SubmitError::ShuttingDown.into())
 }

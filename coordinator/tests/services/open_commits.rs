@@ -1,6 +1,7 @@
 //! Writing to a commit that is open, many times, by many.
 
 use howdah_api::{convert, pfs_v2 as pfs, transaction_v2 as tx};
+use howdah_coordinator::staging;
 use tonic::Code;
 
 use super::files::paths_in;
@@ -117,6 +118,9 @@ async fn writers_of_one_open_commit_do_not_lose_each_others_files() {
     });
     futures::future::join_all(writes).await;
     server.finish_commit(&commit).await.unwrap();
+    // One for each reader, each time that too many wait, and the finish.
+    let trees = objects(&server, "nodes/").await;
+    assert!(trees <= 15 + 150 / 64 + 1, "{trees} trees");
     assert_eq!(paths_in(&server, &commit, "/*").await, expected);
     nothing_is_staged(&server).await;
 }
@@ -207,4 +211,120 @@ async fn what_is_lost_is_named_and_can_be_given_up() {
     server.finish_commit(&commit).await.unwrap();
     let finished = convert::commit(repo("images"), "master");
     assert_eq!(server.get(&finished, "/a", 0).await.unwrap(), b"again");
+}
+
+#[tokio::test]
+async fn a_write_too_large_to_wait_gets_in_beside_many_small_ones() {
+    let server = Server::start().await;
+    let commit = opened(&server).await;
+    let name = "x".repeat(200);
+    let large: Vec<_> = (0..20_000).map(|n| add(&format!("/large/{name}/{n}"), "")).collect();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let small = async {
+        let mut written = 0;
+        while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            let writes = (0..4).map(|n| format!("/small/{}", written + n));
+            let writes = writes.map(async |path| server.modify(&commit, vec![add(&path, "x")]).await.unwrap());
+            futures::future::join_all(writes).await;
+            written += 4;
+        }
+        written
+    };
+    let large = async {
+        let written = server.modify(&commit, large).await;
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        written.unwrap();
+    };
+    let (written, ()) = soon(async { tokio::join!(small, large) }).await;
+    server.finish_commit(&commit).await.unwrap();
+    assert_eq!(paths_in(&server, &commit, "/small/*").await.len(), written);
+    assert_eq!(paths_in(&server, &commit, "/large/*/*").await.len(), 20_000);
+}
+
+#[tokio::test]
+async fn a_write_that_is_given_up_is_there_or_not_and_loses_nothing() {
+    let server = Server::start().await;
+    let commit = opened(&server).await;
+    let mut last = 0;
+    for number in 0..60 {
+        let mut client = server.client.pfs();
+        let messages = [
+            pfs::modify_file_request::Body::SetCommit(commit.clone()),
+            add(&format!("/{number}/a"), "x"),
+            add(&format!("/{number}/b"), "x"),
+        ];
+        let messages = messages.map(|body| pfs::ModifyFileRequest { body: Some(body) });
+        let call = tokio::spawn(async move { client.modify_file(futures::stream::iter(messages)).await });
+        // Given up at another moment each time.
+        for _ in 0..number * 2 {
+            tokio::task::yield_now().await;
+        }
+        call.abort();
+        let outcome = call.await;
+        if outcome.is_ok_and(|answer| answer.is_ok()) {
+            last = number;
+        }
+    }
+    server.finish_commit(&commit).await.unwrap();
+    let found = paths_in(&server, &commit, "/*/*").await;
+    for number in 0..60 {
+        let files = found
+            .iter()
+            .filter(|path| path.starts_with(&format!("/{number}/")))
+            .count();
+        assert!(files == 0 || files == 2, "/{number}/ has {files} files");
+    }
+    assert!(
+        last == 0 || found.contains(&format!("/{last}/a")),
+        "an answered write is missing"
+    );
+}
+
+#[tokio::test]
+async fn what_nobody_mentions_any_more_is_found_when_it_is_old() {
+    let server = Server::start().await;
+    let commit = opened(&server).await;
+    server.put(&commit, "/a", "one").await;
+    server.create_repo("gone").await;
+    let gone = server.start_commit("gone", "master").await.unwrap();
+    server.put(&gone, "/b", "two").await;
+    let before = server.core.store().list_staged().await.unwrap();
+    let request = pfs::DeleteRepoRequest {
+        repo: Some(repo("gone")),
+        force: true,
+    };
+    server.client.pfs().delete_repo(request).await.unwrap();
+    let kept = server.core.state();
+    let kept = kept.commits().flat_map(|commit| &commit.staged).map(|staged| staged.id);
+    let kept: Vec<_> = kept.collect();
+    let stray: Vec<_> = before
+        .iter()
+        .map(|(id, _)| *id)
+        .filter(|id| !kept.contains(id))
+        .collect();
+    assert_eq!((kept.len(), stray.len()), (1, 1));
+
+    let now = std::time::SystemTime::now();
+    let strays = async |hours: u64| {
+        let opened = now + std::time::Duration::from_secs(hours * 3600);
+        staging::strays(&server.core, opened).await.unwrap()
+    };
+    assert_eq!(strays(23).await, []);
+    assert_eq!(strays(25).await, stray);
+}
+
+#[tokio::test]
+async fn commits_that_touch_a_path_are_found_while_they_are_open() {
+    let server = Server::start().await;
+    let commit = opened(&server).await;
+    server.put(&commit, "/a", "one").await;
+    let request = pfs::FindCommitsRequest {
+        start: Some(commit.clone()),
+        file_path: "/a".to_owned(),
+        limit: 0,
+    };
+    let found = server.client.pfs().find_commits(request).await.unwrap();
+    let found = super::all(found.into_inner()).await.unwrap();
+    let first = found[0].result.clone().unwrap();
+    assert_eq!(first, pfs::find_commits_response::Result::FoundCommit(commit));
 }

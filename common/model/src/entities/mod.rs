@@ -125,9 +125,7 @@ pub struct Staged {
     pub hash: ContentHash,
     /// Bytes of the object.
     pub size: u64,
-    /// Number of files that were written.
-    pub files: u64,
-    /// Bytes that were written to them.
+    /// Bytes that were written to files.
     pub bytes: u64,
 }
 
@@ -212,6 +210,13 @@ impl Commit {
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.finished.is_some() && self.error.is_none()
+    }
+
+    /// Returns the bytes of its files; of a commit with staged edits, at most so many: they may replace files.
+    #[must_use]
+    pub fn bytes_bound(&self) -> u64 {
+        let staged: u64 = self.staged.iter().map(|staged| staged.bytes).sum();
+        self.content.bytes + staged
     }
 
     /// Tells whether the commit is still open: finish has not been asked for.

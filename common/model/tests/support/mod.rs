@@ -200,7 +200,6 @@ pub fn staged(number: u64) -> Staged {
         id: GlobalId::from_number(number),
         hash: ContentHash::new([7; 32]),
         size: 100,
-        files: 1,
         bytes: 10,
     }
 }

@@ -248,8 +248,8 @@ impl FileEdits {
     }
 }
 
-/// Steps that no more are added to; see [`FileEdits::close`].
-#[derive(Debug)]
+/// Steps that no more are added to; see [`FileEdits::close`]. Clones are cheap.
+#[derive(Debug, Clone)]
 pub struct ClosedEdits {
     steps: Sorted,
     clears: bool,

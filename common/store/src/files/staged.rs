@@ -51,9 +51,7 @@ pub struct StagedEdits {
     records: u64,
     encoded: Bytes,
     paths: Arc<StagedPaths>,
-    /// Number of files that are written.
-    pub files: u64,
-    /// Bytes that are written to them.
+    /// Bytes that are written to files.
     pub bytes: u64,
 }
 
@@ -93,7 +91,6 @@ impl ClosedEdits {
             records += 1;
         }
         let paths = paths.finish();
-        let files = paths.files.len() as u64;
         let mut encoded = vec![VERSION];
         put_number(&mut encoded, records);
         encoded.append(&mut body);
@@ -101,7 +98,6 @@ impl ClosedEdits {
             records,
             encoded: encoded.into(),
             paths: Arc::new(paths),
-            files,
             bytes,
         }))
     }
@@ -140,6 +136,7 @@ pub struct StagedPaths {
     files: Vec<Box<str>>,
     /// Without slash and root; ascending.
     directories: Vec<Box<str>>,
+    memory: usize,
 }
 
 #[derive(Default)]
@@ -163,7 +160,10 @@ impl Paths {
     }
 
     fn finish(self) -> StagedPaths {
+        let paths = self.files.iter().chain(&self.directories);
+        let memory = paths.map(|path| path.len() + 2 * size_of::<Box<str>>()).sum();
         StagedPaths {
+            memory,
             files: self.files,
             directories: self.directories.into_iter().collect(),
         }
@@ -174,8 +174,7 @@ impl StagedPaths {
     /// Returns about how many bytes of memory they take.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let paths = self.files.iter().chain(&self.directories);
-        paths.map(|path| path.len() + 2 * size_of::<Box<str>>()).sum()
+        self.memory
     }
 
     /// Finds a path that is a file on one side and a directory on the other. The sides may be the same.
@@ -186,10 +185,12 @@ impl StagedPaths {
 
     /// Finds a file of `self` that is a directory of `other`.
     fn file_in(&self, other: &StagedPaths) -> Option<Collision> {
-        let directory = other
-            .directories
-            .iter()
-            .find(|directory| self.files.binary_search(directory).is_ok())?;
+        // The smaller side is looked up in the larger one.
+        let (few, many) = match self.files.len() < other.directories.len() {
+            true => (&self.files, &other.directories),
+            false => (&other.directories, &self.files),
+        };
+        let directory = few.iter().find(|path| many.binary_search(path).is_ok())?;
         let prefix = as_directory(directory);
         let at = other.files.partition_point(|file| **file < *prefix);
         Some(Collision {

@@ -449,7 +449,7 @@ fn staged_edits_that_are_damaged_are_refused_by_name() {
             edits.append(&path, store_bytes(&store, b"some bytes").await).unwrap();
         }
         let staged = edits.close().await.unwrap().stage().unwrap().unwrap();
-        assert_eq!((staged.files, staged.bytes), (300, 3000));
+        assert_eq!(staged.bytes, 3000);
         let (id, hash) = (GlobalId::from_number(5), staged.hash());
         store.put_staged(&id, &staged).await.unwrap();
         assert_eq!(store.list_staged().await.unwrap()[0].0, id);

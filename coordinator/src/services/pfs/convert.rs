@@ -48,12 +48,12 @@ pub fn repo_info(state: &State, repo: &Repo, size: RepoSize) -> pfs::RepoInfo {
     }
 }
 
-/// Returns the size of the head of a repo's `master`, 0 without one.
+/// Returns the size of the head of a repo's `master`, 0 without one; while it is open, what it may have at most.
 pub fn bytes_of_master(state: &State, repo: &Repo) -> i64 {
     state
         .branch(&repo.key.branch(howdah_model::BranchName::master()))
         .and_then(|branch| state.commit(&repo.key.commit(branch.head?)))
-        .map_or(0, |commit| signed(commit.content.bytes))
+        .map_or(0, |commit| signed(commit.bytes_bound()))
 }
 
 /// Writes a count as the signed number the wire has for it.
@@ -103,9 +103,7 @@ pub fn trigger(message: &pfs::Trigger) -> Result<Trigger, Status> {
 /// Writes a commit.
 pub fn commit_info(commit: &Commit) -> pfs::CommitInfo {
     let repo = &commit.key.repo;
-    // Staged edits may write a file that is there already, so that with them it is a bound, and no more.
-    let staged: u64 = commit.staged.iter().map(|staged| staged.bytes).sum();
-    let bytes = signed(commit.content.bytes + staged);
+    let bytes = signed(commit.bytes_bound());
     let changed = commit.finished.or(commit.finishing).unwrap_or(commit.started);
     pfs::CommitInfo {
         commit: Some(wire::commit(&commit.key)),

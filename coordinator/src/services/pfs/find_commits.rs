@@ -1,10 +1,8 @@
 //! `FindCommits`: which commits touched a path?
 
-use std::sync::Arc;
-
 use howdah_api::pfs_v2 as pfs;
 use howdah_api::pfs_v2::find_commits_response::Result as Found;
-use howdah_model::Commit;
+use howdah_model::{ContentHash, TreeRoot};
 use howdah_store::FileTree;
 use tonic::Status;
 
@@ -12,6 +10,7 @@ use crate::core::Core;
 use crate::services::status::IntoStatus;
 use crate::services::stream::{self, StreamReply};
 use crate::services::{find, wire};
+use crate::staging;
 
 pub(super) fn find_commits(core: &Core, request: pfs::FindCommitsRequest) -> StreamReply<pfs::FindCommitsResponse> {
     let reference = wire::commit_ref(request.start.as_ref())?;
@@ -21,14 +20,19 @@ pub(super) fn find_commits(core: &Core, request: pfs::FindCommitsRequest) -> Str
     stream::from_task(move |sender| async move {
         let (mut found, mut searched) = (0, 0);
         let mut commit = start;
+        // Of a commit that is open, what it holds so far.
+        let settled = staging::settle(&core, &commit.key).await;
+        let content = settled.map_err(IntoStatus::into_status)?;
+        let mut root = content.map_or(commit.content.root, |content| content.root);
         loop {
             let parent = commit
                 .parent
                 .and_then(|id| state.commit(&commit.key.repo.commit(id)))
                 .cloned();
             searched += 1;
-            let before = hash(&core, parent.as_ref(), &request.file_path).await?;
-            if hash(&core, Some(&commit), &request.file_path).await? != before {
+            let root_before = parent.as_ref().and_then(|parent| parent.content.root);
+            let before = hash(&core, root_before, &request.file_path).await?;
+            if hash(&core, root, &request.file_path).await? != before {
                 found += 1;
                 sender
                     .send(pfs::FindCommitsResponse {
@@ -39,7 +43,7 @@ pub(super) fn find_commits(core: &Core, request: pfs::FindCommitsRequest) -> Str
             }
             let enough = request.limit != 0 && found == request.limit;
             match parent {
-                Some(parent) if !enough => commit = parent,
+                Some(parent) if !enough => (commit, root) = (parent, root_before),
                 _ => break,
             }
         }
@@ -53,13 +57,8 @@ pub(super) fn find_commits(core: &Core, request: pfs::FindCommitsRequest) -> Str
     })
 }
 
-/// Returns the hash of a path in a commit; none if there is no such path.
-async fn hash(
-    core: &Core,
-    commit: Option<&Arc<Commit>>,
-    path: &str,
-) -> Result<Option<howdah_model::ContentHash>, Status> {
-    let root = commit.and_then(|commit| commit.content.root);
+/// Returns the hash of a path in a tree; none if there is no such path.
+async fn hash(core: &Core, root: Option<TreeRoot>, path: &str) -> Result<Option<ContentHash>, Status> {
     let node = FileTree::new(core.store(), root).inspect(path).await;
     Ok(node.map_err(IntoStatus::into_status)?.map(|node| node.hash))
 }

@@ -17,14 +17,14 @@ use futures::StreamExt;
 use howdah_api::lend::{Desk, Lent, STRETCH};
 use howdah_api::pfs_v2 as pfs;
 use howdah_api::pfs_v2::modify_file_request::Body;
-use howdah_model::RejectionKind;
+use howdah_model::{CommitKey, RejectionKind};
 use howdah_store::{
     ClosedEdits, EditError, FileContent, FileEdits, FileTree, PackWriter, PathRules, StepNumber, check_path, clean_path,
 };
 use tonic::{Response, Status, Streaming};
 
 use super::read::{file_of, readable};
-use super::target::Target;
+use super::target::{Footing, Target};
 use crate::core::{Core, SubmitError};
 use crate::services::status::IntoStatus;
 use crate::services::wire;
@@ -180,32 +180,73 @@ fn checked_path(path: &str) -> Result<String, Status> {
     }
 }
 
-/// Stages edits in an open commit, or applies them to whatever the target holds, as often as others are faster.
+/// After losing so often to others who write to the same commit, a writer has it for himself.
+const LOST_SHARED: u32 = 2;
+
+/// Writes edits to whatever the target is, as often as others are faster.
 async fn write(core: &Core, target: &Target, edits: &ClosedEdits) -> Result<(), Status> {
-    // Made when it is needed; `Some(None)` for edits that are too many.
-    let mut stager = None;
+    let mut to_open = ToOpen {
+        core,
+        target,
+        edits,
+        stager: None,
+        alone: false,
+    };
+    let mut lost = 0;
     loop {
-        let mut footing = target.footing(&core.state())?;
-        if let Some(commit) = footing.open() {
-            if stager.is_none() {
-                stager = Some(Stager::new(core, edits).map_err(IntoStatus::into_status)?);
-            }
-            if let Some(Some(stager)) = &mut stager {
-                match stager.stage(commit).await.map_err(IntoStatus::into_status)? {
-                    Stage::Done => return Ok(()),
-                    Stage::Moved => continue,
-                    Stage::Apply => {}
-                }
-            }
-            let settled = staging::settle(core, &commit.key).await;
-            footing.base = settled.map_err(IntoStatus::into_status)?.unwrap_or(footing.base);
+        let footing = target.footing(&core.state())?;
+        let outcome = match footing.open() {
+            Some(commit) => to_open.write(&commit.key).await?,
+            None => apply(core, &footing, edits).await?,
+        };
+        match outcome {
+            Stage::Done => return Ok(()),
+            Stage::Moved => lost += 1,
+            Stage::Apply => to_open.stager = Some(None),
         }
-        let content = edits.apply(core.store(), &footing.base).await;
-        let command = footing.command(content.map_err(IntoStatus::into_status)?);
-        match core.submit(command).await {
-            Ok(_) => return Ok(()),
-            Err(SubmitError::Rejected(rejection)) if rejection.kind() == RejectionKind::Conflict => {}
-            Err(error) => return Err(error.into_status()),
+        to_open.alone = lost >= LOST_SHARED || outcome == Stage::Apply;
+    }
+}
+
+/// A write that goes into an open commit.
+struct ToOpen<'a> {
+    core: &'a Core,
+    target: &'a Target,
+    edits: &'a ClosedEdits,
+    /// Made when it is needed; `Some(None)` if the edits cannot be staged.
+    stager: Option<Option<Stager<'a>>>,
+    alone: bool,
+}
+
+impl ToOpen<'_> {
+    async fn write(&mut self, commit: &CommitKey) -> Result<Stage, Status> {
+        if self.stager.is_none() {
+            let stager = Stager::new(self.core, self.edits).await;
+            self.stager = Some(stager.map_err(IntoStatus::into_status)?);
         }
+        let cannot_wait = matches!(self.stager, Some(None));
+        let _leave = self.core.staging().leave(commit, self.alone || cannot_wait).await;
+        // It may have taken a while to get it.
+        let mut footing = self.target.footing(&self.core.state())?;
+        let Some(open) = footing.open().filter(|open| open.key == *commit) else {
+            return Ok(Stage::Moved);
+        };
+        if let Some(Some(stager)) = &mut self.stager {
+            return stager.stage(open).await.map_err(IntoStatus::into_status);
+        }
+        let settled = staging::settle(self.core, commit).await;
+        footing.base = settled.map_err(IntoStatus::into_status)?.unwrap_or(footing.base);
+        apply(self.core, &footing, self.edits).await
+    }
+}
+
+/// Applies edits and submits what comes of it.
+async fn apply(core: &Core, footing: &Footing, edits: &ClosedEdits) -> Result<Stage, Status> {
+    let content = edits.apply(core.store(), &footing.base).await;
+    let command = footing.command(content.map_err(IntoStatus::into_status)?);
+    match core.submit(command).await {
+        Ok(_) => Ok(Stage::Done),
+        Err(SubmitError::Rejected(rejection)) if rejection.kind() == RejectionKind::Conflict => Ok(Stage::Moved),
+        Err(error) => Err(error.into_status()),
     }
 }
