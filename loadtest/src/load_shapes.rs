@@ -114,7 +114,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
         "load-shapes",
         format!("{commits} commits of {modifications} modifications, every byte read back and compared"),
         "files",
-        "flat: put",
+        if arguments.full { "full: put" } else { "flat: put" },
         json!({
             "commits": commits,
             "modifications": modifications,

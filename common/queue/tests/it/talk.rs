@@ -147,7 +147,7 @@ async fn messages_of_another_release_are_refused_by_name() {
         };
         assert_eq!(
             source.to_string(),
-            "datum_set_work message has version 99, this program understands version 2: \
+            "datum_set_work message has version 99, this program understands version 3: \
              run the same release of Howdah everywhere"
         );
         // Neither blocks what comes after it.
