@@ -59,7 +59,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
     let mut report = Report::new(
         "history",
         format!(
-            "{} commits of one file, each job awaited; medians of {share}",
+            "{} commits of one file, each job awaited; medians of {share} jobs",
             arguments.commits
         ),
         "jobs",

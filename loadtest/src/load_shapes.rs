@@ -159,7 +159,8 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
         client = outcome.client_peak.max(client);
     }
     report.note(format!(
-        "Every byte came back as the model says. Memory stayed bounded: the server never had more than {} MiB resident, \
+        "The first, the middle and the last commit were read back as a whole: every file and every byte is as it should be, \
+         and nothing is there that should not be. Memory stayed bounded: the server never had more than {} MiB resident, \
          the client {} MiB.",
         server >> 20,
         client >> 20

@@ -94,7 +94,7 @@ async fn a_file_that_would_be_a_directory_is_refused_when_it_is_written() {
     ] {
         let status = server.modify(&commit, steps).await.unwrap_err();
         assert_eq!(status.code(), Code::Unknown);
-        let expected = format!("file / directory path collision: {file:?} is a file");
+        let expected = format!("file / directory path collision: {file:?} cannot be a file while");
         assert!(status.message().starts_with(&expected), "{status}");
     }
     server.finish_commit(&commit).await.unwrap();

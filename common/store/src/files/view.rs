@@ -58,7 +58,10 @@ impl FileNode {
 
 /// A path that is both a file and a directory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("file / directory path collision: {file:?} is a file, but {member:?} needs it to be a directory")]
+#[error(
+    "file / directory path collision: {file:?} cannot be a file while {member:?} lies in a folder of that name: \
+     delete one of them first"
+)]
 pub struct Collision {
     /// The file.
     pub file: String,
