@@ -151,8 +151,12 @@ impl Staging {
 /// # Errors
 /// When objects are lost or damaged, or the store or the log fails. Nothing has changed then.
 pub async fn settle(core: &Core, key: &CommitKey) -> Result<Option<Content>, StagingError> {
-    let Some(goal) = last_staged(core, key) else {
-        return Ok(core.state().commit(key).map(|commit| commit.content));
+    let state = core.state();
+    let Some(commit) = state.commit(key) else {
+        return Ok(None);
+    };
+    let Some(goal) = commit.last_staged() else {
+        return Ok(Some(commit.content));
     };
     let gate = core.staging().gates(key).settling;
     let _alone = gate.lock().await;
@@ -162,7 +166,7 @@ pub async fn settle(core: &Core, key: &CommitKey) -> Result<Option<Content>, Sta
             return Ok(None);
         };
         // Whoever was here before may have done it.
-        let Some(last) = commit.staged.last().filter(|_| has_staged(commit, &goal)) else {
+        let Some(through) = commit.last_staged().filter(|_| commit.has_staged(goal)) else {
             return Ok(Some(commit.content));
         };
         let Some(content) = apply(core, commit).await? else {
@@ -171,7 +175,7 @@ pub async fn settle(core: &Core, key: &CommitKey) -> Result<Option<Content>, Sta
         let command = Command::SettleEdits {
             commit: key.clone(),
             expected: commit.content,
-            through: last.id,
+            through,
             content,
         };
         match core.submit(command).await {
@@ -190,15 +194,6 @@ fn is_of_the_moment(rejection: &Rejection) -> bool {
     use Rejection as R;
     rejection.kind() == RejectionKind::Conflict
         || matches!(rejection, R::CommitFinished(_) | R::NoCommit(_) | R::NoRepo(_))
-}
-
-fn last_staged(core: &Core, key: &CommitKey) -> Option<GlobalId> {
-    let state = core.state();
-    Some(state.commit(key)?.staged.last()?.id)
-}
-
-fn has_staged(commit: &Commit, id: &GlobalId) -> bool {
-    commit.staged.iter().any(|staged| staged.id == *id)
 }
 
 /// Applies what a commit has staged; `None` if that has changed meanwhile.
@@ -222,12 +217,8 @@ async fn apply(core: &Core, commit: &Commit) -> Result<Option<Content>, StagingE
 async fn read(core: &Core, commit: &CommitKey, staged: Staged) -> Result<Option<StagedObject>, StagingError> {
     let found = core.store().staged(&staged.id, &staged.hash).await?;
     let state = core.state();
-    let is_wanted = || {
-        state
-            .commit(commit)
-            .is_some_and(|commit| has_staged(commit, &staged.id))
-    };
-    if found.is_none() && is_wanted() {
+    let is_wanted = |commit: &Arc<Commit>| commit.has_staged(staged.id);
+    if found.is_none() && state.commit(commit).is_some_and(is_wanted) {
         let object = howdah_store::keys::staged(staged.id);
         return Err(StagingError::Lost(object, commit.clone()));
     }
@@ -275,12 +266,6 @@ pub enum Stage {
     Moved,
     /// They may not fit what is there, which only applying them tells for certain.
     Apply,
-}
-
-enum Fit {
-    Fits,
-    MayCollide,
-    Moved,
 }
 
 /// A write to an open commit, as often as it has to be tried.
@@ -334,10 +319,8 @@ impl<'a> Stager<'a> {
             settle(self.core, &commit.key).await?;
             return Ok(Stage::Moved);
         }
-        match self.check(commit).await? {
-            Fit::Fits => {}
-            Fit::MayCollide => return Ok(Stage::Apply),
-            Fit::Moved => return Ok(Stage::Moved),
+        if let Some(otherwise) = self.check(commit).await? {
+            return Ok(otherwise);
         }
         let core = self.core;
         if !self.stored {
@@ -349,7 +332,7 @@ impl<'a> Stager<'a> {
         let command = Command::StageEdits {
             commit: commit.key.clone(),
             expected: commit.content,
-            after: commit.staged.last().map(|last| last.id),
+            after: commit.last_staged(),
             staged: self.staged,
         };
         match core.submit(command).await {
@@ -368,11 +351,11 @@ impl<'a> Stager<'a> {
         }
     }
 
-    /// Looks whether the edits fit each other and all they will meet.
-    async fn check(&mut self, commit: &Commit) -> Result<Fit, StagingError> {
+    /// Looks whether the edits fit each other and all they will meet; if not, or if that cannot be told, says what to do.
+    async fn check(&mut self, commit: &Commit) -> Result<Option<Stage>, StagingError> {
         let paths = self.edits.paths();
         if paths.collision_with(paths).is_some() {
-            return Ok(Fit::MayCollide);
+            return Ok(Some(Stage::Apply));
         }
         let mut read_again = 0;
         for staged in &commit.staged {
@@ -383,12 +366,12 @@ impl<'a> Stager<'a> {
                 Some(known) => known,
                 None if read_again == MAX_READ_AGAIN => {
                     settle(self.core, &commit.key).await?;
-                    return Ok(Fit::Moved);
+                    return Ok(Some(Stage::Moved));
                 }
                 None => {
                     read_again += 1;
                     let Some(object) = read(self.core, &commit.key, *staged).await? else {
-                        return Ok(Fit::Moved);
+                        return Ok(Some(Stage::Moved));
                     };
                     let others = Arc::new(blocking(move || object.paths()).await??);
                     self.core.staging().remember(staged.id, Arc::clone(&others));
@@ -396,18 +379,18 @@ impl<'a> Stager<'a> {
                 }
             };
             if paths.collision_with(&others).is_some() {
-                return Ok(Fit::MayCollide);
+                return Ok(Some(Stage::Apply));
             }
             self.fits.insert(staged.id);
         }
         if self.fits_tree != Some(commit.content.root) {
             let files = FileTree::of(self.core.store(), &commit.content);
             if paths.collision_in(&files).await?.is_some() {
-                return Ok(Fit::MayCollide);
+                return Ok(Some(Stage::Apply));
             }
             self.fits_tree = Some(commit.content.root);
         }
-        Ok(Fit::Fits)
+        Ok(None)
     }
 }
 

@@ -62,12 +62,7 @@ impl Store {
         let key = keys::chunk(&hash.0);
         let stored = self.get(&key).await?;
         let expected = hash.0;
-        // Small ones are checked at once: handing them to another thread would cost more.
-        if stored.len() <= INLINE_BYTES {
-            return open_chunk(&key, &expected, &stored);
-        }
-        let checked = tokio::task::spawn_blocking(move || open_chunk(&key, &expected, &stored));
-        checked.await.map_err(|error| StoreError::task(&error))?
+        by_size(stored.len(), move || open_chunk(&key, &expected, &stored)).await?
     }
 }
 
@@ -126,6 +121,16 @@ const MAX_ALONE: u64 = 128 << 10;
 
 /// Work on up to so many bytes is done where it arises, as it takes less than a thread switch.
 pub(crate) const INLINE_BYTES: usize = 64 << 10;
+
+/// Does work on so many bytes: where it arises if they are few, else on a thread that may be blocked.
+pub(crate) async fn by_size<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    if bytes <= INLINE_BYTES {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| StoreError::task(&error))
+}
 
 fn open_chunk(key: &str, expected: &ContentHash, stored: &Bytes) -> Result<CachedChunk> {
     let bytes = open_frame(stored).map_err(|reason| StoreError::corrupt(key, reason))?;

@@ -195,10 +195,10 @@ impl Work {
         staged: &Staged,
     ) -> Outcome {
         let commit = self.require_content(key, expected)?;
-        if commit.staged.last().map(|last| last.id) != after {
+        if commit.last_staged() != after {
             return Err(Rejection::ContentMoved(key.clone()));
         }
-        if commit.staged.iter().any(|known| known.id == staged.id) {
+        if commit.has_staged(staged.id) {
             return Err(Rejection::IdInUse(staged.id));
         }
         self.emit(Event::EditsStaged {
@@ -216,7 +216,7 @@ impl Work {
         content: &Content,
     ) -> Outcome {
         let commit = self.require_content(key, expected)?;
-        if !commit.staged.iter().any(|staged| staged.id == through) {
+        if !commit.has_staged(through) {
             return Err(Rejection::ContentMoved(key.clone()));
         }
         self.emit(Event::EditsSettled {

@@ -212,6 +212,18 @@ impl Commit {
         self.finished.is_some() && self.error.is_none()
     }
 
+    /// Returns the last of the edits that are staged.
+    #[must_use]
+    pub fn last_staged(&self) -> Option<GlobalId> {
+        self.staged.last().map(|staged| staged.id)
+    }
+
+    /// Tells whether certain edits are staged.
+    #[must_use]
+    pub fn has_staged(&self, id: GlobalId) -> bool {
+        self.staged.iter().any(|staged| staged.id == id)
+    }
+
     /// Returns the bytes of its files; of a commit with staged edits, at most so many: they may replace files.
     #[must_use]
     pub fn bytes_bound(&self) -> u64 {

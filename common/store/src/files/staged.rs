@@ -25,7 +25,7 @@ use super::edits::{ClosedEdits, FileEdits};
 use super::path::{as_directory, directories, without_slash};
 use super::steps::{Change, Folded, StepKind};
 use super::view::{Collision, CollisionFinder, FileTree, path_of};
-use crate::chunk::{INLINE_BYTES, frame_quickly, open_frame};
+use crate::chunk::{by_size, frame_quickly, open_frame};
 use crate::codec::{DecodeError, Reader, put_bytes, put_number};
 use crate::error::{Result, StoreError};
 use crate::keys;
@@ -329,12 +329,7 @@ impl Store {
     /// When the store fails.
     pub async fn put_staged(&self, id: &GlobalId, edits: &StagedEdits) -> Result<()> {
         let encoded = edits.encoded.clone();
-        let framed = if encoded.len() <= INLINE_BYTES {
-            frame_quickly(&encoded)
-        } else {
-            let framing = tokio::task::spawn_blocking(move || frame_quickly(&encoded));
-            framing.await.map_err(|error| StoreError::task(&error))?
-        };
+        let framed = by_size(encoded.len(), move || frame_quickly(&encoded)).await?;
         self.put(&keys::staged(id), framed).await
     }
 
@@ -348,7 +343,7 @@ impl Store {
             return Ok(None);
         };
         let hash = *hash;
-        let opening = tokio::task::spawn_blocking(move || {
+        by_size(stored.len(), move || {
             let bytes = open_frame(&stored).map_err(|reason| StoreError::corrupt(&key, reason))?;
             if blake3::hash(&bytes).as_bytes() == hash.as_bytes() {
                 Ok(Some(StagedObject { key, bytes }))
@@ -358,8 +353,8 @@ impl Store {
                     "its bytes do not have the hash they should have",
                 ))
             }
-        });
-        opening.await.map_err(|error| StoreError::task(&error))?
+        })
+        .await?
     }
 
     /// Removes staged edits.

@@ -199,22 +199,6 @@ impl FileTree {
         remember(path, hash);
         Ok(hash)
     }
-
-    /// Looks for a path that is both file and directory, given paths of files that were written.
-    /// Finds every such path if the tree had none before they were written. Sorted paths are fastest.
-    pub async fn find_collision<'a, I>(&self, written: I) -> Result<Option<Collision>>
-    where
-        I: IntoIterator<Item = &'a str>,
-        I::IntoIter: Send,
-    {
-        let mut finder = CollisionFinder::new(self).await?;
-        for path in written {
-            if let Some(collision) = finder.check(path).await? {
-                return Ok(Some(collision));
-            }
-        }
-        Ok(None)
-    }
 }
 
 /// Looks for paths that are both file and directory, among all files of a tree.

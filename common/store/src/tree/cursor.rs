@@ -6,7 +6,7 @@ use bytes::Bytes;
 use howdah_model::{ContentHash, TreeRoot};
 
 use super::node::{CachedNode, Item, Node};
-use crate::chunk::{INLINE_BYTES, open_frame};
+use crate::chunk::{by_size, open_frame};
 use crate::error::{Result, StoreError};
 use crate::keys;
 use crate::store::Store;
@@ -17,8 +17,7 @@ impl Store {
         let load = async {
             let key = keys::node(&hash);
             let stored = self.get(&key).await?;
-            let small = stored.len() <= INLINE_BYTES;
-            let decode = move || {
+            by_size(stored.len(), move || {
                 let payload = open_frame(&stored).map_err(|reason| StoreError::corrupt(&*key, reason))?;
                 let node =
                     Node::decode(&hash, payload).map_err(|reason| StoreError::corrupt(&*key, reason.to_string()))?;
@@ -26,13 +25,8 @@ impl Store {
                     return Err(StoreError::corrupt(key, "it has no entries"));
                 }
                 Ok(CachedNode(Arc::new(node)))
-            };
-            if small {
-                return decode();
-            }
-            tokio::task::spawn_blocking(decode)
-                .await
-                .map_err(|error| StoreError::task(&error))?
+            })
+            .await?
         };
         Ok(self.inner.nodes.get_or_load(hash, load).await?.0)
     }

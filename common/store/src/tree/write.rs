@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use super::node::{BuiltNode, CachedNode, Node};
 use crate::backend::PutOutcome;
-use crate::chunk::{INLINE_BYTES, frame_quickly};
+use crate::chunk::{by_size, frame_quickly};
 use crate::error::{Result, StoreError};
 use crate::store::{Kind, Store};
 
@@ -58,13 +58,8 @@ impl NodeSink {
 async fn store_node(store: &Store, node: BuiltNode) -> Result<()> {
     let BuiltNode { hash, node, .. } = node;
     debug_assert!(Node::decode(&hash, node.payload().clone()).is_ok_and(|read| read == node));
-    let framed = if node.payload().len() <= INLINE_BYTES {
-        frame_quickly(node.payload())
-    } else {
-        let payload = node.payload().clone();
-        let framing = tokio::task::spawn_blocking(move || frame_quickly(&payload));
-        framing.await.map_err(|error| StoreError::task(&error))?
-    };
+    let payload = node.payload().clone();
+    let framed = by_size(payload.len(), move || frame_quickly(&payload)).await?;
     let outcome = store.put_content(Kind::Node, &hash, framed).await?;
     // A node that was there already may name other places for the same content, and what it names is
     // what stays referred to: ours must not be served from the cache.

@@ -190,13 +190,12 @@ async fn write(core: &Core, target: &Target, edits: &ClosedEdits) -> Result<(), 
         target,
         edits,
         stager: None,
-        alone: false,
     };
     let mut lost = 0;
     loop {
         let footing = target.footing(&core.state())?;
         let outcome = match footing.open() {
-            Some(commit) => to_open.write(&commit.key).await?,
+            Some(commit) => to_open.write(&commit.key, lost >= LOST_SHARED).await?,
             None => apply(core, &footing, edits).await?,
         };
         match outcome {
@@ -204,7 +203,6 @@ async fn write(core: &Core, target: &Target, edits: &ClosedEdits) -> Result<(), 
             Stage::Moved => lost += 1,
             Stage::Apply => to_open.stager = Some(None),
         }
-        to_open.alone = lost >= LOST_SHARED || outcome == Stage::Apply;
     }
 }
 
@@ -215,17 +213,17 @@ struct ToOpen<'a> {
     edits: &'a ClosedEdits,
     /// Made when it is needed; `Some(None)` if the edits cannot be staged.
     stager: Option<Option<Stager<'a>>>,
-    alone: bool,
 }
 
 impl ToOpen<'_> {
-    async fn write(&mut self, commit: &CommitKey) -> Result<Stage, Status> {
+    /// Writes to a commit, with or without leave to do so `alone`.
+    async fn write(&mut self, commit: &CommitKey, alone: bool) -> Result<Stage, Status> {
         if self.stager.is_none() {
             let stager = Stager::new(self.core, self.edits).await;
             self.stager = Some(stager.map_err(IntoStatus::into_status)?);
         }
         let cannot_wait = matches!(self.stager, Some(None));
-        let _leave = self.core.staging().leave(commit, self.alone || cannot_wait).await;
+        let _leave = self.core.staging().leave(commit, alone || cannot_wait).await;
         // It may have taken a while to get it.
         let mut footing = self.target.footing(&self.core.state())?;
         let Some(open) = footing.open().filter(|open| open.key == *commit) else {
