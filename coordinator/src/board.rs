@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use howdah_model::{DatumCounts, JobKey, JobStats, PipelineKey};
-use howdah_queue::job::{LogLine, MasterLine};
-use howdah_queue::messages::{LogBatch, Presence};
+use howdah_protocol::messages::{LogBatch, Presence};
+use howdah_protocol::objects::{LogLine, MasterLine};
 use tokio::sync::broadcast;
 
 /// A worker that has been silent for this long is counted as gone.

@@ -1,8 +1,8 @@
 //! The immutable record of what made a commit.
 
 use howdah_model::{CommitKey, Content, DatumCounts};
-use howdah_queue::job::StageSpec;
-use howdah_queue::wire::{self, Wire, WireError};
+use howdah_protocol::objects::StageSpec;
+use howdah_protocol::wire::{self, Wire, WireError};
 use howdah_store::{Store, StoreError};
 use jiff::Timestamp;
 use lru::LruCache;

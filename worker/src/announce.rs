@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use howdah_protocol::messages::{Control, PRESENCE_INTERVAL, Presence, PullCredentials, ResolvedImage};
 use howdah_queue::ResolveRequest;
-use howdah_queue::messages::{Control, PRESENCE_INTERVAL, Presence, PullCredentials, ResolvedImage};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 

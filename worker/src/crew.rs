@@ -10,8 +10,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use howdah_queue::job::{Datum, DatumResult, DatumSet, JobPlan, Spread};
-use howdah_queue::messages::{SetMessage, SlotStatus};
+use howdah_protocol::messages::{SetMessage, SlotStatus};
+use howdah_protocol::objects::{Datum, DatumResult, DatumSet, JobPlan, Spread};
 use howdah_store::StoreError;
 use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit};

@@ -1,6 +1,6 @@
 //! The variables that user code sees: pure.
 
-use howdah_queue::job::{Datum, JobPlan};
+use howdah_protocol::objects::{Datum, JobPlan};
 
 /// Search path where the image sets none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use howdah_protocol::wire::WireError;
 use howdah_queue::QueueError;
-use howdah_queue::wire::WireError;
 use howdah_store::StoreError;
 
 use crate::runtime::RuntimeError;

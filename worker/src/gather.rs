@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use howdah_queue::job::StageSpec;
+use howdah_protocol::objects::StageSpec;
 use howdah_stage_init::COPY_LINKS;
 use tokio_util::sync::CancellationToken;
 

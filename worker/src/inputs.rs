@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::{StreamExt, TryStreamExt};
 use howdah_model::ids::{ContentHash, TreeRoot};
-use howdah_queue::job::{Datum, DatumInput};
+use howdah_protocol::objects::{Datum, DatumInput};
 use howdah_store::{FileContent, FileDiff, FileTree};
 
 use crate::chunks::read_all;

@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use howdah_model::names::PipelineKey;
+use howdah_protocol::messages::SlotStatus;
+use howdah_protocol::objects::JobPlan;
+use howdah_protocol::wire::{self, Wire};
 use howdah_queue::Queue;
-use howdah_queue::job::JobPlan;
-use howdah_queue::messages::SlotStatus;
-use howdah_queue::wire::{self, Wire};
 use howdah_store::{ChunkSource, Store};
 use lru::LruCache;
 use tokio::sync::Semaphore;

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use howdah_model::ids::DatumId;
+use howdah_protocol::messages::{LogBatch, SetMessage};
+use howdah_protocol::objects::LogLine;
 use howdah_queue::Queue;
-use howdah_queue::job::LogLine;
-use howdah_queue::messages::{LogBatch, SetMessage};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use howdah_queue::job::StageSpec;
+use howdah_protocol::objects::StageSpec;
 
 use crate::runtime::{RunOutcome, RuntimeError};
 

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use howdah_queue::job::{self, DatumSet, LogObject, SetResult};
-use howdah_queue::messages::{Notice, SetDone, SetMessage, SetTrouble};
-use howdah_queue::{Delivery, wire};
+use howdah_protocol::messages::{Notice, SetDone, SetMessage, SetTrouble};
+use howdah_protocol::objects::{self, DatumSet, LogObject, SetResult};
+use howdah_protocol::wire;
+use howdah_queue::Delivery;
 use howdah_store::{PutOutcome, StoreError};
 use jiff::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
@@ -167,7 +168,7 @@ async fn try_work(
     lent: Lent,
 ) -> Result<End, Interrupt> {
     let set = &delivery.set;
-    let result_key = job::result_key(&set.pipeline, &set.job, set.set);
+    let result_key = objects::result_key(&set.pipeline, &set.job, set.set);
     // At once, as each takes as long as the store is away.
     let (known, plan) = tokio::join!(kit.store.stat(&result_key), kit.plan(&set.plan_key));
     let known = known.map_err(Trouble::store("cannot look for the result of a datum set"))?;
@@ -216,7 +217,7 @@ async fn store_log(kit: &Kit, set: &SetMessage, log: &SetLog) -> Result<Option<S
     if lines.is_empty() {
         return Ok(None);
     }
-    let key = job::log_key(&set.pipeline, &set.job, set.set, &kit.name);
+    let key = objects::log_key(&set.pipeline, &set.job, set.set, &kit.name);
     let object = LogObject {
         pipeline: set.pipeline.clone(),
         job: set.job,

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::future::try_join_all;
-use howdah_queue::job::{DatumResult, OutputFile};
+use howdah_protocol::objects::{DatumResult, OutputFile};
 use howdah_store::{PackWriter, Store, StoreError};
 
 /// Where output is gathered: new bytes go through one writer, references beside it.

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use howdah_model::names::PipelineKey;
-use howdah_queue::job::StageSpec;
-use howdah_queue::messages::{STANDING_LEASE, Standing};
+use howdah_protocol::messages::{STANDING_LEASE, Standing};
+use howdah_protocol::objects::StageSpec;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 

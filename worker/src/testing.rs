@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use howdah_model::entities::ImagePin;
 use howdah_model::ids::{ContentHash, DatumHash, DatumId, GlobalId, TreeRoot};
-use howdah_queue::job::{Datum, DatumInput, JobPlan, Spread, StageSpec};
+use howdah_protocol::objects::{Datum, DatumInput, JobPlan, Spread, StageSpec};
 
 /// A plan that runs a command once per datum.
 pub fn plan(pipeline: &str, cmd: &[&str]) -> JobPlan {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use howdah_model::names::{JobKey, PipelineKey};
-use howdah_queue::job::Datum;
-use howdah_queue::messages::{CancelJob, RestartDatum, SetMessage};
+use howdah_protocol::messages::{CancelJob, RestartDatum, SetMessage};
+use howdah_protocol::objects::Datum;
 use lru::LruCache;
 use tokio_util::sync::CancellationToken;
 

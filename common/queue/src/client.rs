@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::error::{NatsCause, QueueError};
 use crate::subjects;
-use crate::wire::{self, Wire};
+use howdah_protocol::wire::{self, Wire};
 
 /// Longest time that a publication may wait for its place in the connection's buffer.
 const PUBLISH_PATIENCE: Duration = Duration::from_secs(5);

@@ -6,8 +6,9 @@ use futures::StreamExt;
 
 use crate::client::Queue;
 use crate::error::{NatsCause, QueueError};
-use crate::messages::{ResolveImage, ResolvedImage};
-use crate::{subjects, wire};
+use crate::subjects;
+use howdah_protocol::messages::{ResolveImage, ResolvedImage};
+use howdah_protocol::wire;
 
 impl Queue {
     /// Coordinator: asks one worker which image a reference means.

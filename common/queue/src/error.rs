@@ -1,6 +1,6 @@
 //! What can go wrong with the queue.
 
-use crate::wire::WireError;
+use howdah_protocol::wire::WireError;
 
 /// An error of NATS, as text.
 ///

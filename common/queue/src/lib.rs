@@ -6,11 +6,6 @@
 //! are missing and says so through [`Queue::generation`]; it decides nothing about jobs.
 //!
 //! Pieces:
-//! - [`job`]: what coordinator and workers leave for each other in object storage ([`job::JobPlan`],
-//!   [`job::DatumSet`], [`job::SetResult`], [`job::DatumRecord`]). Serde JSON behind a header with
-//!   kind and version, written and read by [`wire::encode`] and [`wire::decode`].
-//! - [`messages`]: what travels over NATS ([`messages::SetMessage`], notices, presence, log lines,
-//!   control), in the same form.
 //! - [`subjects`]: the only place that knows names of subjects, streams and consumers.
 //! - [`Queue`]: the connection. Cheap to clone.
 //!   * both sides: [`Queue::connect`], [`Queue::generation`] (changes after a reconnection and after
@@ -31,13 +26,11 @@
 //! ```
 //!
 //! What can go wrong: [`QueueError`] names the operation; none of its texts repeats its source.
-//! Messages of an unknown kind or version are refused by name ([`wire::WireError`]).
+//! Messages of an unknown kind or version are refused by name ([`howdah_protocol::wire::WireError`]).
 
 mod client;
 mod control;
 mod error;
-pub mod job;
-pub mod messages;
 mod puller;
 mod purge;
 mod streams;
@@ -45,7 +38,6 @@ pub mod subjects;
 mod subscribe;
 #[cfg(feature = "testing")]
 pub mod testing;
-pub mod wire;
 
 pub use client::{Queue, QueueOptions};
 pub use control::{ResolveRequest, ResolveRequests};

@@ -19,9 +19,10 @@ use tokio::time::Instant;
 
 use crate::client::Queue;
 use crate::error::{NatsCause, QueueError};
-use crate::messages::SetMessage;
-use crate::wire::WireError;
-use crate::{subjects, wire};
+use crate::subjects;
+use howdah_protocol::messages::SetMessage;
+use howdah_protocol::wire;
+use howdah_protocol::wire::WireError;
 
 /// How long a pull request stays with the server.
 const PULL_EXPIRY: Duration = Duration::from_secs(10);

@@ -14,8 +14,9 @@ use serde_json::json;
 
 use crate::client::Queue;
 use crate::error::{NatsCause, QueueError};
-use crate::messages::{INLINE_LIMIT_BYTES, SetMessage, WakeUp};
-use crate::{subjects, wire};
+use crate::subjects;
+use howdah_protocol::messages::{INLINE_LIMIT_BYTES, SetMessage, WakeUp};
+use howdah_protocol::wire;
 
 /// Time after which an unacknowledged set goes to another worker.
 pub const ACK_WAIT: Duration = Duration::from_secs(12);

@@ -8,11 +8,11 @@ use futures::{Stream, StreamExt};
 
 use crate::client::Queue;
 use crate::error::{NatsCause, QueueError};
-use crate::messages::{
+use crate::subjects;
+use howdah_protocol::messages::{
     CancelJob, Control, LogBatch, Notice, Presence, RestartDatum, SetDone, SetTrouble, Standing, WakeUp,
 };
-use crate::subjects;
-use crate::wire::{self, Wire, WireError};
+use howdah_protocol::wire::{self, Wire, WireError};
 
 /// Messages of one kind as they arrive. Unreadable ones are logged and left out.
 ///

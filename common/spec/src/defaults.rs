@@ -7,7 +7,7 @@ use crate::error::SpecError;
 use crate::node::{Entry, Node, locate};
 use crate::schema;
 use crate::types::{Input, PipelineSpec, Service};
-use crate::{ParseOptions, ParsedSpec, decode, glob, legacy, split, validate};
+use crate::{ParseOptions, ParsedSpec, decode, legacy, split, validate};
 
 const BRANCH: &str = "master";
 const TRIES: u32 = 3;
@@ -263,7 +263,7 @@ fn fill_input(input: &mut Input, project: &str, pipeline: &str, now: Option<Time
             fill_text(&mut pfs.project, project);
             fill_text(&mut pfs.name, &pfs.repo);
             if !pfs.glob.is_empty() {
-                pfs.glob = glob::clean(&pfs.glob);
+                pfs.glob = howdah_glob::clean(&pfs.glob);
             }
             match &mut pfs.trigger {
                 Some(trigger) => fill_text(&mut trigger.branch, BRANCH),

@@ -13,7 +13,7 @@
 //! * [`effective`] and [`from_effective`] put a user spec over the defaults and give the typed result.
 //! * [`validate`] checks every rule that needs no knowledge of a running system; [`unsupported`] names the
 //!   fields that are understood but do not work yet.
-//! * [`glob`], [`cron`], [`duration`] and [`quantity`] hold the small languages used inside a spec.
+//! * [`cron`], [`duration`] and [`quantity`] hold the small languages used inside a spec.
 //!
 //! The crate is pure: no files, no network, no clock. It does not know whether a repository exists. (One
 //! exception: zones named in cron expressions are looked up in the system's time zone database.)
@@ -23,7 +23,6 @@ mod decode;
 mod defaults;
 pub mod duration;
 mod error;
-pub mod glob;
 mod json;
 mod legacy;
 mod node;

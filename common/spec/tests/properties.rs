@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use howdah_spec::glob::{Glob, expand};
 use howdah_spec::*;
 use jiff::Timestamp;
 use proptest::collection::{btree_map, vec};
@@ -418,41 +417,6 @@ proptest! {
                 let _ = validate(&one.spec);
                 let _ = unsupported(&one.spec);
             }
-        }
-    }
-
-    #[test]
-    fn globs_of_escaped_paths_match_themselves_only(path in "/[ -~]{1,20}", other in "/[ -~]{1,20}") {
-        let (path, other) = (glob::clean(&path), glob::clean(&other));
-        let mut pattern = String::new();
-        for c in path.chars() {
-            if !c.is_alphanumeric() && c != '/' {
-                pattern.push('\\');
-            }
-            pattern.push(c);
-        }
-        let glob = Glob::new(&pattern).unwrap();
-        prop_assert!(glob.is_match(&path));
-        prop_assert_eq!(glob.is_match(&other), other == path);
-    }
-
-    #[test]
-    fn matches_begin_with_the_prefix_and_stay_within_the_depth(
-        pattern in "/[ab/*?(){},|!@+]{0,10}", path in "(/[ab]{1,3}){1,4}",
-    ) {
-        if let Ok(glob) = Glob::new(&pattern) && let Some(captures) = glob.captures(&path) {
-            prop_assert!(path.starts_with(glob.literal_prefix()));
-            prop_assert!(glob.max_depth().is_none_or(|depth| path.matches('/').count() <= depth));
-            prop_assert_eq!(&captures[0], &path);
-            prop_assert_eq!(expand("$0", &captures), path);
-        }
-    }
-
-    #[test]
-    fn patterns_and_templates_never_panic(pattern in any::<String>(), path in any::<String>(), template in "[$0-9{}a]{0,12}") {
-        if let Ok(glob) = Glob::new(&pattern) {
-            let captures = glob.captures(&path).unwrap_or_default();
-            let _ = expand(&template, &captures);
         }
     }
 

@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{Stream, TryStreamExt, stream};
 use howdah_model::{Content, DatumCounts, DatumId, DatumIndex, JobStats, TreeRoot};
-use howdah_queue::job::{Datum, DatumOutcome, DatumRecord, DatumResult, DatumSet, JobPlan, SetResult};
-use howdah_queue::wire;
+use howdah_protocol::objects::{Datum, DatumOutcome, DatumRecord, DatumResult, DatumSet, JobPlan, SetResult};
+use howdah_protocol::wire;
 use howdah_store::{Edit, EditError, FileEntry, FileTree, PathRules, Store, StoreError, Tree, Value, check_path};
 
 use crate::plan::MergePlan;

@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use howdah_model::DatumId;
-use howdah_queue::job::Datum;
+use howdah_protocol::objects::Datum;
 use howdah_spec::Input;
 use howdah_store::{FileDiff, FileTree, Store};
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt, TryStreamExt};
+use howdah_glob::Glob;
 use howdah_model::datum::{DatumPart, datum_hash, datum_id};
 use howdah_model::{
     BranchName, Content, ContentHash, DatumId, GlobalId, ProjectName, RepoKey, RepoName, RepoType, TreeRoot,
 };
-use howdah_queue::job::{Datum, DatumInput};
-use howdah_spec::glob::Glob;
+use howdah_protocol::objects::{Datum, DatumInput};
 use howdah_spec::{Input, PfsInput};
 use howdah_store::{FileNode, FileTree, Slice, Store};
 

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Everything is a stream: sets are written and published while further datums are still being found. What
-//! is written is [`JobPlan`](howdah_queue::job::JobPlan) for workers, one [`DatumSet`](howdah_queue::job::DatumSet) object per set before it is published, and at
+//! is written is [`JobPlan`](howdah_protocol::objects::JobPlan) for workers, one [`DatumSet`](howdah_protocol::objects::DatumSet) object per set before it is published, and at
 //! the end [`MergePlan`] for the coordinator itself, which makes the plan final. A plan of one small set is a single
 //! object with all of that in it, which is final as soon as it is there. A coordinator that dies
 //! before that plans again and comes to the very same sets, since a plan depends on nothing but the input
@@ -28,8 +28,8 @@ use blake2::{Blake2b, Digest};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use howdah_model::{Content, DatumCounts, DatumId, DatumIndex, GlobalId};
-use howdah_queue::job::{Datum, DatumOutcome, DatumRecord, StageSpec};
-use howdah_queue::wire::{self, Wire, WireError};
+use howdah_protocol::objects::{Datum, DatumOutcome, DatumRecord, StageSpec};
+use howdah_protocol::wire::{self, Wire, WireError};
 use howdah_spec::Input;
 use howdah_store::{Store, StoreError, Tree};
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! How datums are grouped into datum sets (pipeline-spec: `datum_set_spec`). Pure.
 
-use howdah_queue::job::Spread;
+use howdah_protocol::objects::Spread;
 use howdah_spec::DatumSetSpec;
 
 /// Sets per worker when the spec does not say.

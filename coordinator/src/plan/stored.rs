@@ -1,8 +1,8 @@
 //! Plans in the store.
 
 use howdah_model::{DatumId, GlobalId, PipelineKey};
-use howdah_queue::job::{DatumSet, JobPlan, WholePlan, plan_key, set_key};
-use howdah_queue::wire::{self, Wire, WireError};
+use howdah_protocol::objects::{DatumSet, JobPlan, WholePlan, plan_key, set_key};
+use howdah_protocol::wire::{self, Wire, WireError};
 use howdah_store::{Store, StoreError};
 use serde::Deserialize;
 

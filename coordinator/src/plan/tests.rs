@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use howdah_model::{Content, DatumHash};
-use howdah_queue::job::{DatumSet, JobPlan, Spread, plan_key};
+use howdah_protocol::objects::{DatumSet, JobPlan, Spread, plan_key};
 use howdah_spec::PfsInput;
 use howdah_store::{FileEdits, PathRules, StoreConfig};
 use proptest::prelude::*;

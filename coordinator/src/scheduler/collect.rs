@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use howdah_model::{DatumCounts, JobStats, PipelineState};
-use howdah_queue::job::{DatumSet, SetResult, result_key, results_prefix, set_of_result_key};
-use howdah_queue::messages::{Notice, SetMessage};
-use howdah_queue::wire;
+use howdah_protocol::messages::{Notice, SetMessage};
+use howdah_protocol::objects::{DatumSet, SetResult, result_key, results_prefix, set_of_result_key};
+use howdah_protocol::wire;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::drive::{DriveError, View};

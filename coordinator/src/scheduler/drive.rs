@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use howdah_model::query;
 use howdah_model::{Command, DatumCounts, JobKey, JobOutcome, JobStats, PipelineVersion};
+use howdah_protocol::messages::Notice;
+use howdah_protocol::objects::{JobPlan, plan_key, results_prefix};
+use howdah_protocol::wire::WireError;
 use howdah_queue::QueueError;
-use howdah_queue::job::{JobPlan, plan_key, results_prefix};
-use howdah_queue::messages::Notice;
-use howdah_queue::wire::WireError;
 use howdah_store::StoreError;
 use jiff::Timestamp;
 use tokio::sync::mpsc;

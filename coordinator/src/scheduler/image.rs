@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use howdah_model::{Command, ImagePin, Pipeline, PipelineKey, PipelineState, PipelineVersion};
-use howdah_queue::job::MasterLine;
-use howdah_queue::messages::{ResolveImage, ResolvedImage};
-use howdah_queue::{QueueError, wire};
+use howdah_protocol::messages::{ResolveImage, ResolvedImage};
+use howdah_protocol::objects::MasterLine;
+use howdah_protocol::wire;
+use howdah_queue::QueueError;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;

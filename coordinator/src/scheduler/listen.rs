@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use howdah_model::JobKey;
-use howdah_queue::messages::{CancelJob, Notice, Presence};
+use howdah_protocol::messages::{CancelJob, Notice, Presence};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 

@@ -7,9 +7,9 @@ use futures::stream::FuturesOrdered;
 use futures::{FutureExt, StreamExt};
 use howdah_model::query::{self, JobBase, JobInput};
 use howdah_model::{BranchName, ImagePin, PipelineVersion, RepoKey, State};
-use howdah_queue::job::{DatumSet, JobPlan, Spread, StageSpec, plan_key};
-use howdah_queue::messages::SetMessage;
-use howdah_queue::wire;
+use howdah_protocol::messages::SetMessage;
+use howdah_protocol::objects::{DatumSet, JobPlan, Spread, StageSpec, plan_key};
+use howdah_protocol::wire;
 use howdah_spec::ReprocessSpec;
 
 use super::Context;

@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use howdah_protocol::messages::{INLINE_LIMIT_BYTES, SetMessage};
+use howdah_protocol::objects::{DatumSet, plan_key, set_key};
+use howdah_protocol::wire;
 use howdah_queue::QueueError;
-use howdah_queue::job::{DatumSet, plan_key, set_key};
-use howdah_queue::messages::{INLINE_LIMIT_BYTES, SetMessage};
-use howdah_queue::wire;
 use howdah_store::StoreError;
 use jiff::Timestamp;
 

@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use howdah_model::{DatumId, PipelineVersion};
-use howdah_queue::job::{DatumSet, Spread};
+use howdah_protocol::objects::{DatumSet, Spread};
 use howdah_store::Store;
 
 use super::drive::DriveError;

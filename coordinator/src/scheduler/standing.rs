@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use howdah_model::{Pipeline, PipelineKey, PipelineState, State};
-use howdah_queue::messages::{PRESENCE_INTERVAL, STANDING_INTERVAL, Standing, StandingStages};
+use howdah_protocol::messages::{PRESENCE_INTERVAL, STANDING_INTERVAL, Standing, StandingStages};
 use tokio::time::Instant;
 
 use super::{Context, planner};

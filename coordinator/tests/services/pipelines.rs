@@ -5,9 +5,9 @@ use howdah_model::{
     BranchName, Command, Content, DatumCounts, DatumHash, DatumId, DatumIndex, GlobalId, ImagePin, JobKey, JobOutcome,
     JobStats, PipelineKey, RepoKey, TreeRoot,
 };
-use howdah_queue::job::{DatumInput, DatumOutcome, DatumRecord, DatumStats, LogLine, LogObject, log_key};
-use howdah_queue::messages::LogBatch;
-use howdah_queue::wire;
+use howdah_protocol::messages::LogBatch;
+use howdah_protocol::objects::{DatumInput, DatumOutcome, DatumRecord, DatumStats, LogLine, LogObject, log_key};
+use howdah_protocol::wire;
 use howdah_store::{Edit, Tree, Value};
 use jiff::Timestamp;
 use tonic::{Code, Request};

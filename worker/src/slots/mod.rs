@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use howdah_model::names::PipelineKey;
-use howdah_queue::job::{JobPlan, StageSpec};
+use howdah_protocol::objects::{JobPlan, StageSpec};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use howdah_queue::job::{DatumOutcome, JobPlan, Spread};
+use howdah_protocol::objects::{DatumOutcome, JobPlan, Spread};
 use howdah_store::Store;
 use howdah_worker::runtime::scripted::Answer;
 use tokio::sync::{Barrier, Notify};

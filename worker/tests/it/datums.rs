@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use howdah_model::ids::TreeRoot;
-use howdah_queue::job::{Datum, DatumOutcome};
-use howdah_queue::messages::RestartDatum;
+use howdah_protocol::messages::RestartDatum;
+use howdah_protocol::objects::{Datum, DatumOutcome};
 use howdah_store::FileTree;
 use howdah_worker::runtime::scripted::Answer;
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use howdah_protocol::messages::{ResolveImage, ResolvedImage};
+use howdah_protocol::objects::{self, DatumOutcome};
+use howdah_protocol::wire;
 use howdah_queue::ACK_WAIT;
-use howdah_queue::job::{self, DatumOutcome};
-use howdah_queue::messages::{ResolveImage, ResolvedImage};
-use howdah_queue::wire;
 use howdah_worker::runtime::scripted::Answer;
 use tokio::sync::Notify;
 
@@ -48,7 +48,7 @@ async fn the_first_result_stands() {
     let mut world = World::new().await;
     let worker = world.worker("w", 1).await;
     let plan = plan("edges", 1, &["overtaken"]);
-    let key = job::result_key(&plan.pipeline, &plan.job, 0);
+    let key = objects::result_key(&plan.pipeline, &plan.job, 0);
     let (store, there) = (world.store.clone(), key.clone());
     // Somebody else finishes the set while we are on it.
     world.runtime.define_async("overtaken", move |_| {
@@ -213,7 +213,7 @@ async fn a_set_of_a_deleted_job_is_dropped() {
     let world = World::new().await;
     let plan = plan("edges", 1, &["ok"]);
     world.start(&plan, vec![vec![datum(1, vec![])]]).await;
-    let key = job::plan_key(&plan.pipeline, &plan.job);
+    let key = objects::plan_key(&plan.pipeline, &plan.job);
     world.store.delete(&key).await.unwrap();
     let worker = world.worker("w", 1).await;
     world.idle(&plan.pipeline).await;
@@ -294,7 +294,7 @@ async fn a_plan_of_another_release_is_trouble_and_named() {
     let mut world = World::new().await;
     let plan = plan("edges", 1, &["ok"]);
     world.start(&plan, vec![vec![datum(1, vec![])]]).await;
-    let key = job::plan_key(&plan.pipeline, &plan.job);
+    let key = objects::plan_key(&plan.pipeline, &plan.job);
     let newer = String::from_utf8(wire::encode(&plan))
         .unwrap()
         .replace("\"v\":1", "\"v\":2");

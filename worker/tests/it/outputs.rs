@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use howdah_model::ids::GlobalId;
-use howdah_queue::job::DatumOutcome;
+use howdah_protocol::objects::DatumOutcome;
 use howdah_worker::runtime::scripted::{Answer, INIT};
 
 use crate::world::{World, datum, plan};

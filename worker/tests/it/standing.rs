@@ -3,8 +3,8 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use howdah_queue::job::JobPlan;
-use howdah_queue::messages::{Standing, StandingStages};
+use howdah_protocol::messages::{Standing, StandingStages};
+use howdah_protocol::objects::JobPlan;
 
 use tokio::time::timeout;
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 use howdah_model::entities::{Content, ImagePin};
 use howdah_model::ids::{DatumHash, DatumId, GlobalId, TreeRoot};
 use howdah_model::names::{BranchName, PipelineKey};
-use howdah_queue::job::{self, Datum, DatumInput, DatumSet, JobPlan, LogObject, SetResult, Spread, StageSpec};
-use howdah_queue::messages::{CancelJob, Notice, SetMessage, SetTrouble};
+use howdah_protocol::messages::{CancelJob, Notice, SetMessage, SetTrouble};
+use howdah_protocol::objects::{self, Datum, DatumInput, DatumSet, JobPlan, LogObject, SetResult, Spread, StageSpec};
+use howdah_protocol::wire;
 use howdah_queue::testing::NatsServer;
-use howdah_queue::{Queue, Subscription, wire};
+use howdah_queue::{Queue, Subscription};
 use howdah_store::{FileEdits, FileTree, PackWriter, PathRules, Store};
 use howdah_worker::runtime::scripted::{Answer, Call, ScriptedRuntime};
 use howdah_worker::{Parts, Scratch, WorkerError, metrics::Metrics, run_with};
@@ -126,7 +127,7 @@ impl World {
 
     /// Writes plan and sets and hands the sets out.
     pub async fn start(&self, plan: &JobPlan, sets: Vec<Vec<Datum>>) -> Vec<SetMessage> {
-        let plan_key = job::plan_key(&plan.pipeline, &plan.job);
+        let plan_key = objects::plan_key(&plan.pipeline, &plan.job);
         let written = wire::encode(plan).into();
         self.store.put(&plan_key, written).await.unwrap();
         let mut messages = Vec::new();
@@ -136,7 +137,7 @@ impl World {
                 place(&self.store, datum).await;
             }
             let set = DatumSet { set: number, datums };
-            let set_key = job::set_key(&plan.pipeline, &plan.job, number);
+            let set_key = objects::set_key(&plan.pipeline, &plan.job, number);
             self.store.put(&set_key, wire::encode(&set).into()).await.unwrap();
             messages.push(SetMessage {
                 pipeline: plan.pipeline.clone(),
@@ -166,13 +167,13 @@ impl World {
 
     /// Returns the number of results that a job has.
     pub async fn results(&self, plan: &JobPlan) -> usize {
-        let prefix = job::results_prefix(&plan.pipeline, &plan.job);
+        let prefix = objects::results_prefix(&plan.pipeline, &plan.job);
         self.store.list(&prefix).await.unwrap().len()
     }
 
     /// Waits until a set is said to be done and returns its result.
     pub async fn result(&mut self, plan: &JobPlan, set: u32) -> SetResult {
-        let key = job::result_key(&plan.pipeline, &plan.job, set);
+        let key = objects::result_key(&plan.pipeline, &plan.job, set);
         within(async {
             // The notice may have come while another set was waited for.
             while self.store.stat(&key).await.unwrap().is_none() {

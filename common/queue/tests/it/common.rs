@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use howdah_model::ids::GlobalId;
 use howdah_model::names::PipelineKey;
-use howdah_queue::messages::SetMessage;
+use howdah_protocol::messages::SetMessage;
 use howdah_queue::testing::{NatsServer, executables};
 use howdah_queue::{DatumPuller, Delivery, Queue};
 

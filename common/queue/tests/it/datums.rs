@@ -2,7 +2,7 @@
 
 use crate::common::{PATIENCE, job, message, nothing_comes, on_every_server, pipeline, take};
 use howdah_model::ids::{DatumHash, DatumId};
-use howdah_queue::job::{Datum, DatumSet};
+use howdah_protocol::objects::{Datum, DatumSet};
 use howdah_queue::{ConsumerStatus, Published, PullError};
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn the_same_set_published_twice_is_one_until_its_attempt_rises() {
         let set = message(&edges, job(1), 0);
         assert_eq!(queue.publish_set(&set).await.unwrap(), Published::Stored);
         assert_eq!(queue.publish_set(&set).await.unwrap(), Published::Duplicate);
-        let again = howdah_queue::messages::SetMessage { attempt: 1, ..set };
+        let again = howdah_protocol::messages::SetMessage { attempt: 1, ..set };
         assert_eq!(queue.publish_set(&again).await.unwrap(), Published::Stored);
     })
     .await;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use crate::common::{job, message, on_every_server, pipeline, take};
 use howdah_model::entities::ImagePin;
 use howdah_model::ids::DatumId;
-use howdah_queue::job::LogLine;
-use howdah_queue::messages::{
+use howdah_protocol::messages::{
     CancelJob, Control, LogBatch, Notice, Presence, ResolveImage, ResolvedImage, RestartDatum, SetDone, SetTrouble,
     SlotStatus,
 };
+use howdah_protocol::objects::LogLine;
 use howdah_queue::{PullError, QueueError};
 use jiff::Timestamp;
 

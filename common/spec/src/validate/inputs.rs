@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::names;
 use crate::cron::Schedule;
 use crate::error::SpecError;
-use crate::glob::Glob;
 use crate::quantity;
 use crate::types::{CronInput, Input, PfsInput, PipelineId, RepoType, Trigger};
+use howdah_glob::Glob;
 
 /// Checks an input and everything below.
 pub(super) fn check(input: &Input, pipeline: &PipelineId) -> Result<(), SpecError> {

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt;
+use howdah_glob::Glob;
 use howdah_model::{Content, GlobalId};
-use howdah_spec::glob::Glob;
 use proptest::collection::vec;
 use proptest::prelude::*;
 

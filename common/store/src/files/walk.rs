@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use howdah_spec::glob::Glob;
+use howdah_glob::Glob;
 
 use super::path::{as_directory, clean_path, depth, without_slash};
 use super::view::{FileNode, FileTree, decode, path_of};

@@ -4,8 +4,8 @@ use std::pin::pin;
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use howdah_api::pfs_v2 as pfs;
+use howdah_glob::Glob;
 use howdah_model::{CommitRef, GlobalId};
-use howdah_spec::glob::Glob;
 use howdah_store::{FileNode, FileTree, Page, StoreError, clean_path};
 use tonic::{Response, Status};
 
@@ -97,7 +97,7 @@ async fn exists(tree: &FileTree, path: &str) -> Result<bool, Status> {
 
 /// Compiles a glob that a client sends.
 pub(super) fn glob(pattern: &str) -> Result<Glob, Status> {
-    let pattern = howdah_spec::glob::clean(pattern);
+    let pattern = howdah_glob::clean(pattern);
     Glob::new(&pattern).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 

@@ -5,7 +5,7 @@ use howdah_api::{pipeline as spec_messages, pps_v2 as pps};
 use howdah_model::{
     Job, JobKey, JobState, JobStats, Pipeline, PipelineKey, PipelineKind, PipelineVersion, State, query,
 };
-use howdah_queue::messages::Presence;
+use howdah_protocol::messages::Presence;
 use tonic::Status;
 
 use crate::board::JobBoard;

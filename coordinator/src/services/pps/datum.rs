@@ -6,9 +6,9 @@ use futures::{StreamExt, TryStreamExt};
 use howdah_api::convert::millis_to_duration;
 use howdah_api::{pfs_v2 as pfs, pps_v2 as pps};
 use howdah_model::{BranchName, CommitKey, CommitRef, Content, DatumId, Job, JobKey, Rejection, RepoKey, State};
+use howdah_protocol::messages::RestartDatum;
+use howdah_protocol::objects::{Datum, DatumInput, DatumOutcome, DatumStats};
 use howdah_queue::Queue;
-use howdah_queue::job::{Datum, DatumInput, DatumOutcome, DatumStats};
-use howdah_queue::messages::RestartDatum;
 use howdah_spec::Input;
 use tonic::{Response, Status, Streaming};
 

@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use futures::TryStreamExt;
 use howdah_model::{DatumId, Job, State};
-use howdah_queue::job::{
+use howdah_protocol::objects::{
     Datum, DatumInput, DatumOutcome, DatumRecord, DatumResult, DatumStats, JobPlan, SetResult, result_key,
 };
-use howdah_queue::wire::{self as queue_wire, Wire};
+use howdah_protocol::wire::{self as queue_wire, Wire};
 use howdah_store::{Store, Tree};
 use tonic::Status;
 

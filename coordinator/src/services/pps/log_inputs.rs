@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use howdah_api::pps_v2 as pps;
 use howdah_model::{DatumId, JobKey};
-use howdah_queue::job::{DatumSet, JobPlan, plan_key, set_key};
+use howdah_protocol::objects::{DatumSet, JobPlan, plan_key, set_key};
 use howdah_store::Store;
 use tonic::Status;
 
@@ -69,8 +69,8 @@ impl LogInputs {
         let Some(set) = self.find(job, set).await? else {
             return Ok(SetInputs::new());
         };
-        let files = |datum: &howdah_queue::job::Datum| {
-            let file = |input: &howdah_queue::job::DatumInput| pps::InputFile {
+        let files = |datum: &howdah_protocol::objects::Datum| {
+            let file = |input: &howdah_protocol::objects::DatumInput| pps::InputFile {
                 path: input.path.clone(),
                 hash: input.hash.as_bytes().to_vec(),
             };

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use howdah_api::convert::{from_duration, to_timestamp};
 use howdah_api::pps_v2 as pps;
 use howdah_model::{DatumId, GlobalId, Job, JobKey, PipelineKey, query};
-use howdah_queue::job::{LogLine, LogObject, MasterLine, SetResult, master_lines_prefix, result_key};
-use howdah_queue::messages::LogBatch;
+use howdah_protocol::messages::LogBatch;
+use howdah_protocol::objects::{LogLine, LogObject, MasterLine, SetResult, master_lines_prefix, result_key};
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -388,7 +388,7 @@ mod tests {
     fn the_set_is_in_the_key_whatever_the_worker_is_called() {
         let pipeline: PipelineKey = "default/edges".parse().expect("a pipeline");
         let id = howdah_model::GlobalId::from_number(1);
-        let key = howdah_queue::job::log_key(&pipeline, &id, 12, "host-1-2");
+        let key = howdah_protocol::objects::log_key(&pipeline, &id, 12, "host-1-2");
         assert_eq!(set_of_key(&key), Some(12));
         assert_eq!(set_of_key("logs/x"), None);
     }

@@ -6,7 +6,7 @@ use howdah_model::names::PipelineKey;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::job::{DatumSet, DatumSetV2, LogLine, StageSpec};
+use crate::objects::{DatumSet, DatumSetV2, LogLine, StageSpec};
 use crate::wire::{BodyError, Wire};
 
 /// Largest encoded datum set that travels inside its [`SetMessage`]; bigger ones go by key.
@@ -26,7 +26,7 @@ pub struct SetMessage {
     /// Raised each time that the coordinator publishes the set again, which gets it past the
     /// server's detection of duplicates.
     pub attempt: u32,
-    /// Key of the job's [`crate::job::JobPlan`].
+    /// Key of the job's [`crate::objects::JobPlan`].
     pub plan_key: String,
     /// Key of the [`DatumSet`].
     pub set_key: String,
@@ -182,7 +182,7 @@ pub struct SlotStatus {
     pub note: Option<String>,
 }
 
-/// Log lines as they come, for followers. The lasting copy is a [`crate::job::LogObject`].
+/// Log lines as they come, for followers. The lasting copy is a [`crate::objects::LogObject`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogBatch {
     /// Pipeline.

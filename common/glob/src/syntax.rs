@@ -1,7 +1,7 @@
 //! From a pattern to its syntax tree.
 
 /// A parsed pattern.
-pub(super) struct Ast {
+pub(crate) struct Ast {
     pub root: Part,
     /// Number of captured groups.
     pub groups: usize,
@@ -9,7 +9,7 @@ pub(super) struct Ast {
 
 /// A piece of a pattern.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     Char(char),
     /// `?`
     One,
@@ -27,7 +27,7 @@ pub(super) enum Part {
 
 /// How often a group may occur.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Quantity {
+pub(crate) enum Quantity {
     Once,
     Optional,
     Any,
@@ -37,13 +37,13 @@ pub(super) enum Quantity {
 
 /// A set of characters.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Class {
+pub(crate) struct Class {
     pub negated: bool,
     pub items: Vec<ClassItem>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum ClassItem {
+pub(crate) enum ClassItem {
     Range(char, char),
     Posix(&'static str),
 }
@@ -89,7 +89,7 @@ const MAX_LENGTH: usize = 4096;
 type Failure = (usize, String);
 
 /// Parses a cleaned pattern; failures carry the character, counted from 1, and the reason.
-pub(super) fn parse(pattern: &str) -> Result<Ast, Failure> {
+pub(crate) fn parse(pattern: &str) -> Result<Ast, Failure> {
     let mut parser = Parser {
         chars: pattern.chars().collect(),
         at: 0,
@@ -275,7 +275,7 @@ fn quantity(sign: char) -> Quantity {
 }
 
 /// Returns the characters with which every match begins.
-pub(super) fn literal_prefix(root: &Part) -> String {
+pub(crate) fn literal_prefix(root: &Part) -> String {
     let parts = match root {
         Part::Sequence(parts) => parts.as_slice(),
         other => std::slice::from_ref(other),
@@ -288,7 +288,7 @@ pub(super) fn literal_prefix(root: &Part) -> String {
 }
 
 /// Returns the most slashes a match can have; none if there is no limit.
-pub(super) fn slashes(part: &Part) -> Option<usize> {
+pub(crate) fn slashes(part: &Part) -> Option<usize> {
     match part {
         Part::Char('/') => Some(1),
         Part::Char(_) | Part::One | Part::Run => Some(0),

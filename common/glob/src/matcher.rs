@@ -27,7 +27,7 @@ enum Step {
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
-pub(super) struct Program {
+pub(crate) struct Program {
     /// The steps of the pattern itself, then of every negated group.
     codes: Vec<Vec<Step>>,
 }

@@ -4,9 +4,11 @@
 //! its trailing slash. Beside `*`, `?`, `**`, classes and braces there are the extended groups `@( )`, `?( )`,
 //! `*( )`, `+( )`, `!( )` and the bare `( )`, all captured and numbered from 1 by opening parenthesis.
 //!
-//! Matching takes time proportional to pattern times path, whatever the pattern: every pair of place in the
-//! pattern and place in the path is tried at most once. (A regular expression library would not do, because
-//! `!(a|b)` needs more than it can say.)
+//! [`Glob::new`] compiles a pattern, [`Glob::captures`] matches a path, [`expand`] fills a replacement pattern.
+//! The crate is pure. Pipeline specs and the store both use it.
+//!
+//! The matcher tries every pair of a place in the pattern and a place in the path at most once. (A regular
+//! expression library does not suffice, because `!(a|b)` is not a regular expression of its kind.)
 
 mod matcher;
 mod syntax;

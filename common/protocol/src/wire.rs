@@ -199,8 +199,8 @@ mod tests {
     use super::{Wire, WireError, decode, encode, kind_of};
     use howdah_model::ids::{ContentHash, GlobalId, TreeRoot};
 
-    use crate::job::{DatumInput, DatumSet};
     use crate::messages::{SetMessage, WakeUp};
+    use crate::objects::{DatumInput, DatumSet};
 
     #[test]
     fn what_is_written_can_be_read() {

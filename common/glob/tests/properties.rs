@@ -1,0 +1,43 @@
+//! What holds for every pattern and every path.
+
+#![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
+
+use howdah_glob::{Glob, clean, expand};
+use proptest::prelude::*;
+
+proptest! {
+    #[test]
+    fn globs_of_escaped_paths_match_themselves_only(path in "/[ -~]{1,20}", other in "/[ -~]{1,20}") {
+        let (path, other) = (clean(&path), clean(&other));
+        let mut pattern = String::new();
+        for c in path.chars() {
+            if !c.is_alphanumeric() && c != '/' {
+                pattern.push('\\');
+            }
+            pattern.push(c);
+        }
+        let glob = Glob::new(&pattern).unwrap();
+        prop_assert!(glob.is_match(&path));
+        prop_assert_eq!(glob.is_match(&other), other == path);
+    }
+
+    #[test]
+    fn matches_begin_with_the_prefix_and_stay_within_the_depth(
+        pattern in "/[ab/*?(){},|!@+]{0,10}", path in "(/[ab]{1,3}){1,4}",
+    ) {
+        if let Ok(glob) = Glob::new(&pattern) && let Some(captures) = glob.captures(&path) {
+            prop_assert!(path.starts_with(glob.literal_prefix()));
+            prop_assert!(glob.max_depth().is_none_or(|depth| path.matches('/').count() <= depth));
+            prop_assert_eq!(&captures[0], &path);
+            prop_assert_eq!(expand("$0", &captures), path);
+        }
+    }
+
+    #[test]
+    fn patterns_and_templates_never_panic(pattern in any::<String>(), path in any::<String>(), template in "[$0-9{}a]{0,12}") {
+        if let Ok(glob) = Glob::new(&pattern) {
+            let captures = glob.captures(&path).unwrap_or_default();
+            let _ = expand(&template, &captures);
+        }
+    }
+}
