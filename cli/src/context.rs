@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use howdah_api::client::{Client, ClientError, ClientOptions};
 use howdah_api::config::{ConfigFile, Env, Target};
-use howdah_api::lend::DESK_HEADER;
+use howdah_api::file_broker::FILE_BROKER_HEADER;
 use howdah_api::{API_VERSION, admin_v2, convert, versionpb_v2};
 use tokio::sync::OnceCell;
 
@@ -109,7 +109,11 @@ impl Ctx {
         };
         let cluster = match client.admin().inspect_cluster(request).await {
             Ok(response) => {
-                if let Some(name) = response.metadata().get(DESK_HEADER).and_then(|name| name.to_str().ok()) {
+                if let Some(name) = response
+                    .metadata()
+                    .get(FILE_BROKER_HEADER)
+                    .and_then(|name| name.to_str().ok())
+                {
                     self.desk.get_or_init(|| name.to_owned());
                 }
                 response.into_inner()

@@ -299,7 +299,7 @@ impl CommandLoop {
             Err(error) => {
                 metrics::LOG_APPEND_FAILURES.inc();
                 self.in_doubt = Some(next);
-                let text = crate::chain(&error);
+                let text = howdah_telemetry::error_chain(&error);
                 tracing::error!(error = text, "append to the metadata log failed");
                 // Most often the store says no for good at once: then clients get a plain answer.
                 Ok(match self.settle_doubt().await? {
@@ -327,7 +327,7 @@ impl CommandLoop {
                 Ok(Ok(false))
             }
             Err(error @ AppendError::Fenced { .. }) => Err(LoopError::Fenced(error.to_string())),
-            Err(error) => Ok(Err(crate::chain(&error))),
+            Err(error) => Ok(Err(howdah_telemetry::error_chain(&error))),
         }
     }
 
@@ -348,7 +348,9 @@ impl CommandLoop {
         tokio::spawn(async move {
             let bytes = tokio::task::spawn_blocking(move || encode_snapshot(&state)).await;
             let result = match bytes {
-                Ok(Ok(bytes)) => write_and_prune(&store, seq, &bytes).await.map_err(|e| crate::chain(&e)),
+                Ok(Ok(bytes)) => write_and_prune(&store, seq, &bytes)
+                    .await
+                    .map_err(|e| howdah_telemetry::error_chain(&e)),
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(error) => Err(error.to_string()),
             };

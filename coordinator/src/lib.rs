@@ -27,18 +27,3 @@ pub mod staging;
 
 pub use config::{CoordinatorConfig, MemoryConfig};
 pub use run::{Running, start};
-
-/// Writes an error and everything that caused it on one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::board::JobBoard;
 use crate::config::CoordinatorConfig;
 use crate::core::Core;
-use crate::{chain, core, memory, scheduler, server, staging};
+use crate::{core, memory, scheduler, server, staging};
+use howdah_telemetry::error_chain;
 
 /// A coordinator that accepts calls.
 pub struct Running {
@@ -73,7 +74,7 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
 async fn remove_strays(core: Core, opened: SystemTime) {
     match staging::strays(&core, opened).await {
         Ok(ids) => staging::remove(&core, ids),
-        Err(error) => tracing::warn!(error = chain(&error), "edits left behind could not be looked for"),
+        Err(error) => tracing::warn!(error = error_chain(&error), "edits left behind could not be looked for"),
     }
 }
 

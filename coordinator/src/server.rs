@@ -9,7 +9,7 @@ use axum::extract::State as Extract;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use howdah_api::lend::Desk;
+use howdah_api::file_broker::FileBroker;
 use howdah_queue::Queue;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -69,8 +69,8 @@ pub async fn serve(listener: TcpListener, core: Core, queue: Queue, shutdown: Ca
 
 /// Opens the desk where clients on this machine may lend files, and returns what serves it as long as it is polled.
 /// There is none where the system does not let us: clients send bytes then.
-fn lending_desk() -> (Option<Arc<Desk>>, impl Future<Output = Infallible>) {
-    let opened = Desk::open().inspect_err(|error| tracing::warn!(%error, "files cannot be lent on this machine"));
+fn lending_desk() -> (Option<Arc<FileBroker>>, impl Future<Output = Infallible>) {
+    let opened = FileBroker::open().inspect_err(|error| tracing::warn!(%error, "files cannot be lent on this machine"));
     let (desk, listener) = opened.ok().unzip();
     let serving = desk.clone().zip(listener);
     let taking = async move {

@@ -26,8 +26,8 @@ use howdah_store::{
 use lru::LruCache;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
-use crate::chain;
 use crate::core::{Core, SubmitError};
+use howdah_telemetry::error_chain;
 
 /// A commit with so many staged edits is settled before more are staged: each is an object to read.
 const MAX_WAITING: usize = 64;
@@ -249,7 +249,7 @@ pub fn remove(core: &Core, ids: Vec<GlobalId>) {
             // It costs space until a coordinator starts, more than a day from now.
             if let Err(error) = core.store().delete_staged(&id).await {
                 tracing::warn!(
-                    error = chain(&error),
+                    error = error_chain(&error),
                     "edits that are not needed any more could not be removed"
                 );
             }

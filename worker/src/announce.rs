@@ -8,10 +8,10 @@ use howdah_queue::ResolveRequest;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::chain;
 use crate::kit::Kit;
 use crate::runtime::RegistryAuth;
 use crate::standing;
+use howdah_telemetry::error_chain;
 
 /// Pause before listening is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ pub(crate) async fn presence(kit: Arc<Kit>, started: Timestamp, stop: Cancellati
             leaving,
         };
         if let Err(error) = kit.queue.publish_presence(&presence).await {
-            tracing::debug!(error = %chain(&error), "no sign of life given");
+            tracing::debug!(error = %error_chain(&error), "no sign of life given");
         }
         if leaving {
             return;
@@ -50,7 +50,7 @@ pub(crate) async fn controls(kit: Arc<Kit>, stop: CancellationToken) {
         let mut controls = match kit.queue.controls().await {
             Ok(controls) => controls,
             Err(error) => {
-                tracing::debug!(error = %chain(&error), "not listening for controls yet");
+                tracing::debug!(error = %error_chain(&error), "not listening for controls yet");
                 tokio::select! {
                     () = stop.cancelled() => {}
                     () = tokio::time::sleep(PAUSE) => {}
@@ -69,7 +69,7 @@ pub(crate) async fn controls(kit: Arc<Kit>, stop: CancellationToken) {
                     kit.tickets.cancel(&cancel);
                 }
                 Some(Control::Restart(restart)) => kit.tickets.restart(&restart),
-                Some(Control::Standing(order)) => standing::obey(&kit, *order),
+                Some(Control::Prewarm(order)) => standing::obey(&kit, *order),
                 None => break,
             }
         }
@@ -82,7 +82,7 @@ pub(crate) async fn resolves(kit: Arc<Kit>, stop: CancellationToken) {
         let mut requests = match kit.queue.resolve_requests().await {
             Ok(requests) => requests,
             Err(error) => {
-                tracing::debug!(error = %chain(&error), "not listening for images yet");
+                tracing::debug!(error = %error_chain(&error), "not listening for images yet");
                 tokio::select! {
                     () = stop.cancelled() => {}
                     () = tokio::time::sleep(PAUSE) => {}
@@ -108,12 +108,12 @@ async fn resolve(kit: Arc<Kit>, request: ResolveRequest) {
     let answer = match kit.starter.runtime.resolve(&image, auth).await {
         Ok(pin) => ResolvedImage::Pinned(pin),
         Err(error) => ResolvedImage::Refused {
-            message: chain(&error),
+            message: error_chain(&error),
             needs_attention: error.is_users_fault(),
         },
     };
     if let Err(error) = request.answer(&answer).await {
-        tracing::debug!(image, error = %chain(&error), "answer about an image not sent");
+        tracing::debug!(image, error = %error_chain(&error), "answer about an image not sent");
     }
 }
 

@@ -11,20 +11,21 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use howdah_protocol::messages::{SetMessage, SlotStatus};
-use howdah_protocol::objects::{Datum, DatumResult, DatumSet, JobPlan, Spread};
+use howdah_protocol::objects::{Datum, DatumResult, DatumSet, JobPlan, SetConcurrency};
 use howdah_store::StoreError;
 use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::datum::{Interrupt, Work};
-use crate::error::{Trouble, chain};
+use crate::error::Trouble;
 use crate::kit::Kit;
 use crate::logs::SetLog;
 use crate::set_output::SetOutput;
 use crate::slot_thread;
 use crate::slots::{Lent, Seeking, Slot, stage_key};
 use crate::tickets::{StopReason, Ticket};
+use howdah_telemetry::error_chain;
 
 /// What the slots on a set share.
 pub(crate) struct Crew {
@@ -149,7 +150,7 @@ impl Part {
         let set = &self.crew.set;
         tracing::debug!(
             pipeline = %set.pipeline, job = %set.job, set = set.set,
-            error = %chain(&trouble), "a slot cannot take part in a datum set"
+            error = %error_chain(&trouble), "a slot cannot take part in a datum set"
         );
         let mut state = self.crew.lock();
         state.no_more_calls = true;
@@ -213,7 +214,7 @@ impl Crew {
     /// Does all datums of the set, beginning in a slot, and gives all slots back.
     pub async fn work(self: Arc<Self>, mut lent: Lent) -> Result<Done, Interrupt> {
         let part = Part::begin(&self, lent.slot());
-        let calls = (self.plan.spread != Spread::OneAfterTheOther && self.total > 1).then(|| {
+        let calls = (self.plan.concurrency != SetConcurrency::Sequential && self.total > 1).then(|| {
             self.lock().seeking = Some(self.kit.pool.seek_helpers(&self.plan.pipeline));
             AbortOnDropHandle::new(tokio::spawn(Arc::clone(&self).call_helpers()))
         });

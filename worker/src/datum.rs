@@ -7,7 +7,7 @@ use howdah_protocol::objects::{Datum, DatumOutcome, DatumResult, DatumStats, Job
 use tokio_util::sync::CancellationToken;
 
 use crate::environment;
-use crate::error::{Trouble, chain};
+use crate::error::Trouble;
 use crate::file_cache::blocking;
 use crate::gather::{GatherError, gather};
 use crate::inputs;
@@ -19,6 +19,7 @@ use crate::runtime::{RunOutcome, RunRequest, RuntimeError};
 use crate::set_output::SetOutput;
 use crate::slots::{Slot, Warm, stage_key};
 use crate::tickets::{StopReason, Ticket};
+use howdah_telemetry::error_chain;
 
 /// Times that a stage may be lost under one datum without counting as a try.
 const LOSSES_BORNE: u32 = 1;
@@ -148,7 +149,7 @@ impl Work<'_> {
         let bytes = match laid_out {
             Err(trouble) if trouble.is_name_too_long() => {
                 return Ok(Try::Failed(Failure {
-                    reason: format!("the input cannot be laid out under /pfs: {}", chain(&trouble)),
+                    reason: format!("the input cannot be laid out under /pfs: {}", error_chain(&trouble)),
                     code: None,
                     by_command: false,
                 }));
@@ -182,7 +183,7 @@ impl Work<'_> {
                     _ => {}
                 }
                 self.log
-                    .add(Some(datum.id), false, format!("begun again: {}", chain(&error)));
+                    .add(Some(datum.id), false, format!("begun again: {}", error_chain(&error)));
                 return Ok(Try::Again);
             }
         };
@@ -259,7 +260,7 @@ impl Work<'_> {
             }
             Err(error) => {
                 slot.stop().await;
-                let why = format!("error handler lost: {}", chain(&error));
+                let why = format!("error handler lost: {}", error_chain(&error));
                 self.log.add(Some(datum.id), false, why);
                 Ok(false)
             }

@@ -162,18 +162,3 @@ impl Trouble {
                 std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded))
     }
 }
-
-/// Returns an error with all its causes, as one line for people.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(one) = cause {
-        let more = one.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = one.source();
-    }
-    text
-}

@@ -15,11 +15,11 @@ use howdah_queue::{DatumPuller, Delivery, PullError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::error::chain;
 use crate::kit::Kit;
 use crate::set;
 use crate::slot_thread;
 use crate::slots::Lent;
+use howdah_telemetry::error_chain;
 
 /// How often the list of pipelines is read although nobody said that it changed.
 const LIST_EVERY: Duration = Duration::from_secs(10);
@@ -35,14 +35,14 @@ pub(crate) async fn serve(kit: &Arc<Kit>, stop: &CancellationToken, sets: &TaskT
         match kit.queue.wake_ups().await {
             Ok(wake_ups) => break wake_ups,
             Err(error) => {
-                tracing::warn!(error = %chain(&error), "cannot listen for pipelines yet");
+                tracing::warn!(error = %error_chain(&error), "cannot listen for pipelines yet");
                 if pause(stop).await {
                     return;
                 }
             }
         }
     };
-    let mut generation = kit.queue.generation();
+    let mut stream_epoch = kit.queue.stream_epoch();
     let mut missing = Missing::default();
     let mut served: HashMap<PipelineKey, (CancellationToken, tokio::task::JoinHandle<()>)> = HashMap::new();
     while !stop.is_cancelled() {
@@ -72,7 +72,7 @@ pub(crate) async fn serve(kit: &Arc<Kit>, stop: &CancellationToken, sets: &TaskT
                 }
             }
             Err(error) => {
-                tracing::debug!(error = %chain(&error), "pipelines not listed");
+                tracing::debug!(error = %error_chain(&error), "pipelines not listed");
                 if pause(stop).await {
                     break;
                 }
@@ -82,7 +82,7 @@ pub(crate) async fn serve(kit: &Arc<Kit>, stop: &CancellationToken, sets: &TaskT
         tokio::select! {
             () = stop.cancelled() => {}
             _ = wake_ups.next() => {}
-            _ = generation.changed() => {}
+            _ = stream_epoch.changed() => {}
             () = tokio::time::sleep(LIST_EVERY) => {}
         }
     }
@@ -122,13 +122,13 @@ async fn pull(kit: Arc<Kit>, pipeline: PipelineKey, stop: CancellationToken, set
     let mut puller = match kit.queue.datums(&pipeline).await {
         Ok(puller) => puller,
         Err(error) => {
-            tracing::warn!(%pipeline, error = %chain(&error), "not served for now");
+            tracing::warn!(%pipeline, error = %error_chain(&error), "not served for now");
             pause(&stop).await;
             return;
         }
     };
     let mut room = kit.pool.changes();
-    let mut generation = kit.queue.generation();
+    let mut stream_epoch = kit.queue.stream_epoch();
     while !stop.is_cancelled() {
         // No room: only hand back what an earlier request still brings.
         room.mark_unchanged();
@@ -142,7 +142,7 @@ async fn pull(kit: Arc<Kit>, pipeline: PipelineKey, stop: CancellationToken, set
         }
         tokio::select! {
             () = stop.cancelled() => {}
-            _ = generation.changed() => puller.reset(),
+            _ = stream_epoch.changed() => puller.reset(),
             _ = room.changed() => {}
             next = puller.next() => match next {
                 Err(PullError::NoConsumer { .. } | PullError::Closed) => {
@@ -152,15 +152,15 @@ async fn pull(kit: Arc<Kit>, pipeline: PipelineKey, stop: CancellationToken, set
                 Err(PullError::Stalled { .. }) => {
                     tracing::warn!(%pipeline, "NATS holds sets back, making its stream anew");
                     if let Err(error) = kit.queue.rebuild_streams().await {
-                        tracing::warn!(error = %chain(&error), "stream not made");
+                        tracing::warn!(error = %error_chain(&error), "stream not made");
                     }
                     pause(&stop).await;
                 }
                 Err(error @ PullError::Unreadable { .. }) => {
-                    tracing::error!(%pipeline, "{}", chain(&error));
+                    tracing::error!(%pipeline, "{}", error_chain(&error));
                 }
                 Err(error) => {
-                    tracing::debug!(%pipeline, error = %chain(&error), "pull failed");
+                    tracing::debug!(%pipeline, error = %error_chain(&error), "pull failed");
                     pause(&stop).await;
                 }
                 delivery => take(&kit, delivery, &sets).await,

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use howdah_queue::{Delivery, Queue};
 
-use crate::error::chain;
 use crate::file_cache::blocking;
+use howdah_telemetry::error_chain;
 
 /// The folder of receipts. Clones share it.
 #[derive(Clone)]
@@ -76,7 +76,7 @@ impl Receipts {
         };
         for receipt in &receipts {
             if let Err(error) = queue.hand_back(receipt).await {
-                tracing::debug!(error = %chain(&error), "set of a killed worker not handed back");
+                tracing::debug!(error = %error_chain(&error), "set of a killed worker not handed back");
             }
         }
         if !receipts.is_empty() {

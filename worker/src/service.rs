@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::{RuntimeKind, WorkerConfig, own_name};
-use crate::error::{WorkerError, chain};
+use crate::error::WorkerError;
 use crate::kit::{Kit, Parts};
 use crate::metrics::Metrics;
 use crate::runtime::Runtime;
@@ -18,6 +18,7 @@ use crate::runtime::docker::{DockerConfig, DockerRuntime};
 use crate::scratch::Scratch;
 use crate::slots::{IDLE_LIMIT, StageKey};
 use crate::{announce, pulling, serve_metrics};
+use howdah_telemetry::error_chain;
 
 /// How often idle stages are looked for.
 const REAP_EVERY: Duration = Duration::from_secs(5);
@@ -43,7 +44,7 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
     if let Err(source) = runtime.cleanup_orphans().await {
         tracing::warn!(
             "{}",
-            chain(&WorkerError::Runtime {
+            error_chain(&WorkerError::Runtime {
                 runtime: runtime.name(),
                 source,
             })
@@ -73,7 +74,7 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
     run_with(parts, shutdown).await?;
     // A container whose start was given up in the last moment would stay until the next start.
     if let Err(error) = runtime.cleanup_orphans().await {
-        tracing::debug!(error = %chain(&error), "not looked for containers left behind");
+        tracing::debug!(error = %error_chain(&error), "not looked for containers left behind");
     }
     if let Some(page) = page {
         let _ = page.await;
@@ -123,7 +124,7 @@ pub async fn run_with(parts: Parts, shutdown: CancellationToken) -> Result<(), W
     helpers.close();
     helpers.wait().await;
     if let Err(error) = kit.queue.flush().await {
-        tracing::debug!(error = %chain(&error), "last messages not sent");
+        tracing::debug!(error = %error_chain(&error), "last messages not sent");
     }
     Ok(())
 }
@@ -151,7 +152,7 @@ async fn connect(url: &str, name: &str, shutdown: &CancellationToken) -> Result<
             Err(error @ howdah_queue::QueueError::Address { .. }) => {
                 return Err(WorkerError::Queue(error));
             }
-            Err(error) => tracing::warn!("{}; trying again", chain(&error)),
+            Err(error) => tracing::warn!("{}; trying again", error_chain(&error)),
         }
         tokio::select! {
             () = shutdown.cancelled() => return Ok(None),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use howdah_protocol::messages::{Notice, SetDone, SetMessage, SetTrouble};
+use howdah_protocol::messages::{SetDone, SetEvent, SetFailed, SetMessage};
 use howdah_protocol::objects::{self, DatumSet, LogObject, SetResult};
 use howdah_protocol::wire;
 use howdah_queue::Delivery;
@@ -21,11 +21,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::crew::{Crew, Done};
 use crate::datum::Interrupt;
-use crate::error::{Trouble, chain};
+use crate::error::Trouble;
 use crate::kit::Kit;
 use crate::logs::SetLog;
 use crate::slots::Lent;
 use crate::tickets::{Admission, StopReason, Ticket};
+use howdah_telemetry::error_chain;
 
 /// How often the server is told that work goes on; well within [`howdah_queue::ACK_WAIT`].
 const KEEP_EVERY: Duration = Duration::from_secs(3);
@@ -93,7 +94,7 @@ async fn answer(kit: &Kit, delivery: &Delivery, end: End) {
                 End::Done(copy) => ("done", copy),
                 _ => ("known", None),
             };
-            let notice = Notice::Done(SetDone {
+            let notice = SetEvent::Done(SetDone {
                 pipeline: set.pipeline.clone(),
                 job: set.job,
                 set: set.set,
@@ -124,12 +125,12 @@ async fn answer(kit: &Kit, delivery: &Delivery, end: End) {
         }
         End::Interrupted(Interrupt::Trouble(trouble)) => {
             let delay = trouble_delay(delivery.delivered);
-            let message = chain(&trouble);
+            let message = error_chain(&trouble);
             tracing::warn!(
                 pipeline = %set.pipeline, job = %set.job, set = set.set,
                 retry_seconds = delay.as_secs_f64(), "datum set handed back: {message}"
             );
-            let notice = Notice::Trouble(SetTrouble {
+            let notice = SetEvent::Failed(SetFailed {
                 pipeline: set.pipeline.clone(),
                 job: set.job,
                 set: set.set,
@@ -205,7 +206,7 @@ async fn try_work(
         .map_err(Trouble::store("cannot store the result of a datum set"))?;
     drop(leave);
     // Notices wait in the coordinator's memory: a job of many sets must not fill it.
-    let travels = stored == PutOutcome::Created && plan.whole.is_some() && result.len() <= COPY_LIMIT_BYTES;
+    let travels = stored == PutOutcome::Created && plan.single_object.is_some() && result.len() <= COPY_LIMIT_BYTES;
     Ok(End::Done(travels.then_some(result)))
 }
 
@@ -241,22 +242,22 @@ async fn keep(delivery: Arc<Delivery>) {
         tokio::time::sleep(KEEP_EVERY).await;
         if let Err(error) = delivery.in_progress().await {
             // The worst that can follow is that another worker begins the set too.
-            tracing::debug!(error = %chain(&error), "datum set not kept");
+            tracing::debug!(error = %error_chain(&error), "datum set not kept");
         }
     }
 }
 
-async fn notify(kit: &Kit, notice: &Notice) {
-    if let Err(error) = kit.queue.notify(notice).await {
+async fn notify(kit: &Kit, notice: &SetEvent) {
+    if let Err(error) = kit.queue.publish_set_event(notice).await {
         // The coordinator also lists results.
-        tracing::warn!(error = %chain(&error), "notice not sent");
+        tracing::warn!(error = %error_chain(&error), "notice not sent");
     }
 }
 
 async fn acknowledge(delivery: &Delivery) {
     if let Err(error) = delivery.ack().await {
         // It comes again, finds its result and is acknowledged then.
-        tracing::warn!(error = %chain(&error), "datum set not acknowledged");
+        tracing::warn!(error = %error_chain(&error), "datum set not acknowledged");
     }
 }
 
@@ -264,7 +265,7 @@ async fn acknowledge(delivery: &Delivery) {
 pub(crate) async fn hand_back(delivery: &Delivery, delay: Option<Duration>) {
     if let Err(error) = delivery.nak(delay).await {
         // It goes to somebody else when its time is up.
-        tracing::warn!(error = %chain(&error), "datum set not handed back");
+        tracing::warn!(error = %error_chain(&error), "datum set not handed back");
     }
 }
 

@@ -12,14 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use howdah_model::names::PipelineKey;
-use howdah_protocol::messages::{STANDING_LEASE, Standing};
+use howdah_protocol::messages::{PREWARM_LEASE, PrewarmOrder};
 use howdah_protocol::objects::StageSpec;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{Trouble, chain};
+use crate::error::Trouble;
 use crate::kit::Kit;
 use crate::slots::{Lent, Preparation, Slot, StageKey};
+use howdah_telemetry::error_chain;
 
 /// Least time between a start that failed and the next one; doubled with each failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -80,7 +81,7 @@ impl Leases {
             *lease = new();
         }
         lease.stages = stages;
-        lease.ends = now + STANDING_LEASE;
+        lease.ends = now + PREWARM_LEASE;
         let begins = !lease.preparing && lease.not_before <= now;
         lease.preparing |= begins;
         begins.then(|| lease.over.clone())
@@ -116,7 +117,7 @@ impl Leases {
 
 /// Does what the coordinator said of a pipeline's stages. What holds is noted before this returns, so that orders count in
 /// the order in which they came; starting and stopping take their time.
-pub(crate) fn obey(kit: &Arc<Kit>, order: Standing) {
+pub(crate) fn obey(kit: &Arc<Kit>, order: PrewarmOrder) {
     let pipeline = order.pipeline;
     if !kit.serves(&pipeline) {
         return;
@@ -139,7 +140,7 @@ pub(crate) fn obey(kit: &Arc<Kit>, order: Standing) {
             let first = here.standing.prepared(&key, failure.is_none(), Instant::now());
             if let Some(error) = failure.filter(|_| first) {
                 tracing::warn!(
-                    pipeline = %key.0, image = %stage.image.reference, error = %chain(&error),
+                    pipeline = %key.0, image = %stage.image.reference, error = %error_chain(&error),
                     "a stage could not be started ahead of work"
                 );
             }
@@ -240,9 +241,9 @@ mod tests {
         assert!(!leases.prepared(&first, true, start));
         let later = start + Duration::from_secs(1);
         assert!(leases.renew(&first, 2, later, &closing).is_some(), "what is missing");
-        let late = start + STANDING_LEASE;
+        let late = start + PREWARM_LEASE;
         assert_eq!((leases.stages(&first, late), leases.stages(&second, late)), (2, 0));
-        assert_eq!(leases.stages(&first, later + STANDING_LEASE), 0, "not renewed");
+        assert_eq!(leases.stages(&first, later + PREWARM_LEASE), 0, "not renewed");
         assert!(!over.is_cancelled());
         let next = leases.renew(&second, 1, late, &closing).expect("another version");
         assert!(over.is_cancelled() && !next.is_cancelled());

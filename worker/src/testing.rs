@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use howdah_model::entities::ImagePin;
 use howdah_model::ids::{ContentHash, DatumHash, DatumId, GlobalId, TreeRoot};
-use howdah_protocol::objects::{Datum, DatumInput, JobPlan, Spread, StageSpec};
+use howdah_protocol::objects::{Datum, DatumInput, JobPlan, SetConcurrency, StageSpec};
 
 /// A plan that runs a command once per datum.
 pub fn plan(pipeline: &str, cmd: &[&str]) -> JobPlan {
@@ -36,8 +36,8 @@ pub fn plan(pipeline: &str, cmd: &[&str]) -> JobPlan {
             cpus: None,
             labels: Default::default(),
         },
-        spread: Spread::default(),
-        whole: None,
+        concurrency: SetConcurrency::default(),
+        single_object: None,
     }
 }
 

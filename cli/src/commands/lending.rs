@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use howdah_api::lend::Loan;
+use howdah_api::file_broker::FileOffer;
 
 use crate::output::progress::Counter;
 
@@ -63,11 +63,11 @@ impl Drop for Lender {
 
 impl Loans {
     /// Offers a file of `size` bytes to the server. `None` = send its bytes: it is small, or the server does not take it.
-    pub fn offer(&self, file: &File, size: u64) -> Option<Loan> {
+    pub fn offer(&self, file: &File, size: u64) -> Option<FileOffer> {
         if size < WORTH_LENDING {
             return None;
         }
-        let offered = Loan::offer(&self.desk, file);
+        let offered = FileOffer::offer(&self.desk, file);
         offered
             .inspect_err(|error| tracing::debug!(%error, "the server does not take files on loan"))
             .ok()
@@ -76,7 +76,7 @@ impl Loans {
     /// Blocks until the server has read the file, or nobody waits for the put any more.
     ///
     /// `size` is that of the file, in bytes: the server reports in round numbers, and its last one may be too high.
-    pub fn wait(&self, loan: Loan, size: u64) {
+    pub fn wait(&self, loan: FileOffer, size: u64) {
         {
             let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
             current.connection = loan.connection().ok();

@@ -15,8 +15,8 @@ pub mod address;
 pub mod client;
 pub mod config;
 pub mod convert;
+pub mod file_broker;
 pub mod json;
-pub mod lend;
 pub mod pipeline;
 
 mod generated {

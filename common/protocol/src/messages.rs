@@ -101,7 +101,7 @@ impl Wire for SetDone {
 
 /// Tells that a set could not be done for want of infrastructure and will be tried again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SetTrouble {
+pub struct SetFailed {
     /// Pipeline.
     pub pipeline: PipelineKey,
     /// Job.
@@ -116,17 +116,17 @@ pub struct SetTrouble {
     pub needs_attention: bool,
 }
 
-impl Wire for SetTrouble {
+impl Wire for SetFailed {
     const KIND: &'static str = "set_trouble";
 }
 
 /// What workers tell the coordinator about sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
+pub enum SetEvent {
     /// A result is there.
     Done(SetDone),
     /// A set was given back.
-    Trouble(SetTrouble),
+    Failed(SetFailed),
 }
 
 /// A worker's sign of life, sent every [`PRESENCE_INTERVAL`].
@@ -298,18 +298,18 @@ impl Wire for RestartDatum {
 }
 
 /// Tells all workers which stages of a pipeline are to run although there may be nothing to do, so that no job has to wait
-/// for their start. Holds for [`STANDING_LEASE`]; said again every [`STANDING_INTERVAL`].
+/// for their start. Holds for [`PREWARM_LEASE`]; said again every [`PREWARM_INTERVAL`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Standing {
+pub struct PrewarmOrder {
     /// Pipeline.
     pub pipeline: PipelineKey,
     /// What is to run; `None` when nothing is any more.
-    pub stages: Option<StandingStages>,
+    pub stages: Option<PrewarmStages>,
 }
 
 /// Stages of one version of a pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StandingStages {
+pub struct PrewarmStages {
     /// Version of the pipeline.
     pub version: u64,
     /// What to start.
@@ -318,14 +318,14 @@ pub struct StandingStages {
     pub slots: u32,
 }
 
-impl Wire for Standing {
+impl Wire for PrewarmOrder {
     const KIND: &'static str = "standing";
 }
 
 /// How often the coordinator says again what stages are to run.
-pub const STANDING_INTERVAL: std::time::Duration = std::time::Duration::from_secs(30);
+pub const PREWARM_INTERVAL: std::time::Duration = std::time::Duration::from_secs(30);
 /// Time after which what the coordinator said about stages no longer holds.
-pub const STANDING_LEASE: std::time::Duration = std::time::Duration::from_secs(100);
+pub const PREWARM_LEASE: std::time::Duration = std::time::Duration::from_secs(100);
 
 /// What a worker is told.
 #[derive(Clone, Debug, PartialEq)]
@@ -335,5 +335,5 @@ pub enum Control {
     /// Begin running datums again.
     Restart(RestartDatum),
     /// Have stages running.
-    Standing(Box<Standing>),
+    Prewarm(Box<PrewarmOrder>),
 }

@@ -36,22 +36,24 @@ pub struct JobPlan {
     /// What to run.
     pub stage: StageSpec,
     /// How the job is laid out for the workers there were when it was planned.
-    #[serde(default)]
-    pub spread: Spread,
+    #[serde(default, rename = "spread")]
+    pub concurrency: SetConcurrency,
     /// The rest of the plan, where it is so small that one object holds all of it. Workers need not look at it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub whole: Option<Box<WholePlan>>,
+    #[serde(rename = "whole", default, skip_serializing_if = "Option::is_none")]
+    pub single_object: Option<Box<SingleObjectPlan>>,
 }
 
 /// How datum sets lie over slots. Kept with the plan, so that a job that is planned again after a crash gets the sets
 /// that it had, and results that are stored fit them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Spread {
+pub enum SetConcurrency {
     /// A worker does the datums of a set one after the other; how many sets are out bounds how many datums run.
     #[default]
-    OneAfterTheOther,
+    #[serde(rename = "OneAfterTheOther")]
+    Sequential,
     /// A worker may do several datums of a set at once: the pipeline's parallelism allows all slots there are.
-    AtOnce {
+    #[serde(rename = "AtOnce")]
+    Concurrent {
         /// Number of workers.
         workers: u64,
         /// Slots of the smallest.
@@ -59,23 +61,23 @@ pub enum Spread {
     },
 }
 
-impl Spread {
+impl SetConcurrency {
     /// Chooses for a pipeline's parallelism and the slots of each of its workers.
     pub fn over(parallelism: u64, slots: &[u64]) -> Self {
         let all = slots.iter().sum::<u64>();
         match slots.iter().min() {
-            Some(least) if parallelism >= all && all > slots.len() as u64 => Self::AtOnce {
+            Some(least) if parallelism >= all && all > slots.len() as u64 => Self::Concurrent {
                 workers: slots.len() as u64,
                 slots: *least,
             },
-            _ => Self::OneAfterTheOther,
+            _ => Self::Sequential,
         }
     }
 }
 
 /// What else belongs to a plan that has no more than one set, and that a small one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WholePlan {
+pub struct SingleObjectPlan {
     /// The only set; `None` if there is nothing to do.
     pub set: Option<DatumSet>,
     /// What the coordinator has to know for merging.

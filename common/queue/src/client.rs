@@ -35,7 +35,7 @@ pub struct Queue {
     pub(crate) js: jetstream::Context,
     pub(crate) replicas: usize,
     /// Written by the connection's event callback, and whenever anybody had to make a stream; read by everybody who must then look at the state again.
-    pub(crate) generation: Arc<watch::Sender<u64>>,
+    pub(crate) stream_epoch: Arc<watch::Sender<u64>>,
 }
 
 impl Queue {
@@ -62,8 +62,8 @@ impl Queue {
                 url: without_password(&options.url),
                 source: NatsCause::of(error),
             })?;
-        let generation = Arc::new(watch::Sender::new(0_u64));
-        let raise = Arc::clone(&generation);
+        let stream_epoch = Arc::new(watch::Sender::new(0_u64));
+        let raise = Arc::clone(&stream_epoch);
         let client = async_nats::ConnectOptions::new()
             .name(&options.name)
             .connection_timeout(Duration::from_secs(5))
@@ -95,7 +95,7 @@ impl Queue {
             subject: subjects::REBUILT.to_owned(),
             source: NatsCause::of(error),
         })?;
-        let raise = Arc::clone(&generation);
+        let raise = Arc::clone(&stream_epoch);
         // Ends when the last clone of the connection is gone, which closes the subscription.
         tokio::spawn(async move {
             while rebuilt.next().await.is_some() {
@@ -110,7 +110,7 @@ impl Queue {
             client,
             js,
             replicas: options.replicas.max(1),
-            generation,
+            stream_epoch,
         })
     }
 
@@ -118,8 +118,8 @@ impl Queue {
     ///
     /// A rise means: anything published earlier may be gone. The coordinator then ensures streams
     /// and consumers and publishes outstanding sets again; a worker lists pipelines again.
-    pub fn generation(&self) -> watch::Receiver<u64> {
-        self.generation.subscribe()
+    pub fn stream_epoch(&self) -> watch::Receiver<u64> {
+        self.stream_epoch.subscribe()
     }
 
     /// Says whether the connection stands at this moment.

@@ -61,7 +61,7 @@ pub enum Published {
 impl Queue {
     /// Makes what is missing of the streams and adjusts what differs.
     ///
-    /// Raises [`Queue::generation`], on every connection, if something had to be made.
+    /// Raises [`Queue::stream_epoch`], on every connection, if something had to be made.
     pub async fn ensure_streams(&self) -> Result<(), QueueError> {
         let config = self.stream_config();
         match self.js.update_stream(config.clone()).await {
@@ -77,13 +77,13 @@ impl Queue {
         }
         self.js.create_stream(config).await.map_err(stream_error)?;
         tracing::info!(stream = subjects::DATUM_STREAM, "made the datum stream");
-        self.generation.send_modify(|n| *n += 1);
+        self.stream_epoch.send_modify(|n| *n += 1);
         self.send_bytes(subjects::REBUILT.to_owned(), bytes::Bytes::new()).await
     }
 
     /// Throws the datum stream away and makes it anew: for a server whose store is damaged.
     ///
-    /// Whatever was in it must be published again; [`Queue::generation`] rises.
+    /// Whatever was in it must be published again; [`Queue::stream_epoch`] rises.
     pub async fn rebuild_streams(&self) -> Result<(), QueueError> {
         tracing::warn!(stream = subjects::DATUM_STREAM, "making the datum stream anew");
         self.drop_stream().await;

@@ -12,7 +12,7 @@ pub const DATUM_STREAM: &str = "HOWDAH_DATUMS";
 /// Everything in [`DATUM_STREAM`].
 pub const DATUM_SUBJECTS: &str = "howdah.datums.>";
 /// Notices about sets.
-pub const NOTICES: &str = "howdah.results";
+pub const SET_EVENTS: &str = "howdah.results";
 /// Signs of life.
 pub const PRESENCE: &str = "howdah.presence";
 /// The list of pipelines to serve has changed.
@@ -28,7 +28,7 @@ pub const CANCEL: &str = "howdah.ctl.cancel";
 /// Datums to begin again.
 pub const RESTART: &str = "howdah.ctl.restart";
 /// Stages to have running.
-pub const STANDING: &str = "howdah.ctl.standing";
+pub const PREWARM: &str = "howdah.ctl.standing";
 /// Log lines of all pipelines.
 pub const ALL_LOGS: &str = "howdah.logs.>";
 

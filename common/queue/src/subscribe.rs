@@ -10,7 +10,7 @@ use crate::client::Queue;
 use crate::error::{NatsCause, QueueError};
 use crate::subjects;
 use howdah_protocol::messages::{
-    CancelJob, Control, LogBatch, Notice, Presence, RestartDatum, SetDone, SetTrouble, Standing, WakeUp,
+    CancelJob, Control, LogBatch, Presence, PrewarmOrder, RestartDatum, SetDone, SetEvent, SetFailed, WakeUp,
 };
 use howdah_protocol::wire::{self, Wire, WireError};
 
@@ -73,17 +73,17 @@ impl Queue {
     }
 
     /// Coordinator: notices about sets, from all workers.
-    pub async fn notices(&self) -> Result<Subscription<Notice>, QueueError> {
-        self.listen(&[subjects::NOTICES], read_notice).await
+    pub async fn set_events(&self) -> Result<Subscription<SetEvent>, QueueError> {
+        self.listen(&[subjects::SET_EVENTS], read_set_event).await
     }
 
     /// Worker: sends a notice about a set.
-    pub async fn notify(&self, notice: &Notice) -> Result<(), QueueError> {
-        let bytes = match notice {
-            Notice::Done(done) => wire::encode(done),
-            Notice::Trouble(trouble) => wire::encode(trouble),
+    pub async fn publish_set_event(&self, event: &SetEvent) -> Result<(), QueueError> {
+        let bytes = match event {
+            SetEvent::Done(done) => wire::encode(done),
+            SetEvent::Failed(failed) => wire::encode(failed),
         };
-        self.send_bytes(subjects::NOTICES.to_owned(), bytes.into()).await
+        self.send_bytes(subjects::SET_EVENTS.to_owned(), bytes.into()).await
     }
 
     /// Coordinator: signs of life, from all workers.
@@ -123,7 +123,7 @@ impl Queue {
 
     /// Worker: what the coordinator tells all workers.
     pub async fn controls(&self) -> Result<Subscription<Control>, QueueError> {
-        let subjects = [subjects::CANCEL, subjects::RESTART, subjects::STANDING];
+        let subjects = [subjects::CANCEL, subjects::RESTART, subjects::PREWARM];
         self.listen(&subjects, read_control).await
     }
 
@@ -141,22 +141,22 @@ impl Queue {
     }
 
     /// Coordinator: tells all workers which stages of a pipeline are to run.
-    pub async fn keep_standing(&self, standing: &Standing) -> Result<(), QueueError> {
-        self.send(subjects::STANDING.to_owned(), standing).await
+    pub async fn publish_prewarm(&self, standing: &PrewarmOrder) -> Result<(), QueueError> {
+        self.send(subjects::PREWARM.to_owned(), standing).await
     }
 }
 
-fn read_notice(bytes: &[u8]) -> Result<Notice, WireError> {
-    if wire::kind_of(bytes).as_deref() == Some(SetTrouble::KIND) {
-        return wire::decode(bytes).map(Notice::Trouble);
+fn read_set_event(bytes: &[u8]) -> Result<SetEvent, WireError> {
+    if wire::kind_of(bytes).as_deref() == Some(SetFailed::KIND) {
+        return wire::decode(bytes).map(SetEvent::Failed);
     }
-    wire::decode::<SetDone>(bytes).map(Notice::Done)
+    wire::decode::<SetDone>(bytes).map(SetEvent::Done)
 }
 
 fn read_control(bytes: &[u8]) -> Result<Control, WireError> {
     match wire::kind_of(bytes).as_deref() {
         Some(RestartDatum::KIND) => wire::decode(bytes).map(Control::Restart),
-        Some(Standing::KIND) => wire::decode(bytes).map(|said| Control::Standing(Box::new(said))),
+        Some(PrewarmOrder::KIND) => wire::decode(bytes).map(|said| Control::Prewarm(Box::new(said))),
         _ => wire::decode::<CancelJob>(bytes).map(Control::Cancel),
     }
 }

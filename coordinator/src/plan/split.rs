@@ -1,6 +1,6 @@
 //! How datums are grouped into datum sets (pipeline-spec: `datum_set_spec`). Pure.
 
-use howdah_protocol::objects::Spread;
+use howdah_protocol::objects::SetConcurrency;
 use howdah_spec::DatumSetSpec;
 
 /// Sets per worker when the spec does not say.
@@ -41,22 +41,28 @@ pub struct Splitter {
 enum Rule {
     Bytes(u64),
     Number(u64),
-    Shares { shares: u64, spread: Spread },
+    Shares { shares: u64, concurrency: SetConcurrency },
 }
 
 impl Splitter {
     /// Prepares to cut. `ahead` is the number of datums found by looking ahead, and `are_all` tells that no more come.
-    pub fn new(spec: Option<&DatumSetSpec>, workers: u64, spread: Spread, ahead: u64, are_all: bool) -> Self {
+    pub fn new(
+        spec: Option<&DatumSetSpec>,
+        workers: u64,
+        concurrency: SetConcurrency,
+        ahead: u64,
+        are_all: bool,
+    ) -> Self {
         let spec = spec.copied().unwrap_or_default();
-        let shares = |per_worker, spread| Rule::Shares {
+        let shares = |per_worker, concurrency| Rule::Shares {
             shares: workers.max(1).saturating_mul(per_worker),
-            spread,
+            concurrency,
         };
         let rule = match spec {
             DatumSetSpec { size_bytes: 1.., .. } => Rule::Bytes(spec.size_bytes),
             DatumSetSpec { number: 1.., .. } => Rule::Number(spec.number),
-            DatumSetSpec { per_worker: 0, .. } => shares(DEFAULT_SETS_PER_WORKER, spread),
-            DatumSetSpec { per_worker, .. } => shares(per_worker, Spread::OneAfterTheOther),
+            DatumSetSpec { per_worker: 0, .. } => shares(DEFAULT_SETS_PER_WORKER, concurrency),
+            DatumSetSpec { per_worker, .. } => shares(per_worker, SetConcurrency::Sequential),
         };
         Splitter {
             rule,
@@ -75,11 +81,11 @@ impl Splitter {
         let full = match self.rule {
             Rule::Bytes(limit) => self.bytes >= limit,
             Rule::Number(number) => self.in_set >= number,
-            Rule::Shares { shares, spread } => {
+            Rule::Shares { shares, concurrency } => {
                 let even = self.known / shares;
-                let size = match spread {
-                    Spread::OneAfterTheOther => even,
-                    Spread::AtOnce { workers, slots } => {
+                let size = match concurrency {
+                    SetConcurrency::Sequential => even,
+                    SetConcurrency::Concurrent { workers, slots } => {
                         let left = if self.are_all {
                             self.known - self.emitted
                         } else {
@@ -118,7 +124,7 @@ mod tests {
         let mut splitter = Splitter::new(
             spec,
             workers,
-            Spread::OneAfterTheOther,
+            SetConcurrency::Sequential,
             sizes.len().min(LOOK_AHEAD) as u64,
             sizes.len() <= LOOK_AHEAD,
         );
@@ -157,8 +163,8 @@ mod tests {
     #[test]
     fn small_sets_are_larger_where_a_worker_does_their_datums_at_once_and_smaller_in_the_end() {
         let sizes = |datums: u64, workers: u64, slots: u64| {
-            let spread = Spread::over(2 * workers * slots, &vec![slots; workers as usize]);
-            let mut splitter = Splitter::new(None, 2 * workers * slots, spread, datums, true);
+            let concurrency = SetConcurrency::over(2 * workers * slots, &vec![slots; workers as usize]);
+            let mut splitter = Splitter::new(None, 2 * workers * slots, concurrency, datums, true);
             let ends: Vec<u64> = (1..=datums).filter(|_| splitter.push(1)).collect();
             ends.iter()
                 .scan(0, |before, end| Some(end - std::mem::replace(before, *end)))
@@ -174,7 +180,8 @@ mod tests {
 
     #[test]
     fn datums_of_a_set_run_at_once_only_where_parallelism_bounds_nothing() {
-        let at_once = |parallelism, slots: &[u64]| Spread::over(parallelism, slots) != Spread::OneAfterTheOther;
+        let at_once =
+            |parallelism, slots: &[u64]| SetConcurrency::over(parallelism, slots) != SetConcurrency::Sequential;
         assert!(at_once(8, &[4, 4]) && at_once(9, &[1, 4]));
         assert!(!at_once(7, &[4, 4]), "the number of sets that are out is the bound");
         assert!(!at_once(8, &[1, 1]), "no worker could");

@@ -1,7 +1,7 @@
 //! Plans in the store.
 
 use howdah_model::{DatumId, GlobalId, PipelineKey};
-use howdah_protocol::objects::{DatumSet, JobPlan, WholePlan, plan_key, set_key};
+use howdah_protocol::objects::{DatumSet, JobPlan, SingleObjectPlan, plan_key, set_key};
 use howdah_protocol::wire::{self, Wire, WireError};
 use howdah_store::{Store, StoreError};
 use serde::Deserialize;
@@ -30,7 +30,7 @@ pub async fn write_whole(
 ) -> Result<(), PlanError> {
     let merge = serde_json::to_value(merge).expect("numbers, ids and lists of them always have a JSON form");
     let whole = JobPlan {
-        whole: Some(Box::new(WholePlan { set, merge })),
+        single_object: Some(Box::new(SingleObjectPlan { set, merge })),
         ..plan.clone()
     };
     write_job(store, &whole).await
@@ -38,7 +38,7 @@ pub async fn write_whole(
 
 /// Returns a set of a final plan, from the plan itself or from the object it has of its own.
 pub async fn read_set(store: &Store, plan: &JobPlan, set: u32) -> Result<DatumSet, PlanError> {
-    let in_plan = plan.whole.as_ref().and_then(|whole| whole.set.as_ref());
+    let in_plan = plan.single_object.as_ref().and_then(|single| single.set.as_ref());
     if let Some(known) = in_plan.filter(|known| known.set == set) {
         return Ok(known.clone());
     }
@@ -84,8 +84,8 @@ pub async fn read(store: &Store, key: &str) -> Result<Option<(JobPlan, MergePlan
         return Ok(None);
     };
     let plan: JobPlan = wire::decode(&bytes)?;
-    if let Some(whole) = &plan.whole {
-        let merge = MergePlan::deserialize(&whole.merge).map_err(|source| WireError::BadBody {
+    if let Some(single) = &plan.single_object {
+        let merge = MergePlan::deserialize(&single.merge).map_err(|source| WireError::BadBody {
             kind: JobPlan::KIND,
             source: source.into(),
         })?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use howdah_model::{Content, DatumHash};
-use howdah_protocol::objects::{DatumSet, JobPlan, Spread, plan_key};
+use howdah_protocol::objects::{DatumSet, JobPlan, SetConcurrency, plan_key};
 use howdah_spec::PfsInput;
 use howdah_store::{FileEdits, PathRules, StoreConfig};
 use proptest::prelude::*;
@@ -179,8 +179,8 @@ fn job_plan() -> JobPlan {
         file_set: None,
         salt: "salt".to_owned(),
         stage: serde_json::from_value(stage).unwrap(),
-        spread: Spread::default(),
-        whole: None,
+        concurrency: SetConcurrency::default(),
+        single_object: None,
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use howdah_model::{DatumCounts, JobStats, PipelineState};
-use howdah_protocol::messages::{Notice, SetMessage};
+use howdah_protocol::messages::{SetEvent, SetMessage};
 use howdah_protocol::objects::{DatumSet, SetResult, result_key, results_prefix, set_of_result_key};
 use howdah_protocol::wire;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -37,9 +37,9 @@ pub struct Collector<'a> {
     context: &'a Context,
     view: &'a View,
     publisher: &'a Publisher<'a>,
-    notices: mpsc::UnboundedReceiver<Notice>,
+    notices: mpsc::UnboundedReceiver<SetEvent>,
     /// Connections to the queue since this collector was made.
-    generation: watch::Receiver<u64>,
+    stream_epoch: watch::Receiver<u64>,
     /// Sets whose results are in.
     done: BTreeSet<u32>,
     /// Number of sets, once the plan is final.
@@ -54,16 +54,16 @@ impl<'a> Collector<'a> {
         context: &'a Context,
         view: &'a View,
         publisher: &'a Publisher<'a>,
-        notices: mpsc::UnboundedReceiver<Notice>,
+        notices: mpsc::UnboundedReceiver<SetEvent>,
     ) -> Self {
-        let mut generation = context.queue.generation();
-        generation.mark_unchanged();
+        let mut stream_epoch = context.queue.stream_epoch();
+        stream_epoch.mark_unchanged();
         Self {
             context,
             view,
             publisher,
             notices,
-            generation,
+            stream_epoch,
             done: BTreeSet::new(),
             sets: None,
             ignored: false,
@@ -122,7 +122,7 @@ impl<'a> Collector<'a> {
         lost: bool,
     ) -> Result<(MergePlan, Merger), DriveError> {
         let sets = merge.sets;
-        let mut generation = self.generation.clone();
+        let mut stream_epoch = self.stream_epoch.clone();
         if lost {
             self.publish_lost(sets).await?;
         }
@@ -137,7 +137,7 @@ impl<'a> Collector<'a> {
                         (pause, empty_looks) = (FIRST_LOOK, 0);
                     }
                 }
-                changed = generation.changed() => {
+                changed = stream_epoch.changed() => {
                     if changed.is_err() {
                         return Err(DriveError::Interrupted("the connection to NATS is closed".to_owned()));
                     }
@@ -166,15 +166,15 @@ impl<'a> Collector<'a> {
     }
 
     /// Takes in what workers say; tells whether it was a result.
-    async fn take_notice(&mut self, notice: Option<Notice>, merger: Merger) -> Result<(Merger, bool), DriveError> {
+    async fn take_notice(&mut self, notice: Option<SetEvent>, merger: Merger) -> Result<(Merger, bool), DriveError> {
         match notice {
-            Some(Notice::Done(done)) => {
+            Some(SetEvent::Done(done)) => {
                 // What cannot be read is looked up in the store instead.
                 let copy = done.result.and_then(|digits| hex::decode(digits).ok());
                 let copy = copy.filter(|bytes| wire::decode::<SetResult>(bytes).is_ok());
                 Ok((self.take_result(done.set, copy.map(Bytes::from), merger).await?, true))
             }
-            Some(Notice::Trouble(trouble)) => {
+            Some(SetEvent::Failed(trouble)) => {
                 self.show_trouble(&trouble.message, trouble.needs_attention).await;
                 Ok((merger, false))
             }
@@ -188,7 +188,7 @@ impl<'a> Collector<'a> {
     async fn queued(&self) -> Option<u64> {
         let status = match self.context.queue.consumer_info(&self.view.job.pipeline).await {
             Ok(status) => status.unwrap_or_default(),
-            // Unreachable is not empty: the next generation looks again.
+            // Unreachable is not empty: the next stream_epoch looks again.
             Err(_) => return None,
         };
         let pipeline = self.view.job.pipeline.to_string();

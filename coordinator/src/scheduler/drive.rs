@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use howdah_model::query;
 use howdah_model::{Command, DatumCounts, JobKey, JobOutcome, JobStats, PipelineVersion};
-use howdah_protocol::messages::Notice;
+use howdah_protocol::messages::SetEvent;
 use howdah_protocol::objects::{JobPlan, plan_key, results_prefix};
 use howdah_protocol::wire::WireError;
 use howdah_queue::QueueError;
@@ -82,7 +82,7 @@ pub(super) struct View {
 pub async fn drive(
     context: &Context,
     job: &JobKey,
-    notices: mpsc::UnboundedReceiver<Notice>,
+    notices: mpsc::UnboundedReceiver<SetEvent>,
 ) -> Result<(), DriveError> {
     let Some(view) = view(context, job) else {
         return Ok(());
@@ -97,7 +97,7 @@ pub async fn drive(
     let (merge_plan, merger) = match find_plan(context, &view).await? {
         Some((plan, merge)) => {
             note_plan(context, &view, &merge).await?;
-            if let Some(only) = plan.whole.as_ref().and_then(|whole| whole.set.clone()) {
+            if let Some(only) = plan.single_object.as_ref().and_then(|single| single.set.clone()) {
                 publisher.keep(only);
             }
             let merger = Merger::new(Arc::new(plan), sorter_bytes);
@@ -209,7 +209,7 @@ pub async fn discard_plan(context: &Context, job: &JobKey) {
         Ok::<(), StoreError>(())
     };
     if let Err(error) = removed.await {
-        tracing::warn!(%job, error = crate::chain(&error), "a plan that does not fit could not be removed");
+        tracing::warn!(%job, error = howdah_telemetry::error_chain(&error), "a plan that does not fit could not be removed");
     }
 }
 

@@ -99,7 +99,7 @@ async fn keep_pinned(context: &Context, pipeline: &PipelineKey) {
                 Duration::ZERO
             }
             Err(error) => {
-                tracing::warn!(%pipeline, error = crate::chain(&error), "could not ask a worker for the image");
+                tracing::warn!(%pipeline, error = howdah_telemetry::error_chain(&error), "could not ask a worker for the image");
                 FIRST_PAUSE
             }
         };
@@ -187,7 +187,7 @@ async fn say(context: &Context, pipeline: &PipelineKey, state: PipelineState, re
         message: master_message(state, reason),
     };
     if let Err(error) = context.core.store().put(&line.key(), wire::encode(&line).into()).await {
-        tracing::debug!(%pipeline, error = crate::chain(&error), "line for the pipeline's log not stored");
+        tracing::debug!(%pipeline, error = howdah_telemetry::error_chain(&error), "line for the pipeline's log not stored");
     }
     context.core.jobs().add_master_line(line);
 }

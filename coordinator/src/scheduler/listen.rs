@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use howdah_model::JobKey;
-use howdah_protocol::messages::{CancelJob, Notice, Presence};
+use howdah_protocol::messages::{CancelJob, Presence, SetEvent};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -13,11 +13,11 @@ use super::Context;
 /// Routes notices to the driver of their job; those of jobs that nobody drives are dropped, since a driver
 /// that starts later looks at the store.
 #[derive(Clone, Default)]
-pub struct Dispatch(Arc<Mutex<HashMap<JobKey, mpsc::UnboundedSender<Notice>>>>);
+pub struct Dispatch(Arc<Mutex<HashMap<JobKey, mpsc::UnboundedSender<SetEvent>>>>);
 
 impl Dispatch {
     /// Registers the driver of a job. There is at most one; the last one registered gets the notices.
-    pub fn register(&self, job: &JobKey) -> mpsc::UnboundedReceiver<Notice> {
+    pub fn register(&self, job: &JobKey) -> mpsc::UnboundedReceiver<SetEvent> {
         let (sender, receiver) = mpsc::unbounded_channel();
         self.lock().insert(job.clone(), sender);
         receiver
@@ -28,14 +28,14 @@ impl Dispatch {
         self.lock().remove(job);
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobKey, mpsc::UnboundedSender<Notice>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobKey, mpsc::UnboundedSender<SetEvent>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn deliver(&self, notice: Notice) {
+    fn deliver(&self, notice: SetEvent) {
         let (pipeline, job) = match &notice {
-            Notice::Done(done) => (&done.pipeline, done.job),
-            Notice::Trouble(trouble) => (&trouble.pipeline, trouble.job),
+            SetEvent::Done(done) => (&done.pipeline, done.job),
+            SetEvent::Failed(trouble) => (&trouble.pipeline, trouble.job),
         };
         if let Some(driver) = self.lock().get(&pipeline.job(job)) {
             // A driver that has just ended no longer needs it.
@@ -47,7 +47,7 @@ impl Dispatch {
 /// Subscribes to everything workers send and starts the listeners.
 pub async fn spawn(context: &Context) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
     let mut tasks = JoinSet::new();
-    let mut notices = context.queue.notices().await?;
+    let mut notices = context.queue.set_events().await?;
     let dispatch = context.dispatch.clone();
     tasks.spawn(async move {
         while let Some(notice) = notices.next().await {
@@ -106,13 +106,13 @@ async fn take_presence(context: &Context, heard: Presence) {
 pub(super) async fn call_off(context: &Context, job: &JobKey) {
     tracing::debug!(%job, "job called off");
     if let Err(error) = context.queue.purge_job(&job.pipeline, &job.id).await {
-        tracing::debug!(%job, error = crate::chain(&error), "sets of a job that is over stay on the queue");
+        tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "sets of a job that is over stay on the queue");
     }
     let cancel = CancelJob {
         pipeline: job.pipeline.clone(),
         job: job.id,
     };
     if let Err(error) = context.queue.cancel_job(&cancel).await {
-        tracing::debug!(%job, error = crate::chain(&error), "workers were not told that a job is over");
+        tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "workers were not told that a job is over");
     }
 }

@@ -65,8 +65,8 @@ pub async fn run(core: Core, queue: Queue, shutdown: CancellationToken) -> anyho
     // A pipeline made again under an old name is another one: the order of creation tells them apart.
     let mut running: HashMap<(PipelineKey, u64), CancellationToken> = HashMap::new();
     let mut state = context.core.watch();
-    let mut generation = context.queue.generation();
-    generation.mark_changed();
+    let mut stream_epoch = context.queue.stream_epoch();
+    stream_epoch.mark_changed();
     let mut gauges = tokio::time::interval(GAUGE_INTERVAL);
     loop {
         let pipelines: HashSet<(PipelineKey, u64)> = state
@@ -98,7 +98,7 @@ pub async fn run(core: Core, queue: Queue, shutdown: CancellationToken) -> anyho
                 anyhow::bail!("a listener for worker messages ended; the connection to NATS is closed");
             }
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => ended?,
-            Ok(()) = generation.changed() => { tasks.spawn(remove_orphaned_consumers(context.clone())); }
+            Ok(()) = stream_epoch.changed() => { tasks.spawn(remove_orphaned_consumers(context.clone())); }
             _ = gauges.tick() => update_gauges(&context),
         }
     }
@@ -111,7 +111,10 @@ async fn remove_orphaned_consumers(context: Context) {
     let served = match context.queue.served_pipelines().await {
         Ok(served) => served,
         Err(error) => {
-            tracing::debug!(error = crate::chain(&error), "consumers could not be listed");
+            tracing::debug!(
+                error = howdah_telemetry::error_chain(&error),
+                "consumers could not be listed"
+            );
             return;
         }
     };
@@ -119,7 +122,7 @@ async fn remove_orphaned_consumers(context: Context) {
         if context.core.state().pipeline(&pipeline).is_none()
             && let Err(error) = context.queue.delete_consumer(&pipeline).await
         {
-            tracing::warn!(%pipeline, error = crate::chain(&error), "consumer of a deleted pipeline could not be removed");
+            tracing::warn!(%pipeline, error = howdah_telemetry::error_chain(&error), "consumer of a deleted pipeline could not be removed");
         }
     }
 }

@@ -8,7 +8,7 @@ use futures::{FutureExt, StreamExt};
 use howdah_model::query::{self, JobBase, JobInput};
 use howdah_model::{BranchName, ImagePin, PipelineVersion, RepoKey, State};
 use howdah_protocol::messages::SetMessage;
-use howdah_protocol::objects::{DatumSet, JobPlan, Spread, StageSpec, plan_key};
+use howdah_protocol::objects::{DatumSet, JobPlan, SetConcurrency, StageSpec, plan_key};
 use howdah_protocol::wire;
 use howdah_spec::ReprocessSpec;
 
@@ -54,7 +54,7 @@ async fn relate(context: &Context, view: &View, base: Option<&Base>, salt: &str)
         Err(provenance::ReadError::Store(error)) => return Err(error.into()),
         Err(error @ provenance::ReadError::Wire(_)) => {
             // Comparing all datums needs no record.
-            tracing::warn!(%commit, error = crate::chain(&error), "what a commit was made from cannot be understood");
+            tracing::warn!(%commit, error = howdah_telemetry::error_chain(&error), "what a commit was made from cannot be understood");
             return Ok(Relation::Equal);
         }
     };
@@ -126,8 +126,8 @@ pub async fn begin(context: &Context, view: &View) -> Result<Option<Begun>, Driv
             plan::steps(store, input, &new, salt.as_str().into(), reuse).await?
         }
     };
-    let spread = spread(context, view).await?;
-    let sets = SetMaker::look_ahead(steps, &view.version, spread).await?;
+    let concurrency = concurrency(context, view).await?;
+    let sets = SetMaker::look_ahead(steps, &view.version, concurrency).await?;
     let Some(pin) = wait_for_image(context, view, sets.has_work()).await else {
         return Ok(None);
     };
@@ -140,8 +140,8 @@ pub async fn begin(context: &Context, view: &View) -> Result<Option<Begun>, Driv
         file_set: None,
         salt,
         stage: stage(&view.version, pin),
-        spread,
-        whole: None,
+        concurrency,
+        single_object: None,
     };
     Ok(Some(Begun {
         plan: Arc::new(plan),
@@ -152,19 +152,22 @@ pub async fn begin(context: &Context, view: &View) -> Result<Option<Begun>, Driv
 }
 
 /// Decides how sets lie over the slots there are, or as an earlier driver has decided.
-async fn spread(context: &Context, view: &View) -> Result<Spread, DriveError> {
+async fn concurrency(context: &Context, view: &View) -> Result<SetConcurrency, DriveError> {
     let pipeline = &view.job.pipeline;
     if view.begun_before {
         let stored = context.core.store().get_opt(&plan_key(pipeline, &view.job.id)).await?;
         if let Some(plan) = stored {
-            return Ok(wire::decode::<JobPlan>(&plan)?.spread);
+            return Ok(wire::decode::<JobPlan>(&plan)?.concurrency);
         }
     }
     let board = context.core.jobs();
     if !board.knows_workers() {
-        return Ok(Spread::OneAfterTheOther);
+        return Ok(SetConcurrency::Sequential);
     }
-    Ok(Spread::over(view.version.spec.parallelism, &board.slots_for(pipeline)))
+    Ok(SetConcurrency::over(
+        view.version.spec.parallelism,
+        &board.slots_for(pipeline),
+    ))
 }
 
 fn find_base(state: &State, view: &View) -> Result<Option<Base>, DriveError> {

@@ -40,7 +40,7 @@ pub async fn run(context: Context, pipeline: PipelineKey, seq: u64, shutdown: Ca
     if context.core.state().pipeline(&pipeline).is_none()
         && let Err(error) = context.queue.delete_consumer(&pipeline).await
     {
-        tracing::warn!(%pipeline, error = crate::chain(&error), "consumer of a deleted pipeline could not be removed");
+        tracing::warn!(%pipeline, error = howdah_telemetry::error_chain(&error), "consumer of a deleted pipeline could not be removed");
     }
 }
 
@@ -66,7 +66,7 @@ async fn run_jobs(context: &Context, pipeline: &PipelineKey, seq: u64) {
                     image::job_ended(context, pipeline).await;
                 }
                 Err(error) => {
-                    let text = crate::chain(&error);
+                    let text = howdah_telemetry::error_chain(&error);
                     if error.spoils_plan() {
                         drive::discard_plan(context, &job).await;
                     }

@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use howdah_model::{DatumId, PipelineVersion};
-use howdah_protocol::objects::{DatumSet, Spread};
+use howdah_protocol::objects::{DatumSet, SetConcurrency};
 use howdah_store::Store;
 
 use super::drive::DriveError;
@@ -28,7 +28,7 @@ impl SetMaker {
     pub async fn look_ahead(
         mut steps: BoxStream<'static, Result<Step, PlanError>>,
         version: &PipelineVersion,
-        spread: Spread,
+        concurrency: SetConcurrency,
     ) -> Result<Self, PlanError> {
         let mut first = Vec::new();
         let mut runs = 0;
@@ -49,7 +49,7 @@ impl SetMaker {
             splitter: Splitter::new(
                 spec.datum_set_spec.as_ref(),
                 spec.parallelism,
-                spread,
+                concurrency,
                 runs as u64,
                 !more,
             ),

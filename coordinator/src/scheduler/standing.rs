@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use howdah_model::{Pipeline, PipelineKey, PipelineState, State};
-use howdah_protocol::messages::{PRESENCE_INTERVAL, STANDING_INTERVAL, Standing, StandingStages};
+use howdah_protocol::messages::{PRESENCE_INTERVAL, PREWARM_INTERVAL, PrewarmOrder, PrewarmStages};
 use tokio::time::Instant;
 
 use super::{Context, planner};
@@ -25,11 +25,11 @@ pub async fn announce(context: Context) {
         let wanted = wanted(&state);
         let is_time = next <= Instant::now();
         if is_time {
-            next = Instant::now() + STANDING_INTERVAL;
+            next = Instant::now() + PREWARM_INTERVAL;
         }
         for pipeline in told.keys().filter(|pipeline| !wanted.contains_key(*pipeline)) {
             let pipeline = pipeline.clone();
-            say(&context, Standing { pipeline, stages: None }).await;
+            say(&context, PrewarmOrder { pipeline, stages: None }).await;
         }
         let news = wanted
             .iter()
@@ -63,15 +63,15 @@ fn stands(pipeline: &Pipeline) -> bool {
 }
 
 /// Says what to run of a pipeline, if some worker serves it: to each its share.
-fn standing(context: &Context, state: &State, pipeline: &PipelineKey) -> Option<Standing> {
+fn standing(context: &Context, state: &State, pipeline: &PipelineKey) -> Option<PrewarmOrder> {
     let version = state.pipeline(pipeline)?.current();
     let workers = context.core.jobs().slots_for(pipeline).len() as u64;
     if workers == 0 {
         return None;
     }
-    Some(Standing {
+    Some(PrewarmOrder {
         pipeline: pipeline.clone(),
-        stages: Some(StandingStages {
+        stages: Some(PrewarmStages {
             version: version.version,
             stage: planner::stage(version, version.image.clone()?),
             slots: u32::try_from(version.spec.parallelism.div_ceil(workers)).unwrap_or(u32::MAX),
@@ -79,10 +79,10 @@ fn standing(context: &Context, state: &State, pipeline: &PipelineKey) -> Option<
     })
 }
 
-async fn say(context: &Context, standing: Standing) {
-    if let Err(error) = context.queue.keep_standing(&standing).await {
+async fn say(context: &Context, standing: PrewarmOrder) {
+    if let Err(error) = context.queue.publish_prewarm(&standing).await {
         tracing::debug!(
-            pipeline = %standing.pipeline, error = crate::chain(&error),
+            pipeline = %standing.pipeline, error = howdah_telemetry::error_chain(&error),
             "workers were not told which stages to have running"
         );
     }

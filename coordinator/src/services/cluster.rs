@@ -8,7 +8,7 @@ use howdah_api::admin_v2::api_server::Api as AdminApi;
 use howdah_api::admin_v2::{ClusterInfo, InspectClusterRequest};
 use howdah_api::enterprise_v2::api_server::Api as EnterpriseApi;
 use howdah_api::enterprise_v2::{GetStateRequest, GetStateResponse, State};
-use howdah_api::lend::{DESK_HEADER, Desk};
+use howdah_api::file_broker::{FILE_BROKER_HEADER, FileBroker};
 use howdah_api::versionpb_v2::Version as VersionMessage;
 use howdah_api::versionpb_v2::api_server::Api as VersionApi;
 use howdah_api::{API_VERSION, HOWDAH_VERSION_HEADER, convert};
@@ -46,12 +46,12 @@ fn version() -> VersionMessage {
 /// Answers `admin_v2.API`.
 pub struct Admin {
     core: Core,
-    desk: Option<Arc<Desk>>,
+    desk: Option<Arc<FileBroker>>,
 }
 
 impl Admin {
     /// Makes the service; it tells clients of `desk`, where they may lend files.
-    pub fn new(core: Core, desk: Option<Arc<Desk>>) -> Self {
+    pub fn new(core: Core, desk: Option<Arc<FileBroker>>) -> Self {
         Self { core, desk }
     }
 }
@@ -82,7 +82,7 @@ impl AdminApi for Admin {
             ..ClusterInfo::default()
         });
         if let Some(name) = self.desk.as_ref().and_then(|desk| desk.name().parse().ok()) {
-            response.metadata_mut().insert(DESK_HEADER, name);
+            response.metadata_mut().insert(FILE_BROKER_HEADER, name);
         }
         Ok(response)
     }

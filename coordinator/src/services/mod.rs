@@ -25,7 +25,7 @@ use axum::middleware;
 use howdah_api::MAX_MESSAGE_BYTES;
 use howdah_api::admin_v2::api_server::ApiServer as AdminServer;
 use howdah_api::enterprise_v2::api_server::ApiServer as EnterpriseServer;
-use howdah_api::lend::Desk;
+use howdah_api::file_broker::FileBroker;
 use howdah_api::pfs_v2::api_server::ApiServer as PfsServer;
 use howdah_api::pps_v2::api_server::ApiServer as PpsServer;
 use howdah_api::transaction_v2::api_server::ApiServer as TransactionServer;
@@ -50,7 +50,7 @@ macro_rules! serve {
 /// may lend files.
 ///
 /// What no service answers gets status `UNIMPLEMENTED` and a sentence that names the call.
-pub fn router(core: Core, queue: Option<Queue>, desk: Option<Arc<Desk>>) -> Router {
+pub fn router(core: Core, queue: Option<Queue>, desk: Option<Arc<FileBroker>>) -> Router {
     let (_, health) = tonic_health::server::health_reporter();
     Routes::new(serve!(PfsServer, pfs::Pfs::new(core.clone(), desk.clone())))
         .add_service(serve!(PpsServer, pps::Pps::new(core.clone(), queue)))

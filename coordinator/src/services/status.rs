@@ -9,10 +9,10 @@ use howdah_store::{EditError, StoreError};
 use prost::Message;
 use tonic::{Code, Status};
 
-use crate::chain;
 use crate::core::SubmitError;
 use crate::plan::PlanError;
 use crate::staging::StagingError;
+use howdah_telemetry::error_chain;
 
 /// Turns any error of the layers below into the status that clients expect.
 pub trait IntoStatus {
@@ -68,7 +68,7 @@ impl IntoStatus for StagingError {
 
 impl IntoStatus for StoreError {
     fn into_status(self) -> Status {
-        let text = chain(&self);
+        let text = error_chain(&self);
         let code = match &self {
             Self::Full { .. } => Code::ResourceExhausted,
             Self::Scratch { source, .. } if source.kind() == ErrorKind::StorageFull => Code::ResourceExhausted,
@@ -86,7 +86,7 @@ impl IntoStatus for PlanError {
             Self::Unsupported(_) => Status::unimplemented(self.to_string()),
             Self::Input { .. } | Self::TooMany { .. } => Status::invalid_argument(self.to_string()),
             Self::Store(error) => error.into_status(),
-            Self::Base(_) | Self::Wire(_) => Status::data_loss(chain(&self)),
+            Self::Base(_) | Self::Wire(_) => Status::data_loss(error_chain(&self)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 
-use howdah_api::lend::{DESK_HEADER, Loan};
+use howdah_api::file_broker::{FILE_BROKER_HEADER, FileOffer};
 use howdah_api::pfs_v2::modify_file_request::Body;
 use howdah_api::{admin_v2, pfs_v2 as pfs};
 use tonic::Code;
@@ -12,11 +12,17 @@ use super::files::inspect;
 use super::{Server, head, soon};
 
 /// Asks the server where its desk is, as a client does, and lends it a file.
-async fn lend(server: &Server, file: File) -> Loan {
+async fn lend(server: &Server, file: File) -> FileOffer {
     let request = admin_v2::InspectClusterRequest::default();
     let answer = server.client.admin().inspect_cluster(request).await.unwrap();
-    let desk = answer.metadata().get(DESK_HEADER).unwrap().to_str().unwrap().to_owned();
-    let offered = tokio::task::spawn_blocking(move || Loan::offer(&desk, &file));
+    let desk = answer
+        .metadata()
+        .get(FILE_BROKER_HEADER)
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let offered = tokio::task::spawn_blocking(move || FileOffer::offer(&desk, &file));
     offered.await.unwrap().unwrap()
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use howdah_api::address::Address;
 use howdah_api::client::{Client, ClientOptions};
-use howdah_api::lend::Desk;
+use howdah_api::file_broker::FileBroker;
 use howdah_api::pfs_v2::modify_file_request::Body;
 use howdah_api::{convert, pfs_v2 as pfs};
 use howdah_coordinator::board::JobBoard;
@@ -44,7 +44,7 @@ impl Server {
 
     /// Serves what is in a store.
     async fn on(store: Store) -> Self {
-        let (desk, listener) = Desk::open().unwrap();
+        let (desk, listener) = FileBroker::open().unwrap();
         tokio::spawn(Arc::clone(&desk).serve(listener));
         let (core, command_loop) = core::open(store, JobBoard::default()).await.unwrap();
         tokio::spawn(command_loop.run());

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use howdah_protocol::objects::{DatumOutcome, JobPlan, Spread};
+use howdah_protocol::objects::{DatumOutcome, JobPlan, SetConcurrency};
 use howdah_store::Store;
 use howdah_worker::runtime::scripted::Answer;
 use tokio::sync::{Barrier, Notify};
@@ -12,7 +12,7 @@ use crate::world::{World, commit_into, datum, input_from, plan, within};
 
 fn at_once(pipeline: &str, cmd: &[&str]) -> JobPlan {
     JobPlan {
-        spread: Spread::AtOnce { workers: 1, slots: 2 },
+        concurrency: SetConcurrency::Concurrent { workers: 1, slots: 2 },
         ..plan(pipeline, 1, cmd)
     }
 }

@@ -180,12 +180,12 @@ async fn a_queue_that_loses_everything_is_served_again() {
     let plan = plan("edges", 1, &["ok"]);
     world.start(&plan, vec![vec![datum(1, vec![])]]).await;
     world.result(&plan, 0).await;
-    let mut generation = world.queue.generation();
-    generation.mark_unchanged();
+    let mut stream_epoch = world.queue.stream_epoch();
+    stream_epoch.mark_unchanged();
     world.server.kill();
     world.server.wipe();
     world.server.restart();
-    within(generation.changed()).await.unwrap();
+    within(stream_epoch.changed()).await.unwrap();
     let mut again = plan.clone();
     again.job = howdah_model::ids::GlobalId::from_number(2);
     world.start(&again, vec![vec![datum(1, vec![])]]).await;

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use howdah_protocol::messages::{Standing, StandingStages};
+use howdah_protocol::messages::{PrewarmOrder, PrewarmStages};
 use howdah_protocol::objects::JobPlan;
 
 use tokio::time::timeout;
@@ -15,15 +15,15 @@ const SOON: Duration = Duration::from_millis(10);
 
 /// Says what is to run of a plan's pipeline in each worker.
 async fn say(world: &World, plan: &JobPlan, slots: Option<u32>) {
-    let standing = Standing {
+    let standing = PrewarmOrder {
         pipeline: plan.pipeline.clone(),
-        stages: slots.map(|slots| StandingStages {
+        stages: slots.map(|slots| PrewarmStages {
             version: plan.version,
             stage: plan.stage.clone(),
             slots,
         }),
     };
-    world.queue.keep_standing(&standing).await.unwrap();
+    world.queue.publish_prewarm(&standing).await.unwrap();
 }
 
 /// Says it until something is so, as the coordinator does: whatever is said may be lost.

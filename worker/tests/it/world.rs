@@ -7,8 +7,10 @@ use std::time::Duration;
 use howdah_model::entities::{Content, ImagePin};
 use howdah_model::ids::{DatumHash, DatumId, GlobalId, TreeRoot};
 use howdah_model::names::{BranchName, PipelineKey};
-use howdah_protocol::messages::{CancelJob, Notice, SetMessage, SetTrouble};
-use howdah_protocol::objects::{self, Datum, DatumInput, DatumSet, JobPlan, LogObject, SetResult, Spread, StageSpec};
+use howdah_protocol::messages::{CancelJob, SetEvent, SetFailed, SetMessage};
+use howdah_protocol::objects::{
+    self, Datum, DatumInput, DatumSet, JobPlan, LogObject, SetConcurrency, SetResult, StageSpec,
+};
 use howdah_protocol::wire;
 use howdah_queue::testing::NatsServer;
 use howdah_queue::{Queue, Subscription};
@@ -27,7 +29,7 @@ pub struct World {
     pub queue: Queue,
     pub store: Store,
     pub runtime: ScriptedRuntime,
-    pub notices: Subscription<Notice>,
+    pub notices: Subscription<SetEvent>,
     pub folder: tempfile::TempDir,
 }
 
@@ -73,7 +75,7 @@ impl World {
         runtime.define("endless", |_| Answer::endless());
         runtime.define("copy", copy);
         Self {
-            notices: queue.notices().await.unwrap(),
+            notices: queue.set_events().await.unwrap(),
             queue,
             server,
             store: Store::in_memory().await,
@@ -190,10 +192,10 @@ impl World {
         self.result(plan, 0).await
     }
 
-    pub async fn trouble(&mut self) -> SetTrouble {
+    pub async fn trouble(&mut self) -> SetFailed {
         within(async {
             loop {
-                if let Notice::Trouble(trouble) = self.notices.next().await.unwrap() {
+                if let SetEvent::Failed(trouble) = self.notices.next().await.unwrap() {
                     return trouble;
                 }
             }
@@ -317,8 +319,8 @@ pub fn plan(pipeline: &str, job: u64, cmd: &[&str]) -> JobPlan {
             cpus: None,
             labels: Default::default(),
         },
-        spread: Spread::default(),
-        whole: None,
+        concurrency: SetConcurrency::default(),
+        single_object: None,
     }
 }
 

@@ -12,8 +12,8 @@ async fn a_server_killed_and_wiped_is_filled_again() {
         let edges = pipeline("edges");
         queue.ensure_consumer(&edges, 4).await.unwrap();
         queue.publish_set(&message(&edges, job(1), 0)).await.unwrap();
-        let mut generation = queue.generation();
-        generation.mark_unchanged();
+        let mut stream_epoch = queue.stream_epoch();
+        stream_epoch.mark_unchanged();
         let mut puller = queue.datums(&edges).await.unwrap();
         take(&mut puller).await;
 
@@ -23,7 +23,7 @@ async fn a_server_killed_and_wiped_is_filled_again() {
             server.wipe();
             server.restart();
         }
-        tokio::time::timeout(PATIENCE, generation.changed())
+        tokio::time::timeout(PATIENCE, stream_epoch.changed())
             .await
             .unwrap()
             .unwrap();
@@ -33,7 +33,7 @@ async fn a_server_killed_and_wiped_is_filled_again() {
             Err(PullError::NoConsumer { .. })
         ));
 
-        // What a coordinator does on a new generation, in whatever order.
+        // What a coordinator does on a new stream_epoch, in whatever order.
         queue.ensure_consumer(&edges, 4).await.unwrap();
         queue.publish_set(&message(&edges, job(1), 0)).await.unwrap();
         assert_eq!(take(&mut puller).await.set.set, 0);
@@ -46,11 +46,11 @@ async fn a_server_killed_and_started_again_keeps_its_work() {
     on_every_server(|server, queue| async move {
         let edges = pipeline("edges");
         queue.ensure_consumer(&edges, 4).await.unwrap();
-        let mut generation = queue.generation();
-        generation.mark_unchanged();
+        let mut stream_epoch = queue.stream_epoch();
+        stream_epoch.mark_unchanged();
         let mut puller = queue.datums(&edges).await.unwrap();
         server.lock().unwrap().restart();
-        tokio::time::timeout(PATIENCE, generation.changed())
+        tokio::time::timeout(PATIENCE, stream_epoch.changed())
             .await
             .unwrap()
             .unwrap();
@@ -74,14 +74,14 @@ async fn a_store_wiped_under_a_running_server_is_made_again() {
         let url = server.lock().unwrap().url();
         let coordinator = Queue::connect(&url, "other").await.unwrap();
         let filling = async {
-            let mut generation = coordinator.generation();
+            let mut stream_epoch = coordinator.stream_epoch();
             for attempt in 1.. {
                 coordinator.ensure_streams().await.unwrap();
                 let mut set = message(&edges, job(1), 1);
                 set.attempt = attempt;
                 let consumer = coordinator.ensure_consumer(&edges, 4).await;
                 if consumer.is_ok() && coordinator.publish_set(&set).await.is_ok() {
-                    generation.changed().await.unwrap();
+                    stream_epoch.changed().await.unwrap();
                 }
             }
         };
@@ -114,10 +114,10 @@ async fn publishing_makes_a_missing_stream() {
     for executable in executables() {
         let server = NatsServer::start_with(&executable, &[]);
         let queue = Queue::connect(&server.url(), "test").await.unwrap();
-        let before = *queue.generation().borrow();
+        let before = *queue.stream_epoch().borrow();
         let edges = pipeline("edges");
         queue.publish_set(&message(&edges, job(1), 0)).await.unwrap();
-        assert!(*queue.generation().borrow() > before);
+        assert!(*queue.stream_epoch().borrow() > before);
         queue.ensure_consumer(&edges, 1).await.unwrap();
         take(&mut queue.datums(&edges).await.unwrap()).await;
     }

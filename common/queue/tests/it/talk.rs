@@ -6,7 +6,7 @@ use crate::common::{job, message, on_every_server, pipeline, take};
 use howdah_model::entities::ImagePin;
 use howdah_model::ids::DatumId;
 use howdah_protocol::messages::{
-    CancelJob, Control, LogBatch, Notice, Presence, ResolveImage, ResolvedImage, RestartDatum, SetDone, SetTrouble,
+    CancelJob, Control, LogBatch, Presence, ResolveImage, ResolvedImage, RestartDatum, SetDone, SetEvent, SetFailed,
     SlotStatus,
 };
 use howdah_protocol::objects::LogLine;
@@ -17,15 +17,15 @@ use jiff::Timestamp;
 async fn notices_presence_logs_and_controls_arrive_as_sent() {
     on_every_server(|_server, queue| async move {
         let edges = pipeline("edges");
-        let mut notices = queue.notices().await.unwrap();
-        let done = Notice::Done(SetDone {
+        let mut notices = queue.set_events().await.unwrap();
+        let done = SetEvent::Done(SetDone {
             pipeline: edges.clone(),
             job: job(1),
             set: 3,
             worker: "w".into(),
             result: None,
         });
-        let trouble = Notice::Trouble(SetTrouble {
+        let trouble = SetEvent::Failed(SetFailed {
             pipeline: edges.clone(),
             job: job(1),
             set: 3,
@@ -33,8 +33,8 @@ async fn notices_presence_logs_and_controls_arrive_as_sent() {
             message: "disk full".into(),
             needs_attention: false,
         });
-        queue.notify(&done).await.unwrap();
-        queue.notify(&trouble).await.unwrap();
+        queue.publish_set_event(&done).await.unwrap();
+        queue.publish_set_event(&trouble).await.unwrap();
         assert_eq!(notices.next().await, Some(done));
         assert_eq!(notices.next().await, Some(trouble));
 

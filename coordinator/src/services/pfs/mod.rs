@@ -19,7 +19,7 @@ pub use repo::{one_page, selection};
 
 use std::sync::Arc;
 
-use howdah_api::lend::Desk;
+use howdah_api::file_broker::FileBroker;
 use howdah_api::pfs_v2 as pfs;
 use howdah_api::pfs_v2::api_server::Api;
 use prost::bytes::Bytes;
@@ -31,12 +31,12 @@ use crate::core::Core;
 /// Answers `pfs_v2.API`. Every call is handed to the module of its noun.
 pub struct Pfs {
     core: Core,
-    desk: Option<Arc<Desk>>,
+    desk: Option<Arc<FileBroker>>,
 }
 
 impl Pfs {
     /// Makes the service; `desk` is where clients on this machine may lend files.
-    pub fn new(core: Core, desk: Option<Arc<Desk>>) -> Self {
+    pub fn new(core: Core, desk: Option<Arc<FileBroker>>) -> Self {
         Self { core, desk }
     }
 }

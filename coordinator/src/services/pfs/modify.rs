@@ -14,7 +14,7 @@
 //! Memory is bounded, whatever the number of files and of their bytes: names that do not fit go to temporary files.
 
 use futures::StreamExt;
-use howdah_api::lend::{Desk, Lent, STRETCH};
+use howdah_api::file_broker::{FileBroker, ReceivedFile, STRETCH};
 use howdah_api::pfs_v2 as pfs;
 use howdah_api::pfs_v2::modify_file_request::Body;
 use howdah_model::{CommitKey, RejectionKind};
@@ -32,7 +32,7 @@ use crate::staging::{self, Stage, Stager};
 
 pub(super) async fn modify_file(
     core: &Core,
-    desk: Option<&Desk>,
+    desk: Option<&FileBroker>,
     mut messages: Streaming<pfs::ModifyFileRequest>,
 ) -> Result<Response<()>, Status> {
     let first = messages.next().await.transpose()?;
@@ -67,7 +67,7 @@ pub(super) async fn modify_file(
 /// Turns messages into edits.
 struct Recorder<'a> {
     core: &'a Core,
-    desk: Option<&'a Desk>,
+    desk: Option<&'a FileBroker>,
     /// Files whose bytes are on their way into the store, each with its path and the place of its step.
     writer: PackWriter<(StepNumber, String)>,
     edits: FileEdits,
@@ -76,7 +76,7 @@ struct Recorder<'a> {
 }
 
 impl<'a> Recorder<'a> {
-    fn new(core: &'a Core, desk: Option<&'a Desk>) -> Self {
+    fn new(core: &'a Core, desk: Option<&'a FileBroker>) -> Self {
         let memory = core.store().limits().sort_buffer_bytes;
         Self {
             core,
@@ -104,7 +104,7 @@ impl<'a> Recorder<'a> {
                 let written = self.writer.write_bytes(bytes).await;
                 written.map_err(IntoStatus::into_status)?;
             }
-            Some(Source::Url(source)) if Lent::is_url(&source.url) => self.read_lent(&source.url).await?,
+            Some(Source::Url(source)) if ReceivedFile::is_url(&source.url) => self.read_lent(&source.url).await?,
             Some(Source::Url(source)) => {
                 return Err(Status::unimplemented(format!(
                     "not supported yet: put file from a URL ({}); fetch it and put the file",

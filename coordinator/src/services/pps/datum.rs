@@ -313,7 +313,7 @@ pub(super) async fn restart_datum(
     queue
         .restart_datums(&restart)
         .await
-        .map_err(|error| Status::unavailable(crate::chain(&error)))?;
+        .map_err(|error| Status::unavailable(howdah_telemetry::error_chain(&error)))?;
     Ok(Response::new(()))
 }
 

@@ -169,5 +169,5 @@ fn from_plan(plan: &JobPlan, datum: Datum, result: Option<&DatumResult>) -> Know
 
 /// Decodes something stored.
 pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, Status> {
-    queue_wire::decode(bytes).map_err(|error| Status::data_loss(crate::chain(&error)))
+    queue_wire::decode(bytes).map_err(|error| Status::data_loss(howdah_telemetry::error_chain(&error)))
 }

@@ -61,7 +61,7 @@ impl LogInputs {
             return Ok(None);
         };
         let plan: JobPlan = datums::decode(&bytes)?;
-        let only = plan.whole.and_then(|whole| whole.set);
+        let only = plan.single_object.and_then(|single| single.set);
         Ok(only.filter(|only| only.set == set))
     }
 

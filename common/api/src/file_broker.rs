@@ -4,7 +4,7 @@
 //! ```text
 //! client                                            server
 //!   | InspectCluster ---------------------------------> |
-//!   | <---- header DESK_HEADER: name of an abstract socket
+//!   | <---- header FILE_BROKER_HEADER: name of an abstract socket
 //!   | connect to it, hand the open file over ---------> | checks: same user, a regular file
 //!   | <-------------------------------- 32 letters: the loan's number
 //!   | ModifyFile: AddFile from the URL howdah-lent:NUMBER ->|
@@ -36,7 +36,7 @@ use nix::unistd::geteuid;
 use tokio::io::Interest;
 
 /// Header of the answer to `InspectCluster`: the name of the abstract socket at which files may be lent.
-pub const DESK_HEADER: &str = "howdah-lending-desk";
+pub const FILE_BROKER_HEADER: &str = "howdah-lending-desk";
 
 /// The server says so each time that it has read so many bytes more of a file.
 pub const STRETCH: u64 = 1 << 20;
@@ -54,18 +54,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A file that a server may read, seen from the client.
 #[derive(Debug)]
-pub struct Loan {
+pub struct FileOffer {
     connection: UnixStream,
     number: String,
 }
 
-impl Loan {
+impl FileOffer {
     /// Hands an open file over to the server whose desk has this name. Blocks for a moment.
     ///
     /// # Errors
     /// When there is no such desk on this machine, it belongs to another user, or does not take the file: send the
     /// bytes instead.
-    pub fn offer(desk: &str, file: &File) -> io::Result<Loan> {
+    pub fn offer(desk: &str, file: &File) -> io::Result<FileOffer> {
         let mut connection = UnixStream::connect_addr(&SocketAddr::from_abstract_name(desk)?)?;
         if getsockopt(&connection, PeerCredentials)?.uid() != geteuid().as_raw() {
             return Err(io::Error::other("the server belongs to another user"));
@@ -79,7 +79,7 @@ impl Loan {
         let mut number = vec![0; NUMBER_LENGTH];
         connection.read_exact(&mut number)?;
         connection.set_read_timeout(None)?;
-        Ok(Loan {
+        Ok(FileOffer {
             connection,
             number: String::from_utf8(number).map_err(io::Error::other)?,
         })
@@ -91,7 +91,7 @@ impl Loan {
         format!("{SCHEME}{}", self.number)
     }
 
-    /// Returns what ends [`Loan::wait`] early when it is shut down.
+    /// Returns what ends [`FileOffer::wait`] early when it is shut down.
     pub fn connection(&self) -> io::Result<UnixStream> {
         self.connection.try_clone()
     }
@@ -112,36 +112,36 @@ impl Loan {
 
 /// Where a server takes files on loan.
 #[derive(Debug)]
-pub struct Desk {
+pub struct FileBroker {
     name: String,
-    waiting: Mutex<HashMap<String, Lent>>,
+    waiting: Mutex<HashMap<String, ReceivedFile>>,
 }
 
 /// A file on loan, seen from the server. It is given back when this is dropped.
 #[derive(Debug)]
-pub struct Lent {
+pub struct ReceivedFile {
     file: Arc<File>,
     size: u64,
     connection: Arc<tokio::net::UnixStream>,
 }
 
-impl Desk {
-    /// Opens a desk of a name that nobody can guess. It takes files once it is [served](Desk::serve).
+impl FileBroker {
+    /// Opens a desk of a name that nobody can guess. It takes files once it is [served](FileBroker::serve).
     ///
     /// # Errors
     /// When the system has no abstract sockets. Must be called inside a Tokio runtime.
-    pub fn open() -> io::Result<(Arc<Desk>, tokio::net::UnixListener)> {
+    pub fn open() -> io::Result<(Arc<FileBroker>, tokio::net::UnixListener)> {
         let name = format!("howdah-{}", random_number());
         let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
         listener.set_nonblocking(true)?;
-        let desk = Desk {
+        let desk = FileBroker {
             name,
             waiting: Mutex::default(),
         };
         Ok((Arc::new(desk), tokio::net::UnixListener::from_std(listener)?))
     }
 
-    /// Returns its name, which is what [`DESK_HEADER`] says.
+    /// Returns its name, which is what [`FILE_BROKER_HEADER`] says.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -163,7 +163,7 @@ impl Desk {
 
     /// Takes the file that a URL stands for. `None` = the URL is none of a loan, or the client has hung up.
     #[must_use]
-    pub fn take(&self, url: &str) -> Option<Lent> {
+    pub fn take(&self, url: &str) -> Option<ReceivedFile> {
         self.waiting().remove(url.strip_prefix(SCHEME)?)
     }
 
@@ -179,7 +179,7 @@ impl Desk {
         }
         let connection = Arc::new(connection);
         let number = random_number();
-        let lent = Lent {
+        let lent = ReceivedFile {
             file: Arc::new(file),
             size: metadata.len(),
             connection: Arc::clone(&connection),
@@ -206,12 +206,12 @@ impl Desk {
         Ok(())
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<String, Lent>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<String, ReceivedFile>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Lent {
+impl ReceivedFile {
     /// Tells whether a URL stands for a file on loan.
     #[must_use]
     pub fn is_url(url: &str) -> bool {
@@ -237,7 +237,7 @@ impl Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for ReceivedFile {
     fn drop(&mut self) {
         let _ = shutdown(self.connection.as_raw_fd(), Shutdown::Write);
     }
@@ -285,11 +285,17 @@ mod tests {
     }
 
     /// A desk that is served, and what came of offering a file there.
-    async fn offered(file: File) -> (Arc<Desk>, tokio::task::JoinHandle<Infallible>, io::Result<Loan>) {
-        let (desk, listener) = Desk::open().unwrap();
+    async fn offered(
+        file: File,
+    ) -> (
+        Arc<FileBroker>,
+        tokio::task::JoinHandle<Infallible>,
+        io::Result<FileOffer>,
+    ) {
+        let (desk, listener) = FileBroker::open().unwrap();
         let serving = tokio::spawn(Arc::clone(&desk).serve(listener));
         let name = desk.name().to_owned();
-        let loan = tokio::task::spawn_blocking(move || Loan::offer(&name, &file));
+        let loan = tokio::task::spawn_blocking(move || FileOffer::offer(&name, &file));
         (desk, serving, loan.await.unwrap())
     }
 
@@ -298,7 +304,7 @@ mod tests {
         let (desk, serving, loan) = offered(file(b"content")).await;
         let loan = loan.unwrap();
         let url = loan.url();
-        assert!(Lent::is_url(&url) && !Lent::is_url("https://host/x"));
+        assert!(ReceivedFile::is_url(&url) && !ReceivedFile::is_url("https://host/x"));
         let waiting = tokio::task::spawn_blocking(move || {
             let mut total = 0;
             loan.wait(|bytes| total += bytes);
@@ -327,7 +333,7 @@ mod tests {
     async fn a_message_with_several_files_is_refused_and_leaves_none_open() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let (desk, listener) = Desk::open().unwrap();
+        let (desk, listener) = FileBroker::open().unwrap();
         let serving = tokio::spawn(Arc::clone(&desk).serve(listener));
         let address = SocketAddr::from_abstract_name(desk.name()).unwrap();
         let file = File::create(&path).unwrap();
@@ -349,7 +355,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_gives_no_file_is_not_waited_for() {
-        let (desk, listener) = Desk::open().unwrap();
+        let (desk, listener) = FileBroker::open().unwrap();
         let address = SocketAddr::from_abstract_name(desk.name()).unwrap();
         let silent = UnixStream::connect_addr(&address).unwrap();
         let (connection, _) = listener.accept().await.unwrap();
@@ -370,6 +376,6 @@ mod tests {
 
     #[test]
     fn without_a_desk_nothing_is_lent() {
-        assert!(Loan::offer("howdah-of-another-machine", &file(b"x")).is_err());
+        assert!(FileOffer::offer("howdah-of-another-machine", &file(b"x")).is_err());
     }
 }
