@@ -10,7 +10,7 @@ use howdah_protocol::objects::{Datum, DatumOutcome};
 use howdah_store::FileTree;
 use howdah_worker::runtime::scripted::Answer;
 
-use crate::world::{World, datum, plan, within};
+use crate::fixture::{World, datum, plan, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sets_go_all_the_way_round() {

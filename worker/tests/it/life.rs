@@ -11,7 +11,7 @@ use howdah_queue::ACK_WAIT;
 use howdah_worker::runtime::scripted::Answer;
 use tokio::sync::Notify;
 
-use crate::world::{World, datum, plan, within};
+use crate::fixture::{World, datum, plan, within};
 
 /// Defines a command that rings and does not end, the first `endless` times.
 fn define_slow(world: &World, endless: usize) -> (Arc<Notify>, Arc<AtomicUsize>) {

@@ -6,7 +6,7 @@ use howdah_model::ids::GlobalId;
 use howdah_protocol::objects::DatumOutcome;
 use howdah_worker::runtime::scripted::{Answer, INIT};
 
-use crate::world::{World, datum, plan};
+use crate::fixture::{World, datum, plan};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_into_inputs_are_stored_by_reference() {

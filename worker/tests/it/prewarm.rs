@@ -8,7 +8,7 @@ use howdah_protocol::objects::JobPlan;
 
 use tokio::time::timeout;
 
-use crate::world::{World, datum, plan, within};
+use crate::fixture::{World, datum, plan, within};
 
 /// How long to wait before something is said, or looked at, again.
 const SOON: Duration = Duration::from_millis(10);

@@ -8,7 +8,7 @@ use howdah_store::Store;
 use howdah_worker::runtime::scripted::Answer;
 use tokio::sync::{Barrier, Notify};
 
-use crate::world::{World, commit_into, datum, input_from, plan, within};
+use crate::fixture::{World, commit_into, datum, input_from, plan, within};
 
 fn at_once(pipeline: &str, cmd: &[&str]) -> JobPlan {
     JobPlan {
