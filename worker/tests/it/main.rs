@@ -1,9 +1,9 @@
-//! A worker with a scripted runtime, a real nats-server and a store in memory.
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+//! Tests of a worker with a scripted runtime, a real nats-server and a store in memory.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod at_once;
+mod concurrent_sets;
 mod datums;
+mod fixture;
 mod life;
 mod outputs;
-mod standing;
-mod world;
+mod prewarm;
