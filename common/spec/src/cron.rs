@@ -47,11 +47,11 @@ pub enum CronError {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
     zone: TimeZone,
-    kind: Kind,
+    kind: Rule,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum Kind {
+enum Rule {
     Never,
     Every(Duration),
     Calendar(Calendar),
@@ -81,25 +81,25 @@ impl Schedule {
         }
         let kind = match text.strip_prefix('@') {
             Some(form) => at_form(form)?,
-            None => Kind::Calendar(calendar(text)?),
+            None => Rule::Calendar(calendar(text)?),
         };
         Ok(Schedule { zone, kind })
     }
 
     /// Tells whether this is `@never`.
     pub fn is_never(&self) -> bool {
-        self.kind == Kind::Never
+        self.kind == Rule::Never
     }
 
     /// Returns the first time after `time`; none if there is none within five years.
     pub fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
         match &self.kind {
-            Kind::Never => None,
-            Kind::Every(period) => {
+            Rule::Never => None,
+            Rule::Every(period) => {
                 let second = Timestamp::from_second(time.as_second()).ok()?;
                 second.checked_add(SignedDuration::try_from(*period).ok()?).ok()
             }
-            Kind::Calendar(calendar) => {
+            Rule::Calendar(calendar) => {
                 let mut date = time.to_zoned_datetime(self.zone.clone()).date();
                 for _ in 0..5 * 366 {
                     if calendar.has_day(date)
@@ -151,7 +151,7 @@ fn zone_of(name: &str) -> Result<TimeZone, CronError> {
     TimeZone::get(name).map_err(|_| CronError::Zone(name.to_owned()))
 }
 
-fn at_form(form: &str) -> Result<Kind, CronError> {
+fn at_form(form: &str) -> Result<Rule, CronError> {
     let (name, argument) = form.split_once(char::is_whitespace).unwrap_or((form, ""));
     let argument = argument.trim();
     if name == "every" {
@@ -159,7 +159,7 @@ fn at_form(form: &str) -> Result<Kind, CronError> {
         let period = duration::parse(argument).map_err(|_| every())?;
         return match period.as_secs() {
             0 => Err(every()),
-            seconds => Ok(Kind::Every(Duration::from_secs(seconds))),
+            seconds => Ok(Rule::Every(Duration::from_secs(seconds))),
         };
     }
     let expression = match name {
@@ -169,14 +169,14 @@ fn at_form(form: &str) -> Result<Kind, CronError> {
         "weekly" => "0 0 * * 0",
         "daily" | "midnight" => "0 0 * * *",
         "hourly" => "0 * * * *",
-        "never" => return Ok(Kind::Never),
+        "never" => return Ok(Rule::Never),
         "reboot" => return Err(CronError::Reboot),
         _ => return Err(CronError::Form(format!("@{form}"))),
     };
-    calendar(expression).map(Kind::Calendar)
+    calendar(expression).map(Rule::Calendar)
 }
 
-struct Range {
+struct FieldRange {
     field: &'static str,
     low: u8,
     high: u8,
@@ -184,10 +184,10 @@ struct Range {
     names: &'static [&'static str],
 }
 
-const MINUTE: Range = range("minute", 0, 59, &[]);
-const HOUR: Range = range("hour", 0, 23, &[]);
-const DAY: Range = range("day of month", 1, 31, &[]);
-const MONTH: Range = range(
+const MINUTE: FieldRange = range("minute", 0, 59, &[]);
+const HOUR: FieldRange = range("hour", 0, 23, &[]);
+const DAY: FieldRange = range("day of month", 1, 31, &[]);
+const MONTH: FieldRange = range(
     "month",
     1,
     12,
@@ -196,10 +196,10 @@ const MONTH: Range = range(
     ],
 );
 /// Sunday is 0 and also 7.
-const WEEKDAY: Range = range("day of week", 0, 7, &["sun", "mon", "tue", "wed", "thu", "fri", "sat"]);
+const WEEKDAY: FieldRange = range("day of week", 0, 7, &["sun", "mon", "tue", "wed", "thu", "fri", "sat"]);
 
-const fn range(field: &'static str, low: u8, high: u8, names: &'static [&'static str]) -> Range {
-    Range {
+const fn range(field: &'static str, low: u8, high: u8, names: &'static [&'static str]) -> FieldRange {
+    FieldRange {
         field,
         low,
         high,
@@ -225,7 +225,7 @@ fn calendar(expression: &str) -> Result<Calendar, CronError> {
     })
 }
 
-impl Range {
+impl FieldRange {
     fn fail<T>(&self, value: &str, reason: impl Into<String>) -> Result<T, CronError> {
         Err(CronError::Field {
             field: self.field,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::error::SpecError;
-use crate::node::{Entry, Node, locate};
+use crate::node::{SourceEntry, SourceNode, locate};
 use crate::schema;
 use crate::types::{Input, PipelineSpec, Service};
 use crate::{ParseOptions, ParsedSpec, decode, legacy, split, validate};
@@ -33,7 +33,7 @@ pub fn parse(source_name: &str, text: &[u8], options: &ParseOptions) -> Result<V
     read().map_err(|error| error.in_file(source_name))
 }
 
-fn one(source_name: &str, mut node: Node, options: &ParseOptions) -> Result<ParsedSpec, SpecError> {
+fn one(source_name: &str, mut node: SourceNode, options: &ParseOptions) -> Result<ParsedSpec, SpecError> {
     drop_schema(&mut node);
     let warnings = legacy::translate(&mut node, options)?;
     let mut user_json = decode::object(&node, &schema::PIPELINE_SPEC, "")?;
@@ -67,14 +67,14 @@ fn one(source_name: &str, mut node: Node, options: &ParseOptions) -> Result<Pars
 }
 
 /// Removes the key by which editors find a schema.
-fn drop_schema(node: &mut Node) {
+fn drop_schema(node: &mut SourceNode) {
     if let Some(fields) = node.as_map_mut() {
-        fields.retain(|Entry { key, .. }| key != "$schema");
+        fields.retain(|SourceEntry { key, .. }| key != "$schema");
     }
 }
 
 /// Requires a pipeline with a name, and gives it a project if it has none.
-fn name_project(node: &Node, user: &mut Value, project: Option<&str>) -> Result<(), SpecError> {
+fn name_project(node: &SourceNode, user: &mut Value, project: Option<&str>) -> Result<(), SpecError> {
     let Some(pipeline) = user.get_mut("pipeline").and_then(Value::as_object_mut) else {
         let error = SpecError::missing("pipeline", "no pipeline specified").at(node.pos);
         return Err(error.help("add \"pipeline\": {\"name\": \"...\"}"));
@@ -134,10 +134,10 @@ pub fn check_defaults(document: &Value) -> Result<Value, SpecError> {
     if document.is_null() {
         return Ok(Value::Object(Map::new()));
     }
-    defaults(Node::from(document))
+    defaults(SourceNode::from(document))
 }
 
-fn defaults(mut node: Node) -> Result<Value, SpecError> {
+fn defaults(mut node: SourceNode) -> Result<Value, SpecError> {
     drop_schema(&mut node);
     let document = decode::object(&node, &schema::DEFAULTS, "")?;
     if document
@@ -171,7 +171,7 @@ pub fn effective(cluster_defaults: &Value, project_defaults: &Value, user: &Valu
     }
     merge(
         &mut merged,
-        &decode::object(&Node::from(user), &schema::PIPELINE_SPEC, "")?,
+        &decode::object(&SourceNode::from(user), &schema::PIPELINE_SPEC, "")?,
     );
     Ok(merged)
 }
@@ -180,7 +180,7 @@ pub fn effective(cluster_defaults: &Value, project_defaults: &Value, user: &Valu
 ///
 /// `now` becomes the start of cron inputs that name none, to the second. Does not [`validate`](crate::validate).
 pub fn from_effective(json: &Value, default_project: &str, now: Timestamp) -> Result<PipelineSpec, SpecError> {
-    let mut spec = typed(decode::object(&Node::from(json), &schema::PIPELINE_SPEC, "")?)?;
+    let mut spec = typed(decode::object(&SourceNode::from(json), &schema::PIPELINE_SPEC, "")?)?;
     fill_fields(&mut spec, Some(default_project), Some(now));
     order_inputs(&mut spec);
     Ok(spec)

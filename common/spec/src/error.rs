@@ -2,18 +2,18 @@
 
 use std::fmt;
 
-use crate::node::Pos;
+use crate::node::Position;
 
 /// A mistake in a spec.
 ///
 /// Printed as `file:line:column: field.path: what is wrong; what to do`, leaving out what is unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpecError(Box<Inner>);
+pub struct SpecError(Box<ErrorDetails>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Inner {
+struct ErrorDetails {
     file: Option<String>,
-    pos: Pos,
+    pos: Position,
     field: String,
     problem: Problem,
     help: Option<String>,
@@ -95,9 +95,9 @@ fn twice(first: &str, second: &str) -> String {
 
 impl SpecError {
     pub(crate) fn new(field: impl Into<String>, problem: Problem) -> Self {
-        SpecError(Box::new(Inner {
+        SpecError(Box::new(ErrorDetails {
             file: None,
-            pos: Pos::UNKNOWN,
+            pos: Position::UNKNOWN,
             field: field.into(),
             problem,
             help: None,
@@ -136,15 +136,15 @@ impl SpecError {
     }
 
     /// Sets the position unless a more exact one is known already.
-    pub(crate) fn at(mut self, pos: Pos) -> Self {
-        if self.0.pos == Pos::UNKNOWN {
+    pub(crate) fn at(mut self, pos: Position) -> Self {
+        if self.0.pos == Position::UNKNOWN {
             self.0.pos = pos;
         }
         self
     }
 
     /// Sets the position, whatever it was.
-    pub(crate) fn moved_to(mut self, pos: Pos) -> Self {
+    pub(crate) fn moved_to(mut self, pos: Position) -> Self {
         self.0.pos = pos;
         self
     }
@@ -166,12 +166,12 @@ impl SpecError {
 
     /// Returns the line, counted from 1, if it is known.
     pub fn line(&self) -> Option<u32> {
-        (self.0.pos != Pos::UNKNOWN).then_some(self.0.pos.line)
+        (self.0.pos != Position::UNKNOWN).then_some(self.0.pos.line)
     }
 
     /// Returns the column, counted from 1, if it is known.
     pub fn column(&self) -> Option<u32> {
-        (self.0.pos != Pos::UNKNOWN).then_some(self.0.pos.column)
+        (self.0.pos != Position::UNKNOWN).then_some(self.0.pos.column)
     }
 
     /// Returns the path of the field, such as `transform.secrets[0].key`; empty for the whole spec.
@@ -192,14 +192,14 @@ impl SpecError {
 
 impl fmt::Display for SpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner {
+        let ErrorDetails {
             file,
             pos,
             field,
             problem,
             help,
         } = &*self.0;
-        match (file, *pos == Pos::UNKNOWN) {
+        match (file, *pos == Position::UNKNOWN) {
             (Some(file), false) => write!(f, "{file}:{pos}: ")?,
             (Some(file), true) => write!(f, "{file}: ")?,
             (None, false) => write!(f, "line {pos}: ")?,

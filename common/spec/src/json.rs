@@ -4,14 +4,14 @@
 //! their text, keys may repeat (the decoder reports that with both spellings in view).
 
 use crate::error::SpecError;
-use crate::node::{Entry, Node, Pos, Value, shorten};
+use crate::node::{Position, SourceEntry, SourceNode, SourceValue, shorten};
 
 /// Deepest nesting of values, so that hostile texts cannot exhaust the stack.
 pub(crate) const MAX_NESTING: usize = 100;
 
 /// Reads all values of a text.
-pub(crate) fn read(text: &str) -> Result<Vec<Node>, SpecError> {
-    let mut reader = Reader {
+pub(crate) fn read(text: &str) -> Result<Vec<SourceNode>, SpecError> {
+    let mut reader = JsonReader {
         rest: text,
         line: 1,
         column: 1,
@@ -30,16 +30,16 @@ pub(crate) fn read(text: &str) -> Result<Vec<Node>, SpecError> {
     }
 }
 
-struct Reader<'a> {
+struct JsonReader<'a> {
     rest: &'a str,
     line: usize,
     column: usize,
     nesting: usize,
 }
 
-impl Reader<'_> {
-    fn pos(&self) -> Pos {
-        Pos::new(self.line, self.column)
+impl JsonReader<'_> {
+    fn pos(&self) -> Position {
+        Position::new(self.line, self.column)
     }
 
     fn fail<T>(&self, detail: impl Into<String>) -> Result<T, SpecError> {
@@ -92,20 +92,20 @@ impl Reader<'_> {
         }
     }
 
-    fn value(&mut self) -> Result<Node, SpecError> {
+    fn value(&mut self) -> Result<SourceNode, SpecError> {
         let pos = self.pos();
         let value = match self.peek() {
-            Some('{') => self.nested(Reader::object)?,
-            Some('[') => self.nested(Reader::list)?,
-            Some('"') => Value::Text(self.string()?),
+            Some('{') => self.nested(JsonReader::object)?,
+            Some('[') => self.nested(JsonReader::list)?,
+            Some('"') => SourceValue::Text(self.string()?),
             Some('-' | '0'..='9') => self.number()?,
             Some(c) if c.is_ascii_alphabetic() => self.word()?,
             _ => return self.fail(format!("expected a value, found {}", self.here())),
         };
-        Ok(Node::new(pos, value))
+        Ok(SourceNode::new(pos, value))
     }
 
-    fn nested(&mut self, read: fn(&mut Self) -> Result<Value, SpecError>) -> Result<Value, SpecError> {
+    fn nested(&mut self, read: fn(&mut Self) -> Result<SourceValue, SpecError>) -> Result<SourceValue, SpecError> {
         self.nesting += 1;
         if self.nesting > MAX_NESTING {
             return self.fail(format!("more than {MAX_NESTING} levels of nesting"));
@@ -117,10 +117,10 @@ impl Reader<'_> {
         Ok(value)
     }
 
-    fn object(&mut self) -> Result<Value, SpecError> {
+    fn object(&mut self) -> Result<SourceValue, SpecError> {
         let mut entries = Vec::new();
         if self.closed('}') {
-            return Ok(Value::Map(entries));
+            return Ok(SourceValue::Map(entries));
         }
         loop {
             let pos = self.pos();
@@ -135,22 +135,22 @@ impl Reader<'_> {
             self.next();
             self.blank();
             let value = self.value()?;
-            entries.push(Entry { pos, key, value });
+            entries.push(SourceEntry { pos, key, value });
             if self.ended('}')? {
-                return Ok(Value::Map(entries));
+                return Ok(SourceValue::Map(entries));
             }
         }
     }
 
-    fn list(&mut self) -> Result<Value, SpecError> {
+    fn list(&mut self) -> Result<SourceValue, SpecError> {
         let mut items = Vec::new();
         if self.closed(']') {
-            return Ok(Value::List(items));
+            return Ok(SourceValue::List(items));
         }
         loop {
             items.push(self.value()?);
             if self.ended(']')? {
-                return Ok(Value::List(items));
+                return Ok(SourceValue::List(items));
             }
         }
     }
@@ -259,7 +259,7 @@ impl Reader<'_> {
         Ok(code)
     }
 
-    fn number(&mut self) -> Result<Value, SpecError> {
+    fn number(&mut self) -> Result<SourceValue, SpecError> {
         let start = self.pos();
         let end = self
             .rest
@@ -268,22 +268,22 @@ impl Reader<'_> {
         let text = self.rest[..end].to_owned();
         self.skip(text.chars().count());
         if is_number(&text) {
-            Ok(Value::Number(text))
+            Ok(SourceValue::Number(text))
         } else {
             let detail = format!("{} is not a number", shorten(&text));
             Err(SpecError::syntax("JSON", detail).at(start))
         }
     }
 
-    fn word(&mut self) -> Result<Value, SpecError> {
+    fn word(&mut self) -> Result<SourceValue, SpecError> {
         let end = self
             .rest
             .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
             .unwrap_or(self.rest.len());
         let value = match &self.rest[..end] {
-            "null" => Value::Null,
-            "true" => Value::Bool(true),
-            "false" => Value::Bool(false),
+            "null" => SourceValue::Null,
+            "true" => SourceValue::Bool(true),
+            "false" => SourceValue::Bool(false),
             word => {
                 let detail = format!("the word {} must be in double quotes", shorten(word));
                 return self.fail(detail);
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn values_may_follow_each_other_with_anything_blank_between() {
         let nodes = read("{}[1]\n---\n{\"a\": null}\n\n--- \ntrue\"x\"").unwrap();
-        let found: Vec<String> = nodes.iter().map(Node::describe).collect();
+        let found: Vec<String> = nodes.iter().map(SourceNode::describe).collect();
         assert_eq!(
             found,
             [
@@ -330,13 +330,13 @@ mod tests {
                 "the string \"x\""
             ]
         );
-        assert_eq!(nodes[2].pos, Pos::new(3, 1));
+        assert_eq!(nodes[2].pos, Position::new(3, 1));
     }
 
     #[test]
     fn strings_are_unescaped() {
         let nodes = read(r#""a\n\u00e9\ud83d\ude00\/\"""#).unwrap();
-        assert_eq!(nodes[0].value, Value::Text("a\né😀/\"".to_owned()));
+        assert_eq!(nodes[0].value, SourceValue::Text("a\né😀/\"".to_owned()));
     }
 
     #[test]

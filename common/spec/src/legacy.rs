@@ -6,22 +6,22 @@
 
 use crate::ParseOptions;
 use crate::error::{Problem, SpecError};
-use crate::node::{Entry, Node, Pos, Value, camel};
+use crate::node::{Position, SourceEntry, SourceNode, SourceValue, camel};
 
 mod inputs;
 mod resources;
 
 /// Something that was dropped or not translated exactly.
 #[derive(Debug)]
-pub(crate) struct Warning {
-    pub pos: Pos,
+pub(crate) struct LegacyWarning {
+    pub pos: Position,
     pub field: String,
     pub text: String,
 }
 
-impl Warning {
-    fn new(pos: Pos, field: impl Into<String>, text: impl Into<String>) -> Warning {
-        Warning {
+impl LegacyWarning {
+    fn new(pos: Position, field: impl Into<String>, text: impl Into<String>) -> LegacyWarning {
+        LegacyWarning {
             pos,
             field: field.into(),
             text: text.into(),
@@ -41,7 +41,7 @@ const FORGOTTEN: [&str; 7] = [
 ];
 
 /// Translates a spec in place.
-pub(crate) fn translate(spec: &mut Node, options: &ParseOptions) -> Result<Vec<Warning>, SpecError> {
+pub(crate) fn translate(spec: &mut SourceNode, options: &ParseOptions) -> Result<Vec<LegacyWarning>, SpecError> {
     let mut warnings = Vec::new();
     let Some(fields) = spec.as_map_mut() else {
         return Ok(warnings);
@@ -61,7 +61,7 @@ pub(crate) fn translate(spec: &mut Node, options: &ParseOptions) -> Result<Vec<W
         && !is_unset(&entry.value)
     {
         let text = "dropped: skipping unchanged datums replaces it";
-        warnings.push(Warning::new(entry.pos, "incremental", text));
+        warnings.push(LegacyWarning::new(entry.pos, "incremental", text));
     }
     for name in FORGOTTEN {
         take(fields, name)?;
@@ -69,7 +69,7 @@ pub(crate) fn translate(spec: &mut Node, options: &ParseOptions) -> Result<Vec<W
     Ok(warnings)
 }
 
-fn transform(fields: &mut [Entry]) -> Result<(), SpecError> {
+fn transform(fields: &mut [SourceEntry]) -> Result<(), SpecError> {
     let Some(transform) = object(fields, "transform") else {
         return Ok(());
     };
@@ -83,15 +83,15 @@ fn transform(fields: &mut [Entry]) -> Result<(), SpecError> {
     }
 }
 
-fn spout_and_service(fields: &mut Vec<Entry>, warnings: &mut Vec<Warning>) -> Result<(), SpecError> {
+fn spout_and_service(fields: &mut Vec<SourceEntry>, warnings: &mut Vec<LegacyWarning>) -> Result<(), SpecError> {
     if let Some(spout) = object(fields, "spout") {
         if let Some(entry) = take(spout, "overwrite")?.filter(|entry| !is_unset(&entry.value)) {
             let text = "dropped: a spout writes its own commits and can delete or overwrite files itself";
-            warnings.push(Warning::new(entry.pos, "spout.overwrite", text));
+            warnings.push(LegacyWarning::new(entry.pos, "spout.overwrite", text));
         }
         if let Some(entry) = take(spout, "marker")?.filter(|entry| !is_unset(&entry.value)) {
             let text = "dropped: a spout may read its own output repo to see where it was";
-            warnings.push(Warning::new(entry.pos, "spout.marker", text));
+            warnings.push(LegacyWarning::new(entry.pos, "spout.marker", text));
         }
     }
     let Some(annotations) = object(fields, "service").map(|service| take(service, "annotations")) else {
@@ -104,8 +104,8 @@ fn spout_and_service(fields: &mut Vec<Entry>, warnings: &mut Vec<Warning>) -> Re
 }
 
 /// Adds a service's annotations to those of `metadata`, which win.
-fn annotate(fields: &mut Vec<Entry>, service: Entry) -> Result<(), SpecError> {
-    let Value::Map(new) = service.value.value else {
+fn annotate(fields: &mut Vec<SourceEntry>, service: SourceEntry) -> Result<(), SpecError> {
+    let SourceValue::Map(new) = service.value.value else {
         let expected = "an object that gives names their values";
         let found = service.value.describe();
         return Err(SpecError::mismatch("service.annotations", expected, found).at(service.value.pos));
@@ -123,35 +123,35 @@ fn annotate(fields: &mut Vec<Entry>, service: Entry) -> Result<(), SpecError> {
     Ok(())
 }
 
-fn scale_down_threshold(fields: &mut Vec<Entry>, warnings: &mut Vec<Warning>) -> Result<(), SpecError> {
+fn scale_down_threshold(fields: &mut Vec<SourceEntry>, warnings: &mut Vec<LegacyWarning>) -> Result<(), SpecError> {
     const NAME: &str = "scale_down_threshold";
     let Some(entry) = take(fields, NAME)? else {
         return Ok(());
     };
     let is_zero = match &entry.value.value {
-        Value::Null => true,
-        Value::Text(text) if text.is_empty() => true,
-        Value::Text(text) => match crate::duration::parse(text) {
+        SourceValue::Null => true,
+        SourceValue::Text(text) if text.is_empty() => true,
+        SourceValue::Text(text) => match crate::duration::parse(text) {
             Ok(duration) => duration.is_zero(),
             Err(error) => return Err(SpecError::invalid(NAME, error.to_string()).at(entry.value.pos)),
         },
-        Value::Number(text) => text.parse::<f64>().is_ok_and(|number| number == 0.0),
+        SourceValue::Number(text) => text.parse::<f64>().is_ok_and(|number| number == 0.0),
         _ => return Err(SpecError::mismatch(NAME, "a duration", entry.value.describe()).at(entry.value.pos)),
     };
     if is_zero || has(fields, "autoscaling") {
         return Ok(());
     }
     let text = "became autoscaling: true; idle workers are removed at once, not after a time";
-    warnings.push(Warning::new(entry.pos, NAME, text));
-    let value = Node::new(entry.pos, Value::Bool(true));
-    fields.push(Entry::new(entry.pos, "autoscaling", value));
+    warnings.push(LegacyWarning::new(entry.pos, NAME, text));
+    let value = SourceNode::new(entry.pos, SourceValue::Bool(true));
+    fields.push(SourceEntry::new(entry.pos, "autoscaling", value));
     Ok(())
 }
 
 /// Takes a field out, by either spelling; giving both is an error.
-fn take(fields: &mut Vec<Entry>, name: &str) -> Result<Option<Entry>, SpecError> {
+fn take(fields: &mut Vec<SourceEntry>, name: &str) -> Result<Option<SourceEntry>, SpecError> {
     let camel_name = camel(name);
-    let is_it = |entry: &Entry| entry.key == name || entry.key == camel_name;
+    let is_it = |entry: &SourceEntry| entry.key == name || entry.key == camel_name;
     let Some(index) = fields.iter().position(is_it) else {
         return Ok(None);
     };
@@ -169,14 +169,14 @@ fn take(fields: &mut Vec<Entry>, name: &str) -> Result<Option<Entry>, SpecError>
 }
 
 /// Tells whether a field is given, by either spelling, and not null.
-fn has(fields: &[Entry], name: &str) -> bool {
+fn has(fields: &[SourceEntry], name: &str) -> bool {
     let camel_name = camel(name);
-    let is_it = |entry: &Entry| entry.key == name || entry.key == camel_name;
+    let is_it = |entry: &SourceEntry| entry.key == name || entry.key == camel_name;
     fields.iter().any(|entry| is_it(entry) && !entry.value.is_null())
 }
 
 /// Finds the fields of an object that is a field.
-fn object<'a>(fields: &'a mut [Entry], name: &str) -> Option<&'a mut Vec<Entry>> {
+fn object<'a>(fields: &'a mut [SourceEntry], name: &str) -> Option<&'a mut Vec<SourceEntry>> {
     let camel_name = camel(name);
     let entry = fields
         .iter_mut()
@@ -185,17 +185,21 @@ fn object<'a>(fields: &'a mut [Entry], name: &str) -> Option<&'a mut Vec<Entry>>
 }
 
 /// Finds the fields of an object, made if absent; none if something else is there.
-fn ensure_object<'a>(fields: &'a mut Vec<Entry>, name: &str, pos: Pos) -> Option<&'a mut Vec<Entry>> {
+fn ensure_object<'a>(fields: &'a mut Vec<SourceEntry>, name: &str, pos: Position) -> Option<&'a mut Vec<SourceEntry>> {
     if !has(fields, name) {
         let camel_name = camel(name);
         fields.retain(|entry| entry.key != name && entry.key != camel_name);
-        fields.push(Entry::new(pos, name, Node::new(pos, Value::Map(Vec::new()))));
+        fields.push(SourceEntry::new(
+            pos,
+            name,
+            SourceNode::new(pos, SourceValue::Map(Vec::new())),
+        ));
     }
     object(fields, name)
 }
 
 /// Gives a field its present name; having both is an error.
-fn rename(fields: &mut Vec<Entry>, old: &str, new: &str) -> Result<(), SpecError> {
+fn rename(fields: &mut Vec<SourceEntry>, old: &str, new: &str) -> Result<(), SpecError> {
     let Some(entry) = take(fields, old)? else {
         return Ok(());
     };
@@ -207,15 +211,15 @@ fn rename(fields: &mut Vec<Entry>, old: &str, new: &str) -> Result<(), SpecError
     fields.retain(|entry| entry.key != new && entry.key != camel_name);
     // Keeps the style of the old spelling, for later messages.
     let key = if entry.key.contains('_') { new } else { &camel_name };
-    fields.push(Entry::new(entry.pos, key, entry.value));
+    fields.push(SourceEntry::new(entry.pos, key, entry.value));
     Ok(())
 }
 
 /// Tells whether a value says nothing: null, false, "".
-fn is_unset(node: &Node) -> bool {
+fn is_unset(node: &SourceNode) -> bool {
     match &node.value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Text(text) => text.is_empty(),
+        SourceValue::Null | SourceValue::Bool(false) => true,
+        SourceValue::Text(text) => text.is_empty(),
         _ => false,
     }
 }

@@ -1,11 +1,11 @@
 //! From a source to the specs in it: JSON values one after another, YAML documents, lists, mixtures.
 
 use crate::error::{Problem, SpecError};
-use crate::node::{Entry, Node, Pos, Value};
+use crate::node::{Position, SourceEntry, SourceNode, SourceValue};
 use crate::{json, yaml};
 
 /// Reads a source into one mapping per spec, in order.
-pub(crate) fn specs(text: &[u8]) -> Result<Vec<Node>, SpecError> {
+pub(crate) fn specs(text: &[u8]) -> Result<Vec<SourceNode>, SpecError> {
     let text = std::str::from_utf8(text).map_err(|error| {
         let offset = error.valid_up_to();
         SpecError::new("", Problem::NotText { offset }).help("save the file as UTF-8")
@@ -14,16 +14,16 @@ pub(crate) fn specs(text: &[u8]) -> Result<Vec<Node>, SpecError> {
     let mut specs = Vec::new();
     for node in values(text)? {
         match node.value {
-            Value::List(items) => items.into_iter().try_for_each(|item| push(&mut specs, item))?,
-            Value::Null => {}
+            SourceValue::List(items) => items.into_iter().try_for_each(|item| push(&mut specs, item))?,
+            SourceValue::Null => {}
             _ => push(&mut specs, node)?,
         }
     }
     Ok(specs)
 }
 
-fn push(specs: &mut Vec<Node>, node: Node) -> Result<(), SpecError> {
-    if let Value::Map(_) = node.value {
+fn push(specs: &mut Vec<SourceNode>, node: SourceNode) -> Result<(), SpecError> {
+    if let SourceValue::Map(_) = node.value {
         specs.push(node);
         return Ok(());
     }
@@ -32,7 +32,7 @@ fn push(specs: &mut Vec<Node>, node: Node) -> Result<(), SpecError> {
 }
 
 /// Reads all values: as one text first, and if that fails piece by piece between `---` lines.
-fn values(text: &str) -> Result<Vec<Node>, SpecError> {
+fn values(text: &str) -> Result<Vec<SourceNode>, SpecError> {
     let whole = piece(text);
     let pieces = pieces(text);
     if whole.is_ok() || pieces.len() < 2 {
@@ -50,7 +50,7 @@ fn values(text: &str) -> Result<Vec<Node>, SpecError> {
 }
 
 /// Reads a text as JSON if it begins like JSON, else or on failure as YAML.
-fn piece(text: &str) -> Result<Vec<Node>, SpecError> {
+fn piece(text: &str) -> Result<Vec<SourceNode>, SpecError> {
     let begins_like_json = text.trim_start().starts_with(['{', '[']);
     let json_error = match begins_like_json.then(|| json::read(text)) {
         Some(Ok(nodes)) => return Ok(nodes),
@@ -86,7 +86,7 @@ fn pieces(text: &str) -> Vec<(u32, &str)> {
 
 fn shift_error(error: SpecError, lines: u32) -> SpecError {
     match (error.line(), error.column()) {
-        (Some(line), Some(column)) => error.moved_to(Pos {
+        (Some(line), Some(column)) => error.moved_to(Position {
             line: line.saturating_add(lines),
             column,
         }),
@@ -94,12 +94,12 @@ fn shift_error(error: SpecError, lines: u32) -> SpecError {
     }
 }
 
-fn shift(node: &mut Node, lines: u32) {
+fn shift(node: &mut SourceNode, lines: u32) {
     node.pos.line = node.pos.line.saturating_add(lines);
     match &mut node.value {
-        Value::List(items) => items.iter_mut().for_each(|item| shift(item, lines)),
-        Value::Map(entries) => {
-            for Entry { pos, value, .. } in entries {
+        SourceValue::List(items) => items.iter_mut().for_each(|item| shift(item, lines)),
+        SourceValue::Map(entries) => {
+            for SourceEntry { pos, value, .. } in entries {
                 pos.line = pos.line.saturating_add(lines);
                 shift(value, lines);
             }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn names(text: &str) -> Vec<(String, u32)> {
-        let name = |node: &Node| {
+        let name = |node: &SourceNode| {
             let entry = &node.as_map().unwrap()[0];
             (entry.key.clone(), entry.pos.line)
         };

@@ -15,7 +15,7 @@ mod input;
 mod placement;
 mod target;
 
-pub use input::{CronInput, Input, PfsInput, PropagationSpec, RepoType, Trigger};
+pub use input::{CronInput, Input, InputRepoType, PfsInput, PropagationSpec, TriggerSpec};
 pub use placement::{GpuSpec, Metadata, ResourceSpec, SchedulingSpec, TaintEffect, Toleration, TolerationOperator};
 pub use target::{
     Determined, Egress, FileFormat, FileFormatKind, ObjectStorageEgress, Service, ServiceType, Spout,
@@ -320,17 +320,17 @@ mod project {
 
     #[derive(Default, Serialize, Deserialize)]
     #[serde(default)]
-    struct Project {
+    struct ProjectForm {
         name: String,
     }
 
     pub fn serialize<S: Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error> {
         let name = name.to_owned();
-        Project { name }.serialize(serializer)
+        ProjectForm { name }.serialize(serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-        Project::deserialize(deserializer).map(|project| project.name)
+        ProjectForm::deserialize(deserializer).map(|project| project.name)
     }
 }
 
@@ -340,15 +340,15 @@ mod constant {
 
     #[derive(Default, Serialize, Deserialize)]
     #[serde(default)]
-    struct Parallelism {
+    struct ParallelismForm {
         constant: u64,
     }
 
     pub fn serialize<S: Serializer>(constant: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-        Parallelism { constant: *constant }.serialize(serializer)
+        ParallelismForm { constant: *constant }.serialize(serializer)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-        Parallelism::deserialize(deserializer).map(|spec| spec.constant)
+        ParallelismForm::deserialize(deserializer).map(|spec| spec.constant)
     }
 }

@@ -46,8 +46,8 @@ fn glob() -> impl Strategy<Value = String> {
     ]
 }
 
-fn trigger() -> impl Strategy<Value = Trigger> {
-    (name(), any::<bool>(), 0_u64..i64::MAX as u64).prop_map(|(branch, all, commits)| Trigger {
+fn trigger() -> impl Strategy<Value = TriggerSpec> {
+    (name(), any::<bool>(), 0_u64..i64::MAX as u64).prop_map(|(branch, all, commits)| TriggerSpec {
         branch: format!("watched-{branch}"),
         size: "100MiB".to_owned(),
         commits,
@@ -59,7 +59,11 @@ fn trigger() -> impl Strategy<Value = Trigger> {
 
 /// Makes leaves whose repos and names are all different; `number` is filled in afterwards.
 fn leaf() -> impl Strategy<Value = Input> {
-    let kind = prop_oneof![Just(RepoType::User), Just(RepoType::Meta), Just(RepoType::Spec)];
+    let kind = prop_oneof![
+        Just(InputRepoType::User),
+        Just(InputRepoType::Meta),
+        Just(InputRepoType::Spec)
+    ];
     let pfs = (kind, glob(), any::<[bool; 5]>(), texts(), of(trigger())).prop_map(
         |(repo_type, glob, [lazy, empty_files, outer_join, reference, never], texts, trigger)| {
             let text = |index: usize| texts.get(index).cloned().unwrap_or_default();

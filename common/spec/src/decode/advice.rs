@@ -1,64 +1,64 @@
 //! What to say when a value does not fit: the likely meaning, and how to write it.
 
 use crate::error::{Problem, SpecError};
-use crate::node::{Entry, Node, Value, camel, join};
-use crate::schema::{self, Object, Type};
+use crate::node::{SourceEntry, SourceNode, SourceValue, camel, join};
+use crate::schema::{self, FieldType, ObjectSchema};
 
 /// Names a type of list items in the singular.
-pub(super) fn item_name(item: &Type) -> &'static str {
+pub(super) fn item_name(item: &FieldType) -> &'static str {
     match item {
-        Type::Text => "a string",
-        Type::Int { .. } => "a whole number",
-        Type::Object(kind) if std::ptr::eq(*kind, &schema::INPUT) => "an input",
+        FieldType::Text => "a string",
+        FieldType::Int { .. } => "a whole number",
+        FieldType::Object(kind) if std::ptr::eq(*kind, &schema::INPUT) => "an input",
         _ => "an object",
     }
 }
 
-pub(super) fn not_an_object(node: &Node, kind: &'static Object, path: &str) -> SpecError {
+pub(super) fn not_an_object(node: &SourceNode, kind: &'static ObjectSchema, path: &str) -> SpecError {
     let error = SpecError::mismatch(path, "an object", node.describe()).at(node.pos);
     if std::ptr::eq(kind, &schema::INPUT) {
         return match node.value {
-            Value::List(_) => error.help("put several inputs under cross, union, join or group"),
+            SourceValue::List(_) => error.help("put several inputs under cross, union, join or group"),
             _ => error.help("write {\"pfs\": {\"repo\": \"...\", \"glob\": \"/*\"}}"),
         };
     }
     match (kind.short, &node.value) {
-        (Some(field), Value::Text(text)) => error.help(format!("write {{{:?}: {text:?}}}", camel(field))),
-        (Some(field), Value::Number(text)) => error.help(format!("write {{{:?}: {text}}}", camel(field))),
+        (Some(field), SourceValue::Text(text)) => error.help(format!("write {{{:?}: {text:?}}}", camel(field))),
+        (Some(field), SourceValue::Number(text)) => error.help(format!("write {{{:?}: {text}}}", camel(field))),
         _ => error,
     }
 }
 
-pub(super) fn not_a_list(node: &Node, item: &'static Type, path: &str) -> SpecError {
+pub(super) fn not_a_list(node: &SourceNode, item: &'static FieldType, path: &str) -> SpecError {
     let field = path.rsplit('.').next().unwrap_or(path);
     let is_script = matches!(field, "stdin" | "err_stdin" | "errStdin");
     let expected = match item {
-        Type::Text if is_script => "a list of lines",
-        Type::Text => "a list of strings",
-        Type::Int { .. } => "a list of whole numbers",
-        Type::Object(kind) if std::ptr::eq(*kind, &schema::INPUT) => "a list of inputs",
+        FieldType::Text if is_script => "a list of lines",
+        FieldType::Text => "a list of strings",
+        FieldType::Int { .. } => "a list of whole numbers",
+        FieldType::Object(kind) if std::ptr::eq(*kind, &schema::INPUT) => "a list of inputs",
         _ => "a list of objects",
     };
     let error = SpecError::mismatch(path, expected, node.describe());
     match (&node.value, item) {
-        (Value::Text(text), Type::Text) => {
+        (SourceValue::Text(text), FieldType::Text) => {
             let words: Vec<&str> = match field {
                 "cmd" | "err_cmd" | "errCmd" => text.split_whitespace().collect(),
                 _ => text.lines().collect(),
             };
             error.help(format!("put it in brackets: {words:?}"))
         }
-        (Value::Number(number), Type::Int { .. }) => error.help(format!("put it in brackets: [{number}]")),
-        (Value::Map(_), Type::Object(_)) => error.help("put it in brackets: [{...}]"),
+        (SourceValue::Number(number), FieldType::Int { .. }) => error.help(format!("put it in brackets: [{number}]")),
+        (SourceValue::Map(_), FieldType::Object(_)) => error.help("put it in brackets: [{...}]"),
         _ => error,
     }
 }
 
-pub(super) fn not_a_bool(node: &Node, path: &str) -> SpecError {
+pub(super) fn not_a_bool(node: &SourceNode, path: &str) -> SpecError {
     let error = SpecError::mismatch(path, "true or false", node.describe());
     let meant = match &node.value {
-        Value::Text(text) => text.to_lowercase(),
-        Value::Number(text) => text.clone(),
+        SourceValue::Text(text) => text.to_lowercase(),
+        SourceValue::Number(text) => text.clone(),
         _ => return error,
     };
     match meant.as_str() {
@@ -68,15 +68,15 @@ pub(super) fn not_a_bool(node: &Node, path: &str) -> SpecError {
     }
 }
 
-pub(super) fn not_a_text(node: &Node, path: &str) -> SpecError {
+pub(super) fn not_a_text(node: &SourceNode, path: &str) -> SpecError {
     let error = SpecError::mismatch(path, "a string", node.describe());
     let field = path.rsplit('.').next().unwrap_or(path);
     match &node.value {
-        Value::Number(text) if matches!(field, "memory" | "disk") => {
+        SourceValue::Number(text) if matches!(field, "memory" | "disk") => {
             error.help(format!("put it in quotes, with its unit: \"{text}Mi\" or the like"))
         }
-        Value::Number(text) | Value::OddNumber(text) => error.help(format!("put it in quotes: {text:?}")),
-        Value::Bool(value) => error.help(format!("put it in quotes: \"{value}\"")),
+        SourceValue::Number(text) | SourceValue::OddNumber(text) => error.help(format!("put it in quotes: {text:?}")),
+        SourceValue::Bool(value) => error.help(format!("put it in quotes: \"{value}\"")),
         _ => error,
     }
 }
@@ -84,7 +84,12 @@ pub(super) fn not_a_text(node: &Node, path: &str) -> SpecError {
 /// Most field names that are listed for one that is unknown.
 const MOST_LISTED: usize = 10;
 
-pub(super) fn unknown_field(entry: &Entry, kind: &'static Object, path: &str, siblings: &[Entry]) -> SpecError {
+pub(super) fn unknown_field(
+    entry: &SourceEntry,
+    kind: &'static ObjectSchema,
+    path: &str,
+    siblings: &[SourceEntry],
+) -> SpecError {
     let is_input = std::ptr::eq(kind, &schema::INPUT);
     if is_input
         && siblings
@@ -124,8 +129,8 @@ pub(super) fn unknown_field(entry: &Entry, kind: &'static Object, path: &str, si
 
 /// Finds the object of a pipeline spec, nearest to the top, that has a field of this name.
 fn home(key: &str) -> Option<String> {
-    let mut level: Vec<(String, &'static Object)> = vec![(String::new(), &schema::PIPELINE_SPEC)];
-    let mut seen: Vec<*const Object> = Vec::new();
+    let mut level: Vec<(String, &'static ObjectSchema)> = vec![(String::new(), &schema::PIPELINE_SPEC)];
+    let mut seen: Vec<*const ObjectSchema> = Vec::new();
     while !level.is_empty() {
         let mut below = Vec::new();
         for (path, object) in level {
@@ -138,8 +143,8 @@ fn home(key: &str) -> Option<String> {
                     return Some(path);
                 }
                 match &field.kind {
-                    Type::Object(kind) => below.push((join(&path, field.name), *kind)),
-                    Type::List(Type::Object(kind)) => below.push((join(&path, field.name), *kind)),
+                    FieldType::Object(kind) => below.push((join(&path, field.name), *kind)),
+                    FieldType::List(FieldType::Object(kind)) => below.push((join(&path, field.name), *kind)),
                     _ => {}
                 }
             }
@@ -150,8 +155,8 @@ fn home(key: &str) -> Option<String> {
 }
 
 /// Finds the name closest to a wrong choice.
-pub(super) fn closest(value: &Value, names: &[&'static str]) -> Option<String> {
-    let Value::Text(text) = value else { return None };
+pub(super) fn closest(value: &SourceValue, names: &[&'static str]) -> Option<String> {
+    let SourceValue::Text(text) = value else { return None };
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     nearest(text, &names)
 }

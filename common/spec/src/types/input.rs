@@ -84,7 +84,7 @@ impl Input {
 /// Type of a repo.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum RepoType {
+pub enum InputRepoType {
     /// Data of users, and output of pipelines.
     #[default]
     User,
@@ -107,7 +107,7 @@ pub struct PfsInput {
     /// Name of the repo.
     pub repo: String,
     /// Type of the repo.
-    pub repo_type: RepoType,
+    pub repo_type: InputRepoType,
     /// Branch to follow.
     #[serde(skip_serializing_if = "is_default")]
     pub branch: String,
@@ -136,7 +136,7 @@ pub struct PfsInput {
     pub group_by: String,
     /// Follow the branch only when conditions hold.
     #[serde(skip_serializing_if = "is_default")]
-    pub trigger: Option<Trigger>,
+    pub trigger: Option<TriggerSpec>,
     /// Whether new commits start jobs.
     #[serde(skip_serializing_if = "is_default")]
     pub propagation_spec: Option<PropagationSpec>,
@@ -148,7 +148,7 @@ pub struct PfsInput {
 /// Conditions under which a branch is moved.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Trigger {
+pub struct TriggerSpec {
     /// Branch that is watched, in the same repo.
     #[serde(skip_serializing_if = "is_default")]
     pub branch: String,

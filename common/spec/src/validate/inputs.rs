@@ -6,7 +6,7 @@ use super::names;
 use crate::cron::Schedule;
 use crate::error::SpecError;
 use crate::quantity;
-use crate::types::{CronInput, Input, PfsInput, PipelineId, RepoType, Trigger};
+use crate::types::{CronInput, Input, InputRepoType, PfsInput, PipelineId, TriggerSpec};
 use howdah_glob::Glob;
 
 /// Checks an input and everything below.
@@ -24,7 +24,7 @@ pub(super) fn check(input: &Input, pipeline: &PipelineId) -> Result<(), SpecErro
     one_branch_per_repo(&leaves)
 }
 
-struct Leaf<'a> {
+struct InputLeaf<'a> {
     input: &'a Input,
     path: String,
     /// Field name of the nearest compound above that is not a cross.
@@ -35,12 +35,12 @@ fn collect<'a>(
     input: &'a Input,
     path: &str,
     mixed_in: Option<&'static str>,
-    leaves: &mut Vec<Leaf<'a>>,
+    leaves: &mut Vec<InputLeaf<'a>>,
 ) -> Result<(), SpecError> {
     let kind = input.kind();
     let path = format!("{path}.{kind}");
     if matches!(input, Input::Pfs(_) | Input::Cron(_)) {
-        leaves.push(Leaf { input, path, mixed_in });
+        leaves.push(InputLeaf { input, path, mixed_in });
         return Ok(());
     }
     if input.parts().is_empty() {
@@ -54,7 +54,7 @@ fn collect<'a>(
     Ok(())
 }
 
-fn pfs_leaf(leaf: &Leaf<'_>, pfs: &PfsInput, pipeline: &PipelineId) -> Result<(), SpecError> {
+fn pfs_leaf(leaf: &InputLeaf<'_>, pfs: &PfsInput, pipeline: &PipelineId) -> Result<(), SpecError> {
     let path = |field: &str| format!("{}.{field}", leaf.path);
     if pfs.repo.is_empty() {
         return Err(SpecError::missing(path("repo"), "the input has no repo").help("name the repo to read"));
@@ -86,7 +86,7 @@ fn pfs_leaf(leaf: &Leaf<'_>, pfs: &PfsInput, pipeline: &PipelineId) -> Result<()
     if let Some(trigger) = &pfs.trigger {
         trigger_rules(&path("trigger"), trigger, &pfs.branch)?;
     }
-    let is_own = pfs.project == pipeline.project && pfs.repo == pipeline.name && pfs.repo_type != RepoType::Spec;
+    let is_own = pfs.project == pipeline.project && pfs.repo == pipeline.name && pfs.repo_type != InputRepoType::Spec;
     if is_own {
         let error = SpecError::conflict(
             path("repo"),
@@ -97,7 +97,7 @@ fn pfs_leaf(leaf: &Leaf<'_>, pfs: &PfsInput, pipeline: &PipelineId) -> Result<()
     Ok(())
 }
 
-fn s3(leaf: &Leaf<'_>, pfs: &PfsInput) -> Result<(), SpecError> {
+fn s3(leaf: &InputLeaf<'_>, pfs: &PfsInput) -> Result<(), SpecError> {
     let path = |field: &str| format!("{}.{field}", leaf.path);
     if pfs.glob != "/" {
         let what = format!(
@@ -121,7 +121,7 @@ fn s3(leaf: &Leaf<'_>, pfs: &PfsInput) -> Result<(), SpecError> {
     }
 }
 
-fn trigger_rules(path: &str, trigger: &Trigger, branch: &str) -> Result<(), SpecError> {
+fn trigger_rules(path: &str, trigger: &TriggerSpec, branch: &str) -> Result<(), SpecError> {
     names::branch(&format!("{path}.branch"), &trigger.branch)?;
     if trigger.branch == branch {
         let what = format!("the branch {branch:?} cannot be triggered by itself");
@@ -145,7 +145,7 @@ fn trigger_rules(path: &str, trigger: &Trigger, branch: &str) -> Result<(), Spec
     Ok(())
 }
 
-fn cron_leaf(leaf: &Leaf<'_>, cron: &CronInput) -> Result<(), SpecError> {
+fn cron_leaf(leaf: &InputLeaf<'_>, cron: &CronInput) -> Result<(), SpecError> {
     let path = |field: &str| format!("{}.{field}", leaf.path);
     names::input(&path("name"), &cron.name)?;
     names::word(&path("repo"), "repo", &cron.repo)?;
@@ -190,8 +190,8 @@ fn unique_names(input: &Input, path: &str, taken: &mut BTreeMap<String, String>)
     Ok(())
 }
 
-fn one_branch_per_repo(leaves: &[Leaf<'_>]) -> Result<(), SpecError> {
-    let mut branches: BTreeMap<(&str, &str, RepoType), &str> = BTreeMap::new();
+fn one_branch_per_repo(leaves: &[InputLeaf<'_>]) -> Result<(), SpecError> {
+    let mut branches: BTreeMap<(&str, &str, InputRepoType), &str> = BTreeMap::new();
     for leaf in leaves {
         let Input::Pfs(pfs) = leaf.input else { continue };
         // A branch to be made for a trigger has no name yet; it is named after its number.
