@@ -8,10 +8,10 @@ use serde_json::{Map, Number, Value as Json};
 use crate::duration::{self, DurationError};
 use crate::error::{Problem, SpecError};
 use crate::node::{SourceNode, SourceValue, camel, join, shorten};
+use crate::number;
 use crate::schema::{self, FieldSchema, FieldType, ObjectSchema};
 
 mod advice;
-pub(crate) mod number;
 
 /// Reads an object of a known kind; `path` is where it stands.
 pub(crate) fn object(node: &SourceNode, kind: &'static ObjectSchema, path: &str) -> Result<Json, SpecError> {

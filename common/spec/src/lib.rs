@@ -26,6 +26,7 @@ mod error;
 mod json;
 mod legacy;
 mod node;
+mod number;
 mod print;
 pub mod quantity;
 mod schema;

@@ -2,9 +2,9 @@
 
 use super::{LegacyWarning, ensure_object, has, object, rename, take};
 use crate::ParseOptions;
-use crate::decode::number;
 use crate::error::SpecError;
 use crate::node::{SourceEntry, SourceNode, SourceValue};
+use crate::number;
 
 /// Translates parallelism and resources.
 pub(super) fn translate(
