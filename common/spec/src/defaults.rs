@@ -7,12 +7,12 @@ use crate::error::SpecError;
 use crate::node::{SourceEntry, SourceNode, locate};
 use crate::schema;
 use crate::types::{Input, PipelineSpec, Service};
-use crate::{ParseOptions, ParsedSpec, decode, legacy, split, validate};
+use crate::{decode, split};
 
 const BRANCH: &str = "master";
 const TRIES: u32 = 3;
 
-fn built_in() -> Value {
+pub(crate) fn built_in() -> Value {
     json!({
         "transform": {"image": "ubuntu:20.04"},
         "outputBranch": BRANCH,
@@ -21,96 +21,11 @@ fn built_in() -> Value {
     })
 }
 
-/// Reads every spec of a source.
-///
-/// Checks what can be said about a spec by itself: form, types, names, globs, schedules. Rules that depend on
-/// what the defaults contribute are left to [`validate`](crate::validate) on the effective spec.
-pub fn parse(source_name: &str, text: &[u8], options: &ParseOptions) -> Result<Vec<ParsedSpec>, SpecError> {
-    let read = || -> Result<Vec<ParsedSpec>, SpecError> {
-        let nodes = split::specs(text)?;
-        nodes.into_iter().map(|node| one(source_name, node, options)).collect()
-    };
-    read().map_err(|error| error.in_file(source_name))
-}
-
-fn one(source_name: &str, mut node: SourceNode, options: &ParseOptions) -> Result<ParsedSpec, SpecError> {
-    drop_schema(&mut node);
-    let warnings = legacy::translate(&mut node, options)?;
-    let mut user_json = decode::object(&node, &schema::PIPELINE_SPEC, "")?;
-    name_project(&node, &mut user_json, options.default_project.as_deref())?;
-
-    let mut merged = built_in();
-    merge(&mut merged, &user_json);
-    let mut spec = typed(merged)?;
-    fill_fields(&mut spec, options.default_project.as_deref(), None);
-    // Before the inputs are put in order, so that a mistake is found at its place in the text.
-    validate::by_itself(&spec).map_err(|error| {
-        let (pos, field) = locate(&node, error.field());
-        error.with_field(field).at(pos)
-    })?;
-    order_inputs(&mut spec);
-
-    let mut lines: Vec<String> = warnings
-        .into_iter()
-        .map(|warning| format!("{source_name}:{}: {}: {}", warning.pos, warning.field, warning.text))
-        .collect();
-    let image = user_json.pointer("/transform/image").and_then(Value::as_str);
-    if let Some(text) = image.and_then(image_warning) {
-        let (pos, field) = locate(&node, "transform.image");
-        lines.push(format!("{source_name}:{pos}: {field}: {text}"));
-    }
-    Ok(ParsedSpec {
-        spec,
-        user_json,
-        warnings: lines,
-    })
-}
-
 /// Removes the key by which editors find a schema.
-fn drop_schema(node: &mut SourceNode) {
+pub(crate) fn drop_schema(node: &mut SourceNode) {
     if let Some(fields) = node.as_map_mut() {
         fields.retain(|SourceEntry { key, .. }| key != "$schema");
     }
-}
-
-/// Requires a pipeline with a name, and gives it a project if it has none.
-fn name_project(node: &SourceNode, user: &mut Value, project: Option<&str>) -> Result<(), SpecError> {
-    let Some(pipeline) = user.get_mut("pipeline").and_then(Value::as_object_mut) else {
-        let error = SpecError::missing("pipeline", "no pipeline specified").at(node.pos);
-        return Err(error.help("add \"pipeline\": {\"name\": \"...\"}"));
-    };
-    if pipeline
-        .get("name")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .is_empty()
-    {
-        let (pos, _) = locate(node, "pipeline");
-        let error = SpecError::missing("pipeline.name", "no pipeline name specified").at(pos);
-        return Err(error.help("write \"pipeline\": {\"name\": \"...\"}"));
-    }
-    let named = pipeline
-        .get("project")
-        .and_then(|project| project.get("name"))
-        .and_then(Value::as_str);
-    if let (true, Some(project)) = (named.unwrap_or_default().is_empty(), project) {
-        pipeline.insert("project".to_owned(), json!({ "name": project }));
-    }
-    Ok(())
-}
-
-/// Warns about images whose content depends on the day.
-fn image_warning(image: &str) -> Option<String> {
-    let name = image.rsplit('/').next().unwrap_or(image);
-    let why = match name.split_once(':') {
-        _ if name.is_empty() || image.contains('@') => return None,
-        None => "has no tag",
-        Some((_, "latest")) => "is tagged latest",
-        Some(_) => return None,
-    };
-    Some(format!(
-        "the image {image:?} {why}, so results depend on what it is when it is pulled; name a version or a digest"
-    ))
 }
 
 /// Reads a document of defaults (`{"createPipelineRequest": {...}}`), JSON or YAML; empty text counts as `{}`.
@@ -187,7 +102,7 @@ pub fn from_effective(json: &Value, default_project: &str, now: Timestamp) -> Re
 }
 
 /// Applies a JSON merge patch: objects merge, everything else replaces, null removes.
-fn merge(target: &mut Value, patch: &Value) {
+pub(crate) fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
         return;
@@ -207,7 +122,7 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-fn typed(mut canonical: Value) -> Result<PipelineSpec, SpecError> {
+pub(crate) fn typed(mut canonical: Value) -> Result<PipelineSpec, SpecError> {
     strip(&mut canonical);
     // An egress message without a target is what clients send for "none".
     if let Some(spec) = canonical.as_object_mut() {
@@ -232,7 +147,7 @@ fn strip(value: &mut Value) {
     }
 }
 
-fn fill_fields(spec: &mut PipelineSpec, default_project: Option<&str>, now: Option<Timestamp>) {
+pub(crate) fn fill_fields(spec: &mut PipelineSpec, default_project: Option<&str>, now: Option<Timestamp>) {
     fill_text(&mut spec.pipeline.project, default_project.unwrap_or_default());
     fill_text(&mut spec.output_branch, BRANCH);
     spec.parallelism = spec.parallelism.max(1);
@@ -291,7 +206,7 @@ fn fill_text(text: &mut String, value: &str) {
 }
 
 /// Sorts the parts of compound inputs by name, then names the branches of triggers in that order.
-fn order_inputs(spec: &mut PipelineSpec) {
+pub(crate) fn order_inputs(spec: &mut PipelineSpec) {
     if let Some(input) = &mut spec.input {
         sort(input);
         name_triggers(input, &spec.pipeline.name, &mut Vec::new());

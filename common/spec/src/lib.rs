@@ -27,6 +27,8 @@ mod json;
 mod legacy;
 mod node;
 mod number;
+mod options;
+mod parse;
 mod print;
 pub mod quantity;
 mod schema;
@@ -35,40 +37,10 @@ mod types;
 mod validate;
 mod yaml;
 
-pub use defaults::{check_defaults, effective, from_effective, parse, parse_defaults};
+pub use defaults::{check_defaults, effective, from_effective, parse_defaults};
 pub use error::{Problem, SpecError};
+pub use options::ParseOptions;
+pub use parse::{ParsedSpec, parse};
 pub use print::{to_json, to_text};
 pub use types::*;
 pub use validate::{unsupported, validate};
-
-/// Everything [`parse`] must know about its surroundings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParseOptions {
-    /// Number of worker machines; 1.x `coefficient` multiplies it.
-    pub nodes: u64,
-    /// Number of usable cores of a single machine, used for `coefficient` when there is only one machine.
-    pub cores: u64,
-    /// Project of specs that name none; such specs stay without a project in `user_json` when this is `None`.
-    pub default_project: Option<String>,
-}
-
-impl Default for ParseOptions {
-    fn default() -> Self {
-        ParseOptions {
-            nodes: 1,
-            cores: 1,
-            default_project: None,
-        }
-    }
-}
-
-/// One spec of a source, as the user meant it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ParsedSpec {
-    /// The spec over the built-in defaults only, with the fill-ins (but no `start` invented for cron inputs).
-    pub spec: PipelineSpec,
-    /// The user spec: canonical camelCase JSON, legacy forms translated, `$schema` removed, `null`s kept.
-    pub user_json: serde_json::Value,
-    /// One line each, for standard error.
-    pub warnings: Vec<String>,
-}

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Deepest nesting of values; readers, decoder and translation recurse once for each level.
+pub(crate) const MAX_NESTING: usize = 100;
+
 /// Place in a text, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {

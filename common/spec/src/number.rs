@@ -1,10 +1,26 @@
-//! Numbers from their text.
+//! Numbers as text: JSON's grammar, and the exact value of a text.
 
-use crate::json;
+/// Tells whether a text is a number by JSON's grammar.
+pub(crate) fn is_number(text: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['+', '-']).unwrap_or(exponent))),
+        None => (unsigned, None),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (mantissa, None),
+    };
+    digits(whole)
+        && (whole == "0" || !whole.starts_with('0'))
+        && fraction.is_none_or(digits)
+        && exponent.is_none_or(digits)
+}
 
 /// Reads a whole number, also when written as `1.0` or `1e1`; none if it is none or out of all reach.
 pub(crate) fn whole(text: &str) -> Option<i128> {
-    if !json::is_number(text) {
+    if !is_number(text) {
         return None;
     }
     let (sign, unsigned) = match text.strip_prefix('-') {
@@ -37,13 +53,23 @@ pub(crate) fn whole(text: &str) -> Option<i128> {
 
 /// Reads a finite number.
 pub(crate) fn float(text: &str) -> Option<f64> {
-    let number: f64 = json::is_number(text).then(|| text.parse().ok())??;
+    let number: f64 = is_number(text).then(|| text.parse().ok())??;
     number.is_finite().then_some(number)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_follow_the_grammar() {
+        for text in ["0", "-0", "10", "1.5", "1e1", "1E-2", "-1.0e+3"] {
+            assert!(is_number(text), "{text}");
+        }
+        for text in ["", "-", "01", ".5", "5.", "1e", "+1", "0x1", "1_0", "1.e1", "--1"] {
+            assert!(!is_number(text), "{text}");
+        }
+    }
 
     #[test]
     fn whole_numbers_in_every_dress() {

@@ -11,21 +11,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration::seconds;
 
+mod forms;
 mod input;
 mod placement;
 mod target;
 
+use forms::{constant, is_default, project};
 pub use input::{CronInput, Input, InputRepoType, PfsInput, PropagationSpec, TriggerSpec};
 pub use placement::{GpuSpec, Metadata, ResourceSpec, SchedulingSpec, TaintEffect, Toleration, TolerationOperator};
 pub use target::{
     Determined, Egress, FileFormat, FileFormatKind, ObjectStorageEgress, Service, ServiceType, Spout,
     SqlDatabaseEgress, SqlSecret,
 };
-
-/// True for the value a missing field has; such fields are not printed.
-pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
 
 /// A pipeline specification.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -312,43 +309,4 @@ pub struct SpecRepo {
     /// Type of the repo: `user`, `meta` or `spec`.
     #[serde(rename = "type", skip_serializing_if = "is_default")]
     pub kind: String,
-}
-
-/// Serde form of a project: `{"name": ...}`.
-mod project {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Default, Serialize, Deserialize)]
-    #[serde(default)]
-    struct ProjectForm {
-        name: String,
-    }
-
-    pub fn serialize<S: Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error> {
-        let name = name.to_owned();
-        ProjectForm { name }.serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-        ProjectForm::deserialize(deserializer).map(|project| project.name)
-    }
-}
-
-/// Serde form of the parallelism: `{"constant": N}`.
-mod constant {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Default, Serialize, Deserialize)]
-    #[serde(default)]
-    struct ParallelismForm {
-        constant: u64,
-    }
-
-    pub fn serialize<S: Serializer>(constant: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-        ParallelismForm { constant: *constant }.serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-        ParallelismForm::deserialize(deserializer).map(|spec| spec.constant)
-    }
 }

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 use crate::error::SpecError;
-use crate::json;
-use crate::node::{Position, SourceEntry, SourceNode, SourceValue, shorten};
+use crate::node::{MAX_NESTING, Position, SourceEntry, SourceNode, SourceValue, shorten};
+use crate::number::is_number;
 
 /// Most nodes that aliases may add to a text, so that a few lines cannot grow to gigabytes.
 const MAX_ALIASED_NODES: usize = 100_000;
@@ -93,8 +93,8 @@ impl<'a> YamlReader<'a> {
         read: fn(&mut Self) -> Result<SourceValue, SpecError>,
     ) -> Result<SourceNode, SpecError> {
         self.nesting += 1;
-        if self.nesting > json::MAX_NESTING {
-            let detail = format!("more than {} levels of nesting", json::MAX_NESTING);
+        if self.nesting > MAX_NESTING {
+            let detail = format!("more than {} levels of nesting", MAX_NESTING);
             return Err(syntax(pos, detail));
         }
         let value = read(self)?;
@@ -160,8 +160,8 @@ impl<'a> YamlReader<'a> {
             return Err(syntax(pos, detail));
         }
         let depth = self.nesting + depth(node);
-        if depth > json::MAX_NESTING {
-            let detail = format!("more than {} levels of nesting", json::MAX_NESTING);
+        if depth > MAX_NESTING {
+            let detail = format!("more than {} levels of nesting", MAX_NESTING);
             return Err(syntax(pos, detail));
         }
         Ok(node.clone())
@@ -264,7 +264,7 @@ fn plain(text: &str) -> SourceValue {
 
 /// Returns a number in JSON's grammar: as it is, or with the zero that YAML lets one leave out (`.5`, `5.`).
 fn decimal(text: &str) -> Option<String> {
-    if json::is_number(text) {
+    if is_number(text) {
         return Some(text.to_owned());
     }
     let (sign, unsigned) = match text.strip_prefix('-') {
@@ -275,7 +275,7 @@ fn decimal(text: &str) -> Option<String> {
         Some(fraction) => format!("{sign}0.{fraction}"),
         None => format!("{}0", unsigned.strip_suffix('.').map(|_| text)?),
     };
-    json::is_number(&padded).then_some(padded)
+    is_number(&padded).then_some(padded)
 }
 
 /// Tells whether YAML readers of some age would take a text for a number.

@@ -1,6 +1,6 @@
 //! `inputs`, `atom`, `git`, `method`, and job specs.
 
-use super::{LegacyWarning, has, take};
+use super::fields::{LegacyWarning, has, is_unset, take};
 use crate::error::{Problem, SpecError};
 use crate::node::{SourceEntry, SourceNode, SourceValue, join};
 
@@ -109,7 +109,7 @@ fn drop_start(
     warnings: &mut Vec<LegacyWarning>,
 ) -> Result<(), SpecError> {
     if let Some(entry) = take(fields, name)?
-        && !super::is_unset(&entry.value)
+        && !is_unset(&entry.value)
     {
         let text = "dropped: a pipeline always begins with the head of its branch";
         warnings.push(LegacyWarning::new(entry.pos, join(path, name), text));

@@ -1,10 +1,10 @@
 //! `parallelism`, strategies and coefficients; `resource_spec` and plain `gpu` numbers.
 
-use super::{LegacyWarning, ensure_object, has, object, rename, take};
-use crate::ParseOptions;
+use super::fields::{LegacyWarning, ensure_object, has, object, rename, take};
 use crate::error::SpecError;
 use crate::node::{SourceEntry, SourceNode, SourceValue};
 use crate::number;
+use crate::options::ParseOptions;
 
 /// Translates parallelism and resources.
 pub(super) fn translate(

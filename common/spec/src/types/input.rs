@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::is_default;
+use super::forms::is_default;
 
 /// The tree of inputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

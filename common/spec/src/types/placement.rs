@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
-use super::is_default;
+use super::forms::is_default;
 
 /// Annotations and labels for what the pipeline deploys.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

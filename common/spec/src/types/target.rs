@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::is_default;
+use super::forms::is_default;
 
 /// Where finished output is copied to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
