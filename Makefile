@@ -8,7 +8,7 @@ export HOWDAH_CACHE CARGO_TARGET_DIR
 
 BIN := $(CARGO_TARGET_DIR)/debug
 
-.PHONY: help demo test check build setup bench install docs clean-data
+.PHONY: help demo test check fuzz build setup bench install docs clean-data
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1|/' | column -t -s '|'
@@ -32,6 +32,11 @@ check: ## Formatting, lints with warnings as errors, docs, licences: what CI ask
 	bash scripts/deny.sh
 	cargo build --locked -p howdah --quiet
 	$(BIN)/howdah help-markdown | diff -u docs/cli.md - || (echo "docs/cli.md is out of date: run make docs" >&2; exit 1)
+
+FUZZ_SECONDS ?= 60
+
+fuzz: ## Fuzzes the spec reader, the globs and the schedules, FUZZ_SECONDS each (60).
+	@for target in spec glob schedule; do bash scripts/fuzz.sh $$target $(FUZZ_SECONDS) || exit 1; done
 
 build: ## Builds every program of the workspace.
 	cargo build --workspace --bins --locked
