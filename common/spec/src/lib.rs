@@ -1,26 +1,33 @@
-//! Pipeline specifications: from the bytes a user writes to one validated type, and back.
+//! Pipeline specifications: from the text of a user to one validated type, and back.
 //!
-//! The way of a spec through this crate:
+//! The path of a spec through this crate:
 //!
 //! ```text
-//! text ── split ──► Node trees ── legacy ──► current form ── decode ──► canonical JSON  (the user spec)
-//!                   (with lines)             (warnings)                      │ merge over defaults, fill in
-//!                                                                            ▼
-//!                                             to_json ◄── validate ──── PipelineSpec    (the effective spec)
+//! text ── split ──► source nodes ── legacy ──► current form ── decode ──► canonical JSON  (the user spec)
+//!                   (positions)                (warnings)                      │ merge over defaults, fill in
+//!                                                                              ▼
+//!                                               to_json ◄── validate ──── PipelineSpec    (the effective spec)
 //! ```
 //!
-//! * [`parse`] reads a whole source: JSON, YAML, several specs, every historic shape.
-//! * [`effective`] and [`from_effective`] put a user spec over the defaults and give the typed result.
-//! * [`validate`] checks every rule that needs no knowledge of a running system; [`unsupported`] names the
-//!   fields that are understood but do not work yet.
-//! * [`cron`], [`duration`] and [`quantity`] hold the small languages used inside a spec.
+//! * [`parse`] reads a whole source: JSON, YAML, several specs, all forms since 1.0.
+//! * [`effective`] and [`from_effective`] merge a user spec over the defaults and return the typed result.
+//! * [`validate`] checks all rules that do not depend on a running system; [`unsupported`] returns the fields that
+//!   are accepted but not implemented.
+//! * [`from_yaml`] and [`to_yaml`] read and print YAML documents that are not specs.
+//! * [`cron`], [`duration`] and [`quantity`] parse the notations inside a spec.
 //!
-//! The crate is pure: no files, no network, no clock. It does not know whether a repository exists. (One
-//! exception: zones named in cron expressions are looked up in the system's time zone database.)
+//! Every mistake is a [`SpecError`] with its position in the source. The crate is pure: no files, no network, no
+//! clock; it does not know which repositories exist. One exception: a schedule with a time zone reads the time zone
+//! database of the system.
+//!
+//! Imports run downward in this order (a file imports only from files to its right): `parse`, `defaults`, `legacy`,
+//! `split`, `decode`, `validate`, `print`, `types`, `schema`, `document`, `yaml`, `json`, `number`, `cron`, `quantity`,
+//! `duration`, `error`, `node`, `options`.
 
 pub mod cron;
 mod decode;
 mod defaults;
+mod document;
 pub mod duration;
 mod error;
 mod json;
@@ -38,6 +45,7 @@ mod validate;
 mod yaml;
 
 pub use defaults::{check_defaults, effective, from_effective, parse_defaults};
+pub use document::{from_yaml, to_yaml};
 pub use error::{Problem, SpecError};
 pub use options::ParseOptions;
 pub use parse::{ParsedSpec, parse};

@@ -1,7 +1,9 @@
-//! YAML into nodes, by strict reading rules.
+//! Reads YAML into source nodes, by strict rules.
 //!
-//! Numbers that other readers disagree about (`0x10`, `1_000`, `007`) are never guessed at, only `true` and
-//! `false` are booleans, keys are text. Aliases and merge keys are resolved, within a bound.
+//! `saphyr-parser` delivers events with positions; this module gives scalars their types and resolves aliases and
+//! merge keys, within a bound. A scalar that YAML readers do not agree on (`0x10`, `1_000`, `007`) is an error in a
+//! typed field. Only `true` and `false`, in any case, are booleans. Keys are text. The loaders on top of a parser
+//! do not fit: they guess such scalars and drop positions.
 
 use std::collections::HashMap;
 
@@ -11,7 +13,7 @@ use crate::error::SpecError;
 use crate::node::{MAX_NESTING, Position, SourceEntry, SourceNode, SourceValue, shorten};
 use crate::number::is_number;
 
-/// Most nodes that aliases may add to a text, so that a few lines cannot grow to gigabytes.
+/// The largest number of nodes that aliases may add: nested aliases can turn a few lines into gigabytes.
 const MAX_ALIASED_NODES: usize = 100_000;
 
 /// Reads all documents of a text.
@@ -28,6 +30,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<SourceNode>, SpecError> {
             (Event::StreamStart | Event::Nothing | Event::DocumentEnd, _) => {}
             (Event::StreamEnd, _) => return Ok(documents),
             (Event::DocumentStart(_), _) => {
+                // Anchors are local to a document; an alias to an earlier document is an error.
                 reader.anchors.clear();
                 let (event, span) = reader.next()?;
                 documents.push(reader.node(event, span)?);
@@ -42,12 +45,13 @@ pub(crate) fn read(text: &str) -> Result<Vec<SourceNode>, SpecError> {
 
 struct YamlReader<'a> {
     parser: Parser<'a, StrInput<'a>>,
-    /// Finished anchored nodes with the number of nodes in them.
+    /// Complete anchored nodes, each with its number of nodes.
     anchors: HashMap<usize, (SourceNode, usize)>,
     aliased: usize,
     nesting: usize,
 }
 
+/// Converts a position: the columns of the parser count from 0.
 fn place(marker: &Marker) -> Position {
     Position::new(marker.line(), marker.col() + 1)
 }
@@ -65,6 +69,7 @@ impl<'a> YamlReader<'a> {
         }
     }
 
+    /// Reads the node that begins with an event.
     fn node(&mut self, event: Event<'a>, span: Span) -> Result<SourceNode, SpecError> {
         let pos = place(&span.start);
         match event {
@@ -120,6 +125,7 @@ impl<'a> YamlReader<'a> {
             if event == Event::MappingEnd {
                 break;
             }
+            // Only a plain `<<` merges; a quoted one is an ordinary key. The key event is consumed by `node` below.
             let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
             let key = self.node(event, span)?;
             let (event, span) = self.next()?;
@@ -134,6 +140,7 @@ impl<'a> YamlReader<'a> {
             };
             entries.push(SourceEntry::new(key.pos, &text, value));
         }
+        // After the loop, because the own keys of the mapping win wherever `<<` is among them.
         for entry in merged {
             if entries.iter().all(|own| own.key != entry.key) {
                 entries.push(entry);
@@ -151,14 +158,18 @@ impl<'a> YamlReader<'a> {
     }
 
     fn alias(&mut self, pos: Position, anchor: usize) -> Result<SourceNode, SpecError> {
+        // A node is stored when it is complete, so an alias inside of its own anchor is not found: it would be an
+        // endless tree.
         let Some((node, size)) = self.anchors.get(&anchor) else {
             return Err(syntax(pos, "an alias inside the value it stands for"));
         };
+        // Before the clone: with the check after it, the memory is already allocated.
         self.aliased += size;
         if self.aliased > MAX_ALIASED_NODES {
             let detail = format!("aliases add more than {MAX_ALIASED_NODES} values");
             return Err(syntax(pos, detail));
         }
+        // The depth counts too: aliases can nest deeper than the text, and the decoder recurses.
         let depth = self.nesting + depth(node);
         if depth > MAX_NESTING {
             let detail = format!("more than {} levels of nesting", MAX_NESTING);
@@ -168,7 +179,7 @@ impl<'a> YamlReader<'a> {
     }
 }
 
-/// Takes in what `<<` stands for: a mapping, or a list of them, earlier ones winning.
+/// Collects the entries of a `<<` value: a mapping or a list of mappings; an earlier entry wins.
 fn merge_key(value: SourceNode, merged: &mut Vec<SourceEntry>) -> Result<(), SpecError> {
     match value.value {
         SourceValue::Map(entries) => {
@@ -212,6 +223,7 @@ fn collection_tag(tag: Option<&Tag>, expected: &str) -> Result<(), String> {
     }
 }
 
+/// Gives a scalar its type: quoted text is text, a tag decides, other text is typed by its form.
 fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<SourceValue, String> {
     let Some(tag) = tag else {
         return Ok(match style {
@@ -243,13 +255,14 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<SourceVal
 }
 
 /// Gives a plain scalar its type.
-fn plain(text: &str) -> SourceValue {
+pub(crate) fn plain(text: &str) -> SourceValue {
     if matches!(text, "" | "~" | "null" | "Null" | "NULL") {
         return SourceValue::Null;
     }
     if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") {
         return SourceValue::Bool(text.eq_ignore_ascii_case("true"));
     }
+    // Some readers give the integer 0, others the float -0.0.
     if text == "-0" {
         return SourceValue::OddNumber(text.to_owned());
     }
@@ -262,7 +275,7 @@ fn plain(text: &str) -> SourceValue {
     SourceValue::Text(text.to_owned())
 }
 
-/// Returns a number in JSON's grammar: as it is, or with the zero that YAML lets one leave out (`.5`, `5.`).
+/// Returns a number in the grammar of JSON, with the zeros that YAML allows to omit (`.5`, `5.`).
 fn decimal(text: &str) -> Option<String> {
     if is_number(text) {
         return Some(text.to_owned());
@@ -278,7 +291,7 @@ fn decimal(text: &str) -> Option<String> {
     is_number(&padded).then_some(padded)
 }
 
-/// Tells whether YAML readers of some age would take a text for a number.
+/// Tells whether some YAML reader (1.1 or 1.2) takes a text for a number.
 fn looks_numeric(text: &str) -> bool {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     if matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
@@ -294,11 +307,13 @@ fn looks_numeric(text: &str) -> bool {
     if !unsigned.contains(|c: char| c.is_ascii_digit()) {
         return false;
     }
+    // Underscores and leading zeros are the usual differences: what is a decimal number without them is a number to
+    // one reader and text to another. Everything else (`1.2.3`, `12:30`, `1h`) is text.
     let digits: String = unsigned.chars().filter(|c| *c != '_').collect();
     let stripped = digits.trim_start_matches('0');
     let bare = match stripped.as_bytes().first() {
         Some(b'0'..=b'9') => stripped.to_owned(),
-        // Only zeros, or zeros before a point or an exponent.
+        // Only zeros, or zeros before a point or an exponent; one of them belongs to the number.
         _ => format!("0{stripped}"),
     };
     unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') && decimal(&bare).is_some()
@@ -375,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_are_counted() {
+    fn a_text_has_several_documents() {
         for (text, count) in [
             ("", 0),
             ("# nothing\n", 0),
@@ -414,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_carry_their_place() {
+    fn mistakes_have_a_position() {
         for (text, expected) in [
             (
                 "a: 1\n2: b",

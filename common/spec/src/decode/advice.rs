@@ -1,10 +1,10 @@
-//! What to say when a value does not fit: the likely meaning, and how to write it.
+//! Errors for values that do not fit, with the likely intention of the user and the correct form.
 
 use crate::error::{Problem, SpecError};
 use crate::node::{SourceEntry, SourceNode, SourceValue, camel, join};
 use crate::schema::{self, FieldType, ObjectSchema};
 
-/// Names a type of list items in the singular.
+/// Returns the name of an item type, in the singular.
 pub(super) fn item_name(item: &FieldType) -> &'static str {
     match item {
         FieldType::Text => "a string",
@@ -81,7 +81,7 @@ pub(super) fn not_a_text(node: &SourceNode, path: &str) -> SpecError {
     }
 }
 
-/// Most field names that are listed for one that is unknown.
+/// The largest number of field names that an error lists for an unknown name.
 const MOST_LISTED: usize = 10;
 
 pub(super) fn unknown_field(
@@ -111,7 +111,7 @@ pub(super) fn unknown_field(
     let spell = |name: &'static str| if spelled_camel { camel(name) } else { name.to_owned() };
     let known: Vec<String> = kind.fields.iter().map(|field| spell(field.name)).collect();
     let close = nearest(&entry.key, &known);
-    // An exact name in the wrong place says more than a similar name in the right one.
+    // An exact name in another place helps more than a similar name in this place.
     if let Some(place) = home(&entry.key) {
         let place = if place.is_empty() {
             "the top level".to_owned()
@@ -127,7 +127,7 @@ pub(super) fn unknown_field(
     }
 }
 
-/// Finds the object of a pipeline spec, nearest to the top, that has a field of this name.
+/// Returns the path of the object, nearest to the top of a spec, that has a field of this name.
 fn home(key: &str) -> Option<String> {
     let mut level: Vec<(String, &'static ObjectSchema)> = vec![(String::new(), &schema::PIPELINE_SPEC)];
     let mut seen: Vec<*const ObjectSchema> = Vec::new();
@@ -154,47 +154,25 @@ fn home(key: &str) -> Option<String> {
     None
 }
 
-/// Finds the name closest to a wrong choice.
+/// Returns the name that is closest to a wrong choice.
 pub(super) fn closest(value: &SourceValue, names: &[&'static str]) -> Option<String> {
     let SourceValue::Text(text) = value else { return None };
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     nearest(text, &names)
 }
 
-/// Finds the most similar name, if one is similar enough to be meant.
+/// Returns the most similar name, if the user probably meant it.
 fn nearest(wrong: &str, names: &[String]) -> Option<String> {
+    // A longer word is no misspelled field, and the comparison takes quadratic time.
+    const LONGEST: usize = 40;
+    if wrong.chars().count() > LONGEST {
+        return None;
+    }
     let lowered = wrong.to_lowercase();
     let rated = names
         .iter()
-        .map(|name| (distance(&lowered, &name.to_lowercase()), name));
+        .map(|name| (strsim::osa_distance(&lowered, &name.to_lowercase()), name));
     let (rating, name) = rated.min_by_key(|(rating, _)| *rating)?;
     let bound = (wrong.chars().count() / 3).clamp(1, 3);
     (rating <= bound).then(|| name.clone())
-}
-
-/// Number of insertions, deletions, replacements and swaps of neighbours between two words.
-fn distance(a: &str, b: &str) -> usize {
-    // Words this long are no slip of the pen, and comparing them is not free.
-    const LONGEST: usize = 40;
-    let a: Vec<char> = a.chars().take(LONGEST + 1).collect();
-    let b: Vec<char> = b.chars().take(LONGEST + 1).collect();
-    if a.len() > LONGEST || b.len() > LONGEST {
-        return usize::MAX;
-    }
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for i in 0..=a.len() {
-        for j in 0..=b.len() {
-            rows[i][j] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-                let mut best = replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-                if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                    best = best.min(rows[i - 2][j - 2] + 1);
-                }
-                best
-            };
-        }
-    }
-    rows[a.len()][b.len()]
 }
