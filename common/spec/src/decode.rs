@@ -1,7 +1,8 @@
-//! From a tree of nodes to canonical JSON, by the strict rules of protobuf's JSON form.
+//! Decodes a tree of source nodes into canonical JSON, by the strict rules of protobuf's JSON form.
 //!
-//! Canonical means: camelCase names, whole numbers as numbers, durations in seconds, enumerations by name.
-//! `null`s stay, because they erase defaults.
+//! The decoder walks the tree beside the table of [`schema`]. Canonical JSON has camelCase names, whole numbers as
+//! numbers, durations in seconds and enumerations by name. A `null` stays, because it removes a default in the merge.
+//! An error has the position of the value and, where possible, advice.
 
 use serde_json::{Map, Number, Value as Json};
 
@@ -13,13 +14,14 @@ use crate::schema::{self, FieldSchema, FieldType, ObjectSchema};
 
 mod advice;
 
-/// Reads an object of a known kind; `path` is where it stands.
+/// Decodes an object of a known kind; `path` is its field path.
 pub(crate) fn object(node: &SourceNode, kind: &'static ObjectSchema, path: &str) -> Result<Json, SpecError> {
     let Some(entries) = node.as_map() else {
         return Err(advice::not_an_object(node, kind, path));
     };
     let mut json = Map::new();
-    // The field and the spelling it was given in.
+    // Each field by its schema name, with the spelling in the source: `datum_tries` and `datumTries` are one field,
+    // and without this check the later one would silently replace the other.
     let mut seen: Vec<(&'static str, &str)> = Vec::new();
     for entry in entries {
         let here = join(path, &entry.key);
@@ -42,6 +44,7 @@ pub(crate) fn object(node: &SourceNode, kind: &'static ObjectSchema, path: &str)
     Ok(Json::Object(json))
 }
 
+/// Finds the field of a key, in snake case or camelCase.
 fn find(kind: &'static ObjectSchema, key: &str) -> Option<&'static FieldSchema> {
     kind.fields.iter().find(|field| {
         let is_egress_url = field.name == "URL" && key == "url";
@@ -53,6 +56,7 @@ fn json_name(field: &FieldSchema) -> String {
     camel(field.name)
 }
 
+/// Checks that an object with alternatives has exactly one; an empty egress means "no egress".
 fn exactly_one(
     node: &SourceNode,
     kind: &'static ObjectSchema,
@@ -92,6 +96,7 @@ fn value(node: &SourceNode, field: &FieldSchema, path: &str) -> Result<Json, Spe
     typed(node, &field.kind, path).map_err(|error| error.at(node.pos))
 }
 
+/// Decodes a value that is not null.
 fn typed(node: &SourceNode, kind: &FieldType, path: &str) -> Result<Json, SpecError> {
     if let SourceValue::OddNumber(text) = &node.value {
         let what = format!(
@@ -151,7 +156,7 @@ fn map(node: &SourceNode, path: &str) -> Result<Json, SpecError> {
     for entry in entries {
         let here = join(path, &entry.key);
         let value = match &entry.value.value {
-            // Within a defaults merge, null takes an inherited key away.
+            // Null removes a default of this key in the merge.
             SourceValue::Null => Json::Null,
             SourceValue::Text(text) => Json::String(text.clone()),
             _ => return Err(advice::not_a_text(&entry.value, &here).at(entry.value.pos)),
@@ -167,6 +172,7 @@ fn map(node: &SourceNode, path: &str) -> Result<Json, SpecError> {
     Ok(Json::Object(json))
 }
 
+/// Decodes a whole number from a number or from text, as protobuf's JSON form writes 64-bit numbers.
 fn int(node: &SourceNode, min: i64, max: i128, path: &str) -> Result<Json, SpecError> {
     let expected = if min == 0 {
         "a whole number, not negative"
@@ -185,6 +191,7 @@ fn int(node: &SourceNode, min: i64, max: i128, path: &str) -> Result<Json, SpecE
         let expected = format!("a whole number of at most {max}");
         return Err(SpecError::mismatch(path, expected, node.describe()));
     }
+    // A JSON number is unsigned or signed with 64 bits; the bounds above leave no other value.
     let fitting = u64::try_from(number).map(Number::from);
     let fitting = fitting.or_else(|_| i64::try_from(number).map(Number::from));
     fitting

@@ -1,4 +1,7 @@
-//! The built-in defaults, the merge of user specs over defaults, and what is filled in afterwards.
+//! The built-in defaults, the merge of user specs over defaults, and the derived fields.
+//!
+//! Merging works on canonical JSON, because it must tell a field with its default value from an absent field; the
+//! typed spec cannot. Derived fields (projects, names, branches, the order of inputs) are filled in on the typed spec.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -21,14 +24,14 @@ pub(crate) fn built_in() -> Value {
     })
 }
 
-/// Removes the key by which editors find a schema.
+/// Removes `$schema`, the key by which editors find a schema.
 pub(crate) fn drop_schema(node: &mut SourceNode) {
     if let Some(fields) = node.as_map_mut() {
         fields.retain(|SourceEntry { key, .. }| key != "$schema");
     }
 }
 
-/// Reads a document of defaults (`{"createPipelineRequest": {...}}`), JSON or YAML; empty text counts as `{}`.
+/// Parses a document of defaults (`{"createPipelineRequest": {...}}`) in JSON or YAML; empty text counts as `{}`.
 pub fn parse_defaults(source_name: &str, text: &[u8]) -> Result<Value, SpecError> {
     let read = || {
         let mut nodes = split::specs(text)?.into_iter();
@@ -44,7 +47,7 @@ pub fn parse_defaults(source_name: &str, text: &[u8]) -> Result<Value, SpecError
     read().map_err(|error: SpecError| error.in_file(source_name))
 }
 
-/// Checks a document of defaults and returns it in canonical form; null counts as `{}`.
+/// Checks a document of defaults and returns it as canonical JSON; null counts as `{}`.
 pub fn check_defaults(document: &Value) -> Result<Value, SpecError> {
     if document.is_null() {
         return Ok(Value::Object(Map::new()));
@@ -68,8 +71,8 @@ fn defaults(mut node: SourceNode) -> Result<Value, SpecError> {
 
 /// Merges a user spec over the project's, the cluster's and the built-in defaults (RFC 7396).
 ///
-/// The results are canonical JSON for [`from_effective`], which adds the fill-ins; `to_json` of its result is
-/// the effective spec.
+/// Returns canonical JSON for [`from_effective`], which fills in the derived fields. `to_json` of that result is the
+/// effective spec.
 pub fn effective(cluster_defaults: &Value, project_defaults: &Value, user: &Value) -> Result<Value, SpecError> {
     let mut merged = built_in();
     for (name, document) in [
@@ -91,9 +94,9 @@ pub fn effective(cluster_defaults: &Value, project_defaults: &Value, user: &Valu
     Ok(merged)
 }
 
-/// Reads a merged spec strictly and fills in what is derived: projects, branches, names, the order of inputs.
+/// Converts a merged spec into its type and fills in derived fields: projects, branches, names, the order of inputs.
 ///
-/// `now` becomes the start of cron inputs that name none, to the second. Does not [`validate`](crate::validate).
+/// `now`, cut to the second, becomes the start of cron inputs without one. Does not [`validate`](crate::validate).
 pub fn from_effective(json: &Value, default_project: &str, now: Timestamp) -> Result<PipelineSpec, SpecError> {
     let mut spec = typed(decode::object(&SourceNode::from(json), &schema::PIPELINE_SPEC, "")?)?;
     fill_fields(&mut spec, Some(default_project), Some(now));
@@ -101,12 +104,14 @@ pub fn from_effective(json: &Value, default_project: &str, now: Timestamp) -> Re
     Ok(spec)
 }
 
-/// Applies a JSON merge patch: objects merge, everything else replaces, null removes.
+/// Applies a JSON merge patch (RFC 7396): objects merge, null removes, every other value replaces.
 pub(crate) fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
         return;
     };
+    // An object over a plain value replaces it, but goes through the loop below: a plain copy would keep the nulls
+    // of the patch.
     if !target.is_object() {
         *target = Value::Object(Map::new());
     }
@@ -117,14 +122,16 @@ pub(crate) fn merge(target: &mut Value, patch: &Value) {
         if value.is_null() {
             target.remove(key);
         } else {
+            // An absent key starts as null, so that a nested object is merged too and loses its nulls.
             merge(target.entry(key.clone()).or_insert(Value::Null), value);
         }
     }
 }
 
+/// Converts canonical JSON into the typed spec.
 pub(crate) fn typed(mut canonical: Value) -> Result<PipelineSpec, SpecError> {
     strip(&mut canonical);
-    // An egress message without a target is what clients send for "none".
+    // Clients send an egress message without a target for "no egress". As a target it would fail validation.
     if let Some(spec) = canonical.as_object_mut() {
         let target = spec.get("egress").and_then(Value::as_object);
         let url_only = target.is_some_and(|target| target.values().all(|value| value.as_str() == Some("")));
@@ -135,7 +142,7 @@ pub(crate) fn typed(mut canonical: Value) -> Result<PipelineSpec, SpecError> {
     serde_json::from_value(canonical).map_err(|error| SpecError::invalid("", error.to_string()))
 }
 
-/// Removes nulls, also inside lists, where the merge does not reach.
+/// Removes nulls at every depth. The merge does not look into lists, and an object in a list may have null fields.
 fn strip(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -147,6 +154,7 @@ fn strip(value: &mut Value) {
     }
 }
 
+/// Fills in the derived fields of a spec; `now` is `None` for a spec that keeps cron inputs without a start.
 pub(crate) fn fill_fields(spec: &mut PipelineSpec, default_project: Option<&str>, now: Option<Timestamp>) {
     fill_text(&mut spec.pipeline.project, default_project.unwrap_or_default());
     fill_text(&mut spec.output_branch, BRANCH);
@@ -180,6 +188,7 @@ fn fill_input(input: &mut Input, project: &str, pipeline: &str, now: Option<Time
             if !pfs.glob.is_empty() {
                 pfs.glob = howdah_glob::clean(&pfs.glob);
             }
+            // With a trigger, the branch of the input is one that the pipeline creates; `name_triggers` names it.
             match &mut pfs.trigger {
                 Some(trigger) => fill_text(&mut trigger.branch, BRANCH),
                 None => fill_text(&mut pfs.branch, BRANCH),
@@ -206,6 +215,8 @@ fn fill_text(text: &mut String, value: &str) {
 }
 
 /// Sorts the parts of compound inputs by name, then names the branches of triggers in that order.
+///
+/// The order of parts in the text must not matter: it decides the names of branches and the identity of datums.
 pub(crate) fn order_inputs(spec: &mut PipelineSpec) {
     if let Some(input) = &mut spec.input {
         sort(input);
@@ -219,7 +230,7 @@ fn sort(input: &mut Input) {
     parts.sort_by(|a, b| a.name().cmp(b.name()));
 }
 
-/// Counts triggers from 1 per repo; `counts` holds a repo once per trigger seen.
+/// Numbers the triggers of each repo from 1; `counts` holds a repo once for each of its triggers so far.
 fn name_triggers(input: &mut Input, pipeline: &str, counts: &mut Vec<(String, String)>) {
     if let Input::Pfs(pfs) = input
         && pfs.trigger.is_some()

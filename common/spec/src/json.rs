@@ -1,7 +1,10 @@
-//! A small streaming JSON reader that knows where it is.
+//! Reads JSON into source nodes.
 //!
-//! Reads any number of values written one after another, with `---` lines allowed between them. Numbers keep
-//! their text, keys may repeat (the decoder reports that with both spellings in view).
+//! A text holds any number of values one after another, with `---` lines allowed between them. Numbers keep their
+//! text. A repeated key is no error here; the decoder reports it, because it knows both spellings of a field.
+//!
+//! `serde_json` does not replace this module: it gives positions of errors only, not of values, and a repeated key
+//! replaces the earlier one silently.
 
 use crate::error::SpecError;
 use crate::node::{MAX_NESTING, Position, SourceEntry, SourceNode, SourceValue, shorten};
@@ -66,6 +69,7 @@ impl JsonReader<'_> {
         }
     }
 
+    /// Skips white space.
     fn blank(&mut self) {
         while matches!(self.peek(), Some(' ' | '\t' | '\r' | '\n')) {
             self.next();
@@ -82,7 +86,7 @@ impl JsonReader<'_> {
         found
     }
 
-    /// Says what stands here, for messages.
+    /// Describes the next character for messages.
     fn here(&self) -> String {
         match self.peek() {
             None => "the end of the text".to_owned(),
@@ -153,6 +157,7 @@ impl JsonReader<'_> {
         }
     }
 
+    /// Consumes the end character if it is next.
     fn closed(&mut self, end: char) -> bool {
         let closed = self.peek() == Some(end);
         if closed {
@@ -161,7 +166,7 @@ impl JsonReader<'_> {
         closed
     }
 
-    /// After an element: a comma goes on, the end character ends.
+    /// Reads what follows an element: a comma, or the end character, for which it returns true.
     fn ended(&mut self, end: char) -> Result<bool, SpecError> {
         self.blank();
         if self.closed(end) {
@@ -297,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_may_follow_each_other_with_anything_blank_between() {
+    fn values_follow_each_other_with_or_without_white_space() {
         let nodes = read("{}[1]\n---\n{\"a\": null}\n\n--- \ntrue\"x\"").unwrap();
         let found: Vec<String> = nodes.iter().map(SourceNode::describe).collect();
         assert_eq!(
@@ -320,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_carry_their_place() {
+    fn mistakes_have_a_position() {
         for (text, place, detail) in [
             ("{\"a\": 1,}", "1:9", "a comma with nothing between it and '}'"),
             ("{\n  a: 1}", "2:3", "expected a key in double quotes, found 'a'"),

@@ -1,8 +1,10 @@
-//! Forms of the 1.x years, translated into the current form on the tree, before types are known.
+//! Translates the forms of the 1.x versions into the current form, on the tree, before types are known.
 //!
-//! Forms that map exactly are translated without a word; what is lost is warned about, what cannot be done is
-//! an error that says what to do instead. Fields that are in no table here pass unchanged: the decoder judges
-//! them.
+//! A form with an exact equivalent is translated silently. A form that loses something gives a [`LegacyWarning`]. A
+//! form without an equivalent is an error with advice. All other fields pass unchanged to the decoder, which refuses
+//! those that do not exist.
+//!
+//! The translation works on the tree, not on decoded values, so that warnings and errors keep their positions.
 
 use crate::error::SpecError;
 use crate::node::{SourceEntry, SourceNode, SourceValue};
@@ -15,7 +17,7 @@ mod resources;
 pub(crate) use fields::LegacyWarning;
 use fields::{ensure_object, has, is_unset, object, rename, take};
 
-/// Top-level fields that are dropped without a word.
+/// Top-level fields that are dropped silently: they tuned parts that do not exist here.
 const FORGOTTEN: [&str; 7] = [
     "enable_stats",
     "cache_size",
@@ -26,7 +28,7 @@ const FORGOTTEN: [&str; 7] = [
     "no_archive",
 ];
 
-/// Translates a spec in place.
+/// Translates a spec in place and returns the warnings.
 pub(crate) fn translate(spec: &mut SourceNode, options: &ParseOptions) -> Result<Vec<LegacyWarning>, SpecError> {
     let mut warnings = Vec::new();
     let Some(fields) = spec.as_map_mut() else {
@@ -36,6 +38,7 @@ pub(crate) fn translate(spec: &mut SourceNode, options: &ParseOptions) -> Result
         let error = SpecError::refused("tf_job", "embedding TensorFlow jobs is not supported").at(tf_job.pos);
         return Err(error.help("run TensorFlow as the command of a transform"));
     }
+    // Before the renamings, which compare old and new fields: a translation may produce a field that is renamed below.
     inputs::translate(fields, &mut warnings)?;
     resources::translate(fields, options, &mut warnings)?;
     transform(fields)?;
@@ -89,7 +92,7 @@ fn spout_and_service(fields: &mut Vec<SourceEntry>, warnings: &mut Vec<LegacyWar
     }
 }
 
-/// Adds a service's annotations to those of `metadata`, which win.
+/// Adds the annotations of a service to those of `metadata`; on equal names `metadata` wins.
 fn annotate(fields: &mut Vec<SourceEntry>, service: SourceEntry) -> Result<(), SpecError> {
     let SourceValue::Map(new) = service.value.value else {
         let expected = "an object that gives names their values";
@@ -98,7 +101,7 @@ fn annotate(fields: &mut Vec<SourceEntry>, service: SourceEntry) -> Result<(), S
     };
     let metadata = ensure_object(fields, "metadata", service.pos);
     let annotations = metadata.map(|metadata| ensure_object(metadata, "annotations", service.pos));
-    // Where `metadata` is no object the decoder will say so.
+    // If `metadata` is not an object, the decoder reports it.
     if let Some(Some(annotations)) = annotations {
         for entry in new {
             if annotations.iter().all(|own| own.key != entry.key) {

@@ -1,11 +1,11 @@
-//! A tree of values with their places in the text, before types are known.
+//! A tree of values with their positions in the source, before types are known.
 
 use std::fmt;
 
 /// Deepest nesting of values; readers, decoder and translation recurse once for each level.
 pub(crate) const MAX_NESTING: usize = 100;
 
-/// Place in a text, counted from 1.
+/// A position in a text, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {
     pub line: u32,
@@ -13,7 +13,7 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    /// Place of values that did not come from a text.
+    /// The position of values that do not come from a text.
     pub const UNKNOWN: Position = Position { line: 0, column: 0 };
 
     pub fn new(line: usize, column: usize) -> Position {
@@ -31,27 +31,27 @@ impl fmt::Display for Position {
     }
 }
 
-/// A value and its place.
+/// A value and its position.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SourceNode {
     pub pos: Position,
     pub value: SourceValue,
 }
 
-/// A value. Numbers stay text until the type of their field is known.
+/// A value. A number stays text until the type of its field is known: reading it as a float would round it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum SourceValue {
     Null,
     Bool(bool),
     Number(String),
-    /// A YAML scalar that other readers would take for a number, which is not guessed at.
+    /// A YAML scalar that some YAML readers take for a number and others for text; only an error message uses it.
     OddNumber(String),
     Text(String),
     List(Vec<SourceNode>),
     Map(Vec<SourceEntry>),
 }
 
-/// A key with its value.
+/// A key, its position and its value.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct SourceEntry {
     pub pos: Position,
@@ -68,7 +68,7 @@ impl SourceNode {
         SourceNode::new(pos, SourceValue::Text(text.into()))
     }
 
-    /// Makes a mapping with one entry, all at `pos`.
+    /// Creates an object with one entry, all at `pos`.
     pub fn object(pos: Position, key: &str, value: SourceNode) -> SourceNode {
         SourceNode::new(pos, SourceValue::Map(vec![SourceEntry::new(pos, key, value)]))
     }
@@ -91,7 +91,7 @@ impl SourceNode {
         }
     }
 
-    /// Says what this is, for messages: `the string "x"`, `the number 3`, `a list`.
+    /// Describes the value for messages: `the string "x"`, `the number 3`, `a list`.
     pub fn describe(&self) -> String {
         match &self.value {
             SourceValue::Null => "null".to_owned(),
@@ -132,7 +132,7 @@ impl From<&serde_json::Value> for SourceNode {
     }
 }
 
-/// Cuts a text for a message.
+/// Shortens a text for a message.
 pub(crate) fn shorten(text: &str) -> String {
     const MOST: usize = 60;
     match text.char_indices().nth(MOST) {
@@ -141,7 +141,7 @@ pub(crate) fn shorten(text: &str) -> String {
     }
 }
 
-/// Turns `snake_case` into `lowerCamelCase`.
+/// Converts `snake_case` to `lowerCamelCase`.
 pub(crate) fn camel(snake: &str) -> String {
     let mut camel = String::with_capacity(snake.len());
     let mut upper = false;
@@ -158,7 +158,7 @@ pub(crate) fn camel(snake: &str) -> String {
     camel
 }
 
-/// Appends a field to a path.
+/// Appends a field to a field path.
 pub(crate) fn join(path: &str, field: &str) -> String {
     if path.is_empty() {
         field.to_owned()
@@ -167,9 +167,9 @@ pub(crate) fn join(path: &str, field: &str) -> String {
     }
 }
 
-/// Finds the node of a path whose fields are in snake case, such as `input.cross[1].pfs.empty_files`.
+/// Finds the node of a field path in snake case, such as `input.cross[1].pfs.empty_files`.
 ///
-/// Returns the deepest node on the way that exists, and the path in the spelling of the text.
+/// Returns the position of the deepest node of the path that exists, and the path in the spelling of the source.
 pub(crate) fn locate(root: &SourceNode, path: &str) -> (Position, String) {
     let mut node = root;
     let mut pos = root.pos;

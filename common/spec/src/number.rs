@@ -1,6 +1,8 @@
-//! Numbers as text: JSON's grammar, and the exact value of a text.
+//! Numbers as text: the grammar of JSON, and the exact value of a text.
+//!
+//! Decoding keeps the text of a number until here, so that 64-bit numbers do not pass through a float.
 
-/// Tells whether a text is a number by JSON's grammar.
+/// Tells whether a text is a number by the grammar of JSON.
 pub(crate) fn is_number(text: &str) -> bool {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let unsigned = text.strip_prefix('-').unwrap_or(text);
@@ -18,7 +20,7 @@ pub(crate) fn is_number(text: &str) -> bool {
         && exponent.is_none_or(digits)
 }
 
-/// Reads a whole number, also when written as `1.0` or `1e1`; none if it is none or out of all reach.
+/// Returns the value of a whole number, also of `1.0` and `1e1`; `None` for a fraction and far outside of 64 bits.
 pub(crate) fn whole(text: &str) -> Option<i128> {
     if !is_number(text) {
         return None;
@@ -29,20 +31,24 @@ pub(crate) fn whole(text: &str) -> Option<i128> {
     };
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    // Without trailing zeros: `1.0` is a whole number.
     let fraction = fraction.trim_end_matches('0');
     let digits = format!("{whole}{fraction}");
     let digits = digits.trim_start_matches('0');
+    // Before the exponent is read: `0e99999999999999999999` is zero although its exponent fits no integer.
     if digits.is_empty() {
         return Some(0);
     }
     let fraction_length = i64::try_from(fraction.len()).ok()?;
     let mut shift = exponent.parse::<i64>().ok()?.checked_sub(fraction_length)?;
     let mut digits = digits.to_owned();
+    // `100e-2` is 1: zeros at the end cancel a negative exponent. What is left of it is a real fraction.
     while shift < 0 && digits.ends_with('0') {
         digits.pop();
         shift += 1;
     }
-    // 10^30 is beyond every integer type of a spec, and still far inside 128 bits.
+    // 10^30 is above every integer type of a spec. Two factors of that size may still exceed 128 bits, which
+    // `checked_mul` catches; unchecked, the product would wrap to a small number.
     let shift = u32::try_from(shift).ok().filter(|shift| *shift <= 30)?;
     if digits.len() > 30 {
         return None;
@@ -51,7 +57,7 @@ pub(crate) fn whole(text: &str) -> Option<i128> {
     magnitude.checked_mul(10_i128.checked_pow(shift)?)?.checked_mul(sign)
 }
 
-/// Reads a finite number.
+/// Returns the value of a finite number.
 pub(crate) fn float(text: &str) -> Option<f64> {
     let number: f64 = is_number(text).then(|| text.parse().ok())??;
     number.is_finite().then_some(number)
@@ -72,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_numbers_in_every_dress() {
+    fn whole_numbers_have_many_forms() {
         for (text, number) in [
             ("1", 1),
             ("1.0", 1),

@@ -1,13 +1,13 @@
-//! What a reader of specs must know about its surroundings.
+//! The installation, as far as parsing depends on it.
 
-/// Everything [`parse`] must know about its surroundings.
+/// The facts about an installation that [`parse`](crate::parse) needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParseOptions {
-    /// Number of worker machines; 1.x `coefficient` multiplies it.
+    /// The number of worker machines; a `coefficient` of 1.x multiplies it.
     pub nodes: u64,
-    /// Number of usable cores of a single machine, used for `coefficient` when there is only one machine.
+    /// The number of usable cores of one machine; a `coefficient` multiplies it if there is only one machine.
     pub cores: u64,
-    /// Project of specs that name none; such specs stay without a project in `user_json` when this is `None`.
+    /// The project of specs without one. With `None`, such a spec has no project in its `user_json`.
     pub default_project: Option<String>,
 }
 

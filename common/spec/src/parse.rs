@@ -1,4 +1,4 @@
-//! From a source to its user specs.
+//! Parses a source into its user specs: split, translate old forms, decode, check.
 
 use serde_json::{Value, json};
 
@@ -9,21 +9,21 @@ use crate::options::ParseOptions;
 use crate::types::PipelineSpec;
 use crate::{decode, legacy, schema, split, validate};
 
-/// One spec of a source, as the user meant it.
+/// One spec of a source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParsedSpec {
-    /// The spec over the built-in defaults only, with the fill-ins (but no `start` invented for cron inputs).
+    /// The spec over the built-in defaults only, with derived fields; cron inputs without a start stay without it.
     pub spec: PipelineSpec,
-    /// The user spec: canonical camelCase JSON, legacy forms translated, `$schema` removed, `null`s kept.
+    /// The user spec: canonical JSON in camelCase, old forms translated, `$schema` removed, every `null` kept.
     pub user_json: serde_json::Value,
-    /// One line each, for standard error.
+    /// Warnings for the user, one line each.
     pub warnings: Vec<String>,
 }
 
-/// Reads every spec of a source.
+/// Parses all specs of a source.
 ///
-/// Checks what can be said about a spec by itself: form, types, names, globs, schedules. Rules that depend on
-/// what the defaults contribute are left to [`validate`](crate::validate) on the effective spec.
+/// Checks the rules that do not depend on defaults: form, types, names, globs, schedules. The other rules are left
+/// to [`validate`](crate::validate) on the effective spec.
 pub fn parse(source_name: &str, text: &[u8], options: &ParseOptions) -> Result<Vec<ParsedSpec>, SpecError> {
     let read = || -> Result<Vec<ParsedSpec>, SpecError> {
         let nodes = split::specs(text)?;
@@ -32,6 +32,7 @@ pub fn parse(source_name: &str, text: &[u8], options: &ParseOptions) -> Result<V
     read().map_err(|error| error.in_file(source_name))
 }
 
+/// Translates, decodes and checks one spec.
 fn one(source_name: &str, mut node: SourceNode, options: &ParseOptions) -> Result<ParsedSpec, SpecError> {
     drop_schema(&mut node);
     let warnings = legacy::translate(&mut node, options)?;
@@ -42,7 +43,7 @@ fn one(source_name: &str, mut node: SourceNode, options: &ParseOptions) -> Resul
     merge(&mut merged, &user_json);
     let mut spec = typed(merged)?;
     fill_fields(&mut spec, options.default_project.as_deref(), None);
-    // Before the inputs are put in order, so that a mistake is found at its place in the text.
+    // Before the inputs are sorted: `locate` finds a mistake by its index, which is that of the source only here.
     validate::by_itself(&spec).map_err(|error| {
         let (pos, field) = locate(&node, error.field());
         error.with_field(field).at(pos)
@@ -65,7 +66,7 @@ fn one(source_name: &str, mut node: SourceNode, options: &ParseOptions) -> Resul
     })
 }
 
-/// Requires a pipeline with a name, and gives it a project if it has none.
+/// Checks that the pipeline has a name, and sets its project if it has none.
 fn name_project(node: &SourceNode, user: &mut Value, project: Option<&str>) -> Result<(), SpecError> {
     let Some(pipeline) = user.get_mut("pipeline").and_then(Value::as_object_mut) else {
         let error = SpecError::missing("pipeline", "no pipeline specified").at(node.pos);
@@ -91,7 +92,7 @@ fn name_project(node: &SourceNode, user: &mut Value, project: Option<&str>) -> R
     Ok(())
 }
 
-/// Warns about images whose content depends on the day.
+/// Returns a warning for an image whose content can change, because its tag moves.
 fn image_warning(image: &str) -> Option<String> {
     let name = image.rsplit('/').next().unwrap_or(image);
     let why = match name.split_once(':') {

@@ -1,22 +1,23 @@
 //! The fields of a spec and their types, as data.
 //!
-//! [`decode`](crate::decode) walks this table beside the tree of a text. The typed form is in
-//! [`types`](crate::types); a test holds the two together.
+//! [`decode`](crate::decode) walks this table beside the tree of a source. The typed form is in
+//! [`types`](crate::types); a property test checks that the two agree. Serde cannot do the decoding: it knows neither
+//! positions nor two spellings of a field, and its errors give no advice.
 
 /// A kind of object with its fields.
 #[derive(Debug)]
 pub(crate) struct ObjectSchema {
     pub fields: &'static [FieldSchema],
-    /// Exactly one field must be set.
+    /// The fields are alternatives: exactly one of them is set.
     pub one_of: bool,
-    /// The field that people mean when they write a bare value instead of the object.
+    /// The field that a plain value in place of the object most likely means.
     pub short: Option<&'static str>,
 }
 
 /// A field of an object.
 #[derive(Debug)]
 pub(crate) struct FieldSchema {
-    /// Name in snake case.
+    /// The name in snake case.
     pub name: &'static str,
     pub kind: FieldType,
 }
@@ -31,7 +32,7 @@ pub(crate) enum FieldType {
     },
     Float,
     Text,
-    /// One of some names. Enumerations of the wire may be given by number; `empty` is what "" stands for.
+    /// One of several names. With `numbered`, the index of a name is accepted too; `empty` is the meaning of "".
     Choice {
         names: &'static [&'static str],
         numbered: bool,
@@ -39,7 +40,7 @@ pub(crate) enum FieldType {
     },
     Duration,
     Timestamp,
-    /// Text to text.
+    /// An object from text to text.
     Map,
     List(&'static FieldType),
     Object(&'static ObjectSchema),

@@ -3,7 +3,7 @@
 use crate::error::{Problem, SpecError};
 use crate::node::{Position, SourceEntry, SourceNode, SourceValue, camel};
 
-/// Something that was dropped or not translated exactly.
+/// A field that was dropped or not translated exactly.
 #[derive(Debug)]
 pub(crate) struct LegacyWarning {
     pub pos: Position,
@@ -21,7 +21,7 @@ impl LegacyWarning {
     }
 }
 
-/// Takes a field out, by either spelling; giving both is an error.
+/// Removes a field in either spelling and returns it. Both spellings at once are an error.
 pub(super) fn take(fields: &mut Vec<SourceEntry>, name: &str) -> Result<Option<SourceEntry>, SpecError> {
     let camel_name = camel(name);
     let is_it = |entry: &SourceEntry| entry.key == name || entry.key == camel_name;
@@ -29,6 +29,7 @@ pub(super) fn take(fields: &mut Vec<SourceEntry>, name: &str) -> Result<Option<S
         return Ok(None);
     };
     let entry = fields.remove(index);
+    // The decoder checks for duplicates too, but it would see only one of the two: this one is gone.
     match fields.iter().find(|entry| is_it(entry)) {
         None => Ok(Some(entry)),
         Some(second) => {
@@ -41,14 +42,14 @@ pub(super) fn take(fields: &mut Vec<SourceEntry>, name: &str) -> Result<Option<S
     }
 }
 
-/// Tells whether a field is given, by either spelling, and not null.
+/// Tells whether a field is present in either spelling and not null.
 pub(super) fn has(fields: &[SourceEntry], name: &str) -> bool {
     let camel_name = camel(name);
     let is_it = |entry: &SourceEntry| entry.key == name || entry.key == camel_name;
     fields.iter().any(|entry| is_it(entry) && !entry.value.is_null())
 }
 
-/// Finds the fields of an object that is a field.
+/// Returns the fields of a field that is an object.
 pub(super) fn object<'a>(fields: &'a mut [SourceEntry], name: &str) -> Option<&'a mut Vec<SourceEntry>> {
     let camel_name = camel(name);
     let entry = fields
@@ -57,7 +58,7 @@ pub(super) fn object<'a>(fields: &'a mut [SourceEntry], name: &str) -> Option<&'
     entry.value.as_map_mut()
 }
 
-/// Finds the fields of an object, made if absent; none if something else is there.
+/// Returns the fields of a field that is an object, created if absent or null; `None` for another value.
 pub(super) fn ensure_object<'a>(
     fields: &'a mut Vec<SourceEntry>,
     name: &str,
@@ -75,7 +76,7 @@ pub(super) fn ensure_object<'a>(
     object(fields, name)
 }
 
-/// Gives a field its present name; having both is an error.
+/// Gives a field its current name. Both names at once are an error.
 pub(super) fn rename(fields: &mut Vec<SourceEntry>, old: &str, new: &str) -> Result<(), SpecError> {
     let Some(entry) = take(fields, old)? else {
         return Ok(());
@@ -85,14 +86,15 @@ pub(super) fn rename(fields: &mut Vec<SourceEntry>, old: &str, new: &str) -> Res
         return Err(SpecError::conflict("", what).at(entry.pos).help(format!("keep {new}")));
     }
     let camel_name = camel(new);
+    // A null under the new name: without its removal the decoder would report the field as given twice.
     fields.retain(|entry| entry.key != new && entry.key != camel_name);
-    // Keeps the style of the old spelling, for later messages.
+    // In the style of the old spelling, so that later messages show a name that the user expects.
     let key = if entry.key.contains('_') { new } else { &camel_name };
     fields.push(SourceEntry::new(entry.pos, key, entry.value));
     Ok(())
 }
 
-/// Tells whether a value says nothing: null, false, "".
+/// Tells whether a value counts as unset: null, false or the empty string.
 pub(super) fn is_unset(node: &SourceNode) -> bool {
     match &node.value {
         SourceValue::Null | SourceValue::Bool(false) => true,

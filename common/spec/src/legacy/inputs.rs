@@ -1,4 +1,4 @@
-//! `inputs`, `atom`, `git`, `method`, and job specs.
+//! Translates `inputs`, `atom` and `method`; refuses `git` and the specs of single jobs.
 
 use super::fields::{LegacyWarning, has, is_unset, take};
 use crate::error::{Problem, SpecError};
@@ -22,7 +22,7 @@ pub(super) fn translate(fields: &mut Vec<SourceEntry>, warnings: &mut Vec<Legacy
     }
 }
 
-/// Turns the list of the 1.0-1.6 form into an input.
+/// Converts the list of the 1.0-1.6 form: one item becomes a pfs input, several become a cross, none becomes `None`.
 fn from_list(old: &SourceEntry, warnings: &mut Vec<LegacyWarning>) -> Result<Option<SourceNode>, SpecError> {
     let SourceValue::List(items) = &old.value.value else {
         let error = SpecError::mismatch("inputs", "a list of inputs", old.value.describe());
@@ -42,6 +42,7 @@ fn from_list(old: &SourceEntry, warnings: &mut Vec<LegacyWarning>) -> Result<Opt
     })
 }
 
+/// Converts one item of the list.
 fn from_item(item: &SourceNode, path: &str, warnings: &mut Vec<LegacyWarning>) -> Result<SourceNode, SpecError> {
     let mut item = item.clone();
     let pos = item.pos;
@@ -69,6 +70,7 @@ fn from_item(item: &SourceNode, path: &str, warnings: &mut Vec<LegacyWarning>) -
         None => "/*",
         Some(method) => method_glob(&method.value, &join(path, "method"))?,
     };
+    // An explicit glob wins over the method, as it did when both existed.
     if !has(fields, "glob") {
         fields.retain(|entry| entry.key != "glob");
         let pos = method.map_or(pos, |method| method.pos);
@@ -77,7 +79,7 @@ fn from_item(item: &SourceNode, path: &str, warnings: &mut Vec<LegacyWarning>) -
     Ok(SourceNode::object(pos, "pfs", item))
 }
 
-/// Turns `repo: {name: x}` into `repo: x`.
+/// Replaces `repo: {name: x}` by `repo: x`.
 fn plain_repo(fields: &mut [SourceEntry], path: &str) -> Result<(), SpecError> {
     let Some(repo) = fields.iter_mut().find(|entry| entry.key == "repo") else {
         return Ok(());
@@ -101,7 +103,7 @@ fn plain_repo(fields: &mut [SourceEntry], path: &str) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// Drops the commit at which an input was to begin.
+/// Removes the commit from which an input started, with a warning.
 fn drop_start(
     fields: &mut Vec<SourceEntry>,
     name: &str,
@@ -117,7 +119,7 @@ fn drop_start(
     Ok(())
 }
 
-/// Returns the glob that does what a method of 1.0-1.3 did.
+/// Returns the glob that is equivalent to a method of 1.0-1.3.
 fn method_glob(method: &SourceNode, path: &str) -> Result<&'static str, SpecError> {
     let unknown = |path: String, node: &SourceNode, names: &str| {
         SpecError::mismatch(path, format!("one of {names}"), node.describe()).at(node.pos)
@@ -166,7 +168,7 @@ fn partition_glob(partition: &SourceNode) -> Option<&'static str> {
     }
 }
 
-/// Translates an input and everything below.
+/// Translates an input and its parts at every depth.
 fn tree(input: &mut SourceNode, path: &str, warnings: &mut Vec<LegacyWarning>) -> Result<(), SpecError> {
     let Some(fields) = input.as_map_mut() else {
         return Ok(());
@@ -181,6 +183,7 @@ fn tree(input: &mut SourceNode, path: &str, warnings: &mut Vec<LegacyWarning>) -
             let what = "atom is the old name of pfs, and both are given";
             return Err(SpecError::conflict(path, what).at(atom.pos).help("keep one of them"));
         }
+        // A `pfs: null` beside the atom would become a duplicate field.
         fields.retain(|entry| entry.key != "pfs");
         if let Some(fields) = atom.value.as_map_mut() {
             plain_repo(fields, &path)?;

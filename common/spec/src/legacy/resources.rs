@@ -1,4 +1,4 @@
-//! `parallelism`, strategies and coefficients; `resource_spec` and plain `gpu` numbers.
+//! Translates `parallelism`, strategies and coefficients, `resource_spec`, and `gpu` given as a number.
 
 use super::fields::{LegacyWarning, ensure_object, has, object, rename, take};
 use crate::error::SpecError;
@@ -12,10 +12,12 @@ pub(super) fn translate(
     options: &ParseOptions,
     warnings: &mut Vec<LegacyWarning>,
 ) -> Result<(), SpecError> {
+    // First, because it produces the `parallelism_spec` that `strategy` reads.
     plain_parallelism(fields)?;
     if let Some(spec) = object(fields, "parallelism_spec") {
         strategy(spec, options, warnings)?;
     }
+    // Remembered before the renaming removes it: only the old field implied a limit on devices.
     let had_resource_spec = fields
         .iter()
         .any(|entry| matches!(entry.key.as_str(), "resource_spec" | "resourceSpec"));
@@ -36,6 +38,7 @@ pub(super) fn translate(
     Ok(())
 }
 
+/// Replaces `parallelism: N` by `parallelism_spec: {constant: N}`.
 fn plain_parallelism(fields: &mut Vec<SourceEntry>) -> Result<(), SpecError> {
     const NAME: &str = "parallelism";
     let Some(entry) = take(fields, NAME)?.filter(|entry| !entry.value.is_null()) else {
@@ -62,13 +65,14 @@ fn plain_parallelism(fields: &mut Vec<SourceEntry>) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// What the `strategy` of 1.2-1.4 may be.
+/// The values of `strategy` in 1.2-1.4.
 #[derive(PartialEq)]
 enum Strategy {
     Constant,
     Coefficient,
 }
 
+/// Replaces a coefficient by the constant that it means on this installation.
 fn strategy(
     spec: &mut Vec<SourceEntry>,
     options: &ParseOptions,
@@ -107,7 +111,7 @@ fn strategy(
     } else {
         (options.cores.max(1), "usable cores of this machine")
     };
-    // Saturates: nobody has 2^53 machines.
+    // `as` saturates, so a huge coefficient gives a huge constant and not a wrapped one.
     let constant = ((coefficient * count as f64) as u64).max(1);
     let text = format!("became constant: {constant} ({coefficient} times {count} {of})");
     warnings.push(LegacyWarning::new(pos, format!("{PATH}.coefficient"), text));
@@ -149,7 +153,7 @@ fn is_zero(node: &SourceNode) -> bool {
     }
 }
 
-/// Turns `gpu: 1` into its object form.
+/// Replaces `gpu: 1` by its object form and removes `gpu: 0`.
 fn plain_gpu(resources: &mut Vec<SourceEntry>) {
     let Some(index) = resources.iter().position(|entry| entry.key == "gpu") else {
         return;
@@ -173,7 +177,7 @@ fn plain_gpu(resources: &mut Vec<SourceEntry>) {
     }
 }
 
-/// Copies the devices of the requests into the limits, as `resource_spec` implied.
+/// Copies the devices of the requests into the limits, because `resource_spec` implied both.
 fn gpu_limit(fields: &mut Vec<SourceEntry>) {
     let requested = object(fields, "resource_requests");
     let Some(gpu) = requested.and_then(|requests| requests.iter().find(|entry| entry.key == "gpu").cloned()) else {

@@ -1,6 +1,6 @@
 //! Serde forms that the types share.
 
-/// True for the value a missing field has; such fields are not printed.
+/// Tells whether a field has the value of an absent field; such a field is not printed.
 pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

@@ -1,4 +1,4 @@
-//! Rules of the input tree.
+//! Rules for the tree of inputs.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::quantity;
 use crate::types::{CronInput, Input, InputRepoType, PfsInput, PipelineId, TriggerSpec};
 use howdah_glob::Glob;
 
-/// Checks an input and everything below.
+/// Checks an input and its parts at every depth.
 pub(super) fn check(input: &Input, pipeline: &PipelineId) -> Result<(), SpecError> {
     let mut leaves = Vec::new();
     collect(input, "input", None, &mut leaves)?;
@@ -24,10 +24,11 @@ pub(super) fn check(input: &Input, pipeline: &PipelineId) -> Result<(), SpecErro
     one_branch_per_repo(&leaves)
 }
 
+/// An input without parts, with what the rules need to know about its place in the tree.
 struct InputLeaf<'a> {
     input: &'a Input,
     path: String,
-    /// Field name of the nearest compound above that is not a cross.
+    /// The kind of the nearest compound input above that is not a cross.
     mixed_in: Option<&'static str>,
 }
 
@@ -163,7 +164,7 @@ fn schedule(path: &str, text: &str) -> Result<(), SpecError> {
     }
 }
 
-/// Checks that no name is taken twice, where alternatives of a union may share one.
+/// Checks that no name is used twice; the alternatives of a union may share names, because a datum has one of them.
 fn unique_names(input: &Input, path: &str, taken: &mut BTreeMap<String, String>) -> Result<(), SpecError> {
     let path = format!("{path}.{}", input.kind());
     if matches!(input, Input::Pfs(_) | Input::Cron(_)) {
@@ -180,6 +181,8 @@ fn unique_names(input: &Input, path: &str, taken: &mut BTreeMap<String, String>)
         let path = format!("{path}[{index}]");
         match &before {
             None => unique_names(part, &path, taken)?,
+            // Each alternative starts from the names before the union, and all their names count after it. With one
+            // common set, two alternatives could not share a name; without the union of all, a later part could.
             Some(before) => {
                 let mut alternative = before.clone();
                 unique_names(part, &path, &mut alternative)?;
@@ -194,7 +197,7 @@ fn one_branch_per_repo(leaves: &[InputLeaf<'_>]) -> Result<(), SpecError> {
     let mut branches: BTreeMap<(&str, &str, InputRepoType), &str> = BTreeMap::new();
     for leaf in leaves {
         let Input::Pfs(pfs) = leaf.input else { continue };
-        // A branch to be made for a trigger has no name yet; it is named after its number.
+        // In a user spec the branch of a trigger is still empty; it gets its name when derived fields are filled in.
         let key = (pfs.project.as_str(), pfs.repo.as_str(), pfs.repo_type);
         match branches.insert(key, &pfs.branch) {
             Some(other) if other != pfs.branch => {
