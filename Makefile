@@ -10,7 +10,7 @@ BIN := $(CARGO_TARGET_DIR)/debug
 # Tools that scripts/setup.sh installs.
 export PATH := $(HOWDAH_CACHE)/tools/bin:$(PATH)
 
-.PHONY: help demo test check build setup bench install docs clean-data
+.PHONY: help demo test check fuzz build setup bench install docs clean-data
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1|/' | column -t -s '|'
@@ -36,6 +36,11 @@ check: ## Formatting, lints, docs, licences, unused dependencies, spelling: what
 	typos
 	cargo build --locked -p howdah --quiet
 	$(BIN)/howdah help-markdown | diff -u docs/cli.md - || (echo "docs/cli.md is out of date: run make docs" >&2; exit 1)
+
+FUZZ_SECONDS ?= 60
+
+fuzz: ## Fuzzes the spec reader, the globs and the schedules, FUZZ_SECONDS each (60).
+	@for target in spec glob schedule; do bash scripts/fuzz.sh $$target $(FUZZ_SECONDS) || exit 1; done
 
 build: ## Builds every program of the workspace.
 	cargo build --workspace --bins --locked

@@ -29,7 +29,8 @@ fn manifest(name: &str, text: &[u8]) -> Result<Value, CliError> {
     if let Ok(value @ Value::Object(_)) = serde_json::from_slice(text) {
         return Ok(value);
     }
-    match serde_yaml_ng::from_slice(text) {
+    let text = std::str::from_utf8(text).map_err(|error| CliError::refused(format!("{name} is not text: {error}")))?;
+    match howdah_spec::from_yaml(text) {
         Ok(value @ Value::Object(_)) => Ok(value),
         Ok(_) => Err(CliError::hinted(
             format!("{name} is not the manifest of a Secret"),

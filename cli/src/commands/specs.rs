@@ -9,7 +9,7 @@ use crate::args::pipelines::{EditPipeline, UpdatePipeline, ValidatePipeline, Wri
 use crate::args::shared::Encoding;
 use crate::context::Ctx;
 use crate::error::CliError;
-use crate::output::raw::{self, Raw};
+use crate::output::raw::Raw;
 use crate::source;
 
 /// `create pipeline`.
@@ -270,7 +270,7 @@ fn to_edit(user: &str, encoding: Option<Encoding>) -> Result<String, CliError> {
         );
     }
     match encoding {
-        Some(Encoding::Yaml) => raw::yaml(&value),
+        Some(Encoding::Yaml) => Ok(howdah_spec::to_yaml(&value)),
         _ => Ok(format!("{value:#}\n")),
     }
 }

@@ -1,6 +1,6 @@
 //! Messages for programs: JSON objects or YAML documents, one after another.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use howdah_api::json;
 use prost::{Message, Name};
@@ -36,41 +36,10 @@ impl Raw {
                 if !std::mem::take(&mut self.first) {
                     writeln!(out, "---")?;
                 }
-                out.write_all(yaml(value)?.as_bytes())?;
+                out.write_all(howdah_spec::to_yaml(value).as_bytes())?;
             }
         }
         Ok(())
-    }
-}
-
-/// Returns a JSON value as a YAML document.
-pub fn yaml(value: &Value) -> Result<String, CliError> {
-    serde_yaml_ng::to_string(&to_yaml(value)).map_err(|error| CliError::Output(io::Error::other(error.to_string())))
-}
-
-/// Converts by hand: numbers of arbitrary precision are known to `serde_json` alone.
-fn to_yaml(value: &Value) -> serde_yaml_ng::Value {
-    use serde_yaml_ng::Value as Yaml;
-    match value {
-        Value::Null => Yaml::Null,
-        Value::Bool(flag) => Yaml::Bool(*flag),
-        Value::String(text) => Yaml::String(text.clone()),
-        Value::Array(items) => Yaml::Sequence(items.iter().map(to_yaml).collect()),
-        Value::Object(fields) => Yaml::Mapping(
-            fields
-                .iter()
-                .map(|(key, value)| (Yaml::String(key.clone()), to_yaml(value)))
-                .collect(),
-        ),
-        Value::Number(number) => {
-            if let Some(whole) = number.as_u64() {
-                Yaml::from(whole)
-            } else if let Some(whole) = number.as_i64() {
-                Yaml::from(whole)
-            } else {
-                Yaml::from(number.as_f64().unwrap_or(f64::NAN))
-            }
-        }
     }
 }
 

@@ -1,22 +1,25 @@
 //! Globs over paths, and replacement patterns over their captures.
 //!
-//! A pattern is matched against a whole path, anchored at both ends; a directory's path is matched without
-//! its trailing slash. Beside `*`, `?`, `**`, classes and braces there are the extended groups `@( )`, `?( )`,
-//! `*( )`, `+( )`, `!( )` and the bare `( )`, all captured and numbered from 1 by opening parenthesis.
+//! A pattern matches a whole path, anchored at both ends; the path of a directory is matched without its trailing
+//! slash. The syntax has `*`, `?`, `**`, classes, braces, and the extended groups `@( )`, `?( )`, `*( )`, `+( )`,
+//! `!( )` and `( )`. Groups capture; they are numbered from 1 by their opening parenthesis.
 //!
 //! [`Glob::new`] compiles a pattern, [`Glob::captures`] matches a path, [`expand`] fills a replacement pattern.
-//! The crate is pure. Pipeline specs and the store both use it.
+//! The crate is pure: no files, no store. Pipeline specs and the store both use it.
 //!
-//! The matcher tries every pair of a place in the pattern and a place in the path at most once. (A regular
-//! expression library does not suffice, because `!(a|b)` is not a regular expression of its kind.)
+//! A pattern that does not compile gives a [`GlobError`]; matching has no errors. The time of a match is bounded
+//! by pattern length times path length; for each negated group, times path length again.
+//!
+//! The matcher is our own because no regular expression library offers `!(a|b)` (every text except these) together
+//! with captures and this bound.
 
 mod matcher;
 mod syntax;
 
 use std::borrow::Cow;
 
-use matcher::Program;
-use syntax::Ast;
+use matcher::GlobProgram;
+use syntax::PatternTree;
 
 /// A pattern that does not compile.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,9 +27,9 @@ use syntax::Ast;
 pub struct GlobError {
     /// The pattern, cleaned.
     pub pattern: String,
-    /// Which character of it, counted from 1.
+    /// The position of the mistake in characters, counted from 1.
     pub at: usize,
-    /// What is wrong there.
+    /// The reason.
     pub reason: String,
 }
 
@@ -37,7 +40,7 @@ pub struct Glob {
     literal_prefix: String,
     max_depth: Option<usize>,
     groups: usize,
-    program: Program,
+    program: GlobProgram,
 }
 
 impl PartialEq for Glob {
@@ -52,7 +55,7 @@ impl Glob {
     /// Compiles a pattern, after cleaning it as [`clean`] does.
     pub fn new(pattern: &str) -> Result<Glob, GlobError> {
         let pattern = clean(pattern);
-        let Ast { root, groups } = syntax::parse(&pattern).map_err(|(at, reason)| GlobError {
+        let PatternTree { root, groups } = syntax::parse(&pattern).map_err(|(at, reason)| GlobError {
             pattern: pattern.clone(),
             at,
             reason,
@@ -65,7 +68,7 @@ impl Glob {
                 syntax::slashes(&root)
             },
             groups,
-            program: Program::compile(&root),
+            program: GlobProgram::compile(&root),
             pattern,
         })
     }
@@ -75,26 +78,26 @@ impl Glob {
         &self.pattern
     }
 
-    /// Returns the text with which every matching path begins, escapes resolved.
+    /// Returns the text with which every matching path begins, without the backslashes of escapes.
     pub fn literal_prefix(&self) -> &str {
         &self.literal_prefix
     }
 
-    /// Returns the most elements a matching path can have (`/a/b` has two); none if there is no limit.
+    /// Returns the largest number of elements of a matching path (`/a/b` has two); `None` means no limit.
     pub fn max_depth(&self) -> Option<usize> {
         self.max_depth
     }
 
-    /// Tells whether a path matches. The root matches the glob `/` only.
+    /// Tells whether a path matches. Only the glob `/` matches the root.
     pub fn is_match(&self, path: &str) -> bool {
-        self.slots(&normal(path)).is_some()
+        self.bounds(&normal(path)).is_some()
     }
 
-    /// Returns the captures of a match: the whole path at 0, group n at n; groups that took no part are empty.
+    /// Returns the captures of a match: the whole path at 0, group n at n. A group that took no part is empty.
     pub fn captures(&self, path: &str) -> Option<Vec<String>> {
         let path = normal(path);
-        let slots = self.slots(&path)?;
-        let group = |n: usize| match (slots[2 * n], slots[2 * n + 1]) {
+        let bounds = self.bounds(&path)?;
+        let group = |n: usize| match (bounds[2 * n], bounds[2 * n + 1]) {
             (Some(from), Some(to)) => path[from..to].to_owned(),
             _ => String::new(),
         };
@@ -103,7 +106,8 @@ impl Glob {
         Some(captures)
     }
 
-    fn slots(&self, path: &str) -> Option<Vec<Option<usize>>> {
+    /// Matches a normal path; returns the start and end of each group, if the group took part.
+    fn bounds(&self, path: &str) -> Option<Vec<Option<usize>>> {
         let is_root = path == "/";
         if is_root != (self.pattern == "/") || !path.starts_with(&self.literal_prefix) {
             return None;
@@ -112,7 +116,7 @@ impl Glob {
     }
 }
 
-/// Brings a path to the form globs are matched against: leading slash, no trailing slash.
+/// Normalises a path for matching: leading slash, no trailing slash.
 fn normal(path: &str) -> Cow<'_, str> {
     let trimmed = path.trim_end_matches('/');
     match trimmed {
@@ -122,7 +126,7 @@ fn normal(path: &str) -> Cow<'_, str> {
     }
 }
 
-/// Cleans a pattern: adds the leading `/`, collapses `//` and `/./`, drops the trailing `/`.
+/// Cleans a pattern: adds the leading `/`, collapses `//` and `/./`, removes the trailing `/`.
 pub fn clean(pattern: &str) -> String {
     let mut cleaned = String::with_capacity(pattern.len() + 1);
     for element in pattern.split('/').filter(|element| !matches!(*element, "" | ".")) {
@@ -137,7 +141,7 @@ pub fn clean(pattern: &str) -> String {
 
 /// Replaces `$1` to `$9` and `${12}` by captures and `$$` by a dollar sign.
 ///
-/// A number beyond the captures gives nothing; a dollar sign before anything else stands for itself.
+/// A number beyond the captures becomes the empty text. A dollar sign before anything else stays as it is.
 pub fn expand(template: &str, captures: &[String]) -> String {
     let capture = |digits: &str| {
         let number = digits.parse::<usize>().unwrap_or(usize::MAX);

@@ -1,147 +1,159 @@
-//! From a syntax tree to a small program, and its execution.
+//! Compiles a pattern's tree into instructions and runs them over a path.
 //!
-//! The machine walks through pairs of (instruction, place in the path), preferred ways first, and never visits
-//! a pair twice: whatever led there, the rest of the way is the same. Groups of the form `!( )` are answered
-//! by first collecting every place where their inside can end.
+//! A *state* is a pair of an instruction and an offset in the path. [`Machine::run`] searches the states depth
+//! first, preferred alternatives first, and visits no state twice: what follows a state does not depend on how the
+//! machine reached it. So one run takes at most (instructions x bytes of the path) steps, and captures follow the
+//! preferred alternative, as in a backtracking matcher.
+//!
+//! A negated group `!( )` is a list of instructions of its own. At such a group the machine first collects every
+//! offset at which the inside can end, and then continues from each other offset within the path element.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::syntax::{Class, Part, Quantity};
+use super::syntax::{CharClass, PatternNode, Repetition};
 
+/// One instruction; addresses are indices into the list that holds it.
 #[derive(Debug, Clone)]
-enum Step {
+enum Instruction {
     Char(char),
     NotSlash,
     Anything,
-    Class(Class),
-    /// Goes to the first address, and to the second if that leads nowhere.
+    Class(CharClass),
+    /// Continues at the first address, and at the second if no match follows from the first.
     Split(usize, usize),
     Jump(usize),
-    /// Notes the place in a slot.
+    /// Stores the current offset as the bound of this number.
     Save(usize),
-    /// A run without slashes that the program of this number does not match.
+    /// Consumes a text without slashes that the list of this number does not match.
     Not(usize),
     Accept,
 }
 
 /// A compiled pattern.
 #[derive(Debug, Clone)]
-pub(crate) struct Program {
-    /// The steps of the pattern itself, then of every negated group.
-    codes: Vec<Vec<Step>>,
+pub(crate) struct GlobProgram {
+    /// The instructions of the pattern itself at index 0, then those of each negated group.
+    codes: Vec<Vec<Instruction>>,
 }
 
-impl Program {
-    pub fn compile(root: &Part) -> Program {
-        let mut program = Program {
+impl GlobProgram {
+    /// Compiles the tree of a pattern.
+    pub fn compile(root: &PatternNode) -> GlobProgram {
+        let mut program = GlobProgram {
             codes: vec![Vec::new()],
         };
         program.emit(0, root);
-        program.codes[0].push(Step::Accept);
+        program.codes[0].push(Instruction::Accept);
         program
     }
 
-    fn emit(&mut self, code: usize, part: &Part) {
-        match part {
-            Part::Char(c) => self.codes[code].push(Step::Char(*c)),
-            Part::One => self.codes[code].push(Step::NotSlash),
-            Part::Run => self.repeat(code, |program| program.codes[code].push(Step::NotSlash)),
-            Part::Deep => self.repeat(code, |program| program.codes[code].push(Step::Anything)),
-            Part::Class(class) => self.codes[code].push(Step::Class(class.clone())),
-            Part::Sequence(parts) => parts.iter().for_each(|part| self.emit(code, part)),
-            Part::Either(parts) => self.either(code, parts),
-            Part::Group(number, quantity, inner) => {
-                self.codes[code].push(Step::Save(2 * number));
-                self.quantified(code, *quantity, inner);
-                self.codes[code].push(Step::Save(2 * number + 1));
+    /// Appends the instructions of a node to list `code`.
+    fn emit(&mut self, code: usize, node: &PatternNode) {
+        match node {
+            PatternNode::Char(c) => self.codes[code].push(Instruction::Char(*c)),
+            PatternNode::One => self.codes[code].push(Instruction::NotSlash),
+            PatternNode::Run => self.repeat(code, |program| program.codes[code].push(Instruction::NotSlash)),
+            PatternNode::Deep => self.repeat(code, |program| program.codes[code].push(Instruction::Anything)),
+            PatternNode::Class(class) => self.codes[code].push(Instruction::Class(class.clone())),
+            PatternNode::Sequence(nodes) => nodes.iter().for_each(|node| self.emit(code, node)),
+            PatternNode::Either(alternatives) => self.either(code, alternatives),
+            PatternNode::Group(number, repetition, inner) => {
+                self.codes[code].push(Instruction::Save(2 * number));
+                self.repeated(code, *repetition, inner);
+                self.codes[code].push(Instruction::Save(2 * number + 1));
             }
         }
     }
 
-    fn quantified(&mut self, code: usize, quantity: Quantity, inner: &Part) {
-        match quantity {
-            Quantity::Once => self.emit(code, inner),
-            Quantity::Any => self.repeat(code, |program| program.emit(code, inner)),
-            Quantity::Some => {
+    fn repeated(&mut self, code: usize, repetition: Repetition, inner: &PatternNode) {
+        match repetition {
+            Repetition::Once => self.emit(code, inner),
+            Repetition::Any => self.repeat(code, |program| program.emit(code, inner)),
+            Repetition::Some => {
                 let start = self.codes[code].len();
                 self.emit(code, inner);
                 let next = self.codes[code].len() + 1;
-                self.codes[code].push(Step::Split(start, next));
+                self.codes[code].push(Instruction::Split(start, next));
             }
-            Quantity::Optional => {
-                let split = self.codes[code].len();
-                self.codes[code].push(Step::Accept);
+            Repetition::Optional => {
+                let split = self.placeholder(code);
                 self.emit(code, inner);
-                self.codes[code][split] = Step::Split(split + 1, self.codes[code].len());
+                self.codes[code][split] = Instruction::Split(split + 1, self.codes[code].len());
             }
-            Quantity::Not => {
+            Repetition::Not => {
+                // A list of its own, because only its ends matter: its `Accept` must not end the whole match.
                 let inside = self.codes.len();
                 self.codes.push(Vec::new());
                 self.emit(inside, inner);
-                self.codes[inside].push(Step::Accept);
-                self.codes[code].push(Step::Not(inside));
+                self.codes[inside].push(Instruction::Accept);
+                self.codes[code].push(Instruction::Not(inside));
             }
         }
     }
 
-    fn repeat(&mut self, code: usize, body: impl FnOnce(&mut Program)) {
-        let split = self.codes[code].len();
-        self.codes[code].push(Step::Accept);
-        body(self);
-        self.codes[code].push(Step::Jump(split));
-        self.codes[code][split] = Step::Split(split + 1, self.codes[code].len());
+    /// Appends an instruction whose address is not yet known, and returns its index.
+    fn placeholder(&mut self, code: usize) -> usize {
+        self.codes[code].push(Instruction::Accept);
+        self.codes[code].len() - 1
     }
 
-    fn either(&mut self, code: usize, parts: &[Part]) {
-        let Some((last, others)) = parts.split_last() else {
+    /// Appends a loop around `body`, any number of turns, as many as possible first.
+    fn repeat(&mut self, code: usize, body: impl FnOnce(&mut GlobProgram)) {
+        let split = self.placeholder(code);
+        body(self);
+        self.codes[code].push(Instruction::Jump(split));
+        self.codes[code][split] = Instruction::Split(split + 1, self.codes[code].len());
+    }
+
+    /// Appends alternatives, the first one preferred.
+    fn either(&mut self, code: usize, alternatives: &[PatternNode]) {
+        let Some((last, others)) = alternatives.split_last() else {
             return;
         };
         let mut jumps = Vec::new();
-        for part in others {
-            let split = self.codes[code].len();
-            self.codes[code].push(Step::Accept);
-            self.emit(code, part);
-            jumps.push(self.codes[code].len());
-            self.codes[code].push(Step::Accept);
-            self.codes[code][split] = Step::Split(split + 1, self.codes[code].len());
+        for alternative in others {
+            let split = self.placeholder(code);
+            self.emit(code, alternative);
+            jumps.push(self.placeholder(code));
+            self.codes[code][split] = Instruction::Split(split + 1, self.codes[code].len());
         }
         self.emit(code, last);
         let end = self.codes[code].len();
         for jump in jumps {
-            self.codes[code][jump] = Step::Jump(end);
+            self.codes[code][jump] = Instruction::Jump(end);
         }
     }
 
-    /// Matches the whole text; returns the filled slots.
-    pub fn run(&self, text: &str, slots: usize) -> Option<Vec<Option<usize>>> {
+    /// Matches the whole text; returns the bounds of the groups: start of group n at 2n, end at 2n + 1.
+    pub fn run(&self, text: &str, bounds: usize) -> Option<Vec<Option<usize>>> {
         let mut machine = Machine {
             program: self,
             text,
             ends: HashMap::new(),
         };
-        machine.run(slots)
+        machine.run(bounds)
     }
 }
 
-/// Pairs of (instruction, place) that were visited.
+/// The set of visited states, one bit each.
 struct Visited {
     width: usize,
     bits: Vec<u64>,
 }
 
 impl Visited {
-    fn new(steps: usize, text: &str) -> Visited {
+    fn new(instructions: usize, text: &str) -> Visited {
         let width = text.len() + 1;
         Visited {
             width,
-            bits: vec![0; (steps * width).div_ceil(64)],
+            bits: vec![0; (instructions * width).div_ceil(64)],
         }
     }
 
-    /// Returns whether this is the first visit.
-    fn first(&mut self, step: usize, place: usize) -> bool {
-        let index = step * self.width + place;
+    /// Marks a state as visited; returns whether this is the first visit.
+    fn first(&mut self, at: usize, offset: usize) -> bool {
+        let index = at * self.width + offset;
         let (word, bit) = (index / 64, 1 << (index % 64));
         let first = self.bits[word] & bit == 0;
         self.bits[word] |= bit;
@@ -149,62 +161,66 @@ impl Visited {
     }
 }
 
-enum Job {
+/// What the machine has still to do, on a stack.
+enum Pending {
+    /// Continue in a state: instruction and offset.
     Visit(usize, usize),
-    /// Undoes a save when the machine goes back over it.
+    /// Put the old value of a bound back.
     Restore(usize, Option<usize>),
 }
 
-/// Places where a program can end, per program and starting place.
+/// Offsets at which a list of instructions can end, by list and start.
 type Ends = HashMap<(usize, usize), Rc<Vec<usize>>>;
 
 struct Machine<'a> {
-    program: &'a Program,
+    program: &'a GlobProgram,
     text: &'a str,
     ends: Ends,
 }
 
 impl Machine<'_> {
-    fn run(&mut self, slots: usize) -> Option<Vec<Option<usize>>> {
+    fn run(&mut self, bounds: usize) -> Option<Vec<Option<usize>>> {
         let program = self.program;
-        let steps = &program.codes[0];
-        let mut slots = vec![None; slots];
-        let mut visited = Visited::new(steps.len(), self.text);
-        let mut jobs = vec![Job::Visit(0, 0)];
-        while let Some(job) = jobs.pop() {
-            let (mut step, mut place) = match job {
-                Job::Visit(step, place) => (step, place),
-                Job::Restore(slot, old) => {
-                    slots[slot] = old;
+        let code = &program.codes[0];
+        let mut bounds = vec![None; bounds];
+        let mut visited = Visited::new(code.len(), self.text);
+        // A stack in place of recursion: a long path with a long pattern would overflow the thread's stack.
+        let mut pending = vec![Pending::Visit(0, 0)];
+        while let Some(next) = pending.pop() {
+            let (mut at, mut offset) = match next {
+                Pending::Visit(at, offset) => (at, offset),
+                Pending::Restore(bound, old) => {
+                    bounds[bound] = old;
                     continue;
                 }
             };
-            while visited.first(step, place) {
-                match &steps[step] {
-                    Step::Accept if place == self.text.len() => return Some(slots),
-                    Step::Accept => break,
-                    Step::Jump(target) => step = *target,
-                    Step::Split(first, second) => {
-                        jobs.push(Job::Visit(*second, place));
-                        step = *first;
+            // An empty turn of a loop such as `*(|a)` comes back to a visited state and ends here; without the
+            // check it would turn for ever.
+            while visited.first(at, offset) {
+                match &code[at] {
+                    Instruction::Accept if offset == self.text.len() => return Some(bounds),
+                    Instruction::Accept => break,
+                    Instruction::Jump(target) => at = *target,
+                    Instruction::Split(first, second) => {
+                        pending.push(Pending::Visit(*second, offset));
+                        at = *first;
                     }
-                    Step::Save(slot) => {
-                        jobs.push(Job::Restore(*slot, slots[*slot]));
-                        slots[*slot] = Some(place);
-                        step += 1;
+                    Instruction::Save(bound) => {
+                        // Below everything that this alternative pushes, so it is popped when the alternative has
+                        // failed. Without it, the next alternative reports the captures of the failed one.
+                        pending.push(Pending::Restore(*bound, bounds[*bound]));
+                        bounds[*bound] = Some(offset);
+                        at += 1;
                     }
-                    Step::Not(inside) => {
-                        // Pushed from short to long, so that the longest is tried first.
-                        let next = step + 1;
-                        jobs.extend(
-                            self.unmatched(*inside, place)
-                                .into_iter()
-                                .map(|end| Job::Visit(next, end)),
-                        );
+                    Instruction::Not(inside) => {
+                        let next = at + 1;
+                        // Ascending order on a stack: the longest text is tried first, like `*`.
+                        let ends = self.unmatched(*inside, offset).into_iter();
+                        pending.extend(ends.map(|end| Pending::Visit(next, end)));
                         break;
                     }
-                    single => match self.take(single, place) {
-                        Some(next) => (step, place) = (step + 1, next),
+                    single => match self.take(single, offset) {
+                        Some(next) => (at, offset) = (at + 1, next),
                         None => break,
                     },
                 }
@@ -213,55 +229,64 @@ impl Machine<'_> {
         None
     }
 
-    /// Consumes one character, if the step allows it.
-    fn take(&self, step: &Step, place: usize) -> Option<usize> {
-        let c = self.text[place..].chars().next()?;
-        let fits = match step {
-            Step::Char(wanted) => c == *wanted,
-            Step::NotSlash => c != '/',
-            Step::Anything => true,
-            Step::Class(class) => class.contains(c),
-            Step::Split(..) | Step::Jump(_) | Step::Save(_) | Step::Not(_) | Step::Accept => false,
+    /// Consumes one character if the instruction allows it; returns the offset after it.
+    fn take(&self, instruction: &Instruction, offset: usize) -> Option<usize> {
+        let c = self.text[offset..].chars().next()?;
+        let fits = match instruction {
+            Instruction::Char(wanted) => c == *wanted,
+            Instruction::NotSlash => c != '/',
+            Instruction::Anything => true,
+            Instruction::Class(class) => class.contains(c),
+            Instruction::Split(..)
+            | Instruction::Jump(_)
+            | Instruction::Save(_)
+            | Instruction::Not(_)
+            | Instruction::Accept => false,
         };
-        fits.then(|| place + c.len_utf8())
+        fits.then(|| offset + c.len_utf8())
     }
 
-    /// Returns the ends of all runs without slashes from `place` that program `inside` does not match, ascending.
-    fn unmatched(&mut self, inside: usize, place: usize) -> Vec<usize> {
-        let matched = self.ends(inside, place);
-        let rest = &self.text[place..];
+    /// Returns the ends of all texts from `start` without slashes that list `inside` does not match, ascending.
+    fn unmatched(&mut self, inside: usize, start: usize) -> Vec<usize> {
+        let matched = self.ends(inside, start);
+        let rest = &self.text[start..];
         let run = rest.find('/').unwrap_or(rest.len());
-        let is_boundary = |offset: &usize| rest.is_char_boundary(*offset);
         (0..=run)
-            .filter(is_boundary)
-            .map(|offset| place + offset)
+            // An end within a character would make the next slice of the text panic.
+            .filter(|length| rest.is_char_boundary(*length))
+            .map(|length| start + length)
             .filter(|end| matched.binary_search(end).is_err())
             .collect()
     }
 
-    /// Returns every place where a program that starts at `place` can end, ascending.
+    /// Returns every offset at which a list of instructions that begins at `start` can end, ascending.
+    ///
+    /// Unlike [`Machine::run`] this does not stop at the first match: `!(a|ab)` excludes both ends. The result does
+    /// not depend on captures, so it is computed once for each list and start; without that, nested groups such as
+    /// `!(!(!(a)))` would repeat the search at every offset of every level.
     fn ends(&mut self, code: usize, start: usize) -> Rc<Vec<usize>> {
         if let Some(known) = self.ends.get(&(code, start)) {
             return Rc::clone(known);
         }
         let program = self.program;
-        let steps = &program.codes[code];
-        let mut visited = Visited::new(steps.len(), self.text);
+        let instructions = &program.codes[code];
+        let mut visited = Visited::new(instructions.len(), self.text);
         let mut ends = Vec::new();
         let mut todo = vec![(0, start)];
-        while let Some((step, place)) = todo.pop() {
-            if !visited.first(step, place) {
+        while let Some((at, offset)) = todo.pop() {
+            if !visited.first(at, offset) {
                 continue;
             }
-            match &steps[step] {
-                Step::Accept => ends.push(place),
-                Step::Jump(target) => todo.push((*target, place)),
-                Step::Split(first, second) => todo.extend([(*first, place), (*second, place)]),
-                Step::Save(_) => todo.push((step + 1, place)),
-                Step::Not(inside) => {
-                    todo.extend(self.unmatched(*inside, place).into_iter().map(|end| (step + 1, end)));
+            match &instructions[at] {
+                Instruction::Accept => ends.push(offset),
+                Instruction::Jump(target) => todo.push((*target, offset)),
+                Instruction::Split(first, second) => todo.extend([(*first, offset), (*second, offset)]),
+                Instruction::Save(_) => todo.push((at + 1, offset)),
+                Instruction::Not(inside) => {
+                    // The recursion is as deep as the groups nest, which the parser bounds.
+                    todo.extend(self.unmatched(*inside, offset).into_iter().map(|end| (at + 1, end)));
                 }
-                single => todo.extend(self.take(single, place).map(|next| (step + 1, next))),
+                single => todo.extend(self.take(single, offset).map(|next| (at + 1, next))),
             }
         }
         ends.sort_unstable();

@@ -1,15 +1,15 @@
-//! From a pattern to its syntax tree.
+//! Parses a pattern into a tree.
 
 /// A parsed pattern.
-pub(crate) struct Ast {
-    pub root: Part,
-    /// Number of captured groups.
+pub(crate) struct PatternTree {
+    pub root: PatternNode,
+    /// The number of captured groups.
     pub groups: usize,
 }
 
-/// A piece of a pattern.
+/// A node of the tree.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Part {
+pub(crate) enum PatternNode {
     Char(char),
     /// `?`
     One,
@@ -17,44 +17,51 @@ pub(crate) enum Part {
     Run,
     /// `**`
     Deep,
-    Class(Class),
-    Sequence(Vec<Part>),
-    /// Braces: not captured.
-    Either(Vec<Part>),
-    /// Parentheses: captured under their number, counted from 0.
-    Group(usize, Quantity, Box<Part>),
+    Class(CharClass),
+    Sequence(Vec<PatternNode>),
+    /// Alternatives in braces, which are not captured.
+    Either(Vec<PatternNode>),
+    /// Parentheses, captured under their number, counted from 0.
+    Group(usize, Repetition, Box<PatternNode>),
 }
 
-/// How often a group may occur.
+/// How often a group occurs.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Quantity {
+pub(crate) enum Repetition {
+    /// `@( )` and `( )`
     Once,
+    /// `?( )`
     Optional,
+    /// `*( )`
     Any,
+    /// `+( )`
     Some,
+    /// `!( )`: a text without slashes that the group does not match.
     Not,
 }
 
 /// A set of characters.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Class {
+pub(crate) struct CharClass {
     pub negated: bool,
     pub items: Vec<ClassItem>,
 }
 
+/// A range of characters (a single one is a range too), or a named class such as `[:alpha:]`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ClassItem {
     Range(char, char),
     Posix(&'static str),
 }
 
-impl Class {
+impl CharClass {
+    /// Tells whether a character is in the set.
     pub fn contains(&self, c: char) -> bool {
         let listed = self.items.iter().any(|item| match item {
             ClassItem::Range(low, high) => (*low..=*high).contains(&c),
             ClassItem::Posix(name) => posix(name, c),
         });
-        // A negated set never crosses into another path element, just like `?`.
+        // A negated set does not match a slash, like `?`: without this, `/[!a]` would match into a directory.
         if self.negated { !listed && c != '/' } else { listed }
     }
 }
@@ -81,16 +88,17 @@ fn posix(name: &str, c: char) -> bool {
     }
 }
 
-/// Deepest nesting of groups, so that hostile patterns cannot exhaust the stack.
+/// Deepest nesting of groups; the parser and the compiler recurse once for each level.
 const MAX_NESTING: usize = 40;
-/// Longest pattern in characters.
+/// Longest pattern, in characters; the matcher's memory grows with pattern times path.
 const MAX_LENGTH: usize = 4096;
 
-type Failure = (usize, String);
+/// A mistake in a pattern: the character, counted from 1, and the reason.
+type SyntaxError = (usize, String);
 
-/// Parses a cleaned pattern; failures carry the character, counted from 1, and the reason.
-pub(crate) fn parse(pattern: &str) -> Result<Ast, Failure> {
-    let mut parser = Parser {
+/// Parses a cleaned pattern.
+pub(crate) fn parse(pattern: &str) -> Result<PatternTree, SyntaxError> {
+    let mut parser = PatternParser {
         chars: pattern.chars().collect(),
         at: 0,
         groups: 0,
@@ -101,9 +109,10 @@ pub(crate) fn parse(pattern: &str) -> Result<Ast, Failure> {
     }
     let root = parser.sequence(Inside::Nothing)?;
     let groups = parser.groups;
-    Ok(Ast { root, groups })
+    Ok(PatternTree { root, groups })
 }
 
+/// What surrounds a sequence; it decides which characters end the sequence.
 #[derive(Clone, Copy, PartialEq)]
 enum Inside {
     Nothing,
@@ -111,14 +120,14 @@ enum Inside {
     Parentheses,
 }
 
-struct Parser {
+struct PatternParser {
     chars: Vec<char>,
     at: usize,
     groups: usize,
     nesting: usize,
 }
 
-impl Parser {
+impl PatternParser {
     fn peek(&self) -> Option<char> {
         self.chars.get(self.at).copied()
     }
@@ -129,18 +138,19 @@ impl Parser {
         c
     }
 
+    /// Consumes the next character if it is `wanted`.
     fn eat(&mut self, wanted: char) -> bool {
         let eaten = self.peek() == Some(wanted);
         self.at += usize::from(eaten);
         eaten
     }
 
-    fn fail<T>(&self, at: usize, reason: impl Into<String>) -> Result<T, Failure> {
+    fn fail<T>(&self, at: usize, reason: impl Into<String>) -> Result<T, SyntaxError> {
         Err((at + 1, reason.into()))
     }
 
-    fn sequence(&mut self, inside: Inside) -> Result<Part, Failure> {
-        let mut parts = Vec::new();
+    fn sequence(&mut self, inside: Inside) -> Result<PatternNode, SyntaxError> {
+        let mut nodes = Vec::new();
         while let Some(c) = self.peek() {
             let ends = match inside {
                 Inside::Nothing => false,
@@ -150,47 +160,58 @@ impl Parser {
             if ends {
                 break;
             }
-            parts.push(self.part()?);
+            nodes.push(self.node()?);
         }
-        Ok(Part::Sequence(parts))
+        Ok(PatternNode::Sequence(nodes))
     }
 
-    fn part(&mut self) -> Result<Part, Failure> {
+    fn node(&mut self) -> Result<PatternNode, SyntaxError> {
         let start = self.at;
         let Some(c) = self.next() else {
             return self.fail(start, "unexpected end");
         };
         match c {
             '\\' => match self.next() {
-                Some(escaped) => Ok(Part::Char(escaped)),
+                Some(escaped) => Ok(PatternNode::Char(escaped)),
                 None => self.fail(start, "nothing follows the backslash"),
             },
-            '*' if self.eat('*') => Ok(Part::Deep),
-            '*' | '?' | '+' | '@' | '!' if self.eat('(') => self.group(start, quantity(c)),
-            '*' => Ok(Part::Run),
-            '?' => Ok(Part::One),
-            '(' => self.group(start, Quantity::Once),
+            '*' if self.eat('*') => Ok(PatternNode::Deep),
+            '*' | '?' | '+' | '@' | '!' if self.eat('(') => self.group(start, repetition(c)),
+            '*' => Ok(PatternNode::Run),
+            '?' => Ok(PatternNode::One),
+            '(' => self.group(start, Repetition::Once),
             '{' => {
                 let alternatives = self.alternatives(start, Inside::Braces, ',', '}')?;
-                Ok(Part::Either(alternatives))
+                Ok(PatternNode::Either(alternatives))
             }
             '[' => self.class(start),
             ')' | '}' | ']' => {
                 let reason = format!("{c:?} closes nothing (write \\{c} for the character itself)");
                 self.fail(start, reason)
             }
-            c => Ok(Part::Char(c)),
+            c => Ok(PatternNode::Char(c)),
         }
     }
 
-    fn group(&mut self, start: usize, quantity: Quantity) -> Result<Part, Failure> {
+    fn group(&mut self, start: usize, repetition: Repetition) -> Result<PatternNode, SyntaxError> {
+        // Before the inside is parsed, so that groups are numbered by their opening parenthesis.
         let number = self.groups;
         self.groups += 1;
         let alternatives = self.alternatives(start, Inside::Parentheses, '|', ')')?;
-        Ok(Part::Group(number, quantity, Box::new(Part::Either(alternatives))))
+        Ok(PatternNode::Group(
+            number,
+            repetition,
+            Box::new(PatternNode::Either(alternatives)),
+        ))
     }
 
-    fn alternatives(&mut self, start: usize, inside: Inside, separator: char, end: char) -> Result<Vec<Part>, Failure> {
+    fn alternatives(
+        &mut self,
+        start: usize,
+        inside: Inside,
+        separator: char,
+        end: char,
+    ) -> Result<Vec<PatternNode>, SyntaxError> {
         self.nesting += 1;
         if self.nesting > MAX_NESTING {
             return self.fail(start, format!("more than {MAX_NESTING} groups inside one another"));
@@ -210,13 +231,14 @@ impl Parser {
         Ok(alternatives)
     }
 
-    fn class(&mut self, start: usize) -> Result<Part, Failure> {
+    fn class(&mut self, start: usize) -> Result<PatternNode, SyntaxError> {
         let negated = self.eat('!') || self.eat('^');
         let mut items = Vec::new();
         loop {
             let here = self.at;
             let low = match self.next() {
                 None => return self.fail(start, "'[' is never closed with ']'"),
+                // The first `]` is a member: `[]a]` contains `]` and `a`.
                 Some(']') if !items.is_empty() => break,
                 Some('[') if self.eat(':') => {
                     items.push(self.posix_class(here)?);
@@ -224,6 +246,7 @@ impl Parser {
                 }
                 Some(c) => self.class_char(here, c)?,
             };
+            // A `-` before the closing bracket is a member: `[a-]` contains `a` and `-`.
             let is_range = self.peek() == Some('-') && !matches!(self.chars.get(self.at + 1), None | Some(']'));
             let high = if is_range {
                 self.at += 1;
@@ -237,10 +260,10 @@ impl Parser {
             }
             items.push(ClassItem::Range(low, high));
         }
-        Ok(Part::Class(Class { negated, items }))
+        Ok(PatternNode::Class(CharClass { negated, items }))
     }
 
-    fn class_char(&mut self, here: usize, c: char) -> Result<char, Failure> {
+    fn class_char(&mut self, here: usize, c: char) -> Result<char, SyntaxError> {
         match c {
             '\\' => match self.next() {
                 Some(escaped) => Ok(escaped),
@@ -250,7 +273,7 @@ impl Parser {
         }
     }
 
-    fn posix_class(&mut self, here: usize) -> Result<ClassItem, Failure> {
+    fn posix_class(&mut self, here: usize) -> Result<ClassItem, SyntaxError> {
         let name: String = self.chars[self.at..]
             .iter()
             .take_while(|c| c.is_ascii_alphabetic())
@@ -264,43 +287,43 @@ impl Parser {
     }
 }
 
-fn quantity(sign: char) -> Quantity {
+fn repetition(sign: char) -> Repetition {
     match sign {
-        '?' => Quantity::Optional,
-        '*' => Quantity::Any,
-        '+' => Quantity::Some,
-        '!' => Quantity::Not,
-        _ => Quantity::Once,
+        '?' => Repetition::Optional,
+        '*' => Repetition::Any,
+        '+' => Repetition::Some,
+        '!' => Repetition::Not,
+        _ => Repetition::Once,
     }
 }
 
 /// Returns the characters with which every match begins.
-pub(crate) fn literal_prefix(root: &Part) -> String {
-    let parts = match root {
-        Part::Sequence(parts) => parts.as_slice(),
+pub(crate) fn literal_prefix(root: &PatternNode) -> String {
+    let nodes = match root {
+        PatternNode::Sequence(nodes) => nodes.as_slice(),
         other => std::slice::from_ref(other),
     };
-    let literal = |part: &Part| match part {
-        Part::Char(c) => Some(*c),
+    let literal = |node: &PatternNode| match node {
+        PatternNode::Char(c) => Some(*c),
         _ => None,
     };
-    parts.iter().map_while(literal).collect()
+    nodes.iter().map_while(literal).collect()
 }
 
 /// Returns the most slashes a match can have; none if there is no limit.
-pub(crate) fn slashes(part: &Part) -> Option<usize> {
-    match part {
-        Part::Char('/') => Some(1),
-        Part::Char(_) | Part::One | Part::Run => Some(0),
-        Part::Deep => None,
-        Part::Class(class) => Some(usize::from(class.contains('/'))),
-        Part::Sequence(parts) => parts.iter().map(slashes).sum(),
-        Part::Either(parts) => parts
+pub(crate) fn slashes(node: &PatternNode) -> Option<usize> {
+    match node {
+        PatternNode::Char('/') => Some(1),
+        PatternNode::Char(_) | PatternNode::One | PatternNode::Run => Some(0),
+        PatternNode::Deep => None,
+        PatternNode::Class(class) => Some(usize::from(class.contains('/'))),
+        PatternNode::Sequence(nodes) => nodes.iter().map(slashes).sum(),
+        PatternNode::Either(alternatives) => alternatives
             .iter()
             .map(slashes)
             .try_fold(0, |most, count| Some(most.max(count?))),
-        Part::Group(_, Quantity::Once | Quantity::Optional, inner) => slashes(inner),
-        Part::Group(_, Quantity::Not, _) => Some(0),
-        Part::Group(_, Quantity::Any | Quantity::Some, inner) => slashes(inner).filter(|count| *count == 0),
+        PatternNode::Group(_, Repetition::Once | Repetition::Optional, inner) => slashes(inner),
+        PatternNode::Group(_, Repetition::Not, _) => Some(0),
+        PatternNode::Group(_, Repetition::Any | Repetition::Some, inner) => slashes(inner).filter(|count| *count == 0),
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
 
-/// The repo of the reference: `/a/1`, `/a/2`, `/b/3`, `/c`.
+/// The paths of a repo with the files `/a/1`, `/a/2`, `/b/3` and `/c`.
 const PATHS: [&str; 7] = ["/", "/a/", "/a/1", "/a/2", "/b/", "/b/3", "/c"];
 
 fn selected(pattern: &str) -> Vec<&'static str> {
@@ -9,7 +9,7 @@ fn selected(pattern: &str) -> Vec<&'static str> {
 }
 
 #[test]
-fn what_globs_select() {
+fn globs_select_files_and_directories() {
     assert_eq!(selected("/"), ["/"]);
     assert_eq!(selected("/*"), ["/a/", "/b/", "/c"]);
     assert_eq!(selected("/*/"), ["/a/", "/b/", "/c"]);
@@ -22,7 +22,7 @@ fn what_globs_select() {
 }
 
 #[test]
-fn every_element_of_a_pattern() {
+fn each_element_of_a_pattern_matches() {
     let cases: &[(&str, &[&str], &[&str])] = &[
         ("/*.csv", &["/a.csv", "/.csv"], &["/a/b.csv", "/a.csv.gz", "/A.CSV"]),
         ("/?", &["/a", "/é"], &["/", "/ab", "/a/b"]),
@@ -88,7 +88,7 @@ fn groups_are_numbered_by_their_opening_parenthesis() {
 }
 
 #[test]
-fn replacement_patterns() {
+fn replacement_patterns_are_expanded() {
     let mut captures: Vec<String> = vec!["/whole".to_owned()];
     captures.extend((1..=12).map(|n| format!("c{n}")));
     for (template, expanded) in [
@@ -111,7 +111,7 @@ fn replacement_patterns() {
 }
 
 #[test]
-fn what_does_not_compile_says_where() {
+fn a_pattern_that_does_not_compile_has_a_position() {
     for (pattern, at) in [
         ("/a(b", 3),
         ("/{a,b", 2),
@@ -133,7 +133,7 @@ fn what_does_not_compile_says_where() {
 }
 
 #[test]
-fn prefixes_and_depths_bound_the_search() {
+fn patterns_have_a_prefix_and_a_depth() {
     for (pattern, prefix, depth) in [
         ("/", "/", Some(0)),
         ("/*", "/", Some(1)),
@@ -151,7 +151,7 @@ fn prefixes_and_depths_bound_the_search() {
 }
 
 #[test]
-fn hostile_patterns_take_no_longer_than_others() {
+fn hostile_patterns_match_in_bounded_time() {
     let path = format!("/{}", "a".repeat(2000));
     for pattern in ["/*(*(*(a)))b", "/!(*a*a*a*a*b)b", "/**a**a**a**a**b", "/+(+(a|aa)|a)b"] {
         assert!(!Glob::new(pattern).unwrap().is_match(&path), "{pattern}");

@@ -1,4 +1,4 @@
-//! What holds for every pattern and every path.
+//! Properties of all patterns and all paths.
 
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 proptest! {
     #[test]
-    fn globs_of_escaped_paths_match_themselves_only(path in "/[ -~]{1,20}", other in "/[ -~]{1,20}") {
+    fn the_glob_of_an_escaped_path_matches_that_path_only(path in "/[ -~]{1,20}", other in "/[ -~]{1,20}") {
         let (path, other) = (clean(&path), clean(&other));
         let mut pattern = String::new();
         for c in path.chars() {
@@ -22,7 +22,7 @@ proptest! {
     }
 
     #[test]
-    fn matches_begin_with_the_prefix_and_stay_within_the_depth(
+    fn matches_have_the_prefix_and_respect_the_depth(
         pattern in "/[ab/*?(){},|!@+]{0,10}", path in "(/[ab]{1,3}){1,4}",
     ) {
         if let Ok(glob) = Glob::new(&pattern) && let Some(captures) = glob.captures(&path) {

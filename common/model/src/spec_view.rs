@@ -57,9 +57,9 @@ fn input_leaf(input: &Input, pipeline: &PipelineKey) -> Result<Option<InputLeaf>
     match input {
         Input::Pfs(pfs) => {
             let kind = match pfs.repo_type {
-                howdah_spec::RepoType::User => RepoType::User,
-                howdah_spec::RepoType::Meta => RepoType::Meta,
-                howdah_spec::RepoType::Spec => RepoType::Spec,
+                howdah_spec::InputRepoType::User => RepoType::User,
+                howdah_spec::InputRepoType::Meta => RepoType::Meta,
+                howdah_spec::InputRepoType::Spec => RepoType::Spec,
             };
             let repo = RepoKey {
                 project: project_or(&pfs.project, &pipeline.project)?,
@@ -106,7 +106,7 @@ fn branch_or_master(name: &str) -> Result<BranchName, NameError> {
     }
 }
 
-fn trigger(trigger: &howdah_spec::Trigger) -> Result<Trigger, NameError> {
+fn trigger(trigger: &howdah_spec::TriggerSpec) -> Result<Trigger, NameError> {
     Ok(Trigger {
         branch: branch_or_master(&trigger.branch)?,
         all: trigger.all,

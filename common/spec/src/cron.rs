@@ -1,6 +1,14 @@
-//! Cron expressions: five fields, the `@` forms, time zones.
+//! Schedules: five cron fields, the `@` forms (`@daily`, `@every 1h`, `@never` ...) and a time zone in front.
 //!
-//! A day is chosen as cron always did: if both day of month and day of week are restricted, either will do.
+//! [`Schedule::parse`] reads an expression, [`Schedule::next_after`] returns the next time. The rule for days is that
+//! of cron: if both day of month and day of week are restricted, a day that fits one of them is enough.
+//!
+//! When the clock of a zone moves forward, the skipped local times have no tick: `30 2 * * *` does not run on that
+//! day. When the clock moves back, a repeated local time has one tick, at its first occurrence.
+//!
+//! The crate `croner` does not replace this module: its errors name neither the field nor the value, it accepts
+//! `1,` and Quartz forms (`L`, `15W`, `1#2`) that are refused here, it moves a skipped time to the end of the gap and
+//! runs twice in a repeated hour, and it has no support for the version of `jiff` in this workspace.
 
 use std::time::Duration;
 
@@ -10,35 +18,35 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::duration;
 
-/// An expression that is no schedule.
+/// A mistake in a schedule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CronError {
-    /// Not five fields.
+    /// The expression does not have five fields.
     #[error("a schedule has five fields (minute, hour, day of month, month, day of week), this has {0}")]
     FieldCount(usize),
-    /// A value, range, list or step that does not fit its field.
+    /// A value, range, list or step does not fit its field.
     #[error("{value:?} is no {field}: {reason}")]
     Field {
-        /// Name of the field.
+        /// The name of the field.
         field: &'static str,
         /// The part that is wrong.
         value: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// An `@` form that does not exist.
+    /// The `@` form does not exist.
     #[error(
         "unknown form {0:?}: there are @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly, @every and @never"
     )]
     Form(String),
-    /// `@reboot`, which has no meaning here.
+    /// `@reboot` has no meaning for a pipeline.
     #[error("@reboot has no meaning here")]
     Reboot,
-    /// `@every` without a usable duration.
+    /// `@every` has no duration, or one below a second.
     #[error("@every needs a duration of at least a second, such as @every 1h30m, not {0:?}")]
     Every(String),
-    /// A time zone that is not known.
+    /// The time zone is not in the time zone database.
     #[error("unknown time zone {0:?}")]
     Zone(String),
 }
@@ -47,17 +55,18 @@ pub enum CronError {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
     zone: TimeZone,
-    kind: Kind,
+    rule: Rule,
 }
 
+/// When a schedule has ticks.
 #[derive(Debug, Clone, PartialEq)]
-enum Kind {
+enum Rule {
     Never,
     Every(Duration),
     Calendar(Calendar),
 }
 
-/// Allowed values, one bit each.
+/// The allowed values of each field, one bit for each value.
 #[derive(Debug, Clone, PartialEq)]
 struct Calendar {
     minutes: u64,
@@ -65,12 +74,12 @@ struct Calendar {
     days: u64,
     months: u64,
     weekdays: u64,
-    /// Day of month and day of week both restrict.
+    /// Both day of month and day of week are restricted, so one of them is enough.
     either_day: bool,
 }
 
 impl Schedule {
-    /// Reads an expression.
+    /// Parses an expression.
     pub fn parse(expression: &str) -> Result<Schedule, CronError> {
         let mut text = expression.trim();
         let mut zone = TimeZone::UTC;
@@ -79,27 +88,30 @@ impl Schedule {
             zone = zone_of(name)?;
             text = rest.trim_start();
         }
-        let kind = match text.strip_prefix('@') {
+        let rule = match text.strip_prefix('@') {
             Some(form) => at_form(form)?,
-            None => Kind::Calendar(calendar(text)?),
+            None => Rule::Calendar(calendar(text)?),
         };
-        Ok(Schedule { zone, kind })
+        Ok(Schedule { zone, rule })
     }
 
     /// Tells whether this is `@never`.
     pub fn is_never(&self) -> bool {
-        self.kind == Kind::Never
+        self.rule == Rule::Never
     }
 
-    /// Returns the first time after `time`; none if there is none within five years.
+    /// Returns the first tick after `time`; `None` if there is none within five years.
     pub fn next_after(&self, time: Timestamp) -> Option<Timestamp> {
-        match &self.kind {
-            Kind::Never => None,
-            Kind::Every(period) => {
+        match &self.rule {
+            Rule::Never => None,
+            Rule::Every(period) => {
+                // Whole seconds, so that repeated steps do not carry the fraction of the first time along.
                 let second = Timestamp::from_second(time.as_second()).ok()?;
                 second.checked_add(SignedDuration::try_from(*period).ok()?).ok()
             }
-            Kind::Calendar(calendar) => {
+            Rule::Calendar(calendar) => {
+                // The bound ends the search for a date that does not exist, such as 30 February. It also misses 29
+                // February around a century without a leap day, where leap days are eight years apart.
                 let mut date = time.to_zoned_datetime(self.zone.clone()).date();
                 for _ in 0..5 * 366 {
                     if calendar.has_day(date)
@@ -116,6 +128,7 @@ impl Schedule {
 }
 
 impl Calendar {
+    /// Tells whether a date has ticks.
     fn has_day(&self, date: Date) -> bool {
         let has = |bits: u64, value: i8| bits >> value & 1 == 1;
         let day = has(self.days, date.day());
@@ -128,7 +141,7 @@ impl Calendar {
         fits && has(self.months, date.month())
     }
 
-    /// Returns the first time of a day that is after `after`; times that the clock skips do not count.
+    /// Returns the first tick of a day after `after`.
     fn first_of(&self, date: Date, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
         let hours = (0..24_i8).filter(|hour| self.hours >> hour & 1 == 1);
         let times = hours.flat_map(|hour| {
@@ -138,12 +151,16 @@ impl Calendar {
         times
             .filter_map(|(hour, minute)| Time::new(hour, minute, 0, 0).ok())
             .map(|time| zone.to_ambiguous_timestamp(date.to_datetime(time)))
+            // A local time that the clock skips. `compatible` would move it behind the gap, where it could be the tick
+            // of another local time too.
             .filter(|local| !matches!(local.offset(), AmbiguousOffset::Gap { .. }))
+            // The first occurrence of a repeated local time.
             .filter_map(|local| local.compatible().ok())
             .find(|found| *found > after)
     }
 }
 
+/// Finds a time zone by its name in the time zone database.
 fn zone_of(name: &str) -> Result<TimeZone, CronError> {
     if name.eq_ignore_ascii_case("UTC") {
         return Ok(TimeZone::UTC);
@@ -151,7 +168,8 @@ fn zone_of(name: &str) -> Result<TimeZone, CronError> {
     TimeZone::get(name).map_err(|_| CronError::Zone(name.to_owned()))
 }
 
-fn at_form(form: &str) -> Result<Kind, CronError> {
+/// Parses an expression after its `@`.
+fn at_form(form: &str) -> Result<Rule, CronError> {
     let (name, argument) = form.split_once(char::is_whitespace).unwrap_or((form, ""));
     let argument = argument.trim();
     if name == "every" {
@@ -159,7 +177,7 @@ fn at_form(form: &str) -> Result<Kind, CronError> {
         let period = duration::parse(argument).map_err(|_| every())?;
         return match period.as_secs() {
             0 => Err(every()),
-            seconds => Ok(Kind::Every(Duration::from_secs(seconds))),
+            seconds => Ok(Rule::Every(Duration::from_secs(seconds))),
         };
     }
     let expression = match name {
@@ -169,25 +187,26 @@ fn at_form(form: &str) -> Result<Kind, CronError> {
         "weekly" => "0 0 * * 0",
         "daily" | "midnight" => "0 0 * * *",
         "hourly" => "0 * * * *",
-        "never" => return Ok(Kind::Never),
+        "never" => return Ok(Rule::Never),
         "reboot" => return Err(CronError::Reboot),
         _ => return Err(CronError::Form(format!("@{form}"))),
     };
-    calendar(expression).map(Kind::Calendar)
+    calendar(expression).map(Rule::Calendar)
 }
 
-struct Range {
+/// A field of an expression: its name and its values.
+struct FieldRange {
     field: &'static str,
     low: u8,
     high: u8,
-    /// Names of the values from `low` on.
+    /// The names of the values, the first one for `low`.
     names: &'static [&'static str],
 }
 
-const MINUTE: Range = range("minute", 0, 59, &[]);
-const HOUR: Range = range("hour", 0, 23, &[]);
-const DAY: Range = range("day of month", 1, 31, &[]);
-const MONTH: Range = range(
+const MINUTE: FieldRange = range("minute", 0, 59, &[]);
+const HOUR: FieldRange = range("hour", 0, 23, &[]);
+const DAY: FieldRange = range("day of month", 1, 31, &[]);
+const MONTH: FieldRange = range(
     "month",
     1,
     12,
@@ -195,11 +214,11 @@ const MONTH: Range = range(
         "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec",
     ],
 );
-/// Sunday is 0 and also 7.
-const WEEKDAY: Range = range("day of week", 0, 7, &["sun", "mon", "tue", "wed", "thu", "fri", "sat"]);
+/// Sunday is 0 and 7.
+const WEEKDAY: FieldRange = range("day of week", 0, 7, &["sun", "mon", "tue", "wed", "thu", "fri", "sat"]);
 
-const fn range(field: &'static str, low: u8, high: u8, names: &'static [&'static str]) -> Range {
-    Range {
+const fn range(field: &'static str, low: u8, high: u8, names: &'static [&'static str]) -> FieldRange {
+    FieldRange {
         field,
         low,
         high,
@@ -207,13 +226,16 @@ const fn range(field: &'static str, low: u8, high: u8, names: &'static [&'static
     }
 }
 
+/// Parses five fields.
 fn calendar(expression: &str) -> Result<Calendar, CronError> {
     let fields: Vec<&str> = expression.split_whitespace().collect();
     let [minute, hour, day, month, weekday] = fields.as_slice() else {
         return Err(CronError::FieldCount(fields.len()));
     };
+    // By the first character, like cron: `*/2` restricts the days but counts as a star for the rule of days.
     let starred = |field: &str| field.starts_with(['*', '?']);
     let mut weekdays = WEEKDAY.bits(weekday)?;
+    // A Sunday given as 7 becomes 0, the only form that the search looks up.
     weekdays |= weekdays >> 7 & 1;
     Ok(Calendar {
         minutes: MINUTE.bits(minute)?,
@@ -225,7 +247,7 @@ fn calendar(expression: &str) -> Result<Calendar, CronError> {
     })
 }
 
-impl Range {
+impl FieldRange {
     fn fail<T>(&self, value: &str, reason: impl Into<String>) -> Result<T, CronError> {
         Err(CronError::Field {
             field: self.field,
@@ -234,11 +256,12 @@ impl Range {
         })
     }
 
-    /// Reads a list of values, ranges and steps.
+    /// Parses a list of values, ranges and steps.
     fn bits(&self, list: &str) -> Result<u64, CronError> {
         list.split(',').try_fold(0, |bits, part| Ok(bits | self.part(part)?))
     }
 
+    /// Parses one element of a list.
     fn part(&self, part: &str) -> Result<u64, CronError> {
         let (span, step) = match part.split_once('/') {
             Some((span, step)) => (span, Some(step)),
@@ -249,7 +272,7 @@ impl Range {
             Some((low, high)) => (self.value(low, part)?, self.value(high, part)?),
             None => {
                 let value = self.value(span, part)?;
-                // `5/10` begins at 5 and goes on to the end.
+                // `5/10` is the range from 5 to the highest value in steps of 10.
                 (value, if step.is_some() { self.high } else { value })
             }
         };
@@ -266,11 +289,13 @@ impl Range {
             .fold(0, |bits, value| bits | 1 << value))
     }
 
+    /// Parses a number or a name; `part` is the element for the message.
     fn value(&self, text: &str, part: &str) -> Result<u8, CronError> {
         let lowered = text.to_ascii_lowercase();
         if let Some(index) = (self.low..).zip(self.names).find(|(_, name)| **name == lowered) {
             return Ok(index.0);
         }
+        // `parse` accepts a plus sign.
         let is_number = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         match text.parse::<u8>() {
             Ok(value) if is_number && (self.low..=self.high).contains(&value) => Ok(value),
@@ -290,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn next_times() {
+    fn schedules_have_next_times() {
         let start = "2024-05-01T10:17:30Z"; // a Wednesday
         for (expression, expected) in [
             ("* * * * *", "2024-05-01T10:18:00Z"),
@@ -321,7 +346,42 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schedule_says_why() {
+    fn changes_of_the_clock_skip_and_repeat_local_times() {
+        for (expression, after, expected) in [
+            // On 2024-03-31 the clock of Berlin moves from 02:00 (+01) to 03:00 (+02).
+            ("30 2 * * *", "2024-03-31T00:00:00Z", "2024-04-01T00:30:00Z"),
+            ("*/15 * * * *", "2024-03-31T00:50:00Z", "2024-03-31T01:00:00Z"),
+            ("0 3 * * *", "2024-03-31T00:00:00Z", "2024-03-31T01:00:00Z"),
+            // On 2024-10-27 it moves from 03:00 (+02) back to 02:00 (+01).
+            ("30 2 * * *", "2024-10-27T00:00:00Z", "2024-10-27T00:30:00Z"),
+            ("30 2 * * *", "2024-10-27T00:45:00Z", "2024-10-28T01:30:00Z"),
+            ("*/15 * * * *", "2024-10-27T00:30:00Z", "2024-10-27T00:45:00Z"),
+            ("*/15 * * * *", "2024-10-27T01:05:00Z", "2024-10-27T02:00:00Z"),
+            ("@every 30m", "2024-10-27T00:45:00Z", "2024-10-27T01:15:00Z"),
+        ] {
+            let expression = format!("CRON_TZ=Europe/Berlin {expression}");
+            assert_eq!(next(&expression, after), expected, "{expression} after {after}");
+        }
+    }
+
+    #[test]
+    fn a_star_with_a_step_counts_as_a_star() {
+        // A Monday on an odd day, not any Monday: the days are not alternatives.
+        assert_eq!(next("0 0 */2 * 1", "2024-05-01T10:17:30Z"), "2024-05-13T00:00:00Z");
+        // Quartz forms and empty elements are refused.
+        for expression in [
+            "0 0 L * *",
+            "0 0 15W * *",
+            "0 0 * * 1#2",
+            "0 0 * * sat-sun",
+            "/10 * * * *",
+        ] {
+            assert!(Schedule::parse(expression).is_err(), "{expression}");
+        }
+    }
+
+    #[test]
+    fn mistakes_have_a_reason() {
         for (expression, expected) in [
             ("", "this has 0"),
             ("* * * *", "this has 4"),

@@ -1,25 +1,27 @@
-//! From a tree of nodes to canonical JSON, by the strict rules of protobuf's JSON form.
+//! Decodes a tree of source nodes into canonical JSON, by the strict rules of protobuf's JSON form.
 //!
-//! Canonical means: camelCase names, whole numbers as numbers, durations in seconds, enumerations by name.
-//! `null`s stay, because they erase defaults.
+//! The decoder walks the tree beside the table of [`schema`]. Canonical JSON has camelCase names, whole numbers as
+//! numbers, durations in seconds and enumerations by name. A `null` stays, because it removes a default in the merge.
+//! An error has the position of the value and, where possible, advice.
 
 use serde_json::{Map, Number, Value as Json};
 
 use crate::duration::{self, DurationError};
 use crate::error::{Problem, SpecError};
-use crate::node::{Node, Value, camel, join, shorten};
-use crate::schema::{self, Field, Object, Type};
+use crate::node::{SourceNode, SourceValue, camel, join, shorten};
+use crate::number;
+use crate::schema::{self, FieldSchema, FieldType, ObjectSchema};
 
 mod advice;
-pub(crate) mod number;
 
-/// Reads an object of a known kind; `path` is where it stands.
-pub(crate) fn object(node: &Node, kind: &'static Object, path: &str) -> Result<Json, SpecError> {
+/// Decodes an object of a known kind; `path` is its field path.
+pub(crate) fn object(node: &SourceNode, kind: &'static ObjectSchema, path: &str) -> Result<Json, SpecError> {
     let Some(entries) = node.as_map() else {
         return Err(advice::not_an_object(node, kind, path));
     };
     let mut json = Map::new();
-    // The field and the spelling it was given in.
+    // Each field by its schema name, with the spelling in the source: `datum_tries` and `datumTries` are one field,
+    // and without this check the later one would silently replace the other.
     let mut seen: Vec<(&'static str, &str)> = Vec::new();
     for entry in entries {
         let here = join(path, &entry.key);
@@ -42,18 +44,25 @@ pub(crate) fn object(node: &Node, kind: &'static Object, path: &str) -> Result<J
     Ok(Json::Object(json))
 }
 
-fn find(kind: &'static Object, key: &str) -> Option<&'static Field> {
+/// Finds the field of a key, in snake case or camelCase.
+fn find(kind: &'static ObjectSchema, key: &str) -> Option<&'static FieldSchema> {
     kind.fields.iter().find(|field| {
         let is_egress_url = field.name == "URL" && key == "url";
         field.name == key || is_egress_url || camel(field.name) == key
     })
 }
 
-fn json_name(field: &Field) -> String {
+fn json_name(field: &FieldSchema) -> String {
     camel(field.name)
 }
 
-fn exactly_one(node: &Node, kind: &'static Object, path: &str, json: &Map<String, Json>) -> Result<(), SpecError> {
+/// Checks that an object with alternatives has exactly one; an empty egress means "no egress".
+fn exactly_one(
+    node: &SourceNode,
+    kind: &'static ObjectSchema,
+    path: &str,
+    json: &Map<String, Json>,
+) -> Result<(), SpecError> {
     let is_input = std::ptr::eq(kind, &schema::INPUT);
     let given: Vec<&str> = json
         .iter()
@@ -80,15 +89,16 @@ fn exactly_one(node: &Node, kind: &'static Object, path: &str, json: &Map<String
     }
 }
 
-fn value(node: &Node, field: &Field, path: &str) -> Result<Json, SpecError> {
+fn value(node: &SourceNode, field: &FieldSchema, path: &str) -> Result<Json, SpecError> {
     if node.is_null() {
         return Ok(Json::Null);
     }
     typed(node, &field.kind, path).map_err(|error| error.at(node.pos))
 }
 
-fn typed(node: &Node, kind: &Type, path: &str) -> Result<Json, SpecError> {
-    if let Value::OddNumber(text) = &node.value {
+/// Decodes a value that is not null.
+fn typed(node: &SourceNode, kind: &FieldType, path: &str) -> Result<Json, SpecError> {
+    if let SourceValue::OddNumber(text) = &node.value {
         let what = format!(
             "{} is not read as a number, because readers disagree about it",
             shorten(text)
@@ -97,30 +107,30 @@ fn typed(node: &Node, kind: &Type, path: &str) -> Result<Json, SpecError> {
         return Err(SpecError::invalid(path, what).help(help));
     }
     match kind {
-        Type::Object(kind) => object(node, kind, path),
-        Type::List(item) => list(node, item, path),
-        Type::Map => map(node, path),
-        Type::Bool => match node.value {
-            Value::Bool(value) => Ok(Json::Bool(value)),
+        FieldType::Object(kind) => object(node, kind, path),
+        FieldType::List(item) => list(node, item, path),
+        FieldType::Map => map(node, path),
+        FieldType::Bool => match node.value {
+            SourceValue::Bool(value) => Ok(Json::Bool(value)),
             _ => Err(advice::not_a_bool(node, path)),
         },
-        Type::Text => match &node.value {
-            Value::Text(text) => Ok(Json::String(text.clone())),
+        FieldType::Text => match &node.value {
+            SourceValue::Text(text) => Ok(Json::String(text.clone())),
             _ => Err(advice::not_a_text(node, path)),
         },
-        Type::Int { min, max } => int(node, *min, *max, path),
-        Type::Float => float(node, path),
-        Type::Choice { names, numbered, empty } => choice(node, names, *numbered, *empty, path),
-        Type::Duration => duration(node, path),
-        Type::Timestamp => timestamp(node, path),
+        FieldType::Int { min, max } => int(node, *min, *max, path),
+        FieldType::Float => float(node, path),
+        FieldType::Choice { names, numbered, empty } => choice(node, names, *numbered, *empty, path),
+        FieldType::Duration => duration(node, path),
+        FieldType::Timestamp => timestamp(node, path),
     }
 }
 
-fn list(node: &Node, item: &'static Type, path: &str) -> Result<Json, SpecError> {
-    let Value::List(items) = &node.value else {
+fn list(node: &SourceNode, item: &'static FieldType, path: &str) -> Result<Json, SpecError> {
+    let SourceValue::List(items) = &node.value else {
         return Err(advice::not_a_list(node, item, path));
     };
-    let read = |(index, node): (usize, &Node)| {
+    let read = |(index, node): (usize, &SourceNode)| {
         let path = format!("{path}[{index}]");
         if node.is_null() {
             let error = SpecError::mismatch(path, advice::item_name(item), "null");
@@ -136,7 +146,7 @@ fn list(node: &Node, item: &'static Type, path: &str) -> Result<Json, SpecError>
         .map(Json::Array)
 }
 
-fn map(node: &Node, path: &str) -> Result<Json, SpecError> {
+fn map(node: &SourceNode, path: &str) -> Result<Json, SpecError> {
     let Some(entries) = node.as_map() else {
         let expected = "an object that gives names their values";
         let error = SpecError::mismatch(path, expected, node.describe());
@@ -146,9 +156,9 @@ fn map(node: &Node, path: &str) -> Result<Json, SpecError> {
     for entry in entries {
         let here = join(path, &entry.key);
         let value = match &entry.value.value {
-            // Within a defaults merge, null takes an inherited key away.
-            Value::Null => Json::Null,
-            Value::Text(text) => Json::String(text.clone()),
+            // Null removes a default of this key in the merge.
+            SourceValue::Null => Json::Null,
+            SourceValue::Text(text) => Json::String(text.clone()),
             _ => return Err(advice::not_a_text(&entry.value, &here).at(entry.value.pos)),
         };
         if json.insert(entry.key.clone(), value).is_some() {
@@ -162,14 +172,15 @@ fn map(node: &Node, path: &str) -> Result<Json, SpecError> {
     Ok(Json::Object(json))
 }
 
-fn int(node: &Node, min: i64, max: i128, path: &str) -> Result<Json, SpecError> {
+/// Decodes a whole number from a number or from text, as protobuf's JSON form writes 64-bit numbers.
+fn int(node: &SourceNode, min: i64, max: i128, path: &str) -> Result<Json, SpecError> {
     let expected = if min == 0 {
         "a whole number, not negative"
     } else {
         "a whole number"
     };
     let number = match &node.value {
-        Value::Number(text) | Value::Text(text) => number::whole(text),
+        SourceValue::Number(text) | SourceValue::Text(text) => number::whole(text),
         _ => None,
     };
     let number = number.ok_or_else(|| SpecError::mismatch(path, expected, node.describe()))?;
@@ -180,6 +191,7 @@ fn int(node: &Node, min: i64, max: i128, path: &str) -> Result<Json, SpecError> 
         let expected = format!("a whole number of at most {max}");
         return Err(SpecError::mismatch(path, expected, node.describe()));
     }
+    // A JSON number is unsigned or signed with 64 bits; the bounds above leave no other value.
     let fitting = u64::try_from(number).map(Number::from);
     let fitting = fitting.or_else(|_| i64::try_from(number).map(Number::from));
     fitting
@@ -187,9 +199,9 @@ fn int(node: &Node, min: i64, max: i128, path: &str) -> Result<Json, SpecError> 
         .map_err(|_| SpecError::mismatch(path, expected, node.describe()))
 }
 
-fn float(node: &Node, path: &str) -> Result<Json, SpecError> {
+fn float(node: &SourceNode, path: &str) -> Result<Json, SpecError> {
     let number = match &node.value {
-        Value::Number(text) | Value::Text(text) => number::float(text),
+        SourceValue::Number(text) | SourceValue::Text(text) => number::float(text),
         _ => None,
     };
     let number = number.and_then(Number::from_f64);
@@ -198,16 +210,16 @@ fn float(node: &Node, path: &str) -> Result<Json, SpecError> {
 }
 
 fn choice(
-    node: &Node,
+    node: &SourceNode,
     names: &'static [&'static str],
     numbered: bool,
     empty: Option<&'static str>,
     path: &str,
 ) -> Result<Json, SpecError> {
     let chosen = match &node.value {
-        Value::Text(text) if text.is_empty() => empty,
-        Value::Text(text) => names.iter().find(|name| *name == text).copied(),
-        Value::Number(text) if numbered => {
+        SourceValue::Text(text) if text.is_empty() => empty,
+        SourceValue::Text(text) => names.iter().find(|name| *name == text).copied(),
+        SourceValue::Number(text) if numbered => {
             let index = number::whole(text).and_then(|number| usize::try_from(number).ok());
             index.and_then(|index| names.get(index)).copied()
         }
@@ -223,11 +235,11 @@ fn choice(
     })
 }
 
-fn duration(node: &Node, path: &str) -> Result<Json, SpecError> {
+fn duration(node: &SourceNode, path: &str) -> Result<Json, SpecError> {
     const EXPECTED: &str = "a duration, such as \"600s\" or \"1h30m\"";
     let text = match &node.value {
-        Value::Text(text) => text,
-        Value::Number(number) => {
+        SourceValue::Text(text) => text,
+        SourceValue::Number(number) => {
             let error = SpecError::mismatch(path, EXPECTED, node.describe());
             return Err(error.help(format!("add the unit, and quotes: \"{number}s\"")));
         }
@@ -247,9 +259,9 @@ fn duration(node: &Node, path: &str) -> Result<Json, SpecError> {
         })
 }
 
-fn timestamp(node: &Node, path: &str) -> Result<Json, SpecError> {
+fn timestamp(node: &SourceNode, path: &str) -> Result<Json, SpecError> {
     let time = match &node.value {
-        Value::Text(text) => text.parse::<jiff::Timestamp>().ok(),
+        SourceValue::Text(text) => text.parse::<jiff::Timestamp>().ok(),
         _ => None,
     };
     time.map(|time| Json::from(time.to_string())).ok_or_else(|| {

@@ -1,18 +1,21 @@
-//! The built-in defaults, the merge of user specs over defaults, and what is filled in afterwards.
+//! The built-in defaults, the merge of user specs over defaults, and the derived fields.
+//!
+//! Merging works on canonical JSON, because it must tell a field with its default value from an absent field; the
+//! typed spec cannot. Derived fields (projects, names, branches, the order of inputs) are filled in on the typed spec.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::error::SpecError;
-use crate::node::{Entry, Node, locate};
+use crate::node::{SourceEntry, SourceNode, locate};
 use crate::schema;
 use crate::types::{Input, PipelineSpec, Service};
-use crate::{ParseOptions, ParsedSpec, decode, legacy, split, validate};
+use crate::{decode, split};
 
 const BRANCH: &str = "master";
 const TRIES: u32 = 3;
 
-fn built_in() -> Value {
+pub(crate) fn built_in() -> Value {
     json!({
         "transform": {"image": "ubuntu:20.04"},
         "outputBranch": BRANCH,
@@ -21,99 +24,14 @@ fn built_in() -> Value {
     })
 }
 
-/// Reads every spec of a source.
-///
-/// Checks what can be said about a spec by itself: form, types, names, globs, schedules. Rules that depend on
-/// what the defaults contribute are left to [`validate`](crate::validate) on the effective spec.
-pub fn parse(source_name: &str, text: &[u8], options: &ParseOptions) -> Result<Vec<ParsedSpec>, SpecError> {
-    let read = || -> Result<Vec<ParsedSpec>, SpecError> {
-        let nodes = split::specs(text)?;
-        nodes.into_iter().map(|node| one(source_name, node, options)).collect()
-    };
-    read().map_err(|error| error.in_file(source_name))
-}
-
-fn one(source_name: &str, mut node: Node, options: &ParseOptions) -> Result<ParsedSpec, SpecError> {
-    drop_schema(&mut node);
-    let warnings = legacy::translate(&mut node, options)?;
-    let mut user_json = decode::object(&node, &schema::PIPELINE_SPEC, "")?;
-    name_project(&node, &mut user_json, options.default_project.as_deref())?;
-
-    let mut merged = built_in();
-    merge(&mut merged, &user_json);
-    let mut spec = typed(merged)?;
-    fill_fields(&mut spec, options.default_project.as_deref(), None);
-    // Before the inputs are put in order, so that a mistake is found at its place in the text.
-    validate::by_itself(&spec).map_err(|error| {
-        let (pos, field) = locate(&node, error.field());
-        error.with_field(field).at(pos)
-    })?;
-    order_inputs(&mut spec);
-
-    let mut lines: Vec<String> = warnings
-        .into_iter()
-        .map(|warning| format!("{source_name}:{}: {}: {}", warning.pos, warning.field, warning.text))
-        .collect();
-    let image = user_json.pointer("/transform/image").and_then(Value::as_str);
-    if let Some(text) = image.and_then(image_warning) {
-        let (pos, field) = locate(&node, "transform.image");
-        lines.push(format!("{source_name}:{pos}: {field}: {text}"));
-    }
-    Ok(ParsedSpec {
-        spec,
-        user_json,
-        warnings: lines,
-    })
-}
-
-/// Removes the key by which editors find a schema.
-fn drop_schema(node: &mut Node) {
+/// Removes `$schema`, the key by which editors find a schema.
+pub(crate) fn drop_schema(node: &mut SourceNode) {
     if let Some(fields) = node.as_map_mut() {
-        fields.retain(|Entry { key, .. }| key != "$schema");
+        fields.retain(|SourceEntry { key, .. }| key != "$schema");
     }
 }
 
-/// Requires a pipeline with a name, and gives it a project if it has none.
-fn name_project(node: &Node, user: &mut Value, project: Option<&str>) -> Result<(), SpecError> {
-    let Some(pipeline) = user.get_mut("pipeline").and_then(Value::as_object_mut) else {
-        let error = SpecError::missing("pipeline", "no pipeline specified").at(node.pos);
-        return Err(error.help("add \"pipeline\": {\"name\": \"...\"}"));
-    };
-    if pipeline
-        .get("name")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .is_empty()
-    {
-        let (pos, _) = locate(node, "pipeline");
-        let error = SpecError::missing("pipeline.name", "no pipeline name specified").at(pos);
-        return Err(error.help("write \"pipeline\": {\"name\": \"...\"}"));
-    }
-    let named = pipeline
-        .get("project")
-        .and_then(|project| project.get("name"))
-        .and_then(Value::as_str);
-    if let (true, Some(project)) = (named.unwrap_or_default().is_empty(), project) {
-        pipeline.insert("project".to_owned(), json!({ "name": project }));
-    }
-    Ok(())
-}
-
-/// Warns about images whose content depends on the day.
-fn image_warning(image: &str) -> Option<String> {
-    let name = image.rsplit('/').next().unwrap_or(image);
-    let why = match name.split_once(':') {
-        _ if name.is_empty() || image.contains('@') => return None,
-        None => "has no tag",
-        Some((_, "latest")) => "is tagged latest",
-        Some(_) => return None,
-    };
-    Some(format!(
-        "the image {image:?} {why}, so results depend on what it is when it is pulled; name a version or a digest"
-    ))
-}
-
-/// Reads a document of defaults (`{"createPipelineRequest": {...}}`), JSON or YAML; empty text counts as `{}`.
+/// Parses a document of defaults (`{"createPipelineRequest": {...}}`) in JSON or YAML; empty text counts as `{}`.
 pub fn parse_defaults(source_name: &str, text: &[u8]) -> Result<Value, SpecError> {
     let read = || {
         let mut nodes = split::specs(text)?.into_iter();
@@ -129,15 +47,15 @@ pub fn parse_defaults(source_name: &str, text: &[u8]) -> Result<Value, SpecError
     read().map_err(|error: SpecError| error.in_file(source_name))
 }
 
-/// Checks a document of defaults and returns it in canonical form; null counts as `{}`.
+/// Checks a document of defaults and returns it as canonical JSON; null counts as `{}`.
 pub fn check_defaults(document: &Value) -> Result<Value, SpecError> {
     if document.is_null() {
         return Ok(Value::Object(Map::new()));
     }
-    defaults(Node::from(document))
+    defaults(SourceNode::from(document))
 }
 
-fn defaults(mut node: Node) -> Result<Value, SpecError> {
+fn defaults(mut node: SourceNode) -> Result<Value, SpecError> {
     drop_schema(&mut node);
     let document = decode::object(&node, &schema::DEFAULTS, "")?;
     if document
@@ -153,8 +71,8 @@ fn defaults(mut node: Node) -> Result<Value, SpecError> {
 
 /// Merges a user spec over the project's, the cluster's and the built-in defaults (RFC 7396).
 ///
-/// The results are canonical JSON for [`from_effective`], which adds the fill-ins; `to_json` of its result is
-/// the effective spec.
+/// Returns canonical JSON for [`from_effective`], which fills in the derived fields. `to_json` of that result is the
+/// effective spec.
 pub fn effective(cluster_defaults: &Value, project_defaults: &Value, user: &Value) -> Result<Value, SpecError> {
     let mut merged = built_in();
     for (name, document) in [
@@ -171,27 +89,29 @@ pub fn effective(cluster_defaults: &Value, project_defaults: &Value, user: &Valu
     }
     merge(
         &mut merged,
-        &decode::object(&Node::from(user), &schema::PIPELINE_SPEC, "")?,
+        &decode::object(&SourceNode::from(user), &schema::PIPELINE_SPEC, "")?,
     );
     Ok(merged)
 }
 
-/// Reads a merged spec strictly and fills in what is derived: projects, branches, names, the order of inputs.
+/// Converts a merged spec into its type and fills in derived fields: projects, branches, names, the order of inputs.
 ///
-/// `now` becomes the start of cron inputs that name none, to the second. Does not [`validate`](crate::validate).
+/// `now`, cut to the second, becomes the start of cron inputs without one. Does not [`validate`](crate::validate).
 pub fn from_effective(json: &Value, default_project: &str, now: Timestamp) -> Result<PipelineSpec, SpecError> {
-    let mut spec = typed(decode::object(&Node::from(json), &schema::PIPELINE_SPEC, "")?)?;
+    let mut spec = typed(decode::object(&SourceNode::from(json), &schema::PIPELINE_SPEC, "")?)?;
     fill_fields(&mut spec, Some(default_project), Some(now));
     order_inputs(&mut spec);
     Ok(spec)
 }
 
-/// Applies a JSON merge patch: objects merge, everything else replaces, null removes.
-fn merge(target: &mut Value, patch: &Value) {
+/// Applies a JSON merge patch (RFC 7396): objects merge, null removes, every other value replaces.
+pub(crate) fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
         return;
     };
+    // An object over a plain value replaces it, but goes through the loop below: a plain copy would keep the nulls
+    // of the patch.
     if !target.is_object() {
         *target = Value::Object(Map::new());
     }
@@ -202,14 +122,16 @@ fn merge(target: &mut Value, patch: &Value) {
         if value.is_null() {
             target.remove(key);
         } else {
+            // An absent key starts as null, so that a nested object is merged too and loses its nulls.
             merge(target.entry(key.clone()).or_insert(Value::Null), value);
         }
     }
 }
 
-fn typed(mut canonical: Value) -> Result<PipelineSpec, SpecError> {
+/// Converts canonical JSON into the typed spec.
+pub(crate) fn typed(mut canonical: Value) -> Result<PipelineSpec, SpecError> {
     strip(&mut canonical);
-    // An egress message without a target is what clients send for "none".
+    // Clients send an egress message without a target for "no egress". As a target it would fail validation.
     if let Some(spec) = canonical.as_object_mut() {
         let target = spec.get("egress").and_then(Value::as_object);
         let url_only = target.is_some_and(|target| target.values().all(|value| value.as_str() == Some("")));
@@ -220,7 +142,7 @@ fn typed(mut canonical: Value) -> Result<PipelineSpec, SpecError> {
     serde_json::from_value(canonical).map_err(|error| SpecError::invalid("", error.to_string()))
 }
 
-/// Removes nulls, also inside lists, where the merge does not reach.
+/// Removes nulls at every depth. The merge does not look into lists, and an object in a list may have null fields.
 fn strip(value: &mut Value) {
     match value {
         Value::Object(fields) => {
@@ -232,7 +154,8 @@ fn strip(value: &mut Value) {
     }
 }
 
-fn fill_fields(spec: &mut PipelineSpec, default_project: Option<&str>, now: Option<Timestamp>) {
+/// Fills in the derived fields of a spec; `now` is `None` for a spec that keeps cron inputs without a start.
+pub(crate) fn fill_fields(spec: &mut PipelineSpec, default_project: Option<&str>, now: Option<Timestamp>) {
     fill_text(&mut spec.pipeline.project, default_project.unwrap_or_default());
     fill_text(&mut spec.output_branch, BRANCH);
     spec.parallelism = spec.parallelism.max(1);
@@ -265,6 +188,7 @@ fn fill_input(input: &mut Input, project: &str, pipeline: &str, now: Option<Time
             if !pfs.glob.is_empty() {
                 pfs.glob = howdah_glob::clean(&pfs.glob);
             }
+            // With a trigger, the branch of the input is one that the pipeline creates; `name_triggers` names it.
             match &mut pfs.trigger {
                 Some(trigger) => fill_text(&mut trigger.branch, BRANCH),
                 None => fill_text(&mut pfs.branch, BRANCH),
@@ -291,7 +215,9 @@ fn fill_text(text: &mut String, value: &str) {
 }
 
 /// Sorts the parts of compound inputs by name, then names the branches of triggers in that order.
-fn order_inputs(spec: &mut PipelineSpec) {
+///
+/// The order of parts in the text must not matter: it decides the names of branches and the identity of datums.
+pub(crate) fn order_inputs(spec: &mut PipelineSpec) {
     if let Some(input) = &mut spec.input {
         sort(input);
         name_triggers(input, &spec.pipeline.name, &mut Vec::new());
@@ -304,7 +230,7 @@ fn sort(input: &mut Input) {
     parts.sort_by(|a, b| a.name().cmp(b.name()));
 }
 
-/// Counts triggers from 1 per repo; `counts` holds a repo once per trigger seen.
+/// Numbers the triggers of each repo from 1; `counts` holds a repo once for each of its triggers so far.
 fn name_triggers(input: &mut Input, pipeline: &str, counts: &mut Vec<(String, String)>) {
     if let Input::Pfs(pfs) = input
         && pfs.trigger.is_some()

@@ -1,30 +1,33 @@
-//! Durations: seconds (`600s`, `1.5s`) and Go style (`1h30m`) in, seconds out.
+//! Durations: reads seconds (`600s`, `1.5s`) and Go style (`1h30m`), prints seconds.
+//!
+//! The friendly durations of `jiff` do not replace this module: they accept `5 m` and `1 hour`, refuse `.5s` and
+//! `1.5h30m`, and do not tell a missing unit from other mistakes, which the advice of the error needs.
 
 use std::time::Duration;
 
-/// A text that is not a duration.
+/// A mistake in a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DurationError {
-    /// A duration below zero.
+    /// The duration is below zero.
     #[error("a duration may not be negative")]
     Negative,
-    /// A number with no unit behind it.
+    /// A number has no unit.
     #[error("a number without a unit")]
     NoUnit,
-    /// More than ten thousand years.
+    /// The duration is longer than 10,000 years.
     #[error("a duration of more than 10,000 years")]
     TooLong,
-    /// Anything else.
+    /// The text has another form.
     #[error("not a duration")]
     Malformed,
 }
 
-/// Most seconds a duration may have: 10,000 years.
+/// The longest duration, 10,000 years, in seconds: the limit of protobuf.
 const MAX_SECONDS: u128 = 315_576_000_000;
 const NANOS: u128 = 1_000_000_000;
 
-/// Reads a duration such as `600s`, `1.5s`, `5m`, `1h30m`, `300ms` or `0`.
+/// Parses a duration such as `600s`, `1.5s`, `5m`, `1h30m`, `300ms` or `0`.
 pub fn parse(text: &str) -> Result<Duration, DurationError> {
     let (negative, magnitude) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -42,7 +45,7 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     Ok(Duration::new(seconds, rest))
 }
 
-/// Adds up the parts of a duration, each a decimal number with a unit.
+/// Adds up the parts of a duration, each a decimal number with a unit; the result is in nanoseconds.
 fn sum(mut text: &str) -> Result<u128, DurationError> {
     if text.is_empty() {
         return Err(DurationError::Malformed);
@@ -77,7 +80,7 @@ fn unit_nanos(unit: &str, number: &str) -> Result<u128, DurationError> {
     })
 }
 
-/// Multiplies a decimal number with a unit; what is smaller than a nanosecond is cut off.
+/// Multiplies a decimal number by a unit, cut off to whole nanoseconds.
 fn scaled(number: &str, unit: u128) -> Result<u128, DurationError> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
@@ -86,6 +89,7 @@ fn scaled(number: &str, unit: u128) -> Result<u128, DurationError> {
     let mut nanos: u128 = 0;
     for digit in whole.bytes() {
         nanos = nanos * 10 + u128::from(digit - b'0');
+        // Checked for each digit: a long row of digits would overflow before a check at the end.
         if nanos > MAX_SECONDS * NANOS {
             return Err(DurationError::TooLong);
         }
@@ -99,7 +103,7 @@ fn scaled(number: &str, unit: u128) -> Result<u128, DurationError> {
     Ok(nanos)
 }
 
-/// Prints a duration in seconds, without needless zeros: `90s`, `1.5s`.
+/// Prints a duration in seconds, without trailing zeros: `90s`, `1.5s`.
 pub fn print(duration: Duration) -> String {
     let (seconds, nanos) = (duration.as_secs(), duration.subsec_nanos());
     if nanos == 0 {
@@ -109,7 +113,7 @@ pub fn print(duration: Duration) -> String {
     format!("{seconds}.{}s", fraction.trim_end_matches('0'))
 }
 
-/// Serde form of an optional duration: text in seconds.
+/// Serde form of an optional duration: a text in seconds.
 pub(crate) mod seconds {
     use std::time::Duration;
 
@@ -156,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_duration_says_why() {
+    fn mistakes_have_a_reason() {
         for (text, error) in [
             ("", DurationError::Malformed),
             ("-", DurationError::Malformed),

@@ -1,32 +1,32 @@
-//! The error of this crate: where, which field, what was found, what was expected, what to do.
+//! The error of this crate: position, field path, problem and advice.
 
 use std::fmt;
 
-use crate::node::Pos;
+use crate::node::Position;
 
 /// A mistake in a spec.
 ///
-/// Printed as `file:line:column: field.path: what is wrong; what to do`, leaving out what is unknown.
+/// Printed as `file:line:column: field.path: problem; advice`, without the parts that are unknown.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SpecError(Box<Inner>);
+pub struct SpecError(Box<ErrorDetails>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Inner {
+struct ErrorDetails {
     file: Option<String>,
-    pos: Pos,
+    pos: Position,
     field: String,
     problem: Problem,
     help: Option<String>,
 }
 
-/// What kind of mistake it is.
+/// The kind of a mistake.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
     /// The text is not UTF-8.
     #[error("the text is not UTF-8 (byte {offset} of the file)")]
     NotText {
-        /// Offset of the first bad byte.
+        /// The offset of the first bad byte.
         offset: usize,
     },
     /// The text is neither JSON nor YAML.
@@ -34,53 +34,53 @@ pub enum Problem {
     Syntax {
         /// `JSON` or `YAML`.
         format: &'static str,
-        /// What the reader stumbled over.
+        /// The mistake in the syntax.
         detail: String,
     },
-    /// A value of the wrong type or out of its range.
+    /// A value has the wrong type or is out of range.
     #[error("expected {expected}, found {found}")]
     Mismatch {
-        /// What would be right.
+        /// The expected type or range.
         expected: String,
-        /// What is there.
+        /// The value in the source.
         found: String,
     },
-    /// A field that does not exist.
+    /// The field does not exist.
     #[error("unknown field {name:?}")]
     UnknownField {
-        /// The field as written.
+        /// The field as spelled in the source.
         name: String,
     },
-    /// A field given twice.
+    /// The field is given twice.
     #[error("{}", twice(first, second))]
     DuplicateField {
-        /// First spelling.
+        /// The first spelling.
         first: String,
-        /// Second spelling.
+        /// The second spelling.
         second: String,
     },
-    /// Something required is absent.
+    /// A required field is absent.
     #[error("{what}")]
     Missing {
-        /// What is absent.
+        /// The absent field, as a sentence.
         what: String,
     },
-    /// A value that can be read but is not allowed.
+    /// A value has the right type but is not allowed.
     #[error("{what}")]
     Invalid {
-        /// Why it is not allowed.
+        /// The reason.
         what: String,
     },
-    /// Two values that do not go together.
+    /// Two values exclude each other.
     #[error("{what}")]
     Conflict {
-        /// Which and why.
+        /// The two values and the reason.
         what: String,
     },
-    /// A form that is recognised but not offered.
+    /// The form is known but not supported.
     #[error("{what}")]
     Refused {
-        /// What is not offered.
+        /// The unsupported form.
         what: String,
     },
 }
@@ -95,9 +95,9 @@ fn twice(first: &str, second: &str) -> String {
 
 impl SpecError {
     pub(crate) fn new(field: impl Into<String>, problem: Problem) -> Self {
-        SpecError(Box::new(Inner {
+        SpecError(Box::new(ErrorDetails {
             file: None,
-            pos: Pos::UNKNOWN,
+            pos: Position::UNKNOWN,
             field: field.into(),
             problem,
             help: None,
@@ -135,16 +135,16 @@ impl SpecError {
         self
     }
 
-    /// Sets the position unless a more exact one is known already.
-    pub(crate) fn at(mut self, pos: Pos) -> Self {
-        if self.0.pos == Pos::UNKNOWN {
+    /// Sets the position unless it is known already: an inner value has the more exact position.
+    pub(crate) fn at(mut self, pos: Position) -> Self {
+        if self.0.pos == Position::UNKNOWN {
             self.0.pos = pos;
         }
         self
     }
 
-    /// Sets the position, whatever it was.
-    pub(crate) fn moved_to(mut self, pos: Pos) -> Self {
+    /// Replaces the position.
+    pub(crate) fn moved_to(mut self, pos: Position) -> Self {
         self.0.pos = pos;
         self
     }
@@ -159,19 +159,19 @@ impl SpecError {
         self
     }
 
-    /// Returns the name of the source, if the text came from one.
+    /// Returns the name of the source, if it is known.
     pub fn file(&self) -> Option<&str> {
         self.0.file.as_deref()
     }
 
     /// Returns the line, counted from 1, if it is known.
     pub fn line(&self) -> Option<u32> {
-        (self.0.pos != Pos::UNKNOWN).then_some(self.0.pos.line)
+        (self.0.pos != Position::UNKNOWN).then_some(self.0.pos.line)
     }
 
     /// Returns the column, counted from 1, if it is known.
     pub fn column(&self) -> Option<u32> {
-        (self.0.pos != Pos::UNKNOWN).then_some(self.0.pos.column)
+        (self.0.pos != Position::UNKNOWN).then_some(self.0.pos.column)
     }
 
     /// Returns the path of the field, such as `transform.secrets[0].key`; empty for the whole spec.
@@ -179,12 +179,12 @@ impl SpecError {
         &self.0.field
     }
 
-    /// Returns what is wrong.
+    /// Returns the kind of the mistake.
     pub fn problem(&self) -> &Problem {
         &self.0.problem
     }
 
-    /// Returns what to do about it, where that can be said.
+    /// Returns the advice how to correct the mistake, if there is one.
     pub fn advice(&self) -> Option<&str> {
         self.0.help.as_deref()
     }
@@ -192,14 +192,14 @@ impl SpecError {
 
 impl fmt::Display for SpecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner {
+        let ErrorDetails {
             file,
             pos,
             field,
             problem,
             help,
         } = &*self.0;
-        match (file, *pos == Pos::UNKNOWN) {
+        match (file, *pos == Position::UNKNOWN) {
             (Some(file), false) => write!(f, "{file}:{pos}: ")?,
             (Some(file), true) => write!(f, "{file}: ")?,
             (None, false) => write!(f, "line {pos}: ")?,

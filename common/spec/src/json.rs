@@ -1,17 +1,18 @@
-//! A small streaming JSON reader that knows where it is.
+//! Reads JSON into source nodes.
 //!
-//! Reads any number of values written one after another, with `---` lines allowed between them. Numbers keep
-//! their text, keys may repeat (the decoder reports that with both spellings in view).
+//! A text holds any number of values one after another, with `---` lines allowed between them. Numbers keep their
+//! text. A repeated key is no error here; the decoder reports it, because it knows both spellings of a field.
+//!
+//! `serde_json` does not replace this module: it gives positions of errors only, not of values, and a repeated key
+//! replaces the earlier one silently.
 
 use crate::error::SpecError;
-use crate::node::{Entry, Node, Pos, Value, shorten};
-
-/// Deepest nesting of values, so that hostile texts cannot exhaust the stack.
-pub(crate) const MAX_NESTING: usize = 100;
+use crate::node::{MAX_NESTING, Position, SourceEntry, SourceNode, SourceValue, shorten};
+use crate::number::is_number;
 
 /// Reads all values of a text.
-pub(crate) fn read(text: &str) -> Result<Vec<Node>, SpecError> {
-    let mut reader = Reader {
+pub(crate) fn read(text: &str) -> Result<Vec<SourceNode>, SpecError> {
+    let mut reader = JsonReader {
         rest: text,
         line: 1,
         column: 1,
@@ -30,16 +31,16 @@ pub(crate) fn read(text: &str) -> Result<Vec<Node>, SpecError> {
     }
 }
 
-struct Reader<'a> {
+struct JsonReader<'a> {
     rest: &'a str,
     line: usize,
     column: usize,
     nesting: usize,
 }
 
-impl Reader<'_> {
-    fn pos(&self) -> Pos {
-        Pos::new(self.line, self.column)
+impl JsonReader<'_> {
+    fn pos(&self) -> Position {
+        Position::new(self.line, self.column)
     }
 
     fn fail<T>(&self, detail: impl Into<String>) -> Result<T, SpecError> {
@@ -68,6 +69,7 @@ impl Reader<'_> {
         }
     }
 
+    /// Skips white space.
     fn blank(&mut self) {
         while matches!(self.peek(), Some(' ' | '\t' | '\r' | '\n')) {
             self.next();
@@ -84,7 +86,7 @@ impl Reader<'_> {
         found
     }
 
-    /// Says what stands here, for messages.
+    /// Describes the next character for messages.
     fn here(&self) -> String {
         match self.peek() {
             None => "the end of the text".to_owned(),
@@ -92,20 +94,20 @@ impl Reader<'_> {
         }
     }
 
-    fn value(&mut self) -> Result<Node, SpecError> {
+    fn value(&mut self) -> Result<SourceNode, SpecError> {
         let pos = self.pos();
         let value = match self.peek() {
-            Some('{') => self.nested(Reader::object)?,
-            Some('[') => self.nested(Reader::list)?,
-            Some('"') => Value::Text(self.string()?),
+            Some('{') => self.nested(JsonReader::object)?,
+            Some('[') => self.nested(JsonReader::list)?,
+            Some('"') => SourceValue::Text(self.string()?),
             Some('-' | '0'..='9') => self.number()?,
             Some(c) if c.is_ascii_alphabetic() => self.word()?,
             _ => return self.fail(format!("expected a value, found {}", self.here())),
         };
-        Ok(Node::new(pos, value))
+        Ok(SourceNode::new(pos, value))
     }
 
-    fn nested(&mut self, read: fn(&mut Self) -> Result<Value, SpecError>) -> Result<Value, SpecError> {
+    fn nested(&mut self, read: fn(&mut Self) -> Result<SourceValue, SpecError>) -> Result<SourceValue, SpecError> {
         self.nesting += 1;
         if self.nesting > MAX_NESTING {
             return self.fail(format!("more than {MAX_NESTING} levels of nesting"));
@@ -117,10 +119,10 @@ impl Reader<'_> {
         Ok(value)
     }
 
-    fn object(&mut self) -> Result<Value, SpecError> {
+    fn object(&mut self) -> Result<SourceValue, SpecError> {
         let mut entries = Vec::new();
         if self.closed('}') {
-            return Ok(Value::Map(entries));
+            return Ok(SourceValue::Map(entries));
         }
         loop {
             let pos = self.pos();
@@ -135,26 +137,27 @@ impl Reader<'_> {
             self.next();
             self.blank();
             let value = self.value()?;
-            entries.push(Entry { pos, key, value });
+            entries.push(SourceEntry { pos, key, value });
             if self.ended('}')? {
-                return Ok(Value::Map(entries));
+                return Ok(SourceValue::Map(entries));
             }
         }
     }
 
-    fn list(&mut self) -> Result<Value, SpecError> {
+    fn list(&mut self) -> Result<SourceValue, SpecError> {
         let mut items = Vec::new();
         if self.closed(']') {
-            return Ok(Value::List(items));
+            return Ok(SourceValue::List(items));
         }
         loop {
             items.push(self.value()?);
             if self.ended(']')? {
-                return Ok(Value::List(items));
+                return Ok(SourceValue::List(items));
             }
         }
     }
 
+    /// Consumes the end character if it is next.
     fn closed(&mut self, end: char) -> bool {
         let closed = self.peek() == Some(end);
         if closed {
@@ -163,7 +166,7 @@ impl Reader<'_> {
         closed
     }
 
-    /// After an element: a comma goes on, the end character ends.
+    /// Reads what follows an element: a comma, or the end character, for which it returns true.
     fn ended(&mut self, end: char) -> Result<bool, SpecError> {
         self.blank();
         if self.closed(end) {
@@ -259,7 +262,7 @@ impl Reader<'_> {
         Ok(code)
     }
 
-    fn number(&mut self) -> Result<Value, SpecError> {
+    fn number(&mut self) -> Result<SourceValue, SpecError> {
         let start = self.pos();
         let end = self
             .rest
@@ -268,22 +271,22 @@ impl Reader<'_> {
         let text = self.rest[..end].to_owned();
         self.skip(text.chars().count());
         if is_number(&text) {
-            Ok(Value::Number(text))
+            Ok(SourceValue::Number(text))
         } else {
             let detail = format!("{} is not a number", shorten(&text));
             Err(SpecError::syntax("JSON", detail).at(start))
         }
     }
 
-    fn word(&mut self) -> Result<Value, SpecError> {
+    fn word(&mut self) -> Result<SourceValue, SpecError> {
         let end = self
             .rest
             .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
             .unwrap_or(self.rest.len());
         let value = match &self.rest[..end] {
-            "null" => Value::Null,
-            "true" => Value::Bool(true),
-            "false" => Value::Bool(false),
+            "null" => SourceValue::Null,
+            "true" => SourceValue::Bool(true),
+            "false" => SourceValue::Bool(false),
             word => {
                 let detail = format!("the word {} must be in double quotes", shorten(word));
                 return self.fail(detail);
@@ -294,32 +297,14 @@ impl Reader<'_> {
     }
 }
 
-/// Tells whether a text is a number by JSON's grammar.
-pub(crate) fn is_number(text: &str) -> bool {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let unsigned = text.strip_prefix('-').unwrap_or(text);
-    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['+', '-']).unwrap_or(exponent))),
-        None => (unsigned, None),
-    };
-    let (whole, fraction) = match mantissa.split_once('.') {
-        Some((whole, fraction)) => (whole, Some(fraction)),
-        None => (mantissa, None),
-    };
-    digits(whole)
-        && (whole == "0" || !whole.starts_with('0'))
-        && fraction.is_none_or(digits)
-        && exponent.is_none_or(digits)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn values_may_follow_each_other_with_anything_blank_between() {
+    fn values_follow_each_other_with_or_without_white_space() {
         let nodes = read("{}[1]\n---\n{\"a\": null}\n\n--- \ntrue\"x\"").unwrap();
-        let found: Vec<String> = nodes.iter().map(Node::describe).collect();
+        let found: Vec<String> = nodes.iter().map(SourceNode::describe).collect();
         assert_eq!(
             found,
             [
@@ -330,17 +315,17 @@ mod tests {
                 "the string \"x\""
             ]
         );
-        assert_eq!(nodes[2].pos, Pos::new(3, 1));
+        assert_eq!(nodes[2].pos, Position::new(3, 1));
     }
 
     #[test]
     fn strings_are_unescaped() {
         let nodes = read(r#""a\n\u00e9\ud83d\ude00\/\"""#).unwrap();
-        assert_eq!(nodes[0].value, Value::Text("a\né😀/\"".to_owned()));
+        assert_eq!(nodes[0].value, SourceValue::Text("a\né😀/\"".to_owned()));
     }
 
     #[test]
-    fn mistakes_carry_their_place() {
+    fn mistakes_have_a_position() {
         for (text, place, detail) in [
             ("{\"a\": 1,}", "1:9", "a comma with nothing between it and '}'"),
             ("{\n  a: 1}", "2:3", "expected a key in double quotes, found 'a'"),
@@ -363,15 +348,5 @@ mod tests {
             assert!(error.starts_with(&expected), "{error}");
         }
         assert!(read(&"[".repeat(100_000)).is_err());
-    }
-
-    #[test]
-    fn numbers_follow_the_grammar() {
-        for text in ["0", "-0", "10", "1.5", "1e1", "1E-2", "-1.0e+3"] {
-            assert!(is_number(text), "{text}");
-        }
-        for text in ["", "-", "01", ".5", "5.", "1e", "+1", "0x1", "1_0", "1.e1", "--1"] {
-            assert!(!is_number(text), "{text}");
-        }
     }
 }

@@ -1,35 +1,23 @@
-//! Forms of the 1.x years, translated into the current form on the tree, before types are known.
+//! Translates the forms of the 1.x versions into the current form, on the tree, before types are known.
 //!
-//! Forms that map exactly are translated without a word; what is lost is warned about, what cannot be done is
-//! an error that says what to do instead. Fields that are in no table here pass unchanged: the decoder judges
-//! them.
+//! A form with an exact equivalent is translated silently. A form that loses something gives a [`LegacyWarning`]. A
+//! form without an equivalent is an error with advice. All other fields pass unchanged to the decoder, which refuses
+//! those that do not exist.
+//!
+//! The translation works on the tree, not on decoded values, so that warnings and errors keep their positions.
 
-use crate::ParseOptions;
-use crate::error::{Problem, SpecError};
-use crate::node::{Entry, Node, Pos, Value, camel};
+use crate::error::SpecError;
+use crate::node::{SourceEntry, SourceNode, SourceValue};
+use crate::options::ParseOptions;
 
+mod fields;
 mod inputs;
 mod resources;
 
-/// Something that was dropped or not translated exactly.
-#[derive(Debug)]
-pub(crate) struct Warning {
-    pub pos: Pos,
-    pub field: String,
-    pub text: String,
-}
+pub(crate) use fields::LegacyWarning;
+use fields::{ensure_object, has, is_unset, object, rename, take};
 
-impl Warning {
-    fn new(pos: Pos, field: impl Into<String>, text: impl Into<String>) -> Warning {
-        Warning {
-            pos,
-            field: field.into(),
-            text: text.into(),
-        }
-    }
-}
-
-/// Top-level fields that are dropped without a word.
+/// Top-level fields that are dropped silently: they tuned parts that do not exist here.
 const FORGOTTEN: [&str; 7] = [
     "enable_stats",
     "cache_size",
@@ -40,8 +28,8 @@ const FORGOTTEN: [&str; 7] = [
     "no_archive",
 ];
 
-/// Translates a spec in place.
-pub(crate) fn translate(spec: &mut Node, options: &ParseOptions) -> Result<Vec<Warning>, SpecError> {
+/// Translates a spec in place and returns the warnings.
+pub(crate) fn translate(spec: &mut SourceNode, options: &ParseOptions) -> Result<Vec<LegacyWarning>, SpecError> {
     let mut warnings = Vec::new();
     let Some(fields) = spec.as_map_mut() else {
         return Ok(warnings);
@@ -50,6 +38,7 @@ pub(crate) fn translate(spec: &mut Node, options: &ParseOptions) -> Result<Vec<W
         let error = SpecError::refused("tf_job", "embedding TensorFlow jobs is not supported").at(tf_job.pos);
         return Err(error.help("run TensorFlow as the command of a transform"));
     }
+    // Before the renamings, which compare old and new fields: a translation may produce a field that is renamed below.
     inputs::translate(fields, &mut warnings)?;
     resources::translate(fields, options, &mut warnings)?;
     transform(fields)?;
@@ -61,7 +50,7 @@ pub(crate) fn translate(spec: &mut Node, options: &ParseOptions) -> Result<Vec<W
         && !is_unset(&entry.value)
     {
         let text = "dropped: skipping unchanged datums replaces it";
-        warnings.push(Warning::new(entry.pos, "incremental", text));
+        warnings.push(LegacyWarning::new(entry.pos, "incremental", text));
     }
     for name in FORGOTTEN {
         take(fields, name)?;
@@ -69,7 +58,7 @@ pub(crate) fn translate(spec: &mut Node, options: &ParseOptions) -> Result<Vec<W
     Ok(warnings)
 }
 
-fn transform(fields: &mut [Entry]) -> Result<(), SpecError> {
+fn transform(fields: &mut [SourceEntry]) -> Result<(), SpecError> {
     let Some(transform) = object(fields, "transform") else {
         return Ok(());
     };
@@ -83,15 +72,15 @@ fn transform(fields: &mut [Entry]) -> Result<(), SpecError> {
     }
 }
 
-fn spout_and_service(fields: &mut Vec<Entry>, warnings: &mut Vec<Warning>) -> Result<(), SpecError> {
+fn spout_and_service(fields: &mut Vec<SourceEntry>, warnings: &mut Vec<LegacyWarning>) -> Result<(), SpecError> {
     if let Some(spout) = object(fields, "spout") {
         if let Some(entry) = take(spout, "overwrite")?.filter(|entry| !is_unset(&entry.value)) {
             let text = "dropped: a spout writes its own commits and can delete or overwrite files itself";
-            warnings.push(Warning::new(entry.pos, "spout.overwrite", text));
+            warnings.push(LegacyWarning::new(entry.pos, "spout.overwrite", text));
         }
         if let Some(entry) = take(spout, "marker")?.filter(|entry| !is_unset(&entry.value)) {
             let text = "dropped: a spout may read its own output repo to see where it was";
-            warnings.push(Warning::new(entry.pos, "spout.marker", text));
+            warnings.push(LegacyWarning::new(entry.pos, "spout.marker", text));
         }
     }
     let Some(annotations) = object(fields, "service").map(|service| take(service, "annotations")) else {
@@ -103,16 +92,16 @@ fn spout_and_service(fields: &mut Vec<Entry>, warnings: &mut Vec<Warning>) -> Re
     }
 }
 
-/// Adds a service's annotations to those of `metadata`, which win.
-fn annotate(fields: &mut Vec<Entry>, service: Entry) -> Result<(), SpecError> {
-    let Value::Map(new) = service.value.value else {
+/// Adds the annotations of a service to those of `metadata`; on equal names `metadata` wins.
+fn annotate(fields: &mut Vec<SourceEntry>, service: SourceEntry) -> Result<(), SpecError> {
+    let SourceValue::Map(new) = service.value.value else {
         let expected = "an object that gives names their values";
         let found = service.value.describe();
         return Err(SpecError::mismatch("service.annotations", expected, found).at(service.value.pos));
     };
     let metadata = ensure_object(fields, "metadata", service.pos);
     let annotations = metadata.map(|metadata| ensure_object(metadata, "annotations", service.pos));
-    // Where `metadata` is no object the decoder will say so.
+    // If `metadata` is not an object, the decoder reports it.
     if let Some(Some(annotations)) = annotations {
         for entry in new {
             if annotations.iter().all(|own| own.key != entry.key) {
@@ -123,99 +112,27 @@ fn annotate(fields: &mut Vec<Entry>, service: Entry) -> Result<(), SpecError> {
     Ok(())
 }
 
-fn scale_down_threshold(fields: &mut Vec<Entry>, warnings: &mut Vec<Warning>) -> Result<(), SpecError> {
+fn scale_down_threshold(fields: &mut Vec<SourceEntry>, warnings: &mut Vec<LegacyWarning>) -> Result<(), SpecError> {
     const NAME: &str = "scale_down_threshold";
     let Some(entry) = take(fields, NAME)? else {
         return Ok(());
     };
     let is_zero = match &entry.value.value {
-        Value::Null => true,
-        Value::Text(text) if text.is_empty() => true,
-        Value::Text(text) => match crate::duration::parse(text) {
+        SourceValue::Null => true,
+        SourceValue::Text(text) if text.is_empty() => true,
+        SourceValue::Text(text) => match crate::duration::parse(text) {
             Ok(duration) => duration.is_zero(),
             Err(error) => return Err(SpecError::invalid(NAME, error.to_string()).at(entry.value.pos)),
         },
-        Value::Number(text) => text.parse::<f64>().is_ok_and(|number| number == 0.0),
+        SourceValue::Number(text) => text.parse::<f64>().is_ok_and(|number| number == 0.0),
         _ => return Err(SpecError::mismatch(NAME, "a duration", entry.value.describe()).at(entry.value.pos)),
     };
     if is_zero || has(fields, "autoscaling") {
         return Ok(());
     }
     let text = "became autoscaling: true; idle workers are removed at once, not after a time";
-    warnings.push(Warning::new(entry.pos, NAME, text));
-    let value = Node::new(entry.pos, Value::Bool(true));
-    fields.push(Entry::new(entry.pos, "autoscaling", value));
+    warnings.push(LegacyWarning::new(entry.pos, NAME, text));
+    let value = SourceNode::new(entry.pos, SourceValue::Bool(true));
+    fields.push(SourceEntry::new(entry.pos, "autoscaling", value));
     Ok(())
-}
-
-/// Takes a field out, by either spelling; giving both is an error.
-fn take(fields: &mut Vec<Entry>, name: &str) -> Result<Option<Entry>, SpecError> {
-    let camel_name = camel(name);
-    let is_it = |entry: &Entry| entry.key == name || entry.key == camel_name;
-    let Some(index) = fields.iter().position(is_it) else {
-        return Ok(None);
-    };
-    let entry = fields.remove(index);
-    match fields.iter().find(|entry| is_it(entry)) {
-        None => Ok(Some(entry)),
-        Some(second) => {
-            let problem = Problem::DuplicateField {
-                first: entry.key,
-                second: second.key.clone(),
-            };
-            Err(SpecError::new("", problem).at(second.pos).help("keep one of them"))
-        }
-    }
-}
-
-/// Tells whether a field is given, by either spelling, and not null.
-fn has(fields: &[Entry], name: &str) -> bool {
-    let camel_name = camel(name);
-    let is_it = |entry: &Entry| entry.key == name || entry.key == camel_name;
-    fields.iter().any(|entry| is_it(entry) && !entry.value.is_null())
-}
-
-/// Finds the fields of an object that is a field.
-fn object<'a>(fields: &'a mut [Entry], name: &str) -> Option<&'a mut Vec<Entry>> {
-    let camel_name = camel(name);
-    let entry = fields
-        .iter_mut()
-        .find(|entry| entry.key == name || entry.key == camel_name)?;
-    entry.value.as_map_mut()
-}
-
-/// Finds the fields of an object, made if absent; none if something else is there.
-fn ensure_object<'a>(fields: &'a mut Vec<Entry>, name: &str, pos: Pos) -> Option<&'a mut Vec<Entry>> {
-    if !has(fields, name) {
-        let camel_name = camel(name);
-        fields.retain(|entry| entry.key != name && entry.key != camel_name);
-        fields.push(Entry::new(pos, name, Node::new(pos, Value::Map(Vec::new()))));
-    }
-    object(fields, name)
-}
-
-/// Gives a field its present name; having both is an error.
-fn rename(fields: &mut Vec<Entry>, old: &str, new: &str) -> Result<(), SpecError> {
-    let Some(entry) = take(fields, old)? else {
-        return Ok(());
-    };
-    if has(fields, new) {
-        let what = format!("{old} is the old name of {new}, and both are given");
-        return Err(SpecError::conflict("", what).at(entry.pos).help(format!("keep {new}")));
-    }
-    let camel_name = camel(new);
-    fields.retain(|entry| entry.key != new && entry.key != camel_name);
-    // Keeps the style of the old spelling, for later messages.
-    let key = if entry.key.contains('_') { new } else { &camel_name };
-    fields.push(Entry::new(entry.pos, key, entry.value));
-    Ok(())
-}
-
-/// Tells whether a value says nothing: null, false, "".
-fn is_unset(node: &Node) -> bool {
-    match &node.value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Text(text) => text.is_empty(),
-        _ => false,
-    }
 }

@@ -1,31 +1,41 @@
-//! Pipeline specifications: from the bytes a user writes to one validated type, and back.
+//! Pipeline specifications: from the text of a user to one validated type, and back.
 //!
-//! The way of a spec through this crate:
+//! The path of a spec through this crate:
 //!
 //! ```text
-//! text ── split ──► Node trees ── legacy ──► current form ── decode ──► canonical JSON  (the user spec)
-//!                   (with lines)             (warnings)                      │ merge over defaults, fill in
-//!                                                                            ▼
-//!                                             to_json ◄── validate ──── PipelineSpec    (the effective spec)
+//! text ── split ──► source nodes ── legacy ──► current form ── decode ──► canonical JSON  (the user spec)
+//!                   (positions)                (warnings)                      │ merge over defaults, fill in
+//!                                                                              ▼
+//!                                               to_json ◄── validate ──── PipelineSpec    (the effective spec)
 //! ```
 //!
-//! * [`parse`] reads a whole source: JSON, YAML, several specs, every historic shape.
-//! * [`effective`] and [`from_effective`] put a user spec over the defaults and give the typed result.
-//! * [`validate`] checks every rule that needs no knowledge of a running system; [`unsupported`] names the
-//!   fields that are understood but do not work yet.
-//! * [`cron`], [`duration`] and [`quantity`] hold the small languages used inside a spec.
+//! * [`parse`] reads a whole source: JSON, YAML, several specs, all forms since 1.0.
+//! * [`effective`] and [`from_effective`] merge a user spec over the defaults and return the typed result.
+//! * [`validate`] checks all rules that do not depend on a running system; [`unsupported`] returns the fields that
+//!   are accepted but not implemented.
+//! * [`from_yaml`] and [`to_yaml`] read and print YAML documents that are not specs.
+//! * [`cron`], [`duration`] and [`quantity`] parse the notations inside a spec.
 //!
-//! The crate is pure: no files, no network, no clock. It does not know whether a repository exists. (One
-//! exception: zones named in cron expressions are looked up in the system's time zone database.)
+//! Every mistake is a [`SpecError`] with its position in the source. The crate is pure: no files, no network, no
+//! clock; it does not know which repositories exist. One exception: a schedule with a time zone reads the time zone
+//! database of the system.
+//!
+//! Imports run downward in this order (a file imports only from files to its right): `parse`, `defaults`, `legacy`,
+//! `split`, `decode`, `validate`, `print`, `types`, `schema`, `document`, `yaml`, `json`, `number`, `cron`, `quantity`,
+//! `duration`, `error`, `node`, `options`.
 
 pub mod cron;
 mod decode;
 mod defaults;
+mod document;
 pub mod duration;
 mod error;
 mod json;
 mod legacy;
 mod node;
+mod number;
+mod options;
+mod parse;
 mod print;
 pub mod quantity;
 mod schema;
@@ -34,40 +44,11 @@ mod types;
 mod validate;
 mod yaml;
 
-pub use defaults::{check_defaults, effective, from_effective, parse, parse_defaults};
+pub use defaults::{check_defaults, effective, from_effective, parse_defaults};
+pub use document::{from_yaml, to_yaml};
 pub use error::{Problem, SpecError};
+pub use options::ParseOptions;
+pub use parse::{ParsedSpec, parse};
 pub use print::{to_json, to_text};
 pub use types::*;
 pub use validate::{unsupported, validate};
-
-/// Everything [`parse`] must know about its surroundings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParseOptions {
-    /// Number of worker machines; 1.x `coefficient` multiplies it.
-    pub nodes: u64,
-    /// Number of usable cores of a single machine, used for `coefficient` when there is only one machine.
-    pub cores: u64,
-    /// Project of specs that name none; such specs stay without a project in `user_json` when this is `None`.
-    pub default_project: Option<String>,
-}
-
-impl Default for ParseOptions {
-    fn default() -> Self {
-        ParseOptions {
-            nodes: 1,
-            cores: 1,
-            default_project: None,
-        }
-    }
-}
-
-/// One spec of a source, as the user meant it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ParsedSpec {
-    /// The spec over the built-in defaults only, with the fill-ins (but no `start` invented for cron inputs).
-    pub spec: PipelineSpec,
-    /// The user spec: canonical camelCase JSON, legacy forms translated, `$schema` removed, `null`s kept.
-    pub user_json: serde_json::Value,
-    /// One line each, for standard error.
-    pub warnings: Vec<String>,
-}

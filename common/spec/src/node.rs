@@ -1,134 +1,138 @@
-//! A tree of values with their places in the text, before types are known.
+//! A tree of values with their positions in the source, before types are known.
 
 use std::fmt;
 
-/// Place in a text, counted from 1.
+/// Deepest nesting of values; readers, decoder and translation recurse once for each level.
+pub(crate) const MAX_NESTING: usize = 100;
+
+/// A position in a text, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Pos {
+pub(crate) struct Position {
     pub line: u32,
     pub column: u32,
 }
 
-impl Pos {
-    /// Place of values that did not come from a text.
-    pub const UNKNOWN: Pos = Pos { line: 0, column: 0 };
+impl Position {
+    /// The position of values that do not come from a text.
+    pub const UNKNOWN: Position = Position { line: 0, column: 0 };
 
-    pub fn new(line: usize, column: usize) -> Pos {
+    pub fn new(line: usize, column: usize) -> Position {
         let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        Pos {
+        Position {
             line: narrow(line),
             column: narrow(column),
         }
     }
 }
 
-impl fmt::Display for Pos {
+impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.line, self.column)
     }
 }
 
-/// A value and its place.
+/// A value and its position.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Node {
-    pub pos: Pos,
-    pub value: Value,
+pub(crate) struct SourceNode {
+    pub pos: Position,
+    pub value: SourceValue,
 }
 
-/// A value. Numbers stay text until the type of their field is known.
+/// A value. A number stays text until the type of its field is known: reading it as a float would round it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value {
+pub(crate) enum SourceValue {
     Null,
     Bool(bool),
     Number(String),
-    /// A YAML scalar that other readers would take for a number, which is not guessed at.
+    /// A YAML scalar that some YAML readers take for a number and others for text; only an error message uses it.
     OddNumber(String),
     Text(String),
-    List(Vec<Node>),
-    Map(Vec<Entry>),
+    List(Vec<SourceNode>),
+    Map(Vec<SourceEntry>),
 }
 
-/// A key with its value.
+/// A key, its position and its value.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Entry {
-    pub pos: Pos,
+pub(crate) struct SourceEntry {
+    pub pos: Position,
     pub key: String,
-    pub value: Node,
+    pub value: SourceNode,
 }
 
-impl Node {
-    pub fn new(pos: Pos, value: Value) -> Node {
-        Node { pos, value }
+impl SourceNode {
+    pub fn new(pos: Position, value: SourceValue) -> SourceNode {
+        SourceNode { pos, value }
     }
 
-    pub fn text(pos: Pos, text: impl Into<String>) -> Node {
-        Node::new(pos, Value::Text(text.into()))
+    pub fn text(pos: Position, text: impl Into<String>) -> SourceNode {
+        SourceNode::new(pos, SourceValue::Text(text.into()))
     }
 
-    /// Makes a mapping with one entry, all at `pos`.
-    pub fn object(pos: Pos, key: &str, value: Node) -> Node {
-        Node::new(pos, Value::Map(vec![Entry::new(pos, key, value)]))
+    /// Creates an object with one entry, all at `pos`.
+    pub fn object(pos: Position, key: &str, value: SourceNode) -> SourceNode {
+        SourceNode::new(pos, SourceValue::Map(vec![SourceEntry::new(pos, key, value)]))
     }
 
     pub fn is_null(&self) -> bool {
-        matches!(self.value, Value::Null)
+        matches!(self.value, SourceValue::Null)
     }
 
-    pub fn as_map(&self) -> Option<&[Entry]> {
+    pub fn as_map(&self) -> Option<&[SourceEntry]> {
         match &self.value {
-            Value::Map(entries) => Some(entries),
+            SourceValue::Map(entries) => Some(entries),
             _ => None,
         }
     }
 
-    pub fn as_map_mut(&mut self) -> Option<&mut Vec<Entry>> {
+    pub fn as_map_mut(&mut self) -> Option<&mut Vec<SourceEntry>> {
         match &mut self.value {
-            Value::Map(entries) => Some(entries),
+            SourceValue::Map(entries) => Some(entries),
             _ => None,
         }
     }
 
-    /// Says what this is, for messages: `the string "x"`, `the number 3`, `a list`.
+    /// Describes the value for messages: `the string "x"`, `the number 3`, `a list`.
     pub fn describe(&self) -> String {
         match &self.value {
-            Value::Null => "null".to_owned(),
-            Value::Bool(value) => format!("the boolean {value}"),
-            Value::Number(text) | Value::OddNumber(text) => format!("the number {}", shorten(text)),
-            Value::Text(text) => format!("the string {:?}", shorten(text)),
-            Value::List(items) if items.is_empty() => "an empty list".to_owned(),
-            Value::List(_) => "a list".to_owned(),
-            Value::Map(entries) if entries.is_empty() => "an empty object".to_owned(),
-            Value::Map(_) => "an object".to_owned(),
+            SourceValue::Null => "null".to_owned(),
+            SourceValue::Bool(value) => format!("the boolean {value}"),
+            SourceValue::Number(text) | SourceValue::OddNumber(text) => format!("the number {}", shorten(text)),
+            SourceValue::Text(text) => format!("the string {:?}", shorten(text)),
+            SourceValue::List(items) if items.is_empty() => "an empty list".to_owned(),
+            SourceValue::List(_) => "a list".to_owned(),
+            SourceValue::Map(entries) if entries.is_empty() => "an empty object".to_owned(),
+            SourceValue::Map(_) => "an object".to_owned(),
         }
     }
 }
 
-impl Entry {
-    pub fn new(pos: Pos, key: &str, value: Node) -> Entry {
+impl SourceEntry {
+    pub fn new(pos: Position, key: &str, value: SourceNode) -> SourceEntry {
         let key = key.to_owned();
-        Entry { pos, key, value }
+        SourceEntry { pos, key, value }
     }
 }
 
-impl From<&serde_json::Value> for Node {
-    fn from(json: &serde_json::Value) -> Node {
+impl From<&serde_json::Value> for SourceNode {
+    fn from(json: &serde_json::Value) -> SourceNode {
         use serde_json::Value as Json;
         let value = match json {
-            Json::Null => Value::Null,
-            Json::Bool(value) => Value::Bool(*value),
-            Json::Number(number) => Value::Number(number.to_string()),
-            Json::String(text) => Value::Text(text.clone()),
-            Json::Array(items) => Value::List(items.iter().map(Node::from).collect()),
+            Json::Null => SourceValue::Null,
+            Json::Bool(value) => SourceValue::Bool(*value),
+            Json::Number(number) => SourceValue::Number(number.to_string()),
+            Json::String(text) => SourceValue::Text(text.clone()),
+            Json::Array(items) => SourceValue::List(items.iter().map(SourceNode::from).collect()),
             Json::Object(fields) => {
-                let entry = |(key, value): (&String, _)| Entry::new(Pos::UNKNOWN, key, Node::from(value));
-                Value::Map(fields.iter().map(entry).collect())
+                let entry =
+                    |(key, value): (&String, _)| SourceEntry::new(Position::UNKNOWN, key, SourceNode::from(value));
+                SourceValue::Map(fields.iter().map(entry).collect())
             }
         };
-        Node::new(Pos::UNKNOWN, value)
+        SourceNode::new(Position::UNKNOWN, value)
     }
 }
 
-/// Cuts a text for a message.
+/// Shortens a text for a message.
 pub(crate) fn shorten(text: &str) -> String {
     const MOST: usize = 60;
     match text.char_indices().nth(MOST) {
@@ -137,7 +141,7 @@ pub(crate) fn shorten(text: &str) -> String {
     }
 }
 
-/// Turns `snake_case` into `lowerCamelCase`.
+/// Converts `snake_case` to `lowerCamelCase`.
 pub(crate) fn camel(snake: &str) -> String {
     let mut camel = String::with_capacity(snake.len());
     let mut upper = false;
@@ -154,7 +158,7 @@ pub(crate) fn camel(snake: &str) -> String {
     camel
 }
 
-/// Appends a field to a path.
+/// Appends a field to a field path.
 pub(crate) fn join(path: &str, field: &str) -> String {
     if path.is_empty() {
         field.to_owned()
@@ -163,10 +167,10 @@ pub(crate) fn join(path: &str, field: &str) -> String {
     }
 }
 
-/// Finds the node of a path whose fields are in snake case, such as `input.cross[1].pfs.empty_files`.
+/// Finds the node of a field path in snake case, such as `input.cross[1].pfs.empty_files`.
 ///
-/// Returns the deepest node on the way that exists, and the path in the spelling of the text.
-pub(crate) fn locate(root: &Node, path: &str) -> (Pos, String) {
+/// Returns the position of the deepest node of the path that exists, and the path in the spelling of the source.
+pub(crate) fn locate(root: &SourceNode, path: &str) -> (Position, String) {
     let mut node = root;
     let mut pos = root.pos;
     let mut written = String::new();
@@ -183,9 +187,9 @@ pub(crate) fn locate(root: &Node, path: &str) -> (Pos, String) {
         written.push_str(indices);
         let Some(entry) = entry else { break };
         node = &entry.value;
-        pos = if node.pos == Pos::UNKNOWN { pos } else { node.pos };
+        pos = if node.pos == Position::UNKNOWN { pos } else { node.pos };
         for index in indices.split(['[', ']']).filter_map(|text| text.parse::<usize>().ok()) {
-            let Value::List(items) = &node.value else { break };
+            let SourceValue::List(items) = &node.value else { break };
             let Some(item) = items.get(index) else { break };
             node = item;
             pos = item.pos;

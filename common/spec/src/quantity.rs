@@ -1,24 +1,27 @@
-//! Amounts: Kubernetes quantities (`64Mi`, `1G`, `500m`) and sizes as people write them (`100M`, `100MiB`).
+//! Amounts: Kubernetes quantities (`64Mi`, `1G`, `500m`) and sizes in common notation (`100M`, `100MiB`).
+//!
+//! The crate `bytesize` does not replace this module: it reads `64MB` and `1K`, which are no Kubernetes quantities,
+//! has neither `m` nor exponents, and its error does not name the unknown unit.
 
-/// A text that is not an amount.
+/// A mistake in an amount.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum QuantityError {
-    /// An amount below zero.
+    /// The amount is below zero.
     #[error("an amount may not be negative")]
     Negative,
-    /// More than 2^64 - 1.
+    /// The amount is above 2^64 - 1.
     #[error("the amount is too large")]
     TooLarge,
-    /// A unit that does not exist.
+    /// The unit does not exist.
     #[error("unknown unit {0:?}")]
     Unit(String),
-    /// No number in front.
+    /// The text does not start with a number.
     #[error("no number")]
     NoNumber,
 }
 
-/// Reads a Kubernetes quantity as a number of bytes; fractions of a byte count as a whole one.
+/// Parses a Kubernetes quantity as a number of bytes, rounded up.
 ///
 /// Units are `Ki Mi Gi Ti Pi Ei` (powers of 1024), `k M G T P E` (powers of 1000), `m u n` (fractions), and
 /// exponents such as `1e6`.
@@ -39,7 +42,7 @@ pub fn bytes(text: &str) -> Result<u64, QuantityError> {
     whole(number, factor)
 }
 
-/// Reads a size as people write it: `100M` and `100MB` are decimal, `100MiB` is binary, case does not matter.
+/// Parses a size in bytes: `100M` and `100MB` are decimal, `100MiB` is binary; upper and lower case are equal.
 pub fn size(text: &str) -> Result<u64, QuantityError> {
     let (number, unit) = split(text)?;
     let unit = unit.trim();
@@ -102,7 +105,7 @@ fn split(text: &str) -> Result<(f64, &str), QuantityError> {
 
 fn whole(number: f64, factor: f64) -> Result<u64, QuantityError> {
     let amount = (number * factor).ceil();
-    // 2^64 as a float; everything below it converts exactly or saturates never.
+    // 2^64 as a float. Without the check, `as` would saturate and a huge amount would become 2^64 - 1.
     if amount >= 18_446_744_073_709_551_616.0 {
         return Err(QuantityError::TooLarge);
     }
@@ -135,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_as_people_write_them() {
+    fn sizes_in_common_notation() {
         for (text, amount) in [
             ("100M", 100_000_000),
             ("100MB", 100_000_000),

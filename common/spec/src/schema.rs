@@ -1,29 +1,30 @@
 //! The fields of a spec and their types, as data.
 //!
-//! [`decode`](crate::decode) walks this table beside the tree of a text. The typed form is in
-//! [`types`](crate::types); a test holds the two together.
+//! [`decode`](crate::decode) walks this table beside the tree of a source. The typed form is in
+//! [`types`](crate::types); a property test checks that the two agree. Serde cannot do the decoding: it knows neither
+//! positions nor two spellings of a field, and its errors give no advice.
 
 /// A kind of object with its fields.
 #[derive(Debug)]
-pub(crate) struct Object {
-    pub fields: &'static [Field],
-    /// Exactly one field must be set.
+pub(crate) struct ObjectSchema {
+    pub fields: &'static [FieldSchema],
+    /// The fields are alternatives: exactly one of them is set.
     pub one_of: bool,
-    /// The field that people mean when they write a bare value instead of the object.
+    /// The field that a plain value in place of the object most likely means.
     pub short: Option<&'static str>,
 }
 
 /// A field of an object.
 #[derive(Debug)]
-pub(crate) struct Field {
-    /// Name in snake case.
+pub(crate) struct FieldSchema {
+    /// The name in snake case.
     pub name: &'static str,
-    pub kind: Type,
+    pub kind: FieldType,
 }
 
 /// The type of a field.
 #[derive(Debug)]
-pub(crate) enum Type {
+pub(crate) enum FieldType {
     Bool,
     Int {
         min: i64,
@@ -31,7 +32,7 @@ pub(crate) enum Type {
     },
     Float,
     Text,
-    /// One of some names. Enumerations of the wire may be given by number; `empty` is what "" stands for.
+    /// One of several names. With `numbered`, the index of a name is accepted too; `empty` is the meaning of "".
     Choice {
         names: &'static [&'static str],
         numbered: bool,
@@ -39,217 +40,221 @@ pub(crate) enum Type {
     },
     Duration,
     Timestamp,
-    /// Text to text.
+    /// An object from text to text.
     Map,
-    List(&'static Type),
-    Object(&'static Object),
+    List(&'static FieldType),
+    Object(&'static ObjectSchema),
 }
 
-const fn field(name: &'static str, kind: Type) -> Field {
-    Field { name, kind }
+const fn field(name: &'static str, kind: FieldType) -> FieldSchema {
+    FieldSchema { name, kind }
 }
 
-const fn plain(fields: &'static [Field]) -> Object {
-    Object {
+const fn plain(fields: &'static [FieldSchema]) -> ObjectSchema {
+    ObjectSchema {
         fields,
         one_of: false,
         short: None,
     }
 }
 
-const fn shorthand(fields: &'static [Field], short: &'static str) -> Object {
-    Object {
+const fn shorthand(fields: &'static [FieldSchema], short: &'static str) -> ObjectSchema {
+    ObjectSchema {
         fields,
         one_of: false,
         short: Some(short),
     }
 }
 
-const fn at_least(min: i64, max: i128) -> Type {
-    Type::Int { min, max }
+const fn at_least(min: i64, max: i128) -> FieldType {
+    FieldType::Int { min, max }
 }
 
-const I64: Type = at_least(i64::MIN, i64::MAX as i128);
-const COUNT: Type = at_least(0, i64::MAX as i128);
-const PORT: Type = at_least(0, u16::MAX as i128);
-const LINES: Type = Type::List(&Type::Text);
-const RESOURCES: Type = Type::Object(&RESOURCE_SPEC);
+const I64: FieldType = at_least(i64::MIN, i64::MAX as i128);
+const COUNT: FieldType = at_least(0, i64::MAX as i128);
+const PORT: FieldType = at_least(0, u16::MAX as i128);
+const LINES: FieldType = FieldType::List(&FieldType::Text);
+const RESOURCES: FieldType = FieldType::Object(&RESOURCE_SPEC);
 
 /// A whole pipeline spec.
-pub(crate) static PIPELINE_SPEC: Object = plain(&[
-    field("pipeline", Type::Object(&PIPELINE)),
-    field("description", Type::Text),
-    field("metadata", Type::Object(&METADATA)),
-    field("transform", Type::Object(&TRANSFORM)),
-    field("parallelism_spec", Type::Object(&PARALLELISM)),
-    field("input", Type::Object(&INPUT)),
-    field("output_branch", Type::Text),
-    field("s3_out", Type::Bool),
-    field("egress", Type::Object(&EGRESS)),
-    field("update", Type::Bool),
-    field("reprocess", Type::Bool),
-    field("dry_run", Type::Bool),
+pub(crate) static PIPELINE_SPEC: ObjectSchema = plain(&[
+    field("pipeline", FieldType::Object(&PIPELINE)),
+    field("description", FieldType::Text),
+    field("metadata", FieldType::Object(&METADATA)),
+    field("transform", FieldType::Object(&TRANSFORM)),
+    field("parallelism_spec", FieldType::Object(&PARALLELISM)),
+    field("input", FieldType::Object(&INPUT)),
+    field("output_branch", FieldType::Text),
+    field("s3_out", FieldType::Bool),
+    field("egress", FieldType::Object(&EGRESS)),
+    field("update", FieldType::Bool),
+    field("reprocess", FieldType::Bool),
+    field("dry_run", FieldType::Bool),
     field(
         "reprocess_spec",
-        Type::Choice {
+        FieldType::Choice {
             names: &["until_success", "every_job", "on_code_change"],
             numbered: false,
             empty: Some("until_success"),
         },
     ),
-    field("salt", Type::Text),
+    field("salt", FieldType::Text),
     field("datum_tries", at_least(0, u32::MAX as i128)),
-    field("datum_timeout", Type::Duration),
-    field("job_timeout", Type::Duration),
-    field("datum_set_spec", Type::Object(&DATUM_SET)),
-    field("autoscaling", Type::Bool),
+    field("datum_timeout", FieldType::Duration),
+    field("job_timeout", FieldType::Duration),
+    field("datum_set_spec", FieldType::Object(&DATUM_SET)),
+    field("autoscaling", FieldType::Bool),
     field("resource_requests", RESOURCES),
     field("resource_limits", RESOURCES),
     field("sidecar_resource_requests", RESOURCES),
     field("sidecar_resource_limits", RESOURCES),
-    field("scheduling_spec", Type::Object(&SCHEDULING)),
-    field("tolerations", Type::List(&Type::Object(&TOLERATION))),
-    field("pod_spec", Type::Text),
-    field("pod_patch", Type::Text),
-    field("service", Type::Object(&SERVICE)),
-    field("spout", Type::Object(&SPOUT)),
-    field("maximum_expected_uptime", Type::Duration),
-    field("determined", Type::Object(&DETERMINED)),
-    field("spec_commit", Type::Object(&COMMIT)),
+    field("scheduling_spec", FieldType::Object(&SCHEDULING)),
+    field("tolerations", FieldType::List(&FieldType::Object(&TOLERATION))),
+    field("pod_spec", FieldType::Text),
+    field("pod_patch", FieldType::Text),
+    field("service", FieldType::Object(&SERVICE)),
+    field("spout", FieldType::Object(&SPOUT)),
+    field("maximum_expected_uptime", FieldType::Duration),
+    field("determined", FieldType::Object(&DETERMINED)),
+    field("spec_commit", FieldType::Object(&COMMIT)),
 ]);
 
 /// A document of defaults.
-pub(crate) static DEFAULTS: Object = plain(&[field("create_pipeline_request", Type::Object(&PIPELINE_SPEC))]);
+pub(crate) static DEFAULTS: ObjectSchema =
+    plain(&[field("create_pipeline_request", FieldType::Object(&PIPELINE_SPEC))]);
 
 /// An input, one of several kinds.
-pub(crate) static INPUT: Object = Object {
+pub(crate) static INPUT: ObjectSchema = ObjectSchema {
     fields: &[
-        field("pfs", Type::Object(&PFS)),
-        field("cross", Type::List(&Type::Object(&INPUT))),
-        field("union", Type::List(&Type::Object(&INPUT))),
-        field("join", Type::List(&Type::Object(&INPUT))),
-        field("group", Type::List(&Type::Object(&INPUT))),
-        field("cron", Type::Object(&CRON)),
+        field("pfs", FieldType::Object(&PFS)),
+        field("cross", FieldType::List(&FieldType::Object(&INPUT))),
+        field("union", FieldType::List(&FieldType::Object(&INPUT))),
+        field("join", FieldType::List(&FieldType::Object(&INPUT))),
+        field("group", FieldType::List(&FieldType::Object(&INPUT))),
+        field("cron", FieldType::Object(&CRON)),
     ],
     one_of: true,
     short: None,
 };
 
 /// The target of an egress, one of several kinds.
-pub(crate) static EGRESS: Object = Object {
+pub(crate) static EGRESS: ObjectSchema = ObjectSchema {
     fields: &[
-        field("URL", Type::Text),
-        field("object_storage", Type::Object(&OBJECT_STORAGE)),
-        field("sql_database", Type::Object(&SQL_DATABASE)),
+        field("URL", FieldType::Text),
+        field("object_storage", FieldType::Object(&OBJECT_STORAGE)),
+        field("sql_database", FieldType::Object(&SQL_DATABASE)),
     ],
     one_of: true,
     short: Some("URL"),
 };
 
 /// Files of a branch.
-pub(crate) static PFS: Object = plain(&[
-    field("project", Type::Text),
-    field("name", Type::Text),
-    field("repo", Type::Text),
+pub(crate) static PFS: ObjectSchema = plain(&[
+    field("project", FieldType::Text),
+    field("name", FieldType::Text),
+    field("repo", FieldType::Text),
     field(
         "repo_type",
-        Type::Choice {
+        FieldType::Choice {
             names: &["user", "meta", "spec"],
             numbered: false,
             empty: Some("user"),
         },
     ),
-    field("branch", Type::Text),
-    field("commit", Type::Text),
-    field("glob", Type::Text),
-    field("lazy", Type::Bool),
-    field("empty_files", Type::Bool),
-    field("s3", Type::Bool),
-    field("join_on", Type::Text),
-    field("outer_join", Type::Bool),
-    field("group_by", Type::Text),
-    field("trigger", Type::Object(&TRIGGER)),
-    field("propagation_spec", Type::Object(&PROPAGATION)),
-    field("reference", Type::Bool),
+    field("branch", FieldType::Text),
+    field("commit", FieldType::Text),
+    field("glob", FieldType::Text),
+    field("lazy", FieldType::Bool),
+    field("empty_files", FieldType::Bool),
+    field("s3", FieldType::Bool),
+    field("join_on", FieldType::Text),
+    field("outer_join", FieldType::Bool),
+    field("group_by", FieldType::Text),
+    field("trigger", FieldType::Object(&TRIGGER)),
+    field("propagation_spec", FieldType::Object(&PROPAGATION)),
+    field("reference", FieldType::Bool),
 ]);
 
-static TRIGGER: Object = plain(&[
-    field("branch", Type::Text),
-    field("size", Type::Text),
+static TRIGGER: ObjectSchema = plain(&[
+    field("branch", FieldType::Text),
+    field("size", FieldType::Text),
     field("commits", COUNT),
-    field("rate_limit_spec", Type::Text),
-    field("cron_spec", Type::Text),
-    field("all", Type::Bool),
+    field("rate_limit_spec", FieldType::Text),
+    field("cron_spec", FieldType::Text),
+    field("all", FieldType::Bool),
 ]);
 
-static PROPAGATION: Object = plain(&[field("never", Type::Bool)]);
+static PROPAGATION: ObjectSchema = plain(&[field("never", FieldType::Bool)]);
 
-static CRON: Object = plain(&[
-    field("name", Type::Text),
-    field("project", Type::Text),
-    field("repo", Type::Text),
-    field("commit", Type::Text),
-    field("spec", Type::Text),
-    field("overwrite", Type::Bool),
-    field("start", Type::Timestamp),
+static CRON: ObjectSchema = plain(&[
+    field("name", FieldType::Text),
+    field("project", FieldType::Text),
+    field("repo", FieldType::Text),
+    field("commit", FieldType::Text),
+    field("spec", FieldType::Text),
+    field("overwrite", FieldType::Bool),
+    field("start", FieldType::Timestamp),
 ]);
 
-static PIPELINE: Object = shorthand(
-    &[field("project", Type::Object(&PROJECT)), field("name", Type::Text)],
+static PIPELINE: ObjectSchema = shorthand(
+    &[
+        field("project", FieldType::Object(&PROJECT)),
+        field("name", FieldType::Text),
+    ],
     "name",
 );
 
-static PROJECT: Object = shorthand(&[field("name", Type::Text)], "name");
+static PROJECT: ObjectSchema = shorthand(&[field("name", FieldType::Text)], "name");
 
-static METADATA: Object = plain(&[field("annotations", Type::Map), field("labels", Type::Map)]);
+static METADATA: ObjectSchema = plain(&[field("annotations", FieldType::Map), field("labels", FieldType::Map)]);
 
-static TRANSFORM: Object = shorthand(
+static TRANSFORM: ObjectSchema = shorthand(
     &[
-        field("image", Type::Text),
+        field("image", FieldType::Text),
         field("cmd", LINES),
         field("stdin", LINES),
         field("err_cmd", LINES),
         field("err_stdin", LINES),
-        field("env", Type::Map),
-        field("secrets", Type::List(&Type::Object(&SECRET))),
+        field("env", FieldType::Map),
+        field("secrets", FieldType::List(&FieldType::Object(&SECRET))),
         field("image_pull_secrets", LINES),
-        field("accept_return_code", Type::List(&I64)),
-        field("debug", Type::Bool),
-        field("user", Type::Text),
-        field("working_dir", Type::Text),
-        field("dockerfile", Type::Text),
-        field("memory_volume", Type::Bool),
-        field("datum_batching", Type::Bool),
-        field("writable_inputs", Type::Bool),
+        field("accept_return_code", FieldType::List(&I64)),
+        field("debug", FieldType::Bool),
+        field("user", FieldType::Text),
+        field("working_dir", FieldType::Text),
+        field("dockerfile", FieldType::Text),
+        field("memory_volume", FieldType::Bool),
+        field("datum_batching", FieldType::Bool),
+        field("writable_inputs", FieldType::Bool),
     ],
     "image",
 );
 
-static SECRET: Object = shorthand(
+static SECRET: ObjectSchema = shorthand(
     &[
-        field("name", Type::Text),
-        field("key", Type::Text),
-        field("mount_path", Type::Text),
-        field("env_var", Type::Text),
+        field("name", FieldType::Text),
+        field("key", FieldType::Text),
+        field("mount_path", FieldType::Text),
+        field("env_var", FieldType::Text),
     ],
     "name",
 );
 
-static PARALLELISM: Object = shorthand(&[field("constant", at_least(0, u64::MAX as i128))], "constant");
+static PARALLELISM: ObjectSchema = shorthand(&[field("constant", at_least(0, u64::MAX as i128))], "constant");
 
-static OBJECT_STORAGE: Object = shorthand(&[field("url", Type::Text)], "url");
+static OBJECT_STORAGE: ObjectSchema = shorthand(&[field("url", FieldType::Text)], "url");
 
-static SQL_DATABASE: Object = plain(&[
-    field("url", Type::Text),
-    field("file_format", Type::Object(&FILE_FORMAT)),
-    field("secret", Type::Object(&SQL_SECRET)),
+static SQL_DATABASE: ObjectSchema = plain(&[
+    field("url", FieldType::Text),
+    field("file_format", FieldType::Object(&FILE_FORMAT)),
+    field("secret", FieldType::Object(&SQL_SECRET)),
 ]);
 
-static FILE_FORMAT: Object = shorthand(
+static FILE_FORMAT: ObjectSchema = shorthand(
     &[
         field(
             "type",
-            Type::Choice {
+            FieldType::Choice {
                 names: &["UNKNOWN", "CSV", "JSON", "PARQUET"],
                 numbered: true,
                 empty: None,
@@ -260,9 +265,9 @@ static FILE_FORMAT: Object = shorthand(
     "type",
 );
 
-static SQL_SECRET: Object = shorthand(&[field("name", Type::Text), field("key", Type::Text)], "name");
+static SQL_SECRET: ObjectSchema = shorthand(&[field("name", FieldType::Text), field("key", FieldType::Text)], "name");
 
-static DATUM_SET: Object = shorthand(
+static DATUM_SET: ObjectSchema = shorthand(
     &[
         field("number", COUNT),
         field("size_bytes", COUNT),
@@ -271,34 +276,34 @@ static DATUM_SET: Object = shorthand(
     "number",
 );
 
-static RESOURCE_SPEC: Object = plain(&[
-    field("cpu", Type::Float),
-    field("memory", Type::Text),
-    field("gpu", Type::Object(&GPU)),
-    field("disk", Type::Text),
+static RESOURCE_SPEC: ObjectSchema = plain(&[
+    field("cpu", FieldType::Float),
+    field("memory", FieldType::Text),
+    field("gpu", FieldType::Object(&GPU)),
+    field("disk", FieldType::Text),
 ]);
 
-static GPU: Object = shorthand(&[field("type", Type::Text), field("number", COUNT)], "number");
+static GPU: ObjectSchema = shorthand(&[field("type", FieldType::Text), field("number", COUNT)], "number");
 
-static SCHEDULING: Object = plain(&[
-    field("node_selector", Type::Map),
-    field("priority_class_name", Type::Text),
+static SCHEDULING: ObjectSchema = plain(&[
+    field("node_selector", FieldType::Map),
+    field("priority_class_name", FieldType::Text),
 ]);
 
-static TOLERATION: Object = plain(&[
-    field("key", Type::Text),
+static TOLERATION: ObjectSchema = plain(&[
+    field("key", FieldType::Text),
     field(
         "operator",
-        Type::Choice {
+        FieldType::Choice {
             names: &["EMPTY", "EXISTS", "EQUAL"],
             numbered: true,
             empty: None,
         },
     ),
-    field("value", Type::Text),
+    field("value", FieldType::Text),
     field(
         "effect",
-        Type::Choice {
+        FieldType::Choice {
             names: &["ALL_EFFECTS", "NO_SCHEDULE", "PREFER_NO_SCHEDULE", "NO_EXECUTE"],
             numbered: true,
             empty: None,
@@ -307,13 +312,13 @@ static TOLERATION: Object = plain(&[
     field("toleration_seconds", I64),
 ]);
 
-static SERVICE: Object = plain(&[
+static SERVICE: ObjectSchema = plain(&[
     field("internal_port", PORT),
     field("external_port", PORT),
-    field("ip", Type::Text),
+    field("ip", FieldType::Text),
     field(
         "type",
-        Type::Choice {
+        FieldType::Choice {
             names: &["NodePort", "ClusterIP", "LoadBalancer"],
             numbered: false,
             empty: Some("NodePort"),
@@ -321,20 +326,20 @@ static SERVICE: Object = plain(&[
     ),
 ]);
 
-static SPOUT: Object = plain(&[field("service", Type::Object(&SERVICE))]);
+static SPOUT: ObjectSchema = plain(&[field("service", FieldType::Object(&SERVICE))]);
 
-static DETERMINED: Object = plain(&[field("workspaces", LINES)]);
+static DETERMINED: ObjectSchema = plain(&[field("workspaces", LINES)]);
 
-static COMMIT: Object = plain(&[
-    field("id", Type::Text),
-    field("repo", Type::Object(&REPO)),
-    field("branch", Type::Object(&BRANCH)),
+static COMMIT: ObjectSchema = plain(&[
+    field("id", FieldType::Text),
+    field("repo", FieldType::Object(&REPO)),
+    field("branch", FieldType::Object(&BRANCH)),
 ]);
 
-static BRANCH: Object = plain(&[field("repo", Type::Object(&REPO)), field("name", Type::Text)]);
+static BRANCH: ObjectSchema = plain(&[field("repo", FieldType::Object(&REPO)), field("name", FieldType::Text)]);
 
-static REPO: Object = plain(&[
-    field("project", Type::Object(&PROJECT)),
-    field("name", Type::Text),
-    field("type", Type::Text),
+static REPO: ObjectSchema = plain(&[
+    field("project", FieldType::Object(&PROJECT)),
+    field("name", FieldType::Text),
+    field("type", FieldType::Text),
 ]);

@@ -1,11 +1,11 @@
-//! From a source to the specs in it: JSON values one after another, YAML documents, lists, mixtures.
+//! Splits a source into its specs: JSON values one after another, YAML documents, lists, or a mixture of them.
 
 use crate::error::{Problem, SpecError};
-use crate::node::{Entry, Node, Pos, Value};
+use crate::node::{Position, SourceEntry, SourceNode, SourceValue};
 use crate::{json, yaml};
 
-/// Reads a source into one mapping per spec, in order.
-pub(crate) fn specs(text: &[u8]) -> Result<Vec<Node>, SpecError> {
+/// Reads a source into one object for each spec, in order.
+pub(crate) fn specs(text: &[u8]) -> Result<Vec<SourceNode>, SpecError> {
     let text = std::str::from_utf8(text).map_err(|error| {
         let offset = error.valid_up_to();
         SpecError::new("", Problem::NotText { offset }).help("save the file as UTF-8")
@@ -14,16 +14,16 @@ pub(crate) fn specs(text: &[u8]) -> Result<Vec<Node>, SpecError> {
     let mut specs = Vec::new();
     for node in values(text)? {
         match node.value {
-            Value::List(items) => items.into_iter().try_for_each(|item| push(&mut specs, item))?,
-            Value::Null => {}
+            SourceValue::List(items) => items.into_iter().try_for_each(|item| push(&mut specs, item))?,
+            SourceValue::Null => {}
             _ => push(&mut specs, node)?,
         }
     }
     Ok(specs)
 }
 
-fn push(specs: &mut Vec<Node>, node: Node) -> Result<(), SpecError> {
-    if let Value::Map(_) = node.value {
+fn push(specs: &mut Vec<SourceNode>, node: SourceNode) -> Result<(), SpecError> {
+    if let SourceValue::Map(_) = node.value {
         specs.push(node);
         return Ok(());
     }
@@ -31,8 +31,9 @@ fn push(specs: &mut Vec<Node>, node: Node) -> Result<(), SpecError> {
     Err(SpecError::mismatch("", expected, node.describe()).at(node.pos))
 }
 
-/// Reads all values: as one text first, and if that fails piece by piece between `---` lines.
-fn values(text: &str) -> Result<Vec<Node>, SpecError> {
+/// Reads all values: the text as a whole, and if that fails, each piece between `---` lines.
+fn values(text: &str) -> Result<Vec<SourceNode>, SpecError> {
+    // The whole text first, because YAML anchors and multi-line strings may contain what looks like a separator.
     let whole = piece(text);
     let pieces = pieces(text);
     if whole.is_ok() || pieces.len() < 2 {
@@ -49,19 +50,19 @@ fn values(text: &str) -> Result<Vec<Node>, SpecError> {
     Ok(nodes)
 }
 
-/// Reads a text as JSON if it begins like JSON, else or on failure as YAML.
-fn piece(text: &str) -> Result<Vec<Node>, SpecError> {
+/// Reads a text as JSON if it begins like JSON; otherwise, or if that fails, as YAML.
+fn piece(text: &str) -> Result<Vec<SourceNode>, SpecError> {
     let begins_like_json = text.trim_start().starts_with(['{', '[']);
     let json_error = match begins_like_json.then(|| json::read(text)) {
         Some(Ok(nodes)) => return Ok(nodes),
         Some(Err(error)) => Some(error),
         None => None,
     };
-    // What was written as JSON deserves JSON's complaint.
+    // A text that begins like JSON gets the JSON error; the YAML error would describe a syntax that is not used.
     yaml::read(text).map_err(|yaml_error| json_error.unwrap_or(yaml_error))
 }
 
-/// Cuts a text at `---` lines, which neither JSON nor YAML allows inside a value.
+/// Cuts a text at `---` lines; returns each piece with the number of lines before it.
 fn pieces(text: &str) -> Vec<(u32, &str)> {
     let mut pieces = Vec::new();
     let (mut start, mut first_line, mut offset) = (0, 0, 0);
@@ -74,7 +75,7 @@ fn pieces(text: &str) -> Vec<(u32, &str)> {
     }
     pieces.push((first_line, &text[start..]));
     for (first_line, piece) in &mut pieces {
-        // A bare `---` line would hide that the piece begins like JSON.
+        // With its `---` line, a piece would not begin like JSON and would not be read as JSON.
         if let Some((_, rest)) = piece.split_once('\n').filter(|(line, _)| line.trim_end() == "---") {
             *piece = rest;
             *first_line += 1;
@@ -86,7 +87,7 @@ fn pieces(text: &str) -> Vec<(u32, &str)> {
 
 fn shift_error(error: SpecError, lines: u32) -> SpecError {
     match (error.line(), error.column()) {
-        (Some(line), Some(column)) => error.moved_to(Pos {
+        (Some(line), Some(column)) => error.moved_to(Position {
             line: line.saturating_add(lines),
             column,
         }),
@@ -94,12 +95,12 @@ fn shift_error(error: SpecError, lines: u32) -> SpecError {
     }
 }
 
-fn shift(node: &mut Node, lines: u32) {
+fn shift(node: &mut SourceNode, lines: u32) {
     node.pos.line = node.pos.line.saturating_add(lines);
     match &mut node.value {
-        Value::List(items) => items.iter_mut().for_each(|item| shift(item, lines)),
-        Value::Map(entries) => {
-            for Entry { pos, value, .. } in entries {
+        SourceValue::List(items) => items.iter_mut().for_each(|item| shift(item, lines)),
+        SourceValue::Map(entries) => {
+            for SourceEntry { pos, value, .. } in entries {
                 pos.line = pos.line.saturating_add(lines);
                 shift(value, lines);
             }
@@ -113,7 +114,7 @@ mod tests {
     use super::*;
 
     fn names(text: &str) -> Vec<(String, u32)> {
-        let name = |node: &Node| {
+        let name = |node: &SourceNode| {
             let entry = &node.as_map().unwrap()[0];
             (entry.key.clone(), entry.pos.line)
         };
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn every_accepted_shape() {
+    fn sources_have_several_shapes() {
         let at = |list: &[(&str, u32)]| -> Vec<(String, u32)> {
             list.iter().map(|(name, line)| ((*name).to_owned(), *line)).collect()
         };
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_spec_is_named() {
+    fn a_value_that_is_not_a_spec_is_named() {
         for (text, expected) in [
             (
                 "hello",
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn the_error_is_that_of_the_form_the_user_chose() {
+    fn the_error_is_that_of_the_format_in_use() {
         for (text, expected) in [
             ("{\"a\": 1} {\"b\": }", "line 1:16: not valid JSON"),
             ("a: 1\n---\n{\"b\": 1}{\"c\": }", "line 3:15: not valid JSON"),

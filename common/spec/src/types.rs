@@ -1,8 +1,8 @@
 //! The typed pipeline spec.
 //!
-//! The serde form of these types *is* the canonical JSON of a spec (camelCase, durations in seconds, unset
-//! fields left out), so the log, the API and the printed spec agree. Reading what people write is the job of
-//! [`parse`](crate::parse); `Deserialize` here takes canonical JSON only.
+//! The serde form of these types *is* the canonical JSON of a spec (camelCase, durations in seconds, no unset fields),
+//! so the log, the API and the printed spec agree. `Deserialize` here accepts canonical JSON only;
+//! [`parse`](crate::parse) accepts all forms that users write.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,94 +11,91 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration::seconds;
 
+mod forms;
 mod input;
 mod placement;
 mod target;
 
-pub use input::{CronInput, Input, PfsInput, PropagationSpec, RepoType, Trigger};
+use forms::{constant, is_default, project};
+pub use input::{CronInput, Input, InputRepoType, PfsInput, PropagationSpec, TriggerSpec};
 pub use placement::{GpuSpec, Metadata, ResourceSpec, SchedulingSpec, TaintEffect, Toleration, TolerationOperator};
 pub use target::{
     Determined, Egress, FileFormat, FileFormatKind, ObjectStorageEgress, Service, ServiceType, Spout,
     SqlDatabaseEgress, SqlSecret,
 };
 
-/// True for the value a missing field has; such fields are not printed.
-pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
 /// A pipeline specification.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PipelineSpec {
-    /// Which pipeline this is.
+    /// Project and name of the pipeline.
     pub pipeline: PipelineId,
     /// Free text shown in listings.
     #[serde(skip_serializing_if = "is_default")]
     pub description: String,
-    /// Annotations and labels for what the pipeline deploys.
+    /// Annotations and labels for the containers of the pipeline.
     #[serde(skip_serializing_if = "is_default")]
     pub metadata: Option<Metadata>,
-    /// What to run.
+    /// The user code and its environment.
     pub transform: Transform,
     /// Number of workers, at least 1.
     #[serde(rename = "parallelismSpec", with = "constant")]
     pub parallelism: u64,
-    /// Where the datums come from; none for spouts.
+    /// The input that the datums come from; `None` for a spout.
     #[serde(skip_serializing_if = "is_default")]
     pub input: Option<Input>,
-    /// Branch of the output repo that is written to.
+    /// The branch of the output repo that jobs write to.
     pub output_branch: String,
-    /// Output goes through an S3 endpoint instead of the output directory.
+    /// The user code writes output to an S3 endpoint, not to the output directory.
     #[serde(skip_serializing_if = "is_default")]
     pub s3_out: bool,
-    /// Where finished output is copied to.
+    /// The target that finished output is copied to.
     #[serde(skip_serializing_if = "is_default")]
     pub egress: Option<Egress>,
     /// Change the pipeline if it exists.
     #[serde(skip_serializing_if = "is_default")]
     pub update: bool,
-    /// With an update: do every datum again.
+    /// With an update: process every datum again.
     #[serde(skip_serializing_if = "is_default")]
     pub reprocess: bool,
-    /// Only validate and work out the effective spec.
+    /// Only validate, and return the effective spec.
     #[serde(skip_serializing_if = "is_default")]
     pub dry_run: bool,
-    /// When datums are done again.
+    /// When a processed datum is processed again.
     pub reprocess_spec: ReprocessSpec,
     /// Text mixed into every datum hash; chosen at random on creation when absent.
     #[serde(skip_serializing_if = "is_default")]
     pub salt: Option<String>,
     /// Attempts per datum, at least 1.
     pub datum_tries: u32,
-    /// Limit on one run of the user command; none means no limit.
+    /// Time limit of one run of the user command; `None` means no limit.
     #[serde(skip_serializing_if = "is_default", with = "seconds")]
     pub datum_timeout: Option<Duration>,
-    /// Limit on the wall time of a job; none means no limit.
+    /// Time limit of a job; `None` means no limit.
     #[serde(skip_serializing_if = "is_default", with = "seconds")]
     pub job_timeout: Option<Duration>,
-    /// How datums are grouped into the units handed to workers.
+    /// How datums are grouped into datum sets.
     #[serde(skip_serializing_if = "is_default")]
     pub datum_set_spec: Option<DatumSetSpec>,
-    /// No workers while idle.
+    /// Run no workers while the pipeline is idle.
     #[serde(skip_serializing_if = "is_default")]
     pub autoscaling: bool,
-    /// Resources asked for the user container.
+    /// Resources that the user container requests.
     #[serde(skip_serializing_if = "is_default")]
     pub resource_requests: Option<ResourceSpec>,
-    /// Most the user container may use.
+    /// Upper limits for the user container.
     #[serde(skip_serializing_if = "is_default")]
     pub resource_limits: Option<ResourceSpec>,
-    /// Resources asked for the storage container.
+    /// Resources that the storage container requests.
     #[serde(skip_serializing_if = "is_default")]
     pub sidecar_resource_requests: Option<ResourceSpec>,
-    /// Most the storage container may use.
+    /// Upper limits for the storage container.
     #[serde(skip_serializing_if = "is_default")]
     pub sidecar_resource_limits: Option<ResourceSpec>,
-    /// Where workers may be placed.
+    /// Placement of workers.
     #[serde(skip_serializing_if = "is_default")]
     pub scheduling_spec: Option<SchedulingSpec>,
-    /// Taints that workers tolerate.
+    /// Node taints that workers tolerate.
     #[serde(skip_serializing_if = "is_default")]
     pub tolerations: Vec<Toleration>,
     /// JSON object merged over the generated pod spec.
@@ -113,13 +110,13 @@ pub struct PipelineSpec {
     /// Makes the pipeline a spout.
     #[serde(skip_serializing_if = "is_default")]
     pub spout: Option<Spout>,
-    /// Alert when workers have been up longer than this.
+    /// Alert when workers run longer than this.
     #[serde(skip_serializing_if = "is_default", with = "seconds")]
     pub maximum_expected_uptime: Option<Duration>,
-    /// Ties to a training product; stored only.
+    /// Settings of a training product; stored but not used.
     #[serde(skip_serializing_if = "is_default")]
     pub determined: Option<Determined>,
-    /// Existing spec commit to adopt (restore only).
+    /// An existing spec commit to adopt; for a restore only.
     #[serde(skip_serializing_if = "is_default")]
     pub spec_commit: Option<SpecCommit>,
 }
@@ -167,62 +164,62 @@ impl Default for PipelineSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PipelineId {
-    /// Project; empty only in a user spec that names none.
+    /// The project; empty only in a user spec without one.
     #[serde(with = "project", skip_serializing_if = "is_default")]
     pub project: String,
     /// Name within the project.
     pub name: String,
 }
 
-/// What a pipeline runs.
+/// The user code of a pipeline and its environment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Transform {
     /// Container image.
     pub image: String,
-    /// Argument vector, not run through a shell.
+    /// The argument vector; no shell is involved.
     #[serde(skip_serializing_if = "is_default")]
     pub cmd: Vec<String>,
-    /// Lines fed to the command's standard input.
+    /// The lines of the standard input of the command.
     #[serde(skip_serializing_if = "is_default")]
     pub stdin: Vec<String>,
-    /// Command run after a failed try.
+    /// The command that runs after a failed try.
     #[serde(skip_serializing_if = "is_default")]
     pub err_cmd: Vec<String>,
-    /// Lines fed to `err_cmd`'s standard input.
+    /// The lines of the standard input of `err_cmd`.
     #[serde(skip_serializing_if = "is_default")]
     pub err_stdin: Vec<String>,
-    /// Extra environment.
+    /// Additional environment variables.
     #[serde(skip_serializing_if = "is_default")]
     pub env: BTreeMap<String, String>,
-    /// Secrets mounted or put into the environment.
+    /// Secrets, as files or as environment variables.
     #[serde(skip_serializing_if = "is_default")]
     pub secrets: Vec<SecretMount>,
     /// Names of registry credentials.
     #[serde(skip_serializing_if = "is_default")]
     pub image_pull_secrets: Vec<String>,
-    /// Exit codes counted as success beside 0.
+    /// Exit codes that count as success, in addition to 0.
     #[serde(skip_serializing_if = "is_default")]
     pub accept_return_code: Vec<i64>,
-    /// More worker logging.
+    /// The worker logs more.
     #[serde(skip_serializing_if = "is_default")]
     pub debug: bool,
-    /// `name`, `uid`, `name:group` or `uid:gid`; empty means the image's user.
+    /// `name`, `uid`, `name:group` or `uid:gid`; empty means the user of the image.
     #[serde(skip_serializing_if = "is_default")]
     pub user: String,
-    /// Directory the command starts in; empty means the image's.
+    /// The working directory of the command; empty means that of the image.
     #[serde(skip_serializing_if = "is_default")]
     pub working_dir: String,
-    /// Ignored; once used by image building.
+    /// Ignored; image building used it.
     #[serde(skip_serializing_if = "is_default")]
     pub dockerfile: String,
-    /// Backs the scratch space with memory.
+    /// Keeps the scratch space in memory.
     #[serde(skip_serializing_if = "is_default")]
     pub memory_volume: bool,
-    /// The command loops over datums itself.
+    /// The command iterates over the datums itself.
     #[serde(skip_serializing_if = "is_default")]
     pub datum_batching: bool,
-    /// Inputs are private copies that the code may modify.
+    /// Inputs are private copies that the user code may modify.
     #[serde(skip_serializing_if = "is_default")]
     pub writable_inputs: bool,
 }
@@ -233,22 +230,22 @@ pub struct Transform {
 pub struct SecretMount {
     /// Name of the secret.
     pub name: String,
-    /// Key within the secret; empty means all keys.
+    /// A key of the secret; empty means all keys.
     #[serde(skip_serializing_if = "is_default")]
     pub key: String,
-    /// Directory in which keys appear as files.
+    /// The directory that has the keys as files.
     #[serde(skip_serializing_if = "is_default")]
     pub mount_path: String,
-    /// Variable that gets the key's value.
+    /// The variable with the value of the key.
     #[serde(skip_serializing_if = "is_default")]
     pub env_var: String,
 }
 
-/// When datums that were done already are done again.
+/// When a processed datum is processed again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReprocessSpec {
-    /// Never, once they succeeded.
+    /// Never after a success.
     #[default]
     UntilSuccess,
     /// In every job.
@@ -261,13 +258,13 @@ pub enum ReprocessSpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DatumSetSpec {
-    /// At most this many datums per set; ignored when `size_bytes` is set.
+    /// The largest number of datums in a set; ignored when `size_bytes` is set.
     #[serde(skip_serializing_if = "is_default")]
     pub number: u64,
-    /// A new set starts once this many input bytes are in the present one.
+    /// A new set starts when the current one has this many input bytes.
     #[serde(skip_serializing_if = "is_default")]
     pub size_bytes: u64,
-    /// Sets per worker aimed for when neither of the others is set; unset counts as 4.
+    /// The desired number of sets for each worker, if neither of the others is set; unset counts as 4.
     #[serde(skip_serializing_if = "is_default")]
     pub per_worker: u64,
 }
@@ -312,43 +309,4 @@ pub struct SpecRepo {
     /// Type of the repo: `user`, `meta` or `spec`.
     #[serde(rename = "type", skip_serializing_if = "is_default")]
     pub kind: String,
-}
-
-/// Serde form of a project: `{"name": ...}`.
-mod project {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Default, Serialize, Deserialize)]
-    #[serde(default)]
-    struct Project {
-        name: String,
-    }
-
-    pub fn serialize<S: Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error> {
-        let name = name.to_owned();
-        Project { name }.serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-        Project::deserialize(deserializer).map(|project| project.name)
-    }
-}
-
-/// Serde form of the parallelism: `{"constant": N}`.
-mod constant {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Default, Serialize, Deserialize)]
-    #[serde(default)]
-    struct Parallelism {
-        constant: u64,
-    }
-
-    pub fn serialize<S: Serializer>(constant: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-        Parallelism { constant: *constant }.serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-        Parallelism::deserialize(deserializer).map(|spec| spec.constant)
-    }
 }

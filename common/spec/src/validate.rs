@@ -1,4 +1,4 @@
-//! The rules of a spec that need no knowledge of a running system.
+//! The rules of a spec that do not depend on a running system.
 
 use std::collections::BTreeMap;
 
@@ -14,15 +14,15 @@ pub use support::unsupported;
 
 /// Checks an effective spec; field paths of errors are in snake case.
 ///
-/// A spec with `update` set may lack an input: it then never triggers. Callers that learn of an update from
-/// elsewhere (a flag, a request) set the field first.
+/// A spec with `update` set may have no input; the pipeline then never runs. A caller that knows of an update from
+/// another source (a flag, a request) sets the field first.
 pub fn validate(spec: &PipelineSpec) -> Result<(), SpecError> {
     by_itself(spec)?;
     image(spec)?;
     needs(spec)
 }
 
-/// Checks the rules that defaults have no part in.
+/// Checks the rules that do not depend on defaults.
 pub(crate) fn by_itself(spec: &PipelineSpec) -> Result<(), SpecError> {
     names::pipeline(&spec.pipeline)?;
     names::branch("output_branch", &spec.output_branch)?;
@@ -58,7 +58,7 @@ fn image(spec: &PipelineSpec) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// Checks which kinds of pipeline exclude each other, whatever the defaults say.
+/// Checks for kinds of pipeline that exclude each other, independent of defaults.
 fn clashes(spec: &PipelineSpec) -> Result<(), SpecError> {
     let both = |field: &str, what: &str, help: &str| {
         let what = format!("cannot be combined with {what}");
@@ -88,7 +88,7 @@ fn clashes(spec: &PipelineSpec) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// Checks what kinds of pipeline need, where defaults may have given it.
+/// Checks for fields that a kind of pipeline requires and that may come from defaults.
 fn needs(spec: &PipelineSpec) -> Result<(), SpecError> {
     match &spec.spout {
         Some(spout) if spec.input.is_some() && spout.service.is_none() => {
@@ -177,7 +177,7 @@ fn resources(path: &str, spec: Option<&ResourceSpec>) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// Checks what only means something for Kubernetes pods.
+/// Checks the fields that are for Kubernetes pods only.
 fn pods(spec: &PipelineSpec) -> Result<(), SpecError> {
     let json = |field: &str, text: &str, expected: &str, fits: fn(&serde_json::Value) -> bool| {
         if text.is_empty() {

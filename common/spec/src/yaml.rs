@@ -1,22 +1,24 @@
-//! YAML into nodes, by strict reading rules.
+//! Reads YAML into source nodes, by strict rules.
 //!
-//! Numbers that other readers disagree about (`0x10`, `1_000`, `007`) are never guessed at, only `true` and
-//! `false` are booleans, keys are text. Aliases and merge keys are resolved, within a bound.
+//! `saphyr-parser` delivers events with positions; this module gives scalars their types and resolves aliases and
+//! merge keys, within a bound. A scalar that YAML readers do not agree on (`0x10`, `1_000`, `007`) is an error in a
+//! typed field. Only `true` and `false`, in any case, are booleans. Keys are text. The loaders on top of a parser
+//! do not fit: they guess such scalars and drop positions.
 
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, Tag};
 
 use crate::error::SpecError;
-use crate::json;
-use crate::node::{Entry, Node, Pos, Value, shorten};
+use crate::node::{MAX_NESTING, Position, SourceEntry, SourceNode, SourceValue, shorten};
+use crate::number::is_number;
 
-/// Most nodes that aliases may add to a text, so that a few lines cannot grow to gigabytes.
+/// The largest number of nodes that aliases may add: nested aliases can turn a few lines into gigabytes.
 const MAX_ALIASED_NODES: usize = 100_000;
 
 /// Reads all documents of a text.
-pub(crate) fn read(text: &str) -> Result<Vec<Node>, SpecError> {
-    let mut reader = Reader {
+pub(crate) fn read(text: &str) -> Result<Vec<SourceNode>, SpecError> {
+    let mut reader = YamlReader {
         parser: Parser::new_from_str(text),
         anchors: HashMap::new(),
         aliased: 0,
@@ -28,6 +30,7 @@ pub(crate) fn read(text: &str) -> Result<Vec<Node>, SpecError> {
             (Event::StreamStart | Event::Nothing | Event::DocumentEnd, _) => {}
             (Event::StreamEnd, _) => return Ok(documents),
             (Event::DocumentStart(_), _) => {
+                // Anchors are local to a document; an alias to an earlier document is an error.
                 reader.anchors.clear();
                 let (event, span) = reader.next()?;
                 documents.push(reader.node(event, span)?);
@@ -40,23 +43,24 @@ pub(crate) fn read(text: &str) -> Result<Vec<Node>, SpecError> {
     }
 }
 
-struct Reader<'a> {
+struct YamlReader<'a> {
     parser: Parser<'a, StrInput<'a>>,
-    /// Finished anchored nodes with the number of nodes in them.
-    anchors: HashMap<usize, (Node, usize)>,
+    /// Complete anchored nodes, each with its number of nodes.
+    anchors: HashMap<usize, (SourceNode, usize)>,
     aliased: usize,
     nesting: usize,
 }
 
-fn place(marker: &Marker) -> Pos {
-    Pos::new(marker.line(), marker.col() + 1)
+/// Converts a position: the columns of the parser count from 0.
+fn place(marker: &Marker) -> Position {
+    Position::new(marker.line(), marker.col() + 1)
 }
 
-fn syntax(pos: Pos, detail: impl Into<String>) -> SpecError {
+fn syntax(pos: Position, detail: impl Into<String>) -> SpecError {
     SpecError::syntax("YAML", detail).at(pos)
 }
 
-impl<'a> Reader<'a> {
+impl<'a> YamlReader<'a> {
     fn next(&mut self) -> Result<(Event<'a>, Span), SpecError> {
         let scan = |error: ScanError| syntax(place(error.marker()), error.info());
         match self.parser.next_event() {
@@ -65,57 +69,63 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn node(&mut self, event: Event<'a>, span: Span) -> Result<Node, SpecError> {
+    /// Reads the node that begins with an event.
+    fn node(&mut self, event: Event<'a>, span: Span) -> Result<SourceNode, SpecError> {
         let pos = place(&span.start);
         match event {
             Event::Alias(anchor) => self.alias(pos, anchor),
             Event::Scalar(text, style, anchor, tag) => {
                 let value = scalar(&text, style, tag.as_deref()).map_err(|detail| syntax(pos, detail))?;
-                Ok(self.anchored(anchor, Node::new(pos, value)))
+                Ok(self.anchored(anchor, SourceNode::new(pos, value)))
             }
             Event::SequenceStart(anchor, tag) => {
                 collection_tag(tag.as_deref(), "seq").map_err(|detail| syntax(pos, detail))?;
-                let node = self.nested(pos, Reader::sequence)?;
+                let node = self.nested(pos, YamlReader::sequence)?;
                 Ok(self.anchored(anchor, node))
             }
             Event::MappingStart(anchor, tag) => {
                 collection_tag(tag.as_deref(), "map").map_err(|detail| syntax(pos, detail))?;
-                let node = self.nested(pos, Reader::mapping)?;
+                let node = self.nested(pos, YamlReader::mapping)?;
                 Ok(self.anchored(anchor, node))
             }
             other => Err(syntax(pos, format!("expected a value, found {other:?}"))),
         }
     }
 
-    fn nested(&mut self, pos: Pos, read: fn(&mut Self) -> Result<Value, SpecError>) -> Result<Node, SpecError> {
+    fn nested(
+        &mut self,
+        pos: Position,
+        read: fn(&mut Self) -> Result<SourceValue, SpecError>,
+    ) -> Result<SourceNode, SpecError> {
         self.nesting += 1;
-        if self.nesting > json::MAX_NESTING {
-            let detail = format!("more than {} levels of nesting", json::MAX_NESTING);
+        if self.nesting > MAX_NESTING {
+            let detail = format!("more than {} levels of nesting", MAX_NESTING);
             return Err(syntax(pos, detail));
         }
         let value = read(self)?;
         self.nesting -= 1;
-        Ok(Node::new(pos, value))
+        Ok(SourceNode::new(pos, value))
     }
 
-    fn sequence(&mut self) -> Result<Value, SpecError> {
+    fn sequence(&mut self) -> Result<SourceValue, SpecError> {
         let mut items = Vec::new();
         loop {
             match self.next()? {
-                (Event::SequenceEnd, _) => return Ok(Value::List(items)),
+                (Event::SequenceEnd, _) => return Ok(SourceValue::List(items)),
                 (event, span) => items.push(self.node(event, span)?),
             }
         }
     }
 
-    fn mapping(&mut self) -> Result<Value, SpecError> {
-        let mut entries: Vec<Entry> = Vec::new();
-        let mut merged: Vec<Entry> = Vec::new();
+    fn mapping(&mut self) -> Result<SourceValue, SpecError> {
+        let mut entries: Vec<SourceEntry> = Vec::new();
+        let mut merged: Vec<SourceEntry> = Vec::new();
         loop {
             let (event, span) = self.next()?;
             if event == Event::MappingEnd {
                 break;
             }
+            // Only a plain `<<` merges; a quoted one is an ordinary key. The key event is consumed by `node` below.
             let is_merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, ..) if text == "<<");
             let key = self.node(event, span)?;
             let (event, span) = self.next()?;
@@ -124,21 +134,22 @@ impl<'a> Reader<'a> {
                 merge_key(value, &mut merged)?;
                 continue;
             }
-            let Value::Text(text) = key.value else {
+            let SourceValue::Text(text) = key.value else {
                 let detail = format!("a key must be a string, found {}", key.describe());
                 return Err(syntax(key.pos, detail).help("put the key in quotes"));
             };
-            entries.push(Entry::new(key.pos, &text, value));
+            entries.push(SourceEntry::new(key.pos, &text, value));
         }
+        // After the loop, because the own keys of the mapping win wherever `<<` is among them.
         for entry in merged {
             if entries.iter().all(|own| own.key != entry.key) {
                 entries.push(entry);
             }
         }
-        Ok(Value::Map(entries))
+        Ok(SourceValue::Map(entries))
     }
 
-    fn anchored(&mut self, anchor: usize, node: Node) -> Node {
+    fn anchored(&mut self, anchor: usize, node: SourceNode) -> SourceNode {
         if anchor > 0 {
             let size = size(&node);
             self.anchors.insert(anchor, (node.clone(), size));
@@ -146,28 +157,32 @@ impl<'a> Reader<'a> {
         node
     }
 
-    fn alias(&mut self, pos: Pos, anchor: usize) -> Result<Node, SpecError> {
+    fn alias(&mut self, pos: Position, anchor: usize) -> Result<SourceNode, SpecError> {
+        // A node is stored when it is complete, so an alias inside of its own anchor is not found: it would be an
+        // endless tree.
         let Some((node, size)) = self.anchors.get(&anchor) else {
             return Err(syntax(pos, "an alias inside the value it stands for"));
         };
+        // Before the clone: with the check after it, the memory is already allocated.
         self.aliased += size;
         if self.aliased > MAX_ALIASED_NODES {
             let detail = format!("aliases add more than {MAX_ALIASED_NODES} values");
             return Err(syntax(pos, detail));
         }
+        // The depth counts too: aliases can nest deeper than the text, and the decoder recurses.
         let depth = self.nesting + depth(node);
-        if depth > json::MAX_NESTING {
-            let detail = format!("more than {} levels of nesting", json::MAX_NESTING);
+        if depth > MAX_NESTING {
+            let detail = format!("more than {} levels of nesting", MAX_NESTING);
             return Err(syntax(pos, detail));
         }
         Ok(node.clone())
     }
 }
 
-/// Takes in what `<<` stands for: a mapping, or a list of them, earlier ones winning.
-fn merge_key(value: Node, merged: &mut Vec<Entry>) -> Result<(), SpecError> {
+/// Collects the entries of a `<<` value: a mapping or a list of mappings; an earlier entry wins.
+fn merge_key(value: SourceNode, merged: &mut Vec<SourceEntry>) -> Result<(), SpecError> {
     match value.value {
-        Value::Map(entries) => {
+        SourceValue::Map(entries) => {
             for entry in entries {
                 if merged.iter().all(|own| own.key != entry.key) {
                     merged.push(entry);
@@ -175,7 +190,7 @@ fn merge_key(value: Node, merged: &mut Vec<Entry>) -> Result<(), SpecError> {
             }
             Ok(())
         }
-        Value::List(items) => items.into_iter().try_for_each(|item| merge_key(item, merged)),
+        SourceValue::List(items) => items.into_iter().try_for_each(|item| merge_key(item, merged)),
         _ => {
             let detail = format!("<< must be given an object to merge, found {}", value.describe());
             Err(syntax(value.pos, detail))
@@ -183,18 +198,18 @@ fn merge_key(value: Node, merged: &mut Vec<Entry>) -> Result<(), SpecError> {
     }
 }
 
-fn size(node: &Node) -> usize {
+fn size(node: &SourceNode) -> usize {
     1 + match &node.value {
-        Value::List(items) => items.iter().map(size).sum(),
-        Value::Map(entries) => entries.iter().map(|entry| size(&entry.value)).sum(),
+        SourceValue::List(items) => items.iter().map(size).sum(),
+        SourceValue::Map(entries) => entries.iter().map(|entry| size(&entry.value)).sum(),
         _ => 0,
     }
 }
 
-fn depth(node: &Node) -> usize {
+fn depth(node: &SourceNode) -> usize {
     let deepest = match &node.value {
-        Value::List(items) => items.iter().map(depth).max(),
-        Value::Map(entries) => entries.iter().map(|entry| depth(&entry.value)).max(),
+        SourceValue::List(items) => items.iter().map(depth).max(),
+        SourceValue::Map(entries) => entries.iter().map(|entry| depth(&entry.value)).max(),
         _ => return 0,
     };
     1 + deepest.unwrap_or(0)
@@ -208,11 +223,12 @@ fn collection_tag(tag: Option<&Tag>, expected: &str) -> Result<(), String> {
     }
 }
 
-fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, String> {
+/// Gives a scalar its type: quoted text is text, a tag decides, other text is typed by its form.
+fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<SourceValue, String> {
     let Some(tag) = tag else {
         return Ok(match style {
             ScalarStyle::Plain => plain(text),
-            _ => Value::Text(text.to_owned()),
+            _ => SourceValue::Text(text.to_owned()),
         });
     };
     let suffix = match tag {
@@ -222,14 +238,14 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, St
         _ => return Err(format!("the tag {tag} has no meaning here")),
     };
     let value = match suffix {
-        "str" | "binary" | "timestamp" => return Ok(Value::Text(text.to_owned())),
+        "str" | "binary" | "timestamp" => return Ok(SourceValue::Text(text.to_owned())),
         "int" | "float" | "bool" | "null" => plain(text),
         _ => return Err(format!("the tag {tag} has no meaning here")),
     };
     let fits = match suffix {
-        "null" => matches!(value, Value::Null),
-        "bool" => matches!(value, Value::Bool(_)),
-        _ => matches!(value, Value::Number(_)),
+        "null" => matches!(value, SourceValue::Null),
+        "bool" => matches!(value, SourceValue::Bool(_)),
+        _ => matches!(value, SourceValue::Number(_)),
     };
     if fits {
         Ok(value)
@@ -239,28 +255,29 @@ fn scalar(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Value, St
 }
 
 /// Gives a plain scalar its type.
-fn plain(text: &str) -> Value {
+pub(crate) fn plain(text: &str) -> SourceValue {
     if matches!(text, "" | "~" | "null" | "Null" | "NULL") {
-        return Value::Null;
+        return SourceValue::Null;
     }
     if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") {
-        return Value::Bool(text.eq_ignore_ascii_case("true"));
+        return SourceValue::Bool(text.eq_ignore_ascii_case("true"));
     }
+    // Some readers give the integer 0, others the float -0.0.
     if text == "-0" {
-        return Value::OddNumber(text.to_owned());
+        return SourceValue::OddNumber(text.to_owned());
     }
     if let Some(number) = decimal(text) {
-        return Value::Number(number);
+        return SourceValue::Number(number);
     }
     if looks_numeric(text) {
-        return Value::OddNumber(text.to_owned());
+        return SourceValue::OddNumber(text.to_owned());
     }
-    Value::Text(text.to_owned())
+    SourceValue::Text(text.to_owned())
 }
 
-/// Returns a number in JSON's grammar: as it is, or with the zero that YAML lets one leave out (`.5`, `5.`).
+/// Returns a number in the grammar of JSON, with the zeros that YAML allows to omit (`.5`, `5.`).
 fn decimal(text: &str) -> Option<String> {
-    if json::is_number(text) {
+    if is_number(text) {
         return Some(text.to_owned());
     }
     let (sign, unsigned) = match text.strip_prefix('-') {
@@ -271,10 +288,10 @@ fn decimal(text: &str) -> Option<String> {
         Some(fraction) => format!("{sign}0.{fraction}"),
         None => format!("{}0", unsigned.strip_suffix('.').map(|_| text)?),
     };
-    json::is_number(&padded).then_some(padded)
+    is_number(&padded).then_some(padded)
 }
 
-/// Tells whether YAML readers of some age would take a text for a number.
+/// Tells whether some YAML reader (1.1 or 1.2) takes a text for a number.
 fn looks_numeric(text: &str) -> bool {
     let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
     if matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
@@ -290,11 +307,13 @@ fn looks_numeric(text: &str) -> bool {
     if !unsigned.contains(|c: char| c.is_ascii_digit()) {
         return false;
     }
+    // Underscores and leading zeros are the usual differences: what is a decimal number without them is a number to
+    // one reader and text to another. Everything else (`1.2.3`, `12:30`, `1h`) is text.
     let digits: String = unsigned.chars().filter(|c| *c != '_').collect();
     let stripped = digits.trim_start_matches('0');
     let bare = match stripped.as_bytes().first() {
         Some(b'0'..=b'9') => stripped.to_owned(),
-        // Only zeros, or zeros before a point or an exponent.
+        // Only zeros, or zeros before a point or an exponent; one of them belongs to the number.
         _ => format!("0{stripped}"),
     };
     unsigned.starts_with(|c: char| c.is_ascii_digit() || c == '.') && decimal(&bare).is_some()
@@ -304,7 +323,7 @@ fn looks_numeric(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn one(text: &str) -> Value {
+    fn one(text: &str) -> SourceValue {
         let mut documents = read(text).unwrap();
         assert_eq!(documents.len(), 1, "{text}");
         documents.remove(0).value
@@ -313,10 +332,10 @@ mod tests {
     #[test]
     fn scalars_get_their_types_strictly() {
         for text in ["~", "null", "NULL", "!!null ~"] {
-            assert_eq!(one(text), Value::Null, "{text}");
+            assert_eq!(one(text), SourceValue::Null, "{text}");
         }
         for (text, value) in [("true", true), ("TRUE", true), ("tRuE", true), ("False", false)] {
-            assert_eq!(one(text), Value::Bool(value), "{text}");
+            assert_eq!(one(text), SourceValue::Bool(value), "{text}");
         }
         for (text, number) in [
             ("0", "0"),
@@ -329,12 +348,12 @@ mod tests {
             ("!!int 7", "7"),
             ("!!float '7.5'", "7.5"),
         ] {
-            assert_eq!(one(text), Value::Number(number.to_owned()), "{text}");
+            assert_eq!(one(text), SourceValue::Number(number.to_owned()), "{text}");
         }
         for text in [
             "0x10", "0o7", "0b1", "1_000", "007", "-0", "+5", ".inf", "-.inf", ".nan", "00", "1_0.5", "08", "00.5",
         ] {
-            assert_eq!(one(text), Value::OddNumber(text.to_owned()), "{text}");
+            assert_eq!(one(text), SourceValue::OddNumber(text.to_owned()), "{text}");
         }
         for text in [
             "yes",
@@ -359,16 +378,19 @@ mod tests {
             "a_1",
         ] {
             let value = if text == "-" { continue } else { one(text) };
-            assert_eq!(value, Value::Text(text.to_owned()), "{text}");
+            assert_eq!(value, SourceValue::Text(text.to_owned()), "{text}");
         }
-        assert_eq!(one("'5'"), Value::Text("5".to_owned()));
-        assert_eq!(one("!!str 5"), Value::Text("5".to_owned()));
-        assert_eq!(one("!!binary aGk="), Value::Text("aGk=".to_owned()));
-        assert_eq!(one("!!timestamp 2001-01-01"), Value::Text("2001-01-01".to_owned()));
+        assert_eq!(one("'5'"), SourceValue::Text("5".to_owned()));
+        assert_eq!(one("!!str 5"), SourceValue::Text("5".to_owned()));
+        assert_eq!(one("!!binary aGk="), SourceValue::Text("aGk=".to_owned()));
+        assert_eq!(
+            one("!!timestamp 2001-01-01"),
+            SourceValue::Text("2001-01-01".to_owned())
+        );
     }
 
     #[test]
-    fn documents_are_counted() {
+    fn a_text_has_several_documents() {
         for (text, count) in [
             ("", 0),
             ("# nothing\n", 0),
@@ -383,7 +405,7 @@ mod tests {
     #[test]
     fn aliases_and_merge_keys_are_resolved() {
         let text = "base: &b {x: 1, y: 2}\nother: {<<: *b, y: 3}\nlist: [*b, *b]";
-        let Value::Map(entries) = one(text) else {
+        let SourceValue::Map(entries) = one(text) else {
             panic!("a map")
         };
         let other = entries[1].value.as_map().unwrap();
@@ -407,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_carry_their_place() {
+    fn mistakes_have_a_position() {
         for (text, expected) in [
             (
                 "a: 1\n2: b",

@@ -1,4 +1,4 @@
-//! Every old form, and what becomes of it.
+//! Every old form and its translation.
 
 use howdah_spec::{Input, ParseOptions, ParsedSpec, parse};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ fn read_with(source: &str, options: &ParseOptions) -> ParsedSpec {
     specs.remove(0)
 }
 
-/// Reads a spec with some more top-level fields, and returns the user spec without the pipeline.
+/// Reads a spec with additional top-level fields; returns the user spec without the pipeline.
 fn user(fields: Value) -> (Value, Vec<String>) {
     let mut source = fields;
     source["pipeline"] = json!({"name": "p"});
@@ -31,14 +31,14 @@ fn user(fields: Value) -> (Value, Vec<String>) {
     (user, parsed.warnings)
 }
 
-/// Expects an exact translation, hence no warning.
+/// Expects an exact translation without a warning.
 fn becomes(old: Value, new: Value) {
     let (user, warnings) = user(old.clone());
     assert_eq!(user, new, "{old}");
     assert!(warnings.is_empty(), "{old}: {warnings:?}");
 }
 
-/// Expects a translation with one warning that mentions a text.
+/// Expects a translation with one warning that contains a text.
 fn becomes_with_warning(old: Value, new: Value, warning: &str) {
     let (user, warnings) = user(old.clone());
     assert_eq!(user, new, "{old}");
@@ -49,7 +49,7 @@ fn becomes_with_warning(old: Value, new: Value, warning: &str) {
 }
 
 #[test]
-fn the_two_typical_old_files() {
+fn two_typical_old_files_are_translated() {
     let first = read(
         r#"{"pipeline": {"name": "model"},
             "transform": {"image": "example/train:1", "cmd": ["/train", "-out=/pfs/out"]},
@@ -95,7 +95,7 @@ fn the_two_typical_old_files() {
 }
 
 #[test]
-fn lists_of_inputs() {
+fn lists_of_inputs_are_translated() {
     let pfs = |repo: &str, glob: &str| json!({"pfs": {"repo": repo, "glob": glob}});
     becomes(
         json!({"inputs": [{"repo": {"name": "a"}, "glob": "/"}]}),
@@ -157,7 +157,7 @@ fn methods_become_globs() {
 }
 
 #[test]
-fn atoms_at_any_depth() {
+fn atoms_at_any_depth_become_pfs() {
     let atom =
         json!({"name": "n", "repo": {"name": "a"}, "branch": "b", "glob": "/", "lazy": true, "empty_files": false});
     let pfs = json!({"name": "n", "repo": "a", "branch": "b", "glob": "/", "lazy": true, "emptyFiles": false});
@@ -174,7 +174,7 @@ fn atoms_at_any_depth() {
 }
 
 #[test]
-fn parallelism() {
+fn parallelism_is_translated() {
     let constant = |n: u64| json!({"parallelismSpec": {"constant": n}});
     becomes(json!({"parallelism": 3}), constant(3));
     becomes(json!({"parallelism": "3"}), constant(3));
@@ -223,7 +223,7 @@ fn parallelism() {
 }
 
 #[test]
-fn resources() {
+fn resources_are_translated() {
     let gpu = |n: u64| json!({"type": "nvidia.com/gpu", "number": n});
     becomes(
         json!({"resource_spec": {"cpu": 1, "memory": "64M", "gpu": 2, "disk": "1G"}}),
@@ -243,7 +243,7 @@ fn resources() {
 }
 
 #[test]
-fn other_fields() {
+fn other_fields_are_translated_or_dropped() {
     becomes(json!({"outputBranch": "b"}), json!({"outputBranch": "b"}));
     becomes(
         json!({"chunk_spec": {"number": 5, "size_bytes": "10"}}),
@@ -309,7 +309,7 @@ fn other_fields() {
 }
 
 #[test]
-fn warnings_carry_their_place() {
+fn warnings_have_a_position() {
     let parsed =
         read("{\"pipeline\": {\"name\": \"p\"},\n  \"incremental\": true,\n  \"transform\": {\"image\": \"x\"}}");
     assert_eq!(

@@ -1,11 +1,11 @@
-//! What the mistakes people make look like to them.
+//! The messages for common mistakes.
 //!
-//! Each snapshot shows a source and the message it gets; a reviewer reads the consequences in the diff.
+//! Each snapshot shows a source and its message; the diff of a snapshot shows a reviewer the effect of a change.
 
 use howdah_spec::{ParseOptions, from_effective, parse, validate};
 use serde_json::json;
 
-/// Reads a source the way a client and then a server do, and returns the first error.
+/// Reads a source as a client and then a server do; returns the first error.
 fn message(file: &str, source: &str) -> String {
     let specs = match parse(file, source.as_bytes(), &ParseOptions::default()) {
         Ok(specs) => specs,
@@ -71,7 +71,7 @@ fn borrowed(texts: &[String]) -> Vec<&str> {
 }
 
 #[test]
-fn text_that_cannot_be_read() {
+fn text_with_syntax_errors() {
     check(
         "json_text",
         "spec.json",
@@ -267,7 +267,7 @@ fn specs_that_break_a_rule() {
 }
 
 #[test]
-fn old_forms_that_are_gone() {
+fn old_forms_that_are_refused() {
     let old = [
         "{\"pipeline\": {\"name\": \"p\"}, \"inputs\": [], \"input\": {}}",
         "{\"pipeline\": {\"name\": \"p\"}, \"inputs\": {\"repo\": \"r\"}}",

@@ -1,4 +1,4 @@
-//! What holds for every spec and every text.
+//! Properties of all specs and all texts.
 
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
@@ -46,8 +46,8 @@ fn glob() -> impl Strategy<Value = String> {
     ]
 }
 
-fn trigger() -> impl Strategy<Value = Trigger> {
-    (name(), any::<bool>(), 0_u64..i64::MAX as u64).prop_map(|(branch, all, commits)| Trigger {
+fn trigger() -> impl Strategy<Value = TriggerSpec> {
+    (name(), any::<bool>(), 0_u64..i64::MAX as u64).prop_map(|(branch, all, commits)| TriggerSpec {
         branch: format!("watched-{branch}"),
         size: "100MiB".to_owned(),
         commits,
@@ -57,9 +57,13 @@ fn trigger() -> impl Strategy<Value = Trigger> {
     })
 }
 
-/// Makes leaves whose repos and names are all different; `number` is filled in afterwards.
+/// Generates leaves; `number` gives them different repos and names afterwards.
 fn leaf() -> impl Strategy<Value = Input> {
-    let kind = prop_oneof![Just(RepoType::User), Just(RepoType::Meta), Just(RepoType::Spec)];
+    let kind = prop_oneof![
+        Just(InputRepoType::User),
+        Just(InputRepoType::Meta),
+        Just(InputRepoType::Spec)
+    ];
     let pfs = (kind, glob(), any::<[bool; 5]>(), texts(), of(trigger())).prop_map(
         |(repo_type, glob, [lazy, empty_files, outer_join, reference, never], texts, trigger)| {
             let text = |index: usize| texts.get(index).cloned().unwrap_or_default();
@@ -238,7 +242,7 @@ fn commit() -> impl Strategy<Value = SpecCommit> {
     })
 }
 
-/// Makes specs that are well formed; the fill-ins are already applied.
+/// Generates well-formed specs with derived fields.
 fn spec() -> impl Strategy<Value = PipelineSpec> {
     let what = (name(), name(), text(), transform(), 1_u64.., of(input()), name());
     let flags = any::<[bool; 5]>();
@@ -275,7 +279,7 @@ fn spec() -> impl Strategy<Value = PipelineSpec> {
         let (datum_tries, datum_timeout, job_timeout, maximum_expected_uptime, sets, salt, reprocess_spec) = limits;
         let (requests, limits, tolerations, metadata, scheduling, pods) = placement;
         let (egress, service, spout, workspaces, spec_commit) = targets;
-        // What excludes each other is not given together.
+        // Fields that exclude each other are not set together.
         let spout = spout.filter(|_| !flags[0] && !flags[4]);
         let service = service.filter(|_| spout.is_none() && !flags[0]);
         let parallelism = if service.is_some() { 1 } else { parallelism };
@@ -332,7 +336,7 @@ fn read(text: &[u8]) -> Result<Vec<ParsedSpec>, SpecError> {
     parse("spec", text, &ParseOptions::default())
 }
 
-/// Writes every key of a JSON text in snake case.
+/// Converts every key of a JSON value to snake case.
 fn snake(json: &serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     match json {
@@ -360,11 +364,48 @@ fn snake(json: &serde_json::Value) -> serde_json::Value {
     }
 }
 
+/// Generates any JSON value.
+fn json() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::Value;
+    let string = prop_oneof![
+        any::<String>(),
+        "[-:?#,\\[\\]{}&*!|>'\"%@` a0.\n\t]{0,6}",
+        "(  ?x ?\n){0,3}",
+        "[yn~<]|true|null|on|0x1|1_0|1e3|-?\\.inf|---|\\.\\.\\.",
+        "x{120,1100}",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        (-1e18..1e18).prop_map(Value::from),
+        string.clone().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 4, move |inner| {
+        let fields = vec((string.clone(), inner.clone()), 0..4);
+        prop_oneof![
+            vec(inner, 0..4).prop_map(Value::from),
+            fields.prop_map(|fields| Value::Object(fields.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn a_printed_document_reads_back(value in json()) {
+        let text = to_yaml(&value);
+        prop_assert_eq!(from_yaml(&text), Ok(value), "{}", text);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
-    fn what_is_printed_is_read_back(spec in spec()) {
+    fn a_printed_spec_reads_back(spec in spec()) {
         for text in [to_json(&spec).to_string(), to_text(&spec), snake(&to_json(&spec)).to_string()] {
             let parsed = read(text.as_bytes()).map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?;
             prop_assert_eq!(parsed.len(), 1);
@@ -381,7 +422,7 @@ proptest! {
     #[test]
     fn effective_specs_are_fixed_points(spec in spec()) {
         let again = from_effective(&to_json(&spec), "elsewhere", Timestamp::MAX);
-        // Only the start of a cron input without one depends on the clock, and here it has been filled in.
+        // Only the start of a cron input without one depends on the clock, and the spec has it already.
         prop_assert_eq!(again, Ok(spec));
     }
 
@@ -429,7 +470,7 @@ proptest! {
     }
 
     #[test]
-    fn next_times_are_later_and_fit(after in 0_i64..4_000_000_000, minute in 0_u8..60, hour in 0_u8..24) {
+    fn next_times_are_later_and_match(after in 0_i64..4_000_000_000, minute in 0_u8..60, hour in 0_u8..24) {
         let after = Timestamp::from_second(after).unwrap();
         let schedule = howdah_spec::cron::Schedule::parse(&format!("{minute} {hour} * * *")).unwrap();
         let next = schedule.next_after(after).unwrap();

@@ -1,4 +1,4 @@
-//! Specs that are accepted: shapes, spellings, defaults, fill-ins, and what does not work yet.
+//! Specs that are accepted: shapes, spellings, defaults, derived fields, and fields that are not implemented.
 
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
@@ -47,7 +47,7 @@ datumTimeout: 600s
 "#;
 
 #[test]
-fn the_examples_of_the_reference() {
+fn two_typical_specs_are_read() {
     let edges = one(EDGES);
     assert_eq!(edges.spec.transform.cmd, ["python3", "/edges.py"]);
     assert!(edges.warnings.is_empty());
@@ -59,7 +59,7 @@ fn the_examples_of_the_reference() {
         wordcount.user_json["input"]["join"][1]["pfs"],
         json!({"repo": "params", "glob": "/(*).json", "joinOn": "$1", "outerJoin": true})
     );
-    // In the effective spec the parts are in the order of their names.
+    // In the effective spec the parts are sorted by name.
     let Some(Input::Join(parts)) = &wordcount.spec.input else {
         panic!("a join")
     };
@@ -70,7 +70,7 @@ fn the_examples_of_the_reference() {
 }
 
 #[test]
-fn several_specs_in_one_source() {
+fn a_source_holds_several_specs() {
     let source = format!("{EDGES}{EDGES}\n---\n[{EDGES}]\n---\n{WORDCOUNT}---\n");
     let names: Vec<String> = all(&source)
         .into_iter()
@@ -81,7 +81,7 @@ fn several_specs_in_one_source() {
 }
 
 #[test]
-fn numbers_booleans_and_enumerations_in_every_spelling() {
+fn numbers_booleans_and_enumerations_have_several_spellings() {
     for constant in ["1", "\"1\"", "1.0", "\"1e0\"", "10e-1"] {
         let source =
             format!("{{\"pipeline\": {{\"name\": \"p\"}}, \"parallelism_spec\": {{\"constant\": {constant}}}}}");
@@ -114,7 +114,7 @@ fn numbers_booleans_and_enumerations_in_every_spelling() {
 }
 
 #[test]
-fn extensions() {
+fn extensions_are_read() {
     let source = "pipeline: {name: p}\ntransform: {writableInputs: true}\nreprocess_spec: on_code_change\n";
     let parsed = one(source);
     assert!(parsed.spec.transform.writable_inputs);
@@ -123,7 +123,7 @@ fn extensions() {
 }
 
 #[test]
-fn the_default_project_is_for_specs_that_name_none() {
+fn the_default_project_is_for_specs_without_one() {
     let options = ParseOptions {
         default_project: Some("team".to_owned()),
         ..ParseOptions::default()
@@ -142,7 +142,7 @@ fn the_default_project_is_for_specs_that_name_none() {
 }
 
 #[test]
-fn images_that_may_change_are_warned_about() {
+fn images_with_a_moving_tag_give_a_warning() {
     for (image, warned) in [
         ("x", true),
         ("x:latest", true),
@@ -194,7 +194,7 @@ fn specs_are_merged_over_defaults() {
 }
 
 #[test]
-fn what_is_derived_is_filled_in() {
+fn derived_fields_are_filled_in() {
     let spec = filled(json!({
         "pipeline": {"name": "p"},
         "parallelismSpec": {"constant": 0}, "datumTries": 0, "datumTimeout": "0s", "outputBranch": "",
@@ -231,7 +231,7 @@ fn what_is_derived_is_filled_in() {
 }
 
 #[test]
-fn printed_text_is_in_the_order_of_the_reference_and_reads_back() {
+fn printed_text_has_a_fixed_order_and_reads_back() {
     let spec = one(WORDCOUNT).spec;
     let text = to_text(&spec);
     assert!(
@@ -271,8 +271,8 @@ fn valid_specs_are_valid() {
 }
 
 #[test]
-fn names_may_be_shared_only_between_alternatives() {
-    // `x` is in the first alternative of the union and beside it.
+fn only_alternatives_share_names() {
+    // `x` is the name of an alternative in the union and of a part beside the union.
     let spec = filled(json!({"pipeline": {"name": "p"}, "input": {"cross": [
         {"union": [{"pfs": {"repo": "x", "glob": "/"}}, {"pfs": {"repo": "y", "glob": "/"}}]},
         {"pfs": {"repo": "z", "name": "x", "glob": "/"}},
@@ -282,7 +282,7 @@ fn names_may_be_shared_only_between_alternatives() {
 }
 
 #[test]
-fn what_does_not_work_yet_is_named() {
+fn fields_that_are_not_implemented_are_named() {
     let everything = filled(json!({
         "pipeline": {"name": "p"}, "service": {"internalPort": 1}, "spout": {}, "s3Out": true, "autoscaling": true,
         "egress": {"URL": "s3://b"}, "maximumExpectedUptime": "1h", "specCommit": {"id": "x"},
@@ -332,7 +332,7 @@ fn what_does_not_work_yet_is_named() {
 }
 
 #[test]
-fn effective_json_of_an_effective_spec_is_itself() {
+fn an_effective_spec_is_a_fixed_point() {
     let spec = filled(json!({"pipeline": {"name": "p"}, "input": {"pfs": {"repo": "r", "glob": "/"}}}));
     let again = from_effective(&to_json(&spec), "other", Timestamp::UNIX_EPOCH);
     assert_eq!(again, Ok(spec));

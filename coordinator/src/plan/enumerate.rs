@@ -329,9 +329,9 @@ pub fn repo_of(pfs: &PfsInput) -> Result<RepoKey, PlanError> {
         project: ProjectName::new(&pfs.project).map_err(|e| bad(&e))?,
         name: RepoName::new(&pfs.repo).map_err(|e| bad(&e))?,
         kind: match pfs.repo_type {
-            howdah_spec::RepoType::User => RepoType::User,
-            howdah_spec::RepoType::Meta => RepoType::Meta,
-            howdah_spec::RepoType::Spec => RepoType::Spec,
+            howdah_spec::InputRepoType::User => RepoType::User,
+            howdah_spec::InputRepoType::Meta => RepoType::Meta,
+            howdah_spec::InputRepoType::Spec => RepoType::Spec,
         },
     })
 }

@@ -1,64 +1,64 @@
-//! What to say when a value does not fit: the likely meaning, and how to write it.
+//! Errors for values that do not fit, with the likely intention of the user and the correct form.
 
 use crate::error::{Problem, SpecError};
-use crate::node::{Entry, Node, Value, camel, join};
-use crate::schema::{self, Object, Type};
+use crate::node::{SourceEntry, SourceNode, SourceValue, camel, join};
+use crate::schema::{self, FieldType, ObjectSchema};
 
-/// Names a type of list items in the singular.
-pub(super) fn item_name(item: &Type) -> &'static str {
+/// Returns the name of an item type, in the singular.
+pub(super) fn item_name(item: &FieldType) -> &'static str {
     match item {
-        Type::Text => "a string",
-        Type::Int { .. } => "a whole number",
-        Type::Object(kind) if std::ptr::eq(*kind, &schema::INPUT) => "an input",
+        FieldType::Text => "a string",
+        FieldType::Int { .. } => "a whole number",
+        FieldType::Object(kind) if std::ptr::eq(*kind, &schema::INPUT) => "an input",
         _ => "an object",
     }
 }
 
-pub(super) fn not_an_object(node: &Node, kind: &'static Object, path: &str) -> SpecError {
+pub(super) fn not_an_object(node: &SourceNode, kind: &'static ObjectSchema, path: &str) -> SpecError {
     let error = SpecError::mismatch(path, "an object", node.describe()).at(node.pos);
     if std::ptr::eq(kind, &schema::INPUT) {
         return match node.value {
-            Value::List(_) => error.help("put several inputs under cross, union, join or group"),
+            SourceValue::List(_) => error.help("put several inputs under cross, union, join or group"),
             _ => error.help("write {\"pfs\": {\"repo\": \"...\", \"glob\": \"/*\"}}"),
         };
     }
     match (kind.short, &node.value) {
-        (Some(field), Value::Text(text)) => error.help(format!("write {{{:?}: {text:?}}}", camel(field))),
-        (Some(field), Value::Number(text)) => error.help(format!("write {{{:?}: {text}}}", camel(field))),
+        (Some(field), SourceValue::Text(text)) => error.help(format!("write {{{:?}: {text:?}}}", camel(field))),
+        (Some(field), SourceValue::Number(text)) => error.help(format!("write {{{:?}: {text}}}", camel(field))),
         _ => error,
     }
 }
 
-pub(super) fn not_a_list(node: &Node, item: &'static Type, path: &str) -> SpecError {
+pub(super) fn not_a_list(node: &SourceNode, item: &'static FieldType, path: &str) -> SpecError {
     let field = path.rsplit('.').next().unwrap_or(path);
     let is_script = matches!(field, "stdin" | "err_stdin" | "errStdin");
     let expected = match item {
-        Type::Text if is_script => "a list of lines",
-        Type::Text => "a list of strings",
-        Type::Int { .. } => "a list of whole numbers",
-        Type::Object(kind) if std::ptr::eq(*kind, &schema::INPUT) => "a list of inputs",
+        FieldType::Text if is_script => "a list of lines",
+        FieldType::Text => "a list of strings",
+        FieldType::Int { .. } => "a list of whole numbers",
+        FieldType::Object(kind) if std::ptr::eq(*kind, &schema::INPUT) => "a list of inputs",
         _ => "a list of objects",
     };
     let error = SpecError::mismatch(path, expected, node.describe());
     match (&node.value, item) {
-        (Value::Text(text), Type::Text) => {
+        (SourceValue::Text(text), FieldType::Text) => {
             let words: Vec<&str> = match field {
                 "cmd" | "err_cmd" | "errCmd" => text.split_whitespace().collect(),
                 _ => text.lines().collect(),
             };
             error.help(format!("put it in brackets: {words:?}"))
         }
-        (Value::Number(number), Type::Int { .. }) => error.help(format!("put it in brackets: [{number}]")),
-        (Value::Map(_), Type::Object(_)) => error.help("put it in brackets: [{...}]"),
+        (SourceValue::Number(number), FieldType::Int { .. }) => error.help(format!("put it in brackets: [{number}]")),
+        (SourceValue::Map(_), FieldType::Object(_)) => error.help("put it in brackets: [{...}]"),
         _ => error,
     }
 }
 
-pub(super) fn not_a_bool(node: &Node, path: &str) -> SpecError {
+pub(super) fn not_a_bool(node: &SourceNode, path: &str) -> SpecError {
     let error = SpecError::mismatch(path, "true or false", node.describe());
     let meant = match &node.value {
-        Value::Text(text) => text.to_lowercase(),
-        Value::Number(text) => text.clone(),
+        SourceValue::Text(text) => text.to_lowercase(),
+        SourceValue::Number(text) => text.clone(),
         _ => return error,
     };
     match meant.as_str() {
@@ -68,23 +68,28 @@ pub(super) fn not_a_bool(node: &Node, path: &str) -> SpecError {
     }
 }
 
-pub(super) fn not_a_text(node: &Node, path: &str) -> SpecError {
+pub(super) fn not_a_text(node: &SourceNode, path: &str) -> SpecError {
     let error = SpecError::mismatch(path, "a string", node.describe());
     let field = path.rsplit('.').next().unwrap_or(path);
     match &node.value {
-        Value::Number(text) if matches!(field, "memory" | "disk") => {
+        SourceValue::Number(text) if matches!(field, "memory" | "disk") => {
             error.help(format!("put it in quotes, with its unit: \"{text}Mi\" or the like"))
         }
-        Value::Number(text) | Value::OddNumber(text) => error.help(format!("put it in quotes: {text:?}")),
-        Value::Bool(value) => error.help(format!("put it in quotes: \"{value}\"")),
+        SourceValue::Number(text) | SourceValue::OddNumber(text) => error.help(format!("put it in quotes: {text:?}")),
+        SourceValue::Bool(value) => error.help(format!("put it in quotes: \"{value}\"")),
         _ => error,
     }
 }
 
-/// Most field names that are listed for one that is unknown.
+/// The largest number of field names that an error lists for an unknown name.
 const MOST_LISTED: usize = 10;
 
-pub(super) fn unknown_field(entry: &Entry, kind: &'static Object, path: &str, siblings: &[Entry]) -> SpecError {
+pub(super) fn unknown_field(
+    entry: &SourceEntry,
+    kind: &'static ObjectSchema,
+    path: &str,
+    siblings: &[SourceEntry],
+) -> SpecError {
     let is_input = std::ptr::eq(kind, &schema::INPUT);
     if is_input
         && siblings
@@ -106,7 +111,7 @@ pub(super) fn unknown_field(entry: &Entry, kind: &'static Object, path: &str, si
     let spell = |name: &'static str| if spelled_camel { camel(name) } else { name.to_owned() };
     let known: Vec<String> = kind.fields.iter().map(|field| spell(field.name)).collect();
     let close = nearest(&entry.key, &known);
-    // An exact name in the wrong place says more than a similar name in the right one.
+    // An exact name in another place helps more than a similar name in this place.
     if let Some(place) = home(&entry.key) {
         let place = if place.is_empty() {
             "the top level".to_owned()
@@ -122,10 +127,10 @@ pub(super) fn unknown_field(entry: &Entry, kind: &'static Object, path: &str, si
     }
 }
 
-/// Finds the object of a pipeline spec, nearest to the top, that has a field of this name.
+/// Returns the path of the object, nearest to the top of a spec, that has a field of this name.
 fn home(key: &str) -> Option<String> {
-    let mut level: Vec<(String, &'static Object)> = vec![(String::new(), &schema::PIPELINE_SPEC)];
-    let mut seen: Vec<*const Object> = Vec::new();
+    let mut level: Vec<(String, &'static ObjectSchema)> = vec![(String::new(), &schema::PIPELINE_SPEC)];
+    let mut seen: Vec<*const ObjectSchema> = Vec::new();
     while !level.is_empty() {
         let mut below = Vec::new();
         for (path, object) in level {
@@ -138,8 +143,8 @@ fn home(key: &str) -> Option<String> {
                     return Some(path);
                 }
                 match &field.kind {
-                    Type::Object(kind) => below.push((join(&path, field.name), *kind)),
-                    Type::List(Type::Object(kind)) => below.push((join(&path, field.name), *kind)),
+                    FieldType::Object(kind) => below.push((join(&path, field.name), *kind)),
+                    FieldType::List(FieldType::Object(kind)) => below.push((join(&path, field.name), *kind)),
                     _ => {}
                 }
             }
@@ -149,47 +154,25 @@ fn home(key: &str) -> Option<String> {
     None
 }
 
-/// Finds the name closest to a wrong choice.
-pub(super) fn closest(value: &Value, names: &[&'static str]) -> Option<String> {
-    let Value::Text(text) = value else { return None };
+/// Returns the name that is closest to a wrong choice.
+pub(super) fn closest(value: &SourceValue, names: &[&'static str]) -> Option<String> {
+    let SourceValue::Text(text) = value else { return None };
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     nearest(text, &names)
 }
 
-/// Finds the most similar name, if one is similar enough to be meant.
+/// Returns the most similar name, if the user probably meant it.
 fn nearest(wrong: &str, names: &[String]) -> Option<String> {
+    // A longer word is no misspelled field, and the comparison takes quadratic time.
+    const LONGEST: usize = 40;
+    if wrong.chars().count() > LONGEST {
+        return None;
+    }
     let lowered = wrong.to_lowercase();
     let rated = names
         .iter()
-        .map(|name| (distance(&lowered, &name.to_lowercase()), name));
+        .map(|name| (strsim::osa_distance(&lowered, &name.to_lowercase()), name));
     let (rating, name) = rated.min_by_key(|(rating, _)| *rating)?;
     let bound = (wrong.chars().count() / 3).clamp(1, 3);
     (rating <= bound).then(|| name.clone())
-}
-
-/// Number of insertions, deletions, replacements and swaps of neighbours between two words.
-fn distance(a: &str, b: &str) -> usize {
-    // Words this long are no slip of the pen, and comparing them is not free.
-    const LONGEST: usize = 40;
-    let a: Vec<char> = a.chars().take(LONGEST + 1).collect();
-    let b: Vec<char> = b.chars().take(LONGEST + 1).collect();
-    if a.len() > LONGEST || b.len() > LONGEST {
-        return usize::MAX;
-    }
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for i in 0..=a.len() {
-        for j in 0..=b.len() {
-            rows[i][j] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-                let mut best = replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-                if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                    best = best.min(rows[i - 2][j - 2] + 1);
-                }
-                best
-            };
-        }
-    }
-    rows[a.len()][b.len()]
 }

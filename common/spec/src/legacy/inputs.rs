@@ -1,11 +1,11 @@
-//! `inputs`, `atom`, `git`, `method`, and job specs.
+//! Translates `inputs`, `atom` and `method`; refuses `git` and the specs of single jobs.
 
-use super::{Warning, has, take};
+use super::fields::{LegacyWarning, has, is_unset, take};
 use crate::error::{Problem, SpecError};
-use crate::node::{Entry, Node, Value, join};
+use crate::node::{SourceEntry, SourceNode, SourceValue, join};
 
 /// Translates the inputs of a spec.
-pub(super) fn translate(fields: &mut Vec<Entry>, warnings: &mut Vec<Warning>) -> Result<(), SpecError> {
+pub(super) fn translate(fields: &mut Vec<SourceEntry>, warnings: &mut Vec<LegacyWarning>) -> Result<(), SpecError> {
     if let Some(old) = take(fields, "inputs")?.filter(|entry| !entry.value.is_null()) {
         if has(fields, "input") {
             let what = "inputs is the old form of input, and both are given";
@@ -13,7 +13,7 @@ pub(super) fn translate(fields: &mut Vec<Entry>, warnings: &mut Vec<Warning>) ->
         }
         fields.retain(|entry| entry.key != "input");
         if let Some(input) = from_list(&old, warnings)? {
-            fields.push(Entry::new(old.pos, "input", input));
+            fields.push(SourceEntry::new(old.pos, "input", input));
         }
     }
     match fields.iter_mut().find(|entry| entry.key == "input") {
@@ -22,9 +22,9 @@ pub(super) fn translate(fields: &mut Vec<Entry>, warnings: &mut Vec<Warning>) ->
     }
 }
 
-/// Turns the list of the 1.0-1.6 form into an input.
-fn from_list(old: &Entry, warnings: &mut Vec<Warning>) -> Result<Option<Node>, SpecError> {
-    let Value::List(items) = &old.value.value else {
+/// Converts the list of the 1.0-1.6 form: one item becomes a pfs input, several become a cross, none becomes `None`.
+fn from_list(old: &SourceEntry, warnings: &mut Vec<LegacyWarning>) -> Result<Option<SourceNode>, SpecError> {
+    let SourceValue::List(items) = &old.value.value else {
         let error = SpecError::mismatch("inputs", "a list of inputs", old.value.describe());
         return Err(error.at(old.value.pos));
     };
@@ -36,13 +36,14 @@ fn from_list(old: &Entry, warnings: &mut Vec<Warning>) -> Result<Option<Node>, S
         0 => None,
         1 => inputs.pop(),
         _ => {
-            let list = Node::new(old.value.pos, Value::List(inputs));
-            Some(Node::object(old.value.pos, "cross", list))
+            let list = SourceNode::new(old.value.pos, SourceValue::List(inputs));
+            Some(SourceNode::object(old.value.pos, "cross", list))
         }
     })
 }
 
-fn from_item(item: &Node, path: &str, warnings: &mut Vec<Warning>) -> Result<Node, SpecError> {
+/// Converts one item of the list.
+fn from_item(item: &SourceNode, path: &str, warnings: &mut Vec<LegacyWarning>) -> Result<SourceNode, SpecError> {
     let mut item = item.clone();
     let pos = item.pos;
     let found = item.describe();
@@ -69,16 +70,17 @@ fn from_item(item: &Node, path: &str, warnings: &mut Vec<Warning>) -> Result<Nod
         None => "/*",
         Some(method) => method_glob(&method.value, &join(path, "method"))?,
     };
+    // An explicit glob wins over the method, as it did when both existed.
     if !has(fields, "glob") {
         fields.retain(|entry| entry.key != "glob");
         let pos = method.map_or(pos, |method| method.pos);
-        fields.push(Entry::new(pos, "glob", Node::text(pos, glob)));
+        fields.push(SourceEntry::new(pos, "glob", SourceNode::text(pos, glob)));
     }
-    Ok(Node::object(pos, "pfs", item))
+    Ok(SourceNode::object(pos, "pfs", item))
 }
 
-/// Turns `repo: {name: x}` into `repo: x`.
-fn plain_repo(fields: &mut [Entry], path: &str) -> Result<(), SpecError> {
+/// Replaces `repo: {name: x}` by `repo: x`.
+fn plain_repo(fields: &mut [SourceEntry], path: &str) -> Result<(), SpecError> {
     let Some(repo) = fields.iter_mut().find(|entry| entry.key == "repo") else {
         return Ok(());
     };
@@ -101,30 +103,35 @@ fn plain_repo(fields: &mut [Entry], path: &str) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// Drops the commit at which an input was to begin.
-fn drop_start(fields: &mut Vec<Entry>, name: &str, path: &str, warnings: &mut Vec<Warning>) -> Result<(), SpecError> {
+/// Removes the commit from which an input started, with a warning.
+fn drop_start(
+    fields: &mut Vec<SourceEntry>,
+    name: &str,
+    path: &str,
+    warnings: &mut Vec<LegacyWarning>,
+) -> Result<(), SpecError> {
     if let Some(entry) = take(fields, name)?
-        && !super::is_unset(&entry.value)
+        && !is_unset(&entry.value)
     {
         let text = "dropped: a pipeline always begins with the head of its branch";
-        warnings.push(Warning::new(entry.pos, join(path, name), text));
+        warnings.push(LegacyWarning::new(entry.pos, join(path, name), text));
     }
     Ok(())
 }
 
-/// Returns the glob that does what a method of 1.0-1.3 did.
-fn method_glob(method: &Node, path: &str) -> Result<&'static str, SpecError> {
-    let unknown = |path: String, node: &Node, names: &str| {
+/// Returns the glob that is equivalent to a method of 1.0-1.3.
+fn method_glob(method: &SourceNode, path: &str) -> Result<&'static str, SpecError> {
+    let unknown = |path: String, node: &SourceNode, names: &str| {
         SpecError::mismatch(path, format!("one of {names}"), node.describe()).at(node.pos)
     };
     match &method.value {
-        Value::Null => Ok("/*"),
-        Value::Text(name) => match name.to_ascii_lowercase().as_str() {
+        SourceValue::Null => Ok("/*"),
+        SourceValue::Text(name) => match name.to_ascii_lowercase().as_str() {
             "map" | "reduce" => Ok("/*"),
             "global" => Ok("/"),
             _ => Err(unknown(path.to_owned(), method, "map, reduce, global")),
         },
-        Value::Map(entries) => {
+        SourceValue::Map(entries) => {
             let mut glob = "/*";
             for entry in entries {
                 let path = join(path, &entry.key);
@@ -148,10 +155,10 @@ fn method_glob(method: &Node, path: &str) -> Result<&'static str, SpecError> {
     }
 }
 
-fn partition_glob(partition: &Node) -> Option<&'static str> {
+fn partition_glob(partition: &SourceNode) -> Option<&'static str> {
     let name = match &partition.value {
-        Value::Null => return Some("/*"),
-        Value::Text(text) | Value::Number(text) => text.to_ascii_uppercase(),
+        SourceValue::Null => return Some("/*"),
+        SourceValue::Text(text) | SourceValue::Number(text) => text.to_ascii_uppercase(),
         _ => return None,
     };
     match name.as_str() {
@@ -161,8 +168,8 @@ fn partition_glob(partition: &Node) -> Option<&'static str> {
     }
 }
 
-/// Translates an input and everything below.
-fn tree(input: &mut Node, path: &str, warnings: &mut Vec<Warning>) -> Result<(), SpecError> {
+/// Translates an input and its parts at every depth.
+fn tree(input: &mut SourceNode, path: &str, warnings: &mut Vec<LegacyWarning>) -> Result<(), SpecError> {
     let Some(fields) = input.as_map_mut() else {
         return Ok(());
     };
@@ -176,16 +183,18 @@ fn tree(input: &mut Node, path: &str, warnings: &mut Vec<Warning>) -> Result<(),
             let what = "atom is the old name of pfs, and both are given";
             return Err(SpecError::conflict(path, what).at(atom.pos).help("keep one of them"));
         }
+        // A `pfs: null` beside the atom would become a duplicate field.
         fields.retain(|entry| entry.key != "pfs");
         if let Some(fields) = atom.value.as_map_mut() {
             plain_repo(fields, &path)?;
             drop_start(fields, "from_commit", &path, warnings)?;
         }
-        fields.push(Entry::new(atom.pos, "pfs", atom.value));
+        fields.push(SourceEntry::new(atom.pos, "pfs", atom.value));
     }
     for entry in fields {
         let path = join(path, &entry.key);
-        if let ("cross" | "union" | "join" | "group", Value::List(items)) = (entry.key.as_str(), &mut entry.value.value)
+        if let ("cross" | "union" | "join" | "group", SourceValue::List(items)) =
+            (entry.key.as_str(), &mut entry.value.value)
         {
             for (index, item) in items.iter_mut().enumerate() {
                 tree(item, &format!("{path}[{index}]"), warnings)?;

@@ -1,21 +1,23 @@
-//! `parallelism`, strategies and coefficients; `resource_spec` and plain `gpu` numbers.
+//! Translates `parallelism`, strategies and coefficients, `resource_spec`, and `gpu` given as a number.
 
-use super::{Warning, ensure_object, has, object, rename, take};
-use crate::ParseOptions;
-use crate::decode::number;
+use super::fields::{LegacyWarning, ensure_object, has, object, rename, take};
 use crate::error::SpecError;
-use crate::node::{Entry, Node, Value};
+use crate::node::{SourceEntry, SourceNode, SourceValue};
+use crate::number;
+use crate::options::ParseOptions;
 
 /// Translates parallelism and resources.
 pub(super) fn translate(
-    fields: &mut Vec<Entry>,
+    fields: &mut Vec<SourceEntry>,
     options: &ParseOptions,
-    warnings: &mut Vec<Warning>,
+    warnings: &mut Vec<LegacyWarning>,
 ) -> Result<(), SpecError> {
+    // First, because it produces the `parallelism_spec` that `strategy` reads.
     plain_parallelism(fields)?;
     if let Some(spec) = object(fields, "parallelism_spec") {
         strategy(spec, options, warnings)?;
     }
+    // Remembered before the renaming removes it: only the old field implied a limit on devices.
     let had_resource_spec = fields
         .iter()
         .any(|entry| matches!(entry.key.as_str(), "resource_spec" | "resourceSpec"));
@@ -36,7 +38,8 @@ pub(super) fn translate(
     Ok(())
 }
 
-fn plain_parallelism(fields: &mut Vec<Entry>) -> Result<(), SpecError> {
+/// Replaces `parallelism: N` by `parallelism_spec: {constant: N}`.
+fn plain_parallelism(fields: &mut Vec<SourceEntry>) -> Result<(), SpecError> {
     const NAME: &str = "parallelism";
     let Some(entry) = take(fields, NAME)?.filter(|entry| !entry.value.is_null()) else {
         return Ok(());
@@ -48,7 +51,7 @@ fn plain_parallelism(fields: &mut Vec<Entry>) -> Result<(), SpecError> {
     }
     let pos = entry.value.pos;
     let number = match &entry.value.value {
-        Value::Number(text) | Value::Text(text) => number::whole(text),
+        SourceValue::Number(text) | SourceValue::Text(text) => number::whole(text),
         _ => None,
     };
     let Some(number) = number.filter(|number| *number >= 0) else {
@@ -56,20 +59,25 @@ fn plain_parallelism(fields: &mut Vec<Entry>) -> Result<(), SpecError> {
         return Err(SpecError::mismatch(NAME, expected, entry.value.describe()).at(pos));
     };
     fields.retain(|entry| !matches!(entry.key.as_str(), "parallelism_spec" | "parallelismSpec"));
-    let constant = Node::new(pos, Value::Number(number.max(1).to_string()));
-    let spec = Node::object(pos, "constant", constant);
-    fields.push(Entry::new(entry.pos, "parallelism_spec", spec));
+    let constant = SourceNode::new(pos, SourceValue::Number(number.max(1).to_string()));
+    let spec = SourceNode::object(pos, "constant", constant);
+    fields.push(SourceEntry::new(entry.pos, "parallelism_spec", spec));
     Ok(())
 }
 
-/// What the `strategy` of 1.2-1.4 may be.
+/// The values of `strategy` in 1.2-1.4.
 #[derive(PartialEq)]
 enum Strategy {
     Constant,
     Coefficient,
 }
 
-fn strategy(spec: &mut Vec<Entry>, options: &ParseOptions, warnings: &mut Vec<Warning>) -> Result<(), SpecError> {
+/// Replaces a coefficient by the constant that it means on this installation.
+fn strategy(
+    spec: &mut Vec<SourceEntry>,
+    options: &ParseOptions,
+    warnings: &mut Vec<LegacyWarning>,
+) -> Result<(), SpecError> {
     const PATH: &str = "parallelism_spec";
     let strategy = match take(spec, "strategy")?.filter(|entry| !entry.value.is_null()) {
         None => None,
@@ -103,19 +111,19 @@ fn strategy(spec: &mut Vec<Entry>, options: &ParseOptions, warnings: &mut Vec<Wa
     } else {
         (options.cores.max(1), "usable cores of this machine")
     };
-    // Saturates: nobody has 2^53 machines.
+    // `as` saturates, so a huge coefficient gives a huge constant and not a wrapped one.
     let constant = ((coefficient * count as f64) as u64).max(1);
     let text = format!("became constant: {constant} ({coefficient} times {count} {of})");
-    warnings.push(Warning::new(pos, format!("{PATH}.coefficient"), text));
+    warnings.push(LegacyWarning::new(pos, format!("{PATH}.coefficient"), text));
     spec.retain(|entry| entry.key != "constant");
-    let value = Node::new(pos, Value::Number(constant.to_string()));
-    spec.push(Entry::new(pos, "constant", value));
+    let value = SourceNode::new(pos, SourceValue::Number(constant.to_string()));
+    spec.push(SourceEntry::new(pos, "constant", value));
     Ok(())
 }
 
-fn strategy_of(node: &Node) -> Result<Strategy, SpecError> {
+fn strategy_of(node: &SourceNode) -> Result<Strategy, SpecError> {
     match &node.value {
-        Value::Text(text) | Value::Number(text) => match text.as_str() {
+        SourceValue::Text(text) | SourceValue::Number(text) => match text.as_str() {
             "CONSTANT" | "0" => return Ok(Strategy::Constant),
             "COEFFICIENT" | "1" => return Ok(Strategy::Coefficient),
             _ => {}
@@ -126,9 +134,9 @@ fn strategy_of(node: &Node) -> Result<Strategy, SpecError> {
     Err(SpecError::mismatch("parallelism_spec.strategy", expected, node.describe()).at(node.pos))
 }
 
-fn coefficient_of(node: &Node) -> Result<f64, SpecError> {
+fn coefficient_of(node: &SourceNode) -> Result<f64, SpecError> {
     let number = match &node.value {
-        Value::Number(text) | Value::Text(text) => number::float(text),
+        SourceValue::Number(text) | SourceValue::Text(text) => number::float(text),
         _ => None,
     };
     number.filter(|number| *number >= 0.0).ok_or_else(|| {
@@ -137,40 +145,40 @@ fn coefficient_of(node: &Node) -> Result<f64, SpecError> {
     })
 }
 
-fn is_zero(node: &Node) -> bool {
+fn is_zero(node: &SourceNode) -> bool {
     match &node.value {
-        Value::Null => true,
-        Value::Number(text) | Value::Text(text) => number::whole(text) == Some(0),
+        SourceValue::Null => true,
+        SourceValue::Number(text) | SourceValue::Text(text) => number::whole(text) == Some(0),
         _ => false,
     }
 }
 
-/// Turns `gpu: 1` into its object form.
-fn plain_gpu(resources: &mut Vec<Entry>) {
+/// Replaces `gpu: 1` by its object form and removes `gpu: 0`.
+fn plain_gpu(resources: &mut Vec<SourceEntry>) {
     let Some(index) = resources.iter().position(|entry| entry.key == "gpu") else {
         return;
     };
     let value = &mut resources[index].value;
-    let (Value::Number(text) | Value::Text(text)) = &value.value else {
+    let (SourceValue::Number(text) | SourceValue::Text(text)) = &value.value else {
         return;
     };
     match number::whole(text) {
         Some(0) => drop(resources.remove(index)),
         Some(_) => {
             let number = value.clone();
-            let kind = Node::text(number.pos, "nvidia.com/gpu");
+            let kind = SourceNode::text(number.pos, "nvidia.com/gpu");
             let entries = vec![
-                Entry::new(number.pos, "type", kind),
-                Entry::new(number.pos, "number", number),
+                SourceEntry::new(number.pos, "type", kind),
+                SourceEntry::new(number.pos, "number", number),
             ];
-            value.value = Value::Map(entries);
+            value.value = SourceValue::Map(entries);
         }
         None => {}
     }
 }
 
-/// Copies the devices of the requests into the limits, as `resource_spec` implied.
-fn gpu_limit(fields: &mut Vec<Entry>) {
+/// Copies the devices of the requests into the limits, because `resource_spec` implied both.
+fn gpu_limit(fields: &mut Vec<SourceEntry>) {
     let requested = object(fields, "resource_requests");
     let Some(gpu) = requested.and_then(|requests| requests.iter().find(|entry| entry.key == "gpu").cloned()) else {
         return;

@@ -1,9 +1,9 @@
-//! Inputs: where datums come from.
+//! Inputs: the sources of datums.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::is_default;
+use super::forms::is_default;
 
 /// The tree of inputs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -13,13 +13,13 @@ pub enum Input {
     Pfs(PfsInput),
     /// Every combination of the parts.
     Cross(Vec<Input>),
-    /// The datums of the parts, one after the other.
+    /// The datums of each part, one part after the other.
     Union(Vec<Input>),
-    /// Combinations with equal keys.
+    /// The combinations with equal keys.
     Join(Vec<Input>),
-    /// All files with an equal key together.
+    /// All files with equal keys, as one datum.
     Group(Vec<Input>),
-    /// Ticks of a clock.
+    /// Ticks of a schedule.
     Cron(CronInput),
 }
 
@@ -36,7 +36,7 @@ impl Input {
         }
     }
 
-    /// Returns the parts of a compound input; none for a leaf.
+    /// Returns the parts of a compound input; a leaf has none.
     pub fn parts(&self) -> &[Input] {
         match self {
             Input::Pfs(_) | Input::Cron(_) => &[],
@@ -44,7 +44,7 @@ impl Input {
         }
     }
 
-    /// Returns the parts of a compound input for change; none for a leaf.
+    /// Returns the parts of a compound input, mutable; a leaf has none.
     pub fn parts_mut(&mut self) -> &mut [Input] {
         match self {
             Input::Pfs(_) | Input::Cron(_) => &mut [],
@@ -52,7 +52,7 @@ impl Input {
         }
     }
 
-    /// Returns the name used for ordering: a leaf's own, a compound's first part's.
+    /// Returns the name for ordering: that of a leaf, or that of the first part of a compound.
     pub fn name(&self) -> &str {
         match self {
             Input::Pfs(pfs) => &pfs.name,
@@ -72,7 +72,7 @@ impl Input {
         leaves
     }
 
-    /// Calls `visitor` for this input and everything below, parents first.
+    /// Calls `visitor` for this input and its parts at every depth, parents first.
     pub fn visit<'a>(&'a self, visitor: &mut dyn FnMut(&'a Input)) {
         visitor(self);
         for part in self.parts() {
@@ -81,10 +81,10 @@ impl Input {
     }
 }
 
-/// Type of a repo.
+/// The type of a repo that an input reads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum RepoType {
+pub enum InputRepoType {
     /// Data of users, and output of pipelines.
     #[default]
     User,
@@ -94,7 +94,7 @@ pub enum RepoType {
     Spec,
 }
 
-/// Files of a branch, cut into datums by a glob.
+/// Files of a branch, divided into datums by a glob.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PfsInput {
@@ -107,64 +107,64 @@ pub struct PfsInput {
     /// Name of the repo.
     pub repo: String,
     /// Type of the repo.
-    pub repo_type: RepoType,
-    /// Branch to follow.
+    pub repo_type: InputRepoType,
+    /// The branch to follow.
     #[serde(skip_serializing_if = "is_default")]
     pub branch: String,
-    /// Must be empty: pipelines follow branches.
+    /// Must be empty: a pipeline follows a branch.
     #[serde(skip_serializing_if = "is_default")]
     pub commit: String,
-    /// What becomes a datum, cleaned.
+    /// The glob, cleaned; each match is a datum.
     pub glob: String,
-    /// Files appear as named pipes filled on first open.
+    /// Files are named pipes, filled when they are opened.
     #[serde(skip_serializing_if = "is_default")]
     pub lazy: bool,
-    /// Files appear with the right names and zero length.
+    /// Files have their names and no content.
     #[serde(skip_serializing_if = "is_default")]
     pub empty_files: bool,
-    /// No files; read through an S3 endpoint.
+    /// No files; the user code reads through an S3 endpoint.
     #[serde(skip_serializing_if = "is_default")]
     pub s3: bool,
-    /// Key pattern within a join.
+    /// The replacement pattern for the key in a join.
     #[serde(skip_serializing_if = "is_default")]
     pub join_on: String,
-    /// Within a join: keep what found no partner.
+    /// In a join: keep files without a partner.
     #[serde(skip_serializing_if = "is_default")]
     pub outer_join: bool,
-    /// Key pattern within a group.
+    /// The replacement pattern for the key in a group.
     #[serde(skip_serializing_if = "is_default")]
     pub group_by: String,
-    /// Follow the branch only when conditions hold.
+    /// Conditions for following the branch.
     #[serde(skip_serializing_if = "is_default")]
-    pub trigger: Option<Trigger>,
+    pub trigger: Option<TriggerSpec>,
     /// Whether new commits start jobs.
     #[serde(skip_serializing_if = "is_default")]
     pub propagation_spec: Option<PropagationSpec>,
-    /// This input's content is left out of the datum hash.
+    /// The content of this input is not part of the datum hash.
     #[serde(skip_serializing_if = "is_default")]
     pub reference: bool,
 }
 
-/// Conditions under which a branch is moved.
+/// Conditions under which a branch moves.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Trigger {
-    /// Branch that is watched, in the same repo.
+pub struct TriggerSpec {
+    /// The branch to watch, in the same repo.
     #[serde(skip_serializing_if = "is_default")]
     pub branch: String,
-    /// Growth that triggers, for instance `100M`.
+    /// The growth in bytes that triggers, for instance `100M`.
     #[serde(skip_serializing_if = "is_default")]
     pub size: String,
-    /// Number of commits that triggers; 0 means unset.
+    /// The number of commits that triggers; 0 means unset.
     #[serde(skip_serializing_if = "is_default")]
     pub commits: u64,
-    /// Cron expression: at most once per period.
+    /// A schedule: at most one move in each period.
     #[serde(skip_serializing_if = "is_default")]
     pub rate_limit_spec: String,
-    /// Cron expression: at these times.
+    /// A schedule: moves at these times.
     #[serde(skip_serializing_if = "is_default")]
     pub cron_spec: String,
-    /// All conditions must hold instead of any.
+    /// All conditions must hold, not only one.
     #[serde(skip_serializing_if = "is_default")]
     pub all: bool,
 }
@@ -173,12 +173,12 @@ pub struct Trigger {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PropagationSpec {
-    /// They do not.
+    /// New commits do not start jobs.
     #[serde(skip_serializing_if = "is_default")]
     pub never: bool,
 }
 
-/// Ticks of a clock.
+/// Ticks of a schedule.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CronInput {
@@ -187,7 +187,7 @@ pub struct CronInput {
     /// Project of the repo that holds the ticks.
     #[serde(skip_serializing_if = "is_default")]
     pub project: String,
-    /// Repo that holds the ticks, owned by the pipeline.
+    /// The repo that holds the ticks; it belongs to the pipeline.
     #[serde(skip_serializing_if = "is_default")]
     pub repo: String,
     /// Ignored.
@@ -195,7 +195,7 @@ pub struct CronInput {
     pub commit: String,
     /// The schedule.
     pub spec: String,
-    /// Each tick replaces earlier ones.
+    /// Each tick replaces the earlier ones.
     #[serde(skip_serializing_if = "is_default")]
     pub overwrite: bool,
     /// No ticks before this.

@@ -1,13 +1,12 @@
-//! Resources and placement: what workers are given and where they may run.
+//! Resources and placement of workers.
 
 use std::collections::BTreeMap;
 
-use serde::de::{Deserializer, Error};
 use serde::{Deserialize, Serialize};
 
-use super::is_default;
+use super::forms::is_default;
 
-/// Annotations and labels for what the pipeline deploys.
+/// Annotations and labels for the containers of a pipeline.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Metadata {
@@ -24,7 +23,7 @@ pub struct Metadata {
 #[serde(rename_all = "camelCase", default)]
 pub struct ResourceSpec {
     /// Cores.
-    #[serde(skip_serializing_if = "is_default", deserialize_with = "exact")]
+    #[serde(skip_serializing_if = "is_default")]
     pub cpu: f64,
     /// Memory, a Kubernetes quantity; see [`crate::quantity::bytes`].
     #[serde(skip_serializing_if = "is_default")]
@@ -35,16 +34,6 @@ pub struct ResourceSpec {
     /// Ephemeral storage, a Kubernetes quantity.
     #[serde(skip_serializing_if = "is_default")]
     pub disk: String,
-}
-
-/// Reads a number to the last bit, so that a spec read back from the log is the one that was written.
-fn exact<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    // Reading an f64 directly from JSON text takes a fast path that may be off by one bit; a `Number` keeps
-    // its text.
-    let number = serde_json::Number::deserialize(deserializer)?;
-    number
-        .as_f64()
-        .ok_or_else(|| D::Error::custom("expected a finite number"))
 }
 
 /// A number of devices of one type.
@@ -78,7 +67,7 @@ pub struct Toleration {
     /// Key of the taint.
     #[serde(skip_serializing_if = "is_default")]
     pub key: String,
-    /// How the key is compared; required.
+    /// The comparison of the key; required.
     #[serde(skip_serializing_if = "is_default")]
     pub operator: TolerationOperator,
     /// Value of the taint.
@@ -87,16 +76,16 @@ pub struct Toleration {
     /// Effect of the taint.
     #[serde(skip_serializing_if = "is_default")]
     pub effect: TaintEffect,
-    /// How long the taint is tolerated.
+    /// The time for which the taint is tolerated.
     #[serde(skip_serializing_if = "is_default")]
     pub toleration_seconds: Option<i64>,
 }
 
-/// How a toleration compares.
+/// The comparison of a toleration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TolerationOperator {
-    /// Not given, which is refused.
+    /// Not given, which is an error.
     #[default]
     Empty,
     /// The key exists.
@@ -105,7 +94,7 @@ pub enum TolerationOperator {
     Equal,
 }
 
-/// What a taint does.
+/// The effect of a taint.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TaintEffect {

@@ -1,10 +1,10 @@
-//! Ways out of a pipeline: egress, services, spouts.
+//! Targets outside of the store: egress, services, spouts.
 
 use serde::{Deserialize, Serialize};
 
-use super::is_default;
+use super::forms::is_default;
 
-/// Where finished output is copied to.
+/// The target that finished output is copied to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Egress {
@@ -31,15 +31,15 @@ pub struct ObjectStorageEgress {
 pub struct SqlDatabaseEgress {
     /// Connection URL without password.
     pub url: String,
-    /// How files become rows.
+    /// The conversion of files to rows.
     #[serde(skip_serializing_if = "is_default")]
     pub file_format: Option<FileFormat>,
-    /// Where the password is.
+    /// The secret with the password.
     #[serde(skip_serializing_if = "is_default")]
     pub secret: Option<SqlSecret>,
 }
 
-/// How files become rows.
+/// The conversion of files to rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct FileFormat {
@@ -51,7 +51,7 @@ pub struct FileFormat {
     pub columns: Vec<String>,
 }
 
-/// Format of files that become rows.
+/// The format of files that become rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum FileFormatKind {
@@ -80,21 +80,21 @@ pub struct SqlSecret {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Service {
-    /// Port the code listens on.
+    /// The port that the user code listens on.
     #[serde(skip_serializing_if = "is_default")]
     pub internal_port: u16,
-    /// Port offered outside.
+    /// The port for clients.
     #[serde(skip_serializing_if = "is_default")]
     pub external_port: u16,
-    /// Address wanted.
+    /// The desired address.
     #[serde(skip_serializing_if = "is_default")]
     pub ip: String,
-    /// How it is offered.
+    /// The kind of address.
     #[serde(rename = "type", skip_serializing_if = "is_default")]
     pub kind: ServiceType,
 }
 
-/// How a service is offered.
+/// The kind of address of a service.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServiceType {
     /// A port on every node.
@@ -102,7 +102,7 @@ pub enum ServiceType {
     NodePort,
     /// An address inside the cluster.
     ClusterIP,
-    /// An address of the cloud's load balancer.
+    /// An address of the load balancer of the cloud.
     LoadBalancer,
 }
 
@@ -115,7 +115,7 @@ pub struct Spout {
     pub service: Option<Service>,
 }
 
-/// Ties to a training product; stored only.
+/// Settings of a training product; stored but not used.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Determined {

@@ -1,4 +1,4 @@
-//! Rules of the input tree.
+//! Rules for the tree of inputs.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use super::names;
 use crate::cron::Schedule;
 use crate::error::SpecError;
 use crate::quantity;
-use crate::types::{CronInput, Input, PfsInput, PipelineId, RepoType, Trigger};
+use crate::types::{CronInput, Input, InputRepoType, PfsInput, PipelineId, TriggerSpec};
 use howdah_glob::Glob;
 
-/// Checks an input and everything below.
+/// Checks an input and its parts at every depth.
 pub(super) fn check(input: &Input, pipeline: &PipelineId) -> Result<(), SpecError> {
     let mut leaves = Vec::new();
     collect(input, "input", None, &mut leaves)?;
@@ -24,10 +24,11 @@ pub(super) fn check(input: &Input, pipeline: &PipelineId) -> Result<(), SpecErro
     one_branch_per_repo(&leaves)
 }
 
-struct Leaf<'a> {
+/// An input without parts, with what the rules need to know about its place in the tree.
+struct InputLeaf<'a> {
     input: &'a Input,
     path: String,
-    /// Field name of the nearest compound above that is not a cross.
+    /// The kind of the nearest compound input above that is not a cross.
     mixed_in: Option<&'static str>,
 }
 
@@ -35,12 +36,12 @@ fn collect<'a>(
     input: &'a Input,
     path: &str,
     mixed_in: Option<&'static str>,
-    leaves: &mut Vec<Leaf<'a>>,
+    leaves: &mut Vec<InputLeaf<'a>>,
 ) -> Result<(), SpecError> {
     let kind = input.kind();
     let path = format!("{path}.{kind}");
     if matches!(input, Input::Pfs(_) | Input::Cron(_)) {
-        leaves.push(Leaf { input, path, mixed_in });
+        leaves.push(InputLeaf { input, path, mixed_in });
         return Ok(());
     }
     if input.parts().is_empty() {
@@ -54,7 +55,7 @@ fn collect<'a>(
     Ok(())
 }
 
-fn pfs_leaf(leaf: &Leaf<'_>, pfs: &PfsInput, pipeline: &PipelineId) -> Result<(), SpecError> {
+fn pfs_leaf(leaf: &InputLeaf<'_>, pfs: &PfsInput, pipeline: &PipelineId) -> Result<(), SpecError> {
     let path = |field: &str| format!("{}.{field}", leaf.path);
     if pfs.repo.is_empty() {
         return Err(SpecError::missing(path("repo"), "the input has no repo").help("name the repo to read"));
@@ -86,7 +87,7 @@ fn pfs_leaf(leaf: &Leaf<'_>, pfs: &PfsInput, pipeline: &PipelineId) -> Result<()
     if let Some(trigger) = &pfs.trigger {
         trigger_rules(&path("trigger"), trigger, &pfs.branch)?;
     }
-    let is_own = pfs.project == pipeline.project && pfs.repo == pipeline.name && pfs.repo_type != RepoType::Spec;
+    let is_own = pfs.project == pipeline.project && pfs.repo == pipeline.name && pfs.repo_type != InputRepoType::Spec;
     if is_own {
         let error = SpecError::conflict(
             path("repo"),
@@ -97,7 +98,7 @@ fn pfs_leaf(leaf: &Leaf<'_>, pfs: &PfsInput, pipeline: &PipelineId) -> Result<()
     Ok(())
 }
 
-fn s3(leaf: &Leaf<'_>, pfs: &PfsInput) -> Result<(), SpecError> {
+fn s3(leaf: &InputLeaf<'_>, pfs: &PfsInput) -> Result<(), SpecError> {
     let path = |field: &str| format!("{}.{field}", leaf.path);
     if pfs.glob != "/" {
         let what = format!(
@@ -121,7 +122,7 @@ fn s3(leaf: &Leaf<'_>, pfs: &PfsInput) -> Result<(), SpecError> {
     }
 }
 
-fn trigger_rules(path: &str, trigger: &Trigger, branch: &str) -> Result<(), SpecError> {
+fn trigger_rules(path: &str, trigger: &TriggerSpec, branch: &str) -> Result<(), SpecError> {
     names::branch(&format!("{path}.branch"), &trigger.branch)?;
     if trigger.branch == branch {
         let what = format!("the branch {branch:?} cannot be triggered by itself");
@@ -145,7 +146,7 @@ fn trigger_rules(path: &str, trigger: &Trigger, branch: &str) -> Result<(), Spec
     Ok(())
 }
 
-fn cron_leaf(leaf: &Leaf<'_>, cron: &CronInput) -> Result<(), SpecError> {
+fn cron_leaf(leaf: &InputLeaf<'_>, cron: &CronInput) -> Result<(), SpecError> {
     let path = |field: &str| format!("{}.{field}", leaf.path);
     names::input(&path("name"), &cron.name)?;
     names::word(&path("repo"), "repo", &cron.repo)?;
@@ -163,7 +164,7 @@ fn schedule(path: &str, text: &str) -> Result<(), SpecError> {
     }
 }
 
-/// Checks that no name is taken twice, where alternatives of a union may share one.
+/// Checks that no name is used twice; the alternatives of a union may share names, because a datum has one of them.
 fn unique_names(input: &Input, path: &str, taken: &mut BTreeMap<String, String>) -> Result<(), SpecError> {
     let path = format!("{path}.{}", input.kind());
     if matches!(input, Input::Pfs(_) | Input::Cron(_)) {
@@ -180,6 +181,8 @@ fn unique_names(input: &Input, path: &str, taken: &mut BTreeMap<String, String>)
         let path = format!("{path}[{index}]");
         match &before {
             None => unique_names(part, &path, taken)?,
+            // Each alternative starts from the names before the union, and all their names count after it. With one
+            // common set, two alternatives could not share a name; without the union of all, a later part could.
             Some(before) => {
                 let mut alternative = before.clone();
                 unique_names(part, &path, &mut alternative)?;
@@ -190,11 +193,11 @@ fn unique_names(input: &Input, path: &str, taken: &mut BTreeMap<String, String>)
     Ok(())
 }
 
-fn one_branch_per_repo(leaves: &[Leaf<'_>]) -> Result<(), SpecError> {
-    let mut branches: BTreeMap<(&str, &str, RepoType), &str> = BTreeMap::new();
+fn one_branch_per_repo(leaves: &[InputLeaf<'_>]) -> Result<(), SpecError> {
+    let mut branches: BTreeMap<(&str, &str, InputRepoType), &str> = BTreeMap::new();
     for leaf in leaves {
         let Input::Pfs(pfs) = leaf.input else { continue };
-        // A branch to be made for a trigger has no name yet; it is named after its number.
+        // In a user spec the branch of a trigger is still empty; it gets its name when derived fields are filled in.
         let key = (pfs.project.as_str(), pfs.repo.as_str(), pfs.repo_type);
         match branches.insert(key, &pfs.branch) {
             Some(other) if other != pfs.branch => {

@@ -1,15 +1,15 @@
-//! Names of projects, repos, branches, pipelines and inputs.
+//! Rules for the names of projects, repos, branches, pipelines and inputs.
 
 use crate::error::SpecError;
 use crate::types::PipelineId;
 
-/// Most characters in the name of a project or pipeline.
+/// The longest name of a project or pipeline, in characters.
 const LONGEST: usize = 51;
 
-/// Names under `/pfs` that mean something else.
+/// Names under `/pfs` that have another meaning.
 const RESERVED: [&str; 6] = ["out", ".env", ".scratch", ".writable", ".", ".."];
 
-/// Most bytes in the name of an input: what file systems allow for one directory.
+/// The longest name of an input, in bytes: the limit of file systems for a directory name.
 const LONGEST_INPUT: usize = 255;
 
 pub(super) fn pipeline(id: &PipelineId) -> Result<(), SpecError> {
@@ -37,7 +37,7 @@ pub(super) fn long(path: &str, what: &str, name: &str) -> Result<(), SpecError> 
     Ok(())
 }
 
-/// Checks the alphabet of names.
+/// Checks the characters of a name.
 pub(super) fn word(path: &str, what: &str, name: &str) -> Result<(), SpecError> {
     let wrong = name
         .chars()
@@ -54,6 +54,7 @@ pub(super) fn word(path: &str, what: &str, name: &str) -> Result<(), SpecError> 
     }
 }
 
+/// Checks the name of a branch; a name that looks like a commit id would be ambiguous in every command.
 pub(super) fn branch(path: &str, name: &str) -> Result<(), SpecError> {
     word(path, "branch", name)?;
     let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
@@ -64,7 +65,7 @@ pub(super) fn branch(path: &str, name: &str) -> Result<(), SpecError> {
     Ok(())
 }
 
-/// Checks the name of an input, which is a directory under `/pfs` and the name of a variable.
+/// Checks the name of an input, which is the name of a directory under `/pfs` and of a variable.
 pub(super) fn input(path: &str, name: &str) -> Result<(), SpecError> {
     if name.is_empty() {
         return Err(SpecError::missing(path, "the input has no name"));
@@ -98,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_inputs_can_be_directories_under_pfs() {
+    fn names_of_inputs_are_valid_directory_names() {
         for good in ["images", "a b", &"x".repeat(LONGEST_INPUT)] {
             assert!(input("p", good).is_ok(), "{good}");
         }

@@ -1,10 +1,10 @@
-//! Fields that are understood but do not work yet.
+//! Fields that are accepted but not implemented.
 
 use crate::types::{Input, PfsInput, PipelineSpec};
 
-/// Returns the fields of a spec whose behaviour is still to come, in the order of the reference.
+/// Returns the fields of a spec that are not implemented, in the order of the documentation.
 ///
-/// A pipeline with such a field must be refused by name, never run without it.
+/// A pipeline with such a field is refused with the name of the field; it must not run without it.
 pub fn unsupported(spec: &PipelineSpec) -> Vec<&'static str> {
     let gpu = spec.resource_limits.as_ref().and_then(|limits| limits.gpu.as_ref());
     let transform = &spec.transform;
