@@ -15,8 +15,8 @@ use tokio::time::timeout;
 use tonic::codec::CompressionEncoding;
 
 use super::Done;
+use super::file_offers::Lender;
 use super::files::{set_commit, write_error};
-use super::lending::Lender;
 use super::outbox::{QUEUE, Step};
 use super::walk::{self, Reader};
 use crate::args::files::{PutFile, Split};

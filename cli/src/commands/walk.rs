@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use howdah_api::pfs_v2::add_file::{Source, UrlSource};
 
-use super::lending::{Lender, Loans};
+use super::file_offers::{Lender, Loans};
 use super::outbox::{Buffers, Outbox, Sender};
 use super::put::{From, Item};
 use super::split::{self, Cut};
