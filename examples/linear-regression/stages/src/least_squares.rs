@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_fitted_is_said() {
+    fn data_that_cannot_be_fitted_is_an_error() {
         assert_eq!(
             solve(vec![vec![1.0], vec![2.0]], vec![1.0]),
             Err(NoFit::TooFewRows { rows: 1, unknowns: 2 })

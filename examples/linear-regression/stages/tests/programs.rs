@@ -77,7 +77,7 @@ fn the_multiple_model_has_the_known_figures() {
 }
 
 #[test]
-fn training_reads_every_table_wherever_it_lies() {
+fn training_reads_every_table_at_any_depth() {
     // The same rows split over two files in a tree give the same model.
     let dir = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(data().join("diabetes.csv")).unwrap();
