@@ -1,4 +1,8 @@
-//! Lending large files to a server on this machine while they are put.
+//! Offers of large files to a server on the same machine, during a put.
+//!
+//! The server then reads the open file itself, and no byte passes through the connection. The protocol is that of
+//! [`howdah_api::file_broker`]. A file is offered in the thread that reads the sources; that thread blocks until the
+//! server has read it, so at most one offer is open. Where the server does not accept an offer, the bytes are sent.
 
 use std::fs::File;
 use std::net::Shutdown;
@@ -7,89 +11,94 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use howdah_api::file_broker::FileOffer;
 
-use crate::output::progress::Counter;
+use crate::output::progress::ProgressCounter;
 
-/// Smaller files are sent: to lend one takes as long as to send some hundred KiB.
-const WORTH_LENDING: u64 = 8 << 20;
+/// Fewest bytes of a file that is offered: an offer takes as long as sending some hundred KiB.
+const MIN_OFFER_BYTES: u64 = 8 << 20;
 
-/// Lends files one after the other. When it is dropped, the thread that waits for one waits no longer.
+/// The offers of one put. Dropping it ends the wait for an open offer.
 #[derive(Debug)]
-pub struct Lender {
-    loans: Loans,
+pub struct FileOffers {
+    offerer: FileOfferer,
 }
 
-/// The part of a [`Lender`] that is in the thread that reads what is put.
+/// Makes offers in the thread that reads the sources.
 #[derive(Debug, Clone)]
-pub struct Loans {
-    desk: Arc<str>,
-    counter: Counter,
-    /// What to shut down to end the wait for the file that is on loan.
-    current: Arc<Mutex<Current>>,
+pub struct FileOfferer {
+    /// Name of the server's socket.
+    broker: Arc<str>,
+    counter: ProgressCounter,
+    open: Arc<Mutex<OpenOffer>>,
 }
 
+/// The offer that a thread waits for. Written by this thread and by the drop of [`FileOffers`].
 #[derive(Debug, Default)]
-struct Current {
-    over: bool,
+struct OpenOffer {
+    /// Whether the put has ended; no offer is awaited any more.
+    ended: bool,
+    /// Shut down to end the wait.
     connection: Option<UnixStream>,
 }
 
-impl Lender {
-    /// Lends at the desk of this name; the counter is told of what the server has read.
-    pub fn new(desk: &str, counter: Counter) -> Lender {
-        let loans = Loans {
-            desk: desk.into(),
+impl FileOffers {
+    /// Makes offers to the server whose socket has this name; `counter` counts the bytes that the server has read.
+    pub fn new(broker: &str, counter: ProgressCounter) -> FileOffers {
+        let offerer = FileOfferer {
+            broker: broker.into(),
             counter,
-            current: Arc::default(),
+            open: Arc::default(),
         };
-        Lender { loans }
+        FileOffers { offerer }
     }
 
-    /// Returns what lends.
-    pub fn loans(&self) -> Loans {
-        self.loans.clone()
+    /// Returns the part for the reading thread.
+    pub fn offerer(&self) -> FileOfferer {
+        self.offerer.clone()
     }
 }
 
-impl Drop for Lender {
+impl Drop for FileOffers {
     fn drop(&mut self) {
-        let mut current = self.loans.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.over = true;
-        if let Some(connection) = current.connection.take() {
-            // It may be over already.
+        let mut open = self.offerer.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // Set under the lock: a thread that is about to wait either sees it or has stored its connection already.
+        open.ended = true;
+        if let Some(connection) = open.connection.take() {
+            // An error means that the server has closed the connection already.
             let _ = connection.shutdown(Shutdown::Both);
         }
     }
 }
 
-impl Loans {
-    /// Offers a file of `size` bytes to the server. `None` = send its bytes: it is small, or the server does not take it.
+impl FileOfferer {
+    /// Offers a file of `size` bytes. `None` means: send its bytes, because it is small or the offer was not accepted.
     pub fn offer(&self, file: &File, size: u64) -> Option<FileOffer> {
-        if size < WORTH_LENDING {
+        if size < MIN_OFFER_BYTES {
             return None;
         }
-        let offered = FileOffer::offer(&self.desk, file);
+        let offered = FileOffer::offer(&self.broker, file);
         offered
-            .inspect_err(|error| tracing::debug!(%error, "the server does not take files on loan"))
+            .inspect_err(|error| tracing::debug!(%error, "the server does not accept open files"))
             .ok()
     }
 
-    /// Blocks until the server has read the file, or nobody waits for the put any more.
+    /// Blocks until the server has read the file, or until the [`FileOffers`] are dropped.
     ///
-    /// `size` is that of the file, in bytes: the server reports in round numbers, and its last one may be too high.
-    pub fn wait(&self, loan: FileOffer, size: u64) {
+    /// `size` is the size of the file in bytes: the server reports rounded numbers, and the last one may be too high.
+    pub fn wait(&self, offer: FileOffer, size: u64) {
         {
-            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-            current.connection = loan.connection().ok();
-            if current.over || current.connection.is_none() {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.connection = offer.connection().ok();
+            // Without a second handle nothing could end the wait; the put itself reports what becomes of the file.
+            if open.ended || open.connection.is_none() {
                 return;
             }
         }
         let mut left = size;
-        loan.wait(|bytes| {
+        offer.wait(|bytes| {
             let read = bytes.min(left);
             left -= read;
             self.counter.add(read);
         });
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).connection = None;
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).connection = None;
     }
 }

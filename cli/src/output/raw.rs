@@ -1,4 +1,4 @@
-//! Messages for programs: JSON objects or YAML documents, one after another.
+//! Machine output: JSON objects or YAML documents, one after another.
 
 use std::io::{self, Write};
 
@@ -48,7 +48,7 @@ pub fn yaml(value: &Value) -> Result<String, CliError> {
     serde_yaml_ng::to_string(&to_yaml(value)).map_err(|error| CliError::Output(io::Error::other(error.to_string())))
 }
 
-/// Converts by hand: numbers of arbitrary precision are known to `serde_json` alone.
+/// Converts value by value: serialised directly, numbers of arbitrary precision would become maps in YAML.
 fn to_yaml(value: &Value) -> serde_yaml_ng::Value {
     use serde_yaml_ng::Value as Yaml;
     match value {
