@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the images of the linear regression example from scratch: static programs, nothing else in them.
-# Says nothing when they are up to date.
+# Builds the images of the linear regression example: each contains one static program only.
+# Prints nothing if they are up to date.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache="${HOWDAH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/howdah}"
@@ -8,7 +8,7 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target}"
 images="examples/linear-regression/images"
 version=1.0
 
-# Static flags only for this target: without --target they would hit build scripts and macros too.
+# With --target the flags apply to the programs only; without it also to build scripts and macros.
 target="$(rustc -vV | sed -n 's/^host: //p')"
 RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_RELEASE_STRIP=true \
   cargo build --quiet --locked --release --target "$target" -p linear-regression --bins

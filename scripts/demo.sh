@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tells the linear-regression story with the built programs: every command it runs and what it answers.
-# Uses a data folder and a port of its own, so it neither needs nor disturbs anything that runs already.
+# Runs the linear-regression example with the built programs and prints every command with its output.
+# Uses a temporary data folder and its own port, so it is independent of any running Howdah.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache="${HOWDAH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/howdah}"
@@ -40,7 +40,7 @@ for _ in $(seq 100); do
 done
 cat "$data/up.out"
 
-# Shows a command as a user types it, then runs it.
+# Prints a command as a user types it, then runs it.
 run() {
   printf '\n$ howdah'
   printf ' %q' "$@"
@@ -70,7 +70,7 @@ run put file attributes@master:/4.json -f "$example/data/more/4.json"
 run wait commit prediction@master
 run list job -p prediction
 
-say "A better model: its output flows on by itself, under one global id"
+say "A better model: it leads to new predictions, under one global id"
 run update pipeline --reprocess -f "$example/specs/model-multi.json"
 run wait commit prediction@master
 run get file model@master:/model.json
@@ -80,7 +80,7 @@ run get file prediction@master:/1.json
 say "Where does a prediction come from?"
 run inspect file prediction@master:/1.json
 
-say "And the old one is still there"
+say "The old prediction still exists"
 run get file "prediction@master^:/1.json"
 
-printf '\nThat was the story. Start your own with: %s/howdah up\n' "$bin"
+printf '\nThis is the end of the demo. Start your own Howdah with: %s/howdah up\n' "$bin"

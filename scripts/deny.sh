@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Licences, bans and sources of the dependencies. (Advisories need a database from the network: they are
-# checked by whoever has one, with `cargo deny check advisories`.)
+# Checks licences, bans and sources of the dependencies. Advisories need a database from the network; check them
+# with `cargo deny check advisories`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache="${HOWDAH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/howdah}"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Provides what Howdah needs beside a Rust toolchain: a NATS server and a Docker engine that answers.
+# Installs what Howdah needs in addition to a Rust toolchain: a NATS server and a running Docker engine.
 # With --test also the tools of the tests: an S3 server, a current NATS server, cargo-deny, cargo-machete, typos.
-# Does nothing, quickly, when everything is there.
+# Does nothing if everything is installed.
 set -euo pipefail
 cache="${HOWDAH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/howdah}"
 tools="$cache/tools"
@@ -14,7 +14,7 @@ CARGO_MACHETE_VERSION=0.9.2
 NATS_SERVER_VERSION=2.15.1
 TYPOS_VERSION=1.52.0
 
-# How long a Docker engine may take to answer after it was started, in seconds.
+# Longest time from the start of a Docker engine to its first answer, in seconds.
 ENGINE_LIMIT=60
 
 say() { printf 'setup: %s\n' "$*"; }

@@ -1,6 +1,6 @@
 //! Compiles `testbox`, the stage program of the tests, as a static executable.
 //!
-//! Cargo cannot build a binary with flags of its own, so the compiler is called directly.
+//! Cargo cannot build a single binary with special flags, so this script calls the compiler directly.
 
 use std::env;
 use std::ffi::OsString;

@@ -1,7 +1,11 @@
-//! From the process's arguments to its exit status.
+//! From the arguments of the process to its exit status.
+//!
+//! Rewrites hyphenated commands, parses, starts the runtime, runs one command after the other and prints the error of
+//! the first one that fails. Ctrl-C drops the running command, which cancels its requests; `howdah up` handles Ctrl-C
+//! itself.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,15 +13,15 @@ use std::time::Duration;
 use clap::FromArgMatches;
 
 use crate::args::verbs::Verb;
-use crate::args::{self, Cli};
+use crate::args::{self, CommandLine};
 use crate::context::Ctx;
 use crate::error::CliError;
-use crate::legacy::{self, Refusal};
+use crate::legacy::{self, RewriteError};
 use crate::output::printer::Printer;
 use crate::usage::{self, Verdict};
 use crate::{commands, up};
 
-/// How long a command may take to notice Ctrl-C.
+/// Time from Ctrl-C until a command that blocks its thread is ended with the process.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Runs the program.
@@ -25,26 +29,28 @@ pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = program_name(arguments.next());
     let words: Vec<OsString> = arguments.collect();
-    match run(&program, words) {
+    // The flag --no-color is not read yet; what is printed before it has no colours.
+    let printer = Printer::detect(false);
+    match run(&program, words, printer) {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader has seen enough and is gone: nothing to complain about.
+        // The reader of standard output has ended, as `head` does: no error of this program.
         Err(failure) if failure.error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            report(&program, &failure);
+            report(&program, &failure, printer);
             ExitCode::FAILURE
         }
     }
 }
 
-/// An error, and how much is to be told about it.
-struct Failure {
+/// An error, and whether all its causes are printed.
+struct CommandFailure {
     error: CliError,
     verbose: bool,
 }
 
-impl From<CliError> for Failure {
-    fn from(error: CliError) -> Failure {
-        Failure { error, verbose: false }
+impl From<CliError> for CommandFailure {
+    fn from(error: CliError) -> CommandFailure {
+        CommandFailure { error, verbose: false }
     }
 }
 
@@ -57,20 +63,25 @@ fn program_name(invoked: Option<OsString>) -> String {
         .unwrap_or_else(|| "howdah".to_owned())
 }
 
-fn run(program: &str, words: Vec<OsString>) -> Result<(), Failure> {
+fn run(program: &str, words: Vec<OsString>, printer: Printer) -> Result<(), CommandFailure> {
     let rewritten = match legacy::rewrite(program, &words) {
         Ok(rewritten) => rewritten,
-        Err(Refusal::Help(text)) => return show(&text).map_err(Failure::from),
-        Err(Refusal::Usage { message, usage }) => return Err(CliError::Usage { message, usage }.into()),
-        Err(Refusal::Gone { message }) => return Err(CliError::refused(message).into()),
+        Err(RewriteError::Help(text)) => return show(printer, &text),
+        Err(RewriteError::Usage { message, usage }) => return Err(CliError::Usage { message, usage }.into()),
+        Err(RewriteError::NotProvided { message }) => return Err(CliError::refused(message).into()),
     };
     for words in rewritten.commands {
-        run_one(program, words, rewritten.name)?;
+        run_one(program, words, rewritten.name, printer)?;
     }
     Ok(())
 }
 
-fn run_one(program: &str, mut words: Vec<OsString>, hyphenated: Option<&'static str>) -> Result<(), Failure> {
+fn run_one(
+    program: &str,
+    mut words: Vec<OsString>,
+    hyphenated: Option<&'static str>,
+    printer: Printer,
+) -> Result<(), CommandFailure> {
     let root = args::command(program);
     if words.first().is_some_and(|word| word == "help") {
         // `help list repo` reads like `list repo --help`.
@@ -79,17 +90,17 @@ fn run_one(program: &str, mut words: Vec<OsString>, hyphenated: Option<&'static 
     }
     let words = usage::resolve_switches(&root, words);
     if let Some(text) = usage::noun_help(&root, &words) {
-        return show(&text).map_err(Failure::from);
+        return show(printer, &text);
     }
     let argv = std::iter::once(OsString::from(program)).chain(words.iter().cloned());
     let parsed = root
         .clone()
         .try_get_matches_from(argv)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
+        .and_then(|matches| CommandLine::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => match usage::explain(&error, &root, &words) {
-            Verdict::Show(text) => return show(&text).map_err(Failure::from),
+            Verdict::Show(text) => return show(printer, &text),
             Verdict::Fail(error) => return Err(error.into()),
         },
     };
@@ -99,7 +110,7 @@ fn run_one(program: &str, mut words: Vec<OsString>, hyphenated: Option<&'static 
         start_logging(verbose);
     }
     let context = Ctx::new(program, printer, cli.global, hyphenated);
-    execute(cli.verb, context).map_err(|error| Failure { error, verbose })
+    execute(cli.verb, context).map_err(|error| CommandFailure { error, verbose })
 }
 
 fn execute(verb: Verb, context: Ctx) -> Result<(), CliError> {
@@ -109,9 +120,9 @@ fn execute(verb: Verb, context: Ctx) -> Result<(), CliError> {
         .map_err(CliError::io("cannot start"))?;
     let result = runtime.block_on(async {
         match verb {
-            Verb::Up(arguments) => up::run(arguments).await,
+            Verb::Up(arguments) => up::run(arguments, context.printer).await,
             verb => {
-                let mut interrupted = std::pin::pin!(interrupted());
+                let mut interrupted = std::pin::pin!(interrupted(context.printer));
                 // Dropping the command cancels its requests.
                 tokio::select! {
                     result = commands::run(verb, &context) => result,
@@ -120,21 +131,21 @@ fn execute(verb: Verb, context: Ctx) -> Result<(), CliError> {
             }
         }
     });
-    // A thread that reads standard input cannot be interrupted, and must not keep us.
+    // A thread that reads standard input cannot be interrupted; waiting for it would keep the process alive.
     runtime.shutdown_background();
     result
 }
 
 /// Waits for Ctrl-C.
 ///
-/// A command that blocks its thread, as a question on the terminal does, cannot be dropped: for it
-/// a second task ends the process a moment later.
-async fn interrupted() {
-    tokio::spawn(async {
+/// A command that blocks its thread, such as a question on the terminal, cannot be dropped. For this case a
+/// second task ends the process after [`GRACE`].
+async fn interrupted(printer: Printer) {
+    tokio::spawn(async move {
         if tokio::signal::ctrl_c().await.is_ok() {
             tokio::time::sleep(GRACE).await;
-            // The terminal is still on the line of whatever was waited for.
-            let _ = writeln!(io::stderr(), "\n{}", CliError::Interrupted);
+            // The cursor of the terminal is behind the question: the message needs a line of its own.
+            printer.note(format!("\n{}", CliError::Interrupted));
             std::process::exit(1);
         }
     });
@@ -157,27 +168,25 @@ fn start_logging(verbose: bool) {
         .try_init();
 }
 
-fn show(text: &str) -> Result<(), CliError> {
-    let mut out = io::stdout();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
+fn show(printer: Printer, text: &str) -> Result<(), CommandFailure> {
+    printer.text(text).map_err(|error| CliError::from(error).into())
 }
 
-fn report(program: &str, failure: &Failure) {
+/// Prints an error, with `--verbose` all its causes too.
+fn report(program: &str, failure: &CommandFailure, printer: Printer) {
     let mut text = match &failure.error {
-        CliError::Usage { message, usage } => format!("{message}\n\n{}\n", usage.trim_end()),
-        error => format!("{}\n", error.line(program)),
+        CliError::Usage { message, usage } => format!("{message}\n\n{}", usage.trim_end()),
+        error => error.line(program),
     };
     if failure.verbose {
         let mut source = std::error::Error::source(&failure.error);
         while let Some(cause) = source {
-            text.push_str(&format!("  because: {cause}\n"));
+            text.push_str(&format!("\n  because: {cause}"));
             source = cause.source();
         }
         if let CliError::Server(status) = &failure.error {
-            text.push_str(&format!("  status: {:?}\n", status.code()));
+            text.push_str(&format!("\n  status: {:?}", status.code()));
         }
     }
-    // Nobody can be told that standard error is gone.
-    let _ = io::stderr().write_all(text.as_bytes());
+    printer.note(text);
 }

@@ -1,6 +1,10 @@
-//! What every command has at hand: configuration, connection, project, printer.
+//! What every command uses: configuration, connection, project, printer.
+//!
+//! Nothing is read or opened before a command asks for it, so that commands without a server work without one. The
+//! first connection also asks the server for its identity, prints its warnings, and compares its deployment id with
+//! the one that the context remembers.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead};
 use std::sync::OnceLock;
 
 use howdah_api::client::{Client, ClientError, ClientOptions};
@@ -14,25 +18,25 @@ use crate::args::shared::ProjectArg;
 use crate::error::CliError;
 use crate::output::printer::Printer;
 
-/// The surroundings of a command.
+/// The environment of a command.
 #[derive(Debug)]
 pub struct Ctx {
     /// The name that the program was called by.
     pub program: String,
-    /// Where text goes.
+    /// Writes to standard output and standard error.
     pub printer: Printer,
-    /// The hyphenated name that the command was called by, if it was.
+    /// The hyphenated name that the command was called by; none for present commands.
     pub hyphenated: Option<&'static str>,
     /// The environment variables that choose a server.
     pub env: Env,
     global: Global,
     client: OnceCell<Client>,
-    /// Where the server takes files on loan, if it said so.
-    desk: OnceLock<String>,
+    /// Name of the socket at which the server accepts open files; unset if it accepts none.
+    file_broker: OnceLock<String>,
 }
 
 impl Ctx {
-    /// Makes the surroundings of a command; nothing is read or opened yet.
+    /// Makes the environment of a command; nothing is read or opened yet.
     pub fn new(program: &str, printer: Printer, global: Global, hyphenated: Option<&'static str>) -> Ctx {
         Ctx {
             program: program.to_owned(),
@@ -41,7 +45,7 @@ impl Ctx {
             env: Env::from_process(),
             global,
             client: OnceCell::new(),
-            desk: OnceLock::new(),
+            file_broker: OnceLock::new(),
         }
     }
 
@@ -57,7 +61,7 @@ impl Ctx {
             .map_err(|error| CliError::refused(self.own_name(&error.to_string())))
     }
 
-    /// Puts the name we were called by into a text of a library.
+    /// Replaces `howdah` in the hints of a library by the name that this program was called by.
     fn own_name(&self, text: &str) -> String {
         text.replace("`howdah ", &format!("`{} ", self.program))
     }
@@ -75,9 +79,11 @@ impl Ctx {
         self.client.get_or_try_init(|| self.connect()).await
     }
 
-    /// Returns the name of the desk at which the server takes files on loan, once it is connected and if it has one.
-    pub fn lending_desk(&self) -> Option<&str> {
-        self.desk.get().map(String::as_str)
+    /// Returns the name of the socket at which the server accepts open files.
+    ///
+    /// None before the connection is made, and for servers that accept none.
+    pub fn file_broker(&self) -> Option<&str> {
+        self.file_broker.get().map(String::as_str)
     }
 
     async fn connect(&self) -> Result<Client, CliError> {
@@ -86,7 +92,7 @@ impl Ctx {
         Ok(client)
     }
 
-    /// Opens a connection without the first conversation.
+    /// Opens a connection and sends no request.
     pub async fn open(&self, target: &Target) -> Result<Client, CliError> {
         let mut options = ClientOptions::for_target(target);
         options.rpc_timeout = self.global.rpc_timeout;
@@ -94,7 +100,7 @@ impl Ctx {
         Client::connect(&target.address, options).await.map_err(connect_error)
     }
 
-    /// Asks the server who it is, prints its warnings, and makes sure that it is the one we know.
+    /// Asks the server for its identity, prints its warnings, and compares its deployment id with the context's.
     async fn greet(&self, client: &Client) -> Result<(), CliError> {
         let (major, minor, micro) = API_VERSION;
         let target = self.target()?;
@@ -114,11 +120,11 @@ impl Ctx {
                     .get(FILE_BROKER_HEADER)
                     .and_then(|name| name.to_str().ok())
                 {
-                    self.desk.get_or_init(|| name.to_owned());
+                    self.file_broker.get_or_init(|| name.to_owned());
                 }
                 response.into_inner()
             }
-            // Servers without this call say nothing about themselves.
+            // A server without this call has no identity to check.
             Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(()),
             Err(status) => return Err(status.into()),
         };
@@ -138,7 +144,7 @@ impl Ctx {
 
     /// Compares the server's deployment id with the one the context remembers.
     ///
-    /// A context that names no address means whatever runs on this machine, so it remembers none.
+    /// A context without an address means any server on this machine, so it remembers no id.
     fn recognise(&self, name: &str, deployment: &str) -> Result<(), CliError> {
         let mut config = self.config()?;
         let Some(context) = config.config.v2.contexts.get_mut(name) else {
@@ -149,7 +155,7 @@ impl Ctx {
         }
         if context.cluster_deployment_id.is_empty() {
             context.cluster_deployment_id = deployment.to_owned();
-            // The id is a safeguard; a read-only configuration must not stop anybody.
+            // The id is a safeguard only: with a read-only configuration the command must still work.
             if let Err(error) = config.save() {
                 tracing::debug!(%error, "cannot remember the server's deployment id");
             }
@@ -174,22 +180,20 @@ impl Ctx {
         Ok(self.target()?.transaction)
     }
 
-    /// Says that a change went into the active transaction, if there is one.
-    pub fn say_added(&self) -> Result<(), CliError> {
+    /// Prints that a change was added to the active transaction, if there is one.
+    pub fn note_added(&self) -> Result<(), CliError> {
         if let Some(id) = self.transaction()? {
             self.printer.line(format!("Added to transaction: {id}"))?;
         }
         Ok(())
     }
 
-    /// Asks a question on standard error; anything but y and Y, and the end of input, mean no.
+    /// Asks for a confirmation on standard error. Only y and Y mean yes; the end of input means no.
     pub fn confirm(&self, yes: bool) -> Result<bool, CliError> {
         if yes {
             return Ok(true);
         }
-        let mut errors = io::stderr();
-        // Without standard error the question goes unseen; the answer still counts.
-        let _ = write!(errors, "Are you sure you want to do this? (y/N): ").and_then(|()| errors.flush());
+        self.printer.ask("Are you sure you want to do this? (y/N): ");
         let mut answer = String::new();
         io::stdin()
             .lock()
@@ -201,7 +205,7 @@ impl Ctx {
         Ok(answer.trim().eq_ignore_ascii_case("y"))
     }
 
-    /// Prints warnings that came with a successful answer.
+    /// Prints the warnings of a successful answer.
     pub fn warn<T>(&self, response: &tonic::Response<T>) {
         for warning in howdah_api::client::warnings(response) {
             self.printer.note(format!("warning: {warning}"));
@@ -209,7 +213,7 @@ impl Ctx {
     }
 }
 
-/// Turns the client's errors into ours.
+/// Converts an error of the client library.
 pub fn connect_error(error: ClientError) -> CliError {
     match error {
         ClientError::Unreachable {

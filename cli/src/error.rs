@@ -1,13 +1,19 @@
-//! What went wrong, told in one line that also says what to do when we know it.
+//! Errors of commands: one line that says what is wrong and, where it is known, what to do.
+//!
+//! Three origins: the user (wrong usage, a refused command), the environment (files, streams, connection) and the
+//! server. The server's messages are printed as they are; hints are added here.
 
 use std::io;
 
 use thiserror::Error;
 
-use crate::refs::RefError;
+use crate::refs::ArgumentError;
 
-/// How the server begins to say that it recognises a field, and does not act on it.
+/// Prefix of the server's message about something that it recognises but does not implement.
 const NOT_SUPPORTED_YET: &str = "not supported yet: ";
+
+/// What every command returns.
+pub type CommandResult = Result<(), CliError>;
 
 /// Why a command failed.
 #[derive(Debug, Error)]
@@ -20,7 +26,7 @@ pub enum CliError {
         /// The usage lines.
         usage: String,
     },
-    /// Something the user can put right.
+    /// Something that the user can correct.
     #[error("{message}")]
     Refused {
         /// What is wrong.
@@ -35,7 +41,7 @@ pub enum CliError {
         address: String,
         /// Where the address came from, for instance the name of the context.
         origin: String,
-        /// What the network said.
+        /// The error of the network.
         reason: String,
     },
     /// The server answered with an error.
@@ -46,7 +52,7 @@ pub enum CliError {
     Io {
         /// What was being done.
         what: String,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// Results cannot be written to standard output.
@@ -58,7 +64,7 @@ pub enum CliError {
 }
 
 impl CliError {
-    /// Makes an error of a sentence.
+    /// Makes an error from a message.
     pub fn refused(message: impl Into<String>) -> CliError {
         CliError::Refused {
             message: message.into(),
@@ -66,7 +72,7 @@ impl CliError {
         }
     }
 
-    /// Makes an error of a sentence and one that says what to do.
+    /// Makes an error from a message and a hint that says what to do.
     pub fn hinted(message: impl Into<String>, hint: impl Into<String>) -> CliError {
         CliError::Refused {
             message: message.into(),
@@ -74,18 +80,18 @@ impl CliError {
         }
     }
 
-    /// Returns a closure for `map_err` that says what was being done with which file.
+    /// Returns a closure for `map_err`; `what` names the action and the file, as in `cannot read x.csv`.
     pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> CliError {
         let what = what.into();
         move |source| CliError::Io { what, source }
     }
 
-    /// Returns whether the reader of our output has gone, which is no failure of ours.
+    /// Returns whether the reader of standard output has closed it, which is no failure of the command.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, CliError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe)
     }
 
-    /// Returns everything there is to say, in one line.
+    /// Returns message and hint in one line.
     pub fn line(&self, program: &str) -> String {
         let message = one_line(&self.to_string());
         match self.hint(program) {
@@ -94,11 +100,11 @@ impl CliError {
         }
     }
 
-    /// Returns what to do about it, if that is known.
+    /// Returns what the user can do about it, where that is known.
     fn hint(&self, program: &str) -> Option<String> {
         match self {
             CliError::Refused { hint, .. } => hint.clone(),
-            // A context cannot help as long as the variable overrides it.
+            // The variable overrides the context, so `connect` would have no effect.
             CliError::Connect { origin, .. } if origin.contains("environment") => Some(format!(
                 "start a server here with `{program} up`, or name another one in PACHD_ADDRESS"
             )),
@@ -111,7 +117,7 @@ impl CliError {
     }
 }
 
-/// Returns the server's own words.
+/// Returns the server's message.
 fn status_message(status: &tonic::Status) -> String {
     one_line(&howdah_api::client::ClientError::from(status.clone()).to_string())
 }
@@ -124,7 +130,7 @@ fn one_line(text: &str) -> String {
 fn server_hint(status: &tonic::Status, program: &str) -> Option<String> {
     match status.code() {
         tonic::Code::Unimplemented => match status.message().split_once(NOT_SUPPORTED_YET) {
-            // The server knows the call, only not everything that can be asked of it.
+            // The server implements the call, but not the fields that the message lists.
             Some((_, what)) => {
                 let only_fields = what.split(", ").all(|field| !field.contains(' '));
                 only_fields.then(|| "docs/pipeline-spec.md says which fields of a spec work".to_owned())
@@ -147,15 +153,13 @@ impl From<tonic::Status> for CliError {
     }
 }
 
-impl From<RefError> for CliError {
-    fn from(error: RefError) -> CliError {
+impl From<ArgumentError> for CliError {
+    fn from(error: ArgumentError) -> CliError {
         CliError::refused(error.to_string())
     }
 }
 
-/// Errors of writing results become [`CliError::Output`].
-///
-/// Local files have a name, so their errors are made with [`CliError::io`] instead.
+/// Converts errors of writing results. Errors of local files need a name and are made with [`CliError::io`].
 impl From<io::Error> for CliError {
     fn from(source: io::Error) -> CliError {
         CliError::Output(source)
@@ -167,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn server_errors_are_one_line_of_the_servers_words() {
+    fn server_errors_are_one_line_of_the_servers_message() {
         let error = CliError::from(tonic::Status::not_found("repo default/images not found"));
         assert_eq!(error.to_string(), "repo default/images not found");
         let error = CliError::from(tonic::Status::unknown("first\n  second"));
@@ -193,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_told_is_one_line() {
+    fn every_error_is_one_line() {
         let error = CliError::hinted("first\n  second.", "do\nthis");
         assert_eq!(error.line("howdah"), "first second; do this");
         assert_eq!(CliError::refused("a\n\nb").line("howdah"), "a b");

@@ -4,9 +4,16 @@
 //! clap grammar in [`args`], and a function in [`commands`], which calls the server through
 //! `howdah-api` and prints through [`output`]. [`app`] drives it. No rule of the system lives here:
 //! whatever a command does, another client of the same API can do.
+//!
+//! Imports run downward only:
+//!
+//! ```text
+//! main > app > commands, up > usage > legacy > context > wire > output > args > error > refs, duration, arity, ...
+//! ```
 
 mod app;
 mod args;
+mod arity;
 mod commands;
 mod context;
 mod duration;

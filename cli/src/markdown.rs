@@ -11,8 +11,8 @@ pub fn reference(mut root: Command) -> String {
     let mut text = format!(
         "# Command reference\n\n\
          This page is made by `{name} help-markdown`; change the command tree, not the page.\n\n\
-         `{name} VERB NOUN [ARGUMENTS] [FLAGS]`. Flags may stand before or after arguments. Nouns have plurals\n\
-         (`list repos`). `{name} VERB --help` and `{name} VERB NOUN --help` print what stands here.\n\n\
+         `{name} VERB NOUN [ARGUMENTS] [FLAGS]`. Flags may precede or follow arguments. Nouns have plurals\n\
+         (`list repos`). `{name} VERB --help` and `{name} VERB NOUN --help` print the same texts.\n\n\
          ## Flags of every command\n\n"
     );
     flags(&mut text, root.get_arguments().filter(|arg| arg.get_id() != "version"));

@@ -1,4 +1,6 @@
-//! Where the sources of a `put file` go in the repo.
+//! Which path in the repo each source of a `put file` gets.
+//!
+//! A pure function of the target, the flags and the text of the source.
 
 /// Which part of a source's text names its target when the target's path does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,17 +9,17 @@ pub enum Naming {
     Base,
     /// The whole text (`--full-path`).
     Full,
-    /// The whole text, as the hyphenated commands do it: with a path and one folder, the folder's
-    /// own name is dropped.
+    /// The whole text, as in the hyphenated commands. With a path and one folder, the folder's own
+    /// name is dropped.
     Hyphenated,
 }
 
-/// How a request names its targets.
+/// How one request names its targets.
 #[derive(Debug, Clone, Copy)]
-pub struct Rule<'a> {
+pub struct NamingRule<'a> {
     /// The path given with the branch.
     pub target: Option<&'a str>,
-    /// Which part of the source counts.
+    /// Which part of the source names the target.
     pub naming: Naming,
     /// Whether sources are folders.
     pub recursive: bool,
@@ -32,8 +34,8 @@ pub fn is_url(source: &str) -> bool {
     })
 }
 
-impl Rule<'_> {
-    /// Returns the path that a file goes to, or the folder that the files of a folder go below.
+impl NamingRule<'_> {
+    /// Returns the target of a file, or the folder for the files of a folder.
     ///
     /// The result starts with `/` and does not end with one, unless it is the root.
     pub fn place(&self, source: &str) -> String {
@@ -66,7 +68,7 @@ impl Rule<'_> {
     }
 }
 
-/// Cleans a path as seen from the root: no `.`, no empty parts, `..` cannot leave.
+/// Cleans a path relative to the root: no `.`, no empty parts; `..` at the root is dropped.
 pub fn rooted(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -81,7 +83,7 @@ pub fn rooted(path: &str) -> String {
     format!("/{}", parts.join("/"))
 }
 
-/// Joins a place and a path relative to it.
+/// Joins a folder and a path relative to it.
 pub fn below(place: &str, relative: &str) -> String {
     rooted(&format!("{place}/{relative}"))
 }
@@ -145,7 +147,7 @@ mod tests {
             case(Some("p"), Hyphenated, false, true, "dir/x", "/p/dir/x"),
         ];
         for case in cases {
-            let rule = Rule {
+            let rule = NamingRule {
                 target: case.target,
                 naming: case.naming,
                 recursive: case.recursive,

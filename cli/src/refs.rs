@@ -1,17 +1,16 @@
 //! Arguments that name repos, branches, commits, files and jobs.
 //!
-//! The project is never part of an argument; it is added when an argument becomes a message (see
-//! [`crate::wire`]).
+//! The project is never part of an argument; the module `wire` adds it when it converts an argument to a message.
 
 use thiserror::Error;
 
 /// Why an argument does not name what it should.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub enum RefError {
-    /// Nothing stands before the `@`.
+pub enum ArgumentError {
+    /// There is no text before the `@`.
     #[error("invalid {what} {text:?}: repo cannot be empty")]
     EmptyRepo {
-        /// What the argument should have named.
+        /// The kind of thing that the argument has to name.
         what: &'static str,
         /// The argument.
         text: String,
@@ -25,7 +24,7 @@ pub enum RefError {
     /// A path was given where none can be.
     #[error("invalid {what} {text:?}: cannot specify a file path")]
     UnexpectedPath {
-        /// What the argument should have named.
+        /// The kind of thing that the argument has to name.
         what: &'static str,
         /// The argument.
         text: String,
@@ -36,7 +35,7 @@ pub enum RefError {
         /// The argument.
         text: String,
     },
-    /// What stands behind the `@` of a job is no id.
+    /// The text behind the `@` of a job is not an id.
     #[error(
         "invalid job {text:?}: expected the form pipeline@id, and {id:?} is no id (32 hex digits); `list job -p {pipeline}` lists the pipeline's jobs"
     )]
@@ -51,7 +50,7 @@ pub enum RefError {
     /// There is no `@`, or nothing behind it.
     #[error("invalid {what} {text:?}: expected the form {form}")]
     Incomplete {
-        /// What the argument should have named.
+        /// The kind of thing that the argument has to name.
         what: &'static str,
         /// The argument.
         text: String,
@@ -65,7 +64,7 @@ pub const USER_TYPE: &str = "user";
 
 /// A repo: `name` or `name.type`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RepoRef {
+pub struct RepoArgument {
     /// The repo's name.
     pub name: String,
     /// `user`, `meta` or `spec`.
@@ -74,36 +73,36 @@ pub struct RepoRef {
 
 /// A branch: `repo@branch`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BranchRef {
+pub struct BranchArgument {
     /// The repo of the branch.
-    pub repo: RepoRef,
+    pub repo: RepoArgument,
     /// The branch's name.
     pub name: String,
 }
 
 /// A commit: `repo@branch`, `repo@id`, `repo@branch=id`, each with ancestry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommitRef {
+pub struct CommitArgument {
     /// The repo of the commit.
-    pub repo: RepoRef,
+    pub repo: RepoArgument,
     /// The branch, if the text names one.
     pub branch: Option<String>,
-    /// An id, or anything with ancestry marks; empty if the branch says it all.
+    /// An id, or any text with ancestry marks; empty if only a branch is given.
     pub id: String,
 }
 
 /// A file: a commit, then `:path`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileRef {
+pub struct FileArgument {
     /// The commit that holds the file.
-    pub commit: CommitRef,
-    /// The path as written; nothing if there was no colon.
+    pub commit: CommitArgument,
+    /// The path as written; none without a colon.
     pub path: Option<String>,
 }
 
 /// A job: `pipeline@id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobRef {
+pub struct JobArgument {
     /// The pipeline's name.
     pub pipeline: String,
     /// The job's id.
@@ -111,33 +110,33 @@ pub struct JobRef {
 }
 
 /// The parts of `repo@commit:path`: split at the first `@`, then at the first `:` behind it.
-struct Parts<'a> {
+struct ArgumentParts<'a> {
     repo: &'a str,
     commit: Option<&'a str>,
     path: Option<&'a str>,
 }
 
-fn split(text: &str) -> Parts<'_> {
+fn split(text: &str) -> ArgumentParts<'_> {
     match text.split_once('@') {
         Some((repo, rest)) => match rest.split_once(':') {
-            Some((commit, path)) => Parts {
+            Some((commit, path)) => ArgumentParts {
                 repo,
                 commit: Some(commit),
                 path: Some(path),
             },
-            None => Parts {
+            None => ArgumentParts {
                 repo,
                 commit: Some(rest),
                 path: None,
             },
         },
         None => match text.split_once(':') {
-            Some((repo, path)) => Parts {
+            Some((repo, path)) => ArgumentParts {
                 repo,
                 commit: None,
                 path: Some(path),
             },
-            None => Parts {
+            None => ArgumentParts {
                 repo: text,
                 commit: None,
                 path: None,
@@ -146,18 +145,18 @@ fn split(text: &str) -> Parts<'_> {
     }
 }
 
-fn repo_of(what: &'static str, text: &str, repo: &str) -> Result<RepoRef, RefError> {
+fn repo_of(what: &'static str, text: &str, repo: &str) -> Result<RepoArgument, ArgumentError> {
     let (name, kind) = match repo.split_once('.') {
         Some((name, kind)) if !kind.is_empty() => (name, kind),
         _ => (repo, USER_TYPE),
     };
     if name.is_empty() {
-        return Err(RefError::EmptyRepo {
+        return Err(ArgumentError::EmptyRepo {
             what,
             text: text.to_owned(),
         });
     }
-    Ok(RepoRef {
+    Ok(RepoArgument {
         name: name.to_owned(),
         kind: kind.to_owned(),
     })
@@ -179,43 +178,43 @@ fn is_branch_name(text: &str) -> bool {
 }
 
 /// Reads a repo.
-pub fn repo(text: &str) -> Result<RepoRef, RefError> {
+pub fn repo(text: &str) -> Result<RepoArgument, ArgumentError> {
     let parts = split(text);
     if parts.commit.is_some() || parts.path.is_some() {
-        return Err(RefError::MoreThanRepo { text: text.to_owned() });
+        return Err(ArgumentError::MoreThanRepo { text: text.to_owned() });
     }
     repo_of("repo", text, parts.repo)
 }
 
 /// Reads a branch.
-pub fn branch(text: &str) -> Result<BranchRef, RefError> {
+pub fn branch(text: &str) -> Result<BranchArgument, ArgumentError> {
     let parts = split(text);
     let repo = repo_of("branch", text, parts.repo)?;
     if parts.path.is_some() {
-        return Err(RefError::UnexpectedPath {
+        return Err(ArgumentError::UnexpectedPath {
             what: "branch",
             text: text.to_owned(),
         });
     }
     match parts.commit {
-        Some(name) if is_branch_name(name) => Ok(BranchRef {
+        Some(name) if is_branch_name(name) => Ok(BranchArgument {
             repo,
             name: name.to_owned(),
         }),
-        Some("") | None => Err(RefError::Incomplete {
+        Some("") | None => Err(ArgumentError::Incomplete {
             what: "branch",
             text: text.to_owned(),
             form: "repo@branch",
         }),
-        Some(_) => Err(RefError::CommitForBranch { text: text.to_owned() }),
+        Some(_) => Err(ArgumentError::CommitForBranch { text: text.to_owned() }),
     }
 }
 
 /// Reads a commit.
-pub fn commit(text: &str) -> Result<CommitRef, RefError> {
+pub fn commit(text: &str) -> Result<CommitArgument, ArgumentError> {
     let parts = split(text);
     if parts.path.is_some() {
-        return Err(RefError::UnexpectedPath {
+        return Err(ArgumentError::UnexpectedPath {
             what: "commit",
             text: text.to_owned(),
         });
@@ -224,10 +223,10 @@ pub fn commit(text: &str) -> Result<CommitRef, RefError> {
 }
 
 /// Reads a repo, or a repo with a branch or commit; the second part may be missing.
-pub fn repo_or_commit(text: &str) -> Result<(RepoRef, Option<CommitRef>), RefError> {
+pub fn repo_or_commit(text: &str) -> Result<(RepoArgument, Option<CommitArgument>), ArgumentError> {
     let parts = split(text);
     if parts.path.is_some() {
-        return Err(RefError::UnexpectedPath {
+        return Err(ArgumentError::UnexpectedPath {
             what: "commit",
             text: text.to_owned(),
         });
@@ -238,30 +237,35 @@ pub fn repo_or_commit(text: &str) -> Result<(RepoRef, Option<CommitRef>), RefErr
     }
 }
 
-fn commit_of(what: &'static str, text: &str, parts: &Parts<'_>, form: &'static str) -> Result<CommitRef, RefError> {
+fn commit_of(
+    what: &'static str,
+    text: &str,
+    parts: &ArgumentParts<'_>,
+    form: &'static str,
+) -> Result<CommitArgument, ArgumentError> {
     let repo = repo_of(what, text, parts.repo)?;
     let Some(named) = parts.commit.filter(|commit| !commit.is_empty()) else {
-        return Err(RefError::Incomplete {
+        return Err(ArgumentError::Incomplete {
             what,
             text: text.to_owned(),
             form,
         });
     };
     if let Some((branch, id)) = named.split_once('=') {
-        return Ok(CommitRef {
+        return Ok(CommitArgument {
             repo,
             branch: Some(branch.to_owned()),
             id: id.to_owned(),
         });
     }
     Ok(if is_branch_name(named) {
-        CommitRef {
+        CommitArgument {
             repo,
             branch: Some(named.to_owned()),
             id: String::new(),
         }
     } else {
-        CommitRef {
+        CommitArgument {
             repo,
             branch: None,
             id: named.to_owned(),
@@ -270,18 +274,18 @@ fn commit_of(what: &'static str, text: &str, parts: &Parts<'_>, form: &'static s
 }
 
 /// Reads a file, or a commit for its root.
-pub fn file(text: &str) -> Result<FileRef, RefError> {
+pub fn file(text: &str) -> Result<FileArgument, ArgumentError> {
     let parts = split(text);
     let commit = commit_of("file", text, &parts, "repo@branch-or-commit:path")?;
-    Ok(FileRef {
+    Ok(FileArgument {
         commit,
         path: parts.path.map(str::to_owned),
     })
 }
 
 /// Reads a job.
-pub fn job(text: &str) -> Result<JobRef, RefError> {
-    let incomplete = || RefError::Incomplete {
+pub fn job(text: &str) -> Result<JobArgument, ArgumentError> {
+    let incomplete = || ArgumentError::Incomplete {
         what: "job",
         text: text.to_owned(),
         form: "pipeline@id",
@@ -291,19 +295,19 @@ pub fn job(text: &str) -> Result<JobRef, RefError> {
         return Err(incomplete());
     }
     if id.contains(':') {
-        return Err(RefError::UnexpectedPath {
+        return Err(ArgumentError::UnexpectedPath {
             what: "job",
             text: text.to_owned(),
         });
     }
     if !is_id(id) {
-        return Err(RefError::NotAJobId {
+        return Err(ArgumentError::NotAJobId {
             text: text.to_owned(),
             pipeline: pipeline.to_owned(),
             id: id.to_owned(),
         });
     }
-    Ok(JobRef {
+    Ok(JobArgument {
         pipeline: pipeline.to_owned(),
         id: id.to_owned(),
     })
@@ -319,14 +323,14 @@ mod tests {
     fn repos_have_types() {
         assert_eq!(
             repo("images"),
-            Ok(RepoRef {
+            Ok(RepoArgument {
                 name: "images".into(),
                 kind: "user".into()
             })
         );
         assert_eq!(
             repo("edges.meta"),
-            Ok(RepoRef {
+            Ok(RepoArgument {
                 name: "edges".into(),
                 kind: "meta".into()
             })
@@ -407,12 +411,12 @@ mod tests {
     fn jobs_need_a_pipeline() {
         assert_eq!(
             job(&format!("edges@{ID}")),
-            Ok(JobRef {
+            Ok(JobArgument {
                 pipeline: "edges".into(),
                 id: ID.into()
             })
         );
-        // A branch is none: a job has the id of its commit.
+        // The name of a branch is not accepted: a job has the id of its commit.
         assert_eq!(
             job("edges@master").unwrap_err().to_string(),
             "invalid job \"edges@master\": expected the form pipeline@id, and \"master\" is no id (32 hex digits); \
@@ -422,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_told_by_their_shape() {
+    fn ids_are_recognised_by_their_shape() {
         assert!(is_id(ID));
         assert!(!is_id("0123456789ab1def0123456789abcdef"));
         assert!(!is_id("master"));

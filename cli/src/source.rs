@@ -1,4 +1,6 @@
 //! Text that an argument points to: standard input, a URL or a local file.
+//!
+//! For specs, templates and lists: the whole text is held in memory. Files to put are read by the put itself.
 
 use std::time::Duration;
 
@@ -6,33 +8,33 @@ use tokio::io::AsyncReadExt;
 
 use crate::error::CliError;
 
-/// How long a web server may take to answer.
+/// Longest time for the whole answer of a web server.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Text and the name that messages about it use.
 #[derive(Debug)]
-pub struct Source {
+pub struct SourceText {
     /// A file name, a URL or `standard input`.
     pub name: String,
-    /// What it holds.
+    /// Its content.
     pub text: Vec<u8>,
 }
 
 /// Reads all of `-`, a `http(s)` URL or a local file.
-pub async fn read(from: &str) -> Result<Source, CliError> {
+pub async fn read(from: &str) -> Result<SourceText, CliError> {
     if from == "-" {
         let mut text = Vec::new();
         tokio::io::stdin()
             .read_to_end(&mut text)
             .await
             .map_err(CliError::io("cannot read standard input"))?;
-        return Ok(Source {
+        return Ok(SourceText {
             name: "standard input".to_owned(),
             text,
         });
     }
     if from.starts_with("http://") || from.starts_with("https://") {
-        return Ok(Source {
+        return Ok(SourceText {
             name: from.to_owned(),
             text: fetch(from).await?,
         });
@@ -40,7 +42,7 @@ pub async fn read(from: &str) -> Result<Source, CliError> {
     let text = tokio::fs::read(from)
         .await
         .map_err(CliError::io(format!("cannot read {from}")))?;
-    Ok(Source {
+    Ok(SourceText {
         name: from.to_owned(),
         text,
     })

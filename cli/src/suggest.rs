@@ -1,19 +1,19 @@
-//! Which word was meant by one that does not exist.
+//! Suggestions for mistyped words.
 
-/// Letters that a word must have before the words it begins count as meant.
+/// Fewest letters of a word that is taken as the beginning of a longer one.
 const PREFIX_LETTERS: usize = 2;
 
-/// Letters of a short word: a swap and a slip are most of it.
+/// Most letters of a short word, in which one edit more is accepted.
 const SHORT: usize = 4;
 
-/// Likeness (Jaro-Winkler, 0 to 1) from which one edit more is forgiven.
+/// Similarity (Jaro-Winkler, 0 to 1) from which a short word may have one edit more.
 const ALIKE: f64 = 0.72;
 
-/// Returns the candidate that a mistyped word most likely stands for, if any is close enough.
+/// Returns the candidate that is closest to a mistyped word, if any is close enough.
 ///
-/// A word that a candidate begins with is taken for its beginning. Otherwise the candidate that takes the
-/// fewest edits (insertions, deletions, changes, swaps of neighbours) wins, the one that is more alike from the
-/// front among equals; about every third letter may be wrong, in short words one more if they begin alike.
+/// A candidate that begins with the word comes first. Otherwise the candidate with the fewest edits (insertions,
+/// deletions, changes, swaps of neighbours) wins; among equals the more similar one. About a third of the letters may
+/// be wrong, in short words one more if the beginnings are similar.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let letters = word.chars().count();
@@ -28,7 +28,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
             (begins || close).then_some(((begins, std::cmp::Reverse(edits), likeness), candidate))
         })
         .max_by(|((a_begins, a_edits, a), _), ((b_begins, b_edits, b), _)| {
-            // The first of equals is the one that help lists first, so ties keep the earlier one.
+            // Ties keep the earlier candidate, which is the one that help lists first.
             (a_begins, a_edits)
                 .cmp(&(b_begins, b_edits))
                 .then(a.total_cmp(b))
@@ -78,7 +78,7 @@ mod tests {
     ];
 
     #[test]
-    fn typing_mistakes_find_the_word_that_was_meant() {
+    fn typing_mistakes_lead_to_the_intended_word() {
         for (typed, meant) in [
             ("creat", "create"),
             ("craete", "create"),

@@ -1,14 +1,17 @@
-//! Command lines that clap does not accept, and the words we use for them.
+//! Messages for command lines that clap does not accept, in the form that users of 2.x know.
+//!
+//! Counts arguments, suggests commands and flags, and prints help for a verb or a noun alone.
 
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
+use crate::arity::arity;
 use crate::error::CliError;
 use crate::suggest::nearest;
 
-/// The nouns that verbs go with, with their plurals.
+/// The nouns of commands, with their plurals.
 const NOUNS: &[(&str, &str)] = &[
     ("branch", "branches"),
     ("commit", "commits"),
@@ -22,27 +25,15 @@ const NOUNS: &[(&str, &str)] = &[
     ("transaction", "transactions"),
 ];
 
-/// Says how many arguments are expected: `expected 2 arguments, got 1`.
-pub fn arity(least: usize, most: usize, got: usize) -> String {
-    let plural = |count: usize| if count == 1 { "argument" } else { "arguments" };
-    if most == usize::MAX {
-        format!("expected at least {least} {}, got {got}", plural(least))
-    } else if least == most {
-        format!("expected {least} {}, got {got}", plural(least))
-    } else {
-        format!("expected {least} to {most} arguments, got {got}")
-    }
-}
-
-/// What clap's objection comes to.
+/// What is done about an error of clap.
 pub enum Verdict {
-    /// Text that was asked for, to be printed on standard output.
+    /// Help or version text, which goes to standard output.
     Show(String),
     /// An error.
     Fail(CliError),
 }
 
-/// Turns clap's objection into our words.
+/// Converts an error of clap into a message or a text to print.
 pub fn explain(error: &clap::Error, root: &Command, words: &[OsString]) -> Verdict {
     let mut built = root.clone();
     built.build();
@@ -71,7 +62,7 @@ fn message(error: &clap::Error, root: &Command, leaf: &Command, words: &[OsStrin
             let parent = leaf.get_bin_name().unwrap_or_else(|| leaf.get_name());
             let known = leaf.get_subcommands().filter(|command| !command.is_hide_set());
             let mut known: Vec<&str> = known.map(Command::get_name).collect();
-            // What is written with a hyphen was meant to be a command of 1.x.
+            // A word with a hyphen is compared with the commands of 1.x too.
             if name.contains('-') && leaf.get_name() == root.get_name() {
                 for command in crate::legacy::names() {
                     known.push(command);
@@ -104,7 +95,7 @@ fn message(error: &clap::Error, root: &Command, leaf: &Command, words: &[OsStrin
     }
 }
 
-/// Returns clap's own words in one line, without the label.
+/// Returns clap's message in one line, without the label `error:`.
 fn plain(error: &clap::Error) -> String {
     let rendered = error.render().to_string();
     let body = rendered.split("\n\n").next().unwrap_or_default();
@@ -116,7 +107,7 @@ fn plain(error: &clap::Error) -> String {
         .join(" ")
 }
 
-/// Counts the arguments and says what is wrong with their number, if anything is.
+/// Returns the complaint about the number of arguments; none if the number is right.
 fn count(root: &Command, leaf: &Command, words: &[OsString]) -> Option<String> {
     let positionals: Vec<&Arg> = leaf.get_positionals().collect();
     let least = positionals.iter().filter(|arg| arg.is_required_set()).count();
@@ -138,10 +129,10 @@ fn count(root: &Command, leaf: &Command, words: &[OsString]) -> Option<String> {
     (got < least || got > most).then(|| arity(least, most, got))
 }
 
-/// The argument that takes every word in a relaxed command tree.
+/// Id of the argument that takes every word in a relaxed command tree.
 const WORDS: &str = "every-word";
 
-/// Copies a command tree, letting each command take any number of arguments.
+/// Copies a command tree; in the copy each command takes any number of arguments.
 fn relax(command: &Command) -> Command {
     let flags = command
         .get_arguments()
@@ -157,7 +148,7 @@ fn relax(command: &Command) -> Command {
     copy
 }
 
-/// Follows the words down the command tree.
+/// Returns the command that the words lead to, or the last one that exists on the way.
 fn leaf<'a>(root: &'a Command, words: &[OsString]) -> &'a Command {
     let mut at = root;
     let mut skip = false;
@@ -188,7 +179,7 @@ fn takes_next(command: &Command, word: &str) -> bool {
     })
 }
 
-/// Resolves `--flag=true` and `--flag=false`, which clap does not know for flags without values.
+/// Resolves `--flag=true` and `--flag=false`, which clap does not accept for flags without values.
 pub fn resolve_switches(root: &Command, words: Vec<OsString>) -> Vec<OsString> {
     let mut built = root.clone();
     built.build();
@@ -221,7 +212,7 @@ pub fn resolve_switches(root: &Command, words: Vec<OsString>) -> Vec<OsString> {
         .collect()
 }
 
-/// Returns the help for a noun that stands alone: the commands that go with it.
+/// Returns the help for a noun without a verb: the commands with this noun.
 pub fn noun_help(root: &Command, words: &[OsString]) -> Option<String> {
     let plain: Vec<_> = words
         .iter()
@@ -249,14 +240,6 @@ mod tests {
 
     fn words(text: &str) -> Vec<OsString> {
         text.split(' ').map(OsString::from).collect()
-    }
-
-    #[test]
-    fn arguments_are_counted_in_words() {
-        assert_eq!(arity(2, 2, 1), "expected 2 arguments, got 1");
-        assert_eq!(arity(1, 1, 0), "expected 1 argument, got 0");
-        assert_eq!(arity(0, 1, 3), "expected 0 to 1 arguments, got 3");
-        assert_eq!(arity(1, usize::MAX, 0), "expected at least 1 argument, got 0");
     }
 
     #[test]

@@ -1,22 +1,22 @@
-//! Between the arguments of a command line and the messages of the API.
+//! Conversions between the arguments of a command line and the messages of the API.
 
 use howdah_api::{convert, pfs_v2, pps_v2};
 use jiff::Timestamp;
 
-use crate::refs::{BranchRef, CommitRef, FileRef, JobRef, RepoRef, USER_TYPE};
+use crate::refs::{BranchArgument, CommitArgument, FileArgument, JobArgument, RepoArgument, USER_TYPE};
 
 /// Makes a repo's message.
-pub fn repo(project: &str, repo: &RepoRef) -> pfs_v2::Repo {
+pub fn repo(project: &str, repo: &RepoArgument) -> pfs_v2::Repo {
     convert::typed_repo(project, &repo.name, &repo.kind)
 }
 
 /// Makes a branch's message.
-pub fn branch(project: &str, branch: &BranchRef) -> pfs_v2::Branch {
+pub fn branch(project: &str, branch: &BranchArgument) -> pfs_v2::Branch {
     convert::branch_of(repo(project, &branch.repo), &branch.name)
 }
 
 /// Makes a commit's message.
-pub fn commit(project: &str, commit: &CommitRef) -> pfs_v2::Commit {
+pub fn commit(project: &str, commit: &CommitArgument) -> pfs_v2::Commit {
     let repo = repo(project, &commit.repo);
     pfs_v2::Commit {
         branch: commit
@@ -29,7 +29,7 @@ pub fn commit(project: &str, commit: &CommitRef) -> pfs_v2::Commit {
 }
 
 /// Makes the message of a commit named by a branch or an id within a repo.
-pub fn commit_in(project: &str, repo: &RepoRef, text: &str) -> Result<pfs_v2::Commit, crate::refs::RefError> {
+pub fn commit_in(project: &str, repo: &RepoArgument, text: &str) -> Result<pfs_v2::Commit, crate::refs::ArgumentError> {
     let full = if text.contains('@') {
         text.to_owned()
     } else {
@@ -39,12 +39,12 @@ pub fn commit_in(project: &str, repo: &RepoRef, text: &str) -> Result<pfs_v2::Co
 }
 
 /// Makes a file's message; no path is the root.
-pub fn file(project: &str, file: &FileRef) -> pfs_v2::File {
+pub fn file(project: &str, file: &FileArgument) -> pfs_v2::File {
     convert::file(commit(project, &file.commit), file.path.clone().unwrap_or_default())
 }
 
 /// Makes a job's message.
-pub fn job(project: &str, job: &JobRef) -> pps_v2::Job {
+pub fn job(project: &str, job: &JobArgument) -> pps_v2::Job {
     convert::job(convert::pipeline(project, &job.pipeline), &job.id)
 }
 
@@ -62,7 +62,7 @@ pub fn repo_project(repo: Option<&pfs_v2::Repo>) -> String {
     convert::project_name(repo.and_then(|repo| repo.project.as_ref())).to_owned()
 }
 
-/// Returns the repo of a commit, wherever the message keeps it.
+/// Returns the repo of a commit: that of the commit, else that of its branch.
 pub fn commit_repo(commit: &pfs_v2::Commit) -> Option<&pfs_v2::Repo> {
     commit
         .repo
@@ -109,13 +109,13 @@ pub fn job_name(job: Option<&pps_v2::Job>) -> String {
     })
 }
 
-/// Returns a moment, if there is one; the zero of the clock stands for none.
+/// Converts a time. The zero time of the wire means none.
 pub fn moment(time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
     time.filter(|time| time.seconds != 0 || time.nanos != 0)
         .and_then(convert::from_timestamp)
 }
 
-/// Returns a duration as words, `-` if there is none.
+/// Returns a duration in words; `-` if there is none.
 pub fn duration(duration: Option<&prost_types::Duration>) -> String {
     match duration {
         None => crate::output::age::UNKNOWN.to_owned(),
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn parents_may_be_named_within_their_repo() {
-        let repo = RepoRef {
+        let repo = RepoArgument {
             name: "images".to_owned(),
             kind: USER_TYPE.to_owned(),
         };

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-/// What a run of the program left behind.
+/// The result of one run of the program.
 #[must_use]
 struct Run {
     code: Option<i32>,
@@ -16,7 +16,7 @@ struct Run {
     stderr: String,
 }
 
-/// A home folder of its own, and the program under the name it is to be called by.
+/// A home folder for one test, and the name that the program is called by.
 struct Home {
     folder: TempDir,
     program: &'static str,
@@ -53,7 +53,7 @@ impl Home {
             .spawn()
             .expect("started");
         let mut stdin = child.stdin.take().expect("a pipe");
-        // A program that does not read closes the pipe first.
+        // An error means that the program ended without reading its input.
         let _ = stdin.write_all(input.as_bytes());
         drop(stdin);
         let output = child.wait_with_output().expect("ended");
@@ -65,7 +65,7 @@ impl Home {
         }
     }
 
-    /// Runs a command that must fail and returns its complaint.
+    /// Runs a command that must fail and returns its standard error.
     fn fails(&self, arguments: &str) -> String {
         let run = self.run(arguments);
         assert_eq!(run.code, Some(1), "{arguments}: {}{}", run.stdout, run.stderr);
@@ -73,7 +73,7 @@ impl Home {
         run.stderr
     }
 
-    /// Runs a command that must succeed and returns what it printed.
+    /// Runs a command that must succeed and returns its standard output.
     fn prints(&self, arguments: &str) -> String {
         let run = self.run(arguments);
         assert_eq!(run.code, Some(0), "{arguments}: {}", run.stderr);
@@ -148,11 +148,11 @@ fn unknown_words_and_flags_are_named() {
         "list repo --type",
         "create secret",
     ];
-    let told: String = complaints
+    let printed: String = complaints
         .iter()
         .map(|line| format!("$ howdah {line}\n{}\n", home.fails(line)))
         .collect();
-    insta::assert_snapshot!(told);
+    insta::assert_snapshot!(printed);
 }
 
 #[test]
@@ -203,14 +203,23 @@ fn arguments_are_checked_before_anything_is_sent() {
         ("restart cluster", "not applicable here"),
     ];
     for (arguments, expected) in cases {
-        // Checks that come first are made without a server, and none is there.
+        // There is no server, so a check that came after a request would fail with another message.
         let complaint = home.fails(arguments);
         assert!(complaint.contains(expected), "{arguments}: {complaint}");
     }
 }
 
 #[test]
-fn a_server_that_is_not_there_is_named() {
+fn hints_offer_only_commands_that_work() {
+    let home = Home::new("howdah");
+    assert_eq!(
+        home.fails("run pipeline edges"),
+        "`run pipeline` is not supported; `howdah rerun pipeline NAME` runs a pipeline again on its present input\n"
+    );
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_named() {
     let home = Home::new("pachctl");
     insta::assert_snapshot!(home.fails("list repo"));
     let run = home.run_with("connect localhost:1 --alias away", "", &[]);
@@ -254,7 +263,7 @@ fn contexts_are_made_listed_changed_and_deleted() {
 }
 
 #[test]
-fn versions_are_told_without_a_server() {
+fn versions_are_printed_without_a_server() {
     let home = Home::new("pachctl");
     assert_eq!(home.prints("version --client-only"), "2.12.2\n");
     let run = home.run("version");

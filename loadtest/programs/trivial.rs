@@ -1,7 +1,7 @@
 //! Reads one small file and writes one small file: the work of every contestant of the `datums` benchmark.
 //!
-//! `trivial OUTPUT-FOLDER INPUT-FILE` under loops, xargs and the like; without arguments, as a datum: the
-//! variable `input` names the file and `/pfs/out` receives the result. With the variable `SLEEP_MS` it sleeps first.
+//! `trivial OUTPUT-FOLDER INPUT-FILE` for loops, xargs and similar programs. Without arguments, as a datum: the
+//! variable `input` names the file, and the result goes to `/pfs/out`. With the variable `SLEEP_MS` it sleeps first.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         std::thread::sleep(std::time::Duration::from_millis(time));
     }
     let written = std::fs::read(&input).and_then(|bytes| {
-        // FNV-1a: enough to show that the output depends on every byte of the input.
+        // FNV-1a is enough: the output has to depend on every byte of the input.
         let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });

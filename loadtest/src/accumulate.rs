@@ -1,11 +1,11 @@
-//! `accumulate`: a repository grows round by round, and the pipeline behind it reads all of it every time.
+//! `accumulate`: a repository grows round by round, and its pipeline reads all files every time.
 
 use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 
 use crate::Common;
-use crate::harness::{Up, scratch_folder};
+use crate::harness::{BenchServer, scratch_folder};
 use crate::report::{Report, Row};
 use crate::scripted::{self, ScriptedWorker};
 
@@ -34,7 +34,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
     const FIRST: &str = "round 1";
     let Arguments { files, rounds } = *arguments;
     let folder = scratch_folder(common)?;
-    let up = Up::start_with(common, folder.path(), &["--no-worker"]).await?;
+    let up = BenchServer::start_with(common, folder.path(), &["--no-worker"]).await?;
     let worker = ScriptedWorker::start(folder.path(), &up.nats_url().await?, 1)?;
     up.create_repo("files").await?;
     up.create_pipeline(&json!({

@@ -17,13 +17,13 @@ pub struct Api {
 }
 
 impl Api {
-    /// Connects to a port of this machine, if somebody answers there.
+    /// Connects to a port of this machine; fails if no server answers.
     pub async fn connect(port: u16) -> anyhow::Result<Self> {
         let client = Client::connect(&Address::tcp("127.0.0.1", port), ClientOptions::default()).await?;
         Ok(Self { client })
     }
 
-    /// Returns where it answers.
+    /// Returns the address of the server.
     pub fn address(&self) -> Address {
         self.client.address().clone()
     }
@@ -49,7 +49,7 @@ impl Api {
         files: impl IntoIterator<Item = (String, Bytes), IntoIter: Send + 'static>,
     ) -> anyhow::Result<pfs_v2::CommitInfo> {
         let head = convert::head(convert::repo(PROJECT, repo), "master");
-        // Adding alone would append to what an earlier commit holds.
+        // Without the deletion the bytes would be appended to those of an earlier commit.
         let steps = files.into_iter().flat_map(|(path, bytes)| {
             let delete = Body::DeleteFile(pfs_v2::DeleteFile {
                 path: path.clone(),
@@ -82,7 +82,7 @@ impl Api {
         Ok(())
     }
 
-    /// Waits until the job that belongs to a commit has succeeded; returns it and its output commit.
+    /// Waits until the job of a commit's set has succeeded; returns the job and its output commit.
     pub async fn job_of(
         &self,
         pipeline: &str,
@@ -118,7 +118,7 @@ impl Api {
         Ok((job, output))
     }
 
-    /// Makes a commit without files, as fast as it can be done.
+    /// Makes a commit without files.
     pub async fn empty_commit(&self, repo: &str) -> anyhow::Result<()> {
         let commit = self.start_commit(repo).await?;
         self.finish_commit(&commit).await
@@ -185,7 +185,7 @@ impl Api {
             .await
     }
 
-    /// Waits until the commit of a repo that belongs to another's set is finished.
+    /// Waits until the commit of a repo in the set of another commit is finished.
     pub async fn commit_of(&self, repo: &str, commit: &pfs_v2::CommitInfo) -> anyhow::Result<pfs_v2::CommitInfo> {
         let id = commit
             .commit

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::Common;
 use crate::contest::contestants::peers;
-use crate::contest::{Phase, Work, contest};
+use crate::contest::{ContestWork, Phase, contest};
 use crate::harness::scratch_folder;
 use crate::noise::Noise;
 use crate::report::Printed;
@@ -28,7 +28,7 @@ pub struct Arguments {
     /// Rounds; the median counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Leave the peers out
+    /// Measure Howdah only
     #[arg(long)]
     alone: bool,
 }
@@ -64,7 +64,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Print
     })
 }
 
-/// The file: noise, each MiB of which depends on nothing but its number.
+/// The file: noise, in which each MiB depends only on its number.
 struct Big {
     folder: PathBuf,
     mebibytes: u64,
@@ -88,7 +88,7 @@ impl Big {
         file.flush().with_context(context)
     }
 
-    /// Writes the MiB in the middle anew.
+    /// Overwrites the MiB in the middle.
     fn write_middle(&self, seed: u64) -> anyhow::Result<()> {
         let path = self.path();
         let context = || format!("cannot change {}", path.display());
@@ -100,7 +100,7 @@ impl Big {
     }
 }
 
-impl Work for Big {
+impl ContestWork for Big {
     fn phases(&self) -> &[Phase] {
         &[Phase::Put, Phase::Get, Phase::PutAgain]
     }

@@ -1,9 +1,9 @@
 //! `datums`: many trivial datums on one worker.
 //!
-//! The program reads one small file and writes one. Howdah runs it in a warm container, with inputs laid out,
-//! outputs stored and provenance kept; the peers run it bare. The headline is the time from the start of a job to its
-//! finished output commit, with containers already warm; the first job, which starts them, and the time from
-//! the input commit to the output commit are reported beside it.
+//! The program reads one small file and writes one. Howdah runs it in a warm container, prepares inputs, stores outputs
+//! and records provenance; the peers only run it. The main result is the time from the start of a job to its finished
+//! output commit with warm containers. The report also has the first job, which starts the containers, and the time
+//! from the input commit to the output commit.
 
 use std::path::{Path, PathBuf};
 
@@ -12,17 +12,17 @@ use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 
-use crate::harness::{JobTimes, Up, scratch_folder};
-use crate::peers::{Outcome, Work};
+use crate::harness::{BenchServer, JobTimes, scratch_folder};
+use crate::peers::{PeerOutcome, PeerWork};
 use crate::report::{Report, Row};
 use crate::{Common, image};
 
 const REPO: &str = "files";
 const PIPELINE: &str = "trivial";
 
-/// Name of the headline row.
+/// Name of the row with the main result.
 const HOWDAH: &str = "howdah";
-/// Name of the floor that rows are compared with.
+/// Name of the row that all rows are compared with.
 const LOOP: &str = "fork+exec loop";
 
 /// Arguments of the benchmark.
@@ -34,7 +34,7 @@ pub struct Arguments {
     /// Datums to run at once, in Howdah and in the peers
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     slots: u32,
-    /// Runs of `docker run` to take the average of; 0 leaves it out
+    /// Runs of `docker run` for the average; 0 skips it
     #[arg(long, value_name = "N", default_value_t = 20)]
     docker_sample: u32,
 }
@@ -55,7 +55,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
     image::build(folder.path())?;
     let inputs = write_inputs(&folder.path().join("in"), arguments.datums)?;
 
-    let up = Up::start(common, folder.path(), arguments.slots).await?;
+    let up = BenchServer::start(common, folder.path(), arguments.slots).await?;
     let [cold, warm] = run_jobs(&up, arguments).await?;
     let outputs = sample_outputs(&up, arguments).await?;
     up.stop();
@@ -77,7 +77,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
     ));
 
     let program = image::write_program(folder.path())?;
-    let work = Work {
+    let work = PeerWork {
         program: &program,
         inputs: &inputs,
         folder: folder.path(),
@@ -97,7 +97,7 @@ fn name(number: u32) -> String {
     format!("{number:06}.txt")
 }
 
-/// Content of an input file. The second job gets other content than the first, or it would have nothing to do.
+/// Returns the content of an input file. It differs from round to round: otherwise the second job would skip all datums.
 fn content(number: u32, round: u32) -> String {
     format!("input {number} of round {round}\n").repeat(8)
 }
@@ -113,8 +113,8 @@ fn write_inputs(folder: &Path, datums: u32) -> anyhow::Result<Vec<PathBuf>> {
         .collect()
 }
 
-/// Runs the first job, whose containers must be started, and a second one.
-async fn run_jobs(up: &Up, arguments: &Arguments) -> anyhow::Result<[JobTimes; 2]> {
+/// Runs the first job, which starts the containers, and a second one.
+async fn run_jobs(up: &BenchServer, arguments: &Arguments) -> anyhow::Result<[JobTimes; 2]> {
     up.create_repo(REPO).await?;
     up.create_pipeline(&json!({
         "pipeline": {"name": PIPELINE},
@@ -128,7 +128,7 @@ async fn run_jobs(up: &Up, arguments: &Arguments) -> anyhow::Result<[JobTimes; 2
     Ok([cold, warm])
 }
 
-async fn run_job(up: &Up, arguments: &Arguments, round: u32) -> anyhow::Result<JobTimes> {
+async fn run_job(up: &BenchServer, arguments: &Arguments, round: u32) -> anyhow::Result<JobTimes> {
     let files =
         (0..arguments.datums).map(move |number| (format!("/{}", name(number)), Bytes::from(content(number, round))));
     let commit = up.put_files(REPO, files).await?;
@@ -143,8 +143,8 @@ async fn run_job(up: &Up, arguments: &Arguments, round: u32) -> anyhow::Result<J
     JobTimes::of(&commit, &job, &output)
 }
 
-/// Makes sure that every datum has its output, and reads some of them.
-async fn sample_outputs(up: &Up, arguments: &Arguments) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+/// Checks that every datum has an output, and reads some of the outputs.
+async fn sample_outputs(up: &BenchServer, arguments: &Arguments) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     let count = up.count_files(PIPELINE).await?;
     ensure!(
         count == arguments.datums as usize,
@@ -161,7 +161,7 @@ async fn sample_outputs(up: &Up, arguments: &Arguments) -> anyhow::Result<Vec<(S
     Ok(outputs)
 }
 
-/// Makes sure that Howdah's outputs are those of the bare program.
+/// Checks that Howdah's outputs are those of the bare program.
 fn compare(outputs: &[(String, Vec<u8>)], folder: &Path) -> anyhow::Result<()> {
     for (name, content) in outputs {
         let path = folder.join(name);
@@ -174,13 +174,13 @@ fn compare(outputs: &[(String, Vec<u8>)], folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run_peers(report: &mut Report, work: &Work<'_>, arguments: &Arguments) -> anyhow::Result<()> {
+fn run_peers(report: &mut Report, work: &PeerWork<'_>, arguments: &Arguments) -> anyhow::Result<()> {
     let datums = u64::from(arguments.datums);
     report.row(Row::new(LOOP, datums, work.bare_loop()?));
     for (name, outcome) in [("xargs", work.xargs()?), ("GNU parallel", work.parallel()?)] {
         match outcome {
-            Outcome::Took(time) => report.row(Row::new(name, datums, time)),
-            Outcome::Missing(reason) => report.skip(name, reason),
+            PeerOutcome::Took(time) => report.row(Row::new(name, datums, time)),
+            PeerOutcome::Missing(reason) => report.skip(name, reason),
         }
     }
     if arguments.docker_sample == 0 {

@@ -1,9 +1,9 @@
 //! `fan-out`: datums that wait, on many slots of many workers.
 //!
-//! Every datum sleeps, as one does that waits for a remote service. What counts is how many of the slots are
-//! busy at any time: the ideal is the time of all datums divided by the number of slots. The first job comes right after
-//! its pipeline, while containers start, which is a matter of processor time; the one that counts as warm comes when
-//! every slot has its container, as it has some time after a pipeline is created, whether there is work or not.
+//! Every datum sleeps, like a datum that waits for a remote service. The benchmark shows how many slots are busy on
+//! average: the ideal is the time of all datums divided by the number of slots. The first job starts right after its
+//! pipeline is created, while containers start, which takes processor time. The warm job starts when every slot has a
+//! container; the worker starts them some time after the creation of a pipeline, with or without work.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 
-use crate::harness::{JobTimes, Up, scratch_folder};
+use crate::harness::{BenchServer, JobTimes, scratch_folder};
 use crate::report::{Report, Row};
 use crate::{Common, image};
 
@@ -24,9 +24,9 @@ const IDEAL: &str = "ideal";
 const WARM: &str = "howdah, containers warm";
 const COLD: &str = "howdah, containers started";
 
-/// How long a container may take to start, over all that start: two at a time on a small machine.
+/// Longest time for the start of one container, on average: two start at a time on a small machine.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often containers are counted, which takes processor time from their start.
+/// Time between two counts of the containers. Counting takes processor time from their start.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// Arguments of the benchmark.
@@ -44,7 +44,7 @@ pub struct Arguments {
     /// Slots of each worker
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..))]
     slots: u32,
-    /// Number of datums in each set [default: as many as Howdah finds right]
+    /// Number of datums in each set [default: chosen by Howdah]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     set_size: Option<u32>,
 }
@@ -65,7 +65,7 @@ impl Default for Arguments {
 pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Report> {
     let folder = scratch_folder(common)?;
     image::build(folder.path())?;
-    let mut up = Up::start(common, folder.path(), arguments.slots).await?;
+    let mut up = BenchServer::start(common, folder.path(), arguments.slots).await?;
     for _ in 1..arguments.workers {
         up.add_worker(arguments.slots).await?;
     }
@@ -79,7 +79,8 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
             "cmd": [image::COMMAND],
             "env": {"SLEEP_MS": arguments.sleep_ms.to_string()},
         },
-        // A set counts as out until its result is stored, while its slot is on the next one: more sets than slots.
+        // A set is in progress until its result is stored, but its slot has started the next one by then: to keep all
+        // slots busy, more sets than slots must be in progress.
         "parallelismSpec": {"constant": 2 * all_slots},
         "datumSetSpec": arguments.set_size.map(|number| json!({"number": number})),
         "input": {"pfs": {"name": "input", "repo": REPO, "glob": "/*"}},
@@ -88,7 +89,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
     let cold = run_job(&up, arguments, 1).await?;
     let started = image::containers()?;
     wait_for_containers(all_slots).await?;
-    let standing = created.elapsed();
+    let all_warm = created.elapsed();
     let warm = run_job(&up, arguments, 2).await?;
     let stopping = Instant::now();
     up.stop();
@@ -117,7 +118,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
     report.note(format!(
         "{started} containers ran at the end of the first job, all {all_slots} {:.1} s after the pipeline was created; \
          removing them took {:.1} s.",
-        standing.as_secs_f64(),
+        all_warm.as_secs_f64(),
         stopping.as_secs_f64()
     ));
     report.ratio("warm_to_ideal", WARM, IDEAL);
@@ -125,7 +126,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
     Ok(report)
 }
 
-/// Waits until every slot has its container.
+/// Waits until every slot has a container.
 async fn wait_for_containers(all: u32) -> anyhow::Result<()> {
     let begun = Instant::now();
     loop {
@@ -146,7 +147,7 @@ fn ideal(arguments: &Arguments) -> Duration {
     Duration::from_millis(arguments.sleep_ms.into()) * arguments.datums / (arguments.workers * arguments.slots)
 }
 
-async fn run_job(up: &Up, arguments: &Arguments, round: u32) -> anyhow::Result<JobTimes> {
+async fn run_job(up: &BenchServer, arguments: &Arguments, round: u32) -> anyhow::Result<JobTimes> {
     let files = (0..arguments.datums).map(move |number| {
         let content = format!("file {number} of round {round}\n");
         (format!("/{number:06}.txt"), Bytes::from(content))

@@ -1,11 +1,11 @@
-//! `first-datum`: a commit of very many new files; how long until the first command runs.
+//! `first-datum`: the time from a commit of very many new files to the first command.
 
 use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 
 use crate::Common;
-use crate::harness::{Up, between, scratch_folder};
+use crate::harness::{BenchServer, between, scratch_folder};
 use crate::report::{Report, Row};
 use crate::scripted::{self, ScriptedWorker};
 
@@ -30,7 +30,7 @@ impl Default for Arguments {
 pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Report> {
     const FIRST: &str = "first command, empty base";
     let folder = scratch_folder(common)?;
-    let up = Up::start_with(common, folder.path(), &["--no-worker"]).await?;
+    let up = BenchServer::start_with(common, folder.path(), &["--no-worker"]).await?;
     let worker = ScriptedWorker::start(folder.path(), &up.nats_url().await?, SLOTS)?;
     up.create_repo("files").await?;
     up.create_pipeline(&json!({

@@ -1,4 +1,4 @@
-//! A Howdah of the benchmark's own: `howdah up` over a temporary folder.
+//! A Howdah for one benchmark: `howdah up` over a temporary folder.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
@@ -15,11 +15,11 @@ use tempfile::TempDir;
 use crate::Common;
 use crate::api::Api;
 
-/// How long a start or a stop may take.
+/// Longest time for a start or a stop.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running `howdah up`. Dropping it stops it.
-pub struct Up {
+pub struct BenchServer {
     child: Child,
     api: Api,
     log: PathBuf,
@@ -28,7 +28,7 @@ pub struct Up {
     workers: Vec<Child>,
 }
 
-/// How long one job took.
+/// The times of one job.
 #[derive(Clone, Copy)]
 pub struct JobTimes {
     /// From the job's start to the finished output commit.
@@ -38,7 +38,7 @@ pub struct JobTimes {
 }
 
 impl JobTimes {
-    /// Reads the times of a job from what the server says of it.
+    /// Computes the times of a job from the messages of the server.
     pub fn of(commit: &pfs_v2::CommitInfo, job: &pps_v2::JobInfo, output: &pfs_v2::CommitInfo) -> anyhow::Result<Self> {
         let time = |what: &str, time: &Option<prost_types::Timestamp>| {
             time.as_ref()
@@ -67,8 +67,8 @@ pub fn scratch_folder(common: &Common) -> anyhow::Result<TempDir> {
     }
 }
 
-impl Up {
-    /// Starts it over `<folder>/howdah`, with a worker of its own, and waits until it answers.
+impl BenchServer {
+    /// Starts it over `<folder>/howdah` with a worker and waits until it answers.
     pub async fn start(common: &Common, folder: &Path, slots: u32) -> anyhow::Result<Self> {
         Self::start_with(common, folder, &["--slots", &slots.to_string()]).await
     }
@@ -113,7 +113,9 @@ impl Up {
         self.child.id()
     }
 
-    /// Returns the URL of its NATS server, for further workers. It is printed a moment after clients are answered.
+    /// Returns the URL of its NATS server, for further workers.
+    ///
+    /// Reads the summary, which is printed shortly after the server accepts clients.
     pub async fn nats_url(&self) -> anyhow::Result<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -124,7 +126,7 @@ impl Up {
             }
             ensure!(
                 Instant::now() < deadline,
-                "`howdah up` does not say where its NATS server is"
+                "`howdah up` did not print the address of its NATS server"
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -137,12 +139,12 @@ impl Up {
         Ok(())
     }
 
-    /// Stops it and waits until it is gone.
+    /// Stops it and waits until it has ended.
     pub fn stop(self) {
         drop(self);
     }
 
-    /// Starts one more worker, with the arguments that `howdah up` itself advises.
+    /// Starts one more worker, with the arguments that `howdah up` prints for it.
     pub async fn add_worker(&mut self, slots: u32) -> anyhow::Result<()> {
         let number = self.workers.len() + 1;
         let advice = self.advice().await?;
@@ -162,7 +164,9 @@ impl Up {
         Ok(())
     }
 
-    /// Returns the arguments for one more worker. They are printed a moment after the API answers.
+    /// Returns the arguments for one more worker.
+    ///
+    /// Reads the summary, which is printed shortly after the server accepts clients.
     async fn advice(&self) -> anyhow::Result<String> {
         let log = &self.log;
         let deadline = Instant::now() + PATIENCE;
@@ -183,7 +187,7 @@ impl Up {
     }
 }
 
-impl std::ops::Deref for Up {
+impl std::ops::Deref for BenchServer {
     type Target = Api;
 
     fn deref(&self) -> &Api {
@@ -191,8 +195,8 @@ impl std::ops::Deref for Up {
     }
 }
 
-impl Drop for Up {
-    /// Workers first: they remove their containers, all at once.
+impl Drop for BenchServer {
+    /// Stops the workers first and in parallel: each removes its containers.
     fn drop(&mut self) {
         for worker in &mut self.workers {
             terminate(worker);
@@ -202,23 +206,23 @@ impl Drop for Up {
     }
 }
 
-/// Returns the time between two moments that the server has noted; zero if the second is the earlier one.
+/// Returns the time between two times of the server; zero if the second is the earlier one.
 pub fn between(from: &Option<prost_types::Timestamp>, to: &Option<prost_types::Timestamp>) -> anyhow::Result<Duration> {
     let moment = |moment: &Option<prost_types::Timestamp>| {
         let found = moment.as_ref().and_then(convert::from_timestamp);
-        found.context("the server has not noted a time that was asked for")
+        found.context("a time is missing in a message of the server")
     };
     let (from, to) = (moment(from)?, moment(to)?);
     Ok(Duration::try_from(to.duration_since(from)).unwrap_or_default())
 }
 
-/// Returns the middle one of some times; none of none.
+/// Returns the median of some times; none without times.
 pub fn median(mut times: Vec<Duration>) -> Option<Duration> {
     times.sort_unstable();
     times.get(times.len() / 2).copied()
 }
 
-/// Keeps the settings of whoever runs the benchmark out of it.
+/// Removes Howdah's settings from the environment of a command, so that those of the user have no effect.
 pub fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("HOWDAH_") {
@@ -232,7 +236,7 @@ pub fn find_howdah(common: &Common) -> anyhow::Result<PathBuf> {
     if let Some(path) = &common.howdah {
         return Ok(path.clone());
     }
-    let own = std::env::current_exe().context("cannot find out where this program lies")?;
+    let own = std::env::current_exe().context("cannot find the path of this program")?;
     let path = own.with_file_name("howdah");
     ensure!(
         path.is_file(),
@@ -242,13 +246,13 @@ pub fn find_howdah(common: &Common) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
-/// Returns a port of 127.0.0.1 that is free just now.
+/// Returns a port of 127.0.0.1 that is free now.
 pub fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
     Ok(listener.local_addr()?.port())
 }
 
-/// Waits until a coordinator that was just started answers, or ends instead.
+/// Waits until a new coordinator answers. Fails if its process ends or the time is over.
 pub async fn connect(child: &mut Child, port: u16) -> anyhow::Result<Api> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -266,16 +270,16 @@ pub async fn connect(child: &mut Child, port: u16) -> anyhow::Result<Api> {
     }
 }
 
-/// Asks the process to stop.
+/// Sends SIGTERM to a process that runs.
 fn terminate(child: &mut Child) {
     let Ok(pid) = i32::try_from(child.id()) else { return };
     if matches!(child.try_wait(), Ok(None)) {
-        // A process that is gone already is what we want.
+        // An error means that the process has ended already.
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     }
 }
 
-/// Asks the process to stop, and kills it when it does not.
+/// Stops a process with SIGTERM, after [`PATIENCE`] with SIGKILL.
 pub fn stop(child: &mut Child) {
     terminate(child);
     let deadline = Instant::now() + PATIENCE;

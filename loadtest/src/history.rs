@@ -1,6 +1,6 @@
-//! `history`: one commit after the other into a repository with a pipeline, each job awaited.
+//! `history`: one commit after the other to a repository with a pipeline; each job is awaited.
 //!
-//! The last jobs should take no longer than the first ones, although there are more and more datums and commits.
+//! The last jobs should take no longer than the first ones, although the number of datums and commits grows.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 
-use crate::harness::{Up, between, median, scratch_folder};
+use crate::harness::{BenchServer, between, median, scratch_folder};
 use crate::report::{Report, Row};
 use crate::{Common, image};
 
@@ -33,7 +33,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
     const LAST: &str = "job, last ones";
     let folder = scratch_folder(common)?;
     image::build(folder.path())?;
-    let up = Up::start(common, folder.path(), 2).await?;
+    let up = BenchServer::start(common, folder.path(), 2).await?;
     up.create_repo("files").await?;
     up.create_pipeline(&json!({
         "pipeline": {"name": "copy"},

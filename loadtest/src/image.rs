@@ -1,4 +1,4 @@
-//! The program under test and the container image that holds nothing else.
+//! The program under test, and a container image with this program only.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ const PROGRAM: &[u8] = include_bytes!(env!("HOWDAH_LOADTEST_TRIVIAL"));
 /// Name of the program in the image, as a stage's command.
 pub const COMMAND: &str = "/trivial";
 
-/// Name and tag of the image. It stays after a run: the next one builds it from Docker's cache.
+/// Name and tag of the image. It is kept after a run: the next run builds it from Docker's cache.
 pub const IMAGE: &str = "howdah-loadtest/trivial:1.0";
 
 /// Writes the program into a folder and returns its path.
@@ -45,7 +45,7 @@ pub fn build(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Counts the containers of the image that run.
+/// Returns the number of running containers of the image.
 pub fn containers() -> anyhow::Result<usize> {
     let output = Command::new("docker")
         .args(["ps", "--quiet", "--filter", &format!("ancestor={IMAGE}")])

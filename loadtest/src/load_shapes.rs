@@ -19,10 +19,10 @@ use clap::Args;
 use serde_json::json;
 
 use crate::Common;
-use crate::harness::{Up, scratch_folder};
+use crate::harness::{BenchServer, scratch_folder};
 use crate::process::{peak, reset_peak};
 use crate::report::{Report, Row};
-use model::{Files, Shape};
+use model::{Modifications, Shape};
 
 /// Arguments of the benchmark.
 #[derive(Debug, Clone, Args)]
@@ -42,7 +42,7 @@ pub struct Arguments {
     /// Of the large files, the bytes of the largest
     #[arg(long, value_name = "BYTES", default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1..))]
     largest: u64,
-    /// Begin with another random seed
+    /// Random seed
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// One shape only: 25 commits of 25 modifications of small files
@@ -92,8 +92,8 @@ impl Arguments {
     }
 }
 
-/// What one shape took.
-struct Outcome {
+/// The result of one shape.
+struct ShapeOutcome {
     put_files: u64,
     put_bytes: u64,
     put: Duration,
@@ -107,9 +107,9 @@ struct Outcome {
 
 /// Runs the benchmark.
 pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Report> {
-    let otherwise = if arguments.full { 25 } else { 5 };
-    let commits = arguments.commits.unwrap_or(otherwise);
-    let modifications = arguments.modifications.unwrap_or(otherwise);
+    let default = if arguments.full { 25 } else { 5 };
+    let commits = arguments.commits.unwrap_or(default);
+    let modifications = arguments.modifications.unwrap_or(default);
     let mut report = Report::new(
         "load-shapes",
         format!("{commits} commits of {modifications} modifications, every byte read back and compared"),
@@ -159,8 +159,8 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
         client = outcome.client_peak.max(client);
     }
     report.note(format!(
-        "The first, the middle and the last commit were read back as a whole: every file and every byte is as it should be, \
-         and nothing is there that should not be. Memory stayed bounded: the server never had more than {} MiB resident, \
+        "The first, the middle and the last commit were read back as a whole: every file and every byte is as expected, \
+         and there are no other files. Memory stayed bounded: the server never had more than {} MiB resident, \
          the client {} MiB.",
         server >> 20,
         client >> 20
@@ -169,14 +169,20 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
 }
 
 /// Loads one shape into a Howdah of its own and reads it back.
-async fn load(common: &Common, shape: &Shape, commits: u32, modifications: u32, seed: u64) -> anyhow::Result<Outcome> {
+async fn load(
+    common: &Common,
+    shape: &Shape,
+    commits: u32,
+    modifications: u32,
+    seed: u64,
+) -> anyhow::Result<ShapeOutcome> {
     const REPO: &str = "files";
     let folder = scratch_folder(common)?;
-    let up = Up::start_with(common, folder.path(), &["--no-worker"]).await?;
+    let up = BenchServer::start_with(common, folder.path(), &["--no-worker"]).await?;
     let own = std::process::id();
     reset_peak(own)?;
     up.create_repo(REPO).await?;
-    let mut files = Files::new(shape, seed);
+    let mut files = Modifications::new(shape, seed);
     let (mut put_files, mut put_bytes, mut put) = (0, 0, Duration::ZERO);
     let mut kept = Vec::new();
     for number in 1..=commits {
@@ -203,7 +209,7 @@ async fn load(common: &Common, shape: &Shape, commits: u32, modifications: u32, 
         verified_bytes += verify::all(&up, commit, model).await?;
         verified_files += model.count() as u64;
     }
-    let outcome = Outcome {
+    let outcome = ShapeOutcome {
         put_files,
         put_bytes,
         put,
@@ -211,7 +217,7 @@ async fn load(common: &Common, shape: &Shape, commits: u32, modifications: u32, 
         verified_bytes,
         verify: began.elapsed(),
         stored_bytes: bytes_below(&folder.path().join("howdah"))?,
-        server_peak: peak(up.process()).context("the process is gone")?,
+        server_peak: peak(up.process()).context("the process has ended")?,
         client_peak: peak(own).context("this process has no peak of memory")?,
     };
     up.stop();
@@ -226,7 +232,7 @@ fn bytes_below(folder: &Path) -> anyhow::Result<u64> {
         bytes += match entry.metadata() {
             Ok(found) if found.is_dir() => bytes_below(&entry.path())?,
             Ok(found) => found.len(),
-            // The server removes what it does not need any more.
+            // The server may remove a file between listing and reading.
             Err(error) if error.kind() == ErrorKind::NotFound => 0,
             Err(error) => return Err(error.into()),
         };

@@ -1,20 +1,26 @@
 //! Benchmarks of Howdah against floors and peers that are measured in the same run.
 //!
-//! `howdah-loadtest NAME` runs one benchmark, `howdah-loadtest all` every one with its defaults. Each starts a
-//! Howdah of its own over a temporary folder, so that nothing that runs already is used or disturbed, and prints
-//! a table, the ratios that count, and one line of JSON for machines. Nothing here passes or fails by time:
-//! machines differ, ratios are for people to judge.
+//! `howdah-loadtest NAME` runs one benchmark, `howdah-loadtest all` every one with its defaults. Each starts
+//! its own Howdah over a temporary folder, independent of any other Howdah on the machine, and prints a table, the
+//! important ratios, and one line of JSON for machines. No benchmark passes or fails by time: machines differ, and
+//! ratios are for people to judge.
 //!
-//! - [`harness`]: a running Howdah; [`api`]: the few calls that benchmarks share;
+//! - [`harness`]: a running Howdah; [`api`]: the calls that benchmarks share;
 //! - [`peers`]: other ways to run the same program;
 //! - [`report`]: tables, ratios, JSON;
 //! - [`contest`]: phases of work done round by round by Howdah and by other programs that store files;
 //! - one module per benchmark, with its arguments and a `run`: [`datums`], [`small_files`], [`big_file`],
 //!   [`one_change`], [`history`], [`first_datum`], [`restart`], [`wide`],
-//!   [`fan_out`], [`s3`], [`load_shapes`]; some work with a worker that runs
+//!   [`fan_out`], [`s3`], [`load_shapes`], [`accumulate`]; some use a worker that runs
 //!   functions instead of containers ([`scripted`]).
 //!
-//! Another benchmark is another module, another variant of `Benchmark` and another line in `run_all`.
+//! To add a benchmark, add a module, a variant of `Benchmark` and a line in `run_all`.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "reports go to standard output, failures to standard error"
+)]
 
 mod accumulate;
 mod api;
@@ -49,20 +55,20 @@ use crate::report::Printed;
 /// Benchmarks of Howdah beside its peers.
 #[derive(Debug, Parser)]
 #[command(version)]
-struct Cli {
+struct LoadtestArguments {
     #[command(flatten)]
     common: Common,
     #[command(subcommand)]
     benchmark: Benchmark,
 }
 
-/// What every benchmark understands.
+/// Options of every benchmark.
 #[derive(Debug, Clone, Args)]
 pub struct Common {
     /// The `howdah` program [default: the one beside this program]
     #[arg(long, global = true, value_name = "PATH")]
     pub howdah: Option<PathBuf>,
-    /// Folder under which temporary data goes [default: the system's folder for temporary files]
+    /// Folder for temporary data [default: the system's folder for temporary files]
     #[arg(long, global = true, value_name = "FOLDER")]
     pub scratch: Option<PathBuf>,
     /// Print only the line of JSON
@@ -82,7 +88,7 @@ enum Benchmark {
     OneChange(one_change::Arguments),
     /// One commit after the other, each job awaited
     History(history::Arguments),
-    /// From a commit of very many files to the first command
+    /// Time from a commit of very many files to the first command
     FirstDatum(first_datum::Arguments),
     /// A repository that grows, read as a whole by every job
     Accumulate(accumulate::Arguments),
@@ -105,7 +111,7 @@ enum Benchmark {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = LoadtestArguments::parse();
     let work = async {
         match cli.benchmark {
             Benchmark::Datums(arguments) => print(&cli.common, &datums::run(&cli.common, &arguments).await?.print()),
@@ -133,7 +139,7 @@ async fn main() -> ExitCode {
         }
         anyhow::Ok(())
     };
-    // Dropping the work stops what it had started and removes its folders.
+    // On Ctrl-C the work is dropped, which stops its processes and removes its folders.
     let ended = tokio::select! {
         ended = work => ended,
         signal = tokio::signal::ctrl_c() => match signal {
@@ -150,7 +156,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs every benchmark; one that fails does not keep the others from running.
+/// Runs every benchmark, also after one has failed.
 async fn run_all(common: &Common) -> anyhow::Result<()> {
     let mut failed = Vec::new();
     let mut show = |name: &'static str, result: anyhow::Result<Printed>| match result {

@@ -1,13 +1,13 @@
-//! Bytes that look random and come out the same every time.
+//! Pseudo-random bytes that are the same in every run.
 
-/// A stream of noise that depends on its seed alone: SplitMix64.
+/// A stream of noise that depends only on its seed: SplitMix64.
 #[derive(Debug, Clone)]
 pub struct Noise {
     state: u64,
 }
 
 impl Noise {
-    /// Begins a stream.
+    /// Starts a stream.
     pub fn new(seed: u64) -> Self {
         let mut noise = Self {
             state: seed ^ 0x5851_f42d_4c95_7f2d,
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn noise_depends_on_the_seed_alone_and_does_not_repeat() {
+    fn noise_depends_only_on_the_seed_and_does_not_repeat() {
         let bytes = |seed| {
             let mut bytes = [0; 1001];
             Noise::new(seed).fill(&mut bytes);

@@ -1,7 +1,7 @@
 //! `one-change`: pipelines in a chain, each with many finished datums; one file is added.
 //!
-//! What is measured is the time from the beginning of the put to the finished output commit of the last
-//! pipeline, for several numbers of datums: the cost should follow the change, not what is stored.
+//! Measures the time from the start of the put to the finished output commit of the last pipeline, for several numbers
+//! of datums: the cost should depend on the change, not on the stored data.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::harness::{Up, median, scratch_folder};
+use crate::harness::{BenchServer, median, scratch_folder};
 use crate::report::{Report, Row};
 use crate::scripted::{self, ScriptedWorker};
 use crate::{Common, image};
@@ -22,17 +22,17 @@ const REPO: &str = "files";
 
 /// Where commands run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Runtime {
+pub enum CommandRuntime {
     /// In containers.
     Docker,
-    /// Nowhere: they are functions of this program.
+    /// In this program, as functions.
     Scripted,
 }
 
 /// Arguments of the benchmark.
 #[derive(Debug, Clone, Args)]
 pub struct Arguments {
-    /// Finished datums of each pipeline; several numbers to see how the time grows
+    /// Finished datums of each pipeline; several numbers show how the time grows
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_values_t = [1000, 10_000])]
     datums: Vec<u32>,
     /// Pipelines in the chain
@@ -43,7 +43,7 @@ pub struct Arguments {
     changes: u32,
     /// Where the commands run
     #[arg(long, value_enum, default_value = "scripted")]
-    runtime: Runtime,
+    runtime: CommandRuntime,
 }
 
 impl Default for Arguments {
@@ -52,7 +52,7 @@ impl Default for Arguments {
             datums: vec![1000, 10_000],
             pipelines: 5,
             changes: 9,
-            runtime: Runtime::Scripted,
+            runtime: CommandRuntime::Scripted,
         }
     }
 }
@@ -95,19 +95,19 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
 async fn chain(common: &Common, arguments: &Arguments, datums: u32) -> anyhow::Result<Duration> {
     let folder = scratch_folder(common)?;
     let (up, worker) = match arguments.runtime {
-        Runtime::Docker => {
+        CommandRuntime::Docker => {
             image::build(folder.path())?;
-            (Up::start(common, folder.path(), 2).await?, None)
+            (BenchServer::start(common, folder.path(), 2).await?, None)
         }
-        Runtime::Scripted => {
-            let up = Up::start_with(common, folder.path(), &["--no-worker"]).await?;
+        CommandRuntime::Scripted => {
+            let up = BenchServer::start_with(common, folder.path(), &["--no-worker"]).await?;
             let worker = ScriptedWorker::start(folder.path(), &up.nats_url().await?, 2)?;
             (up, Some(worker))
         }
     };
     let transform = match arguments.runtime {
-        Runtime::Docker => json!({"image": image::IMAGE, "cmd": [image::COMMAND]}),
-        Runtime::Scripted => json!({"image": scripted::IMAGE, "cmd": [scripted::COMMAND]}),
+        CommandRuntime::Docker => json!({"image": image::IMAGE, "cmd": [image::COMMAND]}),
+        CommandRuntime::Scripted => json!({"image": scripted::IMAGE, "cmd": [scripted::COMMAND]}),
     };
     let chain = Chain::build(&up, arguments.pipelines, datums, &transform).await?;
     let mut times = Vec::new();
@@ -119,13 +119,13 @@ async fn chain(common: &Common, arguments: &Arguments, datums: u32) -> anyhow::R
     median(times).context("no changes were made")
 }
 
-/// Pipelines in a chain that have seen some files.
+/// Pipelines in a chain that have processed some files.
 pub struct Chain {
     last: String,
 }
 
 impl Chain {
-    /// Makes the pipelines, puts the files before them and waits until the last pipeline has done its job.
+    /// Makes the pipelines, puts the input files and waits for the job of the last pipeline.
     pub async fn build(api: &Api, pipelines: u32, files: u32, transform: &Value) -> anyhow::Result<Self> {
         api.create_repo(REPO).await?;
         let mut last = REPO.to_owned();
@@ -145,8 +145,8 @@ impl Chain {
         Ok(Self { last })
     }
 
-    /// Adds the file of a number, to those with lower numbers. Returns the time from the start of the put to the
-    /// finished output commit of the last pipeline.
+    /// Adds the file with a number; the files with lower numbers exist. Returns the time from the start of the put to
+    /// the finished output commit of the last pipeline.
     pub async fn add_file(&self, api: &Api, number: u32) -> anyhow::Result<Duration> {
         let started = Instant::now();
         let commit = api.put_files(REPO, [file(number)]).await?;
@@ -167,7 +167,7 @@ fn file(number: u32) -> (String, Bytes) {
     (format!("/{number:07}.txt"), Bytes::from(format!("file {number}\n")))
 }
 
-/// Lets `make` find the one file of a chain of copies that is new. `None` when it is not installed.
+/// Measures how long `make` takes for one new file in a chain of copies. `None` if it is not installed.
 fn make(folder: &Path, files: u32, stages: u32) -> anyhow::Result<Option<Duration>> {
     if Command::new("make").arg("--version").output().is_err() {
         return Ok(None);
@@ -191,7 +191,7 @@ fn make(folder: &Path, files: u32, stages: u32) -> anyhow::Result<Option<Duratio
     ensure!(status.success(), "make failed: {status}");
     ensure!(
         folder.join(format!("{stages}/new")).is_file(),
-        "make did not carry the new file to the end"
+        "make did not copy the new file to the end"
     );
     Ok(Some(started.elapsed()))
 }

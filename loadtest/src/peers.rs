@@ -15,7 +15,7 @@ use anyhow::{Context, bail, ensure};
 use crate::image;
 
 /// The work: a program, its input files, a folder for its outputs.
-pub struct Work<'a> {
+pub struct PeerWork<'a> {
     /// The program; it takes the output folder and an input file.
     pub program: &'a Path,
     /// The input files.
@@ -26,22 +26,22 @@ pub struct Work<'a> {
     pub at_once: usize,
 }
 
-/// What became of a contestant.
-pub enum Outcome {
-    /// It did the work in this time.
+/// The result of a contestant.
+pub enum PeerOutcome {
+    /// It has done the work in this time.
     Took(Duration),
-    /// It is not installed; how to get it.
+    /// It is not installed; the text says how to install it.
     Missing(String),
 }
 
-impl Work<'_> {
+impl PeerWork<'_> {
     fn output_folder(&self, name: &str) -> anyhow::Result<PathBuf> {
         let folder = self.folder.join(name);
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         Ok(folder)
     }
 
-    /// Fork and exec, nothing else: the floor. As many threads as there are slots.
+    /// Fork and exec only, with one thread for each slot: the floor.
     pub fn bare_loop(&self) -> anyhow::Result<Duration> {
         let out = self.output_folder("loop")?;
         let run = |input: &PathBuf| {
@@ -61,7 +61,7 @@ impl Work<'_> {
     }
 
     /// `xargs -P`.
-    pub fn xargs(&self) -> anyhow::Result<Outcome> {
+    pub fn xargs(&self) -> anyhow::Result<PeerOutcome> {
         let at_once = self.at_once.to_string();
         self.line_driven(
             "xargs",
@@ -72,19 +72,23 @@ impl Work<'_> {
     }
 
     /// GNU `parallel -j`.
-    pub fn parallel(&self) -> anyhow::Result<Outcome> {
+    pub fn parallel(&self) -> anyhow::Result<PeerOutcome> {
         let remedy = "apt-get install parallel";
         match Command::new("parallel").arg("--version").stdin(Stdio::null()).output() {
-            // moreutils has another program of that name.
+            // moreutils has another program of this name.
             Ok(output) if output.stdout.starts_with(b"GNU parallel") => {}
-            _ => return Ok(Outcome::Missing(format!("GNU parallel is not installed ({remedy})"))),
+            _ => {
+                return Ok(PeerOutcome::Missing(format!(
+                    "GNU parallel is not installed ({remedy})"
+                )));
+            }
         }
         let at_once = self.at_once.to_string();
         self.line_driven("parallel", "parallel", &["--will-cite", "-j", &at_once], remedy)
     }
 
     /// Runs a program that reads file names, one a line, and appends each to a command.
-    fn line_driven(&self, folder: &str, driver: &str, flags: &[&str], remedy: &str) -> anyhow::Result<Outcome> {
+    fn line_driven(&self, folder: &str, driver: &str, flags: &[&str], remedy: &str) -> anyhow::Result<PeerOutcome> {
         let out = self.output_folder(folder)?;
         let list = self.folder.join(format!("{folder}.list"));
         let mut file = File::create(&list).with_context(|| format!("cannot write {}", list.display()))?;
@@ -104,12 +108,12 @@ impl Work<'_> {
         match status {
             Ok(status) => ensure!(status.success(), "{driver} ended with {status}"),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Outcome::Missing(format!("not installed ({remedy})")));
+                return Ok(PeerOutcome::Missing(format!("not installed ({remedy})")));
             }
             Err(error) => return Err(error).with_context(|| format!("cannot start {driver}")),
         }
         self.check(&out)?;
-        Ok(Outcome::Took(took))
+        Ok(PeerOutcome::Took(took))
     }
 
     /// A fresh container for each of the first `sample` files.
@@ -156,7 +160,7 @@ impl Work<'_> {
         in_threads(self.at_once, inputs, run)
     }
 
-    /// Makes sure that a contestant has done all the work.
+    /// Checks that a contestant has done all the work.
     fn check(&self, out: &Path) -> anyhow::Result<()> {
         let written = std::fs::read_dir(out)
             .with_context(|| format!("cannot list {}", out.display()))?
@@ -171,7 +175,7 @@ impl Work<'_> {
     }
 }
 
-/// Calls `run` for every item from some threads and returns the time it took.
+/// Calls `run` for every item in several threads and returns the time for all of them.
 fn in_threads<T: Sync>(
     threads: usize,
     items: &[T],
@@ -209,14 +213,14 @@ mod tests {
         for path in &inputs {
             std::fs::write(path, path.display().to_string()).unwrap();
         }
-        let work = Work {
+        let work = PeerWork {
             program: &program,
             inputs: &inputs,
             folder: folder.path(),
             at_once: 2,
         };
         work.bare_loop().unwrap();
-        let Outcome::Took(_) = work.xargs().unwrap() else {
+        let PeerOutcome::Took(_) = work.xargs().unwrap() else {
             panic!("xargs is on every machine")
         };
         for input in &inputs {
@@ -233,7 +237,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let program = image::write_program(folder.path()).unwrap();
         let inputs = [folder.path().join("missing")];
-        let work = Work {
+        let work = PeerWork {
             program: &program,
             inputs: &inputs,
             folder: folder.path(),

@@ -1,10 +1,10 @@
-//! What a process has used so far, from `/proc`.
+//! Memory and processor time of a process, from `/proc`.
 
 use std::time::Duration;
 
 use anyhow::Context;
 
-/// Returns the most memory a process has had resident, in bytes: `VmHWM`.
+/// Returns the peak of a process's resident memory in bytes: `VmHWM`.
 pub fn peak(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     parse_peak(&status)
@@ -16,13 +16,13 @@ fn parse_peak(status: &str) -> Option<u64> {
     Some(kibibytes << 10)
 }
 
-/// Lets the peak of a process begin anew with what it has resident now.
+/// Resets the peak of a process to its present resident memory.
 pub fn reset_peak(pid: u32) -> anyhow::Result<()> {
     let path = format!("/proc/{pid}/clear_refs");
     std::fs::write(&path, "5").with_context(|| format!("cannot write {path}"))
 }
 
-/// Returns the processor time the process has used, all threads together.
+/// Returns the processor time of all threads of a process.
 pub fn processor_time(process: u32) -> anyhow::Result<Duration> {
     let path = format!("/proc/{process}/stat");
     let stat = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;

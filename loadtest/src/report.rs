@@ -1,4 +1,4 @@
-//! What a benchmark found out: rows of a table, ratios, and the same as one line of JSON.
+//! The result of a benchmark: rows of a table, ratios, and the same as one line of JSON.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// The findings of one benchmark.
+/// The result of one benchmark.
 #[derive(Debug)]
 pub struct Report {
     benchmark: &'static str,
     title: String,
-    /// What the items of the work are called, in the plural.
+    /// Plural of the name of an item of work.
     unit: &'static str,
     /// Name of the row that the others are compared with.
     floor: &'static str,
@@ -32,7 +32,7 @@ pub struct Printed {
     pub json: String,
 }
 
-/// One contestant: how long it took for how much.
+/// One contestant: its time for an amount of work.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
     /// Name of the contestant.
@@ -43,7 +43,7 @@ pub struct Row {
     pub seconds: f64,
 }
 
-/// A contestant that is not there.
+/// A contestant that is not installed.
 #[derive(Debug, Clone, Serialize)]
 pub struct Skipped {
     /// Name of the contestant.
@@ -109,7 +109,7 @@ impl Report {
         self.rows.push(row);
     }
 
-    /// Adds a contestant that could not take part.
+    /// Adds a contestant that could not be measured.
     pub fn skip(&mut self, name: impl Into<String>, reason: impl Into<String>) {
         self.skipped.push(Skipped {
             name: name.into(),
@@ -117,7 +117,7 @@ impl Report {
         });
     }
 
-    /// Adds a number that is no time, named with its unit.
+    /// Adds a number other than a time; its name contains the unit.
     pub fn value(&mut self, name: impl Into<String>, value: u64) {
         self.values.push((name.into(), value));
     }
@@ -127,7 +127,7 @@ impl Report {
         self.notes.push(note.into());
     }
 
-    /// Adds the ratio of two rows, named `key` in the JSON; nothing if one of them is missing.
+    /// Adds the ratio of two rows, named `key` in the JSON. Does nothing if a row is missing.
     pub fn ratio(&mut self, key: &str, fast: &str, slow: &str) {
         let (Some(left), Some(right)) = (self.find(fast), self.find(slow)) else {
             return;
@@ -153,7 +153,7 @@ impl Report {
         }
     }
 
-    /// Returns the report as people read it.
+    /// Returns the report as a table for people.
     pub fn text(&self) -> String {
         let name_width = self
             .rows
@@ -235,7 +235,7 @@ impl Report {
     }
 }
 
-/// Four decimals are more than the measurements are good for.
+/// Rounds to four decimals, more than the precision of the measurements.
 fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }

@@ -8,11 +8,11 @@ use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 
 use crate::Common;
-use crate::harness::{Up, scratch_folder};
+use crate::harness::{BenchServer, scratch_folder};
 use crate::report::{Report, Row};
 use crate::scripted::{self, ScriptedWorker};
 
-/// Repositories that the further commits go to.
+/// Repositories for the further commits.
 const REPOS: usize = 64;
 
 /// Arguments of the benchmark.
@@ -24,7 +24,7 @@ pub struct Arguments {
     /// Pipelines, in a chain
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pipelines: u32,
-    /// Commits beside those of the jobs
+    /// Commits in addition to those of the jobs
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     commits: usize,
 }
@@ -43,7 +43,7 @@ impl Default for Arguments {
 pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Report> {
     const READY: &str = "kill to answering";
     let folder = scratch_folder(common)?;
-    let up = Up::start_with(common, folder.path(), &["--no-worker"]).await?;
+    let up = BenchServer::start_with(common, folder.path(), &["--no-worker"]).await?;
     let worker = ScriptedWorker::start(folder.path(), &up.nats_url().await?, 2)?;
     up.create_repo("files").await?;
     let mut last = "files".to_owned();
@@ -82,7 +82,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
     drop(worker);
 
     let killed = Instant::now();
-    let up = Up::start_with(common, folder.path(), &["--no-worker"]).await?;
+    let up = BenchServer::start_with(common, folder.path(), &["--no-worker"]).await?;
     let ready = killed.elapsed();
     let worker = ScriptedWorker::start(folder.path(), &up.nats_url().await?, 2)?;
     let commit = up.put_files("files", [file(rounds)]).await?;

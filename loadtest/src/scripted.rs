@@ -1,7 +1,7 @@
 //! A worker without containers: its one command is a function of this program.
 //!
-//! Everything else is the real worker, in a process of its own (`howdah-loadtest scripted-worker`). This shows
-//! what Howdah itself costs, and makes jobs of a million datums possible on a small machine.
+//! Everything else is the real worker, in a separate process (`howdah-loadtest scripted-worker`). It shows the cost of
+//! Howdah itself, and makes jobs of a million datums possible on a small machine.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -20,21 +20,21 @@ use tokio_util::sync::CancellationToken;
 
 /// Name of the command.
 pub const COMMAND: &str = "copy";
-/// Name of the input it reads.
+/// Name of the input that it reads.
 pub const INPUT: &str = "input";
-/// Key of a benchmark's own S3 server, in both its halves.
+/// Access key and secret key of the benchmark's S3 server.
 pub const BUCKET_KEY: &str = "benchmark";
-/// Image that pipelines name; there need not be any such thing.
+/// Image in the specs of pipelines. It does not exist.
 pub const IMAGE: &str = "scripted:1";
 
-/// What the worker is told.
+/// Arguments of the worker.
 #[derive(Debug, Clone, Args)]
 pub struct Arguments {
     #[arg(long)]
     nats_url: String,
     #[arg(long)]
     store: String,
-    /// Where the store is a bucket: its server, which the benchmark has started with [`BUCKET_KEY`].
+    /// The S3 server of the store, started with [`BUCKET_KEY`]; none for a local folder.
     #[arg(long)]
     s3_endpoint: Option<String>,
     #[arg(long)]
@@ -43,7 +43,7 @@ pub struct Arguments {
     slots: usize,
 }
 
-/// Runs the worker until it is asked to stop.
+/// Runs the worker until SIGTERM.
 pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let starts = arguments.folder.join("starts");
     std::fs::create_dir_all(&starts).with_context(|| format!("cannot make the folder {}", starts.display()))?;
@@ -89,8 +89,14 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+<<<<<<< HEAD
 /// Notes when the first command of the job began in this slot, and copies a single input file; of folders, counts files.
 fn work(call: &ScriptedCall, starts: &Path) -> anyhow::Result<()> {
+=======
+/// The command. Records the start of the first command of the job in this slot. Copies a single input file; of several
+/// files it writes their number.
+fn work(call: &Call, starts: &Path) -> anyhow::Result<()> {
+>>>>>>> cli
     let slot = call.path("/pfs/out");
     let slot = slot.ancestors().nth(2).and_then(Path::file_name).unwrap_or_default();
     note_start(&starts.join(call.var("PACH_JOB_ID").unwrap_or_default()), slot)?;
@@ -119,7 +125,7 @@ fn note_start(job: &Path, slot: &OsStr) -> anyhow::Result<()> {
     Ok(std::fs::write(file, now.to_string())?)
 }
 
-/// A worker in a process of its own. Dropping it stops it.
+/// A worker in a separate process. Dropping it stops it.
 pub struct ScriptedWorker {
     child: Child,
     folder: PathBuf,
@@ -132,7 +138,7 @@ impl ScriptedWorker {
         Self::start_over(folder, nats_url, slots, &["--store", &store])
     }
 
-    /// Starts a worker over the store that some arguments name.
+    /// Starts a worker over the store that the arguments in `store` name.
     pub fn start_over(folder: &Path, nats_url: &str, slots: u32, store: &[&str]) -> anyhow::Result<Self> {
         let own = folder.join("scripted");
         std::fs::create_dir_all(&own).with_context(|| format!("cannot make the folder {}", own.display()))?;
@@ -155,13 +161,13 @@ impl ScriptedWorker {
         self.child.id()
     }
 
-    /// Returns the time from the end of a commit to the first command of its job; zero if that came first.
+    /// Returns the time from the end of a commit to the first command of its job; zero if the command started earlier.
     pub fn first_command_after(&self, commit: &pfs_v2::CommitInfo) -> anyhow::Result<Duration> {
         let first = self.slots_busy_after(commit)?.into_iter().next();
         first.context("no command of the job was run")
     }
 
-    /// Returns the times from the end of a commit to the first command of its job in each slot that had one, sorted.
+    /// Returns, for each slot with a command, the time from the end of a commit to its first command; sorted.
     pub fn slots_busy_after(&self, commit: &pfs_v2::CommitInfo) -> anyhow::Result<Vec<Duration>> {
         let job = commit
             .commit

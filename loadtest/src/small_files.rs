@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::Common;
 use crate::contest::contestants::peers;
-use crate::contest::{Phase, Work, contest};
+use crate::contest::{ContestWork, Phase, contest};
 use crate::harness::scratch_folder;
 use crate::noise::Noise;
 use crate::report::Printed;
@@ -22,13 +22,13 @@ pub struct Arguments {
     /// Bytes of each file
     #[arg(long, value_name = "BYTES", default_value_t = 1024)]
     size: usize,
-    /// Folders that the files are spread over
+    /// Folders for the files
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     folders: u32,
     /// Rounds; the median counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// Leave the peers out
+    /// Measure Howdah only
     #[arg(long)]
     alone: bool,
 }
@@ -48,7 +48,7 @@ impl Default for Arguments {
 /// Runs the benchmark.
 pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Printed> {
     let scratch = scratch_folder(common)?;
-    let files = Files::write(
+    let files = SmallFileSet::write(
         scratch.path().join("in"),
         arguments.files,
         arguments.size,
@@ -72,16 +72,16 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Print
     })
 }
 
-/// The files of the contest: noise that depends on nothing but their number.
-pub struct Files {
+/// The files of the contest: noise that depends only on the number of the file.
+pub struct SmallFileSet {
     folder: PathBuf,
     files: u32,
     size: usize,
     folders: u32,
 }
 
-impl Files {
-    /// Writes them into a folder that is made for them.
+impl SmallFileSet {
+    /// Writes the files to a new folder.
     pub fn write(folder: PathBuf, files: u32, size: usize, folders: u32) -> anyhow::Result<Self> {
         let this = Self {
             folder,
@@ -115,13 +115,13 @@ impl Files {
         std::fs::write(&path, self.content(number, version)).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// The file that is changed.
+    /// Returns the number of the file that is changed.
     fn changed(&self) -> u32 {
         self.files / 2
     }
 }
 
-impl Work for Files {
+impl ContestWork for SmallFileSet {
     fn phases(&self) -> &[Phase] {
         &[Phase::Put, Phase::List, Phase::ListFolder, Phase::Get, Phase::PutAgain]
     }

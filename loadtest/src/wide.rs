@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::Common;
-use crate::harness::{Up, between, scratch_folder};
+use crate::harness::{BenchServer, between, scratch_folder};
 use crate::process::{peak, processor_time};
 use crate::report::{Report, Row};
 use crate::scripted::{self, ScriptedWorker};
@@ -29,12 +29,12 @@ impl Default for Arguments {
 pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Report> {
     const COORDINATOR: &str = "coordinator, processor time";
     let folder = scratch_folder(common)?;
-    let up = Up::start_with(common, folder.path(), &["--no-worker"]).await?;
+    let up = BenchServer::start_with(common, folder.path(), &["--no-worker"]).await?;
     let files = arguments.files;
     up.create_repo("files").await?;
     let file = |number: u32| (format!("/{number:07}.txt"), Bytes::from(format!("file {number}\n")));
     let commit = up.put_files("files", (0..files).map(file)).await?;
-    let memory_of_put = peak(up.process()).context("the process is gone")?;
+    let memory_of_put = peak(up.process()).context("the process has ended")?;
     let before = processor_time(up.process())?;
     let worker = ScriptedWorker::start(folder.path(), &up.nats_url().await?, 2)?;
     up.create_pipeline(&json!({
@@ -77,12 +77,12 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
     let mebibytes = |bytes: u64| bytes / (1 << 20);
     report.value(
         "coordinator_mib",
-        mebibytes(peak(up.process()).context("the process is gone")?),
+        mebibytes(peak(up.process()).context("the process has ended")?),
     );
     report.value("coordinator_mib_after_put", mebibytes(memory_of_put));
     report.value(
         "worker_mib",
-        mebibytes(peak(worker.process()).context("the process is gone")?),
+        mebibytes(peak(worker.process()).context("the process has ended")?),
     );
     report.note(format!(
         "Input commit: {}.",

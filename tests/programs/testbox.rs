@@ -1,6 +1,6 @@
-//! The stage program of the tests: does what its arguments say, one after the other.
+//! The program of the test pipelines: executes its arguments as actions, one after the other.
 //!
-//! | argument | what it does |
+//! | argument | action |
 //! | --- | --- |
 //! | `copy` | copies every input file to the path in `/pfs/out` that it has in its repo |
 //! | `stamp=TEXT` | as `copy`, with `TEXT:` in front of the content |
@@ -148,7 +148,7 @@ fn act(name: &str, value: &str) -> io::Result<()> {
             io::stdin().read_to_end(&mut text)?;
             write(&Path::new(OUT).join("stdin"), &text)?;
         }
-        // SAFETY: nothing else in this program reads standard input after this.
+        // SAFETY: no later code of this program uses standard input.
         "ignore-stdin" => drop(unsafe { File::from_raw_fd(0) }),
         "background" => {
             let own = std::env::current_exe()?;
@@ -205,8 +205,8 @@ fn any_input_contains(text: &str) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Returns every input file: its path in its repo and its path here. Several inputs are told apart by their
-/// names in front of the key, so the order is theirs.
+/// Returns every input file: its path in its repo, and its path in the container. With several inputs the name of the
+/// input precedes the key, so files are sorted by input.
 fn inputs() -> io::Result<BTreeMap<PathBuf, PathBuf>> {
     let mut files = Vec::new();
     let mut folders: Vec<_> = fs::read_dir(PFS)?
@@ -220,7 +220,7 @@ fn inputs() -> io::Result<BTreeMap<PathBuf, PathBuf>> {
     let several = folders.len() > 1;
     for folder in folders {
         let mut found = Vec::new();
-        // The trailing slash follows the link that an input is.
+        // An input is a symbolic link; the trailing slash follows it.
         walk(&folder.join(""), &mut found)?;
         for path in found.into_iter().filter(|path| path.is_file()) {
             let relative = path

@@ -1,4 +1,4 @@
-//! The command line, as a user types it.
+//! The command line, called as a user calls it.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -7,29 +7,29 @@ use std::process::{Command, Stdio};
 
 use crate::tools::program;
 
-/// A user's shell: which server, which configuration file, which folder, which name for the program.
-pub struct Client {
+/// A user's shell: the server, the configuration file, the working directory and the name of the program.
+pub struct TestClient {
     address: String,
     config: PathBuf,
     folder: PathBuf,
     program: PathBuf,
 }
 
-/// What a command printed and how it ended.
+/// The output and the exit code of a command.
 #[derive(Debug, Clone)]
-pub struct Output {
+pub struct CommandOutput {
     /// The command, for messages.
     pub command: String,
     /// Standard output.
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
-    /// Exit code; -1 when a signal ended it.
+    /// Exit code; -1 after a signal.
     pub code: i32,
 }
 
-impl Client {
-    /// Makes a client for the server at `port`, with a configuration of its own below `folder`.
+impl TestClient {
+    /// Makes a client for the server at `port`, with its configuration file in `folder`.
     #[must_use]
     pub fn new(port: u16, folder: &Path) -> Self {
         Self {
@@ -69,8 +69,8 @@ impl Client {
         }
     }
 
-    /// Runs a command, given as words separated by blanks.
-    pub fn run(&self, line: &str) -> Output {
+    /// Runs a command, given as one line with words separated by blanks.
+    pub fn run(&self, line: &str) -> CommandOutput {
         self.run_with(line.split_whitespace(), b"")
     }
 
@@ -78,7 +78,7 @@ impl Client {
     ///
     /// # Panics
     /// When the program cannot be started.
-    pub fn run_with(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>, input: &[u8]) -> Output {
+    pub fn run_with(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>, input: &[u8]) -> CommandOutput {
         let mut command = Command::new(&self.program);
         command
             .args(arguments)
@@ -92,10 +92,10 @@ impl Client {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program can be started");
-        // A command that does not read its input closes the pipe: no error of the test.
+        // An error means that the command ended without reading its input, which is not an error of the test.
         let _ = child.stdin.take().expect("standard input is a pipe").write_all(input);
         let done = child.wait_with_output().expect("the program can be waited for");
-        Output {
+        CommandOutput {
             command: format!("{command:?}"),
             stdout: String::from_utf8_lossy(&done.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&done.stderr).into_owned(),
@@ -103,7 +103,7 @@ impl Client {
         }
     }
 
-    /// Runs a command that must succeed and returns what it printed on standard output.
+    /// Runs a command that must succeed and returns its standard output.
     ///
     /// # Panics
     /// When it fails.
@@ -111,7 +111,7 @@ impl Client {
         self.run(line).expect_ok().stdout
     }
 
-    /// Runs a command that must fail and returns what it printed on standard error.
+    /// Runs a command that must fail and returns its standard error.
     ///
     /// # Panics
     /// When it succeeds.
@@ -121,7 +121,7 @@ impl Client {
         output.stderr
     }
 
-    /// Runs a command with `--raw` that must succeed and returns the JSON objects that it printed.
+    /// Runs a command with `--raw` that must succeed and returns its JSON objects.
     ///
     /// # Panics
     /// When it fails or prints something else.
@@ -134,7 +134,7 @@ impl Client {
     }
 }
 
-impl Output {
+impl CommandOutput {
     /// Returns itself if the command succeeded.
     ///
     /// # Panics

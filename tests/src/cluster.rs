@@ -1,27 +1,32 @@
-//! A running Howdah.
+//! A running Howdah: `howdah up` alone, or coordinator, workers and NATS server as separate processes.
+//!
+//! Every part runs over a temporary folder of the test, with ports that no other test uses. Parts can be killed and
+//! started again over the same folder and port. Dropping the value stops everything and deletes the folder; the order
+//! of the fields is the order in which they are dropped.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::client::Client;
+use crate::client::TestClient;
 use crate::memory_group::MemoryGroup;
 use crate::process::Process;
 use crate::tools::{free_port, in_path, program, tool};
 
-/// `howdah up` over a folder of its own.
+/// `howdah up` over a temporary folder.
 pub struct Up {
     /// Port of the API.
     pub port: u16,
     /// The process.
     pub process: Process,
-    /// Folder for everything of the test. Last, so that it is deleted when nobody writes into it any more.
+    /// Folder for all data of the test. The last field: it must be deleted after the processes that write to it have
+    /// stopped.
     pub folder: TempDir,
 }
 
 impl Up {
-    /// Starts it and waits until it is up.
+    /// Starts it and waits until it accepts connections.
     #[must_use]
     pub fn start() -> Self {
         let folder = test_folder();
@@ -30,8 +35,7 @@ impl Up {
         Self { folder, port, process }
     }
 
-    /// Starts it with the container engine expected at a socket in the test's folder, where there is none yet;
-    /// returns the path of the socket as well.
+    /// Starts it with `DOCKER_HOST` set to a socket that does not exist yet; also returns the path of the socket.
     #[must_use]
     pub fn start_without_engine() -> (Self, PathBuf) {
         let folder = test_folder();
@@ -64,60 +68,61 @@ impl Up {
         process
     }
 
-    /// Starts it again over the same folder, after it was stopped or killed.
+    /// Starts it again over the same folder and port, after it was stopped or killed.
     pub fn start_again(&mut self) {
         self.process = Self::spawn(self.folder.path(), self.port, None);
     }
 
-    /// Returns a client for it.
+    /// Returns a client for its server.
     #[must_use]
-    pub fn client(&self) -> Client {
-        Client::new(self.port, self.folder.path())
+    pub fn client(&self) -> TestClient {
+        TestClient::new(self.port, self.folder.path())
     }
 }
 
-/// Which object store a [`Cluster`] uses.
+/// The object store of a [`Cluster`].
 pub enum StoreKind {
     /// A local folder.
     Folder,
-    /// A bucket of an S3 server that is started along.
+    /// A bucket of an S3 server, which the cluster starts.
     S3,
 }
 
-/// Coordinator, workers and NATS server as processes of their own.
+/// Coordinator, workers and NATS server as separate processes.
 pub struct Cluster {
     /// Port of the API.
     pub port: u16,
     nats_port: u16,
     store_arguments: Vec<String>,
     coordinator_arguments: Vec<String>,
-    /// NATS server.
+    /// The NATS server.
     pub nats: Process,
-    /// Coordinator.
+    /// The coordinator.
     pub coordinator: Process,
-    /// Workers.
+    /// The workers, in the order of their numbers.
     pub workers: Vec<Process>,
     s3: Option<Process>,
-    /// What limits the memory of the coordinator, if anything does. After the process that runs in it.
+    /// Limits the memory of the coordinator. Dropped after the coordinator, because only an empty group can be removed.
     pub group: Option<MemoryGroup>,
-    /// Folder for everything of the test. Last, so that it is deleted when nobody writes into it any more.
+    /// Folder for all data of the test. The last field: it must be deleted after the processes that write to it have
+    /// stopped.
     pub folder: TempDir,
 }
 
 impl Cluster {
-    /// Starts everything and waits until it answers.
+    /// Starts all parts and waits until they accept connections.
     ///
     /// # Panics
-    /// When a part does not come up.
+    /// When a part does not start.
     #[must_use]
     pub fn start(workers: usize, store: &StoreKind) -> Self {
         Self::start_with(workers, store, &[], None)
     }
 
-    /// Starts everything over a folder, the coordinator with further arguments and within the group.
+    /// Starts all parts over a folder; the coordinator gets further arguments and runs in the group.
     ///
     /// # Panics
-    /// When a part does not come up.
+    /// When a part does not start.
     #[must_use]
     pub fn start_limited(workers: usize, arguments: &[&str], group: MemoryGroup) -> Self {
         Self::start_with(workers, &StoreKind::Folder, arguments, Some(group))
@@ -126,6 +131,8 @@ impl Cluster {
     fn start_with(workers: usize, store: &StoreKind, arguments: &[&str], group: Option<MemoryGroup>) -> Self {
         let folder = test_folder();
         let (port, nats_port) = (free_port(), free_port());
+        // In the order of dependencies: the coordinator needs NATS and the store when it starts. Workers connect by
+        // themselves whenever the others are there.
         let nats = start_nats(folder.path(), nats_port);
         let (store_arguments, s3) = match store {
             StoreKind::Folder => (
@@ -181,12 +188,12 @@ impl Cluster {
         Process::start(name, self.folder.path(), &mut command)
     }
 
-    /// Starts a worker again that was stopped or killed, over the same scratch folder.
+    /// Starts a stopped or killed worker again, over the same scratch folder.
     pub fn start_worker_again(&mut self, index: usize) {
         self.workers[index] = self.spawn_worker(&format!("worker-{index}"));
     }
 
-    /// Starts the coordinator again.
+    /// Starts the coordinator again over the same store and port.
     pub fn start_coordinator_again(&mut self) {
         self.coordinator = start_coordinator(
             self.folder.path(),
@@ -197,7 +204,7 @@ impl Cluster {
         );
     }
 
-    /// Starts the NATS server again, after deleting everything it had stored if asked to.
+    /// Starts the NATS server again; with `wipe` without its stored data.
     ///
     /// # Panics
     /// When its folder cannot be deleted.
@@ -208,21 +215,23 @@ impl Cluster {
         self.nats = start_nats(self.folder.path(), self.nats_port);
     }
 
-    /// Returns a client for it.
+    /// Returns a client for its server.
     #[must_use]
-    pub fn client(&self) -> Client {
-        Client::new(self.port, self.folder.path())
+    pub fn client(&self) -> TestClient {
+        TestClient::new(self.port, self.folder.path())
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Workers first: they hand their work back and remove their containers.
+        // Workers first: to return their work and remove their containers they need coordinator and NATS, whose fields
+        // would otherwise be dropped before them.
         self.workers.clear();
         self.s3.take();
     }
 }
 
+/// Makes a temporary folder.
 fn test_folder() -> TempDir {
     tempfile::Builder::new()
         .prefix("howdah-test.")
@@ -230,6 +239,7 @@ fn test_folder() -> TempDir {
         .expect("a temporary folder can be made")
 }
 
+/// Removes Howdah's settings from the environment of a command, so that those of the user have no effect.
 fn clean_environment(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("HOWDAH_") {
@@ -281,6 +291,7 @@ fn start_coordinator(
     process
 }
 
+/// Starts an S3 server with one bucket; returns the arguments that name the store, and the process.
 fn start_s3(folder: &Path) -> (Vec<String>, Option<Process>) {
     let port = free_port();
     let root: PathBuf = folder.join("s3");

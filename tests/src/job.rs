@@ -1,23 +1,23 @@
-//! What the command line says about jobs, pipelines, commits and files, as values.
+//! Jobs, pipelines, commits and files as the command line prints them, as values.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::client::{Client, Output};
+use crate::client::{CommandOutput, TestClient};
 use crate::tools::wait_for;
 
 /// A job as `inspect job --raw` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Job {
+pub struct JobSummary {
     /// The global id.
     pub id: String,
     /// Its pipeline.
     pub pipeline: String,
     /// State without the prefix, in lower case: `success`.
     pub state: String,
-    /// Why it ended so.
+    /// The reason of this state.
     pub reason: String,
     /// Datums processed.
     pub processed: u64,
@@ -31,7 +31,7 @@ pub struct Job {
     pub total: u64,
 }
 
-impl Job {
+impl JobSummary {
     fn from_json(job: &Value) -> Self {
         // 64-bit numbers are strings in protobuf JSON, and zero is left out.
         let number = |name: &str| match &job[name] {
@@ -57,7 +57,7 @@ impl Job {
         }
     }
 
-    /// Returns whether the job is over.
+    /// Returns whether the job has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
         matches!(self.state.as_str(), "success" | "failure" | "killed" | "unrunnable")
@@ -83,8 +83,8 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-impl Client {
-    /// Puts content into a file, `repo@branch:path`, which makes a commit of its own unless one is open.
+impl TestClient {
+    /// Puts content into a file, `repo@branch:path`. It makes a commit unless the head of the branch is open.
     pub fn put(&self, target: &str, content: &str) {
         let _ = self
             .run_with(["put", "file", target, "-f", "-"], content.as_bytes())
@@ -108,18 +108,18 @@ impl Client {
     }
 
     /// Tries to create a pipeline.
-    pub fn try_create(&self, spec: &Value) -> Output {
+    pub fn try_create(&self, spec: &Value) -> CommandOutput {
         self.run_with(["create", "pipeline", "-f", "-"], spec.to_string().as_bytes())
     }
 
     /// Updates a pipeline.
-    pub fn update(&self, spec: &Value) -> Output {
+    pub fn update(&self, spec: &Value) -> CommandOutput {
         self.run_with(["update", "pipeline", "-f", "-"], spec.to_string().as_bytes())
             .expect_ok()
     }
 
-    /// Updates a pipeline and has it do everything again.
-    pub fn update_and_reprocess(&self, spec: &Value) -> Output {
+    /// Updates a pipeline and reprocesses all datums.
+    pub fn update_and_reprocess(&self, spec: &Value) -> CommandOutput {
         self.run_with(
             ["update", "pipeline", "--reprocess", "-f", "-"],
             spec.to_string().as_bytes(),
@@ -134,20 +134,20 @@ impl Client {
     }
 
     /// Returns the jobs of a pipeline, newest first.
-    pub fn jobs(&self, pipeline: &str) -> Vec<Job> {
+    pub fn jobs(&self, pipeline: &str) -> Vec<JobSummary> {
         self.raw(&format!("list job -p {pipeline} --no-pager"))
             .iter()
-            .map(Job::from_json)
+            .map(JobSummary::from_json)
             .collect()
     }
 
     /// Returns a job of a pipeline.
-    pub fn job(&self, pipeline: &str, id: &str) -> Job {
-        Job::from_json(&self.raw(&format!("inspect job {pipeline}@{id}"))[0])
+    pub fn job(&self, pipeline: &str, id: &str) -> JobSummary {
+        JobSummary::from_json(&self.raw(&format!("inspect job {pipeline}@{id}"))[0])
     }
 
-    /// Waits until the newest job of a pipeline is over and returns it.
-    pub fn last_job(&self, pipeline: &str) -> Job {
+    /// Waits until the newest job of a pipeline has ended and returns it.
+    pub fn last_job(&self, pipeline: &str) -> JobSummary {
         wait_for(&format!("the newest job of {pipeline} to end"), || {
             let output = self.run(&format!("list job -p {pipeline} --no-pager --raw"));
             if output.code != 0 {
@@ -156,21 +156,21 @@ impl Client {
             let newest = serde_json::Deserializer::from_str(&output.stdout)
                 .into_iter::<Value>()
                 .next();
-            match newest.map(|job| job.map(|job| Job::from_json(&job))) {
+            match newest.map(|job| job.map(|job| JobSummary::from_json(&job))) {
                 Some(Ok(job)) if job.is_over() => Ok(job),
                 other => Err(format!("{other:?}")),
             }
         })
     }
 
-    /// Waits until the job that the head of a branch has caused is over and returns it.
-    pub fn job_of(&self, pipeline: &str, commit: &str) -> Job {
+    /// Waits until the job in the commit set of a branch's head has ended and returns it.
+    pub fn job_of(&self, pipeline: &str, commit: &str) -> JobSummary {
         let id = self.commit_id(commit);
-        self.wait_for_job(pipeline, &id, Job::is_over)
+        self.wait_for_job(pipeline, &id, JobSummary::is_over)
     }
 
-    /// Waits until a job satisfies a condition. A server that does not answer is waited for too.
-    pub fn wait_for_job(&self, pipeline: &str, id: &str, condition: impl Fn(&Job) -> bool) -> Job {
+    /// Waits until a job satisfies a condition. Also waits while the server does not answer.
+    pub fn wait_for_job(&self, pipeline: &str, id: &str, condition: impl Fn(&JobSummary) -> bool) -> JobSummary {
         wait_for(&format!("the job {pipeline}@{id}"), || {
             let output = self.run(&format!("inspect job {pipeline}@{id} --raw"));
             if output.code != 0 {
@@ -178,7 +178,7 @@ impl Client {
             }
             let job =
                 serde_json::from_str::<Value>(&output.stdout).map_err(|error| format!("{error} in {output:?}"))?;
-            let job = Job::from_json(&job);
+            let job = JobSummary::from_json(&job);
             if condition(&job) {
                 Ok(job)
             } else {
@@ -230,7 +230,7 @@ impl Client {
         files.map(|file| text(&file["file"]["path"])).collect()
     }
 
-    /// Returns what user code printed in a job, line by line.
+    /// Returns the lines that user code printed in a job.
     pub fn logs(&self, pipeline: &str, job: &str) -> Vec<String> {
         self.ok(&format!("logs -j {pipeline}@{job}"))
             .lines()
@@ -245,7 +245,11 @@ fn read_tree(root: &Path, folder: &Path, files: &mut BTreeMap<String, String>) {
         if path.is_dir() {
             read_tree(root, &path, files);
         } else {
-            let name = path.strip_prefix(root).expect("it lies below").display().to_string();
+            let name = path
+                .strip_prefix(root)
+                .expect("the entry is below the root")
+                .display()
+                .to_string();
             files.insert(
                 format!("/{name}"),
                 std::fs::read_to_string(&path).expect("a file can be read"),

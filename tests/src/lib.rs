@@ -1,15 +1,15 @@
 //! End-to-end tests: the built programs, a real NATS server, a real Docker engine, a real S3 server.
 //!
-//! Tests drive the system as a user does, through the command line, and break it as the world does, by
-//! killing processes and deleting folders. What they need is provided by `make setup`; a test that lacks
-//! something fails and says so.
+//! Tests use the system through the command line, as users do, and cause faults by killing processes and deleting
+//! folders. `make setup` installs the programs that they need; without them a test fails and names the missing one.
+//! Tests wait for conditions with a limit, never for a fixed time.
 //!
-//! - [`tools`]: where programs are found; free ports; waiting for conditions.
-//! - [`process`]: child processes that die with the test.
+//! - [`tools`]: paths of programs; free ports; waiting for conditions.
+//! - [`process`]: child processes that end with the test.
 //! - [`cluster`]: a running Howdah, embedded (`howdah up`) or as separate processes.
 //! - [`client`]: the command line as a value with output and exit status.
 //! - [`memory_group`]: a limit on the memory of processes.
-//! - [`job`]: what it says about jobs, commits and files, as values.
+//! - [`job`]: jobs, commits and files as the command line prints them, as values.
 //! - [`stage`]: the stage program of the tests, its image, and specs that run it.
 
 pub mod client;
@@ -20,6 +20,6 @@ pub mod process;
 pub mod stage;
 pub mod tools;
 
-pub use client::{Client, Output};
+pub use client::{CommandOutput, TestClient};
 pub use cluster::{Cluster, StoreKind, Up};
-pub use job::Job;
+pub use job::JobSummary;

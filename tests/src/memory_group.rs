@@ -1,7 +1,7 @@
-//! A control group with a limit on memory, so that tests see what a limit does.
+//! A control group with a limit on memory, for tests under a limit.
 //!
-//! Both versions of control groups are spoken. Making a group needs root, as starting containers does in most
-//! set-ups; where it cannot be made, tests fail and say so.
+//! Works with both versions of control groups. Creating a group needs root, like starting containers in most
+//! installations; where that fails, the test fails with the reason.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,26 +10,26 @@ use std::process::Command;
 
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 
-/// Where control groups are found.
+/// Mount point of control groups.
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// A control group. Dropping it removes it; what ran in it must be over by then.
+/// A control group. Dropping it removes it; its processes must have ended before.
 pub struct MemoryGroup {
     folder: PathBuf,
-    version: Version,
+    version: CgroupVersion,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Version {
+enum CgroupVersion {
     One,
     Two,
 }
 
 impl MemoryGroup {
-    /// Makes a group whose processes may have `bytes` bytes of memory together, without swap.
+    /// Makes a group whose processes together may use `bytes` bytes of memory and no swap.
     ///
     /// # Panics
-    /// When this machine does not allow it, with what is missing.
+    /// When the group cannot be created, with the reason.
     #[must_use]
     pub fn new(bytes: u64) -> Self {
         let (version, parent) = parent();
@@ -38,12 +38,12 @@ impl MemoryGroup {
         let group = Self { folder, version };
         let limit = bytes.to_string();
         match version {
-            Version::One => {
+            CgroupVersion::One => {
                 group.set("memory.limit_in_bytes", &limit);
-                // Where the kernel does not count swap there is no such file.
+                // The file exists only if the kernel counts swap.
                 group.set_if_there("memory.memsw.limit_in_bytes", &limit);
             }
-            Version::Two => {
+            CgroupVersion::Two => {
                 group.set("memory.max", &limit);
                 group.set_if_there("memory.swap.max", "0");
             }
@@ -55,7 +55,8 @@ impl MemoryGroup {
     #[must_use]
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("sh");
-        // The shell becomes the program, so that the process is the one that was started.
+        // The shell enters the group and then replaces itself by the program: so the process id is that of the program,
+        // and the program is in the group from its start.
         command
             .args([OsStr::new("-c"), OsStr::new("echo $$ > \"$0\" && exec \"$@\"")])
             .arg(self.folder.join("cgroup.procs"))
@@ -66,12 +67,12 @@ impl MemoryGroup {
     /// Returns how many processes of the group were killed because it had no memory left.
     ///
     /// # Panics
-    /// When the kernel does not say.
+    /// When the kernel does not count them.
     #[must_use]
     pub fn killed(&self) -> u64 {
         let name = match self.version {
-            Version::One => "memory.oom_control",
-            Version::Two => "memory.events",
+            CgroupVersion::One => "memory.oom_control",
+            CgroupVersion::Two => "memory.events",
         };
         let text = fs::read_to_string(self.folder.join(name)).expect("the group can be read");
         let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
@@ -93,15 +94,15 @@ impl MemoryGroup {
 
 impl Drop for MemoryGroup {
     fn drop(&mut self) {
-        // A group that is left behind is empty and harms nobody.
+        // If this fails, an empty group remains, which has no effect.
         let _ = fs::remove_dir(&self.folder);
     }
 }
 
-/// Makes sure that files in a folder are not kept in memory, where they would count.
+/// Checks that a folder is on a disk: files of a tmpfs would count towards the limit.
 ///
 /// # Panics
-/// When they are.
+/// When the folder is on a tmpfs.
 pub fn expect_disk(folder: &Path) {
     let kind = statfs(folder).expect("the folder is there").filesystem_type();
     assert!(
@@ -111,11 +112,11 @@ pub fn expect_disk(folder: &Path) {
     );
 }
 
-fn parent() -> (Version, PathBuf) {
+fn parent() -> (CgroupVersion, PathBuf) {
     let root = Path::new(ROOT);
     let first = root.join("memory");
     if first.join("memory.limit_in_bytes").exists() {
-        return (Version::One, first);
+        return (CgroupVersion::One, first);
     }
     let controllers = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
     if !controllers.split_whitespace().any(|name| name == "memory") {
@@ -123,7 +124,7 @@ fn parent() -> (Version, PathBuf) {
     }
     let control = root.join("cgroup.subtree_control");
     fs::write(&control, "+memory").unwrap_or_else(|error| cannot(&format!("{}: {error}", control.display())));
-    (Version::Two, root.to_owned())
+    (CgroupVersion::Two, root.to_owned())
 }
 
 fn cannot(reason: &str) -> ! {

@@ -1,4 +1,6 @@
-//! Child processes that are watched and that die with the test.
+//! Child processes whose output goes to a file and which end with the test.
+
+#![expect(clippy::print_stderr, reason = "a failing test prints the logs of its processes")]
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpStream};
@@ -46,11 +48,11 @@ impl Process {
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("process ids fit");
-        // A process that is gone already is as good.
+        // An error means that the process has ended already.
         let _ = kill(Pid::from_raw(pid), signal);
     }
 
-    /// Kills it as a power cut would, and waits until it is gone.
+    /// Kills it with SIGKILL and waits until it has ended.
     pub fn kill_hard(&mut self) {
         self.signal(Signal::SIGKILL);
         let _ = self.child.wait();
@@ -68,7 +70,7 @@ impl Process {
     /// Waits until it ends.
     ///
     /// # Panics
-    /// When it does not.
+    /// When it does not end.
     pub fn wait(&mut self) -> ExitStatus {
         let name = self.name.clone();
         wait_for(&format!("{name} to end"), || match self.child.try_wait() {

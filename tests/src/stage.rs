@@ -1,4 +1,4 @@
-//! Pipelines of the tests: the image of `testbox` and specs that run it.
+//! Specs of test pipelines, and the image of their program `testbox`.
 
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
@@ -16,19 +16,19 @@ const TESTBOX: &[u8] = include_bytes!(env!("HOWDAH_TEST_BOX"));
 /// Name of the program in its image.
 pub const PROGRAM: &str = "/testbox";
 
-/// Returns the image of `testbox`, built if it is not there. Its tag changes with the program.
+/// Returns the image of `testbox` and builds it if it does not exist. Its tag changes with the program.
 ///
 /// # Panics
 /// When it cannot be built.
 pub fn testbox_image() -> &'static str {
     static IMAGE: OnceLock<String> = OnceLock::new();
     IMAGE.get_or_init(|| {
-        // FNV-1a is enough to tell versions of one program apart.
+        // FNV-1a is enough to distinguish versions of one program.
         let hash = TESTBOX.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
         let image = format!("howdah-test/testbox:{hash:016x}");
-        // Tests are processes of their own: the first one builds, the others wait for it.
+        // Each test is a separate process: the first one builds the image, the others wait for the lock.
         let lock = std::env::temp_dir().join("howdah-test-image.lock");
         let file = File::options()
             .create(true)
@@ -50,7 +50,7 @@ fn build_image(image: &str) {
     let program = folder.path().join("testbox");
     std::fs::write(&program, TESTBOX).expect("the program can be written");
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("it can be made executable");
-    // A password file with one ordinary user, an environment and a folder of the image's own.
+    // The image has one ordinary user, an environment variable and a working directory, for tests of these.
     std::fs::write(
         folder.path().join("passwd"),
         "root:x:0:0::/:\nworker:x:1234:4321::/home:\n",
@@ -107,7 +107,7 @@ pub fn pfs(repo: &str, glob: &str) -> Value {
     json!({"pfs": {"repo": repo, "glob": glob}})
 }
 
-/// Returns a spec with more in it: `extra` is merged into it, object by object.
+/// Returns a spec with `extra` merged into it, object by object.
 #[must_use]
 pub fn with(mut spec: Value, extra: Value) -> Value {
     merge(&mut spec, extra);

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Longest that any condition of a test may take to come true.
+/// Longest wait for any condition of a test.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Returns the path of a program of this workspace.
 ///
 /// # Panics
-/// When it has not been built: `make test` builds before it tests.
+/// When it has not been built; `make test` builds it first.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     let folder = std::env::var_os("HOWDAH_TEST_BIN_DIR").map_or_else(folder_of_this_build, PathBuf::from);
@@ -33,10 +33,10 @@ fn folder_of_this_build() -> PathBuf {
     deps.parent().unwrap_or(deps).to_owned()
 }
 
-/// Returns the path of a tool that `make setup` provides.
+/// Returns the path of a tool that `make setup` installs.
 ///
 /// # Panics
-/// When it is not there.
+/// When it does not exist.
 #[must_use]
 pub fn tool(variable: &str, name: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
@@ -62,7 +62,7 @@ fn default_cache() -> PathBuf {
 /// Finds an ordinary program in `PATH`.
 ///
 /// # Panics
-/// When it is not there.
+/// When it is not in `PATH`.
 #[must_use]
 pub fn in_path(name: &str) -> PathBuf {
     let paths = std::env::var_os("PATH").unwrap_or_default();
@@ -76,7 +76,7 @@ pub fn in_path(name: &str) -> PathBuf {
 /// Returns the folder of the checkout.
 #[must_use]
 pub fn checkout() -> &'static Path {
-    // Asked for at run time: a program compiled for one checkout may be run from another that shares its cache.
+    // Read at run time: a test that was compiled for one checkout may run in another one with the same cache.
     static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
         let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo and nextest say where the package is");
         Path::new(&package).join("..")
@@ -84,12 +84,15 @@ pub fn checkout() -> &'static Path {
     &FOLDER
 }
 
-/// Ports for servers: below those that the system gives to connections, which could take one before its server does.
+/// Ports for servers. They are below the ports of outgoing connections: such a connection could take a port before the
+/// server binds it.
 const PORTS: Range<u16> = 20_000..32_000;
-/// How far apart processes with neighbouring numbers begin to look.
+/// Distance between the first ports of two processes with consecutive ids.
 const PORTS_APART: u32 = 16;
 
-/// Returns a port of 127.0.0.1 that is free, and that no other test takes as long as this process lives.
+/// Returns a free port of 127.0.0.1, reserved until the end of this process.
+///
+/// Tests are separate processes, so a lock file for each port reserves it among them.
 ///
 /// # Panics
 /// When the machine has none.
@@ -115,10 +118,10 @@ pub fn free_port() -> u16 {
 /// Waits until `condition` returns a value and returns it.
 ///
 /// # Panics
-/// After [`PATIENCE`], with what was waited for and what was seen last.
+/// After [`PATIENCE`], with the name of the condition and its last error.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + PATIENCE;
-    // Most conditions start a program: asking ever less often leaves the machine to what is waited for.
+    // Most conditions start a program. Growing pauses leave the processor to the work that the test waits for.
     let mut pause = Duration::from_millis(10);
     loop {
         match condition() {

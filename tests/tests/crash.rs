@@ -1,5 +1,6 @@
-//! `kill -9` at several moments of a job: the answers are the same, and nothing is there twice.
+//! `kill -9` at several moments of a job: the results are the same, and no result exists twice.
 
+#![expect(clippy::print_stderr, reason = "a failing test shows which process was killed last")]
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
 use std::collections::BTreeMap;
@@ -7,17 +8,17 @@ use std::path::Path;
 
 use howdah_tests::stage::{pfs, spec, with};
 use howdah_tests::tools::wait_for;
-use howdah_tests::{Client, Cluster, Job, StoreKind, Up};
+use howdah_tests::{Cluster, JobSummary, StoreKind, TestClient, Up};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-/// Datums of the job under attack.
+/// Datums of the first pipeline's job.
 const FILES: u64 = 12;
 
-/// What a kill waits for: how far the first pipeline's job must be.
-type Moment = fn(&Job) -> bool;
+/// The state of the first pipeline's job at which a process is killed.
+type Moment = fn(&JobSummary) -> bool;
 
-/// Before anything ran, in the middle, and near the end.
+/// Before any datum has run, in the middle, and near the end.
 const MOMENTS: [(&str, Moment); 3] = [
     ("at once", |_| true),
     ("in the middle", |job| job.processed >= 3),
@@ -30,8 +31,8 @@ fn content(round: usize) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Two pipelines in a row: sleeping datums, then one datum over everything they wrote.
-fn create_pipelines(client: &Client) {
+/// Makes two pipelines in a chain: sleeping datums, then one datum over all their outputs.
+fn create_pipelines(client: &TestClient) {
     client.ok("create repo data");
     let first = spec("first", &["sleep=150", "stamp=done"], pfs("data", "/*"));
     client.create(&with(
@@ -44,7 +45,7 @@ fn create_pipelines(client: &Client) {
 }
 
 /// Puts a round of files, all changed, in one commit and returns its id.
-fn put_round(client: &Client, round: usize) -> String {
+fn put_round(client: &TestClient, round: usize) -> String {
     let files = content(round);
     client.put_all(
         "data",
@@ -56,11 +57,11 @@ fn put_round(client: &Client, round: usize) -> String {
     client.commit_id("data@master")
 }
 
-/// Asserts that both jobs of a round end well, with each output once.
-fn assert_round(client: &Client, round: usize, id: &str) {
-    let job = client.wait_for_job("first", id, Job::is_over).expect_success();
+/// Asserts that both jobs of a round succeed, with each output once.
+fn assert_round(client: &TestClient, round: usize, id: &str) {
+    let job = client.wait_for_job("first", id, JobSummary::is_over).expect_success();
     assert_eq!((job.total, job.counts()), (FILES, [FILES, 0, 0, 0]));
-    let job = client.wait_for_job("second", id, Job::is_over).expect_success();
+    let job = client.wait_for_job("second", id, JobSummary::is_over).expect_success();
     assert_eq!((job.total, job.counts()), (1, [1, 0, 0, 0]));
     let expected: BTreeMap<_, _> = content(round)
         .into_iter()
@@ -183,7 +184,7 @@ fn up_killed_at_any_moment() {
 }
 
 #[test]
-fn up_interrupted_by_hand_continues_where_it_was() {
+fn up_interrupted_with_ctrl_c_continues_where_it_stopped() {
     let mut up = Up::start();
     let client = up.client();
     create_pipelines(&client);
@@ -197,7 +198,7 @@ fn up_interrupted_by_hand_continues_where_it_was() {
 }
 
 #[test]
-fn a_put_whose_server_dies_is_there_whole_or_not_at_all() {
+fn a_put_whose_server_dies_is_stored_completely_or_not_at_all() {
     let mut up = Up::start();
     let client = up.client();
     client.ok("create repo data");
@@ -214,8 +215,8 @@ fn a_put_whose_server_dies_is_there_whole_or_not_at_all() {
         let before = files_below(&data);
         std::thread::scope(|scope| {
             let put = scope.spawn(|| client.run(&command));
-            // Some bytes have arrived by then; how many is chance, the outcome is not.
-            wait_for("bytes to arrive", || {
+            // The number of bytes that the server has received is random; the outcome must not depend on it.
+            wait_for("the server to store some bytes", || {
                 if files_below(&data) > before || put.is_finished() {
                     Ok(())
                 } else {
@@ -227,7 +228,7 @@ fn a_put_whose_server_dies_is_there_whole_or_not_at_all() {
             up.start_again();
             let found = client.run(&format!("list file data@master:/{round} --raw"));
             let there = found.stdout.contains(&format!("/{round}/"));
-            assert!(there || put.code != 0, "an acknowledged put is gone: {put:#?}");
+            assert!(there || put.code != 0, "an acknowledged put is lost: {put:#?}");
             if there {
                 assert_eq!(client.raw(&format!("list file data@master:/{round}")).len(), 40);
             }
@@ -237,7 +238,7 @@ fn a_put_whose_server_dies_is_there_whole_or_not_at_all() {
     assert_eq!(client.content("data@master:/after"), "1");
 }
 
-/// Counts the files below a folder that may change meanwhile.
+/// Returns the number of files below a folder, which may change at the same time.
 fn files_below(folder: &Path) -> usize {
     let Ok(entries) = std::fs::read_dir(folder) else {
         return 0;

@@ -1,21 +1,21 @@
-//! What a clumsy user runs into: every message names the thing and says what to do next.
+//! Errors of users: every message names the thing that is wrong and says what to do.
 
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
 use howdah_tests::stage::{docker, pfs, spec, testbox_image, with};
 use howdah_tests::tools::{free_port, program, wait_for};
-use howdah_tests::{Client, Up};
+use howdah_tests::{TestClient, Up};
 use serde_json::json;
 
-/// Asserts that a message says several things.
+/// Asserts that a message contains several texts.
 fn assert_says(message: &str, parts: &[&str]) {
     for part in parts {
         assert!(message.contains(part), "{part:?} is missing in: {message}");
     }
 }
 
-/// A repo `data` with one file.
-fn with_data(up: &Up) -> Client {
+/// Makes a repo `data` with one file.
+fn with_data(up: &Up) -> TestClient {
     let client = up.client();
     client.ok("create repo data");
     client.put("data@master:/a", "1");
@@ -26,7 +26,7 @@ fn with_data(up: &Up) -> Client {
 fn no_server() {
     let folder = tempfile::tempdir().unwrap();
     let port = free_port();
-    let client = Client::new(port, folder.path());
+    let client = TestClient::new(port, folder.path());
     let output = client.run("list repo");
     assert_eq!(output.code, 1);
     assert_says(&output.stderr, &[&format!("127.0.0.1:{port}"), "up`", "PACHD_ADDRESS"]);
@@ -51,11 +51,11 @@ fn a_port_that_is_taken_and_a_folder_that_is_in_use() {
     let (code, message) = up_again(up.port, "other");
     assert_eq!(code, Some(1), "{message}");
     assert_says(&message, &[&up.port.to_string(), "--port"]);
-    // Two of them over one folder would spoil each other's work.
+    // Two processes over one folder would destroy each other's data.
     let (code, message) = up_again(free_port(), "data");
     assert_eq!(code, Some(1), "{message}");
     assert_says(&message, &["data"]);
-    // The first one is unharmed.
+    // The first process still works.
     up.client().ok("create repo data");
 }
 
@@ -79,7 +79,7 @@ fn an_image_that_does_not_exist_shows_and_recovers_when_it_appears() {
     let state = client.wait_for_pipeline("copy", "running");
     docker(&["rmi", &image]);
     assert_eq!(job.expect_success().counts(), [1, 0, 0, 0]);
-    assert_eq!(state, "", "the reason is gone");
+    assert_eq!(state, "", "the reason is cleared");
 }
 
 #[test]
@@ -90,18 +90,18 @@ fn an_image_without_the_command() {
     client.create(&with(spec("copy", &[], pfs("data", "/*")), no_command));
     let job = client.last_job("copy");
     assert_eq!(job.state, "failure");
-    let told = format!(
+    let report = format!(
         "{}\n{}",
         job.reason,
         client.ok(&format!("logs -j copy@{} --worker", job.id))
     );
-    assert_says(&told, &["/no/such/program"]);
+    assert_says(&report, &["/no/such/program"]);
     let datum = client.ok(&format!("list datum copy@{}", job.id));
     assert_says(&datum, &["failed"]);
 }
 
 #[test]
-fn specs_that_are_not_right() {
+fn wrong_specs() {
     let up = Up::start();
     let client = with_data(&up);
     let good = spec("copy", &["copy"], pfs("data", "/*"));
@@ -157,7 +157,7 @@ fn specs_that_are_not_right() {
 }
 
 #[test]
-fn names_that_lead_nowhere() {
+fn names_of_things_that_do_not_exist() {
     let up = Up::start();
     let client = with_data(&up);
     assert_says(
@@ -182,7 +182,7 @@ fn names_that_lead_nowhere() {
     assert_says(&client.fails("list job -p nobody"), &["nobody", "not found"]);
     assert_says(&client.fails("create repo"), &["expected 1 argument, got 0"]);
     assert_says(&client.fails("create rope data"), &["rope"]);
-    // Nothing was committed by any of it.
+    // None of these commands made a commit.
     assert_eq!(client.raw("list commit data@master").len(), 1);
     assert_eq!(client.paths("data@master"), ["/a"]);
 }
@@ -200,7 +200,7 @@ fn a_file_where_a_folder_is() {
     assert_eq!(client.paths("data@master"), ["/a", "/dir/file"]);
     assert_says(&client.fails("get file data@master:/dir"), &["-r"]);
 
-    // Two datums whose outputs collide that way.
+    // A file in one datum and a folder in another one do not collide.
     client.put_all("data", &[("b", "1")]);
     let actions = ["exit-if=never", "copy"];
     client.create(&spec("copy", &actions, pfs("data", "/*")));
@@ -223,7 +223,7 @@ fn two_datums_that_write_one_path() {
     for datum in client.raw(&format!("list datum same@{}", job.id)) {
         assert_says(&job.reason, &[datum["datum"]["id"].as_str().unwrap()]);
     }
-    // One of them gone, the next job is good.
+    // After the deletion of one of them the next job succeeds.
     client.ok("delete file data@master:/b");
     client.job_of("same", "data@master").expect_success();
     assert_eq!(client.content("same@master:/result"), "written\n");
@@ -240,14 +240,14 @@ fn code_that_changes_its_input() {
     client.create(&spec);
     let job = client.last_job("change");
     assert_eq!(job.state, "failure");
-    let told = format!(
+    let report = format!(
         "{}\n{}",
         job.reason,
         client.ok(&format!("logs -j change@{} --worker", job.id))
     );
-    assert_says(&told, &["writable_inputs"]);
+    assert_says(&report, &["writable_inputs"]);
 
-    // With private copies it may, and nobody else sees it.
+    // With private copies of its inputs it may; other datums do not see the change.
     let _ = client.update(&with(spec, json!({"transform": {"writableInputs": true}})));
     client.last_job("change").expect_success();
     assert_eq!(client.content("change@master:/a"), "1changed");
@@ -281,13 +281,13 @@ fn failing_datums_are_tried_again_and_recovered() {
     let job = client.last_job("second").expect_success();
     assert_eq!((job.counts(), runs("second", &job.id)), ([1, 0, 0, 0], 2));
 
-    // A code that counts as success.
+    // An exit code that counts as success.
     let accepted = spec("accepted", &["copy", "exit=7"], pfs("data", "/*"));
     client.create(&with(accepted, json!({"transform": {"acceptReturnCode": [5, 7]}})));
     assert_eq!(client.last_job("accepted").expect_success().counts(), [1, 0, 0, 0]);
     assert_eq!(client.content("accepted@master:/a"), "1");
 
-    // An error handler: no output, no failure, and tried again in the next job.
+    // With an error handler: no output, no failure, and the next job processes the datum again.
     let handled = spec("handled", &["copy", "exit=1"], pfs("data", "/*"));
     let handler = json!({"transform": {"errCmd": ["/testbox", "print=handled"]}, "datumTries": 1});
     client.create(&with(handled, handler));
@@ -344,19 +344,19 @@ fn outputs_that_cannot_be_stored() {
     ));
     let job = client.last_job("dangling");
     assert_eq!(job.state, "failure");
-    let told = |pipeline: &str, id: &str, reason: &str| {
+    let report = |pipeline: &str, id: &str, reason: &str| {
         let datums = client.raw(&format!("list datum {pipeline}@{id}"));
         format!(
             "{reason}\n{datums:?}\n{}",
             client.ok(&format!("logs -j {pipeline}@{id} --worker"))
         )
     };
-    assert_says(&told("dangling", &job.id, &job.reason), &["link", "/no/such/file"]);
+    assert_says(&report("dangling", &job.id, &job.reason), &["link", "/no/such/file"]);
 
     client.create(&with(spec("named", &["write=a*b"], pfs("data", "/*")), once));
     let job = client.last_job("named");
     assert_eq!(job.state, "failure");
-    assert_says(&told("named", &job.id, &job.reason), &["a*b"]);
+    assert_says(&report("named", &job.id, &job.reason), &["a*b"]);
 }
 
 #[test]
@@ -364,7 +364,7 @@ fn much_output_and_unread_input() {
     let up = Up::start();
     let client = with_data(&up);
     let stdin: Vec<String> = (0..20_000)
-        .map(|line| format!("line {line} that nobody reads"))
+        .map(|line| format!("line {line} that is not read"))
         .collect();
     let loud = spec("loud", &["ignore-stdin", "spam=20000", "copy"], pfs("data", "/*"));
     client.create(&with(loud, json!({"transform": {"stdin": stdin}})));
@@ -380,7 +380,7 @@ fn much_output_and_unread_input() {
     assert_eq!([lines[0].as_str(), lines[19_999].as_str()], ["line 0", "line 19999"]);
     let tail = client.ok(&format!("logs -j loud@{} --tail 2", job.id));
     assert_eq!(tail, "line 19998\nline 19999\n");
-    // Logs survive a restart, with the container and the worker that made them gone.
+    // Logs survive a restart, which removes the container and the worker.
     let mut up = up;
     let _ = up.process.stop();
     up.start_again();

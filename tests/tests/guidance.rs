@@ -1,21 +1,21 @@
-//! What a user is told while things are under way or have gone wrong: where the truth is to be found.
+//! Hints of the command line during work and after failures: each names the command that shows more.
 
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
 use howdah_tests::stage::{docker, pfs, spec, testbox_image, with};
 use howdah_tests::tools::{free_port, wait_for};
-use howdah_tests::{Client, Up};
+use howdah_tests::{TestClient, Up};
 use serde_json::json;
 
-/// Asserts that a message says several things.
+/// Asserts that a message contains several texts.
 fn assert_says(message: &str, parts: &[&str]) {
     for part in parts {
         assert!(message.contains(part), "{part:?} is missing in: {message}");
     }
 }
 
-/// A repo `data` with one file.
-fn with_data(up: &Up) -> Client {
+/// Makes a repo `data` with one file.
+fn with_data(up: &Up) -> TestClient {
     let client = up.client();
     client.ok("create repo data");
     client.put("data@master:/a", "1");
@@ -32,7 +32,7 @@ fn commits_that_are_not_finished_and_jobs_that_run() {
     client.create(&with(slow, one_by_one));
     let job = client.jobs("slow").remove(0);
 
-    // What has come in shows while the job runs.
+    // Finished datums are listed while the job runs.
     let listed = wait_for("the first datum to be done", || {
         let listed = client.ok(&format!("list datum slow@{}", job.id));
         if listed.contains("success") {
@@ -44,15 +44,15 @@ fn commits_that_are_not_finished_and_jobs_that_run() {
     assert_says(&listed, &["starting"]);
     assert!(!client.job("slow", &job.id).is_over());
 
-    // Its output cannot be read yet, and that is said.
-    let advice = format!("is not finished; `howdah wait commit slow@{}`", job.id);
+    // Its output cannot be read yet; the note says how to wait for it.
+    let advice = format!("is not finished; `howdah wait commit slow@{}` waits for it", job.id);
     let output = client.run("list file slow@master").expect_ok();
     assert_says(&output.stderr, &[&advice]);
     assert_says(&client.run("glob file slow@master:/*").expect_ok().stderr, &[&advice]);
     assert_says(&client.fails("get file slow@master:/a"), &["/a not found", &advice]);
     assert_says(&client.fails("inspect file slow@master:/a"), &["/a not found", &advice]);
 
-    // An open commit of the user's shows what it holds.
+    // An open commit of a user shows its present content.
     client.ok("start commit data@other");
     client.put("data@other:/c", "3");
     let output = client.run("get file data@other:/c").expect_ok();
@@ -64,7 +64,7 @@ fn commits_that_are_not_finished_and_jobs_that_run() {
 }
 
 #[test]
-fn a_failed_datum_is_told_wherever_one_looks() {
+fn a_failed_datum_is_shown_by_every_command() {
     let up = Up::start();
     let client = with_data(&up);
     let bad = spec("bad", &["print=hello", "exit=3"], pfs("data", "/*"));
@@ -75,8 +75,8 @@ fn a_failed_datum_is_told_wherever_one_looks() {
     assert_says(&client.ok("list job -p bad"), &["failure: datum ", ": exit code 3"]);
     let datum = client.raw(&format!("list datum bad@{}", job.id)).remove(0);
     let id = datum["datum"]["id"].as_str().unwrap();
-    let told = client.ok(&format!("inspect datum bad@{} {id}", job.id));
-    assert_says(&told, &["State\tfailed", "Reason\tcommand exited with code 3"]);
+    let text = client.ok(&format!("inspect datum bad@{} {id}", job.id));
+    assert_says(&text, &["State\tfailed", "Reason\tcommand exited with code 3"]);
 
     let output = client.run("list pipeline").expect_ok();
     assert_says(&output.stdout, &["running / failure"]);
@@ -84,10 +84,10 @@ fn a_failed_datum_is_told_wherever_one_looks() {
         &output.stderr,
         &["inspect pipeline bad", "list job -p bad", "logs -p bad"],
     );
-    let told = client.ok("inspect pipeline bad");
-    assert_says(&told, &["Recent Error: ", &job.id, "command exited with code 3"]);
+    let text = client.ok("inspect pipeline bad");
+    assert_says(&text, &["Recent Error: ", &job.id, "command exited with code 3"]);
 
-    // Lines of log name the files that their datum was about.
+    // Log lines name the input files of their datum.
     let text = client.ok("logs -p bad --raw");
     let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
     assert_eq!(
@@ -96,7 +96,7 @@ fn a_failed_datum_is_told_wherever_one_looks() {
     );
     assert!(line["data"][0]["hash"].is_string(), "{line}");
 
-    // A job has an id; what a branch would mean is said.
+    // A job is named by its id, not by a branch; the message says so.
     assert_says(
         &client.fails("inspect job bad@master"),
         &["pipeline@id", "list job -p bad"],
@@ -105,7 +105,7 @@ fn a_failed_datum_is_told_wherever_one_looks() {
 }
 
 #[test]
-fn what_the_coordinator_saw_is_in_the_masters_log() {
+fn events_of_the_coordinator_are_in_the_masters_log() {
     let up = Up::start();
     let client = with_data(&up);
     let image = format!("howdah-test/later:{}", free_port());
@@ -168,13 +168,13 @@ fn files_transactions_and_lists_of_old_commands() {
     );
     client.ok("delete transaction");
 
-    // A folder without files makes no commit.
+    // Putting a folder without files makes no commit.
     std::fs::create_dir_all(up.folder.path().join("empty/inner")).unwrap();
     let output = client.run("put file data@master -r -f empty").expect_ok();
     assert_says(&output.stderr, &["nothing to put", "empty"]);
     assert_eq!(client.raw("list commit data@master").len(), 1);
 
-    // Deleting a folder and copying what is not there would do nothing, and say nothing.
+    // Deleting a folder without -r and copying a missing file are errors, not commands without an effect.
     client.put("data@side:/dir/file", "1");
     let commits = client.raw("list commit data@side").len();
     assert_says(
@@ -189,7 +189,7 @@ fn files_transactions_and_lists_of_old_commands() {
     client.ok("delete file data@side:/dir -r");
     assert!(client.paths("data@side").is_empty());
 
-    // A commit that two sets rely on is listed once.
+    // A commit that two sets depend on is listed once.
     client.create(&spec("copy", &["copy"], pfs("data", "/*")));
     client.put("data@master:/b", "2");
     let listed = client.ok("flush-commit data/master data/master^ copy/master");

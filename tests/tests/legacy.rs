@@ -1,12 +1,12 @@
-//! Old tutorials, typed as they stand: hyphenated commands, `pachctl` as the program's name, the spec shapes of
-//! three eras.
+//! Old tutorials without changes: hyphenated commands, the program name `pachctl`, and the spec formats of three
+//! generations.
 
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
 use std::path::{Path, PathBuf};
 
 use howdah_tests::tools::{checkout, wait_for};
-use howdah_tests::{Client, Job, Up};
+use howdah_tests::{JobSummary, TestClient, Up};
 use serde_json::Value;
 
 const TRAIN: &str = r#"{
@@ -23,7 +23,7 @@ const INFER: &str = r#"{
   "input": {"cross": [{"atom": {"repo": "attributes", "glob": "/*"}}, {"atom": {"repo": "model", "glob": "/"}}]}
 }"#;
 
-/// Lays out the tutorial's folders: `data/training.csv`, `test/part-N.json`, the specs beside them.
+/// Makes the folders of the tutorial: `data/training.csv`, `test/part-N.json`, and the specs.
 fn tutorial(folder: &Path) -> [PathBuf; 3] {
     let example = checkout().join("examples/linear-regression/data");
     let [work, data, test] = [
@@ -44,8 +44,8 @@ fn tutorial(folder: &Path) -> [PathBuf; 3] {
     [work, data, test]
 }
 
-/// Waits as a person does: looks at `list-job` until every line ends in success. Returns the lines.
-fn wait_for_list_job(client: &Client, jobs: usize) -> Vec<String> {
+/// Waits as a user does: calls `list-job` until every line shows success. Returns the lines.
+fn wait_for_list_job(client: &TestClient, jobs: usize) -> Vec<String> {
     wait_for("list-job to show only successes", || {
         let text = client.ok("list-job");
         let lines: Vec<_> = text.lines().skip(1).map(str::to_owned).collect();
@@ -57,7 +57,7 @@ fn wait_for_list_job(client: &Client, jobs: usize) -> Vec<String> {
     })
 }
 
-/// Returns the word of a line that is a global id.
+/// Returns the global id in a line.
 fn id_in(line: &str) -> &str {
     let is_id = |word: &&str| word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     line.split_whitespace()
@@ -121,7 +121,7 @@ fn a_session_of_an_old_tutorial_word_for_word() {
     let job = pachctl.last_job("model").expect_success();
     assert_eq!(job.counts(), [1, 0, 0, 0]);
     pachctl
-        .wait_for_job("inference", &job.id, Job::is_over)
+        .wait_for_job("inference", &job.id, JobSummary::is_over)
         .expect_success();
     // Jobs of earlier versions of a pipeline are history.
     wait_for_list_job(&pachctl, 4);
@@ -140,7 +140,7 @@ fn a_session_of_an_old_tutorial_word_for_word() {
 }
 
 #[test]
-fn the_spec_shapes_of_three_eras_make_the_same_pipelines() {
+fn the_spec_formats_of_three_generations_make_the_same_pipelines() {
     let up = Up::start();
     let client = up.client().in_folder(&checkout().join("examples/linear-regression"));
     client.ok("create-repo training");
@@ -158,7 +158,7 @@ fn the_spec_shapes_of_three_eras_make_the_same_pipelines() {
     assert_eq!(client.last_job("prediction").expect_success().counts(), [3, 0, 0, 0]);
     let with_atom = client.files("prediction@master");
     assert_eq!(with_atom.len(), 3);
-    // `pfs`: the same datums, so nothing is done again.
+    // `pfs`: the same datums, so all are skipped.
     client.ok("update-pipeline -f specs/legacy/infer-pfs.json");
     assert_eq!(client.last_job("prediction").expect_success().counts(), [0, 3, 0, 0]);
     assert_eq!(client.files("prediction@master"), with_atom);
@@ -181,13 +181,13 @@ fn the_hyphenated_update_reprocesses_when_the_transform_changed() {
     };
     assert_eq!(coefficients(), 1);
 
-    // Another image: done again, without being asked to.
+    // With another image all datums are processed again, without a flag.
     std::fs::write(work.join("train.json"), TRAIN.replace("train-single", "train-multi")).expect("a file");
     client.ok("update-pipeline -f train.json");
     assert_eq!(client.last_job("model").expect_success().counts(), [1, 0, 0, 0]);
     assert_eq!(coefficients(), 2);
 
-    // The same transform: kept.
+    // With the same transform all datums are skipped.
     let described =
         TRAIN
             .replace("train-single", "train-multi")
@@ -208,7 +208,7 @@ fn old_commands_for_data() {
 
     client.ok("create-repo data -d things");
     assert!(client.ok("inspect-repo data").contains("things"));
-    // Without a path the whole text of -f is the path, as it was.
+    // Without a path the whole text of -f is the path, as in 1.x.
     client.ok("put-file data master -c -f sub/a.txt");
     client.ok("put-file data master -c -r -f sub");
     client.ok("put-file data master named.txt -c -f sub/deep/b.txt");
@@ -231,7 +231,7 @@ fn old_commands_for_data() {
     assert_eq!(client.ok("get-file data master typed.txt"), "again+");
     assert_eq!(client.ok("get-file data master^ typed.txt"), "again");
 
-    // Commits by hand.
+    // Commits that the user starts and finishes.
     let id = client.ok("start-commit data master").trim().to_owned();
     assert_eq!(id.len(), 32, "{id}");
     let refused = client.fails("put-file data master refused.txt -c -f sub/a.txt");
@@ -255,7 +255,7 @@ fn old_commands_for_data() {
 }
 
 #[test]
-fn commands_that_are_gone_name_their_replacement() {
+fn commands_that_are_not_provided_name_their_replacement() {
     let up = Up::start();
     let client = up.client();
     for (old, new) in [
@@ -263,10 +263,10 @@ fn commands_that_are_gone_name_their_replacement() {
         ("create-job -f x.json", "create"),
         ("squash-commit data master", "squash"),
     ] {
-        let said = client.fails(old);
-        assert!(said.contains(new), "{old}: {said}");
+        let message = client.fails(old);
+        assert!(message.contains(new), "{old}: {message}");
     }
-    // Ordinary output has no noise about age.
+    // The output of old commands has no warnings about their age.
     client.ok("create-repo data");
     let listed = client.run("list-repo").expect_ok();
     assert!(

@@ -1,4 +1,4 @@
-//! A coordinator under a limit on its memory: nothing is killed, and everything is right.
+//! A coordinator under a limit on its memory: no process is killed, and all results are right.
 
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
@@ -8,21 +8,21 @@ use howdah_tests::Cluster;
 use howdah_tests::memory_group::{MemoryGroup, expect_disk};
 use howdah_tests::stage::{pfs, spec};
 
-/// Files that a pipeline runs over, spread over [`FOLDERS`].
+/// Input files of a pipeline, in [`FOLDERS`] folders.
 const FILES: usize = 10_000;
 const FOLDERS: usize = 40;
-/// Tiny files of one put: so many that their names alone would not fit if they were all held.
+/// Tiny files of one put: together their names need more memory than the limit.
 const LINES: usize = 200_000;
-/// Bytes of one file: more than the coordinator may have of memory.
+/// Bytes of one file: more than the memory of the coordinator.
 const LARGE: usize = 192 << 20;
 /// What the settings below allow for, and a margin: see "Memory" in docs/configuration.md.
 const LIMIT: u64 = 160 << 20;
 const _: () = assert!(
     LARGE as u64 > LIMIT,
-    "whoever held the large file would have to be killed"
+    "a coordinator that held the large file in memory would exceed the limit"
 );
 
-/// Less of everything than by default, so that a small test is large enough.
+/// Smaller than the defaults, so that a small test is enough.
 const SETTINGS: [&str; 8] = [
     "--chunk-cache-bytes",
     "8388608",
@@ -34,7 +34,7 @@ const SETTINGS: [&str; 8] = [
     "1048576",
 ];
 
-/// Bytes that look random, so that nothing is stored once for many.
+/// Returns pseudo-random bytes, which cannot be deduplicated.
 fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -78,7 +78,7 @@ fn a_coordinator_keeps_within_its_memory_whatever_is_put() {
     let job = client.last_job("copy").expect_success();
     assert_eq!(job.counts()[0], FOLDERS as u64 + 1);
 
-    // Whatever went wrong on the way in, in the job or on the way out would show here.
+    // Compares every byte after put, job and get.
     let output = cluster.folder.path().join("output");
     client.ok(&format!("get file -r copy@master:/ -o {}", output.display()));
     for number in 0..FILES {

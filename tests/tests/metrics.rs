@@ -1,4 +1,4 @@
-//! What operators read: health and metrics, on the port of the API.
+//! Health and metrics for operators, on the port of the API.
 
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
@@ -9,7 +9,7 @@ use howdah_tests::Up;
 use howdah_tests::stage::{pfs, spec};
 use howdah_tests::tools::wait_for;
 
-/// Asks with plain HTTP/1.1 and returns status line and body.
+/// Sends a plain HTTP/1.1 request and returns status line and body.
 fn get(port: u16, path: &str) -> (String, String) {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     write!(
@@ -66,7 +66,7 @@ fn health_and_metrics_share_the_port() {
         }
         assert!(text.contains(&format!("# HELP {name} ")), "{name} has no help text");
     }
-    // Ids are never labels: they would grow without bound.
+    // Ids are not labels: their number grows without bound.
     let job = client.last_job("copy").id;
     assert!(!text.contains(&job), "a job's id is in the metrics");
     assert!(
@@ -77,7 +77,7 @@ fn health_and_metrics_share_the_port() {
 }
 
 #[test]
-fn a_stopped_server_says_goodbye() {
+fn a_stopped_server_exits_with_success_and_keeps_its_data() {
     let mut up = Up::start();
     up.client().ok("create repo data");
     let status = up.process.stop();
@@ -85,6 +85,6 @@ fn a_stopped_server_says_goodbye() {
     up.start_again();
     assert!(
         up.client().ok("list repo").contains("data"),
-        "it continues where it was"
+        "it continues where it stopped"
     );
 }

@@ -1,4 +1,4 @@
-//! The story's first half over a real S3 server, with coordinator and worker as processes of their own.
+//! The first half of the README's story over a real S3 server, with coordinator and worker as separate processes.
 
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
@@ -30,7 +30,7 @@ fn everything_lives_in_the_bucket() {
     let before = client.files("prediction@master");
     assert_eq!(before.len(), 3);
 
-    // A coordinator that starts with nothing but the bucket knows everything.
+    // A coordinator that starts with only the bucket has all the data.
     cluster.coordinator.kill_hard();
     cluster.start_coordinator_again();
     assert_eq!(client.files("prediction@master"), before);

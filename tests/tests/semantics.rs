@@ -1,11 +1,11 @@
-//! Datums, skipping, failures and updates: the promises of the concepts page.
+//! Datums, skipping, failures and updates: the guarantees of the concepts page.
 
 use howdah_tests::stage::{PROGRAM, pfs, spec, with};
 use howdah_tests::tools::wait_for;
-use howdah_tests::{Client, Job, Up};
+use howdah_tests::{JobSummary, TestClient, Up};
 use serde_json::{Value, json};
 
-fn names(client: &Client, commit: &str) -> Vec<String> {
+fn names(client: &TestClient, commit: &str) -> Vec<String> {
     client.paths(commit)
 }
 
@@ -24,7 +24,7 @@ fn changed_and_deleted_inputs_change_only_their_outputs() {
     assert_eq!((job.total, job.counts()), (2, [0, 2, 0, 0]));
     assert_eq!(names(&client, "copy@master"), ["/a", "/c"]);
 
-    // Changed content is done again in place of the old.
+    // Changed content is processed again and replaces the old output.
     client.put("data@master:/a", "one");
     assert_eq!(
         client.job_of("copy", "data@master").expect_success().counts(),
@@ -39,11 +39,11 @@ fn changed_and_deleted_inputs_change_only_their_outputs() {
         [0, 2, 0, 0]
     );
 
-    // Globs that keep the datums keep their results.
+    // Another glob with the same datums keeps their results.
     let _ = client.update(&spec("copy", &["stamp=v1"], pfs("data", "/{a,c}")));
     assert_eq!(client.last_job("copy").expect_success().counts(), [0, 2, 0, 0]);
 
-    // New code without reprocessing sees only what is new; with it, everything.
+    // Without reprocessing new code processes only new datums; with it, all.
     let _ = client.update(&spec("copy", &["stamp=v2"], pfs("data", "/*")));
     assert_eq!(client.last_job("copy").expect_success().counts(), [0, 2, 0, 0]);
     client.put("data@master:/d", "4");
@@ -106,7 +106,7 @@ fn crosses_and_unions() {
     );
     assert_eq!(files["/b-y"], "b-y: B+Y\n");
 
-    // A new file on one side makes one datum per file of the other.
+    // A new file on one side makes one datum for each file of the other side.
     client.put("left@master:/c", "C");
     assert_eq!(
         client.job_of("pairs", "left@master").expect_success().counts(),
@@ -144,14 +144,14 @@ fn folders_are_datums_too() {
     client.create(&spec("copy", &["copy"], pfs("data", "/*")));
     assert_eq!(client.last_job("copy").expect_success().counts(), [3, 0, 0, 0]);
     assert_eq!(client.files("copy@master"), client.files("data@master"));
-    // A change deep inside is a change of the folder's datum alone.
+    // A change deep inside a folder changes only the datum of this folder.
     client.put("data@master:/one/sub/b", "changed");
     assert_eq!(
         client.job_of("copy", "data@master").expect_success().counts(),
         [1, 2, 0, 0]
     );
     assert_eq!(client.content("copy@master:/one/sub/b"), "changed");
-    // A rename inside changes it as well.
+    // A rename inside changes this datum too.
     client.ok("copy file data@master:/two/a data@master:/two/renamed");
     client.ok("delete file data@master:/two/a");
     client.job_of("copy", "data@master").expect_success();
@@ -159,7 +159,7 @@ fn folders_are_datums_too() {
 }
 
 #[test]
-fn a_failure_spoils_its_own_job_only() {
+fn a_failure_affects_only_its_own_job() {
     let up = Up::start();
     let client = up.client();
     client.ok("create repo data");
@@ -184,27 +184,29 @@ fn a_failure_spoils_its_own_job_only() {
     let datum = datum.expect("a failed datum is listed");
     let datum_id = datum["datum"]["id"].as_str().expect("a datum has an id");
     assert!(job.reason.starts_with(&format!("datum {datum_id} failed")), "{job:?}");
-    // What the datum said can be read.
-    let said = client.ok(&format!("logs -j first@{} --datum {datum_id}", job.id));
-    assert_eq!(said.trim(), "an input contains bad");
+    // The lines of the failed datum can be read.
+    let lines = client.ok(&format!("logs -j first@{} --datum {datum_id}", job.id));
+    assert_eq!(lines.trim(), "an input contains bad");
 
-    // What is downstream cannot run, and says why.
-    let below = client.wait_for_job("second", &job.id, Job::is_over);
+    // The downstream job cannot run, with a reason.
+    let below = client.wait_for_job("second", &job.id, JobSummary::is_over);
     assert_eq!(below.state, "unrunnable");
     assert!(below.reason.contains("first"), "{below:?}");
     assert!(!client.raw(&format!("inspect commit first@{}", job.id))[0]["error"].is_null());
 
-    // The next job builds on the last good one.
+    // The next job continues from the last successful one.
     client.put("data@master:/c", "better");
     let job = client.job_of("first", "data@master").expect_success();
     assert_eq!(job.total, 4);
     assert_eq!(job.skipped + job.processed, 4);
     assert!(
         job.skipped >= 2,
-        "what the last good job did is not done again: {job:?}"
+        "datums of the last successful job are skipped: {job:?}"
     );
     assert_eq!(client.files("first@master"), client.files("data@master"));
-    client.wait_for_job("second", &job.id, Job::is_over).expect_success();
+    client
+        .wait_for_job("second", &job.id, JobSummary::is_over)
+        .expect_success();
     assert_eq!(client.files("second@master"), client.files("data@master"));
 }
 
@@ -224,7 +226,7 @@ fn stopping_and_starting_a_pipeline() {
     client.put("data@master:/c", "3");
     assert_eq!(client.jobs("copy").len(), 1, "a stopped pipeline gets no jobs");
 
-    // One job for what has come meanwhile.
+    // One job for all commits made while the pipeline was stopped.
     client.ok("start pipeline copy");
     client.ok("start pipeline copy");
     wait_for("a second job", || {
@@ -249,20 +251,20 @@ fn stop_update_and_delete_end_running_jobs() {
     client.put_all("data", &[("a", "forever"), ("b", "2")]);
     client.create(&spec("slow", &["sleep-if=forever", "copy"], pfs("data", "/*")));
 
-    // Stopped by hand.
+    // A user stops the job.
     let id = client.commit_id("slow@master");
     client.wait_for_job("slow", &id, |job| job.state == "running");
     client.ok(&format!("stop job slow@{id}"));
-    let job = client.wait_for_job("slow", &id, Job::is_over);
+    let job = client.wait_for_job("slow", &id, JobSummary::is_over);
     assert_eq!((job.state.as_str(), job.reason.as_str()), ("killed", "job stopped"));
     client.ok(&format!("stop job slow@{id}"));
 
-    // Ended by an update, whose own job then runs to its end in the same slots.
+    // An update ends the job; the job of the update then runs in the same slots.
     client.ok("rerun pipeline slow");
     let id = client.commit_id("slow@master");
     client.wait_for_job("slow", &id, |job| job.state == "running");
     let _ = client.update(&spec("slow", &["copy"], pfs("data", "/*")));
-    let job = client.wait_for_job("slow", &id, Job::is_over);
+    let job = client.wait_for_job("slow", &id, JobSummary::is_over);
     assert_eq!(
         (job.state.as_str(), job.reason.as_str()),
         ("killed", "all jobs killed because pipeline was updated")
@@ -270,23 +272,23 @@ fn stop_update_and_delete_end_running_jobs() {
     client.last_job("slow").expect_success();
     assert_eq!(client.files("slow@master"), client.files("data@master"));
 
-    // Ended by stopping the pipeline.
+    // Stopping the pipeline ends the job.
     let _ = client.update_and_reprocess(&spec("slow", &["sleep-if=forever", "copy"], pfs("data", "/*")));
     let id = client.commit_id("slow@master");
     client.wait_for_job("slow", &id, |job| job.state == "running");
     client.ok("stop pipeline slow");
-    let job = client.wait_for_job("slow", &id, Job::is_over);
+    let job = client.wait_for_job("slow", &id, JobSummary::is_over);
     assert_eq!(
         (job.state.as_str(), job.reason.as_str()),
         ("killed", "all jobs killed because pipeline was stopped")
     );
 
-    // Deleted while it runs: nothing stays behind.
+    // Deleting the pipeline during a job removes everything.
     client.ok("start pipeline slow");
     let id = client.commit_id("slow@master");
     client.wait_for_job("slow", &id, |job| job.state == "running");
     client.ok("delete pipeline slow");
-    assert_eq!(client.ok("list repo").lines().count(), 2, "the output repo is gone");
+    assert_eq!(client.ok("list repo").lines().count(), 2, "the output repo is deleted");
     let missing = client.fails("inspect pipeline slow");
     assert!(missing.contains("not found"), "{missing}");
     client.create(&spec("slow", &["copy"], pfs("data", "/*")));
@@ -294,7 +296,7 @@ fn stop_update_and_delete_end_running_jobs() {
 }
 
 #[test]
-fn a_deleted_pipeline_gives_its_slots_back() {
+fn a_deleted_pipeline_frees_its_slots() {
     let up = Up::start();
     let client = up.client();
     client.ok("create repo data");
@@ -347,7 +349,7 @@ fn waiting_for_commits_jobs_and_sets() {
 }
 
 #[test]
-fn a_commit_made_by_hand_starts_its_job_when_it_is_finished() {
+fn a_commit_of_a_user_starts_its_job_when_it_is_finished() {
     let up = Up::start();
     let client = up.client();
     client.ok("create repo data");
@@ -358,13 +360,13 @@ fn a_commit_made_by_hand_starts_its_job_when_it_is_finished() {
     let job = client.wait_for_job("copy", &id, |_| true);
     assert!(!job.is_over(), "{job:?}");
     client.ok("finish commit data@master");
-    let job = client.wait_for_job("copy", &id, Job::is_over).expect_success();
+    let job = client.wait_for_job("copy", &id, JobSummary::is_over).expect_success();
     assert_eq!(job.counts(), [2, 0, 0, 0]);
     assert_eq!(client.content("copy@master:/a"), "1");
 }
 
 #[test]
-fn user_code_sees_what_it_is_promised() {
+fn user_code_gets_the_documented_environment() {
     let up = Up::start();
     let client = up.client();
     client.ok("create repo data");
@@ -425,7 +427,7 @@ fn user_code_sees_what_it_is_promised() {
 }
 
 #[test]
-fn links_in_the_output_are_followed_and_nothing_of_an_earlier_datum_is_seen() {
+fn links_in_the_output_are_followed_and_datums_see_only_their_own_files() {
     let up = Up::start();
     let client = up.client();
     client.ok("create repo data");
@@ -434,14 +436,14 @@ fn links_in_the_output_are_followed_and_nothing_of_an_earlier_datum_is_seen() {
     client.last_job("links").expect_success();
     assert_eq!(client.files("links@master"), client.files("data@master"));
 
-    // A link into the image is the content, not the link.
+    // A link to a file of the image is stored as the content of the file.
     client.create(&spec("outside", &[&format!("link-to={PROGRAM}")], pfs("data", "/")));
     client.last_job("outside").expect_success();
     let found = client.raw("inspect file outside@master:/link");
     let size: u64 = found[0]["sizeBytes"].as_str().unwrap().parse().unwrap();
     assert!(size > 100_000, "{found:?}");
 
-    // One slot, one container, datum after datum: each sees only its own files.
+    // The datums run one after the other in one container; each sees only its own files.
     let trees = spec(
         "trees",
         &["background=60000", "tree", "copy", "join=dummy"],
@@ -451,14 +453,14 @@ fn links_in_the_output_are_followed_and_nothing_of_an_earlier_datum_is_seen() {
     client.create(&unique);
     client.last_job("alone").expect_success();
     assert_eq!(client.files("alone@master"), client.files("data@master"));
-    // Both datums write /tree and /dummy, which no two datums may.
+    // Both datums write /tree and /dummy, which is an error.
     client.create(&trees);
     let job = client.last_job("trees");
     assert_eq!(job.state, "failure", "{job:?}");
 }
 
 #[test]
-fn a_datum_that_hangs_is_begun_again_on_request() {
+fn a_datum_that_hangs_is_restarted_on_request() {
     let up = Up::start();
     let client = up.client();
     client.ok("create repo data");
@@ -479,7 +481,9 @@ fn a_datum_that_hangs_is_begun_again_on_request() {
     let refused = client.fails(&format!("restart datum hanging@{id} /nothing"));
     assert!(refused.contains("could not be found"), "{refused}");
     client.ok(&format!("restart datum hanging@{id} /a"));
-    let job = client.wait_for_job("hanging", &id, Job::is_over).expect_success();
+    let job = client
+        .wait_for_job("hanging", &id, JobSummary::is_over)
+        .expect_success();
     assert_eq!(job.counts(), [2, 0, 0, 0]);
     assert_eq!(client.files("hanging@master"), client.files("data@master"));
     assert_eq!(client.logs("hanging", &id), ["begun", "begun", "begun"]);

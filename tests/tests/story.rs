@@ -1,9 +1,9 @@
-//! The linear-regression story as the README tells it: every figure, every count.
+//! The linear-regression story of the README: every figure, every count.
 
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
 use howdah_tests::tools::checkout;
-use howdah_tests::{Client, Up};
+use howdah_tests::{TestClient, Up};
 use serde_json::Value;
 
 /// The least-squares fits of the example's data, to four decimals.
@@ -44,11 +44,11 @@ fn the_linear_regression_story() {
     assert_predictions(&client, 4);
     let old = client.content("prediction@master:/1.json");
 
-    // A better model flows on by itself, under one global id.
+    // A better model leads to new predictions, under one global id.
     client.ok("update pipeline --reprocess -f specs/model-multi.json");
     let id = client.last_job("model").expect_success().id;
     let job = client
-        .wait_for_job("prediction", &id, howdah_tests::Job::is_over)
+        .wait_for_job("prediction", &id, howdah_tests::JobSummary::is_over)
         .expect_success();
     assert_eq!((job.total, job.counts()), (4, [4, 0, 0, 0]));
     assert_eq!(model(&client, "model@master"), MODEL_OF_TWO);
@@ -60,8 +60,8 @@ fn the_linear_regression_story() {
     assert_eq!(sorted(of_the_set), ["model", "prediction"]);
     assert_predictions(&client, 4);
 
-    // Where a prediction comes from.
-    let told = client.ok("inspect file prediction@master:/1.json");
+    // The origin of a prediction.
+    let origin = client.ok("inspect file prediction@master:/1.json");
     let attributes = client.commit_id("attributes@master");
     for expected in [
         "Path: /1.json",
@@ -75,17 +75,17 @@ fn the_linear_regression_story() {
         &format!("attributes@{attributes}:/1.json"),
         &format!("model@{id}:/"),
     ] {
-        assert!(told.contains(expected), "{expected:?} is missing in:\n{told}");
+        assert!(origin.contains(expected), "{expected:?} is missing in:\n{origin}");
     }
 
-    // The old one is still there, and differs.
+    // The old prediction still exists, and differs.
     assert_eq!(client.content("prediction@master^:/1.json"), old);
     assert_ne!(client.content("prediction@master:/1.json"), old);
     assert_eq!(client.raw("list commit prediction@master").len(), 3);
 }
 
 #[test]
-fn an_update_without_reprocessing_says_what_it_keeps() {
+fn an_update_without_reprocessing_reports_the_kept_results() {
     let up = Up::start();
     let client = up.client().in_folder(&checkout().join("examples/linear-regression"));
     client.ok("create repo training");
@@ -106,7 +106,7 @@ fn an_update_without_reprocessing_says_what_it_keeps() {
 }
 
 /// Returns intercept and coefficients of `model.json`, rounded.
-fn model(client: &Client, commit: &str) -> String {
+fn model(client: &TestClient, commit: &str) -> String {
     let text = client.content(&format!("{commit}:/model.json"));
     let model: Value = serde_json::from_str(&text).expect("the model is JSON");
     let mut figures = format!("intercept {}", rounded(&model["intercept"]));
@@ -117,8 +117,8 @@ fn model(client: &Client, commit: &str) -> String {
     figures
 }
 
-/// Checks every prediction against the model and the patient that it was made from.
-fn assert_predictions(client: &Client, patients: usize) {
+/// Compares every prediction with the result of the model for its patient.
+fn assert_predictions(client: &TestClient, patients: usize) {
     let model: Value = serde_json::from_str(&client.content("model@master:/model.json")).expect("JSON");
     let predictions = client.files("prediction@master");
     assert_eq!(predictions.len(), patients);

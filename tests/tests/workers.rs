@@ -1,16 +1,16 @@
-//! Several workers share a job, and one that leaves hands back what it had.
+//! Several workers share a job; a worker that stops returns its work.
 
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
 use howdah_tests::stage::{docker, pfs, spec, with};
 use howdah_tests::tools::wait_for;
-use howdah_tests::{Client, Cluster, Job, StoreKind};
+use howdah_tests::{Cluster, JobSummary, StoreKind, TestClient};
 use serde_json::{Value, json};
 
 const FILES: usize = 16;
 
-/// A pipeline whose datums sleep, four at once, every datum a set of its own.
-fn sleeping(client: &Client, milliseconds: u32) -> Value {
+/// Makes a pipeline whose datums sleep, four at a time, with one datum in each set.
+fn sleeping(client: &TestClient, milliseconds: u32) -> Value {
     client.ok("create repo data");
     let names: Vec<String> = (0..FILES).map(|number| format!("{number:02}")).collect();
     let files: Vec<_> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
@@ -26,8 +26,8 @@ fn sleeping(client: &Client, milliseconds: u32) -> Value {
     )
 }
 
-/// Returns the workers that ran datums of a job, by their log lines.
-fn workers_of(client: &Client, job: &Job) -> Vec<String> {
+/// Returns the workers of a job's datums, from the log lines.
+fn workers_of(client: &TestClient, job: &JobSummary) -> Vec<String> {
     let lines = client.ok(&format!("logs -j {}@{} --raw", job.pipeline, job.id));
     let lines = serde_json::Deserializer::from_str(&lines).into_iter::<Value>();
     let mut workers: Vec<_> = lines
@@ -55,21 +55,21 @@ fn a_job_without_workers_waits_for_the_first() {
     let client = cluster.client();
     client.create(&sleeping(&client, 1));
     let id = client.commit_id("slow@master");
-    let told = wait_for("the pipeline to say that it has no workers", || {
-        let told = client.ok("inspect pipeline slow");
-        if told.to_lowercase().contains("worker") {
-            Ok(told)
+    let description = wait_for("the pipeline to report that it has no workers", || {
+        let description = client.ok("inspect pipeline slow");
+        if description.to_lowercase().contains("worker") {
+            Ok(description)
         } else {
-            Err(told)
+            Err(description)
         }
     });
-    assert!(!client.job("slow", &id).is_over(), "{told}");
+    assert!(!client.job("slow", &id).is_over(), "{description}");
     cluster.add_worker();
-    client.wait_for_job("slow", &id, Job::is_over).expect_success();
+    client.wait_for_job("slow", &id, JobSummary::is_over).expect_success();
     assert_eq!(client.files("slow@master"), client.files("data@master"));
 }
 
-/// Returns the containers of a cluster's first worker, running or not.
+/// Returns the containers of a cluster's first worker, running or stopped.
 fn containers(cluster: &Cluster) -> String {
     let scratch = cluster.folder.path().join("scratch-worker-0").display().to_string();
     docker(&[
@@ -81,7 +81,7 @@ fn containers(cluster: &Cluster) -> String {
     ])
 }
 
-/// Waits until a cluster's first worker has so many containers.
+/// Waits until a cluster's first worker has `count` containers.
 fn wait_for_containers(cluster: &Cluster, count: usize) {
     wait_for(&format!("{count} containers"), || {
         let found = containers(cluster);
@@ -94,7 +94,7 @@ fn wait_for_containers(cluster: &Cluster, count: usize) {
 }
 
 #[test]
-fn containers_run_before_there_is_work_and_are_gone_when_the_pipeline_is_stopped() {
+fn containers_start_before_there_is_work_and_are_removed_when_the_pipeline_is_stopped() {
     let cluster = Cluster::start(1, &StoreKind::Folder);
     let client = cluster.client();
     client.ok("create repo data");
@@ -103,7 +103,7 @@ fn containers_run_before_there_is_work_and_are_gone_when_the_pipeline_is_stopped
     let early = containers(&cluster);
     client.put_all("data", &[("a", "a")]);
     client.last_job("early").expect_success();
-    assert_eq!(containers(&cluster), early, "the job found one");
+    assert_eq!(containers(&cluster), early, "the job uses the warm container");
     client.ok("stop pipeline early");
     wait_for_containers(&cluster, 0);
     client.ok("start pipeline early");
@@ -113,7 +113,7 @@ fn containers_run_before_there_is_work_and_are_gone_when_the_pipeline_is_stopped
 }
 
 #[test]
-fn a_stopped_worker_hands_back_its_work_and_cleans_up() {
+fn a_stopped_worker_returns_its_work_and_removes_its_containers() {
     let mut cluster = Cluster::start(2, &StoreKind::Folder);
     let client = cluster.client();
     client.create(&sleeping(&client, 300));
@@ -121,9 +121,9 @@ fn a_stopped_worker_hands_back_its_work_and_cleans_up() {
     client.wait_for_job("slow", &id, |job| job.processed > 0);
     let status = cluster.workers[0].stop();
     assert!(status.success(), "{status}: {}", cluster.workers[0].log());
-    assert_eq!(containers(&cluster), "", "containers of a stopped worker are gone");
+    assert_eq!(containers(&cluster), "", "containers of a stopped worker are removed");
 
-    let job = client.wait_for_job("slow", &id, Job::is_over).expect_success();
+    let job = client.wait_for_job("slow", &id, JobSummary::is_over).expect_success();
     assert_eq!((job.total, job.counts()), (FILES as u64, [FILES as u64, 0, 0, 0]));
     assert_eq!(client.files("slow@master"), client.files("data@master"));
 }

@@ -50,7 +50,7 @@ pub struct TransactionId {
 
 /// `version`.
 #[derive(Debug, Args)]
-pub struct Version {
+pub struct VersionArgs {
     /// Print the version of this program, without asking the server
     #[arg(long)]
     pub client_only: bool,
@@ -80,10 +80,10 @@ pub struct Fsck {
     /// Repair what can be repaired safely
     #[arg(short, long)]
     pub fix: bool,
-    /// Look for files of datums that are gone in this commit
+    /// Look for files of datums that do not exist any more, in this commit
     #[arg(long, value_name = "REPO@COMMIT")]
     pub zombie: Option<String>,
-    /// Look for files of datums that are gone in the heads of all pipelines
+    /// Look for files of datums that do not exist any more, in the heads of all pipelines
     #[arg(long)]
     pub zombie_all: bool,
     #[command(flatten)]
@@ -117,7 +117,7 @@ pub struct UpArgs {
     pub log: howdah_telemetry::LogArgs,
 }
 
-/// Whatever follows a command that is not provided here.
+/// All words behind a command that is not provided here.
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
 pub struct Anything {

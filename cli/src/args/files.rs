@@ -37,7 +37,7 @@ pub struct PutFile {
     /// Add to the end of files that exist, instead of replacing them
     #[arg(short, long)]
     pub append: bool,
-    /// Compress on the way to the server
+    /// Compress the data that is sent to the server
     #[arg(short, long)]
     pub compress: bool,
     /// How many URLs the server fetches at once
@@ -46,7 +46,7 @@ pub struct PutFile {
     /// Name targets by the whole text of the source, not by its base name
     #[arg(long)]
     pub full_path: bool,
-    /// Put what is in .tar, .tar.gz and .tgz files, not the archives
+    /// Put the files in .tar, .tar.gz and .tgz archives, not the archives
     #[arg(long)]
     pub untar: bool,
     /// Show a progress bar [default: on a terminal, if it takes long]
@@ -55,7 +55,7 @@ pub struct PutFile {
     /// Start a commit of its own (hyphenated form)
     #[arg(long, hide = true)]
     pub commit: bool,
-    /// What the commit is about (1.x)
+    /// Description of the commit (1.x)
     #[arg(short, long, value_name = "TEXT", hide = true)]
     pub message: Option<String>,
     /// Replace files that exist (1.x; always done)
@@ -92,7 +92,7 @@ pub struct GetFile {
     /// Skip this many bytes
     #[arg(long, value_name = "BYTES", default_value_t = 0, hide_default_value = true)]
     pub offset: u64,
-    /// Add what is missing to a partial file of an earlier attempt
+    /// Append the missing part to a partial file of an earlier attempt
     #[arg(long)]
     pub retry: bool,
     /// Show a progress bar [default: on a terminal, if it takes long]
@@ -120,7 +120,7 @@ pub struct OneFile {
 /// `glob file`.
 #[derive(Debug, Args)]
 pub struct GlobFile {
-    /// The pattern; quote it, so that the shell leaves it alone
+    /// The pattern; quote it, so that the shell does not expand it
     #[arg(value_name = "REPO@BRANCH-OR-ID:PATTERN")]
     pub pattern: String,
     #[command(flatten)]
@@ -138,7 +138,7 @@ pub struct DiffFile {
     /// The old side [default: the same path in the parent commit]
     #[arg(value_name = "REPO@BRANCH-OR-ID:PATH")]
     pub old: Option<String>,
-    /// Compare only what is directly in the folder
+    /// Compare only the direct children of the folder
     #[arg(short, long)]
     pub shallow: bool,
     /// Print names and sizes, not contents
@@ -172,10 +172,10 @@ pub struct DeleteFile {
 /// `copy file`.
 #[derive(Debug, Args)]
 pub struct CopyFile {
-    /// What to copy
+    /// The source
     #[arg(value_name = "REPO@BRANCH-OR-ID:PATH")]
     pub source: String,
-    /// Where to
+    /// The target
     #[arg(value_name = "REPO@BRANCH:PATH")]
     pub target: String,
     /// Add to the end of files that exist, instead of replacing them
@@ -205,7 +205,7 @@ pub struct Completion {
         hide_possible_values = true
     )]
     pub shell: CompletionShell,
-    /// Write the script to where the shell looks for it
+    /// Write the script to the path at which the shell looks for it
     #[arg(long)]
     pub install: bool,
     /// With --install: the file to write
@@ -213,7 +213,7 @@ pub struct Completion {
     pub path: Option<PathBuf>,
 }
 
-/// Shells we write completions for.
+/// Shells with completion scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum CompletionShell {
     /// GNU Bash.

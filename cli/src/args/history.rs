@@ -4,10 +4,10 @@ use clap::{Args, ValueEnum};
 
 use super::shared::{PagerArgs, ProjectArg, RawArgs, ViewArgs};
 
-/// Who made a commit.
+/// The origin of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "UPPER")]
-pub enum Origin {
+pub enum OriginFilter {
     /// A user.
     User,
     /// The system, because something upstream changed.
@@ -25,7 +25,7 @@ pub struct StartCommit {
     /// Commit to start from [default: the head of the branch]
     #[arg(short, long, value_name = "COMMIT")]
     pub parent: Option<String>,
-    /// What the commit is about
+    /// Description of the commit
     #[arg(short, long, alias = "description", value_name = "TEXT")]
     pub message: Option<String>,
     #[command(flatten)]
@@ -38,10 +38,10 @@ pub struct FinishCommit {
     /// The open commit
     #[arg(value_name = "REPO@BRANCH-OR-ID")]
     pub commit: String,
-    /// What the commit is about, instead of what was said at its start
+    /// Description of the commit, in place of that of its start
     #[arg(short, long, alias = "description", value_name = "TEXT")]
     pub message: Option<String>,
-    /// Finish it even if what it is made from is not finished
+    /// Finish it even if its provenance is not finished
     #[arg(short, long)]
     pub force: bool,
     #[command(flatten)]
@@ -80,7 +80,7 @@ pub struct ListCommit {
     pub all: bool,
     /// List commits of this origin
     #[arg(long, value_name = "user|auto|fsck", hide_possible_values = true, ignore_case = true)]
-    pub origin: Option<Origin>,
+    pub origin: Option<OriginFilter>,
     #[command(flatten)]
     pub project: ProjectArg,
     #[command(flatten)]
@@ -118,7 +118,7 @@ pub struct SubscribeCommit {
     pub all: bool,
     /// Show commits of this origin
     #[arg(long, value_name = "user|auto|fsck", hide_possible_values = true, ignore_case = true)]
-    pub origin: Option<Origin>,
+    pub origin: Option<OriginFilter>,
     #[command(flatten)]
     pub project: ProjectArg,
     #[command(flatten)]
@@ -139,7 +139,7 @@ pub struct OneCommit {
     /// The commit
     #[arg(value_name = "REPO@BRANCH-OR-ID")]
     pub commit: String,
-    /// Take along everything that was made from it
+    /// Include every commit that was made from it
     #[arg(short, long)]
     pub recursive: bool,
     #[command(flatten)]
@@ -152,7 +152,7 @@ pub struct FindCommit {
     /// The file, and the branch to search back from
     #[arg(value_name = "REPO@BRANCH:PATH")]
     pub file: String,
-    /// Stop after this many finds
+    /// Stop after this many commits
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub limit: u32,
     /// Stop after this time

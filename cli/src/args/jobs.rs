@@ -118,7 +118,7 @@ pub struct InspectDatum {
 
 /// `restart datum`.
 #[derive(Debug, Args)]
-pub struct RestartDatum {
+pub struct RestartDatumArgs {
     /// The job
     #[arg(value_name = "PIPELINE@ID")]
     pub job: String,
@@ -132,7 +132,7 @@ pub struct RestartDatum {
 /// `next datum`.
 #[derive(Debug, Args)]
 pub struct NextDatum {
-    /// Says that the datum just processed has failed, and why
+    /// Report that the previous datum has failed, with this reason
     #[arg(long, value_name = "TEXT")]
     pub error: Option<String>,
 }
@@ -155,16 +155,16 @@ pub struct Logs {
     /// Logs of datums with these input files
     #[arg(long, value_name = "PATH[,PATH...]", value_delimiter = ',')]
     pub inputs: Vec<String>,
-    /// What the coordinator said about the pipeline
+    /// Print lines of the coordinator about the pipeline
     #[arg(long)]
     pub master: bool,
-    /// What the workers said, not the user's code
+    /// Print lines of the workers, not of the user's code
     #[arg(long)]
     pub worker: bool,
-    /// Keep printing as lines come in
+    /// Keep printing new lines
     #[arg(short, long)]
     pub follow: bool,
-    /// How far back to go [default: 24h; for a job, from an hour before it was created]
+    /// How far back to read [default: 24h; for a job, from an hour before it was created]
     #[arg(long, value_name = "DURATION", value_parser = crate::duration::parse)]
     pub since: Option<Duration>,
     /// Print only the last lines

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser};
 
-/// What stands below the list of commands in the main help.
+/// Text below the list of commands in the main help.
 const AFTER_HELP: &str = "\
 Files and commits are named like this:
   REPO@BRANCH:PATH    REPO@ID:PATH    REPO@BRANCH^2 (two commits back)    REPO@BRANCH.1 (the first)
@@ -37,7 +37,7 @@ The hyphenated commands of 1.x (create-repo, put-file, list-job ...) work too.";
     infer_long_args = false,
     max_term_width = 100
 )]
-pub struct Cli {
+pub struct CommandLine {
     #[command(flatten)]
     pub global: Global,
     #[command(subcommand)]
@@ -70,7 +70,7 @@ pub struct Global {
 /// Builds the command tree under the name that the program was called by.
 pub fn command(program: &str) -> clap::Command {
     let name = program.to_owned();
-    Cli::command().name(name.clone()).bin_name(name)
+    CommandLine::command().name(name.clone()).bin_name(name)
 }
 
 #[cfg(test)]

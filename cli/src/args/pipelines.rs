@@ -42,7 +42,7 @@ pub struct WritePipeline {
 pub struct UpdatePipeline {
     #[command(flatten)]
     pub write: WritePipeline,
-    /// Compute every result again, also those that the change does not touch
+    /// Compute every result again, also those that the change does not affect
     #[arg(long)]
     pub reprocess: bool,
 }

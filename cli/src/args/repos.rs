@@ -9,7 +9,7 @@ use super::shared::{ProjectArg, RawArgs, ViewArgs, YesArgs};
 pub struct WriteProject {
     /// Name of the project
     pub project: String,
-    /// What the project is for
+    /// Description of the project
     #[arg(short, long, value_name = "TEXT")]
     pub description: Option<String>,
 }
@@ -47,7 +47,7 @@ pub struct DeleteProject {
 pub struct WriteRepo {
     /// Name of the repo
     pub repo: String,
-    /// What the repo holds
+    /// Description of the repo
     #[arg(short, long, value_name = "TEXT")]
     pub description: Option<String>,
     #[command(flatten)]

@@ -33,7 +33,7 @@ pub struct RawArgs {
 }
 
 impl RawArgs {
-    /// Returns the encoding if output is for programs.
+    /// Returns the encoding of machine output; none if output is for people.
     pub fn encoding(&self) -> Result<Option<Encoding>, CliError> {
         match (self.raw, self.output) {
             (true, encoding) => Ok(Some(encoding.unwrap_or(Encoding::Json))),

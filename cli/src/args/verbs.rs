@@ -1,4 +1,4 @@
-//! Verbs and the nouns they go with.
+//! The tree of verbs and nouns.
 
 use clap::Subcommand;
 
@@ -63,7 +63,7 @@ pub enum Verb {
     /// Tick the cron inputs of a pipeline now
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Run(Run),
-    /// Start datums of a running job over
+    /// Restart datums of a running job
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Restart(Restart),
     /// Wait for commits or jobs to end
@@ -78,7 +78,7 @@ pub enum Verb {
     /// Remove commits and keep their data in their children
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Squash(Squash),
-    /// Draw how pipelines hang together
+    /// Draw repos and pipelines as a graph
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Draw(Draw),
     /// Check a pipeline's spec and change nothing
@@ -90,13 +90,13 @@ pub enum Verb {
     /// Ask for the next datum (inside batching user code)
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Next(Next),
-    /// Print what user code wrote
+    /// Print the lines that user code printed
     #[command(alias = "log")]
     Logs(jobs::Logs),
     /// Check the consistency of the server's metadata
     Fsck(admin::Fsck),
     /// Print the versions of this program and of the server
-    Version(admin::Version),
+    Version(admin::VersionArgs),
     /// Read and change the configuration of this program
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Config(admin::ConfigVerb),
@@ -111,10 +111,10 @@ pub enum Verb {
     /// Print a pipeline's spec (2.0 to 2.2)
     #[command(hide = true, subcommand, subcommand_required = true, arg_required_else_help = true)]
     Extract(Extract),
-    /// Wait for what follows from commits (1.x)
+    /// Wait for all commits or jobs downstream of commits (1.x)
     #[command(hide = true, subcommand, subcommand_required = true, arg_required_else_help = true)]
     Flush(Flush),
-    /// Say that no port forwarding is needed
+    /// Print that no port forwarding is needed
     #[command(hide = true)]
     PortForward(Anything),
     /// Not applicable without Kubernetes
@@ -231,7 +231,7 @@ pub enum Inspect {
     /// Show a commit
     #[command(alias = "commits")]
     Commit(history::InspectCommit),
-    /// Show a file, and what made it
+    /// Show a file, and its origin
     #[command(alias = "files")]
     File(files::OneFile),
     /// Show a pipeline
@@ -273,7 +273,7 @@ pub enum List {
     /// List commits, newest first
     #[command(alias = "commits")]
     Commit(history::ListCommit),
-    /// List what is in a folder
+    /// List the files and folders in a folder
     #[command(alias = "files")]
     File(files::OneFile),
     /// List pipelines
@@ -329,7 +329,7 @@ pub enum Delete {
     /// Delete a secret
     #[command(alias = "secrets")]
     Secret(pipelines::SecretName),
-    /// Throw a transaction away
+    /// Delete a transaction without applying it
     #[command(alias = "transactions")]
     Transaction(admin::MaybeTransaction),
     /// Delete the defaults of pipeline specs
@@ -393,7 +393,7 @@ pub enum Start {
     /// Open a commit and print its id
     #[command(alias = "commits")]
     Commit(history::StartCommit),
-    /// Let a stopped pipeline go on
+    /// Start a stopped pipeline
     #[command(alias = "pipelines")]
     Pipeline(pipelines::PipelineName),
     /// Start a transaction: changes are collected until it is finished
@@ -407,7 +407,7 @@ pub enum Finish {
     /// Close an open commit
     #[command(alias = "commits")]
     Commit(history::FinishCommit),
-    /// Do everything that a transaction holds, all or nothing
+    /// Apply all changes of a transaction, or none
     #[command(alias = "transactions")]
     Transaction(admin::MaybeTransaction),
 }
@@ -461,9 +461,9 @@ pub enum Run {
 /// `restart`.
 #[derive(Debug, Subcommand)]
 pub enum Restart {
-    /// Start matching datums of a running job over
+    /// Restart matching datums of a running job
     #[command(alias = "datums")]
-    Datum(jobs::RestartDatum),
+    Datum(jobs::RestartDatumArgs),
     /// Not applicable without Kubernetes
     #[command(hide = true)]
     Cluster(Anything),
@@ -549,10 +549,10 @@ pub enum Extract {
 /// `flush`.
 #[derive(Debug, Subcommand)]
 pub enum Flush {
-    /// Wait for every commit that follows from the given ones
+    /// Wait for every commit downstream of the given ones
     #[command(alias = "commits")]
     Commit(history::FlushCommit),
-    /// Wait for every job that follows from the given commits
+    /// Wait for every job downstream of the given commits
     #[command(alias = "jobs")]
     Job(history::FlushJob),
 }

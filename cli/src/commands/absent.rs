@@ -1,39 +1,38 @@
-//! Commands that exist elsewhere but not here, each with a sentence that says why.
+//! Commands of other versions that are not provided here: each prints the reason.
 
-use super::Done;
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 
 /// A command that a later version will have.
-pub fn not_yet(command: &str) -> Done {
+pub fn not_yet(command: &str) -> CommandResult {
     Err(CliError::refused(format!(
         "`{command}` is not provided by this version"
     )))
 }
 
-/// A command that only makes sense on Kubernetes.
-pub fn kubernetes(command: &str) -> Done {
+/// A command that is useful on Kubernetes only.
+pub fn kubernetes(command: &str) -> CommandResult {
     Err(CliError::refused(format!(
         "`{command}` is not applicable here: the server does not run on Kubernetes"
     )))
 }
 
 /// A command of access control.
-pub fn access_control(command: &str) -> Done {
+pub fn access_control(command: &str) -> CommandResult {
     Err(CliError::refused(format!(
-        "`{command}` is not applicable here: access control is not activated, everybody who reaches the server may use it"
+        "`{command}` is not applicable here: access control is not activated, all clients of the server may use it"
     )))
 }
 
 /// A command about licences.
-pub fn enterprise(command: &str) -> Done {
+pub fn enterprise(command: &str) -> CommandResult {
     Err(CliError::refused(format!(
         "`{command}` is not applicable here: there is no enterprise edition, and no licence is needed"
     )))
 }
 
-/// A command that installed the server.
-pub fn installation(command: &str) -> Done {
+/// A command that installs the server.
+pub fn installation(command: &str) -> CommandResult {
     Err(CliError::hinted(
         format!("`{command}` is not provided: installation is separate from this program"),
         "`up` runs everything on this machine",
@@ -41,21 +40,21 @@ pub fn installation(command: &str) -> Done {
 }
 
 /// Objects and tags of 1.x.
-pub fn objects() -> Done {
+pub fn objects() -> CommandResult {
     Err(CliError::refused(
         "objects and tags of 1.x have no names here; read files with `get file REPO@COMMIT:PATH`",
     ))
 }
 
 /// Dumps of 1.x.
-pub fn restore() -> Done {
+pub fn restore() -> CommandResult {
     Err(CliError::refused(
         "`restore` is not provided: dumps of 1.x cannot be read",
     ))
 }
 
 /// Jobs without a pipeline.
-pub fn create_job(ctx: &Ctx) -> Done {
+pub fn create_job(ctx: &Ctx) -> CommandResult {
     Err(CliError::hinted(
         "jobs of their own are not supported: a job belongs to a pipeline",
         format!(
@@ -66,18 +65,18 @@ pub fn create_job(ctx: &Ctx) -> Done {
 }
 
 /// Ad-hoc jobs on chosen commits.
-pub fn run_pipeline(ctx: &Ctx) -> Done {
+pub fn run_pipeline(ctx: &Ctx) -> CommandResult {
     Err(CliError::hinted(
         "`run pipeline` is not supported",
         format!(
-            "`{0} rerun pipeline NAME` runs a pipeline again, `{0} run cron NAME` ticks its cron inputs",
+            "`{} rerun pipeline NAME` runs a pipeline again on its present input",
             ctx.program
         ),
     ))
 }
 
-/// Forwarding of ports, which nothing here needs.
-pub fn port_forward(ctx: &Ctx) -> Done {
+/// Forwarding of ports, which is not needed here.
+pub fn port_forward(ctx: &Ctx) -> CommandResult {
     Ok(ctx
         .printer
         .line("No port forwarding is needed: the server listens on its own address.")?)

@@ -1,21 +1,20 @@
-//! Branches.
+//! Commands on branches.
 
 use howdah_api::pfs_v2;
 
-use super::Done;
 use crate::args::history::{CreateBranch, DeleteBranch, InspectBranch, ListBranch};
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 use crate::output::age::{self, Clock};
 use crate::output::fields::Fields;
-use crate::output::list::List;
+use crate::output::list::MessageList;
 use crate::output::raw::Raw;
 use crate::{refs, wire};
 
 const HEADER: &[&str] = &["BRANCH", "HEAD", "TRIGGER", "CREATOR", "CREATED"];
 
 /// `create branch`.
-pub async fn create(ctx: &Ctx, arguments: &CreateBranch) -> Done {
+pub async fn create(ctx: &Ctx, arguments: &CreateBranch) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let branch = refs::branch(&arguments.branch)?;
     let trigger = trigger_of(arguments)?;
@@ -40,7 +39,7 @@ pub async fn create(ctx: &Ctx, arguments: &CreateBranch) -> Done {
         ..Default::default()
     };
     ctx.client().await?.pfs().create_branch(request).await?;
-    ctx.say_added()
+    ctx.note_added()
 }
 
 fn trigger_of(arguments: &CreateBranch) -> Result<Option<pfs_v2::Trigger>, CliError> {
@@ -65,7 +64,7 @@ fn trigger_of(arguments: &CreateBranch) -> Result<Option<pfs_v2::Trigger>, CliEr
 }
 
 /// `inspect branch`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectBranch) -> Done {
+pub async fn inspect(ctx: &Ctx, arguments: &InspectBranch) -> CommandResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let branch = wire::branch(&project, &refs::branch(&arguments.branch)?);
@@ -94,7 +93,7 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectBranch) -> Done {
 }
 
 /// `list branch`.
-pub async fn list(ctx: &Ctx, arguments: &ListBranch) -> Done {
+pub async fn list(ctx: &Ctx, arguments: &ListBranch) -> CommandResult {
     let encoding = arguments.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let repo = wire::repo(&project, &refs::repo(&arguments.repo)?);
@@ -104,7 +103,7 @@ pub async fn list(ctx: &Ctx, arguments: &ListBranch) -> Done {
     };
     let mut stream = ctx.client().await?.pfs().list_branch(request).await?.into_inner();
     let clock = Clock::now(arguments.full_timestamps);
-    let mut list = List::begin(&ctx.printer, encoding, HEADER, false);
+    let mut list = MessageList::begin(&ctx.printer, encoding, HEADER, false);
     while let Some(info) = stream.message().await? {
         list.push(&info, |info| row(info, &clock))?;
     }
@@ -154,7 +153,7 @@ fn trigger_text(trigger: &pfs_v2::Trigger) -> String {
 }
 
 /// `delete branch`.
-pub async fn delete(ctx: &Ctx, arguments: &DeleteBranch) -> Done {
+pub async fn delete(ctx: &Ctx, arguments: &DeleteBranch) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let branch = wire::branch(&project, &refs::branch(&arguments.branch)?);
     let request = pfs_v2::DeleteBranchRequest {
@@ -162,7 +161,7 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteBranch) -> Done {
         force: arguments.force,
     };
     ctx.client().await?.pfs().delete_branch(request).await?;
-    ctx.say_added()
+    ctx.note_added()
 }
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
-//! The server as a whole: versions, identity, consistency.
+//! Commands on the server as a whole: versions, identity, consistency.
 
 use howdah_api::{API_VERSION, HOWDAH_VERSION_HEADER, admin_v2, convert, pfs_v2, versionpb_v2};
 
-use super::Done;
-use crate::args::admin::{Fsck, Version};
+use crate::args::admin::{Fsck, VersionArgs};
 use crate::args::shared::Encoding;
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 use crate::output::fields::Fields;
 use crate::output::raw::Raw;
 use crate::output::table;
@@ -32,7 +31,7 @@ fn number(version: &versionpb_v2::Version) -> String {
 }
 
 /// `version`.
-pub async fn version(ctx: &Ctx, arguments: &Version) -> Done {
+pub async fn version(ctx: &Ctx, arguments: &VersionArgs) -> CommandResult {
     let encoding = arguments.raw.encoding()?;
     let own = own_version();
     if arguments.client_only {
@@ -86,7 +85,7 @@ pub async fn version(ctx: &Ctx, arguments: &Version) -> Done {
     }
 }
 
-/// Asks the server for the version of its API, and of Howdah; the latter is empty if it is another server.
+/// Returns the server's versions: of its API, and of Howdah, which is empty for other servers.
 async fn ask(ctx: &Ctx) -> Result<(versionpb_v2::Version, String), CliError> {
     let client = ctx.open(&ctx.target()?).await?;
     let answer = client.version().get_version(()).await?;
@@ -98,7 +97,7 @@ async fn ask(ctx: &Ctx) -> Result<(versionpb_v2::Version, String), CliError> {
     Ok((answer.into_inner(), howdah))
 }
 
-fn print_raw(ctx: &Ctx, encoding: Encoding, versions: &[versionpb_v2::Version]) -> Done {
+fn print_raw(ctx: &Ctx, encoding: Encoding, versions: &[versionpb_v2::Version]) -> CommandResult {
     let mut out = ctx.printer.list(false);
     let mut raw = Raw::new(encoding);
     for version in versions {
@@ -108,7 +107,7 @@ fn print_raw(ctx: &Ctx, encoding: Encoding, versions: &[versionpb_v2::Version]) 
 }
 
 /// `inspect cluster`.
-pub async fn inspect(ctx: &Ctx) -> Done {
+pub async fn inspect(ctx: &Ctx) -> CommandResult {
     let client = ctx.client().await?;
     let request = admin_v2::InspectClusterRequest {
         client_version: Some(own_version()),
@@ -129,7 +128,7 @@ pub async fn inspect(ctx: &Ctx) -> Done {
 }
 
 /// `fsck`.
-pub async fn fsck(ctx: &Ctx, arguments: &Fsck) -> Done {
+pub async fn fsck(ctx: &Ctx, arguments: &Fsck) -> CommandResult {
     use pfs_v2::fsck_request::ZombieCheck;
     let zombie_check = match (&arguments.zombie, arguments.zombie_all) {
         (Some(_), true) => return Err(CliError::refused("only one of --zombie and --zombie-all can be given")),
@@ -165,7 +164,7 @@ pub async fn fsck(ctx: &Ctx, arguments: &Fsck) -> Done {
 }
 
 /// `buildinfo`.
-pub fn build_info(ctx: &Ctx) -> Done {
+pub fn build_info(ctx: &Ctx) -> CommandResult {
     let mut fields = Fields::new();
     fields
         .line("Name", env!("CARGO_PKG_NAME"))

@@ -1,22 +1,24 @@
-//! Single commits, and lists of them.
+//! Commands on single commits and lists of commits.
 
 use std::time::Duration;
 
 use howdah_api::{convert, pfs_v2};
 
-use super::{Done, sets, views};
-use crate::args::history::{FindCommit, FinishCommit, InspectCommit, ListCommit, Origin, StartCommit, SubscribeCommit};
-use crate::args::shared::ProjectArg;
+use super::commit_lookup::{CommitList, commit_set, inspect_one};
+use super::{sets, views};
+use crate::args::history::{
+    FindCommit, FinishCommit, InspectCommit, ListCommit, OriginFilter, StartCommit, SubscribeCommit,
+};
+use crate::args::shared::Encoding;
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 use crate::output::age::Clock;
 use crate::output::fields::Fields;
-use crate::output::list::List;
 use crate::output::raw::Raw;
 use crate::{refs, wire};
 
 /// `start commit`: prints the id.
-pub async fn start(ctx: &Ctx, arguments: &StartCommit) -> Done {
+pub async fn start(ctx: &Ctx, arguments: &StartCommit) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let (repo, name) = match arguments.branch.split_once('@') {
         Some(_) => {
@@ -36,11 +38,11 @@ pub async fn start(ctx: &Ctx, arguments: &StartCommit) -> Done {
     };
     let commit = ctx.client().await?.pfs().start_commit(request).await?.into_inner();
     ctx.printer.line(&commit.id)?;
-    ctx.say_added()
+    ctx.note_added()
 }
 
 /// `finish commit`.
-pub async fn finish(ctx: &Ctx, arguments: &FinishCommit) -> Done {
+pub async fn finish(ctx: &Ctx, arguments: &FinishCommit) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::FinishCommitRequest {
         commit: Some(wire::commit(&project, &refs::commit(&arguments.commit)?)),
@@ -49,11 +51,11 @@ pub async fn finish(ctx: &Ctx, arguments: &FinishCommit) -> Done {
         force: arguments.force,
     };
     ctx.client().await?.pfs().finish_commit(request).await?;
-    ctx.say_added()
+    ctx.note_added()
 }
 
 /// `inspect commit`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectCommit) -> Done {
+pub async fn inspect(ctx: &Ctx, arguments: &InspectCommit) -> CommandResult {
     let encoding = arguments.view.raw.encoding()?;
     if refs::is_id(&arguments.commit) {
         return Err(CliError::hinted(
@@ -74,15 +76,6 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectCommit) -> Done {
     Ok(ctx
         .printer
         .text(describe(&info, &Clock::now(arguments.view.full_timestamps)))?)
-}
-
-/// Asks for a commit, after it has reached a state.
-pub async fn inspect_one(ctx: &Ctx, commit: pfs_v2::Commit, wait: i32) -> Result<pfs_v2::CommitInfo, CliError> {
-    let request = pfs_v2::InspectCommitRequest {
-        commit: Some(commit),
-        wait,
-    };
-    Ok(ctx.client().await?.pfs().inspect_commit(request).await?.into_inner())
 }
 
 fn describe(info: &pfs_v2::CommitInfo, clock: &Clock) -> String {
@@ -107,7 +100,7 @@ fn describe(info: &pfs_v2::CommitInfo, clock: &Clock) -> String {
 }
 
 /// `list commit`: of everything, of a set, of a repo or of a branch.
-pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> Done {
+pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> CommandResult {
     if arguments.all && arguments.origin.is_some() {
         return Err(CliError::refused("cannot use --all and --origin together"));
     }
@@ -119,67 +112,21 @@ pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> Done {
         Some(target) => list_repo(ctx, arguments, target).await,
         None => {
             only_with_repo(arguments)?;
-            super::sets::list(ctx, arguments).await
+            sets::list(ctx, arguments).await
         }
     }
 }
 
-fn only_with_repo(arguments: &ListCommit) -> Done {
+fn only_with_repo(arguments: &ListCommit) -> CommandResult {
     if arguments.from.is_some() || arguments.origin.is_some() {
         return Err(CliError::refused("--from and --origin need a repo (list commit REPO)"));
     }
     Ok(())
 }
 
-/// A list of commits that ends after a number of them.
-pub struct CommitList {
-    list: List,
-    clock: Clock,
-    left: Option<u64>,
-}
-
-impl CommitList {
-    /// Begins a list.
-    pub fn begin(
-        ctx: &Ctx,
-        view: &crate::args::shared::ViewArgs,
-        paged: bool,
-        number: u64,
-    ) -> Result<CommitList, CliError> {
-        Ok(CommitList {
-            list: List::begin(&ctx.printer, view.raw.encoding()?, views::COMMITS, paged),
-            clock: Clock::now(view.full_timestamps),
-            left: (number > 0).then_some(number),
-        })
-    }
-
-    /// Adds a commit; returns whether there is room for more.
-    pub fn push(&mut self, info: &pfs_v2::CommitInfo) -> Result<bool, CliError> {
-        if self.left == Some(0) {
-            return Ok(false);
-        }
-        let clock = self.clock;
-        self.list.push(info, |info| views::commit_row(info, &clock))?;
-        if let Some(left) = &mut self.left {
-            *left -= 1;
-        }
-        Ok(self.left != Some(0))
-    }
-
-    /// Shows what has been added so far.
-    pub fn flush(&mut self) -> Done {
-        self.list.flush()
-    }
-
-    /// Ends the list.
-    pub fn finish(self) -> Done {
-        self.list.finish()
-    }
-}
-
-async fn list_set(ctx: &Ctx, arguments: &ListCommit, id: &str) -> Done {
+async fn list_set(ctx: &Ctx, arguments: &ListCommit, id: &str) -> CommandResult {
     let mut list = CommitList::begin(ctx, &arguments.view, !arguments.pager.no_pager, arguments.number)?;
-    let mut stream = sets::commit_set(ctx, id, false).await?;
+    let mut stream = commit_set(ctx, id, false).await?;
     while let Some(info) = stream.message().await? {
         if !list.push(&info)? {
             break;
@@ -188,14 +135,14 @@ async fn list_set(ctx: &Ctx, arguments: &ListCommit, id: &str) -> Done {
     list.finish()
 }
 
-async fn list_repo(ctx: &Ctx, arguments: &ListCommit, target: &str) -> Done {
+async fn list_repo(ctx: &Ctx, arguments: &ListCommit, target: &str) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let (repo, to) = refs::repo_or_commit(target)?;
     let from = match &arguments.from {
         Some(from) => Some(wire::commit_in(&project, &repo, from)?),
         None => None,
     };
-    // Going back from a commit needs one to start at.
+    // The server lists back from `to`, so `from` alone needs an end: the head of master.
     let to = match (to, &from) {
         (Some(to), _) => Some(wire::commit(&project, &to)),
         (None, Some(_)) => Some(convert::head(wire::repo(&project, &repo), "master")),
@@ -220,17 +167,17 @@ async fn list_repo(ctx: &Ctx, arguments: &ListCommit, target: &str) -> Done {
     list.finish()
 }
 
-fn origin_kind(origin: Option<Origin>) -> i32 {
+fn origin_kind(origin: Option<OriginFilter>) -> i32 {
     match origin {
         None => pfs_v2::OriginKind::Unknown as i32,
-        Some(Origin::User) => pfs_v2::OriginKind::User as i32,
-        Some(Origin::Auto) => pfs_v2::OriginKind::Auto as i32,
-        Some(Origin::Fsck) => pfs_v2::OriginKind::Fsck as i32,
+        Some(OriginFilter::User) => pfs_v2::OriginKind::User as i32,
+        Some(OriginFilter::Auto) => pfs_v2::OriginKind::Auto as i32,
+        Some(OriginFilter::Fsck) => pfs_v2::OriginKind::Fsck as i32,
     }
 }
 
 /// `subscribe commit`: prints commits as they finish, until interrupted.
-pub async fn subscribe(ctx: &Ctx, arguments: &SubscribeCommit) -> Done {
+pub async fn subscribe(ctx: &Ctx, arguments: &SubscribeCommit) -> CommandResult {
     if arguments.new && arguments.from.is_some() {
         return Err(CliError::refused("cannot use --new and --from together"));
     }
@@ -266,7 +213,7 @@ pub async fn subscribe(ctx: &Ctx, arguments: &SubscribeCommit) -> Done {
 }
 
 /// `find commit`.
-pub async fn find(ctx: &Ctx, arguments: &FindCommit) -> Done {
+pub async fn find(ctx: &Ctx, arguments: &FindCommit) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let file = refs::file(&arguments.file)?;
     let path = file.path.clone().filter(|path| !path.is_empty()).ok_or_else(|| {
@@ -297,17 +244,16 @@ fn plain(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }
 
-async fn find_all(ctx: &Ctx, request: pfs_v2::FindCommitsRequest, json: bool) -> Done {
+async fn find_all(ctx: &Ctx, request: pfs_v2::FindCommitsRequest, json: bool) -> CommandResult {
     use pfs_v2::find_commits_response::Result as Found;
     let mut stream = ctx.client().await?.pfs().find_commits(request).await?.into_inner();
-    let mut raw = Raw::new(crate::args::shared::Encoding::Json);
-    let mut out = std::io::stdout();
+    let mut raw = Raw::new(Encoding::Json);
     if !json {
         ctx.printer.line("FOUND IN COMMITS")?;
     }
     while let Some(response) = stream.message().await? {
         if json {
-            raw.message(&mut out, &response)?;
+            raw.message(&mut ctx.printer.bytes(), &response)?;
             continue;
         }
         match response.result {
@@ -321,14 +267,4 @@ async fn find_all(ctx: &Ctx, request: pfs_v2::FindCommitsRequest, json: bool) ->
         }
     }
     Ok(())
-}
-
-/// Resolves what stands for a commit to the id of its set.
-pub async fn set_id(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<String, CliError> {
-    if refs::is_id(text) {
-        return Ok(text.to_owned());
-    }
-    let project = ctx.project(project)?;
-    let info = inspect_one(ctx, wire::commit(&project, &refs::commit(text)?), 0).await?;
-    Ok(info.commit.map(|commit| commit.id).unwrap_or_default())
 }

@@ -1,16 +1,15 @@
-//! Completion scripts, made from the command tree.
+//! Completion scripts, generated from the command tree.
 
 use std::path::PathBuf;
 
 use clap_complete::Shell;
 
-use super::Done;
 use crate::args::files::{Completion, CompletionShell};
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 
 /// `completion`.
-pub fn run(ctx: &Ctx, arguments: &Completion) -> Done {
+pub fn run(ctx: &Ctx, arguments: &Completion) -> CommandResult {
     if arguments.path.is_some() && !arguments.install {
         return Err(CliError::refused("--path needs --install"));
     }
@@ -45,7 +44,7 @@ fn script(program: &str, shell: CompletionShell) -> Vec<u8> {
     script
 }
 
-/// Returns where a shell looks for the scripts of a user.
+/// Returns the path at which a shell looks for a user's completion scripts.
 fn default_path(program: &str, shell: CompletionShell) -> Result<PathBuf, CliError> {
     let home = std::env::var_os("HOME")
         .map(PathBuf::from)
@@ -62,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scripts_are_for_the_name_that_was_called() {
+    fn scripts_are_for_the_called_name() {
         for shell in [CompletionShell::Bash, CompletionShell::Zsh, CompletionShell::Fish] {
             let script = String::from_utf8(script("pachctl", shell)).expect("text");
             assert!(script.contains("pachctl"), "{shell:?}");

@@ -1,24 +1,24 @@
-//! The configuration of this program: contexts and settings.
+//! Commands on the configuration of this program: contexts and settings.
 
 use std::io::Read;
 
 use howdah_api::address::Address;
 use howdah_api::config::{ConfigError, ConfigFile, Context};
 
-use super::{Done, absent};
+use super::absent;
 use crate::args::admin::{
     ConfigDelete, ConfigGet, ConfigList, ConfigSet, ConfigUpdate, ConfigVerb, Connect, SetContext, UpdateContext,
 };
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 use crate::output::table;
 
 fn refused(error: ConfigError) -> CliError {
     CliError::refused(error.to_string())
 }
 
-/// `connect`: makes a context for an address and makes it active.
-pub fn connect(ctx: &Ctx, arguments: &Connect) -> Done {
+/// `connect`: makes a context for an address and activates it.
+pub fn connect(ctx: &Ctx, arguments: &Connect) -> CommandResult {
     let address: Address = arguments
         .address
         .parse()
@@ -38,7 +38,7 @@ pub fn connect(ctx: &Ctx, arguments: &Connect) -> Done {
 }
 
 /// `config ...`.
-pub fn config(ctx: &Ctx, verb: ConfigVerb) -> Done {
+pub fn config(ctx: &Ctx, verb: ConfigVerb) -> CommandResult {
     match verb {
         ConfigVerb::Get(what) => get(ctx, &what),
         ConfigVerb::Set(ConfigSet::ActiveContext(arguments)) => set_active(ctx, &arguments.name),
@@ -58,7 +58,7 @@ pub fn config(ctx: &Ctx, verb: ConfigVerb) -> Done {
 }
 
 /// Changes the configuration and stores it.
-fn change(ctx: &Ctx, edit: impl FnOnce(&mut ConfigFile) -> Done) -> Done {
+fn change(ctx: &Ctx, edit: impl FnOnce(&mut ConfigFile) -> CommandResult) -> CommandResult {
     let mut file = ctx.config()?;
     edit(&mut file)?;
     file.save().map_err(refused)
@@ -74,7 +74,7 @@ fn context<'a>(file: &'a ConfigFile, name: &str) -> Result<&'a Context, CliError
     })
 }
 
-fn get(ctx: &Ctx, what: &ConfigGet) -> Done {
+fn get(ctx: &Ctx, what: &ConfigGet) -> CommandResult {
     let file = ctx.config()?;
     let none_if_empty = |name: &str| {
         if name.is_empty() {
@@ -95,7 +95,7 @@ fn get(ctx: &Ctx, what: &ConfigGet) -> Done {
     Ok(ctx.printer.line(text)?)
 }
 
-fn set_active(ctx: &Ctx, name: &str) -> Done {
+fn set_active(ctx: &Ctx, name: &str) -> CommandResult {
     change(ctx, |file| {
         context(file, name)?;
         name.clone_into(&mut file.config.v2.active_context);
@@ -103,7 +103,7 @@ fn set_active(ctx: &Ctx, name: &str) -> Done {
     })
 }
 
-fn set_context(ctx: &Ctx, arguments: &SetContext) -> Done {
+fn set_context(ctx: &Ctx, arguments: &SetContext) -> CommandResult {
     let mut text = String::new();
     std::io::stdin()
         .read_to_string(&mut text)
@@ -131,7 +131,7 @@ fn parse_address(text: &str) -> Result<Address, CliError> {
         .map_err(|error: howdah_api::address::AddressError| CliError::refused(error.to_string()))
 }
 
-fn update_context(ctx: &Ctx, arguments: &UpdateContext) -> Done {
+fn update_context(ctx: &Ctx, arguments: &UpdateContext) -> CommandResult {
     let address = arguments.pachd_address.as_deref().map(parse_address).transpose()?;
     change(ctx, |file| {
         let name = match &arguments.name {
@@ -162,7 +162,7 @@ fn update_context(ctx: &Ctx, arguments: &UpdateContext) -> Done {
     })
 }
 
-fn list(ctx: &Ctx) -> Done {
+fn list(ctx: &Ctx) -> CommandResult {
     let file = ctx.config()?;
     let active = file.context_name(&ctx.env);
     let enterprise = &file.config.v2.active_enterprise_context;
@@ -183,7 +183,7 @@ fn list(ctx: &Ctx) -> Done {
     Ok(ctx.printer.text(table::render(&["ACTIVE", "NAME"], rows))?)
 }
 
-fn delete(ctx: &Ctx, name: &str) -> Done {
+fn delete(ctx: &Ctx, name: &str) -> CommandResult {
     change(ctx, |file| {
         context(file, name)?;
         if file.config.v2.active_context == name {

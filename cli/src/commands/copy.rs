@@ -1,16 +1,16 @@
-//! Copying files within and between repos.
+//! `copy file`, within and between repos.
 
 use howdah_api::pfs_v2;
 
-use super::Done;
 use super::files::{set_commit, write_error};
 use crate::args::files::CopyFile;
 use crate::args::shared::ProjectArg;
 use crate::context::Ctx;
+use crate::error::CommandResult;
 use crate::{refs, wire};
 
 /// `copy file`.
-pub async fn run(ctx: &Ctx, arguments: &CopyFile) -> Done {
+pub async fn run(ctx: &Ctx, arguments: &CopyFile) -> CommandResult {
     let project_of = |own: &Option<String>| {
         let project = own.clone().or_else(|| arguments.project.project.clone());
         ctx.project(&ProjectArg { project })
@@ -18,7 +18,7 @@ pub async fn run(ctx: &Ctx, arguments: &CopyFile) -> Done {
     let source = refs::file(&arguments.source)?;
     let target = refs::file(&arguments.target)?;
     let source_path = source.path.clone().unwrap_or_default();
-    // Without a path of its own the copy keeps the name.
+    // Without a path in the target the copy keeps the path of the source.
     let dst = target
         .path
         .clone()
@@ -26,7 +26,7 @@ pub async fn run(ctx: &Ctx, arguments: &CopyFile) -> Done {
         .unwrap_or(source_path);
     let src = wire::file(&project_of(&arguments.src_project)?, &source);
     let mut pfs = ctx.client().await?.pfs();
-    // The server copies what is there, be it nothing; whoever types a path means something by it.
+    // The server accepts a source that does not exist and copies nothing. For a user it is an error.
     let inspect = pfs_v2::InspectFileRequest {
         file: Some(src.clone()),
     };

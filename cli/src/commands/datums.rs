@@ -1,14 +1,14 @@
-//! Datums of jobs.
+//! Commands on the datums of jobs.
 
 use howdah_api::pachyderm::worker;
 use howdah_api::{pfs_v2, pps_v2};
 
-use super::{Done, jobs, specs, states};
-use crate::args::jobs::{InspectDatum, ListDatum, NextDatum, RestartDatum};
+use super::{jobs, specs, states};
+use crate::args::jobs::{InspectDatum, ListDatum, NextDatum, RestartDatumArgs};
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 use crate::output::fields::Fields;
-use crate::output::list::List;
+use crate::output::list::MessageList;
 use crate::output::printer::Printer;
 use crate::output::raw::Raw;
 use crate::output::{age, size, table};
@@ -19,8 +19,8 @@ const HEADER: &[&str] = &["ID", "FILES", "STATUS", "TIME"];
 /// The columns of the tables of files in `inspect datum`.
 const FILES: &[&str] = &["REPO", "COMMIT", "PATH"];
 
-/// `list datum`: of a job, or those that the input of a spec would make.
-pub async fn list(ctx: &Ctx, arguments: &ListDatum) -> Done {
+/// `list datum`: the datums of a job, or those that a spec would have.
+pub async fn list(ctx: &Ctx, arguments: &ListDatum) -> CommandResult {
     let encoding = arguments.raw.encoding()?;
     let request = match (&arguments.job, &arguments.file) {
         (Some(job), None) => pps_v2::ListDatumRequest {
@@ -43,7 +43,7 @@ pub async fn list(ctx: &Ctx, arguments: &ListDatum) -> Done {
         _ => return Err(CliError::refused("must specify either a job or a pipeline spec")),
     };
     let mut stream = ctx.client().await?.pps().list_datum(request).await?.into_inner();
-    let mut list = List::begin(&ctx.printer, encoding, HEADER, false);
+    let mut list = MessageList::begin(&ctx.printer, encoding, HEADER, false);
     while let Some(info) = stream.message().await? {
         list.push(&info, |info| row(info, &ctx.printer))?;
     }
@@ -68,7 +68,7 @@ fn row(info: &pps_v2::DatumInfo, printer: &Printer) -> Vec<String> {
     ]
 }
 
-/// Returns the time a datum took from the first download to the last upload.
+/// Returns the time of a datum: download, processing and upload together.
 fn total_time(stats: Option<&pps_v2::ProcessStats>) -> String {
     let Some(stats) = stats else {
         return age::UNKNOWN.to_owned();
@@ -86,7 +86,7 @@ fn total_time(stats: Option<&pps_v2::ProcessStats>) -> String {
 }
 
 /// `inspect datum`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectDatum) -> Done {
+pub async fn inspect(ctx: &Ctx, arguments: &InspectDatum) -> CommandResult {
     let encoding = arguments.raw.encoding()?;
     let job = jobs::find_one(ctx, &arguments.job, &arguments.project).await?;
     let datum = pps_v2::Datum {
@@ -136,7 +136,7 @@ fn describe(info: &pps_v2::DatumInfo, printer: &Printer) -> String {
         .map(file_row)
         .collect();
     fields.block("Inputs", table::render(FILES, inputs));
-    // `Name: <tab>` reads `Name<tab>` in the reference: a colon, then the tab alone.
+    // These lines are `Name<tab>value`, without the colon and the blank of other descriptions.
     fields.text().replace(": \t", "\t")
 }
 
@@ -150,7 +150,7 @@ fn file_row(file: &pfs_v2::File) -> Vec<String> {
 }
 
 /// `restart datum`.
-pub async fn restart(ctx: &Ctx, arguments: &RestartDatum) -> Done {
+pub async fn restart(ctx: &Ctx, arguments: &RestartDatumArgs) -> CommandResult {
     let job = jobs::find_one(ctx, &arguments.job, &arguments.project).await?;
     let data_filters = arguments
         .paths
@@ -167,7 +167,7 @@ pub async fn restart(ctx: &Ctx, arguments: &RestartDatum) -> Done {
 }
 
 /// `next datum`: asks the worker that runs this container.
-pub async fn next(ctx: &Ctx, arguments: &NextDatum) -> Done {
+pub async fn next(ctx: &Ctx, arguments: &NextDatum) -> CommandResult {
     let Some(port) = std::env::var("PPS_WORKER_GRPC_PORT")
         .ok()
         .filter(|port| !port.is_empty())
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_datum_says_why() {
+    fn a_failed_datum_shows_its_reason() {
         let info = pps_v2::DatumInfo {
             state: pps_v2::DatumState::Failed as i32,
             reason: "command exited with code 3: boom".to_owned(),

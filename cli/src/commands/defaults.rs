@@ -1,32 +1,31 @@
-//! Defaults of pipeline specs, of the cluster or of a project.
+//! Commands on the defaults of pipeline specs, of the cluster or of a project.
 
 use howdah_api::{convert, pps_v2};
 use serde_json::Value;
 
-use super::Done;
 use crate::args::pipelines::{DeleteDefaults, ReadDefaults, WriteDefaults};
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 use crate::source;
 use crate::wire;
 
-/// Whose defaults are meant.
-enum Scope {
+/// The owner of the defaults.
+enum DefaultsScope {
     Cluster,
     Project(String),
 }
 
-fn scope(cluster: bool, project: Option<&String>) -> Result<Scope, CliError> {
+fn scope(cluster: bool, project: Option<&String>) -> Result<DefaultsScope, CliError> {
     match (cluster, project) {
-        (true, None) => Ok(Scope::Cluster),
-        (false, Some(project)) => Ok(Scope::Project(project.clone())),
+        (true, None) => Ok(DefaultsScope::Cluster),
+        (false, Some(project)) => Ok(DefaultsScope::Project(project.clone())),
         (true, Some(_)) => Err(CliError::refused("only one of --cluster and --project can be given")),
         (false, None) => Err(CliError::refused("either --cluster or --project is needed")),
     }
 }
 
-/// How defaults are set.
-struct Change {
+/// New defaults, and what is done with existing pipelines.
+struct DefaultsChange {
     json: String,
     regenerate: bool,
     reprocess: bool,
@@ -34,12 +33,12 @@ struct Change {
 }
 
 /// `create defaults`, `update defaults`.
-pub async fn write(ctx: &Ctx, arguments: &WriteDefaults) -> Done {
+pub async fn write(ctx: &Ctx, arguments: &WriteDefaults) -> CommandResult {
     let scope = scope(arguments.cluster, arguments.project.as_ref())?;
     let source = source::read(arguments.file.as_deref().unwrap_or("-")).await?;
     let document = howdah_spec::parse_defaults(&source.name, &source.text)
         .map_err(|error| CliError::refused(error.to_string()))?;
-    let change = Change {
+    let change = DefaultsChange {
         json: document.to_string(),
         regenerate: arguments.regenerate,
         reprocess: arguments.reprocess,
@@ -49,9 +48,9 @@ pub async fn write(ctx: &Ctx, arguments: &WriteDefaults) -> Done {
 }
 
 /// `delete defaults`.
-pub async fn delete(ctx: &Ctx, arguments: &DeleteDefaults) -> Done {
+pub async fn delete(ctx: &Ctx, arguments: &DeleteDefaults) -> CommandResult {
     let scope = scope(arguments.cluster, arguments.project.as_ref())?;
-    let change = Change {
+    let change = DefaultsChange {
         json: "{}".to_owned(),
         regenerate: arguments.regenerate,
         reprocess: arguments.reprocess,
@@ -60,13 +59,13 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteDefaults) -> Done {
     set(ctx, scope, change).await
 }
 
-async fn set(ctx: &Ctx, scope: Scope, change: Change) -> Done {
+async fn set(ctx: &Ctx, scope: DefaultsScope, change: DefaultsChange) -> CommandResult {
     if change.reprocess && !change.regenerate {
         return Err(CliError::refused("--reprocess needs --regenerate"));
     }
     let mut pps = ctx.client().await?.pps();
     let affected = match scope {
-        Scope::Cluster => {
+        DefaultsScope::Cluster => {
             let request = pps_v2::SetClusterDefaultsRequest {
                 regenerate: change.regenerate,
                 reprocess: change.reprocess,
@@ -75,7 +74,7 @@ async fn set(ctx: &Ctx, scope: Scope, change: Change) -> Done {
             };
             pps.set_cluster_defaults(request).await?.into_inner().affected_pipelines
         }
-        Scope::Project(project) => {
+        DefaultsScope::Project(project) => {
             let request = pps_v2::SetProjectDefaultsRequest {
                 project: Some(convert::project(project)),
                 regenerate: change.regenerate,
@@ -94,17 +93,17 @@ async fn set(ctx: &Ctx, scope: Scope, change: Change) -> Done {
 }
 
 /// `inspect defaults`.
-pub async fn inspect(ctx: &Ctx, arguments: &ReadDefaults) -> Done {
+pub async fn inspect(ctx: &Ctx, arguments: &ReadDefaults) -> CommandResult {
     let scope = scope(arguments.cluster, arguments.project.as_ref())?;
     let mut pps = ctx.client().await?.pps();
     let text = match scope {
-        Scope::Cluster => {
+        DefaultsScope::Cluster => {
             pps.get_cluster_defaults(pps_v2::GetClusterDefaultsRequest {})
                 .await?
                 .into_inner()
                 .cluster_defaults_json
         }
-        Scope::Project(project) => {
+        DefaultsScope::Project(project) => {
             let request = pps_v2::GetProjectDefaultsRequest {
                 project: Some(convert::project(project)),
             };

@@ -1,14 +1,14 @@
-//! Deleting everything.
+//! `delete all`.
 
 use howdah_api::transaction_v2;
 
-use super::{Done, projects};
+use super::projects;
 use crate::args::pipelines::DeleteAll;
 use crate::context::{Ctx, connect_error};
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 
-/// `delete all`: shows what will go, and asks.
-pub async fn run(ctx: &Ctx, arguments: &DeleteAll) -> Done {
+/// `delete all`: prints what will be deleted, and asks.
+pub async fn run(ctx: &Ctx, arguments: &DeleteAll) -> CommandResult {
     let pipelines = projects::pipelines_of(ctx, Vec::new()).await?;
     let repos = projects::repos_of(ctx, Vec::new()).await?;
     let listed = |names: &[String]| {
@@ -24,7 +24,7 @@ pub async fn run(ctx: &Ctx, arguments: &DeleteAll) -> Done {
     if !ctx.confirm(arguments.yes.yes)? {
         return Err(CliError::refused("nothing was deleted"));
     }
-    // An active transaction must not catch any of this.
+    // Outside of the active transaction: otherwise the deletion would only be added to it.
     let client = ctx.client().await?.with_transaction(None).map_err(connect_error)?;
     client.pps().delete_all(()).await?;
     client.pfs().delete_all(()).await?;

@@ -1,4 +1,4 @@
-//! Comparing files of two commits.
+//! `diff file`: comparing files of two commits.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -6,21 +6,20 @@ use std::process::Command;
 
 use howdah_api::pfs_v2;
 
-use super::Done;
 use crate::args::files::DiffFile;
 use crate::args::shared::ProjectArg;
 use crate::context::Ctx;
-use crate::error::CliError;
-use crate::output::list::List;
+use crate::error::{CliError, CommandResult};
+use crate::output::list::MessageList;
 use crate::output::pager::in_path;
-use crate::output::printer::Output;
+use crate::output::printer::PrinterOutput;
 use crate::output::size;
 use crate::{refs, wire};
 
 const HEADER: &[&str] = &["OP", "SIZE", "NAME"];
 
 /// `diff file`.
-pub async fn run(ctx: &Ctx, arguments: &DiffFile) -> Done {
+pub async fn run(ctx: &Ctx, arguments: &DiffFile) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let new_file = wire::file(&project, &refs::file(&arguments.new)?);
     let old_file = match &arguments.old {
@@ -61,7 +60,7 @@ fn path_of(info: &pfs_v2::FileInfo) -> &str {
     info.file.as_ref().map_or("", |file| &file.path)
 }
 
-/// Returns whether a pair lies directly below the folder (or is it), for `--shallow`.
+/// Returns whether a pair is the folder itself or lies directly in it, for `--shallow`.
 fn is_near(pair: &pfs_v2::DiffFileResponse, root: &str) -> bool {
     let Some(info) = pair.new_file.as_ref().or(pair.old_file.as_ref()) else {
         return false;
@@ -73,8 +72,8 @@ fn is_near(pair: &pfs_v2::DiffFileResponse, root: &str) -> bool {
     !below.trim_start_matches('/').contains('/')
 }
 
-fn names(ctx: &Ctx, arguments: &DiffFile, pairs: &[pfs_v2::DiffFileResponse]) -> Done {
-    let mut list = List::begin(&ctx.printer, None, HEADER, !arguments.pager.no_pager);
+fn names(ctx: &Ctx, arguments: &DiffFile, pairs: &[pfs_v2::DiffFileResponse]) -> CommandResult {
+    let mut list = MessageList::begin(&ctx.printer, None, HEADER, !arguments.pager.no_pager);
     let row = |mark: &str, info: &pfs_v2::FileInfo| {
         vec![
             mark.to_owned(),
@@ -93,9 +92,9 @@ fn names(ctx: &Ctx, arguments: &DiffFile, pairs: &[pfs_v2::DiffFileResponse]) ->
     list.finish()
 }
 
-/// Prints names below the headings that `diff-file` had.
-fn sections(ctx: &Ctx, pairs: &[pfs_v2::DiffFileResponse]) -> Done {
-    let print = |heading: &str, infos: Vec<&pfs_v2::FileInfo>| -> Done {
+/// Prints names below the headings of `diff-file`.
+fn sections(ctx: &Ctx, pairs: &[pfs_v2::DiffFileResponse]) -> CommandResult {
+    let print = |heading: &str, infos: Vec<&pfs_v2::FileInfo>| -> CommandResult {
         if !infos.is_empty() {
             ctx.printer.line(heading)?;
             for info in infos {
@@ -114,8 +113,8 @@ fn sections(ctx: &Ctx, pairs: &[pfs_v2::DiffFileResponse]) -> Done {
     )
 }
 
-/// Runs a comparing program on every pair of files that differs.
-async fn contents(ctx: &Ctx, arguments: &DiffFile, pairs: &[pfs_v2::DiffFileResponse]) -> Done {
+/// Runs the diff program on every pair of files.
+async fn contents(ctx: &Ctx, arguments: &DiffFile, pairs: &[pfs_v2::DiffFileResponse]) -> CommandResult {
     let program = program(arguments.diff_command.as_deref(), ctx.printer.colored);
     let mut out = ctx.printer.list(!arguments.pager.no_pager);
     let is_folder = |info: &pfs_v2::FileInfo| info.file_type() == pfs_v2::FileType::Dir;
@@ -134,7 +133,7 @@ async fn contents(ctx: &Ctx, arguments: &DiffFile, pairs: &[pfs_v2::DiffFileResp
 fn program(wish: Option<&str>, colored: bool) -> Vec<String> {
     if let Some(text) = wish {
         let mut words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
-        // It runs in another folder, so a path to it must not depend on this one.
+        // The program runs in another working directory, so its path must be absolute.
         if let Some(name) = words.first_mut().filter(|name| name.contains('/'))
             && let Ok(path) = std::path::absolute(&*name)
         {
@@ -150,7 +149,7 @@ fn program(wish: Option<&str>, colored: bool) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
-/// Gets one side of a pair into a folder; a side that is missing is an empty file.
+/// Gets one side of a pair into a folder; a missing side is an empty file.
 ///
 /// Returns its path relative to the folder.
 async fn fetch(ctx: &Ctx, info: Option<&pfs_v2::FileInfo>, folder: &Path, side: &str) -> Result<PathBuf, CliError> {
@@ -179,7 +178,7 @@ async fn fetch(ctx: &Ctx, info: Option<&pfs_v2::FileInfo>, folder: &Path, side: 
     Ok(relative)
 }
 
-/// Escapes what a glob would take as a pattern.
+/// Escapes the characters that have a meaning in a glob.
 fn escape(path: &str) -> String {
     let mut escaped = String::with_capacity(path.len());
     for letter in path.chars() {
@@ -191,7 +190,7 @@ fn escape(path: &str) -> String {
     escaped
 }
 
-fn compare(program: &[String], folder: &Path, sides: [&Path; 2], out: &mut Output) -> Done {
+fn compare(program: &[String], folder: &Path, sides: [&Path; 2], out: &mut PrinterOutput) -> CommandResult {
     let Some((name, arguments)) = program.split_first() else {
         return Err(CliError::refused("--diff-command is empty"));
     };
@@ -202,7 +201,7 @@ fn compare(program: &[String], folder: &Path, sides: [&Path; 2], out: &mut Outpu
         .output()
         .map_err(CliError::io(format!("cannot run {name}")))?;
     out.write_all(&result.stdout)?;
-    // 1 means that the files differ, which is why we are here.
+    // Exit code 1 means that the files differ.
     if matches!(result.status.code(), Some(0 | 1)) {
         return Ok(());
     }
@@ -218,7 +217,7 @@ mod tests {
     use howdah_api::convert;
 
     #[test]
-    fn shallow_keeps_what_is_directly_in_the_folder() {
+    fn shallow_keeps_only_direct_children() {
         let pair = |path: &str| pfs_v2::DiffFileResponse {
             new_file: Some(pfs_v2::FileInfo {
                 file: Some(convert::file(convert::commit(convert::repo("default", "r"), "c"), path)),

@@ -1,15 +1,15 @@
-//! A drawing of repos and pipelines as boxes, sources above, results below.
+//! `draw pipeline`: repos and pipelines as boxes, sources above, results below.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use howdah_api::{convert, pfs_v2, pps_v2};
 
-use super::Done;
 use crate::args::pipelines::DrawPipeline;
 use crate::context::Ctx;
+use crate::error::CommandResult;
 
 /// `draw pipeline`.
-pub async fn run(ctx: &Ctx, arguments: &DrawPipeline) -> Done {
+pub async fn run(ctx: &Ctx, arguments: &DrawPipeline) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let request = pps_v2::ListPipelineRequest {
         projects: vec![convert::project(project)],
@@ -31,7 +31,7 @@ pub async fn run(ctx: &Ctx, arguments: &DrawPipeline) -> Done {
         .text(draw(&edges, arguments.box_width.max(3), arguments.edge_height.max(2)))?)
 }
 
-/// Collects the names of everything that an input reads.
+/// Collects the names of all repos and cron inputs that an input reads.
 fn collect(input: &pps_v2::Input, names: &mut BTreeSet<String>) {
     if let Some(pfs) = &input.pfs {
         names.insert(pfs.repo.clone());
@@ -54,7 +54,7 @@ fn collect(input: &pps_v2::Input, names: &mut BTreeSet<String>) {
     }
 }
 
-/// One place in a row: a box, or an edge on its way to a row further down.
+/// One place in a row: a box, or an edge that passes through the row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Cell {
     Box(String),
@@ -87,7 +87,7 @@ fn depths(edges: &BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String, usize>
             depths.entry(source.clone()).or_insert(0);
         }
     }
-    // Pipelines form no circles; the bound keeps a server that says otherwise from holding us up.
+    // Pipelines have no cycles. The bound ends the loop even if a server returns one.
     for _ in 0..depths.len() {
         let mut changed = false;
         for (name, sources) in edges {
@@ -131,7 +131,7 @@ fn rows(edges: &BTreeMap<String, BTreeSet<String>>, depths: &BTreeMap<String, us
     rows
 }
 
-/// Puts each cell of a row below the middle of what leads to it, so that few edges cross.
+/// Puts each cell of a row below the middle of its sources, so that few edges cross.
 fn sort_below(above: &[Cell], row: &mut Vec<Cell>, edges: &BTreeMap<String, BTreeSet<String>>) {
     let links = links(above, row, edges);
     let middle = |index: usize| {
@@ -140,7 +140,7 @@ fn sort_below(above: &[Cell], row: &mut Vec<Cell>, edges: &BTreeMap<String, BTre
             .filter(|(_, lower)| *lower == index)
             .map(|(upper, _)| *upper)
             .collect();
-        // Halves and thirds matter, so positions are scaled before they are divided.
+        // Scaled before the division, so that halves and thirds of a place still differ.
         places.iter().sum::<usize>() * 1000 / places.len().max(1)
     };
     let mut placed: Vec<_> = row
@@ -173,7 +173,7 @@ fn boxes(row: &[Cell], width: usize, column: usize) -> String {
     lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// Returns which places of a row lead to which places of the next.
+/// Returns the edges between two rows, as pairs of places.
 fn links(row: &[Cell], below: &[Cell], edges: &BTreeMap<String, BTreeSet<String>>) -> Vec<(usize, usize)> {
     let mut links = Vec::new();
     for (lower, target) in below.iter().enumerate() {
@@ -192,7 +192,7 @@ fn links(row: &[Cell], below: &[Cell], edges: &BTreeMap<String, BTreeSet<String>
     links
 }
 
-/// Draws links: down, across on a line of its own where there are enough, down again.
+/// Draws the edges: down, across on a line of its own if there are enough lines, down again.
 fn lines(links: &[(usize, usize)], height: usize, center: impl Fn(usize) -> usize, width: usize) -> String {
     let mut canvas = vec![vec![' '; width + 1]; height];
     let tracks = height.saturating_sub(2).max(1);

@@ -1,14 +1,14 @@
-//! Looking at files and deleting them.
+//! Commands that list, inspect and delete files.
 
 use howdah_api::pfs_v2;
 
-use super::{Done, origin, unfinished};
+use super::{origin, unfinished};
 use crate::args::files::{DeleteFile, GlobFile, OneFile};
 use crate::args::shared::Encoding;
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 use crate::output::fields::Fields;
-use crate::output::list::List;
+use crate::output::list::MessageList;
 use crate::output::raw::Raw;
 use crate::output::size;
 use crate::{refs, wire};
@@ -16,7 +16,7 @@ use crate::{refs, wire};
 const HEADER: &[&str] = &["SIZE", "NAME"];
 
 /// `list file`.
-pub async fn list(ctx: &Ctx, arguments: &OneFile) -> Done {
+pub async fn list(ctx: &Ctx, arguments: &OneFile) -> CommandResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let file = wire::file(&project, &refs::file(&arguments.file)?);
@@ -29,19 +29,19 @@ pub async fn list(ctx: &Ctx, arguments: &OneFile) -> Done {
     print(ctx, encoding, commit, answer).await
 }
 
-/// Prints files as they come, and says so if the commit may get more of them.
+/// Prints files as they arrive, and a note if the commit is not finished.
 async fn print(
     ctx: &Ctx,
     encoding: Option<Encoding>,
     commit: Option<pfs_v2::Commit>,
     answer: Result<tonic::Response<tonic::Streaming<pfs_v2::FileInfo>>, tonic::Status>,
-) -> Done {
-    let mut list = List::begin(&ctx.printer, encoding, HEADER, false);
-    let mut settled = false;
+) -> CommandResult {
+    let mut list = MessageList::begin(&ctx.printer, encoding, HEADER, false);
+    let mut committed = false;
     let read = async {
         let mut stream = answer?.into_inner();
         while let Some(info) = stream.message().await? {
-            settled |= info.committed.is_some();
+            committed |= info.committed.is_some();
             list.push(&info, row)?;
         }
         Ok(())
@@ -50,14 +50,14 @@ async fn print(
         return Err(unfinished::explain(ctx, commit.as_ref(), error).await);
     }
     list.finish()?;
-    if !settled {
-        unfinished::tell(ctx, commit.as_ref()).await;
+    if !committed {
+        unfinished::note(ctx, commit.as_ref()).await;
     }
     Ok(())
 }
 
 /// `glob file`.
-pub async fn glob(ctx: &Ctx, arguments: &GlobFile) -> Done {
+pub async fn glob(ctx: &Ctx, arguments: &GlobFile) -> CommandResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let file = refs::file(&arguments.pattern)?;
@@ -79,7 +79,7 @@ fn row(info: &pfs_v2::FileInfo) -> Vec<String> {
 }
 
 /// `inspect file`: the file, and for an output of a pipeline what made it.
-pub async fn inspect(ctx: &Ctx, arguments: &OneFile) -> Done {
+pub async fn inspect(ctx: &Ctx, arguments: &OneFile) -> CommandResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let file = wire::file(&project, &refs::file(&arguments.file)?);
@@ -90,7 +90,7 @@ pub async fn inspect(ctx: &Ctx, arguments: &OneFile) -> Done {
         Err(status) => return Err(unfinished::explain(ctx, commit.as_ref(), status.into()).await),
     };
     if info.committed.is_none() {
-        unfinished::tell(ctx, commit.as_ref()).await;
+        unfinished::note(ctx, commit.as_ref()).await;
     }
     if let Some(encoding) = encoding {
         let mut out = ctx.printer.list(false);
@@ -120,7 +120,7 @@ pub async fn inspect(ctx: &Ctx, arguments: &OneFile) -> Done {
 }
 
 /// `delete file`.
-pub async fn delete(ctx: &Ctx, arguments: &DeleteFile) -> Done {
+pub async fn delete(ctx: &Ctx, arguments: &DeleteFile) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let file = refs::file(&arguments.file)?;
     let Some(mut path) = file.path.clone().filter(|path| !path.is_empty()) else {
@@ -129,7 +129,7 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteFile) -> Done {
             "REPO@BRANCH:/ with -r deletes every file",
         ));
     };
-    // In 1.x deleting a folder needed no flag.
+    // Deleting a folder needs no flag in 1.x.
     let recursive = arguments.recursive || ctx.hyphenated.is_some();
     if !recursive && !path.ends_with('/') {
         refuse_folder(ctx, &arguments.file, wire::file(&project, &file)).await?;
@@ -138,7 +138,7 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteFile) -> Done {
         path.push('/');
     }
     let paths = if recursive && path != "/" {
-        // The recursive form is for whatever has that name, a file too.
+        // With -r the path may name a folder or a file: delete both forms.
         vec![path.trim_end_matches('/').to_owned(), path]
     } else {
         vec![path]
@@ -152,20 +152,20 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteFile) -> Done {
     }
 }
 
-/// Refuses to delete a folder as if it were a file, which would leave everything in it where it is.
-async fn refuse_folder(ctx: &Ctx, argument: &str, file: pfs_v2::File) -> Done {
+/// Refuses to delete a folder without -r. The server would accept it and delete nothing.
+async fn refuse_folder(ctx: &Ctx, argument: &str, file: pfs_v2::File) -> CommandResult {
     let request = pfs_v2::InspectFileRequest { file: Some(file) };
     match ctx.client().await?.pfs().inspect_file(request).await {
         Ok(answer) if answer.get_ref().file_type() == pfs_v2::FileType::Dir => Err(CliError::hinted(
             format!("{argument} is a folder"),
             "-r deletes a folder and everything in it",
         )),
-        // Whatever else is wrong the deletion finds out.
+        // Other errors are those of the deletion itself.
         _ => Ok(()),
     }
 }
 
-/// Returns why files could not be written; what an active transaction will make is not there yet.
+/// Returns the error of a write. "Not found" gets a hint if a transaction is active, which may create the repo later.
 pub fn write_error(ctx: &Ctx, status: tonic::Status) -> CliError {
     let error = CliError::from(status);
     match (&error, ctx.transaction()) {

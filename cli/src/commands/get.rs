@@ -1,26 +1,29 @@
-//! Getting files: one to a stream or a file, or a folder as a tree.
+//! `get file`: one file to standard output or to a file, or a folder as a tree.
+//!
+//! Files are written by a blocking thread, which gets the server's messages through a channel of [`QUEUE`] places, so
+//! that reading and writing overlap and memory stays bounded.
 
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use bytes::Bytes;
 use howdah_api::pfs_v2;
 use tokio::sync::mpsc;
 
-use super::unpack::{Base, ChannelReader, unpack};
-use super::{Done, unfinished};
+use super::unfinished;
+use super::unpack::{ChannelReader, StrippedPrefix, unpack};
 use crate::args::files::GetFile;
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 use crate::naming::is_url;
-use crate::output::progress::Progress;
+use crate::output::progress::ProgressDisplay;
 use crate::{refs, wire};
 
-/// Messages between the connection and the thread that writes; a server sends at most some 2 MiB in each.
+/// Messages between the connection and the writing thread. A message of the server has at most about 2 MiB.
 const QUEUE: usize = 8;
 
 /// `get file`.
-pub async fn run(ctx: &Ctx, arguments: &GetFile) -> Done {
+pub async fn run(ctx: &Ctx, arguments: &GetFile) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let reference = refs::file(&arguments.file)?;
     let file = wire::file(&project, &reference);
@@ -38,7 +41,7 @@ pub async fn run(ctx: &Ctx, arguments: &GetFile) -> Done {
     };
     match got {
         Ok(()) => {
-            unfinished::tell(ctx, commit.as_ref()).await;
+            unfinished::note(ctx, commit.as_ref()).await;
             Ok(())
         }
         Err(error) => Err(unfinished::explain(ctx, commit.as_ref(), error).await),
@@ -46,7 +49,7 @@ pub async fn run(ctx: &Ctx, arguments: &GetFile) -> Done {
 }
 
 /// Lets the server write to an object store.
-async fn export(ctx: &Ctx, file: pfs_v2::File, url: &str) -> Done {
+async fn export(ctx: &Ctx, file: pfs_v2::File, url: &str) -> CommandResult {
     let request = pfs_v2::GetFileRequest {
         file: Some(file),
         url: url.to_owned(),
@@ -66,7 +69,7 @@ fn request(file: pfs_v2::File, offset: u64) -> Result<pfs_v2::GetFileRequest, Cl
     })
 }
 
-/// Says in the words of the command line what the server says in those of the API.
+/// Translates the server's hint from calls of the API to flags of the command line.
 fn one_file_only(file: &str, status: tonic::Status) -> CliError {
     if status.message().contains("Use GetFileTAR instead") {
         return CliError::hinted(
@@ -77,18 +80,18 @@ fn one_file_only(file: &str, status: tonic::Status) -> CliError {
     status.into()
 }
 
-/// Makes a bar, of known length if the path names one file or folder.
-async fn bar(ctx: &Ctx, arguments: &GetFile, file: &pfs_v2::File, done: u64) -> Progress {
-    // Text on the terminal and a bar would run into each other.
+/// Makes a progress bar. Its length is known if the path names one file or folder.
+async fn bar(ctx: &Ctx, arguments: &GetFile, file: &pfs_v2::File, done: u64) -> ProgressDisplay {
+    // A bar on the terminal would mix with the content of the file.
     let to_terminal = ctx.printer.stdout_terminal && arguments.output.is_none();
     let shown = ctx.printer.stderr_terminal && arguments.progress != Some(false) && !to_terminal;
-    let progress = Progress::bytes(shown, if shown { size(ctx, file).await } else { 0 });
+    let progress = ProgressDisplay::bytes(shown, if shown { size(ctx, file).await } else { 0 });
     progress.describe(&arguments.file);
     progress.skip(done);
     progress
 }
 
-/// Returns the size of a file or folder; zero if there is none of that very name, as with a pattern.
+/// Returns the size of a file or folder; zero (unknown) if the path is a pattern.
 async fn size(ctx: &Ctx, file: &pfs_v2::File) -> u64 {
     let Ok(client) = ctx.client().await else { return 0 };
     let request = pfs_v2::InspectFileRequest {
@@ -98,7 +101,7 @@ async fn size(ctx: &Ctx, file: &pfs_v2::File) -> u64 {
     answer.map_or(0, |info| u64::try_from(info.get_ref().size_bytes).unwrap_or(0))
 }
 
-async fn to_stdout(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File) -> Done {
+async fn to_stdout(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File) -> CommandResult {
     let fail = |status| one_file_only(&arguments.file, status);
     let mut progress = bar(ctx, arguments, &file, arguments.offset).await;
     let request = request(file, arguments.offset)?;
@@ -110,7 +113,7 @@ async fn to_stdout(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File) -> Done {
         .await
         .map_err(fail)?
         .into_inner();
-    let mut out = io::stdout().lock();
+    let mut out = ctx.printer.bytes();
     while let Some(bytes) = stream.message().await.map_err(fail)? {
         out.write_all(&bytes)?;
         progress.add(bytes.len() as u64);
@@ -118,8 +121,8 @@ async fn to_stdout(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File) -> Done {
     Ok(out.flush()?)
 }
 
-/// Writes a file; with `--retry` adds what an earlier attempt did not get.
-async fn to_file(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File, path: &Path) -> Done {
+/// Writes a file; with `--retry` appends the part that an earlier attempt did not write.
+async fn to_file(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File, path: &Path) -> CommandResult {
     let fail = |status| one_file_only(&arguments.file, status);
     let cannot_write = || CliError::io(format!("cannot write {}", path.display()));
     if path.is_dir() {
@@ -142,13 +145,13 @@ async fn to_file(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File, path: &Path
         .await
         .map_err(fail)?
         .into_inner();
-    // The first answer decides whether there is such a file; until then nothing is touched.
+    // Opened after the first answer: a file that the server does not have must not truncate the local one.
     let mut next = stream.message().await.map_err(fail)?;
     let mut options = std::fs::OpenOptions::new();
     options.create(true).write(true).truncate(!arguments.retry);
     let mut out = options.open(path).map_err(cannot_write())?;
     out.seek(SeekFrom::Start(have)).map_err(cannot_write())?;
-    // Written by a thread of its own, so that the next bytes arrive meanwhile.
+    // A blocking thread writes while the next message arrives.
     let (sender, mut receiver) = mpsc::channel::<Bytes>(QUEUE);
     let writing = tokio::task::spawn_blocking(move || {
         while let Some(bytes) = receiver.blocking_recv() {
@@ -158,7 +161,7 @@ async fn to_file(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File, path: &Path
     });
     while let Some(bytes) = next {
         progress.add(bytes.len() as u64);
-        // The writer has failed and says why below.
+        // A closed channel means that the writer has failed; its error is returned below.
         if sender.send(bytes).await.is_err() {
             break;
         }
@@ -172,13 +175,13 @@ async fn to_file(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File, path: &Path
 }
 
 /// Writes everything that matches below a folder.
-async fn tree(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File, folder: &Path) -> Done {
+async fn tree(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File, folder: &Path) -> CommandResult {
     if arguments.offset > 0 || arguments.retry {
         return Err(CliError::refused(
-            "--offset and --retry are for single files, they cannot go with -r",
+            "--offset and --retry are for single files and cannot be used with -r",
         ));
     }
-    let base = Base::of(&file.path);
+    let base = StrippedPrefix::of(&file.path);
     let mut progress = bar(ctx, arguments, &file, 0).await;
     let request = request(file, 0)?;
     let mut stream = ctx.client().await?.pfs().get_file_tar(request).await?.into_inner();
@@ -188,9 +191,9 @@ async fn tree(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File, folder: &Path)
     let counter = progress.counter();
     let writing = tokio::task::spawn_blocking(move || unpack(ChannelReader::new(receiver), &base, &root, &counter));
     while let Some(bytes) = next {
-        // Counted where the files are written: an archive is longer than what is in it.
+        // Only shows the bar. The writer counts bytes, because an archive is longer than its files.
         progress.add(0);
-        // The writer has failed and says why below.
+        // A closed channel means that the writer has failed; its error is returned below.
         if sender.send(bytes).await.is_err() {
             break;
         }

@@ -1,4 +1,4 @@
-//! What jobs look like in a table and in full.
+//! Jobs as table rows and as descriptions.
 
 use howdah_api::pps_v2;
 
@@ -41,7 +41,7 @@ fn started(info: &pps_v2::JobInfo) -> Option<jiff::Timestamp> {
     wire::moment(info.started.as_ref())
 }
 
-/// Returns `processed + skipped / total`, with the recovered ones if there are any.
+/// Returns `processed + skipped / total`; with recovered datums `processed + skipped + recovered / total`.
 fn progress(info: &pps_v2::JobInfo) -> String {
     let recovered = match info.data_recovered {
         0 => String::new(),
@@ -87,7 +87,7 @@ pub fn job_set_row(set: &pps_v2::JobSetInfo, clock: &Clock, printer: &Printer) -
     ]
 }
 
-/// Returns everything about a job, a line or a block per property.
+/// Returns the description of a job, a line or a block for each property.
 pub fn describe(info: &pps_v2::JobInfo, clock: &Clock, printer: &Printer) -> String {
     let job = info.job.clone().unwrap_or_default();
     let stats = info.stats.unwrap_or_default();

@@ -1,31 +1,31 @@
-//! Jobs: looking at them, waiting for them, stopping them.
+//! Commands that list, inspect, await, stop and delete jobs.
 
 use howdah_api::{convert, pfs_v2, pps_v2, transaction_v2};
 
 use super::job_view::{JOB_SETS, JOBS, describe, job_row, job_set_row};
 use super::sets::Downstream;
-use super::{Done, pipelines, states, trouble};
+use super::{pipelines, states, trouble};
 use crate::args::history::FlushJob;
 use crate::args::jobs::{InspectJob, JobName, ListJob, WaitJob};
 use crate::args::shared::{ProjectArg, ViewArgs};
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 use crate::output::age::Clock;
-use crate::output::list::List;
-use crate::output::progress::Progress;
+use crate::output::list::MessageList;
+use crate::output::progress::ProgressDisplay;
 use crate::output::raw::Raw;
 use crate::{refs, wire};
 
-/// Printing of jobs as a list.
+/// A printed list of jobs.
 struct JobList<'a> {
     ctx: &'a Ctx,
-    list: List,
+    list: MessageList,
     clock: Clock,
 }
 
 impl<'a> JobList<'a> {
     fn begin(ctx: &'a Ctx, view: &ViewArgs, paged: bool) -> Result<JobList<'a>, CliError> {
-        let list = List::begin(&ctx.printer, view.raw.encoding()?, JOBS, paged);
+        let list = MessageList::begin(&ctx.printer, view.raw.encoding()?, JOBS, paged);
         Ok(JobList {
             ctx,
             list,
@@ -33,18 +33,18 @@ impl<'a> JobList<'a> {
         })
     }
 
-    fn push(&mut self, info: &pps_v2::JobInfo) -> Done {
+    fn push(&mut self, info: &pps_v2::JobInfo) -> CommandResult {
         self.list
             .push(info, |info| job_row(info, &self.clock, &self.ctx.printer))
     }
 
-    fn finish(self) -> Done {
+    fn finish(self) -> CommandResult {
         self.list.finish()
     }
 }
 
 /// `list job`: of everything, of a set, or of a pipeline.
-pub async fn list(ctx: &Ctx, arguments: &ListJob) -> Done {
+pub async fn list(ctx: &Ctx, arguments: &ListJob) -> CommandResult {
     let filtered = !arguments.state.is_empty() || !arguments.input.is_empty() || arguments.history.is_some();
     let single = arguments.expand || arguments.pipeline.is_some();
     if filtered && !single {
@@ -60,7 +60,7 @@ pub async fn list(ctx: &Ctx, arguments: &ListJob) -> Done {
     }
 }
 
-async fn list_sets(ctx: &Ctx, arguments: &ListJob) -> Done {
+async fn list_sets(ctx: &Ctx, arguments: &ListJob) -> CommandResult {
     let encoding = arguments.view.raw.encoding()?;
     let request = pps_v2::ListJobSetRequest {
         projects: projects(ctx, arguments)?,
@@ -68,7 +68,7 @@ async fn list_sets(ctx: &Ctx, arguments: &ListJob) -> Done {
     };
     let mut stream = ctx.client().await?.pps().list_job_set(request).await?.into_inner();
     let clock = Clock::now(arguments.view.full_timestamps);
-    let mut list = List::begin(&ctx.printer, encoding, JOB_SETS, !arguments.pager.no_pager);
+    let mut list = MessageList::begin(&ctx.printer, encoding, JOB_SETS, !arguments.pager.no_pager);
     while let Some(set) = stream.message().await? {
         list.push(&set, |set| job_set_row(set, &clock, &ctx.printer))?;
     }
@@ -82,7 +82,7 @@ fn projects(ctx: &Ctx, arguments: &ListJob) -> Result<Vec<pfs_v2::Project>, CliE
     Ok(vec![convert::project(ctx.project(&arguments.project)?)])
 }
 
-async fn list_set(ctx: &Ctx, arguments: &ListJob, id: &str) -> Done {
+async fn list_set(ctx: &Ctx, arguments: &ListJob, id: &str) -> CommandResult {
     let id = match id.split_once('@') {
         Some(_) => refs::job(id)?.id,
         None => id.to_owned(),
@@ -101,7 +101,7 @@ async fn list_set(ctx: &Ctx, arguments: &ListJob, id: &str) -> Done {
     list.finish()
 }
 
-async fn list_single(ctx: &Ctx, arguments: &ListJob) -> Done {
+async fn list_single(ctx: &Ctx, arguments: &ListJob) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let mut input_commit = Vec::new();
     for input in &arguments.input {
@@ -136,14 +136,14 @@ async fn list_single(ctx: &Ctx, arguments: &ListJob) -> Done {
     list.finish()
 }
 
-/// Returns the name of the job that made a commit: the repo's name is the pipeline's.
+/// Returns the name of the job that made a commit; it equals the name of the commit.
 async fn output_of(ctx: &Ctx, project: &str, text: &str) -> Result<String, CliError> {
     let commit = wire::commit(project, &refs::commit(text)?);
-    let info = super::commits::inspect_one(ctx, commit, 0).await?;
+    let info = super::commit_lookup::inspect_one(ctx, commit, 0).await?;
     Ok(info.commit.as_ref().map_or(String::new(), wire::commit_name))
 }
 
-/// Asks for the jobs of a set, after they have ended if `wait` is set.
+/// Returns the jobs of a set; with `wait` after all of them have ended.
 pub async fn jobs_of_set(ctx: &Ctx, id: &str, wait: bool) -> Result<Vec<pps_v2::JobInfo>, CliError> {
     let request = |wait| pps_v2::InspectJobSetRequest {
         job_set: Some(pps_v2::JobSet { id: id.to_owned() }),
@@ -159,7 +159,7 @@ pub async fn jobs_of_set(ctx: &Ctx, id: &str, wait: bool) -> Result<Vec<pps_v2::
     if !wait || infos.iter().all(|info| states::job_is_over(info.state())) {
         return Ok(infos);
     }
-    let mut progress = Progress::steps(ctx.printer.stderr_terminal, infos.len() as u64);
+    let mut progress = ProgressDisplay::steps(ctx.printer.stderr_terminal, infos.len() as u64);
     progress.describe("waiting for jobs");
     let total = infos.len() as u64;
     infos.clear();
@@ -171,19 +171,19 @@ pub async fn jobs_of_set(ctx: &Ctx, id: &str, wait: bool) -> Result<Vec<pps_v2::
     Ok(infos)
 }
 
-/// What an argument names: one job, or every job of a set.
-pub enum Named {
+/// The jobs that an argument names: one, or all of a set.
+pub enum NamedJobs {
     /// One job.
     One(pps_v2::Job),
     /// The jobs of a set.
     Set(Vec<pps_v2::JobInfo>),
 }
 
-/// Finds out what an argument names; an id that only one pipeline has a job for names that job.
-pub async fn find(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<Named, CliError> {
+/// Finds the jobs that an argument names. An id that only one pipeline has a job for names this job.
+pub async fn find(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<NamedJobs, CliError> {
     if text.contains('@') {
         let project = ctx.project(project)?;
-        return Ok(Named::One(wire::job(&project, &refs::job(text)?)));
+        return Ok(NamedJobs::One(wire::job(&project, &refs::job(text)?)));
     }
     let infos = jobs_of_set(ctx, text, false).await?;
     match infos.as_slice() {
@@ -198,16 +198,16 @@ pub async fn find(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<Named, 
                 )
             },
         )),
-        [info] => Ok(Named::One(info.job.clone().unwrap_or_default())),
-        _ => Ok(Named::Set(infos)),
+        [info] => Ok(NamedJobs::One(info.job.clone().unwrap_or_default())),
+        _ => Ok(NamedJobs::Set(infos)),
     }
 }
 
 /// Finds the one job that an argument names.
 pub async fn find_one(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<pps_v2::Job, CliError> {
     match find(ctx, text, project).await? {
-        Named::One(job) => Ok(job),
-        Named::Set(infos) => {
+        NamedJobs::One(job) => Ok(job),
+        NamedJobs::Set(infos) => {
             let names: Vec<_> = infos.iter().map(|info| wire::job_name(info.job.as_ref())).collect();
             Err(CliError::refused(format!(
                 "{text} is a set of jobs; name one of them: {}",
@@ -217,12 +217,12 @@ pub async fn find_one(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<pps
     }
 }
 
-/// `inspect job`: an id that several jobs share lists them.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectJob) -> Done {
+/// `inspect job`. An id of several jobs lists them.
+pub async fn inspect(ctx: &Ctx, arguments: &InspectJob) -> CommandResult {
     let encoding = arguments.view.raw.encoding()?;
     let job = match find(ctx, &arguments.job, &arguments.project).await? {
-        Named::One(job) => job,
-        Named::Set(_) => {
+        NamedJobs::One(job) => job,
+        NamedJobs::Set(_) => {
             ctx.printer.note(format!(
                 "{0} is a set of jobs (`{1} list job {0}`); `{1} inspect job PIPELINE@{0}` shows one of them",
                 arguments.job, ctx.program
@@ -245,7 +245,7 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectJob) -> Done {
     Ok(ctx.printer.text(describe(&info, &clock, &ctx.printer))?)
 }
 
-async fn print_set(ctx: &Ctx, id: &str, view: &ViewArgs, wait: bool) -> Done {
+async fn print_set(ctx: &Ctx, id: &str, view: &ViewArgs, wait: bool) -> CommandResult {
     let mut list = JobList::begin(ctx, view, false)?;
     for info in jobs_of_set(ctx, id, wait).await? {
         list.push(&info)?;
@@ -254,7 +254,7 @@ async fn print_set(ctx: &Ctx, id: &str, view: &ViewArgs, wait: bool) -> Done {
 }
 
 /// `wait job`.
-pub async fn wait(ctx: &Ctx, arguments: &WaitJob) -> Done {
+pub async fn wait(ctx: &Ctx, arguments: &WaitJob) -> CommandResult {
     let paged = !arguments.pager.no_pager;
     let infos = if arguments.job.contains('@') {
         let project = ctx.project(&arguments.project)?;
@@ -275,7 +275,7 @@ pub async fn wait(ctx: &Ctx, arguments: &WaitJob) -> Done {
     list.finish()
 }
 
-/// Waits for one job, showing its datums.
+/// Waits for one job and shows how many datums are done.
 async fn wait_one(ctx: &Ctx, job: Option<pps_v2::Job>) -> Result<pps_v2::JobInfo, CliError> {
     let request = |wait| pps_v2::InspectJobRequest {
         job: job.clone(),
@@ -286,7 +286,7 @@ async fn wait_one(ctx: &Ctx, job: Option<pps_v2::Job>) -> Result<pps_v2::JobInfo
     let mut pps = client.pps();
     let ended = pps.inspect_job(request(true));
     tokio::pin!(ended);
-    let mut progress = Progress::steps(ctx.printer.stderr_terminal, 1);
+    let mut progress = ProgressDisplay::steps(ctx.printer.stderr_terminal, 1);
     progress.describe("waiting for the job");
     let mut tick = tokio::time::interval(std::time::Duration::from_millis(500));
     loop {
@@ -302,7 +302,7 @@ async fn wait_one(ctx: &Ctx, job: Option<pps_v2::Job>) -> Result<pps_v2::JobInfo
 }
 
 /// `flush job` of 1.x: waits for the jobs that follow from commits and prints them.
-pub async fn flush(ctx: &Ctx, arguments: &FlushJob) -> Done {
+pub async fn flush(ctx: &Ctx, arguments: &FlushJob) -> CommandResult {
     let mut list = JobList::begin(ctx, &arguments.view, false)?;
     let downstream = Downstream::of(ctx, &arguments.commits, &arguments.project).await?;
     for id in &downstream.ids {
@@ -310,7 +310,7 @@ pub async fn flush(ctx: &Ctx, arguments: &FlushJob) -> Done {
             let pipeline = info.job.as_ref().and_then(|job| job.pipeline.as_ref());
             let name = wire::pipeline_name(pipeline).to_owned();
             let wanted = arguments.pipeline.is_empty() || arguments.pipeline.contains(&name);
-            // A job and the commit it makes have the same name.
+            // A job and its output commit have the same name.
             if wanted && downstream.holds(id, &wire::job_name(info.job.as_ref())) {
                 list.push(&info)?;
             }
@@ -319,19 +319,19 @@ pub async fn flush(ctx: &Ctx, arguments: &FlushJob) -> Done {
     list.finish()
 }
 
-/// `stop job`: one job, or every job of a set at once.
-pub async fn stop(ctx: &Ctx, arguments: &JobName) -> Done {
+/// `stop job`: one job, or all jobs of a set in one transaction.
+pub async fn stop(ctx: &Ctx, arguments: &JobName) -> CommandResult {
     let stop = |job: Option<pps_v2::Job>| pps_v2::StopJobRequest {
         job,
         reason: "job stopped".to_owned(),
     };
     let client = ctx.client().await?;
     match find(ctx, &arguments.job, &arguments.project).await? {
-        Named::One(job) => {
+        NamedJobs::One(job) => {
             client.pps().stop_job(stop(Some(job))).await?;
-            ctx.say_added()
+            ctx.note_added()
         }
-        Named::Set(infos) => {
+        NamedJobs::Set(infos) => {
             let requests = infos
                 .into_iter()
                 .map(|info| transaction_v2::TransactionRequest {
@@ -349,11 +349,11 @@ pub async fn stop(ctx: &Ctx, arguments: &JobName) -> Done {
 }
 
 /// `delete job`: one job, or every job of a set.
-pub async fn delete(ctx: &Ctx, arguments: &JobName) -> Done {
+pub async fn delete(ctx: &Ctx, arguments: &JobName) -> CommandResult {
     let mut pps = ctx.client().await?.pps();
     let jobs = match find(ctx, &arguments.job, &arguments.project).await? {
-        Named::One(job) => vec![job],
-        Named::Set(infos) => infos.into_iter().filter_map(|info| info.job).collect(),
+        NamedJobs::One(job) => vec![job],
+        NamedJobs::Set(infos) => infos.into_iter().filter_map(|info| info.job).collect(),
     };
     for job in jobs {
         pps.delete_job(pps_v2::DeleteJobRequest { job: Some(job) }).await?;

@@ -1,4 +1,4 @@
-//! What user code, workers and the coordinator wrote.
+//! `logs`: lines of user code, workers and the coordinator.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,21 +7,20 @@ use futures::stream::{SelectAll, StreamExt};
 use howdah_api::{convert, json, pps_v2};
 use jiff::Timestamp;
 
-use super::Done;
-use super::jobs::{self, Named};
+use super::jobs::{self, NamedJobs};
 use crate::args::jobs::Logs;
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 use crate::wire;
 
-/// How far back logs go when nothing says otherwise.
+/// How far back logs go by default.
 const SINCE: Duration = Duration::from_secs(24 * 3600);
 
 /// Logs of a job begin this long before it was created.
 const BEFORE_JOB: Duration = Duration::from_secs(3600);
 
 /// `logs`.
-pub async fn run(ctx: &Ctx, mut arguments: Logs) -> Done {
+pub async fn run(ctx: &Ctx, mut arguments: Logs) -> CommandResult {
     if let Some(id) = arguments.id.take() {
         if arguments.job.is_some() {
             return Err(CliError::refused("cannot name a job twice"));
@@ -46,7 +45,7 @@ pub async fn run(ctx: &Ctx, mut arguments: Logs) -> Done {
             followed.push(stream);
             continue;
         }
-        // One job after another, each in the order of its lines.
+        // One job after the other, so that the lines of each job stay in order.
         while let Some(message) = stream.message().await? {
             lines.take(message)?;
         }
@@ -57,13 +56,13 @@ pub async fn run(ctx: &Ctx, mut arguments: Logs) -> Done {
     let silent = !lines.any;
     lines.finish()?;
     if silent && !arguments.master {
-        tell_master(ctx, &arguments).await?;
+        note_master(ctx, &arguments).await?;
     }
     Ok(())
 }
 
-/// Says that a pipeline whose code and workers said nothing has been spoken about: it may not have run at all.
-async fn tell_master(ctx: &Ctx, arguments: &Logs) -> Done {
+/// Points to the coordinator's log of a pipeline that has no lines of its own: it may not have run at all.
+async fn note_master(ctx: &Ctx, arguments: &Logs) -> CommandResult {
     let Some(name) = &arguments.pipeline else { return Ok(()) };
     let request = pps_v2::GetLogsRequest {
         pipeline: Some(convert::pipeline(ctx.project(&arguments.project)?, name)),
@@ -82,13 +81,14 @@ async fn tell_master(ctx: &Ctx, arguments: &Logs) -> Done {
     Ok(())
 }
 
-/// Makes one request per job that is meant.
+/// Makes one request for each job that the arguments name.
 async fn requests(ctx: &Ctx, arguments: &Logs) -> Result<Vec<pps_v2::GetLogsRequest>, CliError> {
     let base = pps_v2::GetLogsRequest {
         data_filters: arguments.inputs.clone(),
         master: arguments.master,
         follow: arguments.follow,
-        // Lines that are not shown would count too, so only a stream without end leaves it to the server.
+        // The server counts lines that are filtered out here. A stream without end cannot be counted here, so only
+        // then the server applies the limit.
         tail: if arguments.follow { tail(arguments) } else { 0 },
         since: Some(convert::to_duration(arguments.since.unwrap_or(SINCE))),
         ..Default::default()
@@ -111,14 +111,14 @@ async fn requests(ctx: &Ctx, arguments: &Logs) -> Result<Vec<pps_v2::GetLogsRequ
         }]);
     };
     let infos = match jobs::find(ctx, text, &arguments.project).await? {
-        Named::One(job) => {
+        NamedJobs::One(job) => {
             let request = pps_v2::InspectJobRequest {
                 job: Some(job),
                 ..Default::default()
             };
             vec![ctx.client().await?.pps().inspect_job(request).await?.into_inner()]
         }
-        Named::Set(infos) => infos,
+        NamedJobs::Set(infos) => infos,
     };
     let request = |info: &pps_v2::JobInfo| pps_v2::GetLogsRequest {
         pipeline: info.job.as_ref().and_then(|job| job.pipeline.clone()),
@@ -141,7 +141,7 @@ fn tail(arguments: &Logs) -> i64 {
         .map_or(0, |count| i64::try_from(count).unwrap_or(i64::MAX))
 }
 
-/// Returns how far back the logs of a job go.
+/// Returns how far back to read the logs of a job: from [`BEFORE_JOB`] before its creation.
 fn since_job(info: &pps_v2::JobInfo, now: Timestamp) -> Duration {
     let Some(created) = wire::moment(info.created.as_ref()) else {
         return SINCE;
@@ -150,7 +150,7 @@ fn since_job(info: &pps_v2::JobInfo, now: Timestamp) -> Duration {
     age + BEFORE_JOB
 }
 
-/// Prints the lines that are asked for.
+/// Filters and prints lines.
 struct Lines<'a> {
     ctx: &'a Ctx,
     master: bool,
@@ -159,7 +159,7 @@ struct Lines<'a> {
     everything: bool,
     tail: Option<usize>,
     last: VecDeque<pps_v2::LogMessage>,
-    /// Whether any line was one of those asked for.
+    /// Whether any line passed the filter.
     any: bool,
 }
 
@@ -178,7 +178,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    fn take(&mut self, message: pps_v2::LogMessage) -> Done {
+    fn take(&mut self, message: pps_v2::LogMessage) -> CommandResult {
         if !wanted(&message, self.master, self.worker, self.everything) {
             return Ok(());
         }
@@ -193,14 +193,14 @@ impl<'a> Lines<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> Done {
+    fn finish(mut self) -> CommandResult {
         for message in std::mem::take(&mut self.last) {
             self.print(&message)?;
         }
         Ok(())
     }
 
-    fn print(&self, message: &pps_v2::LogMessage) -> Done {
+    fn print(&self, message: &pps_v2::LogMessage) -> CommandResult {
         if self.raw {
             let value = json::to_json(message).map_err(|error| CliError::refused(error.to_string()))?;
             Ok(self.ctx.printer.line(value.to_string())?)
@@ -210,7 +210,7 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// Returns whether a line is shown: by default what user code wrote.
+/// Returns whether a line is shown: by default only lines of user code.
 fn wanted(message: &pps_v2::LogMessage, master: bool, worker: bool, everything: bool) -> bool {
     if master {
         message.master
@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_choose_whose_lines_are_shown() {
+    fn flags_choose_the_origin_of_lines() {
         let user = pps_v2::LogMessage {
             user: true,
             ..Default::default()

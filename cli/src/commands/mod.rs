@@ -1,8 +1,12 @@
-//! The commands, one module per family, and the way from a parsed command line to its function.
+//! The commands, one module per family, and the dispatch from a parsed command line to its function.
+//!
+//! Each function reads its arguments, sends requests and prints the answer. Modules that several families share lie
+//! below them: `commit_lookup`, `views`, `states`, `pipeline_view`, `job_view`, `unfinished`, `trouble`.
 
 mod absent;
 mod branches;
 mod cluster;
+mod commit_lookup;
 mod commits;
 mod completion;
 mod contexts;
@@ -12,11 +16,11 @@ mod defaults;
 mod delete_all;
 mod diff;
 mod draw;
+mod file_offers;
 mod files;
 mod get;
 mod job_view;
 mod jobs;
-mod lending;
 mod logs;
 mod origin;
 mod outbox;
@@ -42,15 +46,12 @@ use crate::args::verbs::{
     Rerun, Restart, Resume, Run, Squash, Start, Stop, Subscribe, Update, Validate, Verb, Wait,
 };
 use crate::context::Ctx;
-use crate::error::CliError;
-
-/// What every command returns.
-pub type Done = Result<(), CliError>;
+use crate::error::CommandResult;
 
 /// Runs a command.
-pub async fn run(verb: Verb, ctx: &Ctx) -> Done {
+pub async fn run(verb: Verb, ctx: &Ctx) -> CommandResult {
     match verb {
-        // Started by the caller, which leaves Ctrl-C to it.
+        // The caller runs it, because it handles Ctrl-C itself.
         Verb::Up(_) => Ok(()),
         Verb::Connect(arguments) => contexts::connect(ctx, &arguments),
         Verb::Create(noun) => create(noun, ctx).await,
@@ -122,7 +123,7 @@ pub async fn run(verb: Verb, ctx: &Ctx) -> Done {
     }
 }
 
-async fn create(noun: Create, ctx: &Ctx) -> Done {
+async fn create(noun: Create, ctx: &Ctx) -> CommandResult {
     match noun {
         Create::Project(arguments) => projects::write(ctx, &arguments, false).await,
         Create::Repo(arguments) => repos::write(ctx, &arguments, false).await,
@@ -135,7 +136,7 @@ async fn create(noun: Create, ctx: &Ctx) -> Done {
     }
 }
 
-async fn update(noun: Update, ctx: &Ctx) -> Done {
+async fn update(noun: Update, ctx: &Ctx) -> CommandResult {
     match noun {
         Update::Project(arguments) => projects::write(ctx, &arguments, true).await,
         Update::Repo(arguments) => repos::write(ctx, &arguments, true).await,
@@ -144,7 +145,7 @@ async fn update(noun: Update, ctx: &Ctx) -> Done {
     }
 }
 
-async fn inspect(noun: Inspect, ctx: &Ctx) -> Done {
+async fn inspect(noun: Inspect, ctx: &Ctx) -> CommandResult {
     match noun {
         Inspect::Project(arguments) => projects::inspect(ctx, &arguments).await,
         Inspect::Repo(arguments) => repos::inspect(ctx, &arguments).await,
@@ -162,7 +163,7 @@ async fn inspect(noun: Inspect, ctx: &Ctx) -> Done {
     }
 }
 
-async fn list(noun: List, ctx: &Ctx) -> Done {
+async fn list(noun: List, ctx: &Ctx) -> CommandResult {
     match noun {
         List::Project(arguments) => projects::list(ctx, &arguments).await,
         List::Repo(arguments) => repos::list(ctx, &arguments).await,
@@ -179,7 +180,7 @@ async fn list(noun: List, ctx: &Ctx) -> Done {
     }
 }
 
-async fn delete(noun: Delete, ctx: &Ctx) -> Done {
+async fn delete(noun: Delete, ctx: &Ctx) -> CommandResult {
     match noun {
         Delete::Project(arguments) => projects::delete(ctx, &arguments).await,
         Delete::Repo(arguments) => repos::delete(ctx, &arguments).await,

@@ -1,4 +1,4 @@
-//! What made a file: pipeline, job, image, command and inputs.
+//! The origin of an output file: pipeline, job, image, command and inputs.
 
 use howdah_api::{pfs_v2, pps_v2};
 
@@ -7,15 +7,15 @@ use crate::error::CliError;
 use crate::output::fields::Fields;
 use crate::wire;
 
-/// The making of an output file.
+/// The datum and the job that made a file.
 #[derive(Debug)]
-pub struct Origin {
+pub struct FileOrigin {
     datum: pps_v2::DatumInfo,
     job: pps_v2::JobInfo,
 }
 
-/// Asks the server for the datum that made a file and for the job that ran it.
-pub async fn find(ctx: &Ctx, file: &pfs_v2::File) -> Result<Origin, CliError> {
+/// Returns the origin of a file.
+pub async fn find(ctx: &Ctx, file: &pfs_v2::File) -> Result<FileOrigin, CliError> {
     let commit = file.commit.clone().unwrap_or_default();
     let repo = wire::commit_repo(&commit).cloned().unwrap_or_default();
     let job = pps_v2::Job {
@@ -34,7 +34,7 @@ pub async fn find(ctx: &Ctx, file: &pfs_v2::File) -> Result<Origin, CliError> {
         .inspect_datum(pps_v2::InspectDatumRequest { datum: Some(datum) })
         .await?
         .into_inner();
-    // A datum that was skipped names the earlier job that did the work.
+    // A skipped datum names the earlier job that processed it.
     let job = datum.datum.as_ref().and_then(|datum| datum.job.clone()).unwrap_or(job);
     let request = pps_v2::InspectJobRequest {
         job: Some(job),
@@ -42,11 +42,11 @@ pub async fn find(ctx: &Ctx, file: &pfs_v2::File) -> Result<Origin, CliError> {
         details: true,
     };
     let job = pps.inspect_job(request).await?.into_inner();
-    Ok(Origin { datum, job })
+    Ok(FileOrigin { datum, job })
 }
 
-impl Origin {
-    /// Adds the lines that tell the making of the file.
+impl FileOrigin {
+    /// Adds the lines about the origin.
     pub fn describe(&self, fields: &mut Fields) {
         let job = self.job.job.clone().unwrap_or_default();
         let name = wire::pipeline_name(job.pipeline.as_ref());
@@ -79,7 +79,7 @@ impl Origin {
     }
 }
 
-/// Returns a command as one would type it.
+/// Returns a command with quotes where a shell needs them.
 fn command(words: &[String]) -> String {
     let plain = |word: &str| {
         !word.is_empty()
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_making_of_a_file_is_told_in_lines() {
+    fn the_origin_of_a_file_is_described() {
         let file = |repo: &str, path: &str| pfs_v2::FileInfo {
             file: Some(convert::file(
                 convert::commit(convert::repo("default", repo), "c1"),
@@ -120,7 +120,7 @@ mod tests {
             )),
             ..Default::default()
         };
-        let origin = Origin {
+        let origin = FileOrigin {
             datum: pps_v2::DatumInfo {
                 image_id: "predict@sha256:12ab".to_owned(),
                 data: vec![file("attributes", "/first.csv"), file("model", "/model.json")],

@@ -1,7 +1,9 @@
-//! Between the thread that reads what is put and the connection that sends it.
+//! The channel between the thread that reads the sources of a put and the connection that sends them.
 //!
-//! Handing over one small message costs more than making it, so they are handed over many at a time. What waits is
-//! bounded: [`QUEUE`] batches of [`BATCH_BYTES`] each, and a buffer of [`CHUNK`] bytes more for each of their messages.
+//! Passing one small message through a channel costs more than making it, so messages pass in batches. Memory is
+//! bounded by the channel: [`QUEUE`] batches of about [`BATCH_BYTES`], plus one batch on each side; a message with few
+//! bytes may still hold a buffer of [`CHUNK`] bytes. Messages keep their order. An error of the channel means that the
+//! request has ended; the request reports its own error.
 
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,38 +17,38 @@ use tokio::sync::mpsc;
 use super::files::delete_path;
 use crate::error::CliError;
 
-/// The most bytes in one message: few enough to stay in the processor's cache on the way to the socket.
+/// Most bytes in one message: small enough to stay in the processor's cache until they are sent.
 pub const CHUNK: usize = 128 << 10;
-/// A batch is handed over when its messages have so many bytes,
+/// Bytes of contents from which a batch is sent.
 const BATCH_BYTES: usize = 512 << 10;
-/// or when there are so many.
+/// Messages from which a batch is sent.
 const BATCH_MESSAGES: usize = 512;
-/// Batches that wait for the connection.
+/// Most batches in the channel.
 pub const QUEUE: usize = 8;
 
-/// What the reading thread hands over.
+/// What the reading thread sends through the channel.
 #[derive(Debug)]
-pub enum Step {
+pub enum PutEvent {
     /// Messages to send.
     Messages(Vec<ModifyFileRequest>),
-    /// Everything has been read.
+    /// All sources have been read. Only this event ends the request, so that a partial put is never committed.
     End,
 }
 
-/// Where steps go; an error means that nobody wants them any more.
-pub type Sender = mpsc::Sender<Step>;
+/// The sending side of the channel.
+pub type PutSender = mpsc::Sender<PutEvent>;
 
-/// Gathers messages.
+/// Collects messages into batches.
 #[derive(Debug)]
 pub struct Outbox {
-    sender: Sender,
+    sender: PutSender,
     batch: Vec<ModifyFileRequest>,
     bytes: usize,
 }
 
 impl Outbox {
-    /// Begins with nothing gathered.
-    pub fn new(sender: Sender) -> Outbox {
+    /// Makes an outbox without messages.
+    pub fn new(sender: PutSender) -> Outbox {
         Outbox {
             sender,
             batch: Vec::new(),
@@ -54,12 +56,12 @@ impl Outbox {
         }
     }
 
-    /// Lets a path be deleted.
+    /// Adds a message that deletes a path.
     pub fn delete(&mut self, path: &str) -> Result<(), CliError> {
         self.message(delete_path(path), 0)
     }
 
-    /// Lets bytes be added to a path; no source makes an empty file.
+    /// Adds a message that appends bytes to a path; without a source it makes an empty file.
     pub fn add(&mut self, path: &str, source: Option<Source>) -> Result<(), CliError> {
         let bytes = match &source {
             Some(Source::Raw(bytes)) => bytes.len(),
@@ -76,91 +78,94 @@ impl Outbox {
         self.message(message, bytes)
     }
 
-    /// Lets the bytes of a file on loan be added to a path, and hands everything over: the server is to take the file.
-    pub fn add_lent(&mut self, path: &str, url: String) -> Result<(), CliError> {
+    /// Adds a message that appends an offered file to a path, and sends the batch.
+    ///
+    /// Sent at once because the caller then waits until the server has read the file.
+    pub fn add_offered(&mut self, path: &str, url: String) -> Result<(), CliError> {
         let source = UrlSource {
             url,
             ..UrlSource::default()
         };
         self.add(path, Some(Source::Url(source)))?;
-        self.hand_over()
+        self.send_batch()
     }
 
     fn message(&mut self, message: ModifyFileRequest, bytes: usize) -> Result<(), CliError> {
         self.batch.push(message);
         self.bytes += bytes;
         if self.bytes >= BATCH_BYTES || self.batch.len() >= BATCH_MESSAGES {
-            return self.hand_over();
+            return self.send_batch();
         }
         Ok(())
     }
 
-    fn hand_over(&mut self) -> Result<(), CliError> {
+    fn send_batch(&mut self) -> Result<(), CliError> {
         self.bytes = 0;
         let batch = std::mem::take(&mut self.batch);
         if batch.is_empty() {
             return Ok(());
         }
-        give(&self.sender, Step::Messages(batch))
+        send(&self.sender, PutEvent::Messages(batch))
     }
 
-    /// Hands over what is left and says that this is all.
+    /// Sends the last batch and the end.
     pub fn end(mut self) -> Result<(), CliError> {
-        self.hand_over()?;
-        give(&self.sender, Step::End)
+        self.send_batch()?;
+        send(&self.sender, PutEvent::End)
     }
 }
 
-/// Hands a step over; the connection's end reports its own error, so ours is never seen.
-fn give(sender: &Sender, step: Step) -> Result<(), CliError> {
-    sender.blocking_send(step).map_err(|_| CliError::Interrupted)
+/// Sends an event. The error is a placeholder: the request has ended and returns its own error instead.
+fn send(sender: &PutSender, event: PutEvent) -> Result<(), CliError> {
+    sender.blocking_send(event).map_err(|_| CliError::Interrupted)
 }
 
-/// Buffers of [`CHUNK`] bytes that come back when what was read into them has been sent: asking the system for fresh
-/// memory again and again would cost as much as copying the data.
+/// A pool of buffers of [`CHUNK`] bytes. A buffer returns to the pool when its message has been sent.
+///
+/// Without the pool each message would need fresh pages from the system, which costs as much as copying the data.
 #[derive(Debug, Default)]
-pub struct Buffers {
+pub struct ChunkBuffers {
     idle: Arc<Mutex<Vec<Box<[u8]>>>>,
 }
 
-/// A buffer on its way; goes back when dropped.
-struct Lent {
+/// A buffer in use. Dropping it returns it to the pool.
+struct PooledChunk {
     buffer: Box<[u8]>,
     length: usize,
-    home: Arc<Mutex<Vec<Box<[u8]>>>>,
+    pool: Arc<Mutex<Vec<Box<[u8]>>>>,
 }
 
-impl Buffers {
-    /// Reads until a buffer is full or the end is reached; tells which.
+impl ChunkBuffers {
+    /// Reads until a buffer is full or the source ends; returns the bytes and whether the source has ended.
     pub fn read(&mut self, reader: &mut impl Read) -> io::Result<(Bytes, bool)> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut lent = Lent {
+        let mut chunk = PooledChunk {
             buffer: idle.unwrap_or_else(|| vec![0; CHUNK].into()),
             length: 0,
-            home: Arc::clone(&self.idle),
+            pool: Arc::clone(&self.idle),
         };
-        while lent.length < lent.buffer.len() {
-            match reader.read(&mut lent.buffer[lent.length..]) {
-                Ok(0) => return Ok((Bytes::from_owner(lent), true)),
-                Ok(more) => lent.length += more,
+        while chunk.length < chunk.buffer.len() {
+            match reader.read(&mut chunk.buffer[chunk.length..]) {
+                Ok(0) => return Ok((Bytes::from_owner(chunk), true)),
+                Ok(more) => chunk.length += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok((Bytes::from_owner(lent), false))
+        Ok((Bytes::from_owner(chunk), false))
     }
 }
 
-impl AsRef<[u8]> for Lent {
+impl AsRef<[u8]> for PooledChunk {
     fn as_ref(&self) -> &[u8] {
         &self.buffer[..self.length]
     }
 }
 
-impl Drop for Lent {
+impl Drop for PooledChunk {
     fn drop(&mut self) {
         let buffer = std::mem::take(&mut self.buffer);
-        self.home.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 }
 
@@ -169,8 +174,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buffers_are_used_again_once_they_are_free() {
-        let mut buffers = Buffers::default();
+    fn buffers_are_reused_once_they_are_free() {
+        let mut buffers = ChunkBuffers::default();
         let content = vec![5; CHUNK + 3];
         let mut reader = &content[..];
         let (first, last) = buffers.read(&mut reader).expect("read");

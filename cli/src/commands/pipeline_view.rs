@@ -1,4 +1,4 @@
-//! What pipelines look like in a table and in full.
+//! Pipelines as table rows and as descriptions.
 
 use howdah_api::json;
 use howdah_api::pps_v2::{self, Input};
@@ -46,12 +46,12 @@ pub fn row(info: &pps_v2::PipelineInfo, clock: &Clock, printer: &Printer) -> Vec
     ]
 }
 
-/// Returns whether the last job of a pipeline ended without success.
+/// Returns whether the last job of a pipeline has failed.
 pub fn last_job_failed(info: &pps_v2::PipelineInfo) -> bool {
     states::job_tone(info.last_job_state()) == Tone::Bad
 }
 
-/// Returns whether the workers have been up longer than the spec expects.
+/// Returns whether the workers have been running longer than the spec expects.
 fn has_alert(details: &pps_v2::pipeline_info::Details, clock: &Clock) -> bool {
     let started = wire::moment(details.workers_started_at.as_ref());
     let limit = details
@@ -91,7 +91,7 @@ fn short_input(input: Option<&Input>, project: &str) -> String {
     }
 }
 
-/// Returns a message as indented JSON; nothing if there is none.
+/// Returns a message as indented JSON; empty without a message.
 pub fn pretty<M: Message + Name>(message: Option<&M>) -> String {
     message
         .and_then(|message| json::to_json(message).ok())
@@ -117,7 +117,7 @@ pub fn resources(spec: Option<&pps_v2::ResourceSpec>) -> String {
     parts.join(", ")
 }
 
-/// Returns everything about a pipeline, a line or a block per property.
+/// Returns the description of a pipeline, a line or a block for each property.
 pub fn describe(info: &pps_v2::PipelineInfo, clock: &Clock, printer: &Printer) -> String {
     let details = info.details.clone().unwrap_or_default();
     let reason = if info.reason.is_empty() {
@@ -182,7 +182,7 @@ pub fn block(fields: &mut Fields, name: &str, text: String) {
     }
 }
 
-/// Indents JSON text; leaves anything else as it is.
+/// Indents JSON text; returns other text unchanged.
 fn reformat(text: &str) -> String {
     serde_json::from_str::<Value>(text).map_or(text.to_owned(), |value| format!("{value:#}"))
 }

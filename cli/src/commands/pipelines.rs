@@ -1,23 +1,23 @@
-//! Pipelines: looking at them and steering them.
+//! Commands on pipelines, except those that read specs.
 
 use howdah_api::{convert, pfs_v2, pps_v2};
 use serde_json::Value;
 
 use super::pipeline_view::{self, HEADER, describe, row};
-use super::{Done, states};
+use super::states;
 use crate::args::pipelines::{
     CheckStatus, DeletePipeline, ExtractPipeline, InspectPipeline, ListPipeline, PipelineName, RerunPipeline,
 };
 use crate::args::shared::{Encoding, ProjectArg};
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 use crate::output::age::Clock;
-use crate::output::list::List;
+use crate::output::list::MessageList;
 use crate::output::raw::Raw;
 use crate::wire;
 
 /// `inspect pipeline`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectPipeline) -> Done {
+pub async fn inspect(ctx: &Ctx, arguments: &InspectPipeline) -> CommandResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let request = pps_v2::InspectPipelineRequest {
@@ -35,7 +35,7 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectPipeline) -> Done {
 }
 
 /// `list pipeline`.
-pub async fn list(ctx: &Ctx, arguments: &ListPipeline) -> Done {
+pub async fn list(ctx: &Ctx, arguments: &ListPipeline) -> CommandResult {
     if arguments.spec && arguments.view.raw.raw {
         return Err(CliError::refused("cannot use --raw and --spec together"));
     }
@@ -65,7 +65,7 @@ pub async fn list(ctx: &Ctx, arguments: &ListPipeline) -> Done {
     };
     let mut stream = ctx.client().await?.pps().list_pipeline(request).await?.into_inner();
     let clock = Clock::now(arguments.view.full_timestamps);
-    let mut list = List::begin(&ctx.printer, encoding, HEADER, false);
+    let mut list = MessageList::begin(&ctx.printer, encoding, HEADER, false);
     let mut broken = false;
     let mut failed = Vec::new();
     while let Some(info) = stream.message().await? {
@@ -77,7 +77,7 @@ pub async fn list(ctx: &Ctx, arguments: &ListPipeline) -> Done {
             pps_v2::PipelineState::PipelineFailure | pps_v2::PipelineState::PipelineCrashing
         );
         match &mut list {
-            List::Raw(raw, out) if arguments.spec => raw.value(out, &spec_of(&info)?)?,
+            MessageList::Raw(raw, out) if arguments.spec => raw.value(out, &spec_of(&info)?)?,
             list => list.push(&info, |info| row(info, &clock, &ctx.printer))?,
         }
     }
@@ -126,7 +126,7 @@ pub fn history(text: &str) -> Result<i64, CliError> {
 }
 
 /// `extract pipeline`.
-pub async fn extract(ctx: &Ctx, arguments: &ExtractPipeline) -> Done {
+pub async fn extract(ctx: &Ctx, arguments: &ExtractPipeline) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let request = pps_v2::InspectPipelineRequest {
         pipeline: Some(convert::pipeline(project, &arguments.pipeline)),
@@ -139,7 +139,7 @@ pub async fn extract(ctx: &Ctx, arguments: &ExtractPipeline) -> Done {
 }
 
 /// `delete pipeline`.
-pub async fn delete(ctx: &Ctx, arguments: &DeletePipeline) -> Done {
+pub async fn delete(ctx: &Ctx, arguments: &DeletePipeline) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let mut pps = ctx.client().await?.pps();
     match (&arguments.pipeline, arguments.all || arguments.all_projects) {
@@ -179,7 +179,7 @@ fn named(ctx: &Ctx, name: &str, project: &ProjectArg) -> Result<Option<pps_v2::P
 }
 
 /// `start pipeline`.
-pub async fn start(ctx: &Ctx, arguments: &PipelineName) -> Done {
+pub async fn start(ctx: &Ctx, arguments: &PipelineName) -> CommandResult {
     let pipeline = named(ctx, &arguments.pipeline, &arguments.project)?;
     ctx.client()
         .await?
@@ -190,7 +190,7 @@ pub async fn start(ctx: &Ctx, arguments: &PipelineName) -> Done {
 }
 
 /// `stop pipeline`.
-pub async fn stop(ctx: &Ctx, arguments: &PipelineName) -> Done {
+pub async fn stop(ctx: &Ctx, arguments: &PipelineName) -> CommandResult {
     let pipeline = named(ctx, &arguments.pipeline, &arguments.project)?;
     ctx.client()
         .await?
@@ -204,7 +204,7 @@ pub async fn stop(ctx: &Ctx, arguments: &PipelineName) -> Done {
 }
 
 /// `rerun pipeline`.
-pub async fn rerun(ctx: &Ctx, arguments: &RerunPipeline) -> Done {
+pub async fn rerun(ctx: &Ctx, arguments: &RerunPipeline) -> CommandResult {
     let pipeline = named(ctx, &arguments.pipeline, &arguments.project)?;
     let request = pps_v2::RerunPipelineRequest {
         pipeline,
@@ -216,7 +216,7 @@ pub async fn rerun(ctx: &Ctx, arguments: &RerunPipeline) -> Done {
 }
 
 /// `run cron`.
-pub async fn run_cron(ctx: &Ctx, arguments: &PipelineName) -> Done {
+pub async fn run_cron(ctx: &Ctx, arguments: &PipelineName) -> CommandResult {
     let pipeline = named(ctx, &arguments.pipeline, &arguments.project)?;
     ctx.client()
         .await?
@@ -227,7 +227,7 @@ pub async fn run_cron(ctx: &Ctx, arguments: &PipelineName) -> Done {
 }
 
 /// `check status`.
-pub async fn check_status(ctx: &Ctx, arguments: &CheckStatus) -> Done {
+pub async fn check_status(ctx: &Ctx, arguments: &CheckStatus) -> CommandResult {
     use pps_v2::check_status_request::Context;
     let context = if arguments.all_projects {
         Context::All(true)
@@ -237,7 +237,7 @@ pub async fn check_status(ctx: &Ctx, arguments: &CheckStatus) -> Done {
     let request = pps_v2::CheckStatusRequest { context: Some(context) };
     let encoding = arguments.raw.then_some(Encoding::Json);
     let mut stream = ctx.client().await?.pps().check_status(request).await?.into_inner();
-    let mut list = List::begin(&ctx.printer, encoding, &["PROJECT", "PIPELINE", "ALERT"], false);
+    let mut list = MessageList::begin(&ctx.printer, encoding, &["PROJECT", "PIPELINE", "ALERT"], false);
     while let Some(status) = stream.message().await? {
         list.push(&status, |status| {
             vec![

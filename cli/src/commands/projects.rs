@@ -1,21 +1,20 @@
-//! Projects.
+//! Commands on projects.
 
 use howdah_api::{convert, pfs_v2, pps_v2};
 
-use super::Done;
 use crate::args::repos::{DeleteProject, InspectProject, ListProject, WriteProject};
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 use crate::output::age::Clock;
 use crate::output::fields::Fields;
-use crate::output::list::List;
+use crate::output::list::MessageList;
 use crate::output::raw::Raw;
 use crate::wire;
 
 const HEADER: &[&str] = &["ACTIVE", "PROJECT", "CREATED", "DESCRIPTION"];
 
 /// `create project`, `update project`.
-pub async fn write(ctx: &Ctx, arguments: &WriteProject, update: bool) -> Done {
+pub async fn write(ctx: &Ctx, arguments: &WriteProject, update: bool) -> CommandResult {
     let request = pfs_v2::CreateProjectRequest {
         project: Some(convert::project(&arguments.project)),
         description: arguments.description.clone().unwrap_or_default(),
@@ -26,7 +25,7 @@ pub async fn write(ctx: &Ctx, arguments: &WriteProject, update: bool) -> Done {
 }
 
 /// `inspect project`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectProject) -> Done {
+pub async fn inspect(ctx: &Ctx, arguments: &InspectProject) -> CommandResult {
     let encoding = arguments.raw.encoding()?;
     let request = pfs_v2::InspectProjectV2Request {
         project: Some(convert::project(&arguments.project)),
@@ -40,7 +39,7 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectProject) -> Done {
         .into_inner();
     let Some(info) = response.info else {
         return Err(CliError::refused(format!(
-            "the server says nothing about project {:?}",
+            "the server returned nothing about project {:?}",
             arguments.project
         )));
     };
@@ -67,7 +66,7 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectProject) -> Done {
 }
 
 /// `list project`.
-pub async fn list(ctx: &Ctx, arguments: &ListProject) -> Done {
+pub async fn list(ctx: &Ctx, arguments: &ListProject) -> CommandResult {
     let encoding = arguments.raw.encoding()?;
     let active = ctx.target()?.project;
     let clock = Clock::now(false);
@@ -78,7 +77,7 @@ pub async fn list(ctx: &Ctx, arguments: &ListProject) -> Done {
         .list_project(pfs_v2::ListProjectRequest {})
         .await?
         .into_inner();
-    let mut list = List::begin(&ctx.printer, encoding, HEADER, false);
+    let mut list = MessageList::begin(&ctx.printer, encoding, HEADER, false);
     while let Some(info) = stream.message().await? {
         list.push(&info, |info| row(info, &active, &clock))?;
     }
@@ -95,8 +94,8 @@ fn row(info: &pfs_v2::ProjectInfo, active: &str, clock: &Clock) -> Vec<String> {
     ]
 }
 
-/// `delete project`: shows what is in it and asks, for pipelines and for repos.
-pub async fn delete(ctx: &Ctx, arguments: &DeleteProject) -> Done {
+/// `delete project`: prints its pipelines and repos and asks before each kind is deleted.
+pub async fn delete(ctx: &Ctx, arguments: &DeleteProject) -> CommandResult {
     let client = ctx.client().await?;
     let project = convert::project(&arguments.project);
     let pipelines = pipelines_of(ctx, vec![project.clone()]).await?;
@@ -127,7 +126,7 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteProject) -> Done {
     Ok(())
 }
 
-fn ask(ctx: &Ctx, arguments: &DeleteProject, kind: &str, names: &[String]) -> Done {
+fn ask(ctx: &Ctx, arguments: &DeleteProject, kind: &str, names: &[String]) -> CommandResult {
     ctx.printer.note(format!(
         "These {kind} of project {} will be deleted: {}",
         arguments.project,
@@ -143,7 +142,7 @@ fn ask(ctx: &Ctx, arguments: &DeleteProject, kind: &str, names: &[String]) -> Do
     }
 }
 
-/// Lists the names of pipelines; no projects means all.
+/// Returns the names of pipelines; no projects means all.
 pub async fn pipelines_of(ctx: &Ctx, projects: Vec<pfs_v2::Project>) -> Result<Vec<String>, CliError> {
     let everywhere = projects.is_empty();
     let request = pps_v2::ListPipelineRequest {
@@ -163,7 +162,7 @@ pub async fn pipelines_of(ctx: &Ctx, projects: Vec<pfs_v2::Project>) -> Result<V
     Ok(names)
 }
 
-/// Lists the names of user repos; no projects means all.
+/// Returns the names of user repos; no projects means all.
 pub async fn repos_of(ctx: &Ctx, projects: Vec<pfs_v2::Project>) -> Result<Vec<String>, CliError> {
     let everywhere = projects.is_empty();
     let kind = crate::refs::USER_TYPE.to_owned();

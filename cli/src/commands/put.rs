@@ -1,9 +1,14 @@
-//! Putting files: everything named by one command goes into one request, so into one commit.
+//! `put file`: all sources of one command go into one request, so into one commit.
 //!
-//! A thread walks and reads the sources and hands over batches of messages through a short channel, so memory does not
-//! grow with the data. The request's stream ends only after an explicit
-//! last step: whatever goes wrong before that (a file that vanishes, Ctrl-C) breaks the request
-//! instead of ending it, and the server keeps nothing.
+//! ```text
+//! reading thread                      channel              connection
+//!   SourceReader: walks, reads  -->   batches       -->    ModifyFile stream
+//!   FileOffers: offers large files, which the server reads itself
+//! ```
+//!
+//! The channel is short, so memory does not grow with the data. The stream ends only after [`PutEvent::End`]: an error
+//! before that (a file that vanishes, Ctrl-C) breaks the request instead of ending it, and the server keeps nothing.
+//! Local sources are checked before the first message is sent.
 
 use std::path::{Path, PathBuf};
 
@@ -14,42 +19,19 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tonic::codec::CompressionEncoding;
 
-use super::Done;
+use super::file_offers::FileOffers;
 use super::files::{set_commit, write_error};
-use super::lending::Lender;
-use super::outbox::{QUEUE, Step};
-use super::walk::{self, Reader};
+use super::outbox::{PutEvent, QUEUE};
+use super::walk::{self, PutItem, PutSource, SourceReader};
 use crate::args::files::{PutFile, Split};
 use crate::context::Ctx;
-use crate::error::CliError;
-use crate::naming::{Naming, Rule, is_url};
-use crate::output::progress::{Counter, PATIENCE, Progress};
+use crate::error::{CliError, CommandResult};
+use crate::naming::{Naming, NamingRule, is_url};
+use crate::output::progress::{PATIENCE, ProgressCounter, ProgressDisplay};
 use crate::{refs, source, wire};
 
-/// Something to put, and where.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Item {
-    /// What is read.
-    pub from: From,
-    /// Path in the repo: of the file, or of the folder for the files below.
-    pub to: String,
-}
-
-/// Where bytes come from.
-#[derive(Debug, PartialEq, Eq)]
-pub enum From {
-    /// Standard input.
-    Stdin,
-    /// A local file.
-    File(PathBuf),
-    /// A local folder.
-    Folder(PathBuf),
-    /// A URL, fetched by the server.
-    Url(String),
-}
-
 /// `put file`.
-pub async fn run(ctx: &Ctx, mut arguments: PutFile) -> Done {
+pub async fn run(ctx: &Ctx, mut arguments: PutFile) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let target = refs::file(&arguments.target)?;
     if let Some(path) = target.path.as_deref()
@@ -66,7 +48,7 @@ pub async fn run(ctx: &Ctx, mut arguments: PutFile) -> Done {
         (None, true) => Naming::Full,
         (None, false) => Naming::Base,
     };
-    let rule = Rule {
+    let rule = NamingRule {
         target: target.path.as_deref().filter(|path| !path.is_empty()),
         naming,
         recursive: arguments.recursive,
@@ -90,16 +72,16 @@ pub async fn run(ctx: &Ctx, mut arguments: PutFile) -> Done {
         refuse_open_head(ctx, &commit).await?;
     }
     let shown = ctx.printer.stderr_terminal && arguments.progress != Some(false);
-    let progress = Progress::bytes(shown, total);
+    let progress = ProgressDisplay::bytes(shown, total);
     if shown && total == 0 {
         count_ahead(&items, progress.counter());
     }
     let archive_prefix = rule.target.unwrap_or_default().to_owned();
-    let reader = Reader::new(&arguments, archive_prefix);
+    let reader = SourceReader::new(&arguments, archive_prefix, ctx.printer);
     send(ctx, commit, items, reader, progress, arguments.compress).await
 }
 
-/// Collects the sources that flags and lists name; standard input if there are none.
+/// Returns the sources that flags and lists name; standard input without any.
 async fn sources(arguments: &mut PutFile) -> Result<Vec<String>, CliError> {
     let mut sources: Vec<String> = arguments.file.iter().flat_map(|text| split_list(text)).collect();
     if let Some(list) = &arguments.input_file {
@@ -119,7 +101,7 @@ async fn sources(arguments: &mut PutFile) -> Result<Vec<String>, CliError> {
     Ok(sources)
 }
 
-/// Splits a list at its commas, unless a file has just that name.
+/// Splits a list at its commas, unless the whole text names an existing file.
 fn split_list(text: &str) -> Vec<String> {
     if !text.contains(',') || is_url(text) || Path::new(text).exists() {
         return vec![text.to_owned()];
@@ -130,12 +112,12 @@ fn split_list(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Decides what goes where; every local source must exist.
-fn plan(sources: &[String], rule: &Rule<'_>) -> Result<Vec<Item>, CliError> {
+/// Returns the target of each source. Fails if a local source does not exist.
+fn plan(sources: &[String], rule: &NamingRule<'_>) -> Result<Vec<PutItem>, CliError> {
     sources.iter().map(|source| plan_one(source, rule)).collect()
 }
 
-fn plan_one(source: &str, rule: &Rule<'_>) -> Result<Item, CliError> {
+fn plan_one(source: &str, rule: &NamingRule<'_>) -> Result<PutItem, CliError> {
     if source == "-" {
         if rule.recursive {
             return Err(CliError::refused("cannot use -r with standard input (-f -)"));
@@ -147,15 +129,15 @@ fn plan_one(source: &str, rule: &Rule<'_>) -> Result<Item, CliError> {
                 "write it as REPO@BRANCH:PATH, or name the sources with -f",
             ));
         };
-        return Ok(Item {
-            from: From::Stdin,
+        return Ok(PutItem {
+            from: PutSource::Stdin,
             to: crate::naming::rooted(target),
         });
     }
     let to = rule.place(source);
     if is_url(source) {
-        return Ok(Item {
-            from: From::Url(source.to_owned()),
+        return Ok(PutItem {
+            from: PutSource::Url(source.to_owned()),
             to,
         });
     }
@@ -166,34 +148,34 @@ fn plan_one(source: &str, rule: &Rule<'_>) -> Result<Item, CliError> {
             format!("{source} is a folder"),
             "-r puts a folder and everything in it",
         )),
-        (true, true) => Ok(Item {
-            from: From::Folder(path),
+        (true, true) => Ok(PutItem {
+            from: PutSource::Folder(path),
             to,
         }),
-        (false, _) => Ok(Item {
-            from: From::File(path),
+        (false, _) => Ok(PutItem {
+            from: PutSource::File(path),
             to,
         }),
     }
 }
 
-/// Returns whether the items are folders, and none of them holds a file that would be put.
-fn nothing_to_put(items: &[Item]) -> Result<bool, CliError> {
+/// Returns whether all items are folders without files.
+fn nothing_to_put(items: &[PutItem]) -> Result<bool, CliError> {
     for item in items {
         match &item.from {
-            From::Folder(path) if !walk::holds_files(path)? => {}
+            PutSource::Folder(path) if !walk::holds_files(path)? => {}
             _ => return Ok(false),
         }
     }
     Ok(!items.is_empty())
 }
 
-/// Sums the sizes of plain files; zero (unknown) if anything else is among the sources.
-fn total_bytes(items: &[Item]) -> Result<u64, CliError> {
+/// Returns the total size if all items are files, else zero (unknown).
+fn total_bytes(items: &[PutItem]) -> Result<u64, CliError> {
     let mut total = 0;
     for item in items {
         match &item.from {
-            From::File(path) => {
+            PutSource::File(path) => {
                 let what = format!("cannot read {}", path.display());
                 total += std::fs::metadata(path).map_err(CliError::io(what))?.len();
             }
@@ -203,17 +185,19 @@ fn total_bytes(items: &[Item]) -> Result<u64, CliError> {
     Ok(total)
 }
 
-/// Adds up the sizes of files and folders while they are being put, so that the bar can tell what is left; gives up in
-/// silence where that cannot be told, as with standard input. Only worth its price if somebody looks.
-fn count_ahead(items: &[Item], counter: Counter) {
+/// Adds up the sizes of files and folders in the background, for a progress bar with an end.
+///
+/// Does nothing if a size is unknown, as with standard input. It reads every folder once more, so it is called only if
+/// the bar is shown.
+fn count_ahead(items: &[PutItem], counter: ProgressCounter) {
     let mut paths = Vec::new();
     for item in items {
         match &item.from {
-            From::File(path) | From::Folder(path) => paths.push(path.clone()),
-            From::Stdin | From::Url(_) => return,
+            PutSource::File(path) | PutSource::Folder(path) => paths.push(path.clone()),
+            PutSource::Stdin | PutSource::Url(_) => return,
         }
     }
-    // Not waited for: it ends with the program at the latest.
+    // Detached: the put does not depend on it, and it ends with the process at the latest.
     std::thread::spawn(move || {
         if let Ok(total) = paths.iter().map(|path| bytes_below(path)).sum() {
             counter.total_bytes(total);
@@ -229,8 +213,8 @@ fn bytes_below(path: &Path) -> std::io::Result<u64> {
     std::fs::read_dir(path)?.map(|entry| bytes_below(&entry?.path())).sum()
 }
 
-/// Makes sure that a commit of its own can be made: `-c` of the hyphenated form asks for one.
-async fn refuse_open_head(ctx: &Ctx, commit: &pfs_v2::Commit) -> Done {
+/// Fails if the head of the branch is open: `-c` of the hyphenated form needs a commit of its own.
+async fn refuse_open_head(ctx: &Ctx, commit: &pfs_v2::Commit) -> CommandResult {
     let request = pfs_v2::InspectCommitRequest {
         commit: Some(commit.clone()),
         wait: 0,
@@ -246,32 +230,35 @@ async fn refuse_open_head(ctx: &Ctx, commit: &pfs_v2::Commit) -> Done {
                         .as_ref()
                         .map_or(String::new(), wire::commit_name)
                 ),
-                "leave -c away to add to the open commit, or finish it first",
+                "omit -c to add to the open commit, or finish it first",
             ))
         }
         Ok(_) => Ok(()),
-        // No branch yet: the put makes it.
+        // Without the branch there is no open head; the put creates the branch.
         Err(status) if status.code() == tonic::Code::NotFound => Ok(()),
         Err(status) => Err(status.into()),
     }
 }
 
-/// Reads the items in a thread of its own and sends them.
+/// Reads the items in a blocking thread and sends them.
 async fn send(
     ctx: &Ctx,
     commit: pfs_v2::Commit,
-    items: Vec<Item>,
-    reader: Reader,
-    progress: Progress,
+    items: Vec<PutItem>,
+    reader: SourceReader,
+    progress: ProgressDisplay,
     compress: bool,
-) -> Done {
+) -> CommandResult {
     let mut pfs = ctx.client().await?.pfs();
     if compress {
         pfs = pfs.send_compressed(CompressionEncoding::Gzip);
     }
-    // Ends the wait for a file on loan when this returns early.
-    let lender = ctx.lending_desk().map(|desk| Lender::new(desk, progress.counter()));
-    let reader = reader.lending_by(lender.as_ref());
+    // Dropped when this function returns or is cancelled. That ends the wait for an open offer: otherwise the reading
+    // thread would block for ever, because a blocking thread cannot be cancelled.
+    let offers = ctx
+        .file_broker()
+        .map(|broker| FileOffers::new(broker, progress.counter()));
+    let reader = reader.with_offers(offers.as_ref());
     let (sender, receiver) = mpsc::channel(QUEUE);
     let call = async {
         let answer = pfs.modify_file(messages(set_commit(commit), receiver, progress)).await;
@@ -280,38 +267,43 @@ async fn send(
     tokio::pin!(call);
     let reading = tokio::task::spawn_blocking(move || reader.read_all(items, &sender));
     let read = tokio::select! {
+        // The request ends before the reader only if it fails. Its error is the cause; the reader then fails with a
+        // closed channel, which says nothing.
         answer = &mut call => return answer,
         read = reading => read,
     };
     match read {
+        // Everything is in the channel, but not yet sent.
         Ok(Ok(())) => call.await,
+        // Returning drops the request without its end, so the server discards what it has received.
         Ok(Err(error)) => Err(error),
         Err(panic) => Err(CliError::refused(format!("reading the files failed: {panic}"))),
     }
 }
 
-/// Turns steps into the request's messages; ends only at [`Step::End`].
+/// Converts events to the messages of the request. The stream ends only at [`PutEvent::End`].
 fn messages(
     first: pfs_v2::ModifyFileRequest,
-    receiver: mpsc::Receiver<Step>,
-    progress: Progress,
+    receiver: mpsc::Receiver<PutEvent>,
+    progress: ProgressDisplay,
 ) -> impl Stream<Item = pfs_v2::ModifyFileRequest> {
     let batches = stream::unfold((receiver, progress), |(mut receiver, mut progress)| async move {
-        // While a file on loan is read, nothing comes for long.
-        let step = match timeout(PATIENCE, receiver.recv()).await {
-            Ok(step) => step,
+        // While the server reads an offered file, no event arrives for a long time: show the bar meanwhile.
+        let event = match timeout(PATIENCE, receiver.recv()).await {
+            Ok(event) => event,
             Err(_) => {
                 progress.add(0);
                 receiver.recv().await
             }
         };
-        match step {
-            Some(Step::Messages(messages)) => {
+        match event {
+            Some(PutEvent::Messages(messages)) => {
                 show(&messages, &mut progress);
                 Some((stream::iter(messages), (receiver, progress)))
             }
-            Some(Step::End) => None,
-            // The reader gave up. Ending the stream would make a commit of the part that was sent.
+            Some(PutEvent::End) => None,
+            // The reader has failed and dropped its sender. Ending the stream here would commit the part that was sent,
+            // so the stream stays pending until the caller drops the request.
             None => std::future::pending().await,
         }
     });
@@ -319,8 +311,8 @@ fn messages(
     futures::StreamExt::chain(stream::iter([first]), rest)
 }
 
-/// Shows what is being sent.
-fn show(messages: &[pfs_v2::ModifyFileRequest], progress: &mut Progress) {
+/// Shows the messages of a batch in the progress bar.
+fn show(messages: &[pfs_v2::ModifyFileRequest], progress: &mut ProgressDisplay) {
     let adds = messages.iter().filter_map(|message| match &message.body {
         Some(Body::AddFile(add)) => Some(add),
         _ => None,
@@ -343,8 +335,8 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn rule(target: Option<&'static str>, recursive: bool) -> Rule<'static> {
-        Rule {
+    fn rule(target: Option<&'static str>, recursive: bool) -> NamingRule<'static> {
+        NamingRule {
             target,
             naming: Naming::Base,
             recursive,
@@ -360,8 +352,8 @@ mod tests {
         let items = plan(&["-".to_owned()], &rule(Some("x"), false)).expect("a plan");
         assert_eq!(
             items,
-            [Item {
-                from: From::Stdin,
+            [PutItem {
+                from: PutSource::Stdin,
                 to: "/x".to_owned()
             }]
         );
@@ -387,15 +379,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         fs::create_dir_all(folder.path().join("a/b")).expect("made");
         std::os::unix::fs::symlink("/etc/hostname", folder.path().join("link")).expect("made");
-        let item = || Item {
-            from: From::Folder(folder.path().to_owned()),
+        let item = || PutItem {
+            from: PutSource::Folder(folder.path().to_owned()),
             to: "/".to_owned(),
         };
         assert!(nothing_to_put(&[item(), item()]).expect("read"));
         fs::write(folder.path().join("a/b/file"), "").expect("written");
         assert!(!nothing_to_put(&[item()]).expect("read"));
-        let stdin = Item {
-            from: From::Stdin,
+        let stdin = PutItem {
+            from: PutSource::Stdin,
             to: "/x".to_owned(),
         };
         assert!(!nothing_to_put(&[stdin]).expect("read"));
@@ -413,10 +405,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_gives_up_never_ends_the_request() {
+    async fn a_reader_that_fails_never_ends_the_request() {
         let (sender, receiver) = mpsc::channel(1);
         let first = set_commit(pfs_v2::Commit::default());
-        let stream = messages(first, receiver, Progress::bytes(false, 0));
+        let stream = messages(first, receiver, ProgressDisplay::bytes(false, 0));
         tokio::pin!(stream);
         assert!(futures::StreamExt::next(&mut stream).await.is_some());
         drop(sender);
@@ -424,14 +416,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_step_ends_the_request() {
+    async fn the_end_event_ends_the_request() {
         let (sender, receiver) = mpsc::channel(1);
         let stream = messages(
             set_commit(pfs_v2::Commit::default()),
             receiver,
-            Progress::bytes(false, 0),
+            ProgressDisplay::bytes(false, 0),
         );
-        sender.send(Step::End).await.expect("sent");
+        sender.send(PutEvent::End).await.expect("sent");
         assert_eq!(futures::StreamExt::count(stream).await, 1);
     }
 }

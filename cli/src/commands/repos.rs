@@ -1,14 +1,13 @@
-//! Repos.
+//! Commands on repos.
 
 use howdah_api::{convert, pfs_v2};
 
-use super::Done;
 use crate::args::repos::{DeleteRepo, InspectRepo, ListRepo, WriteRepo};
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 use crate::output::age::Clock;
 use crate::output::fields::Fields;
-use crate::output::list::List;
+use crate::output::list::MessageList;
 use crate::output::raw::Raw;
 use crate::output::size;
 use crate::{refs, wire};
@@ -24,7 +23,7 @@ const HEADER_WITH_ACCESS: &[&str] = &[
 ];
 
 /// `create repo`, `update repo`.
-pub async fn write(ctx: &Ctx, arguments: &WriteRepo, update: bool) -> Done {
+pub async fn write(ctx: &Ctx, arguments: &WriteRepo, update: bool) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::CreateRepoRequest {
         repo: Some(wire::repo(&project, &refs::repo(&arguments.repo)?)),
@@ -32,11 +31,11 @@ pub async fn write(ctx: &Ctx, arguments: &WriteRepo, update: bool) -> Done {
         update,
     };
     ctx.client().await?.pfs().create_repo(request).await?;
-    ctx.say_added()
+    ctx.note_added()
 }
 
 /// `inspect repo`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectRepo) -> Done {
+pub async fn inspect(ctx: &Ctx, arguments: &InspectRepo) -> CommandResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::InspectRepoRequest {
@@ -71,7 +70,7 @@ fn describe(info: &pfs_v2::RepoInfo, clock: &Clock) -> String {
 }
 
 /// `list repo`.
-pub async fn list(ctx: &Ctx, arguments: &ListRepo) -> Done {
+pub async fn list(ctx: &Ctx, arguments: &ListRepo) -> CommandResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let projects = if arguments.all_projects {
@@ -100,14 +99,14 @@ pub async fn list(ctx: &Ctx, arguments: &ListRepo) -> Done {
     let access = infos.iter().any(|info| info.auth_info.is_some());
     let header = if access { HEADER_WITH_ACCESS } else { HEADER };
     let clock = Clock::now(arguments.view.full_timestamps);
-    let mut list = List::begin(&ctx.printer, encoding, header, false);
+    let mut list = MessageList::begin(&ctx.printer, encoding, header, false);
     for info in &infos {
         list.push(info, |info| row(info, access, &clock))?;
     }
     list.finish()
 }
 
-/// Returns whether a branch of the repo is made from a branch of every one of the named repos.
+/// Returns whether all named repos are in the provenance of the repo's branches.
 async fn made_from(ctx: &Ctx, info: &pfs_v2::RepoInfo, names: &[String]) -> Result<bool, CliError> {
     let client = ctx.client().await?;
     let mut sources = Vec::new();
@@ -148,7 +147,7 @@ fn row(info: &pfs_v2::RepoInfo, access: bool, clock: &Clock) -> Vec<String> {
 }
 
 /// `delete repo`.
-pub async fn delete(ctx: &Ctx, arguments: &DeleteRepo) -> Done {
+pub async fn delete(ctx: &Ctx, arguments: &DeleteRepo) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let client = ctx.client().await?;
     match (&arguments.repo, arguments.all) {
@@ -165,7 +164,7 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteRepo) -> Done {
                 return Err(CliError::refused(format!("repo {project}/{name} not found")));
             }
             if ctx.transaction()?.is_some() {
-                return ctx.say_added();
+                return ctx.note_added();
             }
             ctx.printer.note("Repo deleted.");
             Ok(())

@@ -1,21 +1,20 @@
-//! Secrets for pipelines.
+//! Commands on secrets for pipelines.
 
 use howdah_api::pps_v2;
 use serde_json::Value;
 
-use super::Done;
 use crate::args::pipelines::{CreateSecret, SecretName};
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 use crate::output::age::Clock;
-use crate::output::list::List;
+use crate::output::list::MessageList;
 use crate::source;
 use crate::wire;
 
 const HEADER: &[&str] = &["NAME", "TYPE", "CREATED"];
 
 /// `create secret`: from a manifest in JSON or YAML.
-pub async fn create(ctx: &Ctx, arguments: &CreateSecret) -> Done {
+pub async fn create(ctx: &Ctx, arguments: &CreateSecret) -> CommandResult {
     let source = source::read(&arguments.file).await?;
     let manifest = manifest(&source.name, &source.text)?;
     let request = pps_v2::CreateSecretRequest {
@@ -49,10 +48,10 @@ fn row(info: &pps_v2::SecretInfo, clock: &Clock) -> Vec<String> {
 }
 
 /// `list secret`.
-pub async fn list(ctx: &Ctx) -> Done {
+pub async fn list(ctx: &Ctx) -> CommandResult {
     let infos = ctx.client().await?.pps().list_secret(()).await?.into_inner();
     let clock = Clock::now(false);
-    let mut list = List::begin(&ctx.printer, None, HEADER, false);
+    let mut list = MessageList::begin(&ctx.printer, None, HEADER, false);
     for info in &infos.secret_info {
         list.push(info, |info| row(info, &clock))?;
     }
@@ -60,7 +59,7 @@ pub async fn list(ctx: &Ctx) -> Done {
 }
 
 /// `inspect secret`.
-pub async fn inspect(ctx: &Ctx, arguments: &SecretName) -> Done {
+pub async fn inspect(ctx: &Ctx, arguments: &SecretName) -> CommandResult {
     let request = pps_v2::InspectSecretRequest {
         secret: Some(pps_v2::Secret {
             name: arguments.secret.clone(),
@@ -68,13 +67,13 @@ pub async fn inspect(ctx: &Ctx, arguments: &SecretName) -> Done {
     };
     let info = ctx.client().await?.pps().inspect_secret(request).await?.into_inner();
     let clock = Clock::now(false);
-    let mut list = List::begin(&ctx.printer, None, HEADER, false);
+    let mut list = MessageList::begin(&ctx.printer, None, HEADER, false);
     list.push(&info, |info| row(info, &clock))?;
     list.finish()
 }
 
 /// `delete secret`.
-pub async fn delete(ctx: &Ctx, arguments: &SecretName) -> Done {
+pub async fn delete(ctx: &Ctx, arguments: &SecretName) -> CommandResult {
     let request = pps_v2::DeleteSecretRequest {
         secret: Some(pps_v2::Secret {
             name: arguments.secret.clone(),

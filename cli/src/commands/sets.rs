@@ -1,22 +1,22 @@
-//! Sets of commits: listing, waiting, removing.
+//! Commands on sets of commits: listing, waiting, removing.
 
 use std::collections::HashSet;
 
 use howdah_api::{convert, pfs_v2};
 
-use super::commits::{self, CommitList};
-use super::{Done, trouble, views};
+use super::commit_lookup::{CommitList, commit_set, inspect_one, set_id};
+use super::{trouble, views};
 use crate::args::history::{CommitSetId, FlushCommit, ListCommit, OneCommit, WaitCommit};
 use crate::args::shared::ProjectArg;
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 use crate::output::age::Clock;
-use crate::output::list::List;
-use crate::output::progress::Progress;
+use crate::output::list::MessageList;
+use crate::output::progress::ProgressDisplay;
 use crate::{refs, wire};
 
 /// `list commit` without a repo: the sets, or with `-x` their commits.
-pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> Done {
+pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::ListCommitSetRequest {
         project: Some(convert::project(project)),
@@ -36,7 +36,7 @@ pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> Done {
     }
     let encoding = arguments.view.raw.encoding()?;
     let clock = Clock::now(arguments.view.full_timestamps);
-    let mut list = List::begin(&ctx.printer, encoding, views::COMMIT_SETS, paged);
+    let mut list = MessageList::begin(&ctx.printer, encoding, views::COMMIT_SETS, paged);
     let mut count = 0;
     while let Some(set) = stream.message().await? {
         list.push(&set, |set| views::commit_set_row(set, &clock, &ctx.printer))?;
@@ -49,48 +49,33 @@ pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> Done {
 }
 
 /// `wait commit`: blocks until finished, then prints as a list.
-pub async fn wait_commit(ctx: &Ctx, arguments: &WaitCommit) -> Done {
+pub async fn wait_commit(ctx: &Ctx, arguments: &WaitCommit) -> CommandResult {
     let mut list = CommitList::begin(ctx, &arguments.view, false, 0)?;
     if refs::is_id(&arguments.commit) {
         for info in wait_set(ctx, &arguments.commit).await? {
             list.push(&info)?;
-            trouble::tell_commit_error(ctx, &info);
+            trouble::note_commit_error(ctx, &info);
         }
         return list.finish();
     }
     let project = ctx.project(&arguments.project)?;
     let commit = wire::commit(&project, &refs::commit(&arguments.commit)?);
     let pipeline = trouble::pipeline_of(&commit);
-    let finished = commits::inspect_one(ctx, commit, pfs_v2::CommitState::Finished as i32);
+    let finished = inspect_one(ctx, commit, pfs_v2::CommitState::Finished as i32);
     let info = trouble::wait_for(ctx, pipeline, finished).await?;
     list.push(&info)?;
-    trouble::tell_commit_error(ctx, &info);
+    trouble::note_commit_error(ctx, &info);
     list.finish()
 }
 
-/// Asks for the commits of a set; with `wait` each comes when it is finished.
-pub async fn commit_set(ctx: &Ctx, id: &str, wait: bool) -> Result<tonic::Streaming<pfs_v2::CommitInfo>, CliError> {
-    let request = pfs_v2::InspectCommitSetRequest {
-        commit_set: Some(pfs_v2::CommitSet { id: id.to_owned() }),
-        wait,
-    };
-    Ok(ctx
-        .client()
-        .await?
-        .pfs()
-        .inspect_commit_set(request)
-        .await?
-        .into_inner())
-}
-
-/// Waits until every commit of a set is finished, showing how far that is.
+/// Waits until every commit of a set is finished and shows how many are.
 async fn wait_set(ctx: &Ctx, id: &str) -> Result<Vec<pfs_v2::CommitInfo>, CliError> {
     let mut total = 0;
     let mut stream = commit_set(ctx, id, false).await?;
     while stream.message().await?.is_some() {
         total += 1;
     }
-    let mut progress = Progress::steps(ctx.printer.stderr_terminal, total);
+    let mut progress = ProgressDisplay::steps(ctx.printer.stderr_terminal, total);
     progress.describe("waiting for commits");
     let mut infos = Vec::new();
     let mut stream = commit_set(ctx, id, true).await?;
@@ -102,11 +87,11 @@ async fn wait_set(ctx: &Ctx, id: &str) -> Result<Vec<pfs_v2::CommitInfo>, CliErr
     Ok(infos)
 }
 
-/// `flush commit` of 1.x: waits for what follows from the commits and prints it.
-pub async fn flush_commit(ctx: &Ctx, arguments: &FlushCommit) -> Done {
+/// `flush commit` of 1.x: waits for all commits downstream of the given ones and prints them.
+pub async fn flush_commit(ctx: &Ctx, arguments: &FlushCommit) -> CommandResult {
     let mut list = CommitList::begin(ctx, &arguments.view, false, 0)?;
     let downstream = Downstream::of(ctx, &arguments.commits, &arguments.project).await?;
-    // A set is shown with the commits of other sets that it relies on, so one may come several times.
+    // A set is returned with the commits of other sets that it depends on, so a commit may come several times.
     let mut listed = HashSet::new();
     for id in &downstream.ids {
         for info in wait_set(ctx, id).await? {
@@ -129,9 +114,9 @@ fn is_user(commit: &pfs_v2::Commit) -> bool {
     wire::commit_repo(commit).is_some_and(|repo| wire::repo_name(Some(repo)) == repo.name)
 }
 
-/// What follows from commits: all of their own sets, and in later sets what was made from them.
+/// The commits downstream of given ones: all of their own sets, and in later sets those that were made from them.
 ///
-/// Later sets matter when a pipeline was made after its input was put, as old tutorials do it.
+/// Later sets occur when a pipeline is created after its input was put, as in old tutorials.
 pub struct Downstream {
     /// The ids of all sets, those of the given commits first.
     pub ids: Vec<String>,
@@ -149,7 +134,7 @@ impl Downstream {
         };
         let mut open = Vec::new();
         for text in texts {
-            let id = commits::set_id(ctx, text, project).await?;
+            let id = set_id(ctx, text, project).await?;
             if !found.ids.contains(&id) {
                 for info in members(ctx, &id).await? {
                     open.extend(info.direct_subvenance);
@@ -165,18 +150,18 @@ impl Downstream {
             if !found.ids.contains(&commit.id) {
                 found.ids.push(commit.id.clone());
             }
-            open.extend(commits::inspect_one(ctx, commit, 0).await?.direct_subvenance);
+            open.extend(inspect_one(ctx, commit, 0).await?.direct_subvenance);
         }
         Ok(found)
     }
 
-    /// Returns whether a commit, or the job that makes it, belongs to what follows.
+    /// Returns whether a commit, or the job that makes it, is downstream.
     pub fn holds(&self, id: &str, name: &str) -> bool {
         self.ids[..self.own].iter().any(|own| own == id) || self.names.contains(name)
     }
 }
 
-/// Returns the commits of a set in user repos, without those of other sets that it relies on.
+/// Returns the commits of a set in user repos, without those of other sets that it depends on.
 async fn members(ctx: &Ctx, id: &str) -> Result<Vec<pfs_v2::CommitInfo>, CliError> {
     let mut stream = commit_set(ctx, id, false).await?;
     let mut infos = Vec::new();
@@ -192,9 +177,9 @@ async fn members(ctx: &Ctx, id: &str) -> Result<Vec<pfs_v2::CommitInfo>, CliErro
     Ok(infos)
 }
 
-/// `delete commit`: drops a set, named by its id or by one of its commits.
-pub async fn delete(ctx: &Ctx, arguments: &CommitSetId) -> Done {
-    let id = commits::set_id(ctx, &arguments.id, &ProjectArg::default()).await?;
+/// `delete commit`: drops the set with this id or with this commit.
+pub async fn delete(ctx: &Ctx, arguments: &CommitSetId) -> CommandResult {
+    let id = set_id(ctx, &arguments.id, &ProjectArg::default()).await?;
     let request = pfs_v2::DropCommitSetRequest {
         commit_set: Some(pfs_v2::CommitSet { id }),
     };
@@ -203,17 +188,17 @@ pub async fn delete(ctx: &Ctx, arguments: &CommitSetId) -> Done {
 }
 
 /// `squash commit`.
-pub async fn squash(ctx: &Ctx, arguments: &CommitSetId) -> Done {
-    let id = commits::set_id(ctx, &arguments.id, &ProjectArg::default()).await?;
+pub async fn squash(ctx: &Ctx, arguments: &CommitSetId) -> CommandResult {
+    let id = set_id(ctx, &arguments.id, &ProjectArg::default()).await?;
     let request = pfs_v2::SquashCommitSetRequest {
         commit_set: Some(pfs_v2::CommitSet { id }),
     };
     ctx.client().await?.pfs().squash_commit_set(request).await?;
-    ctx.say_added()
+    ctx.note_added()
 }
 
 /// `delete commitV2`.
-pub async fn delete_one(ctx: &Ctx, arguments: &OneCommit) -> Done {
+pub async fn delete_one(ctx: &Ctx, arguments: &OneCommit) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::DropCommitRequest {
         commit: Some(wire::commit(&project, &refs::commit(&arguments.commit)?)),
@@ -224,7 +209,7 @@ pub async fn delete_one(ctx: &Ctx, arguments: &OneCommit) -> Done {
 }
 
 /// `squash commitV2`.
-pub async fn squash_one(ctx: &Ctx, arguments: &OneCommit) -> Done {
+pub async fn squash_one(ctx: &Ctx, arguments: &OneCommit) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::SquashCommitRequest {
         commit: Some(wire::commit(&project, &refs::commit(&arguments.commit)?)),

@@ -1,28 +1,30 @@
 //! Commands that read pipeline specs: create, update, edit, validate.
+//!
+//! Specs are parsed here for errors with line numbers; the server fills in defaults and validates again. All sources
+//! are read before the first pipeline is changed.
 
 use howdah_api::{convert, pps_v2};
 use howdah_spec::{ParseOptions, ParsedSpec};
 use serde_json::Value;
 
-use super::Done;
 use crate::args::pipelines::{EditPipeline, UpdatePipeline, ValidatePipeline, WritePipeline};
 use crate::args::shared::Encoding;
 use crate::context::Ctx;
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 use crate::output::raw::Raw;
 use crate::source;
 
 /// `create pipeline`.
-pub async fn create(ctx: &Ctx, arguments: &WritePipeline) -> Done {
+pub async fn create(ctx: &Ctx, arguments: &WritePipeline) -> CommandResult {
     apply_all(ctx, arguments, false, false).await
 }
 
 /// `update pipeline`.
-pub async fn update(ctx: &Ctx, arguments: &UpdatePipeline) -> Done {
+pub async fn update(ctx: &Ctx, arguments: &UpdatePipeline) -> CommandResult {
     apply_all(ctx, &arguments.write, true, arguments.reprocess).await
 }
 
-/// How one spec is applied.
+/// How a spec is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Mode {
     update: bool,
@@ -30,7 +32,7 @@ struct Mode {
     dry_run: bool,
 }
 
-async fn apply_all(ctx: &Ctx, arguments: &WritePipeline, update: bool, reprocess: bool) -> Done {
+async fn apply_all(ctx: &Ctx, arguments: &WritePipeline, update: bool, reprocess: bool) -> CommandResult {
     let encoding = arguments.raw.encoding()?;
     if arguments.push_images || arguments.registry.is_some() || arguments.username.is_some() {
         return Err(CliError::hinted(
@@ -45,7 +47,8 @@ async fn apply_all(ctx: &Ctx, arguments: &WritePipeline, update: bool, reprocess
         return Err(CliError::refused("--arg needs --jsonnet"));
     }
     let project = ctx.project(&arguments.project)?;
-    // All sources are read before anything is changed: a mistake in the last one is found in time.
+    // All sources are read before anything is changed: otherwise an error in the last one would be found after the
+    // others were applied.
     let specs = match &arguments.jsonnet {
         Some(template) => {
             let text = render(ctx, template, &arguments.args).await?;
@@ -62,15 +65,15 @@ async fn apply_all(ctx: &Ctx, arguments: &WritePipeline, update: bool, reprocess
         };
         let effective = apply(ctx, &parsed, mode).await?;
         if mode.dry_run {
-            printed.value(&mut std::io::stdout(), &effective)?;
+            printed.value(&mut ctx.printer.bytes(), &effective)?;
         } else {
-            ctx.say_added()?;
+            ctx.note_added()?;
         }
     }
     Ok(())
 }
 
-/// Lets the server evaluate a Jsonnet template; returns specs as JSON.
+/// Returns the specs of a Jsonnet template as JSON, evaluated by the server.
 async fn render(ctx: &Ctx, template: &str, arguments: &[String]) -> Result<String, CliError> {
     let source = source::read(template).await?;
     let text = String::from_utf8(source.text)
@@ -93,7 +96,7 @@ async fn render(ctx: &Ctx, template: &str, arguments: &[String]) -> Result<Strin
         .json)
 }
 
-/// Reads the specs of all sources, standard input if there are none, and prints what they warn of.
+/// Reads the specs of all sources, of standard input without sources, and prints their warnings.
 async fn read_all(ctx: &Ctx, files: &[String], project: Option<&str>) -> Result<Vec<ParsedSpec>, CliError> {
     let stdin = ["-".to_owned()];
     let files = if files.is_empty() { &stdin } else { files };
@@ -152,7 +155,7 @@ async fn send(ctx: &Ctx, user: &Value, mode: Mode) -> Result<Value, CliError> {
         .map_err(|error| CliError::refused(format!("the server's effective spec is not valid JSON: {error}")))
 }
 
-/// Puts the pipeline's name before what is wrong with its spec, unless it is there: a file may hold many.
+/// Adds the name of the pipeline to an error about its spec, because a file may contain many specs.
 fn naming_pipeline(user: &Value, status: tonic::Status) -> tonic::Status {
     let name = user
         .pointer("/pipeline/name")
@@ -167,7 +170,7 @@ fn naming_pipeline(user: &Value, status: tonic::Status) -> tonic::Status {
 
 /// Returns whether an update changes what the running pipeline does to its data.
 ///
-/// Both sides come from the server, in the same canonical form with the same defaults.
+/// Both specs come from the server, in canonical form with the same defaults.
 async fn transform_changed(ctx: &Ctx, parsed: &ParsedSpec) -> Result<bool, CliError> {
     let pipeline = &parsed.spec.pipeline;
     let request = pps_v2::InspectPipelineRequest {
@@ -176,7 +179,7 @@ async fn transform_changed(ctx: &Ctx, parsed: &ParsedSpec) -> Result<bool, CliEr
     };
     let running = match ctx.client().await?.pps().inspect_pipeline(request).await {
         Ok(response) => response.into_inner().effective_spec_json,
-        // An update of a pipeline that is not there makes it.
+        // An update of a pipeline that does not exist creates it.
         Err(status) if status.code() == tonic::Code::NotFound => return Ok(false),
         Err(status) => return Err(status.into()),
     };
@@ -196,7 +199,7 @@ async fn transform_changed(ctx: &Ctx, parsed: &ParsedSpec) -> Result<bool, CliEr
     Ok(transform(&running) != transform(&wanted))
 }
 
-/// Returns what a spec runs, without the fields that leave results as they are.
+/// Returns the transform of a spec without the fields that do not change results.
 fn transform(spec: &Value) -> Value {
     let mut transform = spec.get("transform").cloned().unwrap_or(Value::Null);
     if let Some(fields) = transform.as_object_mut() {
@@ -208,7 +211,7 @@ fn transform(spec: &Value) -> Value {
 }
 
 /// `edit pipeline`.
-pub async fn edit(ctx: &Ctx, arguments: &EditPipeline) -> Done {
+pub async fn edit(ctx: &Ctx, arguments: &EditPipeline) -> CommandResult {
     let project = ctx.project(&arguments.project)?;
     let request = pps_v2::InspectPipelineRequest {
         pipeline: Some(convert::pipeline(&project, &arguments.pipeline)),
@@ -236,7 +239,7 @@ pub async fn edit(ctx: &Ctx, arguments: &EditPipeline) -> Done {
         return Ok(());
     }
     let specs = parse(ctx, &name, &after, Some(&project)).inspect_err(|_| {
-        // What was typed must not be lost.
+        // Keeps the file, so that the user's changes are not lost.
         if let Ok((_, kept)) = file.keep() {
             ctx.printer.note(format!("your changes are kept in {}", kept.display()));
         }
@@ -256,10 +259,10 @@ pub async fn edit(ctx: &Ctx, arguments: &EditPipeline) -> Done {
         dry_run: false,
     };
     send(ctx, &parsed.user_json, mode).await?;
-    ctx.say_added()
+    ctx.note_added()
 }
 
-/// Returns a user spec as text for an editor, with the line by which editors find the schema.
+/// Returns a user spec as text for an editor, with the field that names its JSON schema.
 fn to_edit(user: &str, encoding: Option<Encoding>) -> Result<String, CliError> {
     let mut value: Value = serde_json::from_str(user)
         .map_err(|error| CliError::refused(format!("the server's spec is not valid JSON: {error}")))?;
@@ -275,7 +278,7 @@ fn to_edit(user: &str, encoding: Option<Encoding>) -> Result<String, CliError> {
     }
 }
 
-fn run_editor(wish: Option<&str>, path: &std::path::Path) -> Done {
+fn run_editor(wish: Option<&str>, path: &std::path::Path) -> CommandResult {
     let editor = wish
         .map(str::to_owned)
         .or_else(|| std::env::var("EDITOR").ok().filter(|editor| !editor.trim().is_empty()))
@@ -298,8 +301,8 @@ fn run_editor(wish: Option<&str>, path: &std::path::Path) -> Done {
     }
 }
 
-/// `validate pipeline`: checks specs without asking the server.
-pub async fn validate(ctx: &Ctx, arguments: &ValidatePipeline) -> Done {
+/// `validate pipeline`: checks specs without a server.
+pub async fn validate(ctx: &Ctx, arguments: &ValidatePipeline) -> CommandResult {
     for parsed in read_all(ctx, &arguments.file, None).await? {
         let spec = howdah_spec::effective(&Value::Null, &Value::Null, &parsed.user_json)
             .and_then(|json| howdah_spec::from_effective(&json, convert::DEFAULT_PROJECT, jiff::Timestamp::now()))
@@ -313,7 +316,7 @@ pub async fn validate(ctx: &Ctx, arguments: &ValidatePipeline) -> Done {
     Ok(())
 }
 
-/// Reads exactly one spec, for commands that only look at its input.
+/// Reads exactly one spec, for commands that use only its input.
 pub async fn read_one(ctx: &Ctx, file: &str, project: &str) -> Result<ParsedSpec, CliError> {
     let mut specs = read_all(ctx, &[file.to_owned()], Some(project)).await?;
     match (specs.pop(), specs.len()) {
@@ -331,27 +334,27 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_is_wrong_with_a_spec_names_the_pipeline() {
+    fn errors_about_a_spec_name_the_pipeline() {
         let user = serde_json::json!({"pipeline": {"name": "edges"}});
-        let told = |status| naming_pipeline(&user, status).message().to_owned();
+        let message = |status| naming_pipeline(&user, status).message().to_owned();
         assert_eq!(
-            told(tonic::Status::invalid_argument("input: no input set")),
+            message(tonic::Status::invalid_argument("input: no input set")),
             "pipeline \"edges\": input: no input set"
         );
         assert_eq!(
-            told(tonic::Status::unimplemented("not supported yet: spout")),
+            message(tonic::Status::unimplemented("not supported yet: spout")),
             "pipeline \"edges\": not supported yet: spout"
         );
         let exists = "pipeline \"default/edges\" already exists";
-        assert_eq!(told(tonic::Status::already_exists(exists)), exists);
+        assert_eq!(message(tonic::Status::already_exists(exists)), exists);
         assert_eq!(
-            told(tonic::Status::not_found("repo default/x not found")),
+            message(tonic::Status::not_found("repo default/x not found")),
             "repo default/x not found"
         );
     }
 
     #[test]
-    fn only_what_changes_results_counts_as_a_change() {
+    fn only_fields_that_change_results_count_as_a_change() {
         let old = json!({"transform": {"image": "a:1", "cmd": ["x"]}, "parallelismSpec": {"constant": 1}});
         let same = json!({"transform": {"image": "a:1", "cmd": ["x"], "debug": true}});
         let other = json!({"transform": {"image": "a:2", "cmd": ["x"]}});

@@ -7,18 +7,18 @@ use serde_json::value::RawValue;
 use crate::args::files::Split;
 use crate::error::CliError;
 
-/// How many records make a file.
+/// Limits of one file of records.
 #[derive(Debug, Clone, Copy)]
 pub struct Cut {
     /// Records per file; zero means no limit.
     pub records: u64,
-    /// Bytes per file; zero means no limit. With no limit at all each record is a file.
+    /// Bytes per file; zero means no limit. Without any limit each record is a file.
     pub bytes: u64,
-    /// Records at the beginning that every file repeats.
+    /// Leading records that are repeated at the beginning of every file.
     pub header: u64,
 }
 
-/// Reads records and hands over the content of one file after another.
+/// Reads records and passes the content of one file after the other to `emit`.
 pub fn split(
     mut reader: impl BufRead,
     kind: Split,
@@ -26,7 +26,7 @@ pub fn split(
     name: &str,
     emit: &mut dyn FnMut(&[u8]) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
-    let mut files = Files {
+    let mut files = RecordFiles {
         cut: *cut,
         header: Vec::new(),
         headers: 0,
@@ -36,8 +36,8 @@ pub fn split(
     match kind {
         Split::Json => {
             for value in serde_json::Deserializer::from_reader(reader).into_iter::<Box<RawValue>>() {
-                let value =
-                    value.map_err(|error| CliError::refused(format!("{name} is not a row of JSON values: {error}")))?;
+                let value = value
+                    .map_err(|error| CliError::refused(format!("{name} is not a sequence of JSON values: {error}")))?;
                 files.add(format!("{}\n", value.get()).as_bytes(), emit)?;
             }
         }
@@ -55,7 +55,8 @@ pub fn split(
     files.close(emit)
 }
 
-struct Files {
+/// Collects records into files.
+struct RecordFiles {
     cut: Cut,
     header: Vec<u8>,
     headers: u64,
@@ -63,7 +64,7 @@ struct Files {
     records: u64,
 }
 
-impl Files {
+impl RecordFiles {
     fn add(&mut self, record: &[u8], emit: &mut dyn FnMut(&[u8]) -> Result<(), CliError>) -> Result<(), CliError> {
         if self.headers < self.cut.header {
             self.headers += 1;
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_counted_weighed_and_headed() {
+    fn lines_are_split_by_count_size_and_header() {
         assert_eq!(files("a\nb\nc", Split::Line, 0, 0, 0), ["a\n", "b\n", "c"]);
         assert_eq!(files("a\nb\nc\n", Split::Line, 2, 0, 0), ["a\nb\n", "c\n"]);
         assert_eq!(files("a\nb\nc\n", Split::Line, 0, 3, 0), ["a\nb\n", "c\n"]);

@@ -7,10 +7,10 @@ use crate::output::age::UNKNOWN;
 use crate::output::color::Tone;
 use crate::output::printer::Printer;
 
-/// Letters of a reason that fit into a table.
+/// Most letters of a reason in a table.
 const REASON_LETTERS: usize = 25;
 
-/// Digits of a datum's id that stand for it in a table.
+/// Digits of a datum's id in a table.
 const ID_DIGITS: usize = 4;
 
 /// Returns a job's state in a word.
@@ -38,7 +38,7 @@ pub fn job_tone(state: JobState) -> Tone {
     }
 }
 
-/// Returns whether a job will not change any more.
+/// Returns whether a job has ended.
 pub fn job_is_over(state: JobState) -> bool {
     matches!(
         state,
@@ -46,7 +46,7 @@ pub fn job_is_over(state: JobState) -> bool {
     )
 }
 
-/// Returns a job's state with its reason, as tables show it.
+/// Returns a job's state and shortened reason for a table.
 pub fn job_state_and_reason(info: &JobInfo, printer: &Printer) -> String {
     let state = info.state();
     let word = printer.paint(job_state(state), job_tone(state));
@@ -63,8 +63,10 @@ pub fn job_state_and_reason(info: &JobInfo, printer: &Printer) -> String {
     format!("{word}: {short}{more}")
 }
 
-/// Returns a reason in one line whose beginning says most: a datum's id is cut to a few digits, and words that
-/// the state says already, or that every reason has, are left out before the cause.
+/// Returns a reason in one line with the cause near its beginning.
+///
+/// A datum's id is cut to a few digits. Words before the cause that repeat the state, or that every reason has, are
+/// omitted.
 fn short_reason(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().collect();
     let (id, rest) = match words.as_slice() {

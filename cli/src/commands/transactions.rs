@@ -1,4 +1,4 @@
-//! Transactions: changes that happen all together or not at all.
+//! Commands on transactions: changes that are applied all together or not at all.
 
 use howdah_api::client::Client;
 use howdah_api::transaction_v2::{
@@ -6,20 +6,19 @@ use howdah_api::transaction_v2::{
     StartTransactionRequest, Transaction, TransactionInfo, TransactionRequest,
 };
 
-use super::Done;
 use crate::args::admin::{InspectTransaction, ListTransaction, MaybeTransaction, TransactionId};
 use crate::context::{Ctx, connect_error};
-use crate::error::CliError;
+use crate::error::{CliError, CommandResult};
 use crate::output::age::Clock;
 use crate::output::fields::Fields;
-use crate::output::list::List;
+use crate::output::list::MessageList;
 use crate::output::raw::Raw;
 use crate::wire;
 
 const HEADER: &[&str] = &["TRANSACTION", "STARTED", "OPS"];
 
 /// Stores the active transaction in the context; none clears it.
-fn store(ctx: &Ctx, id: Option<&str>) -> Done {
+fn store(ctx: &Ctx, id: Option<&str>) -> CommandResult {
     let refused = |error: howdah_api::config::ConfigError| CliError::refused(error.to_string());
     let mut file = ctx.config()?;
     let context = file.context_mut(&ctx.env).map_err(refused)?;
@@ -37,18 +36,18 @@ fn chosen(ctx: &Ctx, id: Option<&String>) -> Result<String, CliError> {
     }
 }
 
-/// Calls about transactions are not part of one.
+/// Returns a client outside of the active transaction, for calls about transactions themselves.
 async fn outside(ctx: &Ctx) -> Result<Client, CliError> {
     ctx.client().await?.with_transaction(None).map_err(connect_error)
 }
 
 /// `start transaction`.
-pub async fn start(ctx: &Ctx) -> Done {
+pub async fn start(ctx: &Ctx) -> CommandResult {
     if let Some(id) = ctx.transaction()? {
         return Err(CliError::hinted(
             format!("cannot start a new transaction: {id} is active"),
             format!(
-                "`{0} finish transaction` completes it, `{0} stop transaction` leaves it for later",
+                "`{0} finish transaction` completes it, `{0} stop transaction` keeps it on the server for later",
                 ctx.program
             ),
         ));
@@ -64,7 +63,7 @@ pub async fn start(ctx: &Ctx) -> Done {
 }
 
 /// `stop transaction`: it stays on the server.
-pub fn stop(ctx: &Ctx) -> Done {
+pub fn stop(ctx: &Ctx) -> CommandResult {
     let id = chosen(ctx, None)?;
     store(ctx, None)?;
     Ok(ctx.printer.line(format!("Cleared active transaction: {id}"))?)
@@ -83,7 +82,7 @@ async fn fetch(ctx: &Ctx, id: &str) -> Result<TransactionInfo, CliError> {
 }
 
 /// `resume transaction`.
-pub async fn resume(ctx: &Ctx, arguments: &TransactionId) -> Done {
+pub async fn resume(ctx: &Ctx, arguments: &TransactionId) -> CommandResult {
     if let Some(id) = ctx.transaction()?.filter(|id| *id != arguments.id) {
         return Err(CliError::refused(format!(
             "cannot resume {}: transaction {id} is active",
@@ -100,7 +99,7 @@ pub async fn resume(ctx: &Ctx, arguments: &TransactionId) -> Done {
 }
 
 /// `finish transaction`.
-pub async fn finish(ctx: &Ctx, arguments: &MaybeTransaction) -> Done {
+pub async fn finish(ctx: &Ctx, arguments: &MaybeTransaction) -> CommandResult {
     let id = chosen(ctx, arguments.id.as_ref())?;
     let request = FinishTransactionRequest {
         transaction: Some(Transaction { id: id.clone() }),
@@ -114,7 +113,7 @@ pub async fn finish(ctx: &Ctx, arguments: &MaybeTransaction) -> Done {
         .line(format!("Completed transaction with {count} requests: {id}"))?)
 }
 
-fn clear_if_active(ctx: &Ctx, id: &str) -> Done {
+fn clear_if_active(ctx: &Ctx, id: &str) -> CommandResult {
     if ctx.transaction()?.as_deref() == Some(id) {
         store(ctx, None)
     } else {
@@ -123,7 +122,7 @@ fn clear_if_active(ctx: &Ctx, id: &str) -> Done {
 }
 
 /// `delete transaction`.
-pub async fn delete(ctx: &Ctx, arguments: &MaybeTransaction) -> Done {
+pub async fn delete(ctx: &Ctx, arguments: &MaybeTransaction) -> CommandResult {
     let id = chosen(ctx, arguments.id.as_ref())?;
     let request = DeleteTransactionRequest {
         transaction: Some(Transaction { id: id.clone() }),
@@ -133,7 +132,7 @@ pub async fn delete(ctx: &Ctx, arguments: &MaybeTransaction) -> Done {
 }
 
 /// `inspect transaction`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectTransaction) -> Done {
+pub async fn inspect(ctx: &Ctx, arguments: &InspectTransaction) -> CommandResult {
     let encoding = arguments.raw.encoding()?;
     let info = fetch(ctx, &chosen(ctx, arguments.id.as_ref())?).await?;
     if let Some(encoding) = encoding {
@@ -151,14 +150,14 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectTransaction) -> Done {
     let requests: String = info
         .requests
         .iter()
-        .map(|request| format!("  {}\n", told(request)))
+        .map(|request| format!("  {}\n", command_of(request)))
         .collect();
     fields.block("Requests", requests);
     Ok(ctx.printer.text(fields.text())?)
 }
 
-/// Returns a request of a transaction as the command that made it.
-fn told(request: &TransactionRequest) -> String {
+/// Returns a request of a transaction as the command that makes it.
+fn command_of(request: &TransactionRequest) -> String {
     let branch = |branch: Option<&howdah_api::pfs_v2::Branch>| branch.map_or(String::new(), wire::branch_name);
     let commit = |commit: Option<&howdah_api::pfs_v2::Commit>| commit.map_or(String::new(), wire::commit_name);
     if let Some(request) = &request.create_repo {
@@ -200,7 +199,7 @@ fn told(request: &TransactionRequest) -> String {
 }
 
 /// `list transaction`.
-pub async fn list(ctx: &Ctx, arguments: &ListTransaction) -> Done {
+pub async fn list(ctx: &Ctx, arguments: &ListTransaction) -> CommandResult {
     let encoding = arguments.raw.encoding()?;
     let infos = outside(ctx)
         .await?
@@ -209,7 +208,7 @@ pub async fn list(ctx: &Ctx, arguments: &ListTransaction) -> Done {
         .await?
         .into_inner();
     let clock = Clock::now(arguments.full_timestamps);
-    let mut list = List::begin(&ctx.printer, encoding, HEADER, false);
+    let mut list = MessageList::begin(&ctx.printer, encoding, HEADER, false);
     for info in &infos.transaction_info {
         list.push(info, |info| {
             vec![
@@ -238,6 +237,6 @@ mod tests {
             }),
             ..Default::default()
         };
-        assert_eq!(told(&request), "start commit images@master");
+        assert_eq!(command_of(&request), "start commit images@master");
     }
 }

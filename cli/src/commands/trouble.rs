@@ -1,4 +1,7 @@
-//! What keeps a waiting command waiting: a pipeline that cannot run says why.
+//! Notes for commands that wait: why the pipeline they wait for cannot run.
+//!
+//! While a command waits, the pipeline is inspected every [`ASK_EVERY`]. Each new reason is printed once, on standard
+//! error. Errors of these extra requests are ignored: they must not end the wait.
 
 use std::time::Duration;
 
@@ -7,10 +10,10 @@ use howdah_api::{pfs_v2, pps_v2};
 use crate::context::Ctx;
 use crate::error::CliError;
 
-/// How long a wait may last before the pipeline is asked, and how often it is asked again.
+/// Time before the first inspection of the pipeline, and between two inspections.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 
-/// Waits for `answer`; tells once, on standard error, when the pipeline it depends on cannot run.
+/// Waits for `answer` and meanwhile prints why its pipeline cannot run, if it cannot.
 pub async fn wait_for<T>(
     ctx: &Ctx,
     pipeline: Option<pps_v2::Pipeline>,
@@ -21,11 +24,11 @@ pub async fn wait_for<T>(
     };
     tokio::select! {
         answer = answer => answer,
-        never = tell_trouble(ctx, pipeline) => match never {},
+        never = note_trouble(ctx, pipeline) => match never {},
     }
 }
 
-/// Returns the pipeline that a commit would be the output of, going by its name.
+/// Returns the pipeline with the name of a commit's repo, which makes the commit if it is an output.
 pub fn pipeline_of(commit: &pfs_v2::Commit) -> Option<pps_v2::Pipeline> {
     let repo = crate::wire::commit_repo(commit)?;
     Some(pps_v2::Pipeline {
@@ -34,16 +37,16 @@ pub fn pipeline_of(commit: &pfs_v2::Commit) -> Option<pps_v2::Pipeline> {
     })
 }
 
-/// Says on standard error that a commit is finished but did not succeed.
-pub fn tell_commit_error(ctx: &Ctx, info: &pfs_v2::CommitInfo) {
+/// Prints the error of a finished commit, if it has one.
+pub fn note_commit_error(ctx: &Ctx, info: &pfs_v2::CommitInfo) {
     if !info.error.is_empty() {
         let name = info.commit.as_ref().map_or(String::new(), crate::wire::commit_name);
         ctx.printer.note(format!("commit {name} failed: {}", info.error));
     }
 }
 
-async fn tell_trouble(ctx: &Ctx, pipeline: pps_v2::Pipeline) -> std::convert::Infallible {
-    let mut told = String::new();
+async fn note_trouble(ctx: &Ctx, pipeline: pps_v2::Pipeline) -> std::convert::Infallible {
+    let mut printed = String::new();
     loop {
         tokio::time::sleep(ASK_EVERY).await;
         let request = pps_v2::InspectPipelineRequest {
@@ -51,19 +54,19 @@ async fn tell_trouble(ctx: &Ctx, pipeline: pps_v2::Pipeline) -> std::convert::In
             details: false,
         };
         let Ok(client) = ctx.client().await else { continue };
-        // A repository that is no pipeline's has nothing to tell.
+        // "Not found": the repo is not the output of a pipeline.
         let Ok(answer) = client.pps().inspect_pipeline(request).await else {
             continue;
         };
         let info = answer.into_inner();
-        if !info.reason.is_empty() && info.reason != told {
+        if !info.reason.is_empty() && info.reason != printed {
             ctx.printer.note(format!(
                 "still waiting: pipeline {} is {}: {}",
                 pipeline.name,
                 state(info.state),
                 info.reason
             ));
-            told = info.reason;
+            printed = info.reason;
         }
     }
 }

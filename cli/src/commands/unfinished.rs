@@ -1,4 +1,7 @@
-//! Says that a commit is still being written: reading it is allowed, but shows only what it holds so far.
+//! Notes about commits that are not finished.
+//!
+//! Reading an unfinished commit is allowed and returns its present content. Commands that read files print a note, with
+//! the command that finishes the commit or waits for it.
 
 use howdah_api::pfs_v2::{Commit, CommitInfo, CommitState, OriginKind};
 
@@ -6,16 +9,16 @@ use crate::context::Ctx;
 use crate::error::CliError;
 use crate::wire;
 
-/// Says on standard error, after a read, that the commit is not finished, if it is not.
+/// Prints a note after a read if the commit is not finished.
 ///
-/// Asks the server once more. A read that worked does not fail for it.
-pub async fn tell(ctx: &Ctx, commit: Option<&Commit>) {
+/// Sends one more request, whose failure is ignored: the read itself has succeeded.
+pub async fn note(ctx: &Ctx, commit: Option<&Commit>) {
     if let Some(sentence) = sentence(ctx, commit).await {
         ctx.printer.note(sentence);
     }
 }
 
-/// Adds to the error of a read that the commit is not finished, if that is so.
+/// Adds a hint to the error of a read if the commit is not finished.
 pub async fn explain(ctx: &Ctx, commit: Option<&Commit>, error: CliError) -> CliError {
     let CliError::Server(status) = &error else { return error };
     if status.code() != tonic::Code::NotFound && !status.message().ends_with(" unfinished") {
@@ -29,26 +32,30 @@ pub async fn explain(ctx: &Ctx, commit: Option<&Commit>, error: CliError) -> Cli
 
 async fn sentence(ctx: &Ctx, commit: Option<&Commit>) -> Option<String> {
     let commit = commit?;
-    let info = super::commits::inspect_one(ctx, commit.clone(), CommitState::Unknown as i32)
+    let info = super::commit_lookup::inspect_one(ctx, commit.clone(), CommitState::Unknown as i32)
         .await
         .ok()?;
     describe(&info, &ctx.program)
 }
 
-/// Returns the sentence about a commit; none if it is finished.
+/// Returns the note about a commit; none if it is finished.
 fn describe(info: &CommitInfo, program: &str) -> Option<String> {
     if info.finished.is_some() {
         return None;
     }
     let name = wire::commit_name(info.commit.as_ref()?);
-    // What a user began, only a user ends; what a job writes comes by itself.
+    // A commit of a user is finished by the user, an output commit by its job.
     let by_user = info
         .origin
         .as_ref()
         .is_some_and(|origin| origin.kind() == OriginKind::User);
-    let verb = if by_user { "finish" } else { "wait" };
+    let (verb, effect) = if by_user {
+        ("finish", "finishes it")
+    } else {
+        ("wait", "waits for it")
+    };
     Some(format!(
-        "commit {name} is not finished; `{program} {verb} commit {name}`"
+        "commit {name} is not finished; `{program} {verb} commit {name}` {effect}"
     ))
 }
 
@@ -60,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_to_do_depends_on_who_writes_the_commit() {
+    fn the_hint_depends_on_the_origin_of_the_commit() {
         let mut info = CommitInfo {
             commit: Some(convert::commit(convert::repo("default", "edges"), "0123")),
             origin: Some(CommitOrigin {
@@ -70,14 +77,14 @@ mod tests {
         };
         assert_eq!(
             describe(&info, "howdah").as_deref(),
-            Some("commit edges@0123 is not finished; `howdah wait commit edges@0123`")
+            Some("commit edges@0123 is not finished; `howdah wait commit edges@0123` waits for it")
         );
         info.origin = Some(CommitOrigin {
             kind: OriginKind::User as i32,
         });
         assert_eq!(
             describe(&info, "pachctl").as_deref(),
-            Some("commit edges@0123 is not finished; `pachctl finish commit edges@0123`")
+            Some("commit edges@0123 is not finished; `pachctl finish commit edges@0123` finishes it")
         );
         info.finished = Some(convert::to_timestamp(jiff::Timestamp::UNIX_EPOCH));
         assert_eq!(describe(&info, "howdah"), None);

@@ -1,13 +1,14 @@
-//! Writing the files of an archive below a folder, several at a time.
+//! Writing the files of an archive below a folder, small ones by several threads.
 //!
 //! ```text
 //!  archive --> one thread reads it, makes folders, writes large files
 //!                 |  groups of small files
 //!                 v
-//!              some threads make and write them: most of that time goes into the file system's books
+//!              WRITERS threads create and write them; creating files takes most of the time
 //! ```
 //!
-//! Memory: some groups of [`GROUP_BYTES`] each.
+//! Memory: about twice [`WRITERS`] groups of [`GROUP_BYTES`]. Entries that would lead out of the folder are refused. The
+//! first error of a writer ends the unpacking and is the error of the command.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -19,33 +20,32 @@ use std::sync::{Mutex, PoisonError};
 use bytes::{Buf, Bytes};
 use tokio::sync::mpsc;
 
-use super::Done;
-use crate::error::CliError;
-use crate::output::progress::Counter;
+use crate::error::{CliError, CommandResult};
+use crate::output::progress::ProgressCounter;
 
-/// Files up to this size are gathered into groups.
+/// Most bytes of a small file, which is written as part of a group.
 const SMALL_FILE: u64 = 64 << 10;
-/// A group is handed to a writer when it has so many bytes,
+/// Bytes from which a group is sent to a writer.
 const GROUP_BYTES: usize = 1 << 20;
-/// or so many files.
+/// Files from which a group is sent to a writer.
 const GROUP_FILES: usize = 128;
 /// Threads that write groups.
 const WRITERS: usize = 4;
-/// Large files are written so many bytes at a time.
+/// Bytes of one write of a large file.
 const COPIED: usize = 256 << 10;
 
-/// What is stripped from the paths of a tree.
+/// The part of the requested path that is removed from the paths of a tree.
 #[derive(Debug)]
-pub struct Base {
-    /// The path itself, which is a folder whose name is stripped, or a file.
+pub struct StrippedPrefix {
+    /// The requested path: a folder, whose name is removed, or a file.
     exact: PathBuf,
     /// The folders above the first pattern in the path.
     above: PathBuf,
 }
 
-impl Base {
-    /// Takes apart the path that was asked for.
-    pub fn of(path: &str) -> Base {
+impl StrippedPrefix {
+    /// Splits the requested path.
+    pub fn of(path: &str) -> StrippedPrefix {
         let clean = crate::naming::rooted(path);
         let clean = clean.trim_start_matches('/');
         let is_pattern = |part: &str| part.contains(['*', '?', '[', '{', '(', '!', '\\']);
@@ -59,13 +59,13 @@ impl Base {
         } else {
             &plain[..]
         };
-        Base {
+        StrippedPrefix {
             exact: PathBuf::from(clean),
             above: PathBuf::from(above.join("/")),
         }
     }
 
-    /// Returns where an entry goes below the folder; nothing for the folder itself.
+    /// Returns the path of an entry below the folder; none for the folder itself.
     fn strip(&self, entry: &Path, is_folder: bool) -> Option<PathBuf> {
         if let Ok(rest) = entry.strip_prefix(&self.exact) {
             return match (rest.as_os_str().is_empty(), is_folder) {
@@ -79,14 +79,14 @@ impl Base {
     }
 }
 
-/// A file that has been read from the archive.
-struct Small {
+/// A small file with its content.
+struct SmallEntry {
     path: PathBuf,
     content: Vec<u8>,
 }
 
 /// Writes the files of an archive below a folder.
-pub fn unpack(archive: impl Read, base: &Base, root: &Path, counter: &Counter) -> Done {
+pub fn unpack(archive: impl Read, base: &StrippedPrefix, root: &Path, counter: &ProgressCounter) -> CommandResult {
     std::fs::create_dir_all(root).map_err(CliError::io(format!("cannot make the folder {}", root.display())))?;
     let (sender, receiver) = sync_channel(WRITERS);
     let groups = Mutex::new(Some(receiver));
@@ -101,23 +101,28 @@ pub fn unpack(archive: impl Read, base: &Base, root: &Path, counter: &Counter) -
             };
             failed = failed.and(wrote);
         }
-        // A writer that has failed is why the reader could not go on.
+        // The error of a writer comes first: it is the reason why the reader could not send.
         failed.and(read)
     })
 }
 
-/// What writers take groups from; nothing once one of them has failed.
-type Groups = Mutex<Option<Receiver<Vec<Small>>>>;
+/// The channel from which writers take groups; none once a writer has failed.
+type Groups = Mutex<Option<Receiver<Vec<SmallEntry>>>>;
 
-/// Writes groups until there are no more. A failure takes the groups away from everybody, so that the reader stops.
-fn write_groups(groups: &Groups) -> Done {
+/// Writes groups until the channel is closed.
+///
+/// A writer that fails drops the receiver. The reader's next send then fails and the other writers find no channel, so
+/// all of them stop.
+fn write_groups(groups: &Groups) -> CommandResult {
     loop {
+        // One idle writer waits for a group and holds the lock; the other idle ones wait for the lock. A writer that
+        // fails gets the lock after the next group, or after the reader has closed the channel, so it cannot deadlock.
         let next = {
             let receiver = groups.lock().unwrap_or_else(PoisonError::into_inner);
             receiver.as_ref().and_then(|receiver| receiver.recv().ok())
         };
         let Some(group) = next else { return Ok(()) };
-        for Small { path, content } in group {
+        for SmallEntry { path, content } in group {
             let written = File::create(&path).and_then(|mut file| file.write_all(&content));
             if let Err(error) = written {
                 groups.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -129,16 +134,16 @@ fn write_groups(groups: &Groups) -> Done {
 
 fn read_archive(
     archive: impl Read,
-    base: &Base,
+    base: &StrippedPrefix,
     root: &Path,
-    writers: SyncSender<Vec<Small>>,
-    counter: &Counter,
-) -> Done {
+    writers: SyncSender<Vec<SmallEntry>>,
+    counter: &ProgressCounter,
+) -> CommandResult {
     let broken = || CliError::io("cannot read the server's archive".to_owned());
     let mut archive = tar::Archive::new(archive);
     let mut made: HashSet<PathBuf> = HashSet::new();
     let mut group = Vec::new();
-    let mut gathered = 0;
+    let mut group_bytes = 0;
     let mut buffer = vec![0; COPIED];
     for entry in archive.entries().map_err(broken())? {
         let mut entry = entry.map_err(broken())?;
@@ -147,6 +152,7 @@ fn read_archive(
             .components()
             .filter(|part| !matches!(part, Component::RootDir))
             .collect();
+        // A path with `..` could write outside of the folder. The server never sends one, but it is not trusted here.
         if clean.components().any(|part| !matches!(part, Component::Normal(_))) {
             return Err(CliError::refused(format!(
                 "the server sent the path {}, which is refused",
@@ -175,28 +181,28 @@ fn read_archive(
         }
         let mut content = Vec::with_capacity(size as usize);
         entry.read_to_end(&mut content).map_err(broken())?;
-        gathered += content.len();
-        group.push(Small { path, content });
-        if gathered >= GROUP_BYTES || group.len() >= GROUP_FILES {
-            gathered = 0;
+        group_bytes += content.len();
+        group.push(SmallEntry { path, content });
+        if group_bytes >= GROUP_BYTES || group.len() >= GROUP_FILES {
+            group_bytes = 0;
             counter.describe(&folder_name(&group));
-            hand_over(&writers, std::mem::take(&mut group))?;
+            send_group(&writers, std::mem::take(&mut group))?;
         }
     }
-    hand_over(&writers, group)
+    send_group(&writers, group)
 }
 
-fn folder_name(group: &[Small]) -> String {
+fn folder_name(group: &[SmallEntry]) -> String {
     let folder = group.last().and_then(|file| file.path.parent());
     folder.map_or_else(String::new, |folder| folder.display().to_string())
 }
 
-fn hand_over(writers: &SyncSender<Vec<Small>>, group: Vec<Small>) -> Done {
-    // Only when every writer is gone, which reports why.
+fn send_group(writers: &SyncSender<Vec<SmallEntry>>, group: Vec<SmallEntry>) -> CommandResult {
+    // Fails only if a writer has failed, and the writer's error is the one that is returned.
     writers.send(group).map_err(|_| CliError::Interrupted)
 }
 
-fn write_large(entry: &mut impl Read, path: &Path, buffer: &mut [u8]) -> Done {
+fn write_large(entry: &mut impl Read, path: &Path, buffer: &mut [u8]) -> CommandResult {
     let cannot_write = || CliError::io(format!("cannot write {}", path.display()));
     let mut file = File::create(path).map_err(cannot_write())?;
     loop {
@@ -210,7 +216,7 @@ fn write_large(entry: &mut impl Read, path: &Path, buffer: &mut [u8]) -> Done {
     }
 }
 
-/// Reads what comes through a channel.
+/// A reader over the messages of a channel.
 #[derive(Debug)]
 pub struct ChannelReader {
     receiver: mpsc::Receiver<Bytes>,
@@ -218,7 +224,7 @@ pub struct ChannelReader {
 }
 
 impl ChannelReader {
-    /// Reads from the messages of a channel, up to its end.
+    /// Makes a reader that ends when the channel is closed.
     pub fn new(receiver: mpsc::Receiver<Bytes>) -> ChannelReader {
         ChannelReader {
             receiver,
@@ -244,19 +250,19 @@ impl Read for ChannelReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::progress::Progress;
+    use crate::output::progress::ProgressDisplay;
 
-    fn counter() -> Counter {
-        Progress::bytes(false, 0).counter()
+    fn counter() -> ProgressCounter {
+        ProgressDisplay::bytes(false, 0).counter()
     }
 
     fn stripped(path: &str, entry: &str, is_folder: bool) -> Option<String> {
-        let relative = Base::of(path).strip(Path::new(entry), is_folder);
+        let relative = StrippedPrefix::of(path).strip(Path::new(entry), is_folder);
         relative.map(|path| path.display().to_string())
     }
 
     #[test]
-    fn the_matched_folders_own_name_is_stripped() {
+    fn the_name_of_the_matched_folder_is_removed() {
         assert_eq!(stripped("/dir", "dir", true), None);
         assert_eq!(stripped("/dir", "dir/a/b", false).as_deref(), Some("a/b"));
         assert_eq!(stripped("dir/sub/", "dir/sub/x", false).as_deref(), Some("x"));
@@ -281,9 +287,23 @@ mod tests {
             builder.into_inner().expect("closed")
         };
         let root = folder.path().join("out");
-        unpack(archive("/dir/x").as_slice(), &Base::of("/dir"), &root, &counter()).expect("written");
+        unpack(
+            archive("/dir/x").as_slice(),
+            &StrippedPrefix::of("/dir"),
+            &root,
+            &counter(),
+        )
+        .expect("written");
         assert_eq!(std::fs::read_to_string(root.join("x")).expect("read"), "hi");
-        assert!(unpack(archive("/dir/../../x").as_slice(), &Base::of("/dir"), &root, &counter()).is_err());
+        assert!(
+            unpack(
+                archive("/dir/../../x").as_slice(),
+                &StrippedPrefix::of("/dir"),
+                &root,
+                &counter()
+            )
+            .is_err()
+        );
         assert!(!folder.path().join("x").exists());
     }
 
@@ -303,7 +323,7 @@ mod tests {
         let archive = builder.into_inner().expect("closed");
         let folder = tempfile::tempdir().expect("a folder");
         let root = folder.path().join("out");
-        unpack(&archive[..], &Base::of("/dir"), &root, &counter()).expect("written");
+        unpack(&archive[..], &StrippedPrefix::of("/dir"), &root, &counter()).expect("written");
         for number in 0..3 * GROUP_FILES {
             let content = std::fs::read(root.join(format!("{}/{number}", number % 3))).expect("read");
             assert!(content == vec![number as u8; size(number)], "file {number}");
@@ -323,7 +343,7 @@ mod tests {
         let archive = builder.into_inner().expect("closed");
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir_all(folder.path().join("77")).expect("made");
-        let error = unpack(&archive[..], &Base::of("/dir"), folder.path(), &counter()).unwrap_err();
+        let error = unpack(&archive[..], &StrippedPrefix::of("/dir"), folder.path(), &counter()).unwrap_err();
         assert!(error.to_string().contains("77"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Rows and pictures that several commands share.
+//! Table rows and progress bars that several commands share.
 
 use howdah_api::pfs_v2;
 
@@ -23,7 +23,7 @@ pub const COMMITS: &[&str] = &[
 /// The columns of a table of sets of commits.
 pub const COMMIT_SETS: &[&str] = &["ID", "SUBCOMMITS", "PROGRESS", "CREATED", "MODIFIED"];
 
-/// Blocks in the picture of a set's progress.
+/// Blocks of a set's progress bar.
 const BLOCKS: usize = 8;
 
 /// Returns the row of a commit.
@@ -47,7 +47,7 @@ pub fn commit_row(info: &pfs_v2::CommitInfo, clock: &Clock) -> Vec<String> {
     ]
 }
 
-/// Returns a commit's size, or the bound that is known.
+/// Returns a commit's size, or its upper bound while the size is unknown.
 pub fn commit_size(info: &pfs_v2::CommitInfo) -> String {
     match &info.details {
         Some(details) => size::wire_size(details.size_bytes),

@@ -1,35 +1,58 @@
 //! Reading the sources of a put: files, folders, archives, standard input.
 //!
-//! All of it blocks, so it runs in a thread of its own. Small files are read by several threads, as most of the time
-//! goes into opening and closing them; they are handed over in the order in which they were found.
+//! All functions block and run in a blocking thread. Small files of a folder are read in groups by several threads,
+//! because opening and closing takes most of their time; their messages keep the order in which the files were found.
+//! Links and special files are skipped with a warning. The first error ends the put.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use howdah_api::pfs_v2::add_file::{Source, UrlSource};
 
-use super::lending::{Lender, Loans};
-use super::outbox::{Buffers, Outbox, Sender};
-use super::put::{From, Item};
+use super::file_offers::{FileOfferer, FileOffers};
+use super::outbox::{ChunkBuffers, Outbox, PutSender};
 use super::split::{self, Cut};
 use crate::args::files::{PutFile, Split};
 use crate::error::CliError;
 use crate::naming;
+use crate::output::printer::Printer;
 
-/// Files up to this size are read whole, several at a time.
+/// Most bytes of a small file, which is read at once and in a group.
 const SMALL_FILE: usize = 64 << 10;
-/// So many files are read together; each may have [`SMALL_FILE`] bytes.
+/// Files of a group. A group needs up to [`SMALL_FILE`] bytes of memory for each.
 const GROUP: usize = 256;
-/// Threads that read the files of a group; more would wait for each other in the kernel.
+/// Threads that read a group. More threads are slower: they wait for the same locks in the kernel.
 const READERS: usize = 4;
-/// Fewer files are read where they are: a thread costs as much as some of them.
+/// Fewest files of a group that is read by several threads: starting a thread costs as much as reading some files.
 const WORTH_A_THREAD: usize = 16;
+
+/// A source of a put and its target.
+#[derive(Debug, PartialEq, Eq)]
+pub struct PutItem {
+    /// The source.
+    pub from: PutSource,
+    /// Path in the repo: of the file, or of the folder for all files below the source.
+    pub to: String,
+}
+
+/// The origin of bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PutSource {
+    /// Standard input.
+    Stdin,
+    /// A local file.
+    File(PathBuf),
+    /// A local folder.
+    Folder(PathBuf),
+    /// A URL, fetched by the server.
+    Url(String),
+}
 
 /// Reads sources as the flags of the command say.
 #[derive(Debug)]
-pub struct Reader {
+pub struct SourceReader {
     append: bool,
     untar: bool,
     recursive: bool,
@@ -37,11 +60,13 @@ pub struct Reader {
     split: Option<(Split, Cut)>,
     /// Path in the repo that the entries of archives go below.
     archive_prefix: String,
-    /// Lends large files to the server instead of sending their bytes.
-    loans: Option<Loans>,
+    /// Offers large files to the server instead of sending their bytes; none if the server accepts none.
+    offerer: Option<FileOfferer>,
+    /// Prints warnings.
+    printer: Printer,
 }
 
-/// Returns whether there is a file at any depth below a folder; links are not followed.
+/// Returns whether a folder contains a file at any depth; links are not followed.
 pub fn holds_files(folder: &Path) -> Result<bool, CliError> {
     let what = || CliError::io(format!("cannot read {}", folder.display()));
     for entry in std::fs::read_dir(folder).map_err(what())? {
@@ -54,59 +79,61 @@ pub fn holds_files(folder: &Path) -> Result<bool, CliError> {
     Ok(false)
 }
 
-/// A file that has been found, but not read.
+/// A file that is found but not read yet.
 #[derive(Debug)]
-struct Found {
+struct PendingFile {
     to: String,
     path: PathBuf,
 }
 
-/// Where messages go, and what is to be read before others may.
+/// The output of a reader: sent messages, and the files that must be read before others.
 struct Out {
     outbox: Outbox,
-    buffers: Buffers,
-    group: Vec<Found>,
+    buffers: ChunkBuffers,
+    group: Vec<PendingFile>,
 }
 
-impl Reader {
-    /// Takes what matters from the command's flags.
-    pub fn new(arguments: &PutFile, archive_prefix: String) -> Reader {
+impl SourceReader {
+    /// Makes a reader for the flags of the command.
+    pub fn new(arguments: &PutFile, archive_prefix: String, printer: Printer) -> SourceReader {
         let cut = Cut {
             records: arguments.target_file_datums,
             bytes: arguments.target_file_bytes,
             header: arguments.header_records,
         };
-        Reader {
+        SourceReader {
             append: arguments.append,
             untar: arguments.untar,
             recursive: arguments.recursive,
             concurrency: arguments.parallelism,
             split: arguments.split.map(|split| (split, cut)),
             archive_prefix,
-            loans: None,
+            offerer: None,
+            printer,
         }
     }
 
-    /// Lets large files be lent.
-    pub fn lending_by(self, lender: Option<&Lender>) -> Reader {
-        let loans = lender.map(Lender::loans);
-        Reader { loans, ..self }
+    /// Lets the reader offer large files.
+    pub fn with_offers(self, offers: Option<&FileOffers>) -> SourceReader {
+        let offerer = offers.map(FileOffers::offerer);
+        SourceReader { offerer, ..self }
     }
 
     /// Reads all items in order.
-    pub fn read_all(&self, items: Vec<Item>, sender: &Sender) -> Result<(), CliError> {
+    pub fn read_all(&self, items: Vec<PutItem>, sender: &PutSender) -> Result<(), CliError> {
         let mut out = Out {
             outbox: Outbox::new(sender.clone()),
-            buffers: Buffers::default(),
+            buffers: ChunkBuffers::default(),
             group: Vec::new(),
         };
         for item in items {
             match item.from {
-                From::Stdin => self.put(&item.to, io::stdin().lock(), "standard input", &mut out)?,
-                From::Url(url) => self.url(&item.to, url, &mut out)?,
-                From::File(path) => self.file(&item.to, &path, &mut out)?,
-                From::Folder(path) => {
+                PutSource::Stdin => self.put(&item.to, io::stdin().lock(), "standard input", &mut out)?,
+                PutSource::Url(url) => self.url(&item.to, url, &mut out)?,
+                PutSource::File(path) => self.file(&item.to, &path, &mut out)?,
+                PutSource::Folder(path) => {
                     self.folder(&item.to, &path, &mut out)?;
+                    // The rest of the folder goes before the next item: a later item may write the same path.
                     self.read_group(&mut out)?;
                 }
             }
@@ -139,15 +166,16 @@ impl Reader {
             }
         }
         if self.split.is_none()
-            && let Some(loans) = &self.loans
+            && let Some(offerer) = &self.offerer
             && let Ok(size) = file.metadata().map(|metadata| metadata.len())
-            && let Some(loan) = loans.offer(&file, size)
+            && let Some(offer) = offerer.offer(&file, size)
         {
             if !self.append {
                 out.outbox.delete(to)?;
             }
-            out.outbox.add_lent(to, loan.url())?;
-            loans.wait(loan, size);
+            out.outbox.add_offered(to, offer.url())?;
+            // Waits here, so that the order of messages is also the order in which the server gets the bytes.
+            offerer.wait(offer, size);
             return Ok(());
         }
         self.put(to, file, &name, out)
@@ -174,21 +202,17 @@ impl Reader {
             if kind.is_dir() {
                 self.folder(&to, &path, out)?;
             } else if kind.is_file() {
-                self.found(Found { to, path }, out)?;
+                self.found(PendingFile { to, path }, out)?;
             } else {
-                // Leaving data out in silence would be worse than a line too many.
-                let _ = writeln!(
-                    io::stderr(),
-                    "warning: skipped {}: a link or a special file",
-                    path.display()
-                );
+                self.printer
+                    .note(format!("warning: skipped {}: a link or a special file", path.display()));
             }
         }
         Ok(())
     }
 
-    /// Puts a file of a folder, sooner or later.
-    fn found(&self, found: Found, out: &mut Out) -> Result<(), CliError> {
+    /// Puts a file of a folder, or adds it to the group.
+    fn found(&self, found: PendingFile, out: &mut Out) -> Result<(), CliError> {
         if self.untar || self.split.is_some() {
             return self.file(&found.to, &found.path, out);
         }
@@ -199,20 +223,21 @@ impl Reader {
         self.read_group(out)
     }
 
-    /// Puts the files that are waiting.
+    /// Puts the files of the group.
     fn read_group(&self, out: &mut Out) -> Result<(), CliError> {
         let group = std::mem::take(&mut out.group);
-        for (Found { to, path }, content) in group.iter().zip(read_small(&group)) {
+        for (PendingFile { to, path }, content) in group.iter().zip(read_small(&group)) {
             match content.map_err(CliError::io(format!("cannot read {}", path.display())))? {
-                Some(content) => self.whole(to, content, out)?,
+                Some(content) => self.small_file(to, content, out)?,
+                // Not small: read again, in pieces.
                 None => self.file(to, path, out)?,
             }
         }
         Ok(())
     }
 
-    /// Puts a file that has been read.
-    fn whole(&self, to: &str, content: Bytes, out: &mut Out) -> Result<(), CliError> {
+    /// Puts a small file that has been read.
+    fn small_file(&self, to: &str, content: Bytes, out: &mut Out) -> Result<(), CliError> {
         if !self.append {
             out.outbox.delete(to)?;
         }
@@ -220,7 +245,7 @@ impl Reader {
         out.outbox.add(to, source)
     }
 
-    /// Puts the files of an archive at the paths they have in it.
+    /// Puts the files of an archive at their paths in the archive.
     fn archive(&self, archive: impl Read, name: &str, out: &mut Out) -> Result<(), CliError> {
         let what = || format!("cannot read the archive {name}");
         let mut archive = tar::Archive::new(archive);
@@ -249,6 +274,9 @@ impl Reader {
         })
     }
 
+    /// Puts one file in pieces of [`CHUNK`] bytes.
+    ///
+    /// [`CHUNK`]: super::outbox::CHUNK
     fn bytes(&self, to: &str, mut reader: impl Read, name: &str, out: &mut Out) -> Result<(), CliError> {
         if !self.append {
             out.outbox.delete(to)?;
@@ -267,13 +295,14 @@ impl Reader {
                 break;
             }
         }
+        // A file without bytes needs a message of its own, or it would not exist.
         if empty { out.outbox.add(to, None) } else { Ok(()) }
     }
 }
 
-/// Reads files whole, `None` for those that are not small; in the order given.
-fn read_small(group: &[Found]) -> Vec<io::Result<Option<Bytes>>> {
-    let read_part = |part: &[Found]| -> Vec<_> {
+/// Reads small files, in the given order; `None` for a file that is not small.
+fn read_small(group: &[PendingFile]) -> Vec<io::Result<Option<Bytes>>> {
+    let read_part = |part: &[PendingFile]| -> Vec<_> {
         let mut buffer = vec![0; SMALL_FILE + 1];
         part.iter()
             .map(|found| read_if_small(&found.path, &mut buffer))
@@ -283,6 +312,7 @@ fn read_small(group: &[Found]) -> Vec<io::Result<Option<Bytes>>> {
         return read_part(group);
     }
     std::thread::scope(|scope| {
+        // Each thread reads one contiguous part, so joining in order keeps the order of the files.
         let parts = group.chunks(group.len().div_ceil(READERS));
         let readers: Vec<_> = parts.map(|part| scope.spawn(move || read_part(part))).collect();
         let join = |reader: std::thread::ScopedJoinHandle<'_, _>| match reader.join() {
@@ -293,6 +323,7 @@ fn read_small(group: &[Found]) -> Vec<io::Result<Option<Bytes>>> {
     })
 }
 
+/// Reads a file into a buffer that is one byte longer than a small file; `None` if the buffer is full.
 fn read_if_small(path: &Path, buffer: &mut [u8]) -> io::Result<Option<Bytes>> {
     let mut file = File::open(path)?;
     let mut length = 0;
@@ -310,25 +341,25 @@ fn read_if_small(path: &Path, buffer: &mut [u8]) -> io::Result<Option<Bytes>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::outbox::{CHUNK, Step};
+    use crate::commands::outbox::{CHUNK, PutEvent};
     use howdah_api::pfs_v2::modify_file_request::Body;
     use std::fs;
     use tokio::sync::mpsc;
 
-    /// Reads items and tells each step in a word or two.
-    fn steps(reader: &Reader, items: Vec<Item>) -> Vec<String> {
+    /// Reads items and describes each message in a word or two.
+    fn steps(reader: &SourceReader, items: Vec<PutItem>) -> Vec<String> {
         let (sender, mut receiver) = mpsc::channel(1000);
         reader.read_all(items, &sender).expect("read");
-        let mut told = Vec::new();
-        while let Ok(step) = receiver.try_recv() {
-            let messages = match step {
-                Step::End => {
-                    told.push("end".to_owned());
+        let mut steps = Vec::new();
+        while let Ok(event) = receiver.try_recv() {
+            let messages = match event {
+                PutEvent::End => {
+                    steps.push("end".to_owned());
                     continue;
                 }
-                Step::Messages(messages) => messages,
+                PutEvent::Messages(messages) => messages,
             };
-            told.extend(messages.into_iter().map(|message| match message.body {
+            steps.extend(messages.into_iter().map(|message| match message.body {
                 Some(Body::DeleteFile(delete)) => format!("delete {}", delete.path),
                 Some(Body::AddFile(add)) => match add.source {
                     None => format!("empty {}", add.path),
@@ -339,18 +370,19 @@ mod tests {
                 _ => "?".to_owned(),
             }));
         }
-        told
+        steps
     }
 
-    fn reader() -> Reader {
-        Reader {
+    fn reader() -> SourceReader {
+        SourceReader {
             append: false,
             untar: false,
             recursive: false,
             concurrency: 10,
             split: None,
             archive_prefix: String::new(),
-            loans: None,
+            offerer: None,
+            printer: Printer::detect(true),
         }
     }
 
@@ -360,8 +392,8 @@ mod tests {
         let path = folder.path().join("x");
         fs::write(&path, vec![0; CHUNK + 50]).expect("written");
         let item = || {
-            vec![Item {
-                from: From::File(path.clone()),
+            vec![PutItem {
+                from: PutSource::File(path.clone()),
                 to: "/x".to_owned(),
             }]
         };
@@ -369,7 +401,7 @@ mod tests {
             steps(&reader(), item()),
             ["delete /x", &format!("add /x {CHUNK}"), "add /x 50", "end"]
         );
-        let append = Reader {
+        let append = SourceReader {
             append: true,
             ..reader()
         };
@@ -387,8 +419,8 @@ mod tests {
         fs::write(root.join("b/c"), "1").expect("written");
         fs::write(root.join("a"), "2").expect("written");
         std::os::unix::fs::symlink("/etc", root.join("link")).expect("made");
-        let item = vec![Item {
-            from: From::Folder(root.to_owned()),
+        let item = vec![PutItem {
+            from: PutSource::Folder(root.to_owned()),
             to: "/".to_owned(),
         }];
         assert_eq!(
@@ -412,8 +444,8 @@ mod tests {
             });
         }
         expected.push("end".to_owned());
-        let item = Item {
-            from: From::Folder(folder.path().to_owned()),
+        let item = PutItem {
+            from: PutSource::Folder(folder.path().to_owned()),
             to: "/".to_owned(),
         };
         assert_eq!(steps(&reader(), vec![item]), expected);
@@ -431,13 +463,13 @@ mod tests {
         header.set_cksum();
         builder.append_data(&mut header, "dir/y", &b"hi"[..]).expect("added");
         builder.into_inner().and_then(|gzip| gzip.finish()).expect("closed");
-        let untar = Reader {
+        let untar = SourceReader {
             untar: true,
             archive_prefix: "in".to_owned(),
             ..reader()
         };
-        let item = vec![Item {
-            from: From::File(path),
+        let item = vec![PutItem {
+            from: PutSource::File(path),
             to: "/x.tar.gz".to_owned(),
         }];
         assert_eq!(steps(&untar, item), ["delete /in/dir/y", "add /in/dir/y hi", "end"]);
@@ -453,13 +485,13 @@ mod tests {
             bytes: 0,
             header: 0,
         };
-        let lines = Reader {
+        let lines = SourceReader {
             split: Some((Split::Line, cut)),
             append: true,
             ..reader()
         };
-        let item = vec![Item {
-            from: From::File(path),
+        let item = vec![PutItem {
+            from: PutSource::File(path),
             to: "/x".to_owned(),
         }];
         assert_eq!(

@@ -1,152 +1,77 @@
-//! The hyphenated commands of 1.x, rewritten into the present ones.
+//! The hyphenated commands of 1.x, rewritten to the present ones.
 //!
 //! `put-file images master x.png -f x.png` becomes `put file images@master:x.png -f x.png`. The
-//! rewriting is a pure function of the arguments; [`table`] lists the commands, this module reads
-//! their flags. What a hyphenated command does differently from its successor (naming of files,
-//! reprocessing) is decided by the command itself, which is told the old name.
+//! rewriting is a pure function of the arguments: [`table`] lists the commands, [`grammar`] has the types of its rows,
+//! this module reads the flags. Where a hyphenated command differs from its successor (naming of files, reprocessing),
+//! the command itself makes the difference; it gets the old name.
 
+mod grammar;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use std::ffi::OsString;
 
-/// What a command line means now.
+use grammar::{FlagUse, LegacyArguments, LegacyCommand, LegacyFlag};
+
+/// A rewritten command line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rewritten {
     /// Present command lines, without the program's name, to be run one after another.
     pub commands: Vec<Vec<OsString>>,
-    /// The hyphenated name that was used, if one was.
+    /// The hyphenated name; none for a present command.
     pub name: Option<&'static str>,
 }
 
 /// Why a hyphenated command cannot be run.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Its help is asked for.
+pub enum RewriteError {
+    /// The user asked for its help.
     Help(String),
-    /// It is written wrongly.
+    /// Its arguments or flags are wrong.
     Usage {
         /// What is wrong.
         message: String,
-        /// How it is written.
+        /// The usage line.
         usage: String,
     },
-    /// It does not exist any more.
-    Gone {
-        /// What to use instead.
+    /// The command is not provided any more.
+    NotProvided {
+        /// What replaces it.
         message: String,
     },
 }
 
-/// What becomes of a flag.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It is passed on under its own name.
-    Keep,
-    /// It is passed on under another name.
-    Rename(&'static str),
-    /// It has no effect any more.
-    Ignore,
-    /// The command's own rewriting looks at it.
-    Read,
-}
-
-/// A flag of a hyphenated command.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Flag {
-    pub long: &'static str,
-    pub short: Option<char>,
-    pub takes_value: bool,
-    pub fate: Fate,
-}
-
-/// A hyphenated command.
-pub(crate) struct Legacy {
-    pub name: &'static str,
-    /// Names of the arguments, as the usage shows them.
-    pub arguments: &'static str,
-    pub least: usize,
-    pub most: usize,
-    pub flags: &'static [Flag],
-    /// What its help says beyond its usage.
-    pub notes: &'static str,
-    /// Makes the present command lines out of the arguments; flags that are passed on are added.
-    pub convert: fn(&Given) -> Result<Vec<Vec<String>>, String>,
-}
-
-/// The arguments and flags that were given to a hyphenated command.
-#[derive(Debug, Default)]
-pub(crate) struct Given {
-    pub arguments: Vec<String>,
-    flags: Vec<(&'static str, Fate, Option<String>)>,
-}
-
-impl Given {
-    fn argument(&self, index: usize) -> &str {
-        self.arguments.get(index).map_or("", String::as_str)
-    }
-
-    fn has(&self, long: &str) -> bool {
-        self.flags.iter().any(|(name, _, _)| *name == long)
-    }
-
-    fn value<'a>(&'a self, long: &'a str) -> Option<&'a str> {
-        self.values(long).next()
-    }
-
-    fn values<'a>(&'a self, long: &'a str) -> impl Iterator<Item = &'a str> {
-        self.flags
-            .iter()
-            .filter(move |(name, _, _)| *name == long)
-            .filter_map(|(_, _, value)| value.as_deref())
-    }
-
-    fn passed_on(&self) -> impl Iterator<Item = String> {
-        self.flags.iter().filter_map(|(long, fate, value)| {
-            let name = match fate {
-                Fate::Keep => long,
-                Fate::Rename(name) => name,
-                Fate::Ignore | Fate::Read => return None,
-            };
-            Some(match value {
-                Some(value) => format!("--{name}={value}"),
-                None => format!("--{name}"),
-            })
-        })
-    }
-}
-
-/// Flags that stand before any command, and that every command takes.
-const GLOBAL: &[Flag] = &[
-    Flag {
+/// Flags of every command; they may precede the name of the command.
+const GLOBAL: &[LegacyFlag] = &[
+    LegacyFlag {
         long: "verbose",
         short: Some('v'),
         takes_value: false,
-        fate: Fate::Keep,
+        flag_use: FlagUse::Keep,
     },
-    Flag {
+    LegacyFlag {
         long: "no-color",
         short: None,
         takes_value: false,
-        fate: Fate::Keep,
+        flag_use: FlagUse::Keep,
     },
-    Flag {
+    LegacyFlag {
         long: "no-metrics",
         short: None,
         takes_value: false,
-        fate: Fate::Ignore,
+        flag_use: FlagUse::Ignore,
     },
-    Flag {
+    LegacyFlag {
         long: "rpc-timeout",
         short: None,
         takes_value: true,
-        fate: Fate::Keep,
+        flag_use: FlagUse::Keep,
     },
 ];
 
-/// Rewrites a command line (without the program's name); anything not hyphenated stays as it is.
-pub fn rewrite(program: &str, arguments: &[OsString]) -> Result<Rewritten, Refusal> {
+/// Rewrites a command line without the name of the program; present commands are returned unchanged.
+pub fn rewrite(program: &str, arguments: &[OsString]) -> Result<Rewritten, RewriteError> {
     let texts: Vec<String> = arguments
         .iter()
         .map(|text| text.to_string_lossy().into_owned())
@@ -158,20 +83,20 @@ pub fn rewrite(program: &str, arguments: &[OsString]) -> Result<Rewritten, Refus
         });
     };
     let usage = usage(program, command);
-    let wrong = |message: String| Refusal::Usage {
+    let wrong = |message: String| RewriteError::Usage {
         message,
         usage: usage.clone(),
     };
     let mut words = texts[..at].to_vec();
     words.extend_from_slice(&texts[at + 1..]);
     let Some(given) = read(command, &words).map_err(wrong)? else {
-        return Err(Refusal::Help(help(program, command)));
+        return Err(RewriteError::Help(help(program, command)));
     };
     let count = given.arguments.len();
     if count < command.least || count > command.most {
-        return Err(wrong(crate::usage::arity(command.least, command.most, count)));
+        return Err(wrong(crate::arity::arity(command.least, command.most, count)));
     }
-    let lines = (command.convert)(&given).map_err(|message| Refusal::Gone {
+    let lines = (command.convert)(&given).map_err(|message| RewriteError::NotProvided {
         message: message.replace("{program}", program),
     })?;
     let last = lines.len().saturating_sub(1);
@@ -180,7 +105,7 @@ pub fn rewrite(program: &str, arguments: &[OsString]) -> Result<Rewritten, Refus
         .enumerate()
         .map(|(index, mut line)| {
             if index == last {
-                // Behind `--` flags would be arguments.
+                // Words behind `--` are arguments, so the flags go before it.
                 let at = line.iter().position(|word| word == "--").unwrap_or(line.len());
                 line.splice(at..at, given.passed_on());
             }
@@ -198,8 +123,8 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     table::COMMANDS.iter().map(|command| command.name)
 }
 
-/// Finds the command's name: the first word that is no global flag.
-fn find(words: &[String]) -> Option<(usize, &'static Legacy)> {
+/// Finds the name of the command: the first word that is not a global flag.
+fn find(words: &[String]) -> Option<(usize, &'static LegacyCommand)> {
     let mut skip = false;
     for (index, word) in words.iter().enumerate() {
         if std::mem::take(&mut skip) {
@@ -217,9 +142,9 @@ fn find(words: &[String]) -> Option<(usize, &'static Legacy)> {
     None
 }
 
-/// Reads arguments and flags; nothing if help is asked for.
-fn read(command: &Legacy, words: &[String]) -> Result<Option<Given>, String> {
-    let mut given = Given::default();
+/// Reads arguments and flags; none if the user asks for help.
+fn read(command: &LegacyCommand, words: &[String]) -> Result<Option<LegacyArguments>, String> {
+    let mut given = LegacyArguments::default();
     let mut words = words.iter();
     let known = || command.flags.iter().chain(GLOBAL);
     while let Some(word) = words.next() {
@@ -268,8 +193,8 @@ fn read(command: &Legacy, words: &[String]) -> Result<Option<Given>, String> {
 }
 
 fn take<'a>(
-    given: &mut Given,
-    flag: &Flag,
+    given: &mut LegacyArguments,
+    flag: &LegacyFlag,
     attached: Option<String>,
     words: &mut impl Iterator<Item = &'a String>,
     spelled: &str,
@@ -290,16 +215,16 @@ fn take<'a>(
             _ => None,
         }
     };
-    given.flags.push((flag.long, flag.fate, value));
+    given.flags.push((flag.long, flag.flag_use, value));
     Ok(())
 }
 
-fn usage(program: &str, command: &Legacy) -> String {
+fn usage(program: &str, command: &LegacyCommand) -> String {
     let space = if command.arguments.is_empty() { "" } else { " " };
     format!("Usage: {program} {}{space}{} [flags]", command.name, command.arguments)
 }
 
-fn help(program: &str, command: &Legacy) -> String {
+fn help(program: &str, command: &LegacyCommand) -> String {
     let mut text = format!("{}\n", usage(program, command));
     if !command.flags.is_empty() {
         text.push_str("\nFlags:\n");
@@ -307,19 +232,19 @@ fn help(program: &str, command: &Legacy) -> String {
     for flag in command.flags {
         let short = flag.short.map_or("    ".to_owned(), |short| format!("-{short}, "));
         let value = if flag.takes_value { " VALUE" } else { "" };
-        let fate = if flag.fate == Fate::Ignore {
+        let effect = if flag.flag_use == FlagUse::Ignore {
             "   (no effect any more)"
         } else {
             ""
         };
-        text.push_str(&format!("  {short}--{}{value}{fate}\n", flag.long));
+        text.push_str(&format!("  {short}--{}{value}{effect}\n", flag.long));
     }
     if !command.notes.is_empty() {
         text.push_str(&format!("\n{}\n", command.notes));
     }
     let (verb, noun) = command.name.split_once('-').unwrap_or((command.name, ""));
     text.push_str(&format!(
-        "\nThis is a command of 1.x. `{program} {verb} --help` and `{program} {verb} {noun} --help` show what there is now.\n"
+        "\nThis is a command of 1.x. `{program} {verb} --help` and `{program} {verb} {noun} --help` show the present commands.\n"
     ));
     text
 }

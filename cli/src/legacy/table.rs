@@ -1,53 +1,53 @@
-//! The hyphenated commands, one row each.
+//! The table of hyphenated commands: one row for each.
 
-use super::{Fate, Flag, Given, Legacy};
+use super::grammar::{FlagUse, LegacyArguments, LegacyCommand, LegacyFlag};
 use crate::refs::is_id;
 
 const MANY: usize = usize::MAX;
 
-const fn value(long: &'static str, short: char) -> Flag {
-    Flag {
+const fn value(long: &'static str, short: char) -> LegacyFlag {
+    LegacyFlag {
         long,
         short: Some(short),
         takes_value: true,
-        fate: Fate::Keep,
+        flag_use: FlagUse::Keep,
     }
 }
 
-const fn value_long(long: &'static str) -> Flag {
-    Flag {
+const fn value_long(long: &'static str) -> LegacyFlag {
+    LegacyFlag {
         long,
         short: None,
         takes_value: true,
-        fate: Fate::Keep,
+        flag_use: FlagUse::Keep,
     }
 }
 
-const fn switch(long: &'static str, short: char) -> Flag {
-    Flag {
+const fn switch(long: &'static str, short: char) -> LegacyFlag {
+    LegacyFlag {
         long,
         short: Some(short),
         takes_value: false,
-        fate: Fate::Keep,
+        flag_use: FlagUse::Keep,
     }
 }
 
-const fn switch_long(long: &'static str) -> Flag {
-    Flag {
+const fn switch_long(long: &'static str) -> LegacyFlag {
+    LegacyFlag {
         long,
         short: None,
         takes_value: false,
-        fate: Fate::Keep,
+        flag_use: FlagUse::Keep,
     }
 }
 
-const fn with(flag: Flag, fate: Fate) -> Flag {
-    Flag { fate, ..flag }
+const fn with(flag: LegacyFlag, flag_use: FlagUse) -> LegacyFlag {
+    LegacyFlag { flag_use, ..flag }
 }
 
-const RAW: Flag = switch_long("raw");
-const FULL: Flag = switch_long("full-timestamps");
-const NO_PAGER: Flag = switch_long("no-pager");
+const RAW: LegacyFlag = switch_long("raw");
+const FULL: LegacyFlag = switch_long("full-timestamps");
+const NO_PAGER: LegacyFlag = switch_long("no-pager");
 
 /// Splits a command line made of words without blanks.
 fn line(text: &str) -> Vec<String> {
@@ -65,17 +65,17 @@ fn one(words: &str, arguments: impl IntoIterator<Item = String>) -> Result<Vec<V
 }
 
 /// Passes the arguments on as they are.
-fn same(words: &str, given: &Given) -> Result<Vec<Vec<String>>, String> {
+fn same(words: &str, given: &LegacyArguments) -> Result<Vec<Vec<String>>, String> {
     one(words, given.arguments.iter().cloned())
 }
 
 /// `R C` becomes `R@C`.
-fn at(given: &Given) -> String {
+fn at(given: &LegacyArguments) -> String {
     format!("{}@{}", given.argument(0), given.argument(1))
 }
 
 /// `R C PATH` becomes `R@C:PATH`.
-fn file_at(given: &Given, first: usize) -> String {
+fn file_at(given: &LegacyArguments, first: usize) -> String {
     let (repo, commit, path) = (
         given.argument(first),
         given.argument(first + 1),
@@ -96,14 +96,14 @@ fn slash(text: &str) -> String {
     }
 }
 
-fn gone(message: &str) -> Result<Vec<Vec<String>>, String> {
+fn not_provided(message: &str) -> Result<Vec<Vec<String>>, String> {
     Err(message.to_owned())
 }
 
-fn start_commit(given: &Given) -> Result<Vec<Vec<String>>, String> {
+fn start_commit(given: &LegacyArguments) -> Result<Vec<Vec<String>>, String> {
     let (repo, second) = (given.argument(0), given.argument(1));
     if is_id(second) {
-        // In 1.2 and 1.3 the second argument was the parent.
+        // In 1.2 and 1.3 the second argument is the parent.
         return one("start commit", [repo.to_owned(), format!("--parent={second}")]);
     }
     one(
@@ -112,11 +112,11 @@ fn start_commit(given: &Given) -> Result<Vec<Vec<String>>, String> {
     )
 }
 
-fn list_commit(given: &Given) -> Result<Vec<Vec<String>>, String> {
+fn list_commit(given: &LegacyArguments) -> Result<Vec<Vec<String>>, String> {
     one("list commit", given.arguments.iter().map(|text| slash(text)))
 }
 
-fn create_branch(given: &Given) -> Result<Vec<Vec<String>>, String> {
+fn create_branch(given: &LegacyArguments) -> Result<Vec<Vec<String>>, String> {
     let provenance = given.values("provenance").flat_map(|text| text.split(','));
     one(
         "create branch",
@@ -126,7 +126,7 @@ fn create_branch(given: &Given) -> Result<Vec<Vec<String>>, String> {
     )
 }
 
-fn fork_commit(given: &Given) -> Result<Vec<Vec<String>>, String> {
+fn fork_commit(given: &LegacyArguments) -> Result<Vec<Vec<String>>, String> {
     let branch = format!("{}@{}", given.argument(0), given.argument(2));
     Ok(vec![
         vec![
@@ -139,12 +139,12 @@ fn fork_commit(given: &Given) -> Result<Vec<Vec<String>>, String> {
     ])
 }
 
-fn set_branch(given: &Given) -> Result<Vec<Vec<String>>, String> {
+fn set_branch(given: &LegacyArguments) -> Result<Vec<Vec<String>>, String> {
     let branch = format!("{}@{}", given.argument(0), given.argument(2));
     one("create branch", [branch, format!("--head={}", given.argument(1))])
 }
 
-fn diff_file(given: &Given) -> Result<Vec<Vec<String>>, String> {
+fn diff_file(given: &LegacyArguments) -> Result<Vec<Vec<String>>, String> {
     if !matches!(given.arguments.len(), 3 | 6) {
         return Err("diff-file takes REPO COMMIT PATH, and once more REPO COMMIT PATH for the old side".to_owned());
     }
@@ -152,7 +152,7 @@ fn diff_file(given: &Given) -> Result<Vec<Vec<String>>, String> {
     one("diff file --name-only", [file_at(given, 0)].into_iter().chain(old))
 }
 
-fn list_job(given: &Given) -> Result<Vec<Vec<String>>, String> {
+fn list_job(given: &LegacyArguments) -> Result<Vec<Vec<String>>, String> {
     let inputs = given
         .values("input")
         .map(str::to_owned)
@@ -164,43 +164,43 @@ fn list_job(given: &Given) -> Result<Vec<Vec<String>>, String> {
     one("list job --expand", inputs.chain(output))
 }
 
-fn flush_job(given: &Given) -> Result<Vec<Vec<String>>, String> {
+fn flush_job(given: &LegacyArguments) -> Result<Vec<Vec<String>>, String> {
     one("flush job", given.arguments.iter().map(|text| slash(text)))
 }
 
-fn flush_commit(given: &Given) -> Result<Vec<Vec<String>>, String> {
+fn flush_commit(given: &LegacyArguments) -> Result<Vec<Vec<String>>, String> {
     one("flush commit", given.arguments.iter().map(|text| slash(text)))
 }
 
-const CREATE_PIPELINE_FLAGS: &[Flag] = &[
+const CREATE_PIPELINE_FLAGS: &[LegacyFlag] = &[
     value("file", 'f'),
     switch("push-images", 'p'),
     value("registry", 'r'),
     value("username", 'u'),
-    with(switch_long("password"), Fate::Ignore),
+    with(switch_long("password"), FlagUse::Ignore),
 ];
 
-const UPDATE_PIPELINE_FLAGS: &[Flag] = &[
+const UPDATE_PIPELINE_FLAGS: &[LegacyFlag] = &[
     value("file", 'f'),
     switch("push-images", 'p'),
     value("registry", 'r'),
     value("username", 'u'),
-    with(switch_long("password"), Fate::Ignore),
+    with(switch_long("password"), FlagUse::Ignore),
     switch_long("reprocess"),
-    with(switch_long("archive"), Fate::Ignore),
-    with(switch_long("no-archive"), Fate::Ignore),
+    with(switch_long("archive"), FlagUse::Ignore),
+    with(switch_long("no-archive"), FlagUse::Ignore),
 ];
 
-const PUT_FILE_FLAGS: &[Flag] = &[
+const PUT_FILE_FLAGS: &[LegacyFlag] = &[
     value("file", 'f'),
     value("input-file", 'i'),
     switch("recursive", 'r'),
     switch("commit", 'c'),
     switch("append", 'a'),
-    with(switch("overwrite", 'o'), Fate::Ignore),
+    with(switch("overwrite", 'o'), FlagUse::Ignore),
     value("parallelism", 'p'),
     value("message", 'm'),
-    with(value("description", 'd'), Fate::Rename("message")),
+    with(value("description", 'd'), FlagUse::Rename("message")),
     value_long("split"),
     value_long("target-file-datums"),
     value_long("target-file-bytes"),
@@ -214,7 +214,7 @@ name, and `-r -f .` puts what is in the current folder at the root. With PATH an
 PATH is a prefix. A put to a branch without an open commit makes a commit of its own, with or
 without -c.";
 
-const LOG_FLAGS: &[Flag] = &[
+const LOG_FLAGS: &[LegacyFlag] = &[
     value("pipeline", 'p'),
     value("job", 'j'),
     value_long("datum"),
@@ -233,7 +233,7 @@ macro_rules! row {
         row!($name, $arguments, $least, $most, $flags, $convert, "")
     };
     ($name:literal, $arguments:literal, $least:expr, $most:expr, $flags:expr, $convert:expr, $notes:expr) => {
-        Legacy {
+        LegacyCommand {
             name: $name,
             arguments: $arguments,
             least: $least,
@@ -246,7 +246,7 @@ macro_rules! row {
 }
 
 /// Every hyphenated command.
-pub(crate) static COMMANDS: &[Legacy] = &[
+pub(super) static COMMANDS: &[LegacyCommand] = &[
     // Repos.
     row!("create-repo", "REPO", 1, 1, &[value("description", 'd')], |given| same(
         "create repo",
@@ -280,7 +280,7 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         &[
             value("parent", 'p'),
             value("message", 'm'),
-            with(value_long("description"), Fate::Rename("message"))
+            with(value_long("description"), FlagUse::Rename("message"))
         ],
         start_commit
     ),
@@ -291,8 +291,8 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         2,
         &[
             value("message", 'm'),
-            with(value_long("description"), Fate::Rename("message")),
-            with(switch("cancel", 'c'), Fate::Read)
+            with(value_long("description"), FlagUse::Rename("message")),
+            with(switch("cancel", 'c'), FlagUse::Read)
         ],
         |given| if given.has("cancel") {
             one("delete commit", [at(given)])
@@ -318,7 +318,7 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         "REPO/COMMIT ...",
         1,
         MANY,
-        &[with(value("repos", 'r'), Fate::Keep), RAW, FULL],
+        &[with(value("repos", 'r'), FlagUse::Keep), RAW, FULL],
         flush_commit
     ),
     row!(
@@ -349,13 +349,13 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         &[value("message", 'm')],
         fork_commit
     ),
-    row!("squash-commit", "...", 0, MANY, &[], |_| gone(
+    row!("squash-commit", "...", 0, MANY, &[], |_| not_provided(
         "squash-commit of 1.x is not provided; `{program} squash commit ID` removes a set of commits and keeps its data"
     )),
-    row!("replay-commit", "...", 0, MANY, &[], |_| gone(
+    row!("replay-commit", "...", 0, MANY, &[], |_| not_provided(
         "replay-commit of 1.x is not provided; `{program} create branch REPO@BRANCH --head COMMIT` moves a branch"
     )),
-    row!("archive-all", "", 0, MANY, &[], |_| gone(
+    row!("archive-all", "", 0, MANY, &[], |_| not_provided(
         "archive-all of 1.x is not provided; `{program} delete commit ID` removes a set of commits"
     )),
     // Branches.
@@ -364,7 +364,7 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         "REPO BRANCH",
         2,
         2,
-        &[with(value("provenance", 'p'), Fate::Read), value_long("head")],
+        &[with(value("provenance", 'p'), FlagUse::Read), value_long("head")],
         create_branch
     ),
     row!("set-branch", "REPO COMMIT BRANCH", 3, 3, &[], set_branch),
@@ -391,7 +391,7 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         "REPO COMMIT PATH REPO BRANCH PATH",
         6,
         6,
-        &[with(switch("overwrite", 'o'), Fate::Ignore)],
+        &[with(switch("overwrite", 'o'), FlagUse::Ignore)],
         |given| one("copy file", [file_at(given, 0), file_at(given, 3)])
     ),
     row!(
@@ -402,7 +402,7 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         &[
             value("output", 'o'),
             switch("recursive", 'r'),
-            with(value("parallelism", 'p'), Fate::Ignore)
+            with(value("parallelism", 'p'), FlagUse::Ignore)
         ],
         |given| one("get file", [file_at(given, 0)])
     ),
@@ -426,8 +426,8 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         &[
             RAW,
             FULL,
-            with(switch_long("recurse"), Fate::Ignore),
-            with(switch_long("fast"), Fate::Ignore)
+            with(switch_long("recurse"), FlagUse::Ignore),
+            with(switch_long("fast"), FlagUse::Ignore)
         ],
         |given| one("list file", [file_at(given, 0)])
     ),
@@ -444,10 +444,10 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         diff_file,
         "Prints the names of files that differ."
     ),
-    row!("get-object", "HASH", 0, MANY, &[], |_| gone(
+    row!("get-object", "HASH", 0, MANY, &[], |_| not_provided(
         "get-object is not provided: objects have no names here; `{program} get file REPO@COMMIT:PATH` reads a file"
     )),
-    row!("get-tag", "TAG", 0, MANY, &[], |_| gone(
+    row!("get-tag", "TAG", 0, MANY, &[], |_| not_provided(
         "get-tag is not provided: objects have no names here; `{program} get file REPO@COMMIT:PATH` reads a file"
     )),
     // Pipelines.
@@ -504,8 +504,8 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         &[
             switch_long("all"),
             switch("force", 'f'),
-            with(switch_long("delete-jobs"), Fate::Ignore),
-            with(switch_long("delete-repo"), Fate::Ignore)
+            with(switch_long("delete-jobs"), FlagUse::Ignore),
+            with(switch_long("delete-repo"), FlagUse::Ignore)
         ],
         |given| same("delete pipeline", given)
     ),
@@ -529,8 +529,8 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         MANY,
         &[
             value("pipeline", 'p'),
-            with(value("output", 'o'), Fate::Read),
-            with(value("input", 'i'), Fate::Read),
+            with(value("output", 'o'), FlagUse::Read),
+            with(value("input", 'i'), FlagUse::Read),
             value_long("history"),
             value_long("state"),
             RAW,
@@ -566,7 +566,7 @@ pub(crate) static COMMANDS: &[Legacy] = &[
         "delete all",
         given
     )),
-    row!("update-dash", "", 0, MANY, &[], |_| gone(
+    row!("update-dash", "", 0, MANY, &[], |_| not_provided(
         "update-dash is not provided: installation is separate"
     )),
 ];

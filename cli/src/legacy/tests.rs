@@ -9,7 +9,7 @@ fn words(text: &str) -> Vec<OsString> {
         .collect()
 }
 
-/// Rewrites a command line and joins what comes out.
+/// Rewrites a command line and joins the results.
 fn now(text: &str) -> String {
     let rewritten = rewrite("pachctl", &words(text)).unwrap_or_else(|refusal| panic!("{text}: {refusal:?}"));
     let lines: Vec<String> = rewritten
@@ -211,9 +211,9 @@ fn present_commands_stay_as_they_are() {
 }
 
 #[test]
-fn wrong_arguments_say_what_is_expected() {
+fn wrong_arguments_print_the_expected_number() {
     let usage = |text: &str| match rewrite("pachctl", &words(text)) {
-        Err(Refusal::Usage { message, usage }) => format!("{message} | {usage}"),
+        Err(RewriteError::Usage { message, usage }) => format!("{message} | {usage}"),
         other => panic!("{text}: {other:?}"),
     };
     assert_eq!(
@@ -239,16 +239,18 @@ fn wrong_arguments_say_what_is_expected() {
 }
 
 #[test]
-fn commands_that_are_gone_name_their_successor() {
+fn commands_that_are_not_provided_name_their_successor() {
     match rewrite("howdah", &words("squash-commit a b")) {
-        Err(Refusal::Gone { message }) => assert!(message.contains("`howdah squash commit ID`"), "{message}"),
+        Err(RewriteError::NotProvided { message }) => {
+            assert!(message.contains("`howdah squash commit ID`"), "{message}")
+        }
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
 fn help_explains_what_is_different() {
-    let Err(Refusal::Help(text)) = rewrite("pachctl", &words("put-file -h")) else {
+    let Err(RewriteError::Help(text)) = rewrite("pachctl", &words("put-file -h")) else {
         panic!("no help")
     };
     insta::assert_snapshot!(text);

@@ -1,8 +1,10 @@
-//! Times and durations in words.
+//! Times and durations in words: `2 hours ago`, `About a minute`.
+//!
+//! The steps and the words are those that users of 2.x see. jiff prints `2h ago`, so the conversion is made here.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// What is printed where a time or a duration is not known.
+/// Printed in place of an unknown time or duration.
 pub const UNKNOWN: &str = "-";
 
 /// How times are printed: as an age seen from `now`, or in full.
@@ -32,7 +34,7 @@ impl Clock {
         }
     }
 
-    /// Formats the time from `start` to `end`, or to now when there is no end yet.
+    /// Formats the time from `start` to `end`; without an end, to now.
     pub fn span(&self, start: Option<Timestamp>, end: Option<Timestamp>) -> String {
         match start {
             None => UNKNOWN.to_owned(),
@@ -43,11 +45,11 @@ impl Clock {
 
 /// Formats a duration in words: `About a minute`, `3 hours`.
 ///
-/// A negative duration, which only clocks that disagree produce, counts as none.
+/// A negative duration, which clocks of two machines may produce, counts as zero.
 pub fn words(duration: SignedDuration) -> String {
     let seconds = duration.as_secs().max(0);
     let minutes = seconds / 60;
-    // Hours are rounded, so that 90 minutes read as two hours and 100 minutes do too.
+    // Hours are rounded: 89 minutes are an hour, 90 minutes are two.
     let hours = (seconds + 1800) / 3600;
     match seconds {
         0 => "Less than a second".to_owned(),

@@ -1,13 +1,13 @@
-//! The few meanings that have a colour.
+//! The meanings that have a colour.
 
 use console::Style;
 
-/// What a coloured word says. The word itself always says it too.
+/// The meaning of a coloured word. The word alone has the same meaning: colours add no information.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
-    /// Done, or running as it should.
+    /// Finished without error, or running normally.
     Good,
-    /// On its way.
+    /// In progress.
     Busy,
     /// Failed.
     Bad,

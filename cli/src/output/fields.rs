@@ -1,4 +1,4 @@
-//! Descriptions of one thing: a line per property, those that do not apply left out.
+//! Descriptions of one thing: a line for each property that applies.
 
 use std::fmt::Write;
 
@@ -16,7 +16,7 @@ impl Fields {
 
     /// Adds a line.
     pub fn line(&mut self, name: &str, value: impl AsRef<str>) -> &mut Fields {
-        // Writing to a string has no way to fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(self.text, "{name}: {}", value.as_ref());
         self
     }

@@ -1,30 +1,30 @@
-//! Lists of messages: a table for people, messages for programs.
+//! Lists of messages: a table for people, JSON or YAML for programs.
 
 use std::io::Write;
 
 use prost::{Message, Name};
 
-use super::printer::{Output, Printer};
+use super::printer::{Printer, PrinterOutput};
 use super::raw::Raw;
-use super::table::Table;
+use super::table::TextTable;
 use crate::args::shared::Encoding;
 use crate::error::CliError;
 
 /// A list that is being printed.
 #[derive(Debug)]
-pub enum List {
+pub enum MessageList {
     /// For programs.
-    Raw(Raw, Output),
+    Raw(Raw, PrinterOutput),
     /// For people.
-    Table(Table<Output>),
+    TextTable(TextTable<PrinterOutput>),
 }
 
-impl List {
-    /// Begins a list; `paged` lists go through the pager when a person is watching.
-    pub fn begin(printer: &Printer, encoding: Option<Encoding>, header: &[&str], paged: bool) -> List {
+impl MessageList {
+    /// Begins a list. A `paged` table goes through the pager if standard output is a terminal.
+    pub fn begin(printer: &Printer, encoding: Option<Encoding>, header: &[&str], paged: bool) -> MessageList {
         match encoding {
-            Some(encoding) => List::Raw(Raw::new(encoding), printer.list(false)),
-            None => List::Table(Table::new(printer.list(paged), header)),
+            Some(encoding) => MessageList::Raw(Raw::new(encoding), printer.list(false)),
+            None => MessageList::TextTable(TextTable::new(printer.list(paged), header)),
         }
     }
 
@@ -35,24 +35,24 @@ impl List {
         row: impl FnOnce(&M) -> Vec<String>,
     ) -> Result<(), CliError> {
         match self {
-            List::Raw(raw, out) => raw.message(out, message),
-            List::Table(table) => Ok(table.row(row(message))?),
+            MessageList::Raw(raw, out) => raw.message(out, message),
+            MessageList::TextTable(table) => Ok(table.row(row(message))?),
         }
     }
 
-    /// Writes what is held back; for lists without an end.
+    /// Writes the rows that are buffered; for lists without an end.
     pub fn flush(&mut self) -> Result<(), CliError> {
         match self {
-            List::Raw(_, out) => Ok(out.flush()?),
-            List::Table(table) => Ok(table.flush_rows()?),
+            MessageList::Raw(_, out) => Ok(out.flush()?),
+            MessageList::TextTable(table) => Ok(table.flush_rows()?),
         }
     }
 
     /// Ends the list.
     pub fn finish(self) -> Result<(), CliError> {
         match self {
-            List::Raw(_, out) => Ok(out.close()?),
-            List::Table(table) => Ok(table.finish()?.close()?),
+            MessageList::Raw(_, out) => Ok(out.close()?),
+            MessageList::TextTable(table) => Ok(table.finish()?.close()?),
         }
     }
 }

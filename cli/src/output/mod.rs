@@ -1,6 +1,6 @@
-//! What commands show: tables, ages, sizes, machine forms, colours, the pager, progress.
+//! Output of commands: tables, ages, sizes, machine forms, colours, the pager, progress.
 //!
-//! Everything here turns values into text or writes text somewhere; nothing here talks to a server.
+//! Modules here convert values to text, and [`printer`] writes text. Nothing here sends a request.
 
 pub mod age;
 pub mod color;

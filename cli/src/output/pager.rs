@@ -1,4 +1,4 @@
-//! Long lists go through a pager when a person is watching.
+//! The pager for long lists on a terminal.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 /// Decides which pager to run: none unless standard output is a terminal.
 ///
-/// `find` says whether a program can be run by that name.
+/// `find` returns whether a program with this name can be run.
 pub fn choose(pager: Option<&str>, terminal: bool, find: impl Fn(&str) -> bool) -> Option<Vec<String>> {
     if !terminal {
         return None;
@@ -28,14 +28,14 @@ pub fn in_path(program: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
-/// A running pager; text written to it appears in it.
+/// A running pager, which shows the text that is written to it.
 #[derive(Debug)]
 pub struct Pager {
     child: Child,
 }
 
 impl Pager {
-    /// Starts a pager, or returns nothing when that does not work: the list is then printed plainly.
+    /// Starts a pager; none if it cannot be started, in which case the list is printed without one.
     pub fn start(words: &[String]) -> Option<Pager> {
         let (program, arguments) = words.split_first()?;
         let child = Command::new(program)
@@ -46,7 +46,7 @@ impl Pager {
         Some(Pager { child })
     }
 
-    /// Closes the text and waits until the reader has seen enough.
+    /// Closes the pager's input and waits until the user quits it.
     pub fn wait(mut self) -> io::Result<()> {
         drop(self.child.stdin.take());
         self.child.wait().map(|_| ())

@@ -1,6 +1,9 @@
-//! The one value that knows where text goes and whether it may be coloured.
+//! The only place of this program that writes to standard output and standard error.
+//!
+//! Results go to standard output; warnings, questions, progress and errors go to standard error. The printer decides
+//! once, at the start, whether standard output may carry colours and whether a pager may run.
 
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal, Stdout, StdoutLock, Write};
 
 use super::color::{self, Tone};
 use super::pager::{self, Pager};
@@ -17,7 +20,7 @@ pub struct Printer {
 }
 
 impl Printer {
-    /// Decides from the flag, the environment and the streams.
+    /// Decides by the flag, the environment and the streams.
     pub fn detect(no_color: bool) -> Printer {
         let stdout_terminal = io::stdout().is_terminal();
         let refused = no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -46,56 +49,68 @@ impl Printer {
         out.flush()
     }
 
-    /// Prints a warning or a remark on standard error.
+    /// Returns standard output for a result of bytes, or for a result that is longer than memory.
+    pub fn bytes(&self) -> StdoutLock<'static> {
+        io::stdout().lock()
+    }
+
+    /// Prints a line on standard error.
     pub fn note(&self, text: impl AsRef<str>) {
-        // Nobody can be told that standard error is gone.
+        // An error here means that standard error is closed: no stream is left to report it on.
         let _ = writeln!(io::stderr(), "{}", text.as_ref());
     }
 
-    /// Opens standard output for a list, through the pager if a person is watching.
-    pub fn list(&self, paged: bool) -> Output {
+    /// Prints a question on standard error and leaves the cursor behind it.
+    pub fn ask(&self, question: &str) {
+        let mut errors = io::stderr();
+        // With standard error closed the question is invisible; the answer still counts.
+        let _ = write!(errors, "{question}").and_then(|()| errors.flush());
+    }
+
+    /// Opens standard output for a list. A `paged` list goes through the pager if standard output is a terminal.
+    pub fn list(&self, paged: bool) -> PrinterOutput {
         if paged {
             let wish = std::env::var("PAGER").ok();
             let words = pager::choose(wish.as_deref(), self.stdout_terminal, pager::in_path);
             if let Some(pager) = words.and_then(|words| Pager::start(&words)) {
-                return Output::Pager(pager);
+                return PrinterOutput::Pager(pager);
             }
         }
-        Output::Plain(BufWriter::new(io::stdout()))
+        PrinterOutput::Plain(BufWriter::new(io::stdout()))
     }
 }
 
 /// Where a list is written to.
 #[derive(Debug)]
-pub enum Output {
+pub enum PrinterOutput {
     /// Standard output.
     Plain(BufWriter<Stdout>),
     /// A pager.
     Pager(Pager),
 }
 
-impl Output {
-    /// Writes what is left and waits for the pager, if there is one.
+impl PrinterOutput {
+    /// Writes what is buffered and waits until the pager, if there is one, has ended.
     pub fn close(self) -> io::Result<()> {
         match self {
-            Output::Plain(mut out) => out.flush(),
-            Output::Pager(pager) => pager.wait(),
+            PrinterOutput::Plain(mut out) => out.flush(),
+            PrinterOutput::Pager(pager) => pager.wait(),
         }
     }
 }
 
-impl Write for Output {
+impl Write for PrinterOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Output::Plain(out) => out.write(bytes),
-            Output::Pager(pager) => pager.write(bytes),
+            PrinterOutput::Plain(out) => out.write(bytes),
+            PrinterOutput::Pager(pager) => pager.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Output::Plain(out) => out.flush(),
-            Output::Pager(pager) => pager.flush(),
+            PrinterOutput::Plain(out) => out.flush(),
+            PrinterOutput::Pager(pager) => pager.flush(),
         }
     }
 }

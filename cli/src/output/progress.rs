@@ -4,39 +4,39 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Work that is over sooner shows no bar.
+/// Work that takes less time shows no bar.
 pub const PATIENCE: Duration = Duration::from_millis(250);
 
 const BYTES: &str = "{msg:30!} {spinner} {bytes:>10} {bytes_per_sec:>12}";
 const BYTES_OF_TOTAL: &str = "{msg:30!} {bar:30} {bytes:>10}/{total_bytes} {bytes_per_sec:>12} {eta:>4}";
 
-/// A progress bar that stays hidden until work turns out to be long.
+/// A progress bar that is hidden for the first [`PATIENCE`].
 #[derive(Debug)]
-pub struct Progress {
+pub struct ProgressDisplay {
     bar: ProgressBar,
     started: Instant,
     wanted: bool,
     shown: bool,
 }
 
-impl Progress {
-    /// Makes a bar that counts bytes; `total` of zero means that the end is not known.
-    pub fn bytes(terminal: bool, total: u64) -> Progress {
+impl ProgressDisplay {
+    /// Makes a bar that counts bytes; a `total` of zero means unknown.
+    pub fn bytes(terminal: bool, total: u64) -> ProgressDisplay {
         let template = if total > 0 { BYTES_OF_TOTAL } else { BYTES };
-        Progress::with(terminal, total, template)
+        ProgressDisplay::with(terminal, total, template)
     }
 
     /// Makes a bar that counts steps.
-    pub fn steps(terminal: bool, total: u64) -> Progress {
-        Progress::with(terminal, total, "{msg:30!} {bar:30} {pos:>5}/{len} {elapsed}")
+    pub fn steps(terminal: bool, total: u64) -> ProgressDisplay {
+        ProgressDisplay::with(terminal, total, "{msg:30!} {bar:30} {pos:>5}/{len} {elapsed}")
     }
 
-    fn with(terminal: bool, total: u64, template: &str) -> Progress {
+    fn with(terminal: bool, total: u64, template: &str) -> ProgressDisplay {
         let bar = ProgressBar::with_draw_target((total > 0).then_some(total), ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        Progress {
+        ProgressDisplay {
             bar,
             started: Instant::now(),
             wanted: terminal,
@@ -44,34 +44,34 @@ impl Progress {
         }
     }
 
-    /// Names what is being worked on.
+    /// Sets the name of the thing in progress.
     pub fn describe(&self, what: &str) {
         if self.wanted {
             self.bar.set_message(what.to_owned());
         }
     }
 
-    /// Returns a handle for a thread that does a part of the work.
-    pub fn counter(&self) -> Counter {
-        Counter {
+    /// Returns a handle that counts from another thread.
+    pub fn counter(&self) -> ProgressCounter {
+        ProgressCounter {
             bar: self.bar.clone(),
             wanted: self.wanted,
         }
     }
 
-    /// Adds to what is done.
+    /// Adds to the amount that is done, and shows the bar if it is time.
     pub fn add(&mut self, amount: u64) {
         self.bar.inc(amount);
         self.maybe_show();
     }
 
-    /// Counts something as done before the work begins: it says nothing about the rate.
+    /// Sets an amount that was done earlier; it does not count for the rate.
     pub fn skip(&self, amount: u64) {
         self.bar.set_position(amount);
         self.bar.reset_eta();
     }
 
-    /// Sets what is done and how much there is.
+    /// Sets the amount that is done and the total.
     pub fn set(&mut self, done: u64, total: u64) {
         self.bar.set_length(total);
         self.bar.set_position(done);
@@ -85,33 +85,33 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar from the terminal.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }
 
-/// Counts for a progress bar from another thread. The bar's owner decides when it is shown.
+/// Counts for a progress bar from another thread. Only the [`ProgressDisplay`] itself shows the bar.
 #[derive(Debug, Clone)]
-pub struct Counter {
+pub struct ProgressCounter {
     bar: ProgressBar,
     wanted: bool,
 }
 
-impl Counter {
-    /// Adds to what is done.
+impl ProgressCounter {
+    /// Adds to the amount that is done, and shows the bar if it is time.
     pub fn add(&self, amount: u64) {
         self.bar.inc(amount);
     }
 
-    /// Names what is being worked on.
+    /// Sets the name of the thing in progress.
     pub fn describe(&self, what: &str) {
         if self.wanted {
             self.bar.set_message(what.to_owned());
         }
     }
 
-    /// Says how many bytes there are, once that is known.
+    /// Sets the total number of bytes, once it is known.
     pub fn total_bytes(&self, total: u64) {
         self.bar.set_length(total);
         if let Ok(style) = ProgressStyle::with_template(BYTES_OF_TOTAL) {
@@ -120,7 +120,7 @@ impl Counter {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

@@ -1,4 +1,4 @@
-//! Messages for programs: JSON objects or YAML documents, one after another.
+//! Machine output: JSON objects or YAML documents, one after another.
 
 use std::io::Write;
 

@@ -1,4 +1,6 @@
-//! Byte counts in powers of 1024 with four significant digits.
+//! Byte counts in powers of 1024 with four significant digits: `57.27KiB`.
+//!
+//! bytesize counts digits behind the point instead and puts a space before the unit, so the conversion is made here.
 
 const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
@@ -13,7 +15,7 @@ pub fn size(bytes: u64) -> String {
     format!("{}{}", significant(value), UNITS[unit])
 }
 
-/// Formats a byte count as the wire carries it, where a negative one can only be a mistake.
+/// Formats a byte count of the API, which is signed; a negative count is printed as zero.
 pub fn wire_size(bytes: i64) -> String {
     size(u64::try_from(bytes).unwrap_or(0))
 }

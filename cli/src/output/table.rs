@@ -1,7 +1,8 @@
-//! Tables: columns padded with blanks, one blank at least between two columns.
+//! Tables: columns padded with blanks, at least one blank between two columns.
 //!
 //! A table is written in blocks of fifty rows, each below the header, so that a list of any length
-//! costs the memory of one block. Columns never get narrower from block to block.
+//! costs the memory of one block. Columns never get narrower from block to block. Table crates render a whole table at
+//! once; with them the blocks and the widths that the blocks share would still be code of this module.
 
 use std::io::{self, Write};
 
@@ -10,7 +11,7 @@ const BLOCK_ROWS: usize = 50;
 
 /// Writes rows as an aligned table.
 #[derive(Debug)]
-pub struct Table<W: Write> {
+pub struct TextTable<W: Write> {
     out: W,
     header: Vec<String>,
     widths: Vec<usize>,
@@ -18,10 +19,10 @@ pub struct Table<W: Write> {
     blocks: usize,
 }
 
-impl<W: Write> Table<W> {
+impl<W: Write> TextTable<W> {
     /// Makes a table with the given column titles.
-    pub fn new(out: W, header: &[&str]) -> Table<W> {
-        Table {
+    pub fn new(out: W, header: &[&str]) -> TextTable<W> {
+        TextTable {
             out,
             header: header.iter().map(|title| (*title).to_owned()).collect(),
             widths: header.iter().map(|title| title.chars().count()).collect(),
@@ -40,7 +41,7 @@ impl<W: Write> Table<W> {
         }
     }
 
-    /// Writes what is held back; used by commands that stream for ever.
+    /// Writes the rows that are buffered; for commands that stream without an end.
     pub fn flush_rows(&mut self) -> io::Result<()> {
         self.measure();
         if self.blocks == 0 {
@@ -53,7 +54,7 @@ impl<W: Write> Table<W> {
         self.out.flush()
     }
 
-    /// Writes the rest. A table without rows is its header alone.
+    /// Writes the remaining rows. A table without rows is only its header.
     pub fn finish(mut self) -> io::Result<W> {
         if !self.rows.is_empty() || self.blocks == 0 {
             self.flush_block()?;
@@ -98,14 +99,14 @@ fn write_line(out: &mut impl Write, cells: &[String], widths: &[usize]) -> io::R
     writeln!(out, "{}", line.trim_end())
 }
 
-/// Renders a small table at once.
+/// Renders a small table to a string.
 pub fn render(header: &[&str], rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new(Vec::new(), header);
+    let mut table = TextTable::new(Vec::new(), header);
     let written = rows
         .into_iter()
         .try_for_each(|row| table.row(row))
         .and_then(|()| table.finish());
-    // Writing to memory has no way to fail.
+    // Writing to memory cannot fail.
     String::from_utf8_lossy(&written.unwrap_or_default()).into_owned()
 }
 
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_comes_again_after_fifty_rows() {
+    fn the_header_is_repeated_after_fifty_rows() {
         let text = render(&["N", "X"], (0..120).map(|n| row(&[&n.to_string(), "x"])).collect());
         let headers: Vec<_> = text
             .lines()
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_streaming_table_shows_every_row_at_once() {
-        let mut table = Table::new(Vec::new(), &["A", "B"]);
+        let mut table = TextTable::new(Vec::new(), &["A", "B"]);
         table.row(row(&["long cell", "1"])).expect("written");
         table.flush_rows().expect("written");
         table.row(row(&["x", "2"])).expect("written");

@@ -1,4 +1,13 @@
 //! `howdah up`: coordinator, one worker and a NATS server over a local folder, until Ctrl-C.
+//!
+//! ```text
+//! start: lock of the folder -> NATS server -> coordinator -> summary on standard output -> worker
+//! stop:  worker -> coordinator -> NATS server
+//! ```
+//!
+//! Coordinator and worker run as tasks of this process, the NATS server as a child process. The first part that fails
+//! stops the others, and its error is the error of the command. A second Ctrl-C while the worker stops ends everything
+//! at once. Which container engine the worker uses is the worker's own decision; the summary only reports one.
 
 mod nats;
 
@@ -21,29 +30,35 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::admin::UpArgs;
 use crate::error::CliError;
-use nats::NatsServer;
+use crate::output::printer::Printer;
+use nats::EmbeddedNats;
 
-/// How long the container engine may take to answer before the start-up message is printed without it.
+/// Longest wait for the container engine before the summary is printed without it.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What a failed write of the summary is reported as.
+const NO_STDOUT: &str = "cannot write to standard output";
 
 /// Runs until Ctrl-C or SIGTERM, or until a part fails.
 ///
-/// Ctrl-C is not handled by the caller, so that this can stop in order.
-pub async fn run(arguments: UpArgs) -> Result<(), CliError> {
-    run_all(arguments)
+/// The caller does not handle Ctrl-C, so that this function can stop the parts in order.
+pub async fn run(arguments: UpArgs, printer: Printer) -> Result<(), CliError> {
+    run_all(arguments, printer)
         .await
         .map_err(|error| CliError::refused(format!("{error:#}")))
 }
 
-async fn run_all(args: UpArgs) -> anyhow::Result<()> {
+async fn run_all(args: UpArgs, printer: Printer) -> anyhow::Result<()> {
     init_logging(&args.log)?;
     refuse_unknown_settings()?;
     let data = data_folder(args.data.as_deref())?;
     let _lock = lock(&data)?;
-    // Asked for before anything starts, so that an early Ctrl-C finds a handler.
+    // Installed before anything starts: without handlers an early Ctrl-C would kill this process halfway, and the
+    // parts that run already would not be stopped in order.
     let mut stop_signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
 
-    let nats = NatsServer::start(nats::find(args.nats_server.as_deref())?, data.join("nats")).await?;
+    // The coordinator connects to NATS when it starts, and the worker to both, so this order needs no retries.
+    let nats = EmbeddedNats::start(nats::find(args.nats_server.as_deref())?, data.join("nats")).await?;
     let nats_url = nats.url();
     let store = format!("file://{}", data.join("store").display());
     let coordinator_stop = CancellationToken::new();
@@ -55,7 +70,8 @@ async fn run_all(args: UpArgs) -> anyhow::Result<()> {
     } else {
         Some(find_engine(&data).await)
     };
-    announce(&data, &nats_url, &store, &coordinator, engine.as_ref())?;
+    let summary = summary(&data, &nats_url, &store, &coordinator, engine.as_ref());
+    printer.line(summary).context(NO_STDOUT)?;
 
     let worker_stop = CancellationToken::new();
     let worker = start_worker(&args, &data, &nats_url, &store, worker_stop.clone());
@@ -64,22 +80,27 @@ async fn run_all(args: UpArgs) -> anyhow::Result<()> {
     let mut supervising = std::pin::pin!(nats.supervise(nats_stop.clone()));
 
     let mut worker = worker;
-    let (mut worker_ended, mut serving_ended) = (false, false);
+    let (mut worker_ended, mut serving_ended, mut nats_ended) = (false, false, false);
+    // The first part that ends decides the outcome. It must not be polled again below: a join handle or an async
+    // function that is polled after completion panics.
     let outcome = tokio::select! {
         () = asked_to_stop(&mut stop_signals) => Ok(()),
         ended = &mut worker => { worker_ended = true; flatten(ended, "the worker") }
         ended = &mut serving => { serving_ended = true; flatten(ended, "the coordinator") }
-        ended = &mut supervising => ended.context("the NATS server failed"),
+        ended = &mut supervising => { nats_ended = true; ended.context("the NATS server failed") }
     };
     if outcome.is_ok() {
-        print_line("Stopping ...")?;
+        printer.line("Stopping ...").context(NO_STDOUT)?;
     }
-    // The worker hands its work back first, while coordinator and queue can still take it.
+    // The worker stops first: it returns its unfinished datum sets and reports its results, which needs coordinator
+    // and queue. In the other order every running datum would be lost and run again.
     worker_stop.cancel();
     let mut outcomes = vec![outcome];
-    if !worker_ended {
+    // Without NATS the worker cannot return anything, so it is not awaited.
+    if !worker_ended && !nats_ended {
         tokio::select! {
             ended = &mut worker => outcomes.push(flatten(ended, "the worker")),
+            // Supervised as long as the worker needs it.
             _ = &mut supervising => {}
             () = asked_to_stop(&mut stop_signals) => bail!("stopped at once, as asked a second time"),
         }
@@ -88,6 +109,7 @@ async fn run_all(args: UpArgs) -> anyhow::Result<()> {
     if !serving_ended {
         outcomes.push(flatten(serving.await, "the coordinator"));
     }
+    // Dropping `supervising` at the end of this function kills the server; it holds no state that must survive.
     nats_stop.cancel();
     outcomes.into_iter().collect()
 }
@@ -105,9 +127,9 @@ fn flatten(ended: Result<anyhow::Result<()>, tokio::task::JoinError>, part: &str
         .with_context(|| format!("{part} failed"))
 }
 
-/// Asks for the container engine that the worker will use; the address, or why there is none.
+/// Returns the address of the container engine, or the reason why none answers.
 ///
-/// The worker asks for itself whenever it needs one: this is only what to tell the user.
+/// For the summary only: the worker looks for its engine itself, whenever it needs one.
 async fn find_engine(data: &Path) -> Result<String, String> {
     let runtime = DockerRuntime::new(DockerConfig {
         scratch: data.join("scratch"),
@@ -125,7 +147,7 @@ async fn find_engine(data: &Path) -> Result<String, String> {
     }
 }
 
-/// Returns the line about the container engine.
+/// Returns the text about the container engine in the summary.
 fn engine_line(engine: Option<&Result<String, String>>) -> String {
     match engine {
         None => "none needed: no worker here (--no-worker)".to_owned(),
@@ -138,16 +160,17 @@ fn engine_line(engine: Option<&Result<String, String>>) -> String {
     }
 }
 
-fn announce(
+/// Returns the summary of a start: addresses, the data folder, and how to add a worker.
+fn summary(
     data: &Path,
     nats_url: &str,
     store: &str,
     coordinator: &howdah_coordinator::Running,
     engine: Option<&Result<String, String>>,
-) -> anyhow::Result<()> {
+) -> String {
     let address = coordinator.address;
     let engine = engine_line(engine);
-    print_line(&format!(
+    format!(
         "Howdah is up.\n  \
          clients    grpc://{address}\n  \
          metrics    http://{address}/metrics\n  \
@@ -155,16 +178,9 @@ fn announce(
          nats       {nats_url}\n  \
          engine     {engine}\n  \
          one more worker:  howdah-worker --nats-url {nats_url} --store {store} --scratch FOLDER\n\
-         Stop with Ctrl-C; started again it goes on where it was.",
+         Stop with Ctrl-C; started again, it continues where it stopped.",
         data.display()
-    ))
-}
-
-fn print_line(text: &str) -> anyhow::Result<()> {
-    let mut out = std::io::stdout();
-    writeln!(out, "{text}")
-        .and_then(|()| out.flush())
-        .context("cannot write to standard output")
+    )
 }
 
 fn start_worker(
@@ -190,11 +206,12 @@ fn start_worker(
     })
 }
 
-fn data_folder(told: Option<&Path>) -> anyhow::Result<PathBuf> {
-    let folder = match told {
+/// Returns the absolute path of the data folder, which is created if necessary.
+fn data_folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let folder = match given {
         Some(folder) => folder.to_owned(),
         None => {
-            let home = std::env::var_os("HOME").context("HOME is not set: say with --data where to keep everything")?;
+            let home = std::env::var_os("HOME").context("HOME is not set: name the data folder with --data")?;
             PathBuf::from(home).join(".local/share/howdah")
         }
     };
@@ -202,10 +219,12 @@ fn data_folder(told: Option<&Path>) -> anyhow::Result<PathBuf> {
     std::path::absolute(&folder).with_context(|| format!("cannot find the data folder {}", folder.display()))
 }
 
-/// How long a start waits for a `howdah up` that is going down, or was just killed, to let go of its folder.
+/// Longest wait for the lock of the data folder. A `howdah up` that stops, or was just killed, holds it for a moment.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
-/// Keeps a second `howdah up` out of the folder for as long as the value lives.
+/// Locks the data folder against a second `howdah up`, as long as the returned value lives.
+///
+/// The file holds the process id of the owner, for the message that the second one prints.
 fn lock(data: &Path) -> anyhow::Result<Flock<File>> {
     let path = data.join("lock");
     let open = File::options()
@@ -227,7 +246,7 @@ fn lock(data: &Path) -> anyhow::Result<Flock<File>> {
                 std::thread::sleep(Duration::from_millis(50));
             }
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(
-                "another `howdah up` (process {}) uses the data folder {}: stop that one, or choose another folder with --data",
+                "another `howdah up` (process {}) uses the data folder {}: stop it, or choose another folder with --data",
                 holder.trim(),
                 data.display()
             ),

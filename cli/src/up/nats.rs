@@ -1,6 +1,8 @@
 //! The embedded NATS server: a child process on loopback, restarted when it dies.
 //!
-//! No durability is asked of it. Its folder may be deleted at any moment; streams are made again.
+//! The server needs no durable storage: its folder may be deleted at any time, because the coordinator recreates the
+//! streams and publishes unfinished work again. Its log is `nats.log` in this folder. A start fails when no free port
+//! is found, or when the program ends or does not accept connections in time.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
@@ -14,16 +16,16 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-/// How long a server may take until it accepts connections.
+/// Longest time from the start of a server until it accepts connections.
 const START_LIMIT: Duration = Duration::from_secs(10);
-/// How many ports are tried, in case that somebody takes one before the server does.
+/// Ports to try: between the choice of a port and the start of the server another process may bind it.
 const START_ATTEMPTS: u32 = 3;
 /// Pause before a dead server is started again.
 const RESTART_DELAY: Duration = Duration::from_millis(200);
 
-/// Finds the `nats-server` program: as told, or in `PATH`.
-pub fn find(told: Option<&Path>) -> anyhow::Result<PathBuf> {
-    if let Some(path) = told {
+/// Finds the `nats-server` program: the given one, or the first one in `PATH`.
+pub fn find(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(path) = given {
         if path.is_file() {
             return Ok(path.to_owned());
         }
@@ -40,15 +42,15 @@ pub fn find(told: Option<&Path>) -> anyhow::Result<PathBuf> {
         )
 }
 
-/// A running server that is kept running until told otherwise.
-pub struct NatsServer {
+/// A running server, and what is needed to start it again.
+pub struct EmbeddedNats {
     program: PathBuf,
     folder: PathBuf,
     port: u16,
     child: Child,
 }
 
-impl NatsServer {
+impl EmbeddedNats {
     /// Starts the server with its files under `folder` and waits until it answers.
     pub async fn start(program: PathBuf, folder: PathBuf) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
@@ -64,6 +66,7 @@ impl NatsServer {
             let Err(error) = server.wait_until_up().await else {
                 return Ok(server);
             };
+            // A server that ended has probably found its port taken; one that runs but does not answer has not.
             let ended = server.child.try_wait()?.is_some();
             if !ended || attempts == START_ATTEMPTS {
                 return Err(error);
@@ -78,7 +81,7 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Restarts the server whenever it dies; ends, with the server stopped, when cancelled.
+    /// Restarts the server whenever it dies. Stops the server and returns when `shutdown` is cancelled.
     pub async fn supervise(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
         loop {
             tokio::select! {
@@ -86,6 +89,7 @@ impl NatsServer {
                 status = self.child.wait() => {
                     let status = status.context("cannot wait for nats-server")?;
                     tracing::warn!(%status, "nats-server ended, starting it again");
+                    // The delay keeps a server that dies at once from using all processor time.
                     tokio::time::sleep(RESTART_DELAY).await;
                     self.child = spawn(&self.program, &self.folder, self.port)?;
                     if let Err(error) = self.wait_until_up().await {
@@ -98,7 +102,7 @@ impl NatsServer {
 
     async fn stop(&mut self) -> anyhow::Result<()> {
         if let Some(pid) = self.child.id().and_then(|pid| i32::try_from(pid).ok()) {
-            // A process that is already gone is what we want.
+            // An error means that the process has ended already.
             let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
         }
         if tokio::time::timeout(Duration::from_secs(5), self.child.wait())
@@ -134,7 +138,7 @@ impl NatsServer {
     }
 }
 
-/// Asks the system for a free port. Somebody may take it before the server does.
+/// Returns a port that is free now. Another process may bind it before the server does.
 fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1 for nats-server")?;
     Ok(listener.local_addr()?.port())
@@ -161,10 +165,10 @@ fn spawn(program: &Path, folder: &Path, port: u16) -> anyhow::Result<Child> {
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
-        // Ctrl-C on a terminal goes to the whole group; the server must outlive the worker's farewell.
+        // A terminal sends Ctrl-C to its whole process group; the server must run until the worker has stopped.
         .process_group(0);
-    // SAFETY: prctl is async-signal-safe and touches nothing of ours. Without it a `kill -9` of the parent
-    // would leave a server behind.
+    // SAFETY: prctl is async-signal-safe and changes no memory of this process. The child gets SIGTERM when its parent
+    // dies; without it a `kill -9` of the parent would leave the server running.
     unsafe {
         command.pre_exec(|| {
             nix::libc::prctl(nix::libc::PR_SET_PDEATHSIG, nix::libc::SIGTERM);

@@ -1,9 +1,9 @@
-//! Who takes part in a contest, and which commands it runs for each phase.
+//! The contestants, and the command of each for each phase.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Phase, Place};
+use super::{ContestPlace, Phase};
 use crate::Common;
 use crate::harness::find_howdah;
 
@@ -13,16 +13,16 @@ pub trait Contestant {
     fn name(&self) -> &'static str;
     /// Returns its version, or how to install it.
     fn version(&self) -> Result<String, String>;
-    /// Tells whether a Howdah must run for it.
+    /// Returns whether it needs a running Howdah.
     fn needs_server(&self) -> bool {
         false
     }
-    /// Returns what has to be run before the first phase.
-    fn setup(&self, place: &Place) -> Vec<Command>;
-    /// Returns what does the work of a phase; nothing if it cannot do that.
-    fn command(&self, phase: Phase, place: &Place) -> Option<Command>;
-    /// Returns where the files of the source are after [`Phase::Get`].
-    fn got(&self, place: &Place) -> PathBuf {
+    /// Returns the commands to run before the first phase.
+    fn setup(&self, place: &ContestPlace) -> Vec<Command>;
+    /// Returns the command of a phase; none if it has no such command.
+    fn command(&self, phase: Phase, place: &ContestPlace) -> Option<Command>;
+    /// Returns the folder with the files of the source after [`Phase::Get`].
+    fn got(&self, place: &ContestPlace) -> PathBuf {
         place.out.clone()
     }
 }
@@ -32,7 +32,7 @@ pub struct Howdah {
     program: PathBuf,
 }
 
-/// The repository that Howdah's files go to.
+/// The repository for Howdah's files.
 pub const REPO: &str = "files";
 
 impl Howdah {
@@ -43,7 +43,7 @@ impl Howdah {
         })
     }
 
-    fn howdah(&self, place: &Place, arguments: &[&str]) -> Command {
+    fn howdah(&self, place: &ContestPlace, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command
             .args(arguments)
@@ -68,11 +68,11 @@ impl Contestant for Howdah {
         true
     }
 
-    fn setup(&self, place: &Place) -> Vec<Command> {
+    fn setup(&self, place: &ContestPlace) -> Vec<Command> {
         vec![self.howdah(place, &["create", "repo", REPO])]
     }
 
-    fn command(&self, phase: Phase, place: &Place) -> Option<Command> {
+    fn command(&self, phase: Phase, place: &ContestPlace) -> Option<Command> {
         let head = format!("{REPO}@master");
         let source = text(&place.source);
         let out = text(&place.out);
@@ -87,7 +87,7 @@ impl Contestant for Howdah {
     }
 }
 
-/// Plain copies without any promise: `cp`.
+/// Plain copies without history or checks: `cp`.
 pub struct Cp;
 
 impl Contestant for Cp {
@@ -99,11 +99,11 @@ impl Contestant for Cp {
         Ok(String::new())
     }
 
-    fn setup(&self, _: &Place) -> Vec<Command> {
+    fn setup(&self, _: &ContestPlace) -> Vec<Command> {
         Vec::new()
     }
 
-    fn command(&self, phase: Phase, place: &Place) -> Option<Command> {
+    fn command(&self, phase: Phase, place: &ContestPlace) -> Option<Command> {
         let copy = place.own.join("copy");
         match phase {
             Phase::Put => Some(command("cp", &["-r", &text(&place.source), &text(&copy)])),
@@ -113,7 +113,7 @@ impl Contestant for Cp {
     }
 }
 
-/// One archive without any promise: `tar`.
+/// One archive without history or checks: `tar`.
 pub struct Tar;
 
 impl Contestant for Tar {
@@ -125,11 +125,11 @@ impl Contestant for Tar {
         ask("tar", &["--version"], "apt-get install tar")
     }
 
-    fn setup(&self, place: &Place) -> Vec<Command> {
+    fn setup(&self, place: &ContestPlace) -> Vec<Command> {
         vec![command("mkdir", &[&text(&place.out)])]
     }
 
-    fn command(&self, phase: Phase, place: &Place) -> Option<Command> {
+    fn command(&self, phase: Phase, place: &ContestPlace) -> Option<Command> {
         let archive = text(&place.own.join("archive.tar"));
         match phase {
             Phase::Put => Some(command("tar", &["-cf", &archive, "-C", &text(&place.source), "."])),
@@ -144,7 +144,7 @@ impl Contestant for Tar {
 pub struct Restic;
 
 impl Restic {
-    fn restic(place: &Place, arguments: &[&str]) -> Command {
+    fn restic(place: &ContestPlace, arguments: &[&str]) -> Command {
         let mut restic = command("restic", &["--quiet", "-r", &text(&place.own.join("repo"))]);
         restic
             .args(["--cache-dir", &text(&place.own.join("cache"))])
@@ -164,11 +164,11 @@ impl Contestant for Restic {
         ask("restic", &["version"], "apt-get install restic")
     }
 
-    fn setup(&self, place: &Place) -> Vec<Command> {
+    fn setup(&self, place: &ContestPlace) -> Vec<Command> {
         vec![Self::restic(place, &["init"])]
     }
 
-    fn command(&self, phase: Phase, place: &Place) -> Option<Command> {
+    fn command(&self, phase: Phase, place: &ContestPlace) -> Option<Command> {
         Some(match phase {
             Phase::Put | Phase::PutAgain => Self::restic(place, &["backup", "."]),
             Phase::List => Self::restic(place, &["ls", "latest"]),
@@ -182,7 +182,7 @@ impl Contestant for Restic {
 pub struct Borg;
 
 impl Borg {
-    fn borg(place: &Place, arguments: &[&str]) -> Command {
+    fn borg(place: &ContestPlace, arguments: &[&str]) -> Command {
         let mut borg = command("borg", arguments);
         borg.env("BORG_REPO", place.own.join("repo"))
             .env("BORG_BASE_DIR", place.own.join("base"))
@@ -201,14 +201,14 @@ impl Contestant for Borg {
         ask("borg", &["--version"], "apt-get install borgbackup")
     }
 
-    fn setup(&self, place: &Place) -> Vec<Command> {
+    fn setup(&self, place: &ContestPlace) -> Vec<Command> {
         vec![
             Self::borg(place, &["init", "--encryption", "none"]),
             command("mkdir", &[&text(&place.out)]),
         ]
     }
 
-    fn command(&self, phase: Phase, place: &Place) -> Option<Command> {
+    fn command(&self, phase: Phase, place: &ContestPlace) -> Option<Command> {
         Some(match phase {
             Phase::Put => Self::borg(place, &["create", "::first", "."]),
             Phase::PutAgain => Self::borg(place, &["create", "::second", "."]),
@@ -227,7 +227,7 @@ impl Contestant for Borg {
 pub struct Rustic;
 
 impl Rustic {
-    fn rustic(place: &Place, arguments: &[&str]) -> Command {
+    fn rustic(place: &ContestPlace, arguments: &[&str]) -> Command {
         let mut rustic = command("rustic", &["--no-progress", "--log-level", "warn"]);
         rustic
             .args(["-r", &text(&place.own.join("repo")), "--password", "benchmark"])
@@ -248,11 +248,11 @@ impl Contestant for Rustic {
         ask("rustic", &["--version"], "cargo install rustic-rs")
     }
 
-    fn setup(&self, place: &Place) -> Vec<Command> {
+    fn setup(&self, place: &ContestPlace) -> Vec<Command> {
         vec![Self::rustic(place, &["init"])]
     }
 
-    fn command(&self, phase: Phase, place: &Place) -> Option<Command> {
+    fn command(&self, phase: Phase, place: &ContestPlace) -> Option<Command> {
         Some(match phase {
             Phase::Put | Phase::PutAgain => Self::rustic(place, &["backup", "."]),
             Phase::List => Self::rustic(place, &["ls", "latest"]),
@@ -262,28 +262,28 @@ impl Contestant for Rustic {
     }
 }
 
-/// The data versioning program DVC, with its defaults but for a version control system, which it does without.
+/// The data versioning program DVC, with its defaults except that it uses no version control system.
 ///
-/// Two of its workspaces share one cache: what was added in the first is checked out in the second.
+/// Two of its workspaces share one cache: data is added in the first and checked out in the second.
 pub struct Dvc;
 
 impl Dvc {
-    fn added(place: &Place) -> PathBuf {
+    fn added(place: &ContestPlace) -> PathBuf {
         place.own.join("add")
     }
 
-    fn checked_out(place: &Place) -> PathBuf {
+    fn checked_out(place: &ContestPlace) -> PathBuf {
         place.own.join("checkout")
     }
 
-    fn dvc(place: &Place, workspace: &Path, arguments: &[&str]) -> Command {
+    fn dvc(place: &ContestPlace, workspace: &Path, arguments: &[&str]) -> Command {
         let mut dvc = command("dvc", arguments);
         Self::at_home(&mut dvc, place, workspace);
         dvc
     }
 
-    /// Keeps a command within the contestant's own folder, and from telling anybody of it.
-    fn at_home(command: &mut Command, place: &Place, workspace: &Path) {
+    /// Keeps all files of a command in the contestant's own folder, and turns its usage reports off.
+    fn at_home(command: &mut Command, place: &ContestPlace, workspace: &Path) {
         command
             .env("DVC_NO_ANALYTICS", "1")
             .env("DVC_SITE_CACHE_DIR", place.own.join("site"))
@@ -302,7 +302,7 @@ impl Contestant for Dvc {
         ask("dvc", &["--version"], "pip install dvc")
     }
 
-    fn setup(&self, place: &Place) -> Vec<Command> {
+    fn setup(&self, place: &ContestPlace) -> Vec<Command> {
         let (added, out) = (Self::added(place), Self::checked_out(place));
         let init = |workspace: &Path| Self::dvc(place, workspace, &["init", "--no-scm", "--quiet"]);
         vec![
@@ -313,7 +313,7 @@ impl Contestant for Dvc {
         ]
     }
 
-    fn command(&self, phase: Phase, place: &Place) -> Option<Command> {
+    fn command(&self, phase: Phase, place: &ContestPlace) -> Option<Command> {
         let (added, out, source) = (Self::added(place), Self::checked_out(place), text(&place.source));
         let add = |more: &[&str]| {
             let mut add = Self::dvc(place, &added, &["add", "--quiet", "--out", "data"]);
@@ -326,7 +326,7 @@ impl Contestant for Dvc {
             Phase::List => Self::dvc(place, &added, &["list", ".", "data", "--recursive"]),
             Phase::ListFolder => Self::dvc(place, &added, &["list", ".", &format!("data/{}", place.folder)]),
             Phase::Get => {
-                // What names the data travels by other means, such as git.
+                // The file that names the data usually comes from git; here it is copied.
                 let script = "cp ../add/data.dvc . && exec dvc checkout --quiet";
                 let mut get = command("sh", &["-c", script]);
                 Self::at_home(&mut get, place, &out);
@@ -335,7 +335,7 @@ impl Contestant for Dvc {
         })
     }
 
-    fn got(&self, place: &Place) -> PathBuf {
+    fn got(&self, place: &ContestPlace) -> PathBuf {
         Self::checked_out(place).join("data")
     }
 }
@@ -362,13 +362,13 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Asks a program for its version; says how to install it if it is not there.
+/// Returns the version of a program, or how to install it.
 fn ask(program: &str, arguments: &[&str], remedy: &str) -> Result<String, String> {
     let answer = Command::new(program).args(arguments).stdin(Stdio::null()).output();
     match answer {
         Ok(output) if output.status.success() => {
-            let said = String::from_utf8_lossy(&output.stdout);
-            Ok(said.lines().next().unwrap_or_default().to_owned())
+            let printed = String::from_utf8_lossy(&output.stdout);
+            Ok(printed.lines().next().unwrap_or_default().to_owned())
         }
         _ => Err(format!("not installed ({remedy})")),
     }

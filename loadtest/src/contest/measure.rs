@@ -1,4 +1,4 @@
-//! Running a program and watching its memory.
+//! Running a program and measuring its time and memory.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,19 +10,19 @@ use anyhow::{Context, bail};
 
 use crate::process;
 
-/// How often the memory of a running program is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Time between two readings of a program's memory.
+const READ_EVERY: Duration = Duration::from_millis(5);
 
-/// What a run took.
+/// Time and memory of one run.
 #[derive(Debug, Clone, Copy)]
 pub struct Measured {
     /// From start to exit.
     pub took: Duration,
-    /// The most memory it had resident, in bytes, as far as looked at.
+    /// The highest resident memory that was read, in bytes.
     pub peak_bytes: u64,
 }
 
-/// Runs a program to its end; what it prints goes to the file `log`, which an error quotes.
+/// Runs a program to its end. Its standard error goes to the file `log`; an error quotes it.
 pub fn run(command: &mut Command, log: &Path) -> anyhow::Result<Measured> {
     let program = command.get_program().to_string_lossy().into_owned();
     let errors = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -35,9 +35,9 @@ pub fn run(command: &mut Command, log: &Path) -> anyhow::Result<Measured> {
         let watcher = scope.spawn(|| {
             let mut most = 0;
             while !over.load(Ordering::Relaxed) {
-                // Between its end and our hearing of it, there is nothing to see.
+                // A process that has just ended has no readable peak: keep the last one.
                 most = process::peak(pid).unwrap_or(0).max(most);
-                std::thread::park_timeout(LOOK_EVERY);
+                std::thread::park_timeout(READ_EVERY);
             }
             most
         });
@@ -49,8 +49,8 @@ pub fn run(command: &mut Command, log: &Path) -> anyhow::Result<Measured> {
     });
     let status = status.with_context(|| format!("cannot wait for {program}"))?;
     if !status.success() {
-        let said = std::fs::read_to_string(log).unwrap_or_default();
-        bail!("{program} ended with {status}: {}", said.trim());
+        let printed = std::fs::read_to_string(log).unwrap_or_default();
+        bail!("{program} ended with {status}: {}", printed.trim());
     }
     Ok(Measured { took, peak_bytes })
 }

@@ -2,12 +2,11 @@
 //!
 //! ```text
 //! round 1:  howdah put get again   restic put get again   cp put get
-//! round 2:  restic ...             cp ...                 howdah ...       (whoever was second begins)
+//! round 2:  restic ...             cp ...                 howdah ...       (the second one begins)
 //! ```
 //!
-//! Writing to disks is erratic: in every round each contestant starts from nothing, what earlier ones wrote is
-//! flushed before the clock starts, and what counts is the median. Every contestant is run as a user would run it,
-//! from its command line.
+//! The speed of disks varies: in every round each contestant starts with an empty folder, earlier writes are flushed
+//! before the clock starts, and the median counts. Every contestant runs through its command line, as for a user.
 
 pub mod contestants;
 pub mod measure;
@@ -20,16 +19,16 @@ use anyhow::Context;
 use howdah_api::address::Address;
 
 use crate::Common;
-use crate::harness::Up;
+use crate::harness::BenchServer;
 use contestants::{Contestant, Howdah};
 use measure::{Measured, run};
 use scores::Scores;
 
-/// File systems may avoid what was deleted a moment ago (ext4 steps over such inodes for five seconds, one by one, and
-/// takes ten times as long to make a file): after many files were deleted, nothing is measured for so long.
-const FORGETTING: Duration = Duration::from_secs(8);
+/// Pause after many files were deleted. For five seconds ext4 steps over recently deleted inodes one by one, which makes
+/// the creation of a file ten times slower.
+const PAUSE_AFTER_DELETION: Duration = Duration::from_secs(8);
 
-/// A kind of work that every contestant is asked for.
+/// A kind of work that every contestant does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// Stores the input.
@@ -57,24 +56,24 @@ impl Phase {
     }
 }
 
-/// Where a contestant finds and leaves things in one round.
+/// The folders of a contestant in one round.
 #[derive(Debug)]
-pub struct Place {
-    /// What is to be stored: a folder.
+pub struct ContestPlace {
+    /// The folder to store.
     pub source: PathBuf,
-    /// A folder in the source, by its name there.
+    /// Name of a folder in the source.
     pub folder: String,
     /// The contestant's own empty folder.
     pub own: PathBuf,
-    /// Where what is got is written; not there yet.
+    /// Folder for the files that are got; it does not exist yet.
     pub out: PathBuf,
-    /// Where Howdah answers, for the contestant that is Howdah.
+    /// Address of the Howdah server; only for Howdah itself.
     pub address: Option<Address>,
 }
 
-impl Place {
-    /// Makes a place for a work below a folder.
-    pub fn make(folder: &Path, work: &dyn Work, address: Option<Address>) -> anyhow::Result<Self> {
+impl ContestPlace {
+    /// Makes the folders below `folder`.
+    pub fn make(folder: &Path, work: &dyn ContestWork, address: Option<Address>) -> anyhow::Result<Self> {
         let (source, inner) = work.source();
         let own = folder.join("own");
         std::fs::create_dir(&own).with_context(|| format!("cannot make the folder {}", own.display()))?;
@@ -89,18 +88,18 @@ impl Place {
 }
 
 /// The work of a contest.
-pub trait Work {
-    /// Which phases there are, in order; `Put` comes first.
+pub trait ContestWork {
+    /// Returns the phases in order; `Put` is the first.
     fn phases(&self) -> &[Phase];
     /// Returns the folder to store, and a folder in it.
     fn source(&self) -> (&Path, &str);
-    /// Tells whether there are so many files that deleting them would disturb who comes next.
+    /// Returns whether there are so many files that deleting them slows the next contestant down.
     fn has_many_files(&self) -> bool;
     /// Changes a small part of the source; called before [`Phase::PutAgain`].
     fn change(&self) -> anyhow::Result<()>;
     /// Undoes the change.
     fn restore(&self) -> anyhow::Result<()>;
-    /// Makes sure that what was got is what was stored.
+    /// Checks that the files in `out` are those that were stored.
     fn check(&self, out: &Path) -> anyhow::Result<()>;
 }
 
@@ -108,26 +107,26 @@ pub trait Work {
 pub async fn contest(
     common: &Common,
     scratch: &Path,
-    work: &dyn Work,
+    work: &dyn ContestWork,
     peers: &[Box<dyn Contestant>],
     rounds: u32,
 ) -> anyhow::Result<Scores> {
     let mut scores = Scores::default();
     let howdah: Box<dyn Contestant> = Box::new(Howdah::new(common)?);
-    let mut there: Vec<&dyn Contestant> = vec![&*howdah];
+    let mut contestants: Vec<&dyn Contestant> = vec![&*howdah];
     for peer in peers {
         match peer.version() {
             Ok(version) => {
                 scores.version(peer.name(), version);
-                there.push(&**peer);
+                contestants.push(&**peer);
             }
             Err(remedy) => scores.skip(peer.name(), remedy),
         }
     }
     for round in 0..rounds {
         let mut used = Vec::new();
-        for turn in 0..there.len() {
-            let contestant = there[(turn + round as usize) % there.len()];
+        for turn in 0..contestants.len() {
+            let contestant = contestants[(turn + round as usize) % contestants.len()];
             let folder = tempfile::tempdir_in(scratch).context("cannot make a folder for a round")?;
             take_part(common, contestant, work, folder.path(), &mut scores)
                 .await
@@ -138,25 +137,25 @@ pub async fn contest(
         }
         if !used.is_empty() && round + 1 < rounds {
             drop(used);
-            tokio::time::sleep(FORGETTING).await;
+            tokio::time::sleep(PAUSE_AFTER_DELETION).await;
         }
     }
     Ok(scores)
 }
 
-/// Lets one contestant go through all phases.
+/// Runs all phases of one contestant.
 async fn take_part(
     common: &Common,
     contestant: &dyn Contestant,
-    work: &dyn Work,
+    work: &dyn ContestWork,
     folder: &Path,
     scores: &mut Scores,
 ) -> anyhow::Result<()> {
     let up = match contestant.needs_server() {
-        true => Some(Up::start(common, folder, 1).await?),
+        true => Some(BenchServer::start(common, folder, 1).await?),
         false => None,
     };
-    let place = Place::make(folder, work, up.as_ref().map(|up| up.address()))?;
+    let place = ContestPlace::make(folder, work, up.as_ref().map(|up| up.address()))?;
     let log = folder.join("output");
     for mut command in contestant.setup(&place) {
         run(&mut command, &log)?;

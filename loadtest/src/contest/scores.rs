@@ -1,4 +1,4 @@
-//! What a contest found out: a table of medians, ratios, and the same as one line of JSON.
+//! The result of a contest: a table of medians, ratios, and the same as one line of JSON.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -17,9 +17,9 @@ pub struct Scores {
     memory: Vec<(Phase, u64, u64)>,
 }
 
-/// How many times as fast Howdah is as somebody else in one phase.
+/// How many times as fast Howdah is as another contestant in one phase.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Ratio {
+pub struct ContestRatio {
     /// Its name in JSON.
     pub key: String,
     /// The sentence for people.
@@ -30,7 +30,7 @@ pub struct Ratio {
 
 /// Name of Howdah among the contestants.
 const HOWDAH: &str = "howdah";
-/// They keep no history, check no hash and sync nothing, so they are floors, not peers.
+/// Contestants without history, checks and syncs: floors, not peers.
 const FLOORS: [&str; 2] = ["cp -r", "tar"];
 
 impl Scores {
@@ -44,19 +44,19 @@ impl Scores {
         }
     }
 
-    /// Notes the version of a contestant.
+    /// Adds the version of a contestant.
     pub fn version(&mut self, name: &'static str, version: String) {
         if !version.is_empty() {
             self.versions.push((name, version));
         }
     }
 
-    /// Notes that a contestant is not there.
+    /// Adds a contestant that is not installed.
     pub fn skip(&mut self, name: &'static str, reason: String) {
         self.skipped.push((name, reason));
     }
 
-    /// Notes peaks of memory; the largest of all rounds stays.
+    /// Adds peaks of memory; the largest of all rounds is kept.
     pub fn memory(&mut self, phase: Phase, client: u64, server: u64) {
         match self.memory.iter_mut().find(|(other, ..)| *other == phase) {
             Some(peaks) => *peaks = (phase, peaks.1.max(client), peaks.2.max(server)),
@@ -83,7 +83,7 @@ impl Scores {
                 names.push(name);
             }
         }
-        // The rounds take turns; the table does not.
+        // The order of the rounds changes, that of the table does not.
         names.sort_by_key(|name| (*name != HOWDAH, FLOORS.contains(name)));
         names
     }
@@ -99,7 +99,7 @@ impl Scores {
     }
 
     /// Compares Howdah with every contestant in every phase, and with the best peer.
-    pub fn ratios(&self) -> Vec<Ratio> {
+    pub fn ratios(&self) -> Vec<ContestRatio> {
         let mut ratios = Vec::new();
         for phase in self.phases() {
             let Some(own) = self.median(HOWDAH, phase) else {
@@ -111,7 +111,7 @@ impl Scores {
                     continue;
                 };
                 let value = its / own.max(1e-9);
-                ratios.push(Ratio {
+                ratios.push(ContestRatio {
                     key: format!("{}_to_{}", phase.name(), name.replace(" -r", "")),
                     sentence: format!("{}: {value:.2} times as fast as {name}", phase.name()),
                     value,
@@ -121,7 +121,7 @@ impl Scores {
                 }
             }
             if let Some((name, value)) = best {
-                ratios.push(Ratio {
+                ratios.push(ContestRatio {
                     key: format!("{}_to_best_peer", phase.name()),
                     sentence: format!("{}: {value:.2} times as fast as the best peer, {name}", phase.name()),
                     value,
@@ -131,7 +131,7 @@ impl Scores {
         ratios
     }
 
-    /// Returns the scores as people read them.
+    /// Returns the scores as a table for people.
     pub fn text(&self, title: &str) -> String {
         let names = self.names();
         let phases = self.phases();
@@ -229,7 +229,7 @@ fn cell(times: &[f64]) -> String {
     format!("{:.2} ({least:.2}-{most:.2})", median(times))
 }
 
-/// Four decimals are more than the measurements are good for.
+/// Rounds to four decimals, more than the precision of the measurements.
 fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }

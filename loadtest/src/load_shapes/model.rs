@@ -1,4 +1,4 @@
-//! What the files should be: seeds and lengths by path, and the modifications that lead there.
+//! The expected files: seeds and lengths by path, and the modifications that produce them.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::noise::Noise;
 /// Bytes of one message of a put.
 const MESSAGE: usize = 128 << 10;
 
-/// How many files a modification writes, how large they are and where they lie.
+/// Number, size and depth of the files of a modification.
 #[derive(Debug, Clone)]
 pub struct Shape {
     /// Its name in tables.
@@ -22,7 +22,7 @@ pub struct Shape {
     pub smallest: u64,
     /// Most bytes of a file.
     pub largest: u64,
-    /// Most folders around a file; with 0 all lie in the root.
+    /// Most folders above a file; with 0 all files are in the root.
     pub depth: u32,
 }
 
@@ -33,16 +33,16 @@ impl Shape {
     }
 }
 
-/// The bytes of a file, without holding them.
+/// The content of a file as seed and length, without its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Content {
-    /// Which noise it is.
+pub struct SeededContent {
+    /// Seed of the noise.
     pub seed: u64,
     /// Number of bytes.
     pub length: u64,
 }
 
-impl Content {
+impl SeededContent {
     /// Returns the bytes in pieces of one message.
     pub fn pieces(self) -> impl Iterator<Item = Bytes> + Send {
         let mut noise = Noise::new(self.seed);
@@ -60,26 +60,26 @@ impl Content {
     }
 }
 
-/// One path of a modification: the file goes, and a new one may come.
+/// The change of one path: the file is deleted, and a new one may be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    /// Which file.
+pub struct PathChange {
+    /// Path of the file.
     pub path: String,
-    /// What it becomes; nothing when it is deleted.
-    pub write: Option<Content>,
+    /// The new content; none if the file is only deleted.
+    pub write: Option<SeededContent>,
 }
 
-/// What the files should be: path to seed and length, both worked out from the number of the file.
+/// The expected files. Path, seed and length are computed from the number of the file.
 #[derive(Debug, Clone)]
-pub struct Model {
+pub struct ExpectedFiles {
     shape: Shape,
     seed: u64,
-    /// How often each file has been written; 0 for one that is not there.
+    /// How often each file has been written; 0 for a file that does not exist.
     versions: Vec<u32>,
 }
 
-impl Model {
-    /// Returns the number of all files that have ever been there, and so the end of their numbers.
+impl ExpectedFiles {
+    /// Returns the number of all files that have ever existed, which is the end of the range of their numbers.
     pub fn end(&self) -> usize {
         self.versions.len()
     }
@@ -89,8 +89,8 @@ impl Model {
         self.versions.iter().filter(|version| **version > 0).count()
     }
 
-    /// Returns number and content of the file of a path; none if there should be no such file.
-    pub fn file(&self, path: &str) -> Option<(usize, Content)> {
+    /// Returns number and content of the file at a path; none if no file is expected there.
+    pub fn file(&self, path: &str) -> Option<(usize, SeededContent)> {
         let number: usize = path.strip_suffix(".bin")?.rsplit_once('-')?.1.parse().ok()?;
         let content = self.content(number)?;
         (self.path(number) == path).then_some((number, content))
@@ -105,35 +105,35 @@ impl Model {
                 path += &format!("/{level}-{:02}", noise.below(20));
             }
         }
-        // In another order than that of the numbers.
+        // The prefix makes the order of paths differ from that of the numbers.
         format!("{path}/{:03x}-{number:07}.bin", noise.below(4096))
     }
 
-    fn content(&self, number: usize) -> Option<Content> {
+    fn content(&self, number: usize) -> Option<SeededContent> {
         let version = *self.versions.get(number).filter(|version| **version > 0)?;
         let Shape { smallest, largest, .. } = self.shape;
         let mut noise = Noise::new(self.seed.wrapping_add((number as u64) << 24 | u64::from(version)));
-        Some(Content {
+        Some(SeededContent {
             seed: noise.below(u64::MAX),
             length: smallest + noise.below(largest - smallest + 1),
         })
     }
 }
 
-/// Decides what each modification does, and keeps track.
+/// Generates modifications and keeps the expected files.
 #[derive(Debug)]
-pub struct Files {
+pub struct Modifications {
     noise: Noise,
-    model: Model,
+    model: ExpectedFiles,
     written: u32,
 }
 
-impl Files {
-    /// Begins without files.
+impl Modifications {
+    /// Starts without files.
     pub fn new(shape: &Shape, seed: u64) -> Self {
         Self {
             noise: Noise::new(seed),
-            model: Model {
+            model: ExpectedFiles {
                 shape: shape.clone(),
                 seed,
                 versions: Vec::new(),
@@ -142,14 +142,14 @@ impl Files {
         }
     }
 
-    /// Returns what the files should be after all modifications so far.
-    pub fn model(&self) -> &Model {
+    /// Returns the expected files after all modifications so far.
+    pub fn model(&self) -> &ExpectedFiles {
         &self.model
     }
 
-    /// Makes up a modification: it writes as many files as the shape says, of which, once there are some, about one
-    /// in four was there before, and deletes one for every eight that it writes. No path is touched twice.
-    pub fn modify(&mut self) -> Vec<Step> {
+    /// Generates a modification. It writes the shape's number of files; about one in four overwrites an existing file,
+    /// if there are any. For every eight written files it deletes one. No path occurs twice.
+    pub fn modify(&mut self) -> Vec<PathChange> {
         let before = self.model.end();
         let mut touched = BTreeMap::new();
         for _ in 0..self.model.shape.files {
@@ -171,7 +171,7 @@ impl Files {
         let step = |(number, write): (usize, bool)| {
             self.written += u32::from(write);
             self.model.versions[number] = if write { self.written } else { 0 };
-            Step {
+            PathChange {
                 path: self.model.path(number),
                 write: self.model.content(number),
             }
@@ -179,21 +179,21 @@ impl Files {
         touched.into_iter().map(step).collect()
     }
 
-    /// Picks a file from the first so many; none if it is not there any more.
+    /// Picks a random file with a number below `end`; none if this file does not exist any more.
     fn any(&mut self, end: usize) -> Option<usize> {
         let number = (end > 0).then(|| self.noise.below(end as u64) as usize)?;
         (self.model.versions[number] > 0).then_some(number)
     }
 }
 
-/// Returns the messages of a step. Adding alone would append to what is there.
-pub fn bodies(step: Step) -> impl Iterator<Item = Body> + Send {
-    let Step { path, write } = step;
+/// Returns the messages of a change. The deletion is needed because a message that adds bytes appends them.
+pub fn bodies(change: PathChange) -> impl Iterator<Item = Body> + Send {
+    let PathChange { path, write } = change;
     let delete = Body::DeleteFile(pfs_v2::DeleteFile {
         path: path.clone(),
         datum: String::new(),
     });
-    let adds = write.into_iter().flat_map(Content::pieces).map(move |piece| {
+    let adds = write.into_iter().flat_map(SeededContent::pieces).map(move |piece| {
         Body::AddFile(pfs_v2::AddFile {
             path: path.clone(),
             datum: String::new(),
@@ -219,14 +219,14 @@ mod tests {
 
     #[test]
     fn modifications_add_overwrite_and_delete_and_are_the_same_every_time() {
-        let (mut files, mut same) = (Files::new(&shape(), 7), Files::new(&shape(), 7));
+        let (mut files, mut same) = (Modifications::new(&shape(), 7), Modifications::new(&shape(), 7));
         let (mut overwritten, mut deleted) = (0, 0);
         let mut plain = BTreeMap::new();
         for _ in 0..4 {
             let steps = files.modify();
             assert_eq!(steps, same.modify());
             assert_eq!(steps.iter().filter(|step| step.write.is_some()).count(), 400);
-            for Step { path, write } in steps {
+            for PathChange { path, write } in steps {
                 assert!((2..=4).contains(&path.matches('/').count()), "{path}");
                 let was_there = plain.remove(&path).is_some();
                 match write {
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn pieces_are_as_long_as_the_content() {
         for length in [0, 1, MESSAGE as u64, 300_001] {
-            let content = Content { seed: 3, length };
+            let content = SeededContent { seed: 3, length };
             let total: usize = content.pieces().map(|piece| piece.len()).sum();
             assert_eq!(total as u64, length);
         }

@@ -1,21 +1,21 @@
-//! Reading a whole commit back and comparing every byte with the model.
+//! Reading all files of a commit back and comparing every byte with the model.
 
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use howdah_api::pfs_v2;
 use tonic::Streaming;
 
-use super::model::{Content, Model};
-use crate::harness::Up;
+use super::model::{ExpectedFiles, SeededContent};
+use crate::harness::BenchServer;
 use crate::noise::Noise;
 
 /// Bytes of a block of an archive.
 const BLOCK: usize = 512;
 
 /// Compares all files of a commit with the model; returns the number of bytes of their contents.
-pub async fn all(up: &Up, commit: &pfs_v2::Commit, model: &Model) -> anyhow::Result<u64> {
+pub async fn all(up: &BenchServer, commit: &pfs_v2::Commit, model: &ExpectedFiles) -> anyhow::Result<u64> {
     let mut archive = up.archive(commit).await?;
-    let mut reader = Reader::default();
+    let mut reader = ArchiveReader::default();
     let (mut files, mut bytes) = (0, 0);
     let mut seen = vec![false; model.end()];
     while let Some(block) = reader.take(&mut archive, BLOCK).await? {
@@ -51,15 +51,15 @@ pub async fn all(up: &Up, commit: &pfs_v2::Commit, model: &Model) -> anyhow::Res
     Ok(bytes)
 }
 
-/// Hands out a stream of messages in pieces of any length.
+/// Reads a stream of messages in pieces of any length.
 #[derive(Default)]
-struct Reader {
-    /// What is left of the last message.
+struct ArchiveReader {
+    /// The rest of the last message.
     message: Bytes,
 }
 
-impl Reader {
-    /// Returns exactly `length` bytes; nothing at the end of the stream.
+impl ArchiveReader {
+    /// Returns exactly `length` bytes; none at the end of the stream.
     async fn take(&mut self, archive: &mut Streaming<Bytes>, length: usize) -> anyhow::Result<Option<Vec<u8>>> {
         let mut taken = Vec::with_capacity(length);
         while taken.len() < length {
@@ -76,8 +76,8 @@ impl Reader {
         Ok(Some(taken))
     }
 
-    /// Compares the next bytes with what they should be.
-    async fn compare(&mut self, archive: &mut Streaming<Bytes>, content: Content) -> anyhow::Result<()> {
+    /// Compares the next bytes with the expected content.
+    async fn compare(&mut self, archive: &mut Streaming<Bytes>, content: SeededContent) -> anyhow::Result<()> {
         const STEP: usize = 64 << 10;
         let mut noise = Noise::new(content.seed);
         let (mut left, mut expected) = (content.length as usize, vec![0; STEP]);

@@ -1,44 +1,44 @@
-//! What the benchmark found out: a table of requests, whether the bound holds, and the same as one line of JSON.
+//! The result of the benchmark: a table of requests, whether the bound holds, and the same as one line of JSON.
 
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::traffic::{Kind, Sum};
+use super::traffic::{RequestKind, TrafficTotals};
 use crate::report::Printed;
 
-/// Objects that a commit may cost beside its data.
+/// Most objects for each commit, in addition to its data.
 const OBJECTS_PER_COMMIT: u64 = 10;
-/// Bytes of data that may cost an object.
+/// Bytes of data for each further object.
 const BYTES_PER_OBJECT: u64 = 1 << 20;
 
-/// What one kind of work asked of the server.
-pub struct Row {
+/// The requests of one kind of work.
+pub struct TrafficRow {
     /// Its name in table and JSON.
     pub name: &'static str,
-    /// What requests are counted for.
+    /// The unit of work for which requests are counted.
     pub unit: &'static str,
-    /// How many of that there were.
+    /// Number of units.
     pub items: f64,
     /// Commits that were made.
     pub commits: u64,
     /// Bytes of new data.
     pub bytes: u64,
-    /// How long it took.
+    /// Time in seconds.
     pub seconds: f64,
     /// Requests one after the other.
     pub in_sequence: u64,
     /// The requests.
-    pub sum: Sum,
+    pub sum: TrafficTotals,
 }
 
-impl Row {
-    /// Returns how many objects may be written.
+impl TrafficRow {
+    /// Returns how many objects the bound allows.
     fn allowed(&self) -> u64 {
         self.bytes.div_ceil(BYTES_PER_OBJECT) + OBJECTS_PER_COMMIT * self.commits
     }
 
-    /// Returns the objects written beyond one for each MiB of data, for each commit; none without commits.
+    /// Returns the objects for each commit, without one for each MiB of data; none without commits.
     fn objects_per_commit(&self) -> Option<f64> {
         let beyond = self.sum.objects.saturating_sub(self.bytes.div_ceil(BYTES_PER_OBJECT));
         (self.commits > 0).then(|| beyond as f64 / self.commits as f64)
@@ -53,16 +53,16 @@ impl Row {
     }
 }
 
-/// Everything found out.
+/// The result of the benchmark.
 pub struct Findings {
     title: String,
     parameters: Value,
-    rows: Vec<Row>,
+    rows: Vec<TrafficRow>,
     skipped: Option<String>,
 }
 
 impl Findings {
-    /// Begins with nothing.
+    /// Makes a result without rows.
     pub fn new(title: String, parameters: Value) -> Self {
         Self {
             title,
@@ -72,17 +72,17 @@ impl Findings {
         }
     }
 
-    /// Adds what was found out about one kind of work.
-    pub fn row(&mut self, row: Row) {
+    /// Adds the requests of one kind of work.
+    pub fn row(&mut self, row: TrafficRow) {
         self.rows.push(row);
     }
 
-    /// Notes that nothing could be measured.
+    /// Sets the reason why nothing could be measured.
     pub fn skip(&mut self, reason: String) {
         self.skipped = Some(reason);
     }
 
-    /// Returns the findings in both forms.
+    /// Returns the result in both forms.
     pub fn print(&self) -> Printed {
         Printed {
             text: self.text(),
@@ -128,10 +128,10 @@ impl Findings {
                 row.seconds,
                 row.sum.requests,
                 row.in_sequence,
-                kind(Kind::Get),
-                kind(Kind::Head),
-                kind(Kind::List),
-                kind(Kind::Put),
+                kind(RequestKind::Get),
+                kind(RequestKind::Head),
+                kind(RequestKind::List),
+                kind(RequestKind::Put),
                 row.sum.objects,
                 row.requests_per_item(),
                 row.unit,
@@ -170,14 +170,14 @@ impl Findings {
             "benchmark": "s3",
             "parameters": self.parameters,
             "rows": rows,
-            "bound_exceeded": self.rows.iter().any(Row::exceeds_bound),
+            "bound_exceeded": self.rows.iter().any(TrafficRow::exceeds_bound),
             "skipped": self.skipped,
         })
         .to_string()
     }
 }
 
-fn row_json(row: &Row) -> Value {
+fn row_json(row: &TrafficRow) -> Value {
     json!({
         "seconds": rounded(row.seconds),
         "in_sequence": row.in_sequence,
@@ -191,13 +191,13 @@ fn row_json(row: &Row) -> Value {
     })
 }
 
-/// Four decimals are more than the measurements are good for.
+/// Rounds to four decimals, more than the precision of the measurements.
 fn rounded(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
 }
 
-/// Says how many requests of each kind went to which parts of the store.
-fn parts(sum: &Sum) -> String {
+/// Returns the number of requests by kind and part of the store, as a sentence.
+fn parts(sum: &TrafficTotals) -> String {
     let kinds = sum.parts.iter().map(|(kind, parts)| {
         let parts: Vec<String> = parts
             .iter()

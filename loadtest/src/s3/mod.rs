@@ -1,8 +1,8 @@
-//! `s3`: many small files, and a chain of pipelines before which one file is added, over a real S3 server behind a
-//! proxy that adds latency to every request.
+//! `s3`: many small files, and one file added before a chain of pipelines, over a real S3 server behind a proxy that adds
+//! latency to every request.
 //!
-//! What counts are requests, which depend on nothing but Howdah: how many, how many of them one after the other,
-//! and how many objects are written. The bound: an object for each MiB of data, and ten for each commit.
+//! The important results are requests, which depend only on Howdah: their number, how many of them run one after the
+//! other, and how many objects are written. The bound: one object for each MiB of data, and ten for each commit.
 
 mod findings;
 mod proxy;
@@ -20,15 +20,15 @@ use serde_json::json;
 use crate::Common;
 use crate::contest::contestants::{Contestant, Howdah, REPO};
 use crate::contest::measure::run as run_command;
-use crate::contest::{Phase, Place, Work};
+use crate::contest::{ContestPlace, ContestWork, Phase};
 use crate::harness::{median, scratch_folder};
 use crate::one_change::Chain;
 use crate::report::Printed;
 use crate::scripted;
-use crate::small_files::Files;
-use findings::{Findings, Row};
+use crate::small_files::SmallFileSet;
+use findings::{Findings, TrafficRow};
 use server::{Bucket, Programs};
-use traffic::{Asked, Sum, in_sequence};
+use traffic::{S3Request, TrafficTotals, in_sequence};
 
 /// Arguments of the benchmark.
 #[derive(Debug, Clone, Args)]
@@ -36,7 +36,7 @@ pub struct Arguments {
     /// The S3 server s3s-fs [default: the one in PATH]
     #[arg(long, value_name = "PATH", env = "HOWDAH_TEST_S3_SERVER")]
     s3_server: Option<PathBuf>,
-    /// Milliseconds to add to each request
+    /// Milliseconds that are added to each request
     #[arg(long, value_name = "MS", default_value_t = 20)]
     latency_ms: u64,
     /// Number of small files
@@ -74,7 +74,7 @@ impl Default for Arguments {
     }
 }
 
-/// Folders that small files are spread over.
+/// Folders for the small files.
 const FOLDERS: u32 = 100;
 
 /// Runs the benchmark.
@@ -96,7 +96,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Print
     match Programs::find(arguments.s3_server.as_deref()) {
         Err(reason) => findings.skip(reason),
         Ok(programs) => {
-            let mut bench = Bench {
+            let mut bench = S3Bench {
                 common,
                 arguments,
                 programs,
@@ -113,8 +113,8 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Print
     Ok(findings.print())
 }
 
-/// What both parts of the benchmark work with.
-struct Bench<'a> {
+/// The state that both parts of the benchmark share.
+struct S3Bench<'a> {
     common: &'a Common,
     arguments: &'a Arguments,
     programs: Programs,
@@ -122,13 +122,13 @@ struct Bench<'a> {
     trace: String,
 }
 
-impl Bench<'_> {
+impl S3Bench<'_> {
     async fn bucket(&self, folder: &Path) -> anyhow::Result<Bucket> {
         let latency = Duration::from_millis(self.arguments.latency_ms);
         Bucket::start(self.common, &self.programs, folder, latency).await
     }
 
-    fn note(&mut self, row: &str, requests: &[Asked]) {
+    fn note(&mut self, row: &str, requests: &[S3Request]) {
         for asked in requests {
             let _ = writeln!(
                 self.trace,
@@ -143,13 +143,13 @@ impl Bench<'_> {
     }
 }
 
-async fn small_files(bench: &mut Bench<'_>) -> anyhow::Result<()> {
+async fn small_files(bench: &mut S3Bench<'_>) -> anyhow::Result<()> {
     let (common, arguments) = (bench.common, bench.arguments);
     let scratch = scratch_folder(common)?;
     let folder = scratch.path();
-    let files = Files::write(folder.join("in"), arguments.files, arguments.size, FOLDERS)?;
+    let files = SmallFileSet::write(folder.join("in"), arguments.files, arguments.size, FOLDERS)?;
     let mut bucket = bench.bucket(folder).await?;
-    let place = Place::make(folder, &files, Some(bucket.api().address()))?;
+    let place = ContestPlace::make(folder, &files, Some(bucket.api().address()))?;
     let howdah = Howdah::new(common)?;
     let log = folder.join("output");
     for mut command in howdah.setup(&place) {
@@ -162,10 +162,10 @@ async fn small_files(bench: &mut Bench<'_>) -> anyhow::Result<()> {
         let (commits, bytes) = match phase {
             Phase::Put => (1, u64::from(arguments.files) * arguments.size as u64),
             Phase::PutAgain => (1, arguments.size as u64),
-            // Reading costs most where nothing has been read before.
+            // Measured with empty caches, the worst case of reading.
             Phase::List | Phase::ListFolder | Phase::Get => {
                 bucket.restart_coordinator().await?;
-                // Answered when everything is read that a start reads.
+                // This answer means that the reads of the start itself are done.
                 bucket.api().head_of(REPO).await?;
                 (0, 0)
             }
@@ -180,7 +180,7 @@ async fn small_files(bench: &mut Bench<'_>) -> anyhow::Result<()> {
             files.check(&place.out)?;
         }
         bench.note(phase.name(), &requests);
-        bench.findings.row(Row {
+        bench.findings.row(TrafficRow {
             name: phase.name(),
             unit: "1,000 files",
             items: f64::from(arguments.files) / 1000.0,
@@ -188,19 +188,19 @@ async fn small_files(bench: &mut Bench<'_>) -> anyhow::Result<()> {
             bytes,
             seconds: took.as_secs_f64(),
             in_sequence: in_sequence(&requests),
-            sum: Sum::of(&requests),
+            sum: TrafficTotals::of(&requests),
         });
     }
     Ok(())
 }
 
-/// Runs a program while the proxy goes on.
+/// Runs a program; other tasks, such as the proxy, continue.
 async fn run_in_background(command: &mut std::process::Command, log: &Path) -> anyhow::Result<Duration> {
     let measured = tokio::task::block_in_place(|| run_command(command, log))?;
     Ok(measured.took)
 }
 
-async fn one_change(bench: &mut Bench<'_>) -> anyhow::Result<()> {
+async fn one_change(bench: &mut S3Bench<'_>) -> anyhow::Result<()> {
     let arguments = bench.arguments;
     let scratch = scratch_folder(bench.common)?;
     let bucket = bench.bucket(scratch.path()).await?;
@@ -219,7 +219,7 @@ async fn one_change(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     }
     sequences.sort_unstable();
     let changes = u64::from(arguments.changes);
-    bench.findings.row(Row {
+    bench.findings.row(TrafficRow {
         name: "one_change",
         unit: "job",
         items: (changes * pipelines) as f64,
@@ -227,7 +227,7 @@ async fn one_change(bench: &mut Bench<'_>) -> anyhow::Result<()> {
         bytes: 0,
         seconds: median(times).unwrap_or_default().as_secs_f64(),
         in_sequence: sequences[sequences.len() / 2],
-        sum: Sum::of(&all),
+        sum: TrafficTotals::of(&all),
     });
     Ok(())
 }

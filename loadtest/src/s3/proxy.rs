@@ -1,7 +1,7 @@
-//! A proxy in front of an S3 server that holds every request up for a while and remembers what was asked.
+//! A proxy in front of an S3 server that delays every request and records it.
 //!
-//! Requests do not wait for each other, and bodies pass through as they come. Headers stay as they are: the
-//! signature of a request covers the `Host` that the client spoke to.
+//! Requests do not wait for each other, and bodies are streamed. Headers are not changed: the signature of a request
+//! covers the `Host` header.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,21 +22,21 @@ use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::traffic::{Asked, Kind, key_of};
+use super::traffic::{RequestKind, S3Request, key_of};
 
 /// A running proxy. Dropping it stops it.
 pub struct Proxy {
     port: u16,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyState>,
     _server: AbortOnDropHandle<()>,
 }
 
-struct Shared {
+struct ProxyState {
     server: Authority,
     latency: Duration,
     client: Client<HttpConnector, Body>,
-    seen: Mutex<Vec<Asked>>,
-    /// Since when moments are counted.
+    seen: Mutex<Vec<S3Request>>,
+    /// Start of the times in the records.
     start: Instant,
 }
 
@@ -48,7 +48,7 @@ impl Proxy {
         let port = listener.local_addr()?.port();
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ProxyState {
             server: format!("127.0.0.1:{server_port}").parse()?,
             latency,
             client: Client::builder(TokioExecutor::new()).build(connector),
@@ -57,11 +57,11 @@ impl Proxy {
         });
         let service = Router::new().fallback(forward).with_state(Arc::clone(&shared));
         let listener = listener.tap_io(|connection| {
-            // Without it, nothing but added latency: delayed acknowledgements take longer than what is simulated.
+            // Otherwise delayed acknowledgements would add more latency than the benchmark simulates.
             let _ = connection.set_nodelay(true);
         });
         let server = tokio::spawn(async move {
-            // Serving never ends by itself.
+            // The future ends only with an error of the listener; then clients fail, and the benchmark with them.
             let _ = axum::serve(listener, service).await;
         });
         Ok(Self {
@@ -71,26 +71,26 @@ impl Proxy {
         })
     }
 
-    /// Returns the URL that clients of the server are to use.
+    /// Returns the URL for the clients of the server.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Returns the requests that were answered since this was last called.
-    pub fn take(&self) -> Vec<Asked> {
+    /// Returns the requests that were answered since the last call.
+    pub fn take(&self) -> Vec<S3Request> {
         std::mem::take(&mut self.shared.seen())
     }
 }
 
-impl Shared {
-    fn seen(&self) -> MutexGuard<'_, Vec<Asked>> {
+impl ProxyState {
+    fn seen(&self) -> MutexGuard<'_, Vec<S3Request>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+async fn forward(State(shared): State<Arc<ProxyState>>, request: Request) -> Response {
     let began = shared.start.elapsed();
-    let kind = Kind::of(request.method(), request.uri());
+    let kind = RequestKind::of(request.method(), request.uri());
     let key = key_of(request.uri());
     tokio::time::sleep(shared.latency).await;
     let bytes_up = length(request.headers());
@@ -105,11 +105,11 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
         }
     };
     let bytes_down = match kind {
-        // It tells how long the object is, and sends nothing.
-        Kind::Head => 0,
+        // The answer has the length of the object in its header, and no body.
+        RequestKind::Head => 0,
         _ => length(response.headers()),
     };
-    let asked = Asked {
+    let asked = S3Request {
         kind,
         key,
         status: response.status().as_u16(),
@@ -122,7 +122,7 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     response
 }
 
-/// Returns the length that headers give for the body; bodies pass untouched, so it is what travels.
+/// Returns the length of a body according to its headers; bodies are not changed, so it is the number of bytes sent.
 fn length(headers: &HeaderMap) -> u64 {
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     length.and_then(|length| length.parse().ok()).unwrap_or(0)

@@ -1,4 +1,4 @@
-//! A Howdah over a bucket: S3 server, proxy, NATS server, coordinator and worker as processes of their own.
+//! A Howdah over a bucket: S3 server, NATS server, coordinator and worker as separate processes, and the proxy.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,23 +16,23 @@ use crate::scripted::{BUCKET_KEY, ScriptedWorker};
 
 /// The bucket of the benchmark.
 pub const BUCKET: &str = "howdah";
-/// Where in it the store is.
+/// Prefix of the store in the bucket.
 pub const PREFIX: &str = "loadtest";
 
-/// What has to be installed.
+/// Programs that must be installed.
 pub struct Programs {
     s3_server: PathBuf,
     nats_server: PathBuf,
 }
 
 impl Programs {
-    /// Finds the programs, or says which one is missing and how to get it.
+    /// Finds the programs; the error names the missing one and how to install it.
     pub fn find(s3_server: Option<&Path>) -> Result<Self, String> {
         let s3_server = match s3_server {
-            Some(told) if told.is_file() => Ok(told.to_owned()),
-            Some(told) => Err(format!(
+            Some(given) if given.is_file() => Ok(given.to_owned()),
+            Some(given) => Err(format!(
                 "there is no S3 server at {}: --s3-server and HOWDAH_TEST_S3_SERVER name the program s3s-fs",
-                told.display()
+                given.display()
             )),
             None => in_path("s3s-fs").ok_or_else(|| {
                 "s3s-fs is not installed: cargo install s3s-fs --features binary, or name the program with --s3-server"
@@ -53,22 +53,22 @@ fn in_path(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Everything that runs. Dropping it stops it all.
+/// All running parts. Dropping it stops them.
 pub struct Bucket {
-    // In the order in which they stop.
+    // Fields are dropped in this order, so this is the order in which the parts stop.
     _worker: ScriptedWorker,
-    coordinator: Coordinator,
-    _nats: Process,
-    _s3: Process,
+    coordinator: BenchCoordinator,
+    _nats: ServerProcess,
+    _s3: ServerProcess,
     proxy: Proxy,
 }
 
-/// The coordinator, and how it is started.
-struct Coordinator {
+/// The coordinator, and the command that starts it.
+struct BenchCoordinator {
     command: Command,
     folder: PathBuf,
     port: u16,
-    process: Process,
+    process: ServerProcess,
     api: Api,
 }
 
@@ -83,7 +83,7 @@ impl Bucket {
             .args(["--host", "127.0.0.1", "--port", &s3_port.to_string()])
             .args(["--access-key", BUCKET_KEY, "--secret-key", BUCKET_KEY])
             .arg(&root);
-        let s3 = Process::start("s3", folder, &mut command, s3_port).await?;
+        let s3 = ServerProcess::start("s3", folder, &mut command, s3_port).await?;
         let proxy = Proxy::start(s3_port, latency).await?;
 
         let nats_port = free_port()?;
@@ -98,7 +98,7 @@ impl Bucket {
                 "--store_dir",
             ])
             .arg(folder.join("nats"));
-        let nats = Process::start("nats", folder, &mut command, nats_port).await?;
+        let nats = ServerProcess::start("nats", folder, &mut command, nats_port).await?;
 
         let store = format!("s3://{BUCKET}/{PREFIX}");
         let (url, nats_url) = (proxy.url(), format!("nats://127.0.0.1:{nats_port}"));
@@ -109,7 +109,7 @@ impl Bucket {
             .args(["--port", &port.to_string(), "--nats-url", &nats_url, "--log", "warn"])
             .args(["--s3-access-key", BUCKET_KEY, "--s3-secret-key", BUCKET_KEY])
             .args(place);
-        let coordinator = Coordinator::start(command, folder, port).await?;
+        let coordinator = BenchCoordinator::start(command, folder, port).await?;
         let worker = ScriptedWorker::start_over(folder, &nats_url, 2, &place)?;
         Ok(Self {
             _worker: worker,
@@ -130,13 +130,13 @@ impl Bucket {
         &self.coordinator.api
     }
 
-    /// Starts the coordinator anew, so that it has read nothing yet.
+    /// Restarts the coordinator, which empties its caches.
     pub async fn restart_coordinator(&mut self) -> anyhow::Result<()> {
         self.coordinator.restart().await
     }
 }
 
-impl Coordinator {
+impl BenchCoordinator {
     async fn start(mut command: Command, folder: &Path, port: u16) -> anyhow::Result<Self> {
         let (process, api) = Self::run(&mut command, folder, port).await?;
         Ok(Self {
@@ -154,21 +154,22 @@ impl Coordinator {
         Ok(())
     }
 
-    async fn run(command: &mut Command, folder: &Path, port: u16) -> anyhow::Result<(Process, Api)> {
-        let mut process = Process::spawn("coordinator", folder, command)?;
+    async fn run(command: &mut Command, folder: &Path, port: u16) -> anyhow::Result<(ServerProcess, Api)> {
+        let mut process = ServerProcess::spawn("coordinator", folder, command)?;
         let api = connect(&mut process.child, port).await;
-        let api = api.with_context(|| format!("the coordinator did not come up; it printed:\n{}", process.said()))?;
+        let api =
+            api.with_context(|| format!("the coordinator did not come up; it printed:\n{}", process.printed()))?;
         Ok((process, api))
     }
 }
 
-/// A program that runs in the background and writes what it says to a file. Dropping it stops it.
-struct Process {
+/// A program in the background whose output goes to a file. Dropping it stops it.
+struct ServerProcess {
     child: Child,
     log: PathBuf,
 }
 
-impl Process {
+impl ServerProcess {
     fn spawn(name: &str, folder: &Path, command: &mut Command) -> anyhow::Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -191,19 +192,19 @@ impl Process {
             ensure!(
                 ended.is_none() && Instant::now() < deadline,
                 "{name} did not come up; it printed:\n{}",
-                process.said()
+                process.printed()
             );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Ok(process)
     }
 
-    fn said(&self) -> String {
+    fn printed(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
 
-impl Drop for Process {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         stop(&mut self.child);
     }

@@ -1,4 +1,4 @@
-//! Requests that went to an S3 server, and what they add up to.
+//! Requests to an S3 server, and their totals.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use serde::Serialize;
 
 use super::server::{BUCKET, PREFIX};
 
-/// Kinds of requests, by what they cost a store and by what they are billed as.
+/// Kinds of requests, by their cost for a store and by how they are billed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum RequestKind {
     /// Reads an object or a part of one.
     Get,
-    /// Looks for an object.
+    /// Reads the header of an object.
     Head,
     /// Writes an object.
     Put,
@@ -22,36 +22,36 @@ pub enum Kind {
     Delete,
     /// Lists keys.
     List,
-    /// Begins, adds to or ends an upload in parts.
+    /// Starts, continues or ends a multipart upload.
     Multipart,
 }
 
-impl Kind {
-    /// Reads the kind off a request.
+impl RequestKind {
+    /// Returns the kind of a request.
     pub fn of(method: &Method, uri: &Uri) -> Self {
         let has = |name: &str| {
             let mut names = uri.query().unwrap_or_default().split('&');
             names.any(|pair| pair.split('=').next() == Some(name))
         };
         match *method {
-            Method::HEAD => Kind::Head,
-            Method::POST if has("delete") => Kind::Delete,
-            Method::POST => Kind::Multipart,
-            Method::DELETE if has("uploadId") => Kind::Multipart,
-            Method::DELETE => Kind::Delete,
-            Method::PUT if has("uploadId") => Kind::Multipart,
-            Method::PUT => Kind::Put,
-            _ if has("list-type") || has("prefix") => Kind::List,
-            _ => Kind::Get,
+            Method::HEAD => RequestKind::Head,
+            Method::POST if has("delete") => RequestKind::Delete,
+            Method::POST => RequestKind::Multipart,
+            Method::DELETE if has("uploadId") => RequestKind::Multipart,
+            Method::DELETE => RequestKind::Delete,
+            Method::PUT if has("uploadId") => RequestKind::Multipart,
+            Method::PUT => RequestKind::Put,
+            _ if has("list-type") || has("prefix") => RequestKind::List,
+            _ => RequestKind::Get,
         }
     }
 }
 
 /// One request.
 #[derive(Debug, Clone)]
-pub struct Asked {
-    /// What was asked.
-    pub kind: Kind,
+pub struct S3Request {
+    /// Kind of the request.
+    pub kind: RequestKind,
     /// The object's key below the store's prefix; empty for listings.
     pub key: String,
     /// Status of the answer.
@@ -60,13 +60,13 @@ pub struct Asked {
     pub bytes_up: u64,
     /// Bytes of the answer's body.
     pub bytes_down: u64,
-    /// When it came, counted from the start of the proxy.
+    /// Time of its arrival, from the start of the proxy.
     pub began: Duration,
-    /// When the head of the answer was there.
+    /// Time of the head of the answer, from the start of the proxy.
     pub ended: Duration,
 }
 
-/// Returns the key below the store's prefix that a request is about.
+/// Returns the key of a request below the store's prefix.
 pub fn key_of(uri: &Uri) -> String {
     let path = uri.path().trim_start_matches('/');
     let key = path.strip_prefix(BUCKET).unwrap_or(path).trim_start_matches('/');
@@ -74,7 +74,7 @@ pub fn key_of(uri: &Uri) -> String {
     key.trim_start_matches('/').to_owned()
 }
 
-/// Returns which part of the store a key belongs to.
+/// Returns the part of the store that a key belongs to.
 pub fn part_of(key: &str) -> &str {
     let mut steps = key.split('/');
     match (steps.next(), steps.next(), key.rsplit('/').nth(1)) {
@@ -87,34 +87,34 @@ pub fn part_of(key: &str) -> &str {
     }
 }
 
-/// What some requests add up to.
+/// Totals of some requests.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Sum {
+pub struct TrafficTotals {
     /// Number of all requests.
     pub requests: u64,
     /// Number of requests by kind.
-    pub kinds: BTreeMap<Kind, u64>,
+    pub kinds: BTreeMap<RequestKind, u64>,
     /// Number of requests by kind and part of the store.
-    pub parts: BTreeMap<Kind, BTreeMap<String, u64>>,
+    pub parts: BTreeMap<RequestKind, BTreeMap<String, u64>>,
     /// Objects written.
     pub objects: u64,
     /// Bytes sent to the server.
     pub bytes_up: u64,
-    /// Bytes that came from it.
+    /// Bytes received from the server.
     pub bytes_down: u64,
 }
 
-impl Sum {
+impl TrafficTotals {
     /// Adds up requests.
-    pub fn of<'a>(requests: impl IntoIterator<Item = &'a Asked>) -> Self {
-        let mut sum = Sum::default();
+    pub fn of<'a>(requests: impl IntoIterator<Item = &'a S3Request>) -> Self {
+        let mut sum = TrafficTotals::default();
         for asked in requests {
             sum.requests += 1;
             *sum.kinds.entry(asked.kind).or_default() += 1;
             let parts = sum.parts.entry(asked.kind).or_default();
             *parts.entry(part_of(&asked.key).to_owned()).or_default() += 1;
-            // A conditional write that found its object has written nothing.
-            sum.objects += u64::from(asked.kind == Kind::Put && (200..300).contains(&asked.status));
+            // A conditional write of an existing object fails and writes nothing.
+            sum.objects += u64::from(asked.kind == RequestKind::Put && (200..300).contains(&asked.status));
             sum.bytes_up += asked.bytes_up;
             sum.bytes_down += asked.bytes_down;
         }
@@ -122,15 +122,16 @@ impl Sum {
     }
 
     /// Returns the number of requests of a kind.
-    pub fn kind(&self, kind: Kind) -> u64 {
+    pub fn kind(&self, kind: RequestKind) -> u64 {
         self.kinds.get(&kind).copied().unwrap_or(0)
     }
 }
 
-/// Returns how many of the requests at least came one after the other: the most that can be picked so that none
-/// begins before another has ended. Times the latency, it is a floor under the time they took.
-pub fn in_sequence(requests: &[Asked]) -> u64 {
-    let mut by_end: Vec<&Asked> = requests.iter().collect();
+/// Returns the largest number of requests of which none begins before another has ended.
+///
+/// At least so many requests ran one after the other. Multiplied by the latency, it is a lower bound of their time.
+pub fn in_sequence(requests: &[S3Request]) -> u64 {
+    let mut by_end: Vec<&S3Request> = requests.iter().collect();
     by_end.sort_by_key(|asked| asked.ended);
     let mut last = Duration::ZERO;
     let mut count = 0;
@@ -147,8 +148,8 @@ pub fn in_sequence(requests: &[Asked]) -> u64 {
 mod tests {
     use super::*;
 
-    fn asked(kind: Kind, key: &str, status: u16, began: u64, ended: u64) -> Asked {
-        Asked {
+    fn asked(kind: RequestKind, key: &str, status: u16, began: u64, ended: u64) -> S3Request {
+        S3Request {
             kind,
             key: key.to_owned(),
             status,
@@ -160,16 +161,19 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_told_apart() {
-        let kind = |method: Method, uri: &str| Kind::of(&method, &uri.parse().unwrap());
-        assert_eq!(kind(Method::GET, "/b/p/chunks/aa/1"), Kind::Get);
-        assert_eq!(kind(Method::GET, "/b?list-type=2&prefix=p%2Fmeta"), Kind::List);
-        assert_eq!(kind(Method::HEAD, "/b/p/x"), Kind::Head);
-        assert_eq!(kind(Method::PUT, "/b/p/x"), Kind::Put);
-        assert_eq!(kind(Method::PUT, "/b/p/x?partNumber=1&uploadId=7"), Kind::Multipart);
-        assert_eq!(kind(Method::POST, "/b/p/x?uploads"), Kind::Multipart);
-        assert_eq!(kind(Method::POST, "/b?delete"), Kind::Delete);
-        assert_eq!(kind(Method::DELETE, "/b/p/x"), Kind::Delete);
+    fn requests_are_classified() {
+        let kind = |method: Method, uri: &str| RequestKind::of(&method, &uri.parse().unwrap());
+        assert_eq!(kind(Method::GET, "/b/p/chunks/aa/1"), RequestKind::Get);
+        assert_eq!(kind(Method::GET, "/b?list-type=2&prefix=p%2Fmeta"), RequestKind::List);
+        assert_eq!(kind(Method::HEAD, "/b/p/x"), RequestKind::Head);
+        assert_eq!(kind(Method::PUT, "/b/p/x"), RequestKind::Put);
+        assert_eq!(
+            kind(Method::PUT, "/b/p/x?partNumber=1&uploadId=7"),
+            RequestKind::Multipart
+        );
+        assert_eq!(kind(Method::POST, "/b/p/x?uploads"), RequestKind::Multipart);
+        assert_eq!(kind(Method::POST, "/b?delete"), RequestKind::Delete);
+        assert_eq!(kind(Method::DELETE, "/b/p/x"), RequestKind::Delete);
     }
 
     #[test]
@@ -188,23 +192,23 @@ mod tests {
     #[test]
     fn only_what_was_written_is_an_object() {
         let requests = [
-            asked(Kind::Put, "nodes/aa/1", 200, 0, 20),
-            asked(Kind::Put, "nodes/aa/1", 412, 0, 20),
-            asked(Kind::Get, "nodes/aa/1", 200, 30, 50),
+            asked(RequestKind::Put, "nodes/aa/1", 200, 0, 20),
+            asked(RequestKind::Put, "nodes/aa/1", 412, 0, 20),
+            asked(RequestKind::Get, "nodes/aa/1", 200, 30, 50),
         ];
-        let sum = Sum::of(&requests);
-        assert_eq!((sum.requests, sum.objects, sum.kind(Kind::Put)), (3, 1, 2));
+        let sum = TrafficTotals::of(&requests);
+        assert_eq!((sum.requests, sum.objects, sum.kind(RequestKind::Put)), (3, 1, 2));
         assert_eq!((sum.bytes_up, sum.bytes_down), (30, 3));
-        assert_eq!(sum.parts[&Kind::Put]["nodes"], 2);
+        assert_eq!(sum.parts[&RequestKind::Put]["nodes"], 2);
     }
 
     #[test]
     fn requests_side_by_side_count_once() {
         let requests = [
-            asked(Kind::Get, "a", 200, 0, 20),
-            asked(Kind::Get, "b", 200, 5, 27),
-            asked(Kind::Get, "c", 200, 21, 41),
-            asked(Kind::Get, "d", 200, 22, 60),
+            asked(RequestKind::Get, "a", 200, 0, 20),
+            asked(RequestKind::Get, "b", 200, 5, 27),
+            asked(RequestKind::Get, "c", 200, 21, 41),
+            asked(RequestKind::Get, "d", 200, 22, 60),
         ];
         assert_eq!(in_sequence(&requests), 2);
         assert_eq!(in_sequence(&[]), 0);

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 
-/// Chosen columns of one or more tables, one below the other.
+/// Selected columns of one or more tables, with the rows of all tables.
 #[derive(Debug, PartialEq)]
-pub struct Table {
+pub struct TrainingTable {
     /// The columns, in the order asked for.
     pub columns: Vec<Vec<f64>>,
 }
 
-impl Table {
+impl TrainingTable {
     /// Reads the columns `names` from every CSV file under `path`, in the order of their paths.
     pub fn read(path: &Path, names: &[&str]) -> anyhow::Result<Self> {
         let files = files_under(path)?;
@@ -64,7 +64,7 @@ impl Table {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Patient {
-    /// What is known.
+    /// The known variables.
     pub independent_variables: Vec<Variable>,
 }
 
@@ -91,7 +91,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Returns every file at or under `path`, sorted; follows symbolic links, as inputs are ones.
+/// Returns every file at or under `path`, sorted. Follows symbolic links, because inputs are symbolic links.
 pub fn files_under(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let meta = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     if !meta.is_dir() {
@@ -110,8 +110,8 @@ pub fn files_under(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> anyhow::Result<Table> {
-        let mut table = Table {
+    fn read(text: &str) -> anyhow::Result<TrainingTable> {
+        let mut table = TrainingTable {
             columns: vec![Vec::new(); 2],
         };
         table.append(text.as_bytes(), &["y", "x"])?;

@@ -1,13 +1,13 @@
-//! Flags as old pipeline specs spell them: `-name=value`, `--name=value`, `-name value`.
+//! Flags in the forms of old pipeline specs: `-name=value`, `--name=value`, `-name value`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The paths given on a command line.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Flags(BTreeMap<String, PathBuf>);
+pub struct PathFlags(BTreeMap<String, PathBuf>);
 
-impl Flags {
+impl PathFlags {
     /// Reads `args` (without the program's name); only flags in `known` are accepted.
     pub fn parse(args: impl IntoIterator<Item = String>, known: &[&str]) -> anyhow::Result<Self> {
         let mut flags = BTreeMap::new();
@@ -44,8 +44,8 @@ impl Flags {
 mod tests {
     use super::*;
 
-    fn parse(args: &[&str]) -> anyhow::Result<Flags> {
-        Flags::parse(args.iter().map(|a| (*a).to_owned()), &["in", "out"])
+    fn parse(args: &[&str]) -> anyhow::Result<PathFlags> {
+        PathFlags::parse(args.iter().map(|a| (*a).to_owned()), &["in", "out"])
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub enum NoFit {
     },
     /// This column (counted from 0) is a combination of those before it.
     Dependent {
-        /// Its place among the columns.
+        /// Its index.
         column: usize,
     },
 }
@@ -37,7 +37,7 @@ impl fmt::Display for NoFit {
 
 impl std::error::Error for NoFit {}
 
-/// Columns shorter than this, relative to what they were, count as used up by those before them.
+/// Relative length below which the rest of a column counts as zero: the column is a combination of earlier ones.
 const DEPENDENT: f64 = 1e-10;
 
 /// Finds `x` that minimises the length of `columns * x - rhs`.
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_fitted_is_said() {
+    fn data_that_cannot_be_fitted_is_an_error() {
         assert_eq!(
             solve(vec![vec![1.0], vec![2.0]], vec![1.0]),
             Err(NoFit::TooFewRows { rows: 1, unknowns: 2 })

@@ -2,12 +2,12 @@
 //!
 //! - [`least_squares`]: the numerical core;
 //! - [`data`]: training tables and patients, read from files;
-//! - [`model`]: what training writes and prediction reads;
+//! - [`model`]: the output of training and the input of prediction;
 //! - [`flags`]: the few command-line flags of the programs;
 //! - [`stage`]: the two stages themselves, shared by the programs in `src/bin`.
 //!
 //! A stage is an ordinary program: it reads files under `/pfs`, writes files into `/pfs/out`, and
-//! says what is wrong on standard error. Nothing here knows of Howdah.
+//! prints errors to standard error. No code here depends on Howdah.
 
 pub mod data;
 pub mod flags;

@@ -1,4 +1,4 @@
-//! A fitted model: what training writes and prediction reads.
+//! A fitted model: the output of training and the input of prediction.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,12 +7,12 @@ use crate::data::{Patient, Variable};
 /// A linear model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Model {
-    /// Value where every variable is zero.
+pub struct LinearModel {
+    /// Value if every variable is zero.
     pub intercept: f64,
-    /// What a unit of each variable adds.
+    /// Weight of each variable.
     pub coefficients: Vec<Coefficient>,
-    /// Rows that it was fitted to.
+    /// Number of rows of the fit.
     pub observations: usize,
 }
 
@@ -26,17 +26,17 @@ pub struct Coefficient {
     pub coefficient: f64,
 }
 
-/// What prediction writes for a patient.
+/// The prediction for a patient.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prediction {
     /// The patient's variables, as given.
     pub independent_variables: Vec<Variable>,
-    /// What the model expects.
+    /// The predicted value.
     pub prediction: f64,
 }
 
-impl Model {
+impl LinearModel {
     /// Applies the model; the error names a variable that the patient lacks.
     pub fn predict(&self, patient: Patient) -> anyhow::Result<Prediction> {
         let mut prediction = self.intercept;
@@ -58,8 +58,8 @@ impl Model {
 mod tests {
     use super::*;
 
-    fn model() -> Model {
-        Model {
+    fn model() -> LinearModel {
+        LinearModel {
             intercept: 10.0,
             coefficients: vec![Coefficient {
                 name: "bmi".into(),

@@ -1,19 +1,25 @@
 //! The two stages: training and prediction.
 
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a stage reports its result and its errors as lines of its log"
+)]
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::data::{self, Patient, Table};
-use crate::flags::Flags;
+use crate::data::{self, Patient, TrainingTable};
+use crate::flags::PathFlags;
 use crate::least_squares::{self, NoFit};
-use crate::model::{Coefficient, Model};
+use crate::model::{Coefficient, LinearModel};
 
 /// Name of the file that training writes.
 const MODEL_FILE: &str = "model.json";
 
-/// Column with what is to be predicted.
+/// The column that is predicted.
 const RESPONSE: &str = "y";
 
 /// Runs a stage as a program.
@@ -34,7 +40,7 @@ pub fn main(stage: impl FnOnce() -> anyhow::Result<String>) -> ExitCode {
 ///
 /// Flags: `-in` for the input, `-out` for the output directory or file.
 pub fn train(args: impl Iterator<Item = String>, variables: &[&str]) -> anyhow::Result<String> {
-    let flags = Flags::parse(args, &["in", "out"])?;
+    let flags = PathFlags::parse(args, &["in", "out"])?;
     let input = flags.path("in", "/pfs/training");
     let model = fit(&input, variables).with_context(|| "cannot train")?;
     let out = file_in(flags.path("out", "/pfs/out"), MODEL_FILE);
@@ -48,10 +54,10 @@ pub fn train(args: impl Iterator<Item = String>, variables: &[&str]) -> anyhow::
 }
 
 /// Fits a model of `variables` to every CSV file under `input`.
-pub fn fit(input: &Path, variables: &[&str]) -> anyhow::Result<Model> {
+pub fn fit(input: &Path, variables: &[&str]) -> anyhow::Result<LinearModel> {
     let mut names = variables.to_vec();
     names.push(RESPONSE);
-    let mut columns = Table::read(input, &names)?.columns;
+    let mut columns = TrainingTable::read(input, &names)?.columns;
     let response = columns.pop().context("a table has at least one column")?;
     let observations = response.len();
     columns.insert(0, vec![1.0; observations]);
@@ -64,7 +70,7 @@ pub fn fit(input: &Path, variables: &[&str]) -> anyhow::Result<Model> {
         ),
     })?;
     let named = variables.iter().zip(&solution[1..]);
-    Ok(Model {
+    Ok(LinearModel {
         intercept: solution[0],
         coefficients: named
             .map(|(name, coefficient)| Coefficient {
@@ -76,16 +82,16 @@ pub fn fit(input: &Path, variables: &[&str]) -> anyhow::Result<Model> {
     })
 }
 
-/// Predicts for the patients of one datum, each into a file of the same name.
+/// Predicts for the patients of one datum; each prediction has the file name of its patient.
 ///
-/// The input is what the variable `attributes` names (Howdah sets it to the datum's path). Flags:
+/// The variable `attributes` names the input (Howdah sets it to the path of the datum). Flags:
 /// `-in`, `-model` (directory or file), `-out` (directory).
 pub fn predict(args: impl Iterator<Item = String>, attributes: Option<String>) -> anyhow::Result<String> {
-    let flags = Flags::parse(args, &["in", "model", "out"])?;
+    let flags = PathFlags::parse(args, &["in", "model", "out"])?;
     let input = flags.path("in", attributes.as_deref().unwrap_or("/pfs/attributes"));
     let out = flags.path("out", "/pfs/out");
     let model = file_in(flags.path("model", "/pfs/model"), MODEL_FILE);
-    let model: Model = data::read_json(&model).context("cannot read the model")?;
+    let model: LinearModel = data::read_json(&model).context("cannot read the model")?;
     let mut lines = Vec::new();
     for file in data::files_under(&input)? {
         let patient: Patient = data::read_json(&file).context("cannot read a patient")?;

@@ -1,11 +1,11 @@
 //! The programs as a pipeline runs them, on the example's own data.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+#![expect(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use linear_regression::model::{Model, Prediction};
+use linear_regression::model::{LinearModel, Prediction};
 
 const TRAIN_SINGLE: &str = env!("CARGO_BIN_EXE_train-single");
 const TRAIN_MULTI: &str = env!("CARGO_BIN_EXE_train-multi");
@@ -39,7 +39,7 @@ fn rounded(value: f64) -> String {
     format!("{value:.4}")
 }
 
-fn trained(program: &str) -> (tempfile::TempDir, Model, String) {
+fn trained(program: &str) -> (tempfile::TempDir, LinearModel, String) {
     let out = tempfile::tempdir().unwrap();
     let output = train(program, &data().join("diabetes.csv"), out.path());
     assert_success(&output);
@@ -49,13 +49,13 @@ fn trained(program: &str) -> (tempfile::TempDir, Model, String) {
 
 #[test]
 fn the_single_model_has_the_known_figures() {
-    let (_out, model, said) = trained(TRAIN_SINGLE);
+    let (_out, model, printed) = trained(TRAIN_SINGLE);
     assert_eq!(model.observations, 442);
     assert_eq!(rounded(model.intercept), "152.1335");
     assert_eq!(model.coefficients.len(), 1);
     assert_eq!(model.coefficients[0].name, "bmi");
     assert_eq!(rounded(model.coefficients[0].coefficient), "949.4353");
-    assert_eq!(said, "y = 152.1335 + 949.4353 bmi (from 442 observations)\n");
+    assert_eq!(printed, "y = 152.1335 + 949.4353 bmi (from 442 observations)\n");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn the_multiple_model_has_the_known_figures() {
 }
 
 #[test]
-fn training_reads_every_table_wherever_it_lies() {
+fn training_reads_every_table_at_any_depth() {
     // The same rows split over two files in a tree give the same model.
     let dir = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(data().join("diabetes.csv")).unwrap();
@@ -94,7 +94,7 @@ fn training_reads_every_table_wherever_it_lies() {
     std::fs::write(dir.path().join("notes.txt"), "not a table").unwrap();
     let out = tempfile::tempdir().unwrap();
     assert_success(&train(TRAIN_SINGLE, dir.path(), out.path()));
-    let model: Model = read(&out.path().join("model.json"));
+    let model: LinearModel = read(&out.path().join("model.json"));
     assert_eq!(model, trained(TRAIN_SINGLE).1);
 }
 
@@ -152,18 +152,21 @@ fn bad_input_is_explained() {
         assert!(!output.status.success());
         String::from_utf8(output.stderr).unwrap()
     };
-    let said = explain(train(TRAIN_SINGLE, dir.path(), dir.path()));
-    assert!(said.contains("there is no CSV file under"), "{said}");
+    let printed = explain(train(TRAIN_SINGLE, dir.path(), dir.path()));
+    assert!(printed.contains("there is no CSV file under"), "{printed}");
     let table = dir.path().join("t.csv");
     std::fs::write(&table, "bmi,y\n1,2\n1,3\n1,x\n").unwrap();
-    let said = explain(train(TRAIN_SINGLE, dir.path(), dir.path()));
-    assert!(said.contains("t.csv: line 4: y is \"x\", expected a number"), "{said}");
+    let printed = explain(train(TRAIN_SINGLE, dir.path(), dir.path()));
+    assert!(
+        printed.contains("t.csv: line 4: y is \"x\", expected a number"),
+        "{printed}"
+    );
     std::fs::write(&table, "bmi,y\n1,2\n1,3\n").unwrap();
-    let said = explain(train(TRAIN_SINGLE, dir.path(), dir.path()));
-    assert!(said.contains("bmi does not vary independently"), "{said}");
+    let printed = explain(train(TRAIN_SINGLE, dir.path(), dir.path()));
+    assert!(printed.contains("bmi does not vary independently"), "{printed}");
     std::fs::write(&table, "bmi,y\n1,2\n").unwrap();
-    let said = explain(train(TRAIN_SINGLE, dir.path(), dir.path()));
-    assert!(said.contains("1 rows cannot determine 2 unknowns"), "{said}");
+    let printed = explain(train(TRAIN_SINGLE, dir.path(), dir.path()));
+    assert!(printed.contains("1 rows cannot determine 2 unknowns"), "{printed}");
 
     let predict = |patient: &str, model: &Path| {
         let file = dir.path().join("p.json");
@@ -173,14 +176,14 @@ fn bad_input_is_explained() {
             .output()
             .unwrap()
     };
-    let said = explain(predict("{}", &dir.path().join("none.json")));
+    let printed = explain(predict("{}", &dir.path().join("none.json")));
     assert!(
-        said.contains("cannot read the model") && said.contains("none.json"),
-        "{said}"
+        printed.contains("cannot read the model") && printed.contains("none.json"),
+        "{printed}"
     );
     let (model, _, _) = trained(TRAIN_SINGLE);
-    let said = explain(predict("{\"independent_variables\": []}", model.path()));
-    assert!(said.contains("p.json") && said.contains("\"bmi\""), "{said}");
-    let said = explain(predict("[", model.path()));
-    assert!(said.contains("cannot read a patient"), "{said}");
+    let printed = explain(predict("{\"independent_variables\": []}", model.path()));
+    assert!(printed.contains("p.json") && printed.contains("\"bmi\""), "{printed}");
+    let printed = explain(predict("[", model.path()));
+    assert!(printed.contains("cannot read a patient"), "{printed}");
 }
