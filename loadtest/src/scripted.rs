@@ -89,14 +89,9 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-<<<<<<< HEAD
-/// Notes when the first command of the job began in this slot, and copies a single input file; of folders, counts files.
-fn work(call: &ScriptedCall, starts: &Path) -> anyhow::Result<()> {
-=======
 /// The command. Records the start of the first command of the job in this slot. Copies a single input file; of several
 /// files it writes their number.
-fn work(call: &Call, starts: &Path) -> anyhow::Result<()> {
->>>>>>> cli
+fn work(call: &ScriptedCall, starts: &Path) -> anyhow::Result<()> {
     let slot = call.path("/pfs/out");
     let slot = slot.ancestors().nth(2).and_then(Path::file_name).unwrap_or_default();
     note_start(&starts.join(call.var("PACH_JOB_ID").unwrap_or_default()), slot)?;
