@@ -2,28 +2,23 @@
 //!
 //! It owns all metadata and never touches the bytes of a job's files: it plans and merges tree entries.
 //!
-//! - [`core`]: the command loop and the published state.
+//! - [`metadata`]: the command loop, the published state and staged edits.
 //! - [`services`]: the gRPC API.
 //! - [`scheduler`]: background work. Looks at the state, does what is missing, may be repeated.
-//! - [`plan`]: from input trees to datums and datum sets.
-//! - [`merge`]: from set results to the output commit.
-//! - [`board`]: the live picture of workers and jobs.
-//! - [`staging`]: what was written to open commits and waits to be applied.
-//! - [`server`], [`metrics`], [`config`], [`memory`]: the edges.
+//! - [`job`]: one job from its plan to its output commit.
+//! - [`live`]: the live picture of workers and jobs.
+//! - [`run`], [`server`], [`metrics`], [`config`], [`allocator`]: the edges.
 
-pub mod board;
+pub mod allocator;
 pub mod config;
-pub mod core;
-pub mod memory;
-pub mod merge;
+pub mod job;
+pub mod live;
+pub mod metadata;
 pub mod metrics;
-pub mod plan;
-pub mod provenance;
 pub mod run;
 pub mod scheduler;
 pub mod server;
 pub mod services;
-pub mod staging;
 
 pub use config::{CoordinatorConfig, MemoryConfig};
 pub use run::{Running, start};

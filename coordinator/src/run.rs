@@ -9,10 +9,11 @@ use howdah_store::{Store, StoreConfig};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::board::JobBoard;
 use crate::config::CoordinatorConfig;
-use crate::core::Core;
-use crate::{core, memory, scheduler, server, staging};
+use crate::live::JobBoard;
+use crate::metadata::Core;
+use crate::metadata::{self as core, staging};
+use crate::{allocator, scheduler, server};
 use howdah_telemetry::error_chain;
 
 /// A coordinator that accepts calls.
@@ -27,7 +28,7 @@ pub struct Running {
 ///
 /// Cancelling `shutdown` stops it; [`Running::join`] waits for that.
 pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> anyhow::Result<Running> {
-    memory::bound();
+    allocator::bound();
     // The port first: two coordinators started by mistake then differ in the port, not in the log.
     let listener = server::bind(SocketAddr::new(config.listen, config.port)).await?;
     let address = listener.local_addr()?;

@@ -17,7 +17,7 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::metrics;
 
 /// What a client may send on one call before we have read it.

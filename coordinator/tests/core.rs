@@ -1,7 +1,7 @@
 //! The command loop over a real store: what is answered is durable, and a second coordinator is kept out.
 
-use howdah_coordinator::board::JobBoard;
-use howdah_coordinator::core::{self, Core, LoopError, SubmitError};
+use howdah_coordinator::live::JobBoard;
+use howdah_coordinator::metadata::{self as core, Core, LoopError, SubmitError};
 use howdah_model::{Command, Content, ProjectName, Reply, RepoKey, RepoName};
 use howdah_store::{Store, StoreConfig, keys};
 use tokio::task::JoinHandle;

@@ -140,7 +140,7 @@ async fn pin_image(context: &Context, pipeline: &PipelineKey, version: &Pipeline
 }
 
 /// Takes back the report of trouble with a job that has ended since: what comes next may fare better.
-pub(super) async fn job_ended(context: &Context, pipeline: &PipelineKey) {
+pub(crate) async fn job_ended(context: &Context, pipeline: &PipelineKey) {
     let state = context.core.state();
     if let Some(now) = state.pipeline(pipeline)
         && now.state == PipelineState::Crashing
@@ -151,7 +151,7 @@ pub(super) async fn job_ended(context: &Context, pipeline: &PipelineKey) {
 }
 
 /// Sets state and reason unless they already are so; the log holds changes, not repetitions.
-pub(super) async fn report(
+pub(crate) async fn report(
     context: &Context,
     pipeline: &PipelineKey,
     version: &PipelineVersion,

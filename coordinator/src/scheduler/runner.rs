@@ -11,7 +11,8 @@ use howdah_model::{Command, JobKey, JobOutcome, JobState, PipelineKey, State};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, drive, image, listen};
+use super::{Context, events, image};
+use crate::job::drive;
 use crate::metrics;
 
 /// First pause after trouble with infrastructure; doubles up to [`MAX_PAUSE`].
@@ -117,7 +118,7 @@ async fn run_job(context: &Context, job: &JobKey) -> Result<(), drive::DriveErro
     };
     context.dispatch.unregister(job);
     if driven.is_none() {
-        listen::call_off(context, job).await;
+        events::call_off(context, job).await;
     }
     context.core.jobs().forget_job(job);
     if let Some(job) = context.core.state().job(job)

@@ -7,8 +7,8 @@ use tonic::Status;
 use tonic::metadata::MetadataMap;
 
 use super::status::IntoStatus;
-use crate::core::Core;
-use crate::staging::submit_settled;
+use crate::metadata::Core;
+use crate::metadata::staging::submit_settled;
 
 /// Returns the transaction that a call's headers name, if they name one.
 ///

@@ -12,8 +12,8 @@ use super::pfs::requests as pfs_requests;
 use super::pps::requests as pps_requests;
 use super::status::IntoStatus;
 use super::wire;
-use crate::core::Core;
-use crate::staging::submit_settled;
+use crate::metadata::Core;
+use crate::metadata::staging::submit_settled;
 
 /// The commands that will take effect together with the one being read.
 ///

@@ -1,7 +1,7 @@
 //! Writing to a commit that is open, many times, by many.
 
 use howdah_api::{convert, pfs_v2 as pfs, transaction_v2 as tx};
-use howdah_coordinator::staging;
+use howdah_coordinator::metadata::staging;
 use tonic::Code;
 
 use super::files::paths_in;

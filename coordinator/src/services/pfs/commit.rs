@@ -10,13 +10,13 @@ use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
 use super::convert::{commit_info, origin, reached};
-use crate::core::Core;
+use crate::metadata::Core;
+use crate::metadata::staging;
 use crate::services::change::{apply, apply_or_append, transaction_of};
 use crate::services::status::IntoStatus;
 use crate::services::stream::{self, Ended, Sender, StreamReply};
 use crate::services::transaction::Pending;
 use crate::services::{find, wire};
-use crate::staging;
 
 /// Reads a request to start a commit.
 pub fn start_commit_command(request: &pfs::StartCommitRequest) -> Result<Command, Status> {

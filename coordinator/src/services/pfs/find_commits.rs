@@ -6,11 +6,11 @@ use howdah_model::{ContentHash, TreeRoot};
 use howdah_store::FileTree;
 use tonic::Status;
 
-use crate::core::Core;
+use crate::metadata::Core;
+use crate::metadata::staging;
 use crate::services::status::IntoStatus;
 use crate::services::stream::{self, StreamReply};
 use crate::services::{find, wire};
-use crate::staging;
 
 pub(super) fn find_commits(core: &Core, request: pfs::FindCommitsRequest) -> StreamReply<pfs::FindCommitsResponse> {
     let reference = wire::commit_ref(request.start.as_ref())?;

@@ -25,10 +25,10 @@ use tonic::{Response, Status, Streaming};
 
 use super::read::{file_of, readable};
 use super::target::{Footing, Target};
-use crate::core::{Core, SubmitError};
+use crate::metadata::staging::{self, Stage, Stager};
+use crate::metadata::{Core, SubmitError};
 use crate::services::status::IntoStatus;
 use crate::services::wire;
-use crate::staging::{self, Stage, Stager};
 
 pub(super) async fn modify_file(
     core: &Core,

@@ -9,10 +9,10 @@ use tonic::Status;
 
 use super::commit::wait_for_commit;
 use super::convert::signed;
-use crate::core::Core;
+use crate::metadata::Core;
+use crate::metadata::staging;
 use crate::services::status::IntoStatus;
 use crate::services::{find, wire};
-use crate::staging;
 
 /// A commit whose files can be read.
 #[derive(Debug, Clone)]

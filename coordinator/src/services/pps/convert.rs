@@ -8,7 +8,7 @@ use howdah_model::{
 use howdah_protocol::messages::Presence;
 use tonic::Status;
 
-use crate::board::JobBoard;
+use crate::live::JobBoard;
 use crate::services::pfs::convert::signed;
 use crate::services::status::IntoStatus;
 use crate::services::wire;

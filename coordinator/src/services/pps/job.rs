@@ -10,7 +10,7 @@ use tonic::{Response, Status};
 
 use super::convert::job_info;
 use super::jq::JqFilter;
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::services::change::{apply, apply_or_append};
 use crate::services::pfs::going_down;
 use crate::services::status::IntoStatus;

@@ -17,7 +17,7 @@ use tonic::Status;
 use super::datums;
 use super::log_inputs::LogInputs;
 use super::pipeline::existing;
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::services::pfs::going_down;
 use crate::services::status::IntoStatus;
 use crate::services::stream::{self, Ended, Sender, StreamReply};

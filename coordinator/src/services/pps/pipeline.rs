@@ -11,7 +11,7 @@ use tonic::{Response, Status};
 
 use super::convert::pipeline_info;
 use super::jq::JqFilter;
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::services::change::apply;
 use crate::services::pfs::{one_page, selection};
 use crate::services::status::IntoStatus;

@@ -26,7 +26,7 @@ use howdah_store::{
 use lru::LruCache;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
-use crate::core::{Core, SubmitError};
+use crate::metadata::{Core, SubmitError};
 use howdah_telemetry::error_chain;
 
 /// A commit with so many staged edits is settled before more are staged: each is an object to read.

@@ -7,7 +7,7 @@ use howdah_protocol::objects::{DatumSet, SetConcurrency};
 use howdah_store::Store;
 
 use super::drive::DriveError;
-use crate::plan::{self, Base, LOOK_AHEAD, MergePlan, PlanError, Splitter, Step};
+use crate::job::plan::{self, Base, LOOK_AHEAD, MergePlan, PlanError, Splitter, Step};
 
 /// Turns the steps of a plan into datum sets and keeps count.
 pub struct SetMaker {

@@ -12,13 +12,13 @@ use howdah_protocol::objects::{DatumSet, JobPlan, SetConcurrency, StageSpec, pla
 use howdah_protocol::wire;
 use howdah_spec::ReprocessSpec;
 
-use super::Context;
 use super::drive::{self, DriveError, View};
 use super::publish::Publisher;
 use super::set_maker::SetMaker;
+use crate::job::plan::{self, Base, InputCommit, MergePlan, PlanError, Reuse};
+use crate::job::provenance::{self, ProvenanceInput, ProvenanceRecord};
 use crate::metrics;
-use crate::plan::{self, Base, InputCommit, MergePlan, PlanError, Reuse};
-use crate::provenance::{self, ProvenanceInput, ProvenanceRecord};
+use crate::scheduler::Context;
 
 /// How many set objects are written at once.
 const WRITES_AT_ONCE: usize = 16;
@@ -363,7 +363,7 @@ async fn wait_for_image(context: &Context, view: &View, needed: bool) -> Option<
 }
 
 /// Translates a spec into what a worker needs to run it.
-pub(super) fn stage(version: &PipelineVersion, image: ImagePin) -> StageSpec {
+pub(crate) fn stage(version: &PipelineVersion, image: ImagePin) -> StageSpec {
     let spec = &version.spec;
     let transform = &spec.transform;
     let text = |text: &String| (!text.is_empty()).then(|| text.clone());

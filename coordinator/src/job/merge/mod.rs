@@ -20,7 +20,7 @@ use howdah_protocol::objects::{Datum, DatumOutcome, DatumRecord, DatumResult, Da
 use howdah_protocol::wire;
 use howdah_store::{Edit, EditError, FileEntry, FileTree, PathRules, Store, StoreError, Tree, Value, check_path};
 
-use crate::plan::MergePlan;
+use crate::job::plan::MergePlan;
 use sorter::{Sorted, Sorter};
 
 /// Why outputs could not be merged. A collision between datums is not among them: it fails the job.

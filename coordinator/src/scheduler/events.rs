@@ -103,7 +103,7 @@ async fn take_presence(context: &Context, heard: Presence) {
 }
 
 /// Takes a job's sets off the queue and tells workers to drop what they have of it.
-pub(super) async fn call_off(context: &Context, job: &JobKey) {
+pub(crate) async fn call_off(context: &Context, job: &JobKey) {
     tracing::debug!(%job, "job called off");
     if let Err(error) = context.queue.purge_job(&job.pipeline, &job.id).await {
         tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "sets of a job that is over stay on the queue");

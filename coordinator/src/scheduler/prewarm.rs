@@ -10,7 +10,8 @@ use howdah_model::{Pipeline, PipelineKey, PipelineState, State};
 use howdah_protocol::messages::{PRESENCE_INTERVAL, PREWARM_INTERVAL, PrewarmOrder, PrewarmStages};
 use tokio::time::Instant;
 
-use super::{Context, planner};
+use super::Context;
+use crate::job::planner;
 
 /// What is wanted of a pipeline: its order of creation, and its version.
 type Wanted = HashMap<PipelineKey, (u64, u64)>;

@@ -23,15 +23,15 @@ use howdah_store::StoreError;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::Context;
 use super::collect::Collector;
 use super::planner;
 use super::publish::Publisher;
-use crate::core::SubmitError;
-use crate::merge::{MergeError, Merged, Merger};
-use crate::plan::{self, MergePlan, PlanError};
-use crate::provenance::{ProvenanceInput, ProvenanceRecord};
-use crate::{board, metrics};
+use crate::job::merge::{MergeError, Merged, Merger};
+use crate::job::plan::{self, MergePlan, PlanError};
+use crate::job::provenance::{ProvenanceInput, ProvenanceRecord};
+use crate::metadata::SubmitError;
+use crate::scheduler::Context;
+use crate::{live as board, metrics};
 
 /// Trouble with infrastructure: the job is begun again from what is stored.
 #[derive(Debug, thiserror::Error)]
@@ -70,16 +70,16 @@ impl DriveError {
 }
 
 /// What the driver knows of its job from the state.
-pub(super) struct View {
-    pub(super) job: JobKey,
-    pub(super) version: Arc<PipelineVersion>,
+pub(crate) struct View {
+    pub(crate) job: JobKey,
+    pub(crate) version: Arc<PipelineVersion>,
     planned: bool,
     /// It has been begun before, so that a plan of it may be stored.
-    pub(super) begun_before: bool,
+    pub(crate) begun_before: bool,
 }
 
 /// Drives a job whose inputs are finished. Returns when it is over, or with the trouble that stopped it.
-pub async fn drive(
+pub(crate) async fn drive(
     context: &Context,
     job: &JobKey,
     notices: mpsc::UnboundedReceiver<SetEvent>,
@@ -151,7 +151,7 @@ fn is_started(context: &Context, view: &View) -> bool {
 }
 
 /// Logs the start of the job, unless it has been.
-pub(super) async fn start(context: &Context, view: &View) -> Result<(), SubmitError> {
+pub(crate) async fn start(context: &Context, view: &View) -> Result<(), SubmitError> {
     if !is_started(context, view) {
         let job = view.job.clone();
         context.core.submit(Command::StartJob { job }).await?;
@@ -183,7 +183,7 @@ async fn find_plan(context: &Context, view: &View) -> Result<Option<(JobPlan, Me
 }
 
 /// Tells the state of the job's start and plan, as far as it does not know.
-pub(super) async fn note_plan(context: &Context, view: &View, merge: &MergePlan) -> Result<(), SubmitError> {
+pub(crate) async fn note_plan(context: &Context, view: &View, merge: &MergePlan) -> Result<(), SubmitError> {
     let counts = merge.counts();
     context.core.jobs().update_progress(&view.job, |progress| {
         progress.counts.total = counts.total;
@@ -199,7 +199,7 @@ pub(super) async fn note_plan(context: &Context, view: &View, merge: &MergePlan)
 }
 
 /// Removes a plan and the results that do not fit it, so that the job is planned afresh.
-pub async fn discard_plan(context: &Context, job: &JobKey) {
+pub(crate) async fn discard_plan(context: &Context, job: &JobKey) {
     let store = context.core.store();
     let removed = async {
         plan::discard(store, &job.pipeline, &job.id).await?;

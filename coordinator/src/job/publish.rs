@@ -10,8 +10,8 @@ use howdah_queue::QueueError;
 use howdah_store::StoreError;
 use jiff::Timestamp;
 
-use super::Context;
 use super::drive::{DriveError, View};
+use crate::scheduler::Context;
 
 /// Publishes sets of one job.
 pub struct Publisher<'a> {

@@ -22,9 +22,9 @@ use howdah_store::{AppendError, MetaLog, OpenedLog, Settled, Store, StoreError};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::board::JobBoard;
+use crate::live::JobBoard;
+use crate::metadata::staging::Staging;
 use crate::metrics;
-use crate::staging::Staging;
 
 /// How many commands may share one append of the log.
 const MAX_GROUP: usize = 512;

@@ -18,10 +18,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::drive::{DriveError, View};
 use super::planner::Published;
 use super::publish::Publisher;
-use super::{Context, image};
-use crate::merge::{MergeError, Merger};
+use crate::job::merge::{MergeError, Merger};
+use crate::job::plan::MergePlan;
 use crate::metrics;
-use crate::plan::MergePlan;
+use crate::scheduler::{Context, image};
 
 /// How soon results are looked for when no notice comes; doubles up to [`MAX_LOOK`].
 const FIRST_LOOK: Duration = Duration::from_secs(2);
