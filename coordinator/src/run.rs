@@ -10,9 +10,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::CoordinatorConfig;
-use crate::live::JobBoard;
-use crate::metadata::Core;
-use crate::metadata::{self as core, staging};
+use crate::live::LiveStatus;
+use crate::metadata::{self, Core, orphaned_edits};
 use crate::{allocator, scheduler, server};
 use howdah_telemetry::error_chain;
 
@@ -51,7 +50,7 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
         })?;
     queue.ensure_streams().await?;
     let opened = SystemTime::now();
-    let (core, command_loop) = core::open(store, JobBoard::default()).await?;
+    let (core, command_loop) = metadata::open(store, LiveStatus::default()).await?;
 
     let mut tasks = JoinSet::new();
     let stopped = shutdown.clone();
@@ -63,7 +62,7 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
         }
     });
     tasks.spawn(scheduler::run(core.clone(), queue.clone(), shutdown.clone()));
-    tokio::spawn(remove_strays(core.clone(), opened));
+    tokio::spawn(remove_orphaned_edits(core.clone(), opened));
     tasks.spawn(server::serve(listener, core, queue, shutdown.clone()));
     Ok(Running {
         address,
@@ -72,9 +71,9 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
     })
 }
 
-async fn remove_strays(core: Core, opened: SystemTime) {
-    match staging::strays(&core, opened).await {
-        Ok(ids) => staging::remove(&core, ids),
+async fn remove_orphaned_edits(core: Core, opened: SystemTime) {
+    match orphaned_edits(&core, opened).await {
+        Ok(ids) => core.staging().remove(ids),
         Err(error) => tracing::warn!(error = error_chain(&error), "edits left behind could not be looked for"),
     }
 }

@@ -95,6 +95,6 @@ fn http_routes(core: Core) -> Router {
 
 /// Ready means: the log can be written as far as known and somebody can do the work.
 async fn ready(Extract(core): Extract<Core>) -> impl IntoResponse {
-    let workers = core.jobs().workers().len();
+    let workers = core.live().workers.list().len();
     (StatusCode::OK, format!("ready, {workers} worker(s)\n"))
 }

@@ -270,12 +270,12 @@ impl<'a> Collector<'a> {
         let (merger, counts, stats) = tokio::task::spawn_blocking(move || add(merger, &set, &stored))
             .await
             .map_err(|error| DriveError::Interrupted(error.to_string()))??;
-        self.context.core.jobs().update_progress(job, |progress| {
+        self.context.core.live().progress.update(job, |progress| {
             progress.counts += counts;
             progress.stats += stats;
-            progress.trouble = None;
+            progress.infra_failure = None;
         });
-        self.context.core.jobs().lines_stored(job, number);
+        self.context.core.live().logs.remove_set(job, number);
         count_datums(&job.pipeline.to_string(), &counts, &stats);
         self.done.insert(number);
         // A pipeline that was shown as unable to run has just shown that it can.
@@ -286,10 +286,9 @@ impl<'a> Collector<'a> {
 
     async fn show_trouble(&self, message: &str, needs_attention: bool) {
         tracing::warn!(job = %self.view.job, message, "a worker had to hand a datum set back");
-        self.context
-            .core
-            .jobs()
-            .update_progress(&self.view.job, |progress| progress.trouble = Some(message.to_owned()));
+        self.context.core.live().progress.update(&self.view.job, |progress| {
+            progress.infra_failure = Some(message.to_owned())
+        });
         if needs_attention {
             image::report(
                 self.context,

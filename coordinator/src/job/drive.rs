@@ -31,7 +31,7 @@ use crate::job::plan::{self, MergePlan, PlanError};
 use crate::job::provenance::{ProvenanceInput, ProvenanceRecord};
 use crate::metadata::SubmitError;
 use crate::scheduler::Context;
-use crate::{live as board, metrics};
+use crate::{live, metrics};
 
 /// Trouble with infrastructure: the job is begun again from what is stored.
 #[derive(Debug, thiserror::Error)]
@@ -89,8 +89,9 @@ pub(crate) async fn drive(
     };
     context
         .core
-        .jobs()
-        .update_progress(job, |entry| *entry = board::Progress::default());
+        .live()
+        .progress
+        .update(job, |entry| *entry = live::JobProgress::default());
     let publisher = Publisher::new(context, &view);
     let collector = Collector::new(context, &view, &publisher, notices);
     let sorter_bytes = context.core.store().limits().sort_buffer_bytes;
@@ -185,7 +186,7 @@ async fn find_plan(context: &Context, view: &View) -> Result<Option<(JobPlan, Me
 /// Tells the state of the job's start and plan, as far as it does not know.
 pub(crate) async fn note_plan(context: &Context, view: &View, merge: &MergePlan) -> Result<(), SubmitError> {
     let counts = merge.counts();
-    context.core.jobs().update_progress(&view.job, |progress| {
+    context.core.live().progress.update(&view.job, |progress| {
         progress.counts.total = counts.total;
         progress.counts.skipped = counts.skipped;
     });

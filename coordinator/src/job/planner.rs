@@ -160,13 +160,13 @@ async fn concurrency(context: &Context, view: &View) -> Result<SetConcurrency, D
             return Ok(wire::decode::<JobPlan>(&plan)?.concurrency);
         }
     }
-    let board = context.core.jobs();
-    if !board.knows_workers() {
+    let workers = &context.core.live().workers;
+    if !workers.is_complete() {
         return Ok(SetConcurrency::Sequential);
     }
     Ok(SetConcurrency::over(
         view.version.spec.parallelism,
-        &board.slots_for(pipeline),
+        &workers.slots_for(pipeline),
     ))
 }
 
@@ -277,8 +277,8 @@ impl Begun {
         };
         let found = |set: &DatumSet| {
             let datums = set.datums.len() as u64;
-            let jobs = context.core.jobs();
-            jobs.update_progress(&view.job, |progress| progress.counts.total += datums);
+            let progress = &context.core.live().progress;
+            progress.update(&view.job, |progress| progress.counts.total += datums);
         };
         let start = drive::start(context, view);
         match first {

@@ -69,7 +69,7 @@ pub async fn spawn(context: &Context) -> anyhow::Result<JoinSet<anyhow::Result<(
         while let Some(batch) = logs.next().await {
             let job = batch.pipeline.job(batch.job);
             let open = core.state().job(&job).is_some_and(|job| !job.state.is_final());
-            core.jobs().add_lines(job, batch, open);
+            core.live().logs.add(job, batch, open);
         }
         Ok(())
     });
@@ -79,9 +79,9 @@ pub async fn spawn(context: &Context) -> anyhow::Result<JoinSet<anyhow::Result<(
 /// Notes a heartbeat, and tells the worker again to drop what it still has of jobs that are over: the first
 /// time it was told may have been lost.
 async fn take_presence(context: &Context, heard: Presence) {
-    let board = context.core.jobs();
+    let workers = &context.core.live().workers;
     if heard.leaving {
-        board.worker_left(&heard.worker);
+        workers.remove(&heard.worker);
         tracing::info!(worker = heard.worker, "worker left");
         return;
     }
@@ -93,7 +93,7 @@ async fn take_presence(context: &Context, heard: Presence) {
         .filter(|job| state.job(job).is_none_or(|job| job.state.is_final()))
         .collect();
     let (worker, host, slots) = (heard.worker.clone(), heard.host.clone(), heard.slots);
-    if board.heard_from(heard) {
+    if workers.record_heartbeat(heard) {
         tracing::info!(worker, host, slots, "worker connected");
         context.new_worker.notify_one();
     }

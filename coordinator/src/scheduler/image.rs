@@ -189,7 +189,7 @@ async fn say(context: &Context, pipeline: &PipelineKey, state: PipelineState, re
     if let Err(error) = context.core.store().put(&line.key(), wire::encode(&line).into()).await {
         tracing::debug!(%pipeline, error = howdah_telemetry::error_chain(&error), "line for the pipeline's log not stored");
     }
-    context.core.jobs().add_master_line(line);
+    context.core.live().logs.add_master_line(line);
 }
 
 /// Writes a state and its reason as a line of log.

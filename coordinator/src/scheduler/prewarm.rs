@@ -66,7 +66,7 @@ fn stands(pipeline: &Pipeline) -> bool {
 /// Says what to run of a pipeline, if some worker serves it: to each its share.
 fn standing(context: &Context, state: &State, pipeline: &PipelineKey) -> Option<PrewarmOrder> {
     let version = state.pipeline(pipeline)?.current();
-    let workers = context.core.jobs().slots_for(pipeline).len() as u64;
+    let workers = context.core.live().workers.slots_for(pipeline).len() as u64;
     if workers == 0 {
         return None;
     }

@@ -120,7 +120,7 @@ async fn run_job(context: &Context, job: &JobKey) -> Result<(), drive::DriveErro
     if driven.is_none() {
         events::call_off(context, job).await;
     }
-    context.core.jobs().forget_job(job);
+    context.core.live().forget_job(job);
     if let Some(job) = context.core.state().job(job)
         && job.state.is_final()
     {

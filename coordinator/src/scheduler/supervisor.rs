@@ -119,7 +119,7 @@ async fn remove_orphaned_consumers(context: Context) {
 }
 
 fn update_gauges(context: &Context) {
-    metrics::WORKERS.set(i64::try_from(context.core.jobs().workers().len()).unwrap_or(i64::MAX));
+    metrics::WORKERS.set(i64::try_from(context.core.live().workers.list().len()).unwrap_or(i64::MAX));
     let state = context.core.state();
     metrics::JOBS_OPEN.reset();
     for job in howdah_model::query::open_jobs(&state) {

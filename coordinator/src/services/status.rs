@@ -10,8 +10,7 @@ use prost::Message;
 use tonic::{Code, Status};
 
 use crate::job::plan::PlanError;
-use crate::metadata::SubmitError;
-use crate::metadata::staging::StagingError;
+use crate::metadata::{StagingError, SubmitError};
 use howdah_telemetry::error_chain;
 
 /// Turns any error of the layers below into the status that clients expect.
