@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use howdah_model::{Content, DatumHash};
-use howdah_protocol::objects::{DatumSet, JobPlan, SetConcurrency, plan_key};
-use howdah_spec::PfsInput;
-use howdah_store::{FileEdits, PathRules, StoreConfig};
+use futures::TryStreamExt;
+use howdah_model::{Content, DatumHash, DatumId, DatumIndex, GlobalId};
+use howdah_protocol::objects::{Datum, DatumSet, JobPlan, SetConcurrency, plan_key};
+use howdah_spec::{Input, PfsInput};
+use howdah_store::{FileEdits, PathRules, Store, StoreConfig};
 use proptest::prelude::*;
 
 use super::*;
