@@ -1,14 +1,14 @@
-//! Keeping what the allocator holds back small.
+//! Bounds the free memory that the C library's allocator keeps.
 
-/// Areas that the C library's allocator hands memory out from. By default it makes eight per processor, and what is
-/// freed in one is of no use to the others: file data is freed by other threads than those that asked for it.
+/// Arenas of the allocator. By default there are eight for each processor, and memory that is freed in one is not used
+/// for the others. File data is mostly freed by another thread than the one that allocated it.
 #[cfg(target_env = "gnu")]
 const ARENAS: i32 = 2;
 
-/// Bounds the memory that the allocator keeps although it is free. Call it early: areas that exist stay.
-pub fn bound() {
+/// Bounds the number of arenas. Call this early: arenas that exist stay.
+pub fn limit_arenas() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: the function takes two numbers, touches nothing but the allocator's own settings and takes its lock.
+    // SAFETY: the function takes two numbers, changes only the allocator's own settings and takes the allocator's lock.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, ARENAS);
     }

@@ -1,13 +1,20 @@
 //! The coordinator: takes commands, keeps the metadata log, plans jobs, merges their outputs.
 //!
-//! It owns all metadata and never touches the bytes of a job's files: it plans and merges tree entries.
+//! It owns all metadata. It never reads or writes the bytes of a job's files: it plans and merges tree entries.
 //!
-//! - [`metadata`]: the command loop, the published state and staged edits.
-//! - [`services`]: the gRPC API.
-//! - [`scheduler`]: background work. Looks at the state, does what is missing, may be repeated.
-//! - [`job`]: one job from its plan to its output commit.
-//! - [`live`]: the live picture of workers and jobs.
-//! - [`run`], [`server`], [`metrics`], [`config`], [`allocator`]: the edges.
+//! ```text
+//!  run, server             start, stop; one port for gRPC, metrics, health
+//!  services                the gRPC API
+//!  scheduler               background work: which job runs when, images, workers
+//!  job                     one job, from its plan to its output commit
+//!  metadata                the command loop, the published state, staged edits
+//!  live                    live facts about workers and jobs, in memory only
+//!  metrics, config, allocator
+//! ```
+//!
+//! A module uses only modules below it (and `services` not the scheduler); within a folder, files do not depend on each
+//! other in a circle. All metadata changes go through [`metadata::Core`]; background work looks at the state that it
+//! publishes.
 
 pub mod allocator;
 pub mod config;
