@@ -1,103 +1,73 @@
 //! Drives one job from its plan to its end.
 //!
 //! ```text
-//!  plan, publishing sets as they are found   \
-//!  (or read the plan back)                    } at once -> merge -> record provenance -> finish
-//!  gather results as they come in            /
+//!  plan, publish sets as they are found   \
+//!  (or read the plan back)                 } at the same time -> merge -> write provenance -> finish
+//!  collect results as they come in        /
 //! ```
 //!
-//! Every step looks at the store first, so a driver that starts over continues where the last one ended:
-//! sets are written before they are published, results are objects that nobody overwrites, and the job
-//! is finished by one event list.
+//! Every part looks at the store first, so a driver continues where the one before it ended: sets are
+//! written before they are published, results are objects that are never overwritten, and one command finishes the job.
+//!
+//! What is durable before what:
+//!
+//! 1. A set object is written before its message is published: a worker never gets a set that it cannot read.
+//! 2. The start of the job is logged before the first set is published: if the log does not know of a start, no worker
+//!    has worked for the job, and a plan in the store counts for nothing.
+//! 3. All sets are written before the merge part, which makes the plan final.
+//! 4. Output trees and the provenance record are written before `FinishJob` is logged: a finished commit is complete.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use howdah_model::query;
-use howdah_model::{Command, DatumCounts, JobKey, JobOutcome, JobStats, PipelineVersion};
+use howdah_model::{Command, DatumCounts, JobKey, JobOutcome, query};
 use howdah_protocol::messages::SetEvent;
 use howdah_protocol::objects::{JobPlan, plan_key, results_prefix};
-use howdah_protocol::wire::WireError;
-use howdah_queue::QueueError;
 use howdah_store::StoreError;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use super::collect::Collector;
-use super::planner;
-use super::publish::Publisher;
-use crate::job::merge::{MergeError, Merged, Merger};
-use crate::job::plan::{self, MergePlan, PlanError};
-use crate::job::provenance::{ProvenanceInput, ProvenanceRecord};
-use crate::metadata::SubmitError;
-use crate::scheduler::Context;
-use crate::{live, metrics};
+use super::context::JobContext;
+use super::error::DriveError;
+use super::job_commands::{finish_without_output, log_plan, log_start};
+use super::merge::{Merged, Merger};
+use super::plan::{self, MergePlan};
+use super::planner::{self, PreparedPlan};
+use super::provenance::{ProvenanceInput, ProvenanceRecord};
+use super::publish::SetPublisher;
+use super::view::JobView;
+use crate::live::JobProgress;
+use crate::metrics;
 
-/// Trouble with infrastructure: the job is begun again from what is stored.
-#[derive(Debug, thiserror::Error)]
-pub enum DriveError {
-    /// The plan could not be made, written or read.
-    #[error("planning failed")]
-    Plan(#[from] PlanError),
-    /// Outputs could not be merged.
-    #[error("merging the output failed")]
-    Merge(#[from] MergeError),
-    /// The store failed.
-    #[error("the store failed")]
-    Store(#[from] StoreError),
-    /// The queue failed.
-    #[error("the queue failed")]
-    Queue(#[from] QueueError),
-    /// Something a worker wrote cannot be understood.
-    #[error("a result could not be understood")]
-    Wire(#[from] WireError),
-    /// A command was refused or could not be written.
-    #[error("{0}")]
-    Submit(#[from] SubmitError),
-    /// A result does not belong to the plan.
-    #[error("{0}")]
-    Mismatch(String),
-    /// The driver cannot go on, for a reason that lies outside the job.
-    #[error("{0}")]
-    Interrupted(String),
-}
+/// How long planning may take before the start of the job is logged on its own. Most plans are ready earlier; start and
+/// plan then share one append.
+const PLAN_BEFORE_START: Duration = Duration::from_millis(50);
 
-impl DriveError {
-    /// Tells whether what is stored of plan and results is at fault, so that repeating from it cannot help.
-    pub fn spoils_plan(&self) -> bool {
-        matches!(self, Self::Mismatch(_) | Self::Wire(_) | Self::Plan(PlanError::Wire(_)))
-    }
-}
-
-/// What the driver knows of its job from the state.
-pub(crate) struct View {
-    pub(crate) job: JobKey,
-    pub(crate) version: Arc<PipelineVersion>,
-    planned: bool,
-    /// It has been begun before, so that a plan of it may be stored.
-    pub(crate) begun_before: bool,
-}
-
-/// Drives a job whose inputs are finished. Returns when it is over, or with the trouble that stopped it.
-pub(crate) async fn drive(
-    context: &Context,
+/// Drives a job whose inputs are finished. Returns when the job is over; `events` are those of its datum sets.
+///
+/// # Errors
+/// When infrastructure fails. The job is not over then and is driven again.
+pub async fn drive(
+    context: &JobContext,
     job: &JobKey,
-    notices: mpsc::UnboundedReceiver<SetEvent>,
+    events: mpsc::UnboundedReceiver<SetEvent>,
 ) -> Result<(), DriveError> {
-    let Some(view) = view(context, job) else {
+    let core = &context.core;
+    let Some(view) = JobView::of(core, job) else {
         return Ok(());
     };
-    context
-        .core
-        .live()
+    // An earlier driver may have counted results; this one counts each of them again.
+    core.live()
         .progress
-        .update(job, |entry| *entry = live::JobProgress::default());
-    let publisher = Publisher::new(context, &view);
-    let collector = Collector::new(context, &view, &publisher, notices);
-    let sorter_bytes = context.core.store().limits().sort_buffer_bytes;
+        .update(job, |entry| *entry = JobProgress::default());
+    let publisher = SetPublisher::new(context, &view);
+    // Before planning: what the stream loses from now on is noticed, also while sets are being published.
+    let collector = Collector::new(context, &view, &publisher, events);
+    let sorter_bytes = core.store().limits().sort_buffer_bytes;
     let (merge_plan, merger) = match find_plan(context, &view).await? {
         Some((plan, merge)) => {
-            note_plan(context, &view, &merge).await?;
+            log_plan(core, &view, &merge).await?;
             if let Some(only) = plan.single_object.as_ref().and_then(|single| single.set.clone()) {
                 publisher.keep(only);
             }
@@ -105,24 +75,26 @@ pub(crate) async fn drive(
             collector.resume(merge, merger).await?
         }
         None => {
-            let collected = match begin(context, &view).await {
+            let collected = match prepare(context, &view).await {
                 Ok(None) => return Ok(()),
-                Ok(Some(begun)) => {
-                    let merger = Merger::new(begun.plan.clone(), sorter_bytes);
-                    let publishing = begun.publish(context, &view, &publisher);
+                Ok(Some(prepared)) => {
+                    let merger = Merger::new(prepared.plan.clone(), sorter_bytes);
+                    let publishing = prepared.publish(context, &view, &publisher);
                     collector.collect(publishing, merger).await
                 }
                 Err(DriveError::Plan(error)) if error.is_final() => {
-                    start(context, &view).await?;
+                    // The log refuses to finish a job that has not started.
+                    log_start(core, &view).await?;
                     let outcome = JobOutcome::Failure(error.to_string());
-                    context.core.submit(finish_without_output(job.clone(), outcome)).await?;
+                    core.submit(finish_without_output(job.clone(), outcome)).await?;
                     return Ok(());
                 }
                 Err(error) => Err(error),
             };
             if collected.is_err() {
-                // What has not started cannot be begun again.
-                start(context, &view).await?;
+                // The runner restarts the job next. The log refuses that for a job that has not started, and the restart
+                // and its reason would not show.
+                log_start(core, &view).await?;
             }
             collected?
         }
@@ -130,52 +102,24 @@ pub(crate) async fn drive(
     finish(context, &view, &merge_plan, merger).await
 }
 
-/// How long planning may take before the start of the job is logged on its own. Most plans are found at once, and
-/// then start and plan are logged together.
-const HEAD_START: Duration = Duration::from_millis(50);
-
-/// Begins the plan. The start of the job is logged meanwhile, unless that is over soon.
-async fn begin(context: &Context, view: &View) -> Result<Option<planner::Begun>, DriveError> {
-    let mut begun = std::pin::pin!(planner::begin(context, view));
-    if let Ok(begun) = tokio::time::timeout(HEAD_START, &mut begun).await {
-        return begun;
+/// Prepares the plan. The start of the job is logged meanwhile, unless the plan is ready soon.
+async fn prepare(context: &JobContext, view: &JobView) -> Result<Option<PreparedPlan>, DriveError> {
+    let mut prepared = std::pin::pin!(planner::prepare(context, view));
+    if let Ok(prepared) = tokio::time::timeout(PLAN_BEFORE_START, &mut prepared).await {
+        return prepared;
     }
-    // Both to their end, whatever becomes of the other: a job is not ended before it is started.
-    let (started, begun) = tokio::join!(start(context, view), begun);
+    // `join`, not `try_join`: when planning fails first, the start is still waited for. The caller may finish the job
+    // next, which the log refuses before the start.
+    let (started, prepared) = tokio::join!(log_start(&context.core, view), prepared);
     started?;
-    begun
+    prepared
 }
 
-fn is_started(context: &Context, view: &View) -> bool {
-    let state = context.core.state();
-    state.job(&view.job).is_some_and(|job| job.started.is_some())
-}
-
-/// Logs the start of the job, unless it has been.
-pub(crate) async fn start(context: &Context, view: &View) -> Result<(), SubmitError> {
-    if !is_started(context, view) {
-        let job = view.job.clone();
-        context.core.submit(Command::StartJob { job }).await?;
-    }
-    Ok(())
-}
-
-fn view(context: &Context, job: &JobKey) -> Option<View> {
-    let state = context.core.state();
-    let entry = state.job(job)?;
-    let version = query::job_version(&state, job)?.clone();
-    Some(View {
-        job: job.clone(),
-        version,
-        planned: entry.plan.is_some(),
-        begun_before: entry.started.is_some() || entry.restart > 0,
-    })
-}
-
-/// Reads the plan back if a final one is stored, also one that a restart of the job made the state forget:
-/// results that are stored belong to it. Nothing is published before the start of the job is logged, so for a job
-/// that has not started there is nothing to be found that anybody has worked on.
-async fn find_plan(context: &Context, view: &View) -> Result<Option<(JobPlan, MergePlan)>, DriveError> {
+/// Reads the plan back if a final one is stored.
+///
+/// Also one that the state has forgotten because the job was restarted: the results in the store belong to it. A job
+/// that has not been begun has no plan that counts, since nothing is published before its start is logged.
+async fn find_plan(context: &JobContext, view: &JobView) -> Result<Option<(JobPlan, MergePlan)>, DriveError> {
     if !view.begun_before {
         return Ok(None);
     }
@@ -183,26 +127,12 @@ async fn find_plan(context: &Context, view: &View) -> Result<Option<(JobPlan, Me
     Ok(plan::read(context.core.store(), &key).await?)
 }
 
-/// Tells the state of the job's start and plan, as far as it does not know.
-pub(crate) async fn note_plan(context: &Context, view: &View, merge: &MergePlan) -> Result<(), SubmitError> {
-    let counts = merge.counts();
-    context.core.live().progress.update(&view.job, |progress| {
-        progress.counts.total = counts.total;
-        progress.counts.skipped = counts.skipped;
-    });
-    let start = (!is_started(context, view)).then(|| Command::StartJob { job: view.job.clone() });
-    let plan = (!view.planned).then(|| Command::PlanJob {
-        job: view.job.clone(),
-        plan: plan_key(&view.job.pipeline, &view.job.id),
-        counts,
-    });
-    context.core.submit_together(start.into_iter().chain(plan)).await
-}
-
-/// Removes a plan and the results that do not fit it, so that the job is planned afresh.
-pub(crate) async fn discard_plan(context: &Context, job: &JobKey) {
+/// Removes a plan and the results that do not fit it, so that the job is planned again from its inputs.
+pub async fn discard_plan(context: &JobContext, job: &JobKey) {
     let store = context.core.store();
     let removed = async {
+        // The plan first, and of it the part that makes it final: a crash at any point leaves no plan that the next
+        // driver resumes. Results that remain and do not fit the next plan lead here again.
         plan::discard(store, &job.pipeline, &job.id).await?;
         for object in store.list(&results_prefix(&job.pipeline, &job.id)).await? {
             store.delete(&object.key).await?;
@@ -210,12 +140,17 @@ pub(crate) async fn discard_plan(context: &Context, job: &JobKey) {
         Ok::<(), StoreError>(())
     };
     if let Err(error) = removed.await {
-        tracing::warn!(%job, error = howdah_telemetry::error_chain(&error), "a plan that does not fit could not be removed");
+        tracing::warn!(%job, error = howdah_telemetry::error_chain(&error), "plan that does not fit its results could not be removed");
     }
 }
 
-/// Merges, records what made the commit, and ends the job.
-async fn finish(context: &Context, view: &View, merge_plan: &MergePlan, merger: Merger) -> Result<(), DriveError> {
+/// Merges, writes what made the commit, and ends the job.
+async fn finish(
+    context: &JobContext,
+    view: &JobView,
+    merge_plan: &MergePlan,
+    merger: Merger,
+) -> Result<(), DriveError> {
     let started = Instant::now();
     let store = context.core.store();
     let plan = merger.plan().clone();
@@ -225,7 +160,8 @@ async fn finish(context: &Context, view: &View, merge_plan: &MergePlan, merger: 
     record.output = merged.output;
     record.datums = merged.counts;
     record.finished = Timestamp::now();
-    context.records.write(record).await?;
+    // Before the job is finished: the next job of the pipeline reads this record to find out what it can reuse.
+    context.provenance.write(record).await?;
     metrics::DATUMS
         .with_label_values(&[plan.pipeline.to_string().as_str(), "skipped"])
         .inc_by(merge_plan.skipped);
@@ -254,7 +190,7 @@ async fn finish(context: &Context, view: &View, merge_plan: &MergePlan, merger: 
 }
 
 /// Fills in what is known before the output is.
-fn provenance_record(context: &Context, view: &View, merger: &Merger) -> ProvenanceRecord {
+fn provenance_record(context: &JobContext, view: &JobView, merger: &Merger) -> ProvenanceRecord {
     let state = context.core.state();
     let plan = merger.plan();
     let inputs = query::job_inputs(&state, &view.job)
@@ -276,17 +212,5 @@ fn provenance_record(context: &Context, view: &View, merger: &Merger) -> Provena
         worker_versions: merger.worker_versions().clone(),
         started: state.job(&view.job).and_then(|job| job.started),
         finished: Timestamp::now(),
-    }
-}
-
-/// The command that ends a job which never ran.
-pub fn finish_without_output(job: JobKey, outcome: JobOutcome) -> Command {
-    Command::FinishJob {
-        job,
-        outcome,
-        counts: DatumCounts::default(),
-        stats: JobStats::default(),
-        output: None,
-        datums: None,
     }
 }

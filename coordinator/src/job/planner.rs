@@ -1,72 +1,146 @@
-//! Planning one job: what it reads, what it builds on, and the sets that come of it.
+//! Prepares the plan of a job: what is reused of the base job, and a stream of the datums that remain.
+//!
+//! The base is the last successful job of the pipeline before this one. What it has done is reused in one of three ways
+//! ([`Reuse`]). The plan depends on nothing but the input trees, the base, the spec and the concurrency of sets, which
+//! is kept in the stored plan; so a driver that plans a job again comes to the same sets.
+//!
+//! Writing and publishing what is prepared here is done by [`super::plan_publisher`].
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::stream::FuturesOrdered;
-use futures::{FutureExt, StreamExt};
+use futures::StreamExt;
 use howdah_model::query::{self, JobBase, JobInput};
 use howdah_model::{BranchName, ImagePin, PipelineVersion, RepoKey, State};
-use howdah_protocol::messages::SetMessage;
-use howdah_protocol::objects::{DatumSet, JobPlan, SetConcurrency, StageSpec, plan_key};
+use howdah_protocol::objects::{JobPlan, SetConcurrency, plan_key};
 use howdah_protocol::wire;
 use howdah_spec::ReprocessSpec;
 
-use super::drive::{self, DriveError, View};
-use super::publish::Publisher;
+use super::context::JobContext;
+use super::error::DriveError;
+use super::plan::{self, BaseJob, InputCommit, Reuse};
+use super::provenance::{ProvenanceInput, ProvenanceReadError, ProvenanceRecord};
 use super::set_maker::SetMaker;
-use crate::job::plan::{self, Base, InputCommit, MergePlan, PlanError, Reuse};
-use crate::job::provenance::{self, ProvenanceInput, ProvenanceRecord};
-use crate::metrics;
-use crate::scheduler::Context;
+use super::stage_spec::stage_spec;
+use super::view::JobView;
 
-/// How many set objects are written at once.
-const WRITES_AT_ONCE: usize = 16;
-
-/// Looks a commit of an earlier job up in its record. One repository has one branch in a graph.
-fn old_commit(inputs: &[ProvenanceInput], repo: &RepoKey) -> Option<InputCommit> {
-    let input = inputs.iter().find(|input| input.commit.repo == *repo)?;
-    Some(InputCommit {
-        id: input.commit.id,
-        content: input.content,
-    })
+/// A plan of which everything is known but its datums, which are still a stream.
+pub struct PreparedPlan {
+    /// What workers need to know.
+    pub plan: Arc<JobPlan>,
+    pub(super) base: Option<BaseJob>,
+    pub(super) sets: SetMaker,
+    /// When planning began.
+    pub(super) started: Instant,
 }
 
-/// How a plan relates to the base: kept with the plan, as [`Reuse`] only borrows.
-enum Relation {
+/// Finds out what the job has to do. `None` when the job ended while it waited for the image.
+pub async fn prepare(context: &JobContext, view: &JobView) -> Result<Option<PreparedPlan>, DriveError> {
+    let started = Instant::now();
+    let store = context.core.store();
+    let state = context.core.state();
+    let spec = &view.version.spec;
+    let salt = if spec.reprocess_spec == ReprocessSpec::OnCodeChange {
+        // The image is a part of the code, so the hashes of the datums need it.
+        let Some(pin) = wait_for_image(context, view, true).await else {
+            return Ok(None);
+        };
+        plan::salt_with_code(&view.version.salt, &stage_spec(&view.version, pin))
+    } else {
+        view.version.salt.to_string()
+    };
+    let mut base = find_base(&state, view)?;
+    let decision = decide_reuse(context, view, base.as_ref(), &salt).await?;
+    if matches!(decision, ReuseDecision::Nothing) {
+        base = None;
+    }
+    let inputs = query::job_inputs(&state, &view.job);
+    let steps = match &spec.input {
+        None => futures::stream::empty().boxed(),
+        Some(input) => {
+            let new = |repo: &RepoKey, branch: &BranchName| new_commit(&inputs, repo, branch);
+            let old_inputs = match &decision {
+                ReuseDecision::ByTreeDiff(record) => record.inputs.as_slice(),
+                ReuseDecision::Nothing | ReuseDecision::ByDatum => &[],
+            };
+            let old = |repo: &RepoKey, _: &BranchName| old_commit(old_inputs, repo);
+            let reuse = match (&decision, &base) {
+                (ReuseDecision::ByTreeDiff(_), Some(base)) => Reuse::ByTreeDiff(base, &old),
+                (ReuseDecision::ByDatum, Some(base)) => Reuse::ByDatum(base),
+                (_, None) | (ReuseDecision::Nothing, _) => Reuse::Nothing,
+            };
+            plan::steps(store, input, &new, salt.as_str().into(), reuse).await?
+        }
+    };
+    let concurrency = set_concurrency(context, view).await?;
+    let sets = SetMaker::look_ahead(steps, &view.version, concurrency).await?;
+    // Asked again when the salt needed it already: an answer is at once, and the pin of a version never changes.
+    let Some(pin) = wait_for_image(context, view, sets.has_work()).await else {
+        return Ok(None);
+    };
+    let plan = JobPlan {
+        pipeline: view.job.pipeline.clone(),
+        version: view.version.version,
+        job: view.job.id,
+        output_commit: view.job.id,
+        spec_commit: Some(view.version.spec_commit),
+        file_set: None,
+        salt,
+        stage: stage_spec(&view.version, pin),
+        concurrency,
+        single_object: None,
+    };
+    Ok(Some(PreparedPlan {
+        plan: Arc::new(plan),
+        base,
+        sets,
+        started,
+    }))
+}
+
+/// What is reused of the base and how that is found. It owns what [`Reuse`] borrows.
+enum ReuseDecision {
     Nothing,
-    /// The record of the base, which tells the commits that it was made from.
-    Unchanged(Arc<ProvenanceRecord>),
-    Equal,
+    /// The record of the base has the commits that the base was made from.
+    ByTreeDiff(Arc<ProvenanceRecord>),
+    ByDatum,
 }
 
-/// Finds out what of the base can be taken over, and how that is to be found.
-async fn relate(context: &Context, view: &View, base: Option<&Base>, salt: &str) -> Result<Relation, DriveError> {
+/// Decides what can be reused of the base and how that is found.
+async fn decide_reuse(
+    context: &JobContext,
+    view: &JobView,
+    base: Option<&BaseJob>,
+    salt: &str,
+) -> Result<ReuseDecision, DriveError> {
     let store = context.core.store();
     let spec = &view.version.spec;
     let Some(base) = base.filter(|_| spec.reprocess_spec != ReprocessSpec::EveryJob) else {
-        return Ok(Relation::Nothing);
+        return Ok(ReuseDecision::Nothing);
     };
     let commit = view.job.pipeline.output_repo().commit(base.job);
-    let record = match context.records.read(&commit).await {
+    let record = match context.provenance.read(&commit).await {
         Ok(Some(record)) => record,
-        Ok(None) => return Ok(Relation::Equal),
-        Err(provenance::ReadError::Store(error)) => return Err(error.into()),
-        Err(error @ provenance::ReadError::Wire(_)) => {
-            // Comparing all datums needs no record.
-            tracing::warn!(%commit, error = howdah_telemetry::error_chain(&error), "what a commit was made from cannot be understood");
-            return Ok(Relation::Equal);
+        Ok(None) => return Ok(ReuseDecision::ByDatum),
+        Err(ProvenanceReadError::Store(error)) => return Err(error.into()),
+        Err(error @ ProvenanceReadError::Wire(_)) => {
+            // A damaged record must not stop the pipeline: comparing all datums is slower and needs no record.
+            tracing::warn!(%commit, error = howdah_telemetry::error_chain(&error), "provenance record cannot be decoded, comparing all datums");
+            return Ok(ReuseDecision::ByDatum);
         }
     };
     if record.salt != salt {
-        // The salt is in every hash: none can be equal.
-        return Ok(Relation::Nothing);
+        // The salt is in the hash of every datum: none can be equal.
+        return Ok(ReuseDecision::Nothing);
     }
-    let same = same_input(&record, &view.version) && !plan::has_unfinished(store, &base.datums).await?;
-    Ok(if same {
-        Relation::Unchanged(record)
+    // The difference of trees does not show datums that failed in the base, nor datums of an input that the base did
+    // not have: both would be missing from the output without an error.
+    let by_tree_diff =
+        same_input(&record, &view.version) && !plan::has_unsuccessful_datums(store, &base.datums).await?;
+    Ok(if by_tree_diff {
+        ReuseDecision::ByTreeDiff(record)
     } else {
-        Relation::Equal
+        ReuseDecision::ByDatum
     })
 }
 
@@ -80,100 +154,10 @@ fn same_input(record: &ProvenanceRecord, version: &PipelineVersion) -> bool {
         || input(&record.spec).is_some_and(|old| input(&version.effective_json).is_some_and(|new| old == new))
 }
 
-/// A plan that has begun: everything is known but its datums.
-pub struct Begun {
-    /// What workers need to know.
-    pub plan: Arc<JobPlan>,
-    base: Option<Base>,
-    sets: SetMaker,
-    started: Instant,
-}
-
-/// Finds out what the job has to do. `None` when the job ended while it waited for the image.
-pub async fn begin(context: &Context, view: &View) -> Result<Option<Begun>, DriveError> {
-    let started = Instant::now();
-    let store = context.core.store();
-    let state = context.core.state();
-    let spec = &view.version.spec;
-    let salt = if spec.reprocess_spec == ReprocessSpec::OnCodeChange {
-        let Some(pin) = wait_for_image(context, view, true).await else {
-            return Ok(None);
-        };
-        plan::salt_with_code(&view.version.salt, &stage(&view.version, pin))
-    } else {
-        view.version.salt.to_string()
-    };
-    let mut base = find_base(&state, view)?;
-    let relation = relate(context, view, base.as_ref(), &salt).await?;
-    if matches!(relation, Relation::Nothing) {
-        base = None;
-    }
-    let inputs = query::job_inputs(&state, &view.job);
-    let steps = match &spec.input {
-        None => futures::stream::empty().boxed(),
-        Some(input) => {
-            let new = |repo: &RepoKey, branch: &BranchName| new_commit(&inputs, repo, branch);
-            let old_inputs = match &relation {
-                Relation::Unchanged(record) => record.inputs.as_slice(),
-                Relation::Nothing | Relation::Equal => &[],
-            };
-            let old = |repo: &RepoKey, _: &BranchName| old_commit(old_inputs, repo);
-            let reuse = match (&relation, &base) {
-                (Relation::Unchanged(_), Some(base)) => Reuse::Unchanged(base, &old),
-                (Relation::Equal, Some(base)) => Reuse::Equal(base),
-                (_, None) | (Relation::Nothing, _) => Reuse::Nothing,
-            };
-            plan::steps(store, input, &new, salt.as_str().into(), reuse).await?
-        }
-    };
-    let concurrency = concurrency(context, view).await?;
-    let sets = SetMaker::look_ahead(steps, &view.version, concurrency).await?;
-    let Some(pin) = wait_for_image(context, view, sets.has_work()).await else {
-        return Ok(None);
-    };
-    let plan = JobPlan {
-        pipeline: view.job.pipeline.clone(),
-        version: view.version.version,
-        job: view.job.id,
-        output_commit: view.job.id,
-        spec_commit: Some(view.version.spec_commit),
-        file_set: None,
-        salt,
-        stage: stage(&view.version, pin),
-        concurrency,
-        single_object: None,
-    };
-    Ok(Some(Begun {
-        plan: Arc::new(plan),
-        base,
-        sets,
-        started,
-    }))
-}
-
-/// Decides how sets lie over the slots there are, or as an earlier driver has decided.
-async fn concurrency(context: &Context, view: &View) -> Result<SetConcurrency, DriveError> {
-    let pipeline = &view.job.pipeline;
-    if view.begun_before {
-        let stored = context.core.store().get_opt(&plan_key(pipeline, &view.job.id)).await?;
-        if let Some(plan) = stored {
-            return Ok(wire::decode::<JobPlan>(&plan)?.concurrency);
-        }
-    }
-    let workers = &context.core.live().workers;
-    if !workers.is_complete() {
-        return Ok(SetConcurrency::Sequential);
-    }
-    Ok(SetConcurrency::over(
-        view.version.spec.parallelism,
-        &workers.slots_for(pipeline),
-    ))
-}
-
-fn find_base(state: &State, view: &View) -> Result<Option<Base>, DriveError> {
+fn find_base(state: &State, view: &JobView) -> Result<Option<BaseJob>, DriveError> {
     match query::job_base(state, &view.job) {
         JobBase::Nothing => Ok(None),
-        JobBase::Job { job, datums, output } => Ok(Some(Base {
+        JobBase::Job { job, datums, output } => Ok(Some(BaseJob {
             job: job.id,
             datums,
             output,
@@ -182,6 +166,15 @@ fn find_base(state: &State, view: &View) -> Result<Option<Base>, DriveError> {
             "job {earlier}, which this one builds on, has not ended"
         ))),
     }
+}
+
+/// Looks up a commit of an earlier job in its record. One repository has one branch in a graph.
+fn old_commit(inputs: &[ProvenanceInput], repo: &RepoKey) -> Option<InputCommit> {
+    let input = inputs.iter().find(|input| input.commit.repo == *repo)?;
+    Some(InputCommit {
+        id: input.commit.id,
+        content: input.content,
+    })
 }
 
 fn new_commit(inputs: &[JobInput], repo: &RepoKey, branch: &BranchName) -> Option<InputCommit> {
@@ -193,152 +186,30 @@ fn new_commit(inputs: &[JobInput], repo: &RepoKey, branch: &BranchName) -> Optio
     })
 }
 
-impl Begun {
-    /// Writes and publishes the sets, then makes the plan final, or the other way round if the plan is small. The
-    /// start of the job is logged on the way, unless it has been. Publishing is given up, not planning, when the
-    /// queue cannot be reached: [`Published::lost`] tells.
-    pub async fn publish(
-        mut self,
-        context: &Context,
-        view: &View,
-        publisher: &Publisher<'_>,
-    ) -> Result<Published, DriveError> {
-        let (started, job) = (self.started, &view.job);
-        let first = self.sets.next().await?;
-        let is_only = self.sets.is_over();
-        let bytes = is_only.then(|| first.as_ref().map_or(0, |set| wire::encode(set).len()));
-        let published = match bytes.filter(|bytes| plan::fits_one_object(*bytes, self.sets.most_dropped())) {
-            Some(bytes) => {
-                let only = first.map(|set| (set, bytes));
-                self.publish_whole(context, view, publisher, only).await
-            }
-            None => self.publish_by_and_by(context, view, publisher, first).await,
-        }?;
-        let Published { merge, lost } = &published;
-        if *lost {
-            tracing::debug!(%job, "the queue could not be reached while planning");
+/// Decides whether a worker runs the datums of a set one after the other or concurrently.
+async fn set_concurrency(context: &JobContext, view: &JobView) -> Result<SetConcurrency, DriveError> {
+    let pipeline = &view.job.pipeline;
+    if view.begun_before {
+        // As an earlier driver decided: results that it got belong to sets that were cut by its decision, and the
+        // workers that are connected now may be others.
+        let stored = context.core.store().get_opt(&plan_key(pipeline, &view.job.id)).await?;
+        if let Some(plan) = stored {
+            return Ok(wire::decode::<JobPlan>(&plan)?.concurrency);
         }
-        metrics::PLAN_SECONDS.observe(started.elapsed().as_secs_f64());
-        tracing::info!(%job, to_do = merge.to_do, skipped = merge.skipped, sets = merge.sets, elapsed_ms = started.elapsed().as_millis() as u64, "job planned");
-        Ok(published)
     }
-
-    /// Writes the plan as one object while the job's start and plan are logged together, then publishes the only set,
-    /// which comes with its size in bytes.
-    async fn publish_whole(
-        self,
-        context: &Context,
-        view: &View,
-        publisher: &Publisher<'_>,
-        only: Option<(DatumSet, usize)>,
-    ) -> Result<Published, DriveError> {
-        let store = context.core.store();
-        let merge = self.sets.into_merge_plan(store, self.base).await?;
-        let prepare = async {
-            match only {
-                Some(_) => publisher.prepare().await,
-                None => Ok(()),
-            }
-        };
-        let (written, noted, queue) = tokio::join!(
-            plan::write_whole(store, &self.plan, only.as_ref().map(|(set, _)| set.clone()), &merge),
-            drive::note_plan(context, view, &merge),
-            prepare,
-        );
-        written?;
-        noted?;
-        let mut lost = queue.is_err();
-        if let Some((set, bytes)) = only {
-            publisher.keep(set.clone());
-            lost = publisher.publish(&[publisher.message(set, bytes)]).await.is_err() || lost;
-        }
-        Ok(Published { merge, lost })
+    let workers = &context.core.live().workers;
+    if !workers.is_complete() {
+        // Right after a start few workers are known. A decision on a part of them would make sets too large.
+        return Ok(SetConcurrency::Sequential);
     }
-
-    /// Writes and publishes sets while further ones are found.
-    async fn publish_by_and_by(
-        self,
-        context: &Context,
-        view: &View,
-        publisher: &Publisher<'_>,
-        first: Option<DatumSet>,
-    ) -> Result<Published, DriveError> {
-        let Begun {
-            plan, base, mut sets, ..
-        } = self;
-        let store = context.core.store();
-        let mut lost = false;
-        let write = |set: DatumSet| {
-            let plan = plan.clone();
-            async move {
-                let bytes = plan::write_set(store, &plan, &set).await?;
-                Ok::<SetMessage, PlanError>(publisher.message(set, bytes))
-            }
-        };
-        let found = |set: &DatumSet| {
-            let datums = set.datums.len() as u64;
-            let progress = &context.core.live().progress;
-            progress.update(&view.job, |progress| progress.counts.total += datums);
-        };
-        let start = drive::start(context, view);
-        match first {
-            None => {
-                let (job, started) = tokio::join!(plan::write_job(store, &plan), start);
-                job?;
-                started?;
-            }
-            Some(first) => {
-                found(&first);
-                // Nothing waits for anything here but the message, so that work starts at once.
-                let (job, message, started, queue) =
-                    tokio::join!(plan::write_job(store, &plan), write(first), start, publisher.prepare());
-                job?;
-                let message = message?;
-                started?;
-                lost = queue.is_err() || publisher.publish(&[message]).await.is_err();
-            }
-        }
-        let mut writes = FuturesOrdered::new();
-        let mut more = true;
-        while more || !writes.is_empty() {
-            let mut written = Vec::new();
-            match if more { sets.next().await? } else { None } {
-                Some(set) => {
-                    found(&set);
-                    writes.push_back(write(set));
-                }
-                None => more = false,
-            }
-            if (!more || writes.len() >= WRITES_AT_ONCE)
-                && let Some(message) = writes.next().await
-            {
-                written.push(message?);
-            }
-            // Whatever else is written by now goes along.
-            while let Some(Some(message)) = writes.next().now_or_never() {
-                written.push(message?);
-            }
-            if !written.is_empty() {
-                lost = lost || publisher.publish(&written).await.is_err();
-            }
-        }
-        let merge = sets.into_merge_plan(store, base).await?;
-        plan::write_merge(store, &plan, &merge).await?;
-        drive::note_plan(context, view, &merge).await?;
-        Ok(Published { merge, lost })
-    }
+    Ok(SetConcurrency::over(
+        view.version.spec.parallelism,
+        &workers.slots_for(pipeline),
+    ))
 }
 
-/// A plan that is final.
-pub struct Published {
-    /// What has to be known for merging.
-    pub merge: MergePlan,
-    /// Whether some sets may not have reached the queue.
-    pub lost: bool,
-}
-
-/// Waits for the version's image to be pinned. A job without datums needs none and gets a pin without digest.
-async fn wait_for_image(context: &Context, view: &View, needed: bool) -> Option<ImagePin> {
+/// Waits until the version's image is pinned. A job without datums needs none and gets a pin without digest.
+async fn wait_for_image(context: &JobContext, view: &JobView, needed: bool) -> Option<ImagePin> {
     let unpinned = ImagePin {
         reference: view.version.spec.transform.image.clone(),
         digest: String::new(),
@@ -360,36 +231,4 @@ async fn wait_for_image(context: &Context, view: &View, needed: bool) -> Option<
         })
         .await
         .flatten()
-}
-
-/// Translates a spec into what a worker needs to run it.
-pub(crate) fn stage(version: &PipelineVersion, image: ImagePin) -> StageSpec {
-    let spec = &version.spec;
-    let transform = &spec.transform;
-    let text = |text: &String| (!text.is_empty()).then(|| text.clone());
-    let lines = |lines: &Vec<String>| (!lines.is_empty()).then(|| lines.clone());
-    let limits = spec.resource_limits.as_ref();
-    StageSpec {
-        image,
-        cmd: transform.cmd.clone(),
-        stdin: lines(&transform.stdin),
-        err_cmd: lines(&transform.err_cmd),
-        err_stdin: lines(&transform.err_stdin),
-        env: transform.env.clone(),
-        accept_return_code: transform.accept_return_code.clone(),
-        user: text(&transform.user),
-        working_dir: text(&transform.working_dir),
-        datum_tries: spec.datum_tries.max(1),
-        datum_timeout_ms: spec
-            .datum_timeout
-            .map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
-        writable_inputs: transform.writable_inputs,
-        memory_bytes: limits.and_then(|limits| howdah_spec::quantity::bytes(&limits.memory).ok()),
-        cpus: limits.map(|limits| limits.cpu).filter(|cpus| *cpus > 0.0),
-        labels: spec
-            .metadata
-            .as_ref()
-            .map(|metadata| metadata.labels.clone())
-            .unwrap_or_default(),
-    }
 }

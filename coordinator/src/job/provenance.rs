@@ -28,9 +28,9 @@ pub struct ProvenanceRecord {
     pub inputs: Vec<ProvenanceInput>,
     /// Its own files.
     pub output: Content,
-    /// Datums by what became of them.
+    /// Datums by outcome.
     pub datums: DatumCounts,
-    /// Versions of the workers that took part.
+    /// Versions of the workers that ran datums.
     pub worker_versions: BTreeSet<String>,
     /// When the job started.
     pub started: Option<Timestamp>,
@@ -56,23 +56,25 @@ pub fn key(commit: &CommitKey) -> String {
     howdah_store::keys::provenance(&commit.repo.project, &commit.repo.name, commit.id)
 }
 
-/// Records written or read lately, in front of the store: a job asks for that of the job before it, which this
-/// coordinator has most often written itself. A record never changes.
+/// The store's records behind a cache of those that were written or read last.
+///
+/// A job reads the record of the job before it, which the same coordinator has written in most cases. A record never
+/// changes, so the cache is never outdated.
 #[derive(Clone)]
-pub struct Records {
+pub struct ProvenanceCache {
     store: Store,
     recent: Arc<Mutex<LruCache<CommitKey, Arc<ProvenanceRecord>>>>,
 }
 
-/// Records kept in memory, of some kilobytes each: about one for each pipeline that is busy.
-const RECENT: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+/// Records in memory, of some kilobytes each: about one for each busy pipeline.
+const CACHED_RECORDS: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
-impl Records {
-    /// Begins with none in memory.
+impl ProvenanceCache {
+    /// Makes an empty cache.
     pub fn new(store: Store) -> Self {
         Self {
             store,
-            recent: Arc::new(Mutex::new(LruCache::new(RECENT))),
+            recent: Arc::new(Mutex::new(LruCache::new(CACHED_RECORDS))),
         }
     }
 
@@ -88,7 +90,7 @@ impl Records {
     }
 
     /// Reads the record of a commit, if there is one.
-    pub async fn read(&self, commit: &CommitKey) -> Result<Option<Arc<ProvenanceRecord>>, ReadError> {
+    pub async fn read(&self, commit: &CommitKey) -> Result<Option<Arc<ProvenanceRecord>>, ProvenanceReadError> {
         let known = self.recent().get(commit).cloned();
         if known.is_some() {
             return Ok(known);
@@ -107,7 +109,7 @@ pub async fn write(store: &Store, record: &ProvenanceRecord) -> Result<(), Store
 }
 
 /// Reads the record of a commit, if there is one.
-pub async fn read(store: &Store, commit: &CommitKey) -> Result<Option<ProvenanceRecord>, ReadError> {
+pub async fn read(store: &Store, commit: &CommitKey) -> Result<Option<ProvenanceRecord>, ProvenanceReadError> {
     match store.get_opt(&key(commit)).await? {
         Some(bytes) => Ok(Some(wire::decode(&bytes)?)),
         None => Ok(None),
@@ -116,11 +118,11 @@ pub async fn read(store: &Store, commit: &CommitKey) -> Result<Option<Provenance
 
 /// Why a record could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub enum ProvenanceReadError {
     /// The store failed.
     #[error("the provenance record could not be read")]
     Store(#[from] StoreError),
-    /// It cannot be understood.
+    /// It cannot be decoded.
     #[error("the provenance record could not be understood")]
     Wire(#[from] WireError),
 }

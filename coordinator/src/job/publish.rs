@@ -1,4 +1,4 @@
-//! Handing datum sets to the queue.
+//! Messages of datum sets: built, and handed to the queue.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -10,25 +10,29 @@ use howdah_queue::QueueError;
 use howdah_store::StoreError;
 use jiff::Timestamp;
 
-use super::drive::{DriveError, View};
-use crate::scheduler::Context;
+use super::context::JobContext;
+use super::error::DriveError;
+use super::view::JobView;
 
-/// Publishes sets of one job.
-pub struct Publisher<'a> {
-    context: &'a Context,
-    view: &'a View,
+/// Publishes sets of one job. Shared by the planner, which publishes new sets, and the collector, which repeats lost ones.
+pub struct SetPublisher<'a> {
+    context: &'a JobContext,
+    view: &'a JobView,
+    /// A part of the message id: the server drops a second message of the same id.
     attempt: AtomicU32,
-    /// Sets below this number have been handed over.
+    /// Sets below this number have been handed to the queue.
     published: AtomicU32,
-    /// The only set of a plan that is one object, which has no object of its own.
+    /// The only set of a single-object plan, which has no object of its own.
     only: OnceLock<Arc<DatumSet>>,
 }
 
-impl<'a> Publisher<'a> {
-    /// Makes a publisher whose messages the server does not take for duplicates of another driver's.
-    pub fn new(context: &'a Context, view: &'a View) -> Self {
+impl<'a> SetPublisher<'a> {
+    /// Makes a publisher. Its messages have other ids than those of an earlier driver.
+    pub fn new(context: &'a JobContext, view: &'a JobView) -> Self {
+        // Were it the same number each time, a driver that starts within the server's window for duplicates would have
+        // its messages dropped, although those of the driver before it may be gone.
         let attempt = u32::try_from(Timestamp::now().as_millisecond() & 0x7fff_ffff).unwrap_or(0);
-        Publisher {
+        SetPublisher {
             context,
             view,
             attempt: AtomicU32::new(attempt),
@@ -37,9 +41,9 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    /// Remembers the only set of a plan that is one object.
+    /// Keeps the only set of a single-object plan.
     pub fn keep(&self, set: DatumSet) {
-        // A driver has one plan: there is no other set to be remembered.
+        // A second call changes nothing, and a driver has one plan.
         let _ = self.only.set(Arc::new(set));
     }
 
@@ -61,27 +65,25 @@ impl<'a> Publisher<'a> {
         })
     }
 
-    /// Returns the number of sets that this driver has handed over, or tried to. What is heard of others, while
-    /// the plan is not final, is about those of an earlier driver, which may have been different ones.
+    /// Returns the number of sets that this driver has handed to the queue, or tried to.
+    ///
+    /// While the plan is not final, a result of a set beyond that number is one of an earlier driver's plan.
     pub fn published(&self) -> u32 {
         self.published.load(Ordering::Relaxed)
     }
 
     /// Makes sure that streams and consumer exist.
     pub async fn prepare(&self) -> Result<(), QueueError> {
-        let queue = &self.context.queue;
-        queue.ensure_streams().await?;
         let parallelism = self.view.version.spec.parallelism;
-        queue.ensure_consumer(&self.view.job.pipeline, parallelism).await?;
-        Ok(())
+        self.context.queue.prepare(&self.view.job.pipeline, parallelism).await
     }
 
-    /// From here on, sets that were published before are published anew.
+    /// Gives the messages that are made from now on other ids, so that sets that were published before are taken again.
     pub fn next_attempt(&self) {
         self.attempt.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Describes a set that is stored; it travels along when it is small.
+    /// Returns the message of a set that is stored. A small set is in the message itself.
     pub fn message(&self, set: DatumSet, stored_bytes: usize) -> SetMessage {
         let job = &self.view.job;
         SetMessage {
@@ -96,20 +98,19 @@ impl<'a> Publisher<'a> {
         }
     }
 
-    /// Describes a set that is read back from the store.
+    /// Returns the message of a set that is read back from the store.
     pub async fn stored_message(&self, set: u32) -> Result<SetMessage, DriveError> {
         let key = set_key(&self.view.job.pipeline, &self.view.job.id, set);
         let (found, bytes) = self.sized_set(set).await?.ok_or(StoreError::Missing { key })?;
         Ok(self.message(Arc::unwrap_or_clone(found), bytes))
     }
 
-    /// Hands sets over and tells workers.
+    /// Hands sets to the queue and wakes workers.
     pub async fn publish(&self, messages: &[SetMessage]) -> Result<(), QueueError> {
+        // Before they are published: a fast worker's result must not be taken for one beyond what was published.
         if let Some(last) = messages.iter().map(|message| message.set).max() {
             self.published.fetch_max(last + 1, Ordering::Relaxed);
         }
-        let queue = &self.context.queue;
-        queue.publish_sets(messages).await?;
-        queue.wake_workers().await
+        self.context.queue.publish(messages).await
     }
 }

@@ -6,27 +6,27 @@ use howdah_model::{DatumId, PipelineVersion};
 use howdah_protocol::objects::{DatumSet, SetConcurrency};
 use howdah_store::Store;
 
-use super::drive::DriveError;
-use crate::job::plan::{self, Base, LOOK_AHEAD, MergePlan, PlanError, Splitter, Step};
+use super::error::DriveError;
+use super::plan::{self, BaseJob, LOOK_AHEAD, MergePlan, PlanError, PlanStep, SetSplitter};
 
-/// Turns the steps of a plan into datum sets and keeps count.
+/// Turns the steps of a plan into datum sets, and counts what the merge plan needs.
 pub struct SetMaker {
     /// Steps that were looked at ahead.
-    known: std::vec::IntoIter<Step>,
-    /// Those that come after them; `None` when there are none.
-    steps: Option<BoxStream<'static, Result<Step, PlanError>>>,
-    splitter: Splitter,
+    known: std::vec::IntoIter<PlanStep>,
+    /// Steps after them; `None` when there are none.
+    steps: Option<BoxStream<'static, Result<PlanStep, PlanError>>>,
+    splitter: SetSplitter,
     dropped: Vec<DatumId>,
     to_do: u64,
     sets: u32,
-    /// Whether the first steps hold a datum to run.
+    /// Whether the steps looked at ahead have a datum to run.
     has_work: bool,
 }
 
 impl SetMaker {
-    /// Looks at the first datums, all of them unless they are very many.
+    /// Looks at the first datums: all of them, unless there are more than [`LOOK_AHEAD`].
     pub async fn look_ahead(
-        mut steps: BoxStream<'static, Result<Step, PlanError>>,
+        mut steps: BoxStream<'static, Result<PlanStep, PlanError>>,
         version: &PipelineVersion,
         concurrency: SetConcurrency,
     ) -> Result<Self, PlanError> {
@@ -36,7 +36,7 @@ impl SetMaker {
         while runs < LOOK_AHEAD && more {
             match steps.try_next().await? {
                 Some(step) => {
-                    runs += usize::from(matches!(step, Step::Run { .. }));
+                    runs += usize::from(matches!(step, PlanStep::Run { .. }));
                     first.push(step);
                 }
                 None => more = false,
@@ -46,7 +46,7 @@ impl SetMaker {
         Ok(SetMaker {
             known: first.into_iter(),
             steps: more.then_some(steps),
-            splitter: Splitter::new(
+            splitter: SetSplitter::new(
                 spec.datum_set_spec.as_ref(),
                 spec.parallelism,
                 concurrency,
@@ -60,19 +60,19 @@ impl SetMaker {
         })
     }
 
-    /// Tells whether the first steps hold a datum to run.
+    /// Tells whether there is a datum to run.
     pub fn has_work(&self) -> bool {
         self.has_work
     }
 
-    /// Tells whether it is known without looking that no further set comes.
+    /// Tells whether it is certain, without finding more datums, that no further set comes.
     pub fn is_over(&self) -> bool {
         self.steps.is_none()
             && !self
                 .known
                 .as_slice()
                 .iter()
-                .any(|step| matches!(step, Step::Run { .. }))
+                .any(|step| matches!(step, PlanStep::Run { .. }))
     }
 
     /// Returns how many datums of the base the plan drops at most, if no further set comes.
@@ -80,7 +80,7 @@ impl SetMaker {
         self.dropped.len() + self.known.len()
     }
 
-    async fn next_step(&mut self) -> Result<Option<Step>, PlanError> {
+    async fn next_step(&mut self) -> Result<Option<PlanStep>, PlanError> {
         if let Some(step) = self.known.next() {
             return Ok(Some(step));
         }
@@ -90,13 +90,13 @@ impl SetMaker {
         }
     }
 
-    /// Returns the next set; `None` when there is no more to do.
+    /// Returns the next set; `None` when no datum remains.
     pub async fn next(&mut self) -> Result<Option<DatumSet>, DriveError> {
         let mut datums = Vec::new();
         while let Some(step) = self.next_step().await? {
             match step {
-                Step::Drop(id) => self.dropped.push(id),
-                Step::Run { datum, replaces } => {
+                PlanStep::Drop(id) => self.dropped.push(id),
+                PlanStep::Run { datum, replaces } => {
                     self.dropped.extend(replaces.then_some(datum.id));
                     let size = datum.inputs.iter().map(|input| input.size).sum();
                     datums.push(datum);
@@ -117,15 +117,16 @@ impl SetMaker {
         Ok(Some(DatumSet { set, datums }))
     }
 
-    /// Ends the plan. What is left of the steps that were looked at ahead are datums that are gone.
-    pub async fn into_merge_plan(mut self, store: &Store, base: Option<Base>) -> Result<MergePlan, PlanError> {
-        while let Some(Step::Drop(id)) = self.known.next() {
+    /// Returns the merge plan, once no further set comes. The steps that remain are then datums that are gone.
+    pub async fn into_merge_plan(mut self, store: &Store, base: Option<BaseJob>) -> Result<MergePlan, PlanError> {
+        while let Some(PlanStep::Drop(id)) = self.known.next() {
             self.dropped.push(id);
         }
         let before = match &base {
             Some(base) => plan::datum_count(store, &base.datums).await?,
             None => 0,
         };
+        // Readers of the plan search it by bisection.
         self.dropped.sort_unstable();
         Ok(MergePlan {
             base,

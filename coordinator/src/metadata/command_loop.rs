@@ -135,7 +135,7 @@ impl CommandLoop {
     }
 
     /// Makes events durable and publishes the state after them. The inner error is for submitters: this group failed,
-    /// the loop goes on.
+    /// the loop continues.
     async fn append(&mut self, events: &[Event], next: State) -> Result<Result<(), String>, LoopError> {
         let started = Instant::now();
         match self.log.append_events(events).await {

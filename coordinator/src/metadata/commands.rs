@@ -16,7 +16,7 @@ pub enum SubmitError {
     /// The metadata log could not be written. Nothing was changed, unless the text says that this is in doubt.
     #[error("the metadata log could not be written: {0}")]
     Unavailable(String),
-    /// The coordinator is going down.
+    /// The coordinator is shutting down.
     #[error("the coordinator is shutting down; try again in a moment")]
     ShuttingDown,
 }
@@ -110,7 +110,7 @@ impl CommandHandle {
 
     /// Waits until `ready` returns something for the state, and returns that.
     ///
-    /// Returns `None` when the coordinator goes down first.
+    /// Returns `None` when the coordinator shuts down first.
     pub async fn wait_for<T>(&self, mut ready: impl FnMut(&State) -> Option<T>) -> Option<T> {
         let mut watch = self.watch();
         loop {

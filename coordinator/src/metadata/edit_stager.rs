@@ -118,7 +118,7 @@ impl<'a> EditStager<'a> {
     }
 
     /// Compares the edits with each other and with everything that they will meet. Returns what to do instead of staging
-    /// them if they collide, or if that cannot be told cheaply.
+    /// them if they collide, or if finding out is expensive.
     async fn check(&mut self, commit: &Commit) -> Result<Option<StagingOutcome>, StagingError> {
         let paths = self.edits.paths();
         if paths.collision_with(paths).is_some() {

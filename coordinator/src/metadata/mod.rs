@@ -1,11 +1,11 @@
 //! Metadata: one command loop changes it, everything else submits commands and reads the published state.
 //!
 //! ```text
-//!  core               Core, the handle that every other part holds; open()
 //!  orphaned_edits     finds staged edits that no commit mentions
+//!  core               Core, the handle that every other part holds; open()
 //!  edit_stager        stages one write to an open commit
 //!  folding            folds staged edits into a commit's tree
-//!  staging            what the three above share: Staging, StagingError
+//!  staging            what those two share: Staging, StagingError
 //!  staged_paths       cache of the paths of staged edits
 //!  commit_locks       write permits and the fold lock of each commit
 //!  command_loop       decides, appends to the log, publishes, answers

@@ -1,7 +1,7 @@
 //! Orphaned edits: objects of staged edits that no commit mentions.
 //!
-//! A crash leaves them between storing an object and logging it, or between logging a fold and deleting the objects.
-//! Commits that were deleted while they were open leave them, too.
+//! They come from a crash between storing an object and logging it, or between logging a fold and deleting the objects,
+//! and from commits that were deleted while they were open.
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};

@@ -86,7 +86,7 @@ impl Staging {
                 if let Err(error) = staging.store().delete_staged(&id).await {
                     tracing::warn!(
                         error = error_chain(&error),
-                        "edits that are not needed any more could not be removed"
+                        "staged edits that are no longer needed could not be removed"
                     );
                 }
             }

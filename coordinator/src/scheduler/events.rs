@@ -1,65 +1,29 @@
-//! Takes in what workers send and hands it to whoever waits for it.
+//! Listens to what workers send: set events, heartbeats, log lines.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashSet;
 
 use howdah_model::JobKey;
-use howdah_protocol::messages::{CancelJob, Presence, SetEvent};
-use tokio::sync::mpsc;
+use howdah_protocol::messages::{CancelJob, Presence};
 use tokio::task::JoinSet;
 
-use super::Context;
+use super::context::SchedulerContext;
 
-/// Routes notices to the driver of their job; those of jobs that nobody drives are dropped, since a driver
-/// that starts later looks at the store.
-#[derive(Clone, Default)]
-pub struct Dispatch(Arc<Mutex<HashMap<JobKey, mpsc::UnboundedSender<SetEvent>>>>);
-
-impl Dispatch {
-    /// Registers the driver of a job. There is at most one; the last one registered gets the notices.
-    pub fn register(&self, job: &JobKey) -> mpsc::UnboundedReceiver<SetEvent> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        self.lock().insert(job.clone(), sender);
-        receiver
-    }
-
-    /// Ends the registration of a job.
-    pub fn unregister(&self, job: &JobKey) {
-        self.lock().remove(job);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<JobKey, mpsc::UnboundedSender<SetEvent>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn deliver(&self, notice: SetEvent) {
-        let (pipeline, job) = match &notice {
-            SetEvent::Done(done) => (&done.pipeline, done.job),
-            SetEvent::Failed(trouble) => (&trouble.pipeline, trouble.job),
-        };
-        if let Some(driver) = self.lock().get(&pipeline.job(job)) {
-            // A driver that has just ended no longer needs it.
-            let _ = driver.send(notice);
-        }
-    }
-}
-
-/// Subscribes to everything workers send and starts the listeners.
-pub async fn spawn(context: &Context) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
+/// Subscribes to everything that workers send, and starts the listeners.
+pub(super) async fn spawn(context: &SchedulerContext) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
     let mut tasks = JoinSet::new();
-    let mut notices = context.queue.set_events().await?;
-    let dispatch = context.dispatch.clone();
+    let mut set_events = context.queue.set_events().await?;
+    let router = context.router.clone();
     tasks.spawn(async move {
-        while let Some(notice) = notices.next().await {
-            dispatch.deliver(notice);
+        while let Some(event) = set_events.next().await {
+            router.deliver(event);
         }
         Ok(())
     });
     let mut presence = context.queue.presence().await?;
-    let hearing = context.clone();
+    let for_presence = context.clone();
     tasks.spawn(async move {
-        while let Some(heard) = presence.next().await {
-            take_presence(&hearing, heard).await;
+        while let Some(presence) = presence.next().await {
+            handle_presence(&for_presence, presence).await;
         }
         Ok(())
     });
@@ -68,6 +32,7 @@ pub async fn spawn(context: &Context) -> anyhow::Result<JoinSet<anyhow::Result<(
     tasks.spawn(async move {
         while let Some(batch) = logs.next().await {
             let job = batch.pipeline.job(batch.job);
+            // Lines of a job that is over are only sent to subscribers: nothing would ever remove them from the table.
             let open = core.state().job(&job).is_some_and(|job| !job.state.is_final());
             core.live().logs.add(job, batch, open);
         }
@@ -76,43 +41,44 @@ pub async fn spawn(context: &Context) -> anyhow::Result<JoinSet<anyhow::Result<(
     Ok(tasks)
 }
 
-/// Notes a heartbeat, and tells the worker again to drop what it still has of jobs that are over: the first
-/// time it was told may have been lost.
-async fn take_presence(context: &Context, heard: Presence) {
+/// Records a heartbeat, and cancels again what the worker still has of jobs that are over: the first order to do so may
+/// have been lost.
+async fn handle_presence(context: &SchedulerContext, presence: Presence) {
     let workers = &context.core.live().workers;
-    if heard.leaving {
-        workers.remove(&heard.worker);
-        tracing::info!(worker = heard.worker, "worker left");
+    if presence.leaving {
+        workers.remove(&presence.worker);
+        tracing::info!(worker = presence.worker, "worker left");
         return;
     }
     let state = context.core.state();
-    let over: HashSet<JobKey> = heard
+    let over: HashSet<JobKey> = presence
         .busy
         .iter()
         .map(|slot| slot.pipeline.job(slot.job))
         .filter(|job| state.job(job).is_none_or(|job| job.state.is_final()))
         .collect();
-    let (worker, host, slots) = (heard.worker.clone(), heard.host.clone(), heard.slots);
-    if workers.record_heartbeat(heard) {
+    let (worker, host, slots) = (presence.worker.clone(), presence.host.clone(), presence.slots);
+    if workers.record_heartbeat(presence) {
         tracing::info!(worker, host, slots, "worker connected");
         context.new_worker.notify_one();
     }
     for job in over {
-        call_off(context, &job).await;
+        cancel_job(context, &job).await;
     }
 }
 
-/// Takes a job's sets off the queue and tells workers to drop what they have of it.
-pub(crate) async fn call_off(context: &Context, job: &JobKey) {
-    tracing::debug!(%job, "job called off");
+/// Removes a job's sets from the queue and orders workers to drop what they have of it.
+pub(super) async fn cancel_job(context: &SchedulerContext, job: &JobKey) {
+    tracing::debug!(%job, "job cancelled");
+    // The queue first: otherwise a worker that drops a set of the job could get the next one.
     if let Err(error) = context.queue.purge_job(&job.pipeline, &job.id).await {
-        tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "sets of a job that is over stay on the queue");
+        tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "sets of a cancelled job could not be removed from the queue");
     }
     let cancel = CancelJob {
         pipeline: job.pipeline.clone(),
         job: job.id,
     };
     if let Err(error) = context.queue.cancel_job(&cancel).await {
-        tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "workers were not told that a job is over");
+        tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "cancellation of a job could not be sent to workers");
     }
 }

@@ -1,10 +1,25 @@
-//! Background work: keeps every pipeline's consumer, image and jobs as the state says they should be.
+//! Background work: brings every pipeline's consumer, image and jobs to what the state asks for.
+//!
+//! ```text
+//!  supervisor --one per pipeline--> image     (pins the image, reports whether the pipeline can run)
+//!             \--one per pipeline-> runner    (drives the oldest job that can run)
+//!             \--one--------------> prewarm   (orders workers to start stages before there is work)
+//!             \--three------------> events    (what workers send: set events, heartbeats, log lines)
+//!  context                                    (what they share: SchedulerContext, EventRouter)
+//! ```
+//!
+//! Everything is level-triggered: a task looks at the published state, does what is missing, and waits for the next
+//! change. Each of these actions may be repeated, so a restart needs no recovery of its own.
+//!
+//! What can go wrong: the queue, the store or the log fail. Tasks then try again after a pause. The supervisor itself
+//! ends only when the connection to NATS is closed for good, or a task panics. How one job is driven is in
+//! [`crate::job`].
 
+mod context;
 mod events;
-pub(crate) mod image;
+mod image;
 mod prewarm;
 mod runner;
 mod supervisor;
 
-pub(crate) use supervisor::Context;
 pub use supervisor::run;

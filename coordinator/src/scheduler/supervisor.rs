@@ -1,62 +1,39 @@
-//! Background work: keeps every pipeline's consumer, image and jobs as the state says they should be.
-//!
-//! ```text
-//!  supervisor --one per pipeline--> image keeper   (pins the image, tells the pipeline's state)
-//!             \--one per pipeline-> job runner     (drives the oldest job that can run)
-//!  listeners: notices -> the runner of that job; presence, log lines -> the board
-//!  standing:  tells workers which stages to have running
-//! ```
-//!
-//! Everything is level-triggered: a task looks at the published state, does what is missing, and waits
-//! for the next change. Repeating any of it is safe, so a restart needs no recovery of its own.
+//! Starts and stops the tasks of every pipeline, and the listeners.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use howdah_model::PipelineKey;
 use howdah_queue::Queue;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::events::Dispatch;
+use super::context::SchedulerContext;
 use super::{events, image, prewarm, runner};
 use crate::metadata::Core;
-use crate::{job::provenance, metrics};
+use crate::metrics;
 
 /// How often gauges are read off the state.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What every background task works with.
-#[derive(Clone)]
-pub(crate) struct Context {
-    pub(crate) core: Core,
-    pub(crate) queue: Queue,
-    pub(crate) dispatch: Dispatch,
-    pub(crate) records: provenance::Records,
-    /// Rung when a worker is heard of for the first time.
-    pub(crate) new_worker: Arc<Notify>,
-}
-
-/// Runs until `shutdown`; then every task has stopped at a point from which another run continues.
+/// Runs until `shutdown`. Every task has stopped then, at a point from which another run continues.
+///
+/// # Errors
+/// When a listener ends, because the connection to NATS is closed, or a task panics.
 pub async fn run(core: Core, queue: Queue, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let context = Context {
-        records: provenance::Records::new(core.store().clone()),
-        core,
-        queue,
-        dispatch: Dispatch::default(),
-        new_worker: Arc::default(),
-    };
+    let context = SchedulerContext::new(core, queue);
+    // Before any job is driven: an event that comes before the subscription is lost, and is found only by a scan.
     let mut listeners = events::spawn(&context).await?;
     let mut tasks = JoinSet::new();
-    let _standing = AbortOnDropHandle::new(tokio::spawn(prewarm::announce(context.clone())));
-    // A pipeline made again under an old name is another one: the order of creation tells them apart.
+    let _prewarm = AbortOnDropHandle::new(tokio::spawn(prewarm::announce(context.clone())));
+    // By name and order of creation: a pipeline that is deleted and created again under its name is another one, whose
+    // tasks must not be mistaken for those of the old one, which may still be ending.
     let mut running: HashMap<(PipelineKey, u64), CancellationToken> = HashMap::new();
     let mut state = context.core.watch();
     let mut stream_epoch = context.queue.stream_epoch();
+    // So that consumers that an earlier coordinator left are removed at once.
     stream_epoch.mark_changed();
     let mut gauges = tokio::time::interval(GAUGE_INTERVAL);
     loop {
@@ -77,6 +54,7 @@ pub async fn run(core: Core, queue: Queue, shutdown: CancellationToken) -> anyho
                 let stop = shutdown.child_token();
                 let (key, seq) = place.key().clone();
                 tasks.spawn(image::keep(context.clone(), key.clone(), stop.clone()));
+                // With the token of the whole program: the runner sees the deletion itself and cancels its job first.
                 tasks.spawn(runner::run(context.clone(), key, seq, shutdown.clone()));
                 place.insert(stop);
             }
@@ -97,8 +75,8 @@ pub async fn run(core: Core, queue: Queue, shutdown: CancellationToken) -> anyho
     Ok(())
 }
 
-/// Removes consumers of pipelines that are gone, which a coordinator that died had no time to do.
-async fn remove_orphaned_consumers(context: Context) {
+/// Removes consumers of pipelines that are gone: a coordinator that died between the two did not.
+async fn remove_orphaned_consumers(context: SchedulerContext) {
     let served = match context.queue.served_pipelines().await {
         Ok(served) => served,
         Err(error) => {
@@ -118,7 +96,7 @@ async fn remove_orphaned_consumers(context: Context) {
     }
 }
 
-fn update_gauges(context: &Context) {
+fn update_gauges(context: &SchedulerContext) {
     metrics::WORKERS.set(i64::try_from(context.core.live().workers.list().len()).unwrap_or(i64::MAX));
     let state = context.core.state();
     metrics::JOBS_OPEN.reset();

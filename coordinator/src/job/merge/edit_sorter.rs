@@ -1,4 +1,4 @@
-//! Sorting tree edits in bounded memory: [`howdah_store::sort`], with edits as records.
+//! Sorts tree edits in bounded memory: [`howdah_store::sort`] with edits as records.
 
 use std::io;
 
@@ -6,14 +6,14 @@ use bytes::Bytes;
 use howdah_store::sort::{self, Record};
 use howdah_store::{Edit, Value};
 
-/// Gathers edits in any order.
+/// Collects edits in any order.
 #[derive(Debug)]
-pub struct Sorter(sort::Sorter);
+pub struct EditSorter(sort::Sorter);
 
-impl Sorter {
+impl EditSorter {
     /// Makes a sorter that keeps about `limit` bytes in memory.
     pub fn new(limit: usize) -> Self {
-        Sorter(sort::Sorter::new(limit))
+        EditSorter(sort::Sorter::new(limit))
     }
 
     /// Adds an edit. May write to a temporary file.
@@ -36,25 +36,25 @@ impl Sorter {
         if self.0.is_full() { self.0.spill() } else { Ok(()) }
     }
 
-    /// Ends the gathering.
-    pub fn finish(self) -> Sorted {
-        Sorted(self.0.finish())
+    /// Returns the edits in order. May block while it sorts what is in memory.
+    pub fn finish(self) -> SortedEdits {
+        SortedEdits(self.0.finish())
     }
 }
 
-/// Edits in ascending order, which can be gone through as often as needed.
+/// Edits in ascending order of their keys. They can be read any number of times.
 #[derive(Debug, Clone)]
-pub struct Sorted(sort::Sorted);
+pub struct SortedEdits(sort::Sorted);
 
-impl Sorted {
-    /// Gives the edits in ascending order; keys that were pushed more than once come more than once, in order of
-    /// their values, removals first, so that the order in which edits came does not matter.
+impl SortedEdits {
+    /// Iterates over the edits. A key that was pushed more than once comes more than once: removals first, then values in
+    /// ascending order. So the order in which edits were pushed, which is that of the results, does not matter.
     pub fn iter(&self) -> impl Iterator<Item = io::Result<Edit>> + Send + use<> {
         self.0.iter().map(|record| record.map(edit))
     }
 }
 
-/// Reads weight (8 bytes), length of the data (4), data and placement; of a removal there is nothing.
+/// Decodes an edit: weight (8 bytes), length of the data (4 bytes), data, placement; nothing for a removal.
 fn edit(record: Record) -> Edit {
     let Record { key, rest } = record;
     let value = (!rest.is_empty()).then(|| {
@@ -89,7 +89,7 @@ mod tests {
             weight: text.len() as u64,
         };
         for limit in [1, 1 << 20] {
-            let mut sorter = Sorter::new(limit);
+            let mut sorter = EditSorter::new(limit);
             sorter.push(b"b", Some(&value(b"one"))).unwrap();
             sorter.push(b"b", None).unwrap();
             sorter.push(b"a", Some(&value(b""))).unwrap();

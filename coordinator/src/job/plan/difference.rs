@@ -1,9 +1,9 @@
-//! What has changed between the datums of two jobs, worked out from what has changed in their input trees.
+//! Which datums differ between two jobs, computed from what differs between their input trees.
 //!
-//! For a file input the difference is that of two trees below a glob. For a cross `X × Y` it is
-//! `ΔX × Y ∪ (X \ ΔX) × ΔY`, on the new side for what came and on the old side for what went; for a union
-//! it is the union of the differences. What did not change is not looked at, except for the other sides
-//! of a cross, whose combinations with what changed are new datums themselves.
+//! For a file input this is the difference of two trees below a glob. For a cross `X × Y` it is
+//! `ΔX × Y ∪ (X \ ΔX) × ΔY`: with the new commits it gives the datums that were added, with the old commits those that
+//! were removed. For a union it is the union of the differences. What has not changed is not read, except for the other
+//! sides of a cross: combined with what has changed they are new datums.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -17,65 +17,67 @@ use howdah_protocol::objects::Datum;
 use howdah_spec::Input;
 use howdah_store::{FileDiff, FileTree, Store};
 
-use super::PlanError;
-use super::enumerate::{
-    CommitLookup, InputFiles, Leaf, Side, count, cross, datum, id_of, select, unsupported, within_limit,
-};
+use super::cross::{CrossSide, count, cross, within_limit};
+use super::enumerate::{select, unsupported};
+use super::error::PlanError;
+use super::input_files::{CommitLookup, FileInput, InputFiles, datum, id_of};
 
 /// One difference between the datums of two jobs.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Change {
-    /// A datum that the earlier job cannot have had.
+pub enum DatumChange {
+    /// A datum that the earlier job did not have.
     New(Datum),
-    /// A datum that is new or has other content.
-    Came(Datum),
-    /// A datum that is gone.
-    Went(DatumId),
+    /// A datum that the earlier job did not have, or had with other content.
+    NewOrChanged(Datum),
+    /// A datum that the later job does not have.
+    Gone(DatumId),
 }
 
-/// What two jobs with the same input differ in.
-pub struct Sides<'a> {
+/// The commits of two jobs that have the same input.
+pub struct CommitLookups<'a> {
     /// Commits of the earlier job.
     pub old: &'a CommitLookup<'a>,
     /// Commits of the later job.
     pub new: &'a CommitLookup<'a>,
 }
 
-/// Streams the changes, each datum once, in no particular order beyond that of the input.
+/// Streams the changes, each datum once. Their order is not defined.
 pub async fn difference(
     store: &Store,
     input: &Input,
-    sides: &Sides<'_>,
+    lookups: &CommitLookups<'_>,
     salt: Arc<str>,
-) -> Result<BoxStream<'static, Result<Change, PlanError>>, PlanError> {
+) -> Result<BoxStream<'static, Result<DatumChange, PlanError>>, PlanError> {
     if let Input::Pfs(pfs) = input {
-        let (old, new) = (Leaf::new(pfs, sides.old)?, Leaf::new(pfs, sides.new)?);
-        let changes = leaf_changes(store, &old, &new).map_ok(move |(went, came)| match (came, went) {
-            (Some(files), None) => Change::New(datum(id_of(&files), files, &salt)),
-            (Some(files), Some(_)) => Change::Came(datum(id_of(&files), files, &salt)),
-            (None, went) => Change::Went(id_of(&went.unwrap_or_default())),
+        let (old, new) = (FileInput::new(pfs, lookups.old)?, FileInput::new(pfs, lookups.new)?);
+        let changes = file_changes(store, &old, &new).map_ok(move |(removed, added)| match (added, removed) {
+            (Some(files), None) => DatumChange::New(datum(id_of(&files), files, &salt)),
+            (Some(files), Some(_)) => DatumChange::NewOrChanged(datum(id_of(&files), files, &salt)),
+            (None, removed) => DatumChange::Gone(id_of(&removed.unwrap_or_default())),
         });
         return Ok(changes.boxed());
     }
-    let Delta { went, came, .. } = delta(store, input, sides).await?;
+    let Delta { removed, added, .. } = delta(store, input, lookups).await?;
     let mut seen = HashSet::new();
-    let changes = came.map(|files| (true, files)).chain(went.map(|files| (false, files)));
-    let changes = changes.filter_map(move |(came, files)| {
+    let changes = added
+        .map(|files| (true, files))
+        .chain(removed.map(|files| (false, files)));
+    let changes = changes.filter_map(move |(added, files)| {
         let id = id_of(&files);
-        // What changed is on both sides: it came, and that is all to be said of it.
-        seen.insert(id).then(|| match came {
-            true => Change::Came(datum(id, files, &salt)),
-            false => Change::Went(id),
+        // A changed datum is among the removed as well. The added ones come first, so it is reported once, as changed.
+        seen.insert(id).then(|| match added {
+            true => DatumChange::NewOrChanged(datum(id, files, &salt)),
+            false => DatumChange::Gone(id),
         })
     });
     Ok(stream::iter(changes.map(Ok)).boxed())
 }
 
-/// The old side and the new side of a difference, at least one of them there.
-type LeafChange = (Option<InputFiles>, Option<InputFiles>);
+/// The old files and the new files of one difference; at least one of them is present.
+type FileChange = (Option<InputFiles>, Option<InputFiles>);
 
-/// Streams what a file input selects differently.
-fn leaf_changes(store: &Store, old: &Leaf, new: &Leaf) -> BoxStream<'static, Result<LeafChange, PlanError>> {
+/// Streams the differences between what a file input selects in two commits.
+fn file_changes(store: &Store, old: &FileInput, new: &FileInput) -> BoxStream<'static, Result<FileChange, PlanError>> {
     let (old_root, new_root) = (old.commit.content.root, new.commit.content.root);
     let trees = (FileTree::new(store, old_root), FileTree::new(store, new_root));
     let differences = FileTree::glob_diff(&trees.0, &trees.1, &new.glob);
@@ -87,110 +89,117 @@ fn leaf_changes(store: &Store, old: &Leaf, new: &Leaf) -> BoxStream<'static, Res
                       old: before,
                       new: after,
                   }| {
-                // A directory that became a file is another path, so both sides being there means other content.
-                let same = !new.minds_content() && before.is_some() && after.is_some();
-                let went = before.and_then(|node| old.file(node)).map(|file| vec![file]);
-                let came = after.and_then(|node| new.file(node)).map(|file| vec![file]);
-                std::future::ready(Ok((!same).then_some((went, came))))
+                // A directory that became a file has another path, so a path on both sides differs in content only.
+                let same = !new.depends_on_content() && before.is_some() && after.is_some();
+                let removed = before.and_then(|node| old.file(node)).map(|file| vec![file]);
+                let added = after.and_then(|node| new.file(node)).map(|file| vec![file]);
+                std::future::ready(Ok((!same).then_some((removed, added))))
             },
         )
         .boxed()
 }
 
-/// Lists of files that went and came; what changed is in both. Combinations are made as they are asked for.
+/// Lists of files that were removed and added; a changed one is in both. Combinations are made one at a time.
 struct Delta {
-    went: Combinations,
-    came: Combinations,
+    removed: Combinations,
+    added: Combinations,
     is_empty: bool,
 }
 
 type Combinations = Box<dyn Iterator<Item = InputFiles> + Send>;
 
 impl Delta {
-    fn of(went: Vec<InputFiles>, came: Vec<InputFiles>) -> Self {
+    fn of(removed: Vec<InputFiles>, added: Vec<InputFiles>) -> Self {
         Delta {
-            is_empty: went.is_empty() && came.is_empty(),
-            went: Box::new(went.into_iter()),
-            came: Box::new(came.into_iter()),
+            is_empty: removed.is_empty() && added.is_empty(),
+            removed: Box::new(removed.into_iter()),
+            added: Box::new(added.into_iter()),
         }
     }
 }
 
-fn delta<'a>(store: &'a Store, input: &'a Input, sides: &'a Sides<'a>) -> BoxFuture<'a, Result<Delta, PlanError>> {
+fn delta<'a>(
+    store: &'a Store,
+    input: &'a Input,
+    lookups: &'a CommitLookups<'a>,
+) -> BoxFuture<'a, Result<Delta, PlanError>> {
     async move {
         match input {
             Input::Pfs(pfs) => {
-                let (old, new) = (Leaf::new(pfs, sides.old)?, Leaf::new(pfs, sides.new)?);
-                let mut changes = leaf_changes(store, &old, &new);
-                let (mut all_went, mut all_came) = (Vec::new(), Vec::new());
-                while let Some((went, came)) = changes.try_next().await? {
-                    all_went.extend(went);
-                    all_came.extend(came);
+                let (old, new) = (FileInput::new(pfs, lookups.old)?, FileInput::new(pfs, lookups.new)?);
+                let mut changes = file_changes(store, &old, &new);
+                let (mut all_removed, mut all_added) = (Vec::new(), Vec::new());
+                while let Some((removed, added)) = changes.try_next().await? {
+                    all_removed.extend(removed);
+                    all_added.extend(added);
                 }
-                Ok(Delta::of(all_went, all_came))
+                Ok(Delta::of(all_removed, all_added))
             }
             Input::Union(inputs) => {
                 let mut all = Delta::of(Vec::new(), Vec::new());
                 for input in inputs {
-                    let part = delta(store, input, sides).await?;
+                    let part = delta(store, input, lookups).await?;
                     all = Delta {
                         is_empty: all.is_empty && part.is_empty,
-                        went: Box::new(all.went.chain(part.went)),
-                        came: Box::new(all.came.chain(part.came)),
+                        removed: Box::new(all.removed.chain(part.removed)),
+                        added: Box::new(all.added.chain(part.added)),
                     };
                 }
                 Ok(all)
             }
-            Input::Cross(inputs) => cross_delta(store, inputs, sides).await,
+            Input::Cross(inputs) => cross_delta(store, inputs, lookups).await,
             other => Err(unsupported(other)),
         }
     }
     .boxed()
 }
 
-async fn cross_delta(store: &Store, inputs: &[Input], sides: &Sides<'_>) -> Result<Delta, PlanError> {
+async fn cross_delta(store: &Store, inputs: &[Input], lookups: &CommitLookups<'_>) -> Result<Delta, PlanError> {
     let mut deltas = Vec::with_capacity(inputs.len());
     for input in inputs {
-        deltas.push(delta(store, input, sides).await?);
+        deltas.push(delta(store, input, lookups).await?);
     }
     if deltas.iter().all(|delta| delta.is_empty) {
         return Ok(Delta::of(Vec::new(), Vec::new()));
     }
-    let (mut went, mut came) = (Vec::new(), Vec::new());
+    let (mut removed, mut added) = (Vec::new(), Vec::new());
     for (input, delta) in inputs.iter().zip(deltas) {
-        went.push(Part::new(select(store, input, sides.old).await?, delta.went));
-        came.push(Part::new(select(store, input, sides.new).await?, delta.came));
+        removed.push(ChangedSide::new(
+            select(store, input, lookups.old).await?,
+            delta.removed,
+        ));
+        added.push(ChangedSide::new(select(store, input, lookups.new).await?, delta.added));
     }
     Ok(Delta {
-        went: changed_combinations(&went)?,
-        came: changed_combinations(&came)?,
+        removed: changed_combinations(&removed)?,
+        added: changed_combinations(&added)?,
         is_empty: false,
     })
 }
 
-/// A side of a cross, with the places of what has changed in it and of what has not.
-struct Part {
+/// A side of a cross, with the positions of the lists that have changed and of those that have not.
+struct ChangedSide {
     lists: Arc<[InputFiles]>,
     same: Arc<[u32]>,
     changed: Arc<[u32]>,
 }
 
-impl Part {
+impl ChangedSide {
     fn new(lists: Vec<InputFiles>, changed: Combinations) -> Self {
         let ids: HashSet<DatumId> = changed.map(|files| id_of(&files)).collect();
-        // More than this many could not be combined anyway.
+        // Lists beyond this number are left out. So many exceed the limit of a cross, which is checked before they are used.
         let places = 0..u32::try_from(lists.len()).unwrap_or(u32::MAX);
         let (changed, same): (Vec<u32>, Vec<u32>) =
             places.partition(|place| !ids.is_empty() && ids.contains(&id_of(&lists[*place as usize])));
-        Part {
+        ChangedSide {
             lists: lists.into(),
             same: same.into(),
             changed: changed.into(),
         }
     }
 
-    fn side(&self, chosen: Option<&Arc<[u32]>>) -> Side {
-        Side {
+    fn side(&self, chosen: Option<&Arc<[u32]>>) -> CrossSide {
+        CrossSide {
             lists: Arc::clone(&self.lists),
             chosen: chosen.map(Arc::clone),
         }
@@ -198,12 +207,13 @@ impl Part {
 }
 
 /// Returns the combinations in which at least one part is among the changed ones of its side.
-fn changed_combinations(parts: &[Part]) -> Result<Combinations, PlanError> {
+fn changed_combinations(parts: &[ChangedSide]) -> Result<Combinations, PlanError> {
     let mut combinations: Combinations = Box::new(std::iter::empty());
     let mut total = 0;
-    // The first changed part stands in turn on each side: left of it nothing has changed, right of it anything.
+    // Each combination is made once, under its first changed part: the parts before it are unchanged ones, the parts
+    // after it are any. Without that order, a combination of two changed parts would be a datum twice.
     for first in 0..parts.len() {
-        let sides: Vec<Side> = parts
+        let sides: Vec<CrossSide> = parts
             .iter()
             .enumerate()
             .map(|(index, part)| match index.cmp(&first) {

@@ -1,51 +1,53 @@
-//! How datums are grouped into datum sets (pipeline-spec: `datum_set_spec`). Pure.
+//! How datums are grouped into datum sets (`datum_set_spec` of the pipeline spec). Pure.
 
 use howdah_protocol::objects::SetConcurrency;
 use howdah_spec::DatumSetSpec;
 
-/// Sets per worker when the spec does not say.
+/// Sets per worker when the spec has no number.
 const DEFAULT_SETS_PER_WORKER: u64 = 4;
-/// Where workers do datums of a set at once, so many sets fill a worker's slots, and a set is no larger than leaves as
-/// many of its size for each worker.
+/// Where workers run the datums of a set concurrently: so many sets fill a worker's slots, and a set is so small that
+/// as many sets of its size remain for each worker.
 const SETS_AHEAD: u64 = 4;
-/// Most datums of a set when the spec gives neither number nor size: what a worker holds in memory at a
-/// time, and what is done again when one dies.
+/// Most datums of a set when the spec gives neither number nor size. It bounds a worker's memory for one set, and what
+/// runs again when a worker dies.
 const MAX_DATUMS_PER_SHARE: u64 = 1_000;
-/// How many datums are looked at before the first set is cut, so that sets of jobs up to this size are
-/// equal shares. Larger jobs are cut while their datums are still being found.
+/// How many datums are found before the first set ends. In jobs up to this size all sets are equal shares; larger jobs are
+/// cut into sets while their datums are still being found.
 pub const LOOK_AHEAD: usize = 4_096;
 
-/// Cuts a row of datums into sets.
+/// Decides where each datum set ends in a stream of datums.
 ///
-/// `size_bytes` wins over `number`, as users of older systems expect; with neither, the aim is
-/// `per_worker` sets for each of `workers`. Where that would make very small sets, and a worker does datums of a set
-/// at once, they are larger: up to a quarter of the slots of a worker. Towards the end of such a job sets become smaller
-/// (guided self-scheduling, C. D. Polychronopoulos and D. J. Kuck, 1987), so that no worker has a set left that others
-/// could help with; where there are more datums than are looked at ahead, sets are small in any case beside the job.
+/// `size_bytes` comes before `number`, as users of older systems expect. With neither, the aim is `per_worker` sets for
+/// each of `workers`. Where that gives very small sets and a worker runs the datums of a set concurrently, sets are
+/// larger: up to a quarter of the slots of a worker. Towards the end of such a job, sets become smaller (guided
+/// self-scheduling, C. D. Polychronopoulos and D. J. Kuck, 1987), so that the workers end at about the same time.
 ///
-/// What is not known at the beginning, the number of datums of a
-/// large job, is taken to be what has come so far: its first sets are small and later ones grow.
+/// For a job of more than [`LOOK_AHEAD`] datums, the number of datums found so far replaces the unknown total: its
+/// first sets are small and later ones grow.
 #[derive(Debug)]
-pub struct Splitter {
-    rule: Rule,
-    /// Datums so far, or all of them where that is known.
+pub struct SetSplitter {
+    rule: SplitRule,
+    /// Datums found so far.
     known: u64,
-    /// Whether it is.
+    /// Whether these are all.
     are_all: bool,
+    /// Datums in sets that have ended.
     emitted: u64,
+    /// Datums in the open set.
     in_set: u64,
+    /// Bytes of input of the open set.
     bytes: u64,
 }
 
 #[derive(Debug)]
-enum Rule {
+enum SplitRule {
     Bytes(u64),
     Number(u64),
     Shares { shares: u64, concurrency: SetConcurrency },
 }
 
-impl Splitter {
-    /// Prepares to cut. `ahead` is the number of datums found by looking ahead, and `are_all` tells that no more come.
+impl SetSplitter {
+    /// Makes a splitter. `ahead` is the number of datums found by looking ahead; `are_all` tells that no more come.
     pub fn new(
         spec: Option<&DatumSetSpec>,
         workers: u64,
@@ -54,17 +56,17 @@ impl Splitter {
         are_all: bool,
     ) -> Self {
         let spec = spec.copied().unwrap_or_default();
-        let shares = |per_worker, concurrency| Rule::Shares {
+        let shares = |per_worker, concurrency| SplitRule::Shares {
             shares: workers.max(1).saturating_mul(per_worker),
             concurrency,
         };
         let rule = match spec {
-            DatumSetSpec { size_bytes: 1.., .. } => Rule::Bytes(spec.size_bytes),
-            DatumSetSpec { number: 1.., .. } => Rule::Number(spec.number),
+            DatumSetSpec { size_bytes: 1.., .. } => SplitRule::Bytes(spec.size_bytes),
+            DatumSetSpec { number: 1.., .. } => SplitRule::Number(spec.number),
             DatumSetSpec { per_worker: 0, .. } => shares(DEFAULT_SETS_PER_WORKER, concurrency),
             DatumSetSpec { per_worker, .. } => shares(per_worker, SetConcurrency::Sequential),
         };
-        Splitter {
+        SetSplitter {
             rule,
             known: ahead,
             are_all,
@@ -74,14 +76,14 @@ impl Splitter {
         }
     }
 
-    /// Takes in a datum with so many bytes of input; tells whether the set ends after it.
+    /// Adds a datum with `size` bytes of input to the open set; tells whether the set ends after it.
     pub fn push(&mut self, size: u64) -> bool {
         self.in_set += 1;
         self.bytes = self.bytes.saturating_add(size);
         let full = match self.rule {
-            Rule::Bytes(limit) => self.bytes >= limit,
-            Rule::Number(number) => self.in_set >= number,
-            Rule::Shares { shares, concurrency } => {
+            SplitRule::Bytes(limit) => self.bytes >= limit,
+            SplitRule::Number(number) => self.in_set >= number,
+            SplitRule::Shares { shares, concurrency } => {
                 let even = self.known / shares;
                 let size = match concurrency {
                     SetConcurrency::Sequential => even,
@@ -121,7 +123,7 @@ mod tests {
 
     /// Returns the numbers of datums in the sets.
     fn split(sizes: &[u64], spec: Option<&DatumSetSpec>, workers: u64) -> Vec<usize> {
-        let mut splitter = Splitter::new(
+        let mut splitter = SetSplitter::new(
             spec,
             workers,
             SetConcurrency::Sequential,
@@ -154,17 +156,17 @@ mod tests {
     #[test]
     fn large_jobs_get_sets_that_grow_to_a_limit() {
         let sets = split(&[1; 100_000], None, 64);
-        assert_eq!(sets[0], 16, "work for everybody at once");
+        assert_eq!(sets[0], 16, "work for every worker at once");
         assert!(sets.windows(2).take(sets.len() - 2).all(|pair| pair[0] <= pair[1]));
         let sets = split(&[1; 100_000], None, 1);
         assert_eq!(sets[..99], [1000; 99]);
     }
 
     #[test]
-    fn small_sets_are_larger_where_a_worker_does_their_datums_at_once_and_smaller_in_the_end() {
+    fn small_sets_are_larger_where_their_datums_run_concurrently_and_shrink_towards_the_end() {
         let sizes = |datums: u64, workers: u64, slots: u64| {
             let concurrency = SetConcurrency::over(2 * workers * slots, &vec![slots; workers as usize]);
-            let mut splitter = Splitter::new(None, 2 * workers * slots, concurrency, datums, true);
+            let mut splitter = SetSplitter::new(None, 2 * workers * slots, concurrency, datums, true);
             let ends: Vec<u64> = (1..=datums).filter(|_| splitter.push(1)).collect();
             ends.iter()
                 .scan(0, |before, end| Some(end - std::mem::replace(before, *end)))
@@ -179,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn datums_of_a_set_run_at_once_only_where_parallelism_bounds_nothing() {
+    fn datums_of_a_set_run_concurrently_only_where_parallelism_bounds_nothing() {
         let at_once =
             |parallelism, slots: &[u64]| SetConcurrency::over(parallelism, slots) != SetConcurrency::Sequential;
         assert!(at_once(8, &[4, 4]) && at_once(9, &[1, 4]));

@@ -1,145 +1,37 @@
-//! What a job has to do, compared with its base job.
+//! What a job has to do, compared with its base job: datums to run and datums to drop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use blake2::digest::consts::U32;
-use blake2::{Blake2b, Digest};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use howdah_model::{Content, DatumCounts, DatumId, DatumIndex, GlobalId};
-use howdah_protocol::objects::{Datum, DatumOutcome, DatumRecord, StageSpec};
-use howdah_protocol::wire::{self, Wire, WireError};
+use howdah_model::{DatumHash, DatumId, DatumIndex};
+use howdah_protocol::objects::{Datum, DatumOutcome, DatumRecord};
+use howdah_protocol::wire;
 use howdah_spec::Input;
-use howdah_store::{Store, StoreError, Tree};
-use serde::{Deserialize, Serialize};
+use howdah_store::{Store, Tree};
 
-use super::difference::{Change, Sides, difference};
-use super::enumerate::{CommitLookup, enumerate};
-
-/// Why a plan could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// An input cannot be turned into datums.
-    #[error("input {name}: {message}")]
-    Input {
-        /// Name of the input.
-        name: String,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// The spec uses something that does not work yet.
-    #[error("not supported yet: {0}")]
-    Unsupported(&'static str),
-    /// A cross has too many combinations.
-    #[error("the cross input has {count} datums, more than the {limit} that one job may have: narrow its globs")]
-    TooMany {
-        /// How many there would be.
-        count: usize,
-        /// How many there may be.
-        limit: usize,
-    },
-    /// What is recorded of the base job cannot be understood. Neither the spec nor this plan is at fault.
-    #[error("the datum records of the job before cannot be understood (repeat with `update pipeline --reprocess`)")]
-    Base(#[source] WireError),
-    /// The store failed.
-    #[error("the plan could not be read or written")]
-    Store(#[from] StoreError),
-    /// Something stored cannot be understood.
-    #[error("the plan could not be understood")]
-    Wire(#[from] WireError),
-}
-
-impl PlanError {
-    /// Tells whether the spec is at fault, so that trying again would give the same.
-    pub fn is_final(&self) -> bool {
-        match self {
-            Self::Input { .. } | Self::Unsupported(_) | Self::TooMany { .. } => true,
-            Self::Base(_) | Self::Store(_) | Self::Wire(_) => false,
-        }
-    }
-}
-
-/// The successful job that a new one builds on.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Base {
-    /// Id of that job.
-    pub job: GlobalId,
-    /// Its datums.
-    pub datums: DatumIndex,
-    /// Its output.
-    pub output: Content,
-}
-
-/// What the coordinator must remember between planning and merging.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MergePlan {
-    /// What the job builds on; none for a first job.
-    #[serde(with = "base_as_text")]
-    pub base: Option<Base>,
-    /// Datums of the base whose output and record go away, those done again included; sorted.
-    pub dropped: Vec<DatumId>,
-    /// Datums taken over from the base.
-    pub skipped: u64,
-    /// Datums handed to workers.
-    pub to_do: u64,
-    /// Number of datum sets.
-    pub sets: u32,
-}
-
-impl MergePlan {
-    /// Returns what is known of the job's datums before any of them has run.
-    pub fn counts(&self) -> DatumCounts {
-        DatumCounts {
-            total: self.to_do + self.skipped,
-            skipped: self.skipped,
-            ..DatumCounts::default()
-        }
-    }
-}
-
-impl Wire for MergePlan {
-    const KIND: &'static str = "merge_plan";
-    const VERSION: u32 = 3;
-    const BINARY: bool = true;
-}
-
-/// The base as JSON within whatever it is written in: its parts leave out fields that are empty, which a binary form has
-/// no way to tell.
-mod base_as_text {
-    use serde::de::Error as _;
-    use serde::ser::Error as _;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::Base;
-
-    pub fn serialize<S: Serializer>(base: &Option<Base>, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = base.as_ref().map(serde_json::to_string).transpose();
-        text.map_err(S::Error::custom)?.serialize(serializer)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Base>, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?;
-        let base = text.map(|text| serde_json::from_str(&text)).transpose();
-        base.map_err(D::Error::custom)
-    }
-}
+use super::difference::{CommitLookups, DatumChange, difference};
+use super::enumerate::enumerate;
+use super::error::PlanError;
+use super::input_files::CommitLookup;
+use super::merge_plan::BaseJob;
 
 /// How the datums of a job are compared with those of its base.
 #[derive(Clone, Copy)]
 pub enum Reuse<'a> {
     /// Nothing is taken over: there is no base, or it ran under another salt.
     Nothing,
-    /// The base did all its datums well, from the same input under the same salt and from these commits:
-    /// what has not changed in their trees is taken over without being looked at.
-    Unchanged(&'a Base, &'a CommitLookup<'a>),
-    /// Every datum is compared with those of the base, whatever that was made from.
-    Equal(&'a Base),
+    /// The base ran all its datums with success, from the same input under the same salt and from these commits: what has
+    /// not changed in their trees is taken over without being read.
+    ByTreeDiff(&'a BaseJob, &'a CommitLookup<'a>),
+    /// Every datum is compared with those of the base, whatever the base was made from.
+    ByDatum(&'a BaseJob),
 }
 
 /// One step of a plan.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Step {
+pub enum PlanStep {
     /// A datum that workers get.
     Run {
         /// The datum.
@@ -151,85 +43,71 @@ pub enum Step {
     Drop(DatumId),
 }
 
-/// Streams what a job has to do. A datum of the base that is not mentioned is taken over.
+/// Streams what a job has to do. A datum of the base that no step mentions is taken over.
 pub async fn steps(
     store: &Store,
     input: &Input,
     new: &CommitLookup<'_>,
     salt: Arc<str>,
     reuse: Reuse<'_>,
-) -> Result<BoxStream<'static, Result<Step, PlanError>>, PlanError> {
+) -> Result<BoxStream<'static, Result<PlanStep, PlanError>>, PlanError> {
     match reuse {
         Reuse::Nothing => {
             let datums = enumerate(store, input, new, salt).await?;
-            let run = |datum| Step::Run { datum, replaces: false };
+            let run = |datum| PlanStep::Run { datum, replaces: false };
             Ok(datums.map_ok(run).boxed())
         }
-        Reuse::Unchanged(base, old) => {
+        Reuse::ByTreeDiff(base, old) => {
             let records = Tree::new(store, base.datums.records);
-            let changes = difference(store, input, &Sides { old, new }, salt).await?;
+            let changes = difference(store, input, &CommitLookups { old, new }, salt).await?;
             let steps = changes.try_filter_map(move |change| {
                 let records = records.clone();
                 async move {
                     Ok(match change {
-                        Change::New(datum) => Some(Step::Run { datum, replaces: false }),
-                        Change::Came(datum) => {
+                        DatumChange::New(datum) => Some(PlanStep::Run { datum, replaces: false }),
+                        // A cross or a union reports also combinations that the base has with the same content: only the
+                        // record tells.
+                        DatumChange::NewOrChanged(datum) => {
                             let before = base_datum(&records, &datum.id).await?;
-                            judge(datum, before.as_ref())
+                            compare(datum, before.as_ref())
                         }
-                        Change::Went(id) => base_datum(&records, &id).await?.map(|_| Step::Drop(id)),
+                        DatumChange::Gone(id) => base_datum(&records, &id).await?.map(|_| PlanStep::Drop(id)),
                     })
                 }
             });
             Ok(steps.boxed())
         }
-        Reuse::Equal(base) => {
+        Reuse::ByDatum(base) => {
             let before = base_datums(store, &base.datums).await?;
             let datums = enumerate(store, input, new, salt).await?;
             let steps = stream::try_unfold((datums, before), |(mut datums, mut before)| async move {
                 while let Some(datum) = datums.try_next().await? {
                     let known = before.remove(&datum.id);
-                    if let Some(step) = judge(datum, known.as_ref()) {
+                    if let Some(step) = compare(datum, known.as_ref()) {
                         return Ok(Some((step, (datums, before))));
                     }
                 }
+                // Every datum of the input has been removed from it: what remains is gone.
                 let gone = before.pop_first();
-                Ok(gone.map(|(id, _)| (Step::Drop(id), (datums, before))))
+                Ok(gone.map(|(id, _)| (PlanStep::Drop(id), (datums, before))))
             });
             Ok(steps.boxed())
         }
     }
 }
 
-/// Decides whether a datum is done again (semantics 12); `None` means that the base's result is taken over.
-fn judge(datum: Datum, before: Option<&BaseDatum>) -> Option<Step> {
+/// Decides whether a datum is run again (semantics 12); `None` means that the base's result is taken over.
+fn compare(datum: Datum, before: Option<&BaseDatum>) -> Option<PlanStep> {
     let replaces = before.is_some();
     let done = before.is_some_and(|before| before.outcome == DatumOutcome::Success && before.hash == datum.hash);
-    (!done).then_some(Step::Run { datum, replaces })
-}
-
-/// Salt for `reprocess_spec: on_code_change`: the pipeline's own, and a hash of everything that makes up the code.
-pub fn salt_with_code(salt: &str, stage: &StageSpec) -> String {
-    let code = (
-        &stage.image.digest,
-        &stage.cmd,
-        &stage.stdin,
-        &stage.err_cmd,
-        &stage.err_stdin,
-        &stage.env,
-        &stage.working_dir,
-        &stage.user,
-    );
-    // Lists and strings in JSON are delimited, so different code cannot give the same text.
-    let text = serde_json::to_vec(&code).expect("strings, lists and maps of strings always have a JSON form");
-    format!("{salt}/{}", hex::encode(Blake2b::<U32>::digest(&text)))
+    (!done).then_some(PlanStep::Run { datum, replaces })
 }
 
 /// What matters of a datum of the base job.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BaseDatum {
     /// Hash that it was processed with.
-    pub hash: howdah_model::DatumHash,
+    pub hash: DatumHash,
     /// How it ended.
     pub outcome: DatumOutcome,
 }
@@ -263,9 +141,9 @@ pub async fn datum_count(store: &Store, base: &DatumIndex) -> Result<u64, PlanEr
     Ok(Tree::new(store, base.records).total().await?.count)
 }
 
-/// Tells whether some datum of a base job did not succeed and so has to be done again in any case.
-pub async fn has_unfinished(store: &Store, base: &DatumIndex) -> Result<bool, PlanError> {
-    // Records weigh nothing unless they are of that kind.
+/// Tells whether some datum of a base job did not succeed, so that it has to run again in any case.
+pub async fn has_unsuccessful_datums(store: &Store, base: &DatumIndex) -> Result<bool, PlanError> {
+    // The merge gives the records of such datums the weight 1 and all others 0, so the root of the tree tells.
     Ok(Tree::new(store, base.records).total().await?.weight > 0)
 }
 
@@ -284,9 +162,8 @@ pub fn datum_id_of_key(key: &[u8]) -> Result<DatumId, PlanError> {
 #[cfg(test)]
 mod skipping {
     use super::*;
-    use howdah_model::DatumHash;
 
-    fn judged(hash: u8, before: Option<(u8, DatumOutcome)>) -> Option<bool> {
+    fn compared(hash: u8, before: Option<(u8, DatumOutcome)>) -> Option<bool> {
         let datum = Datum {
             id: DatumId::new([1; 32]),
             hash: DatumHash::new([hash; 32]),
@@ -297,15 +174,15 @@ mod skipping {
             hash: DatumHash::new([hash; 32]),
             outcome,
         });
-        judge(datum, before.as_ref()).map(|step| matches!(step, Step::Run { replaces: true, .. }))
+        compare(datum, before.as_ref()).map(|step| matches!(step, PlanStep::Run { replaces: true, .. }))
     }
 
     #[test]
     fn each_line_of_the_skipping_table() {
-        assert_eq!(judged(1, Some((1, DatumOutcome::Success))), None, "done there");
-        assert_eq!(judged(9, Some((1, DatumOutcome::Success))), Some(true), "changed");
-        assert_eq!(judged(1, Some((1, DatumOutcome::Failed))), Some(true), "failed");
-        assert_eq!(judged(1, Some((1, DatumOutcome::Recovered))), Some(true), "recovered");
-        assert_eq!(judged(1, None), Some(false), "new");
+        assert_eq!(compared(1, Some((1, DatumOutcome::Success))), None, "done there");
+        assert_eq!(compared(9, Some((1, DatumOutcome::Success))), Some(true), "changed");
+        assert_eq!(compared(1, Some((1, DatumOutcome::Failed))), Some(true), "failed");
+        assert_eq!(compared(1, Some((1, DatumOutcome::Recovered))), Some(true), "recovered");
+        assert_eq!(compared(1, None), Some(false), "new");
     }
 }

@@ -1,4 +1,10 @@
 //! Plans in the store.
+//!
+//! ```text
+//!  <plan key>         JobPlan, for workers; of a small plan with everything in it (SingleObjectPlan)
+//!  <set key> ...      one DatumSet each
+//!  <plan key>-merge   MergePlan: written last, makes the plan final
+//! ```
 
 use howdah_model::{DatumId, GlobalId, PipelineKey};
 use howdah_protocol::objects::{DatumSet, JobPlan, SingleObjectPlan, plan_key, set_key};
@@ -6,37 +12,39 @@ use howdah_protocol::wire::{self, Wire, WireError};
 use howdah_store::{Store, StoreError};
 use serde::Deserialize;
 
-use super::{MergePlan, PlanError};
+use super::error::PlanError;
+use super::merge_plan::MergePlan;
 
-/// Key of the [`MergePlan`] that goes with the plan of a key.
+/// Returns the key of the [`MergePlan`] that belongs to the plan with a key.
 fn merge_key(plan: &str) -> String {
     format!("{plan}-merge")
 }
 
-/// A plan larger than this is not written as one object: workers read it, and have no use for most of it.
-const WHOLE_LIMIT_BYTES: usize = 16 << 10;
+/// Largest single-object plan. Workers read the whole object and need little of it.
+const SINGLE_OBJECT_LIMIT_BYTES: usize = 16 << 10;
 
-/// Tells whether a plan is so small that it is written as one object. `set_bytes` is the size of its only set.
-pub fn fits_one_object(set_bytes: usize, dropped: usize) -> bool {
-    set_bytes + dropped * size_of::<DatumId>() <= WHOLE_LIMIT_BYTES
+/// Tells whether a plan is small enough for a single object. `set_bytes` is the size of its only set, `dropped` the number
+/// of datums that it drops.
+pub fn fits_single_object(set_bytes: usize, dropped: usize) -> bool {
+    set_bytes + dropped * size_of::<DatumId>() <= SINGLE_OBJECT_LIMIT_BYTES
 }
 
-/// Writes a plan that has no more than one set as one object, which is final at once.
-pub async fn write_whole(
+/// Writes a plan of one set at most as a single object, which is final at once.
+pub async fn write_single_object(
     store: &Store,
     plan: &JobPlan,
     set: Option<DatumSet>,
     merge: &MergePlan,
 ) -> Result<(), PlanError> {
     let merge = serde_json::to_value(merge).expect("numbers, ids and lists of them always have a JSON form");
-    let whole = JobPlan {
+    let single = JobPlan {
         single_object: Some(Box::new(SingleObjectPlan { set, merge })),
         ..plan.clone()
     };
-    write_job(store, &whole).await
+    write_job(store, &single).await
 }
 
-/// Returns a set of a final plan, from the plan itself or from the object it has of its own.
+/// Returns a set of a final plan, from the plan itself or from the set's own object.
 pub async fn read_set(store: &Store, plan: &JobPlan, set: u32) -> Result<DatumSet, PlanError> {
     let in_plan = plan.single_object.as_ref().and_then(|single| single.set.as_ref());
     if let Some(known) = in_plan.filter(|known| known.set == set) {
@@ -46,7 +54,7 @@ pub async fn read_set(store: &Store, plan: &JobPlan, set: u32) -> Result<DatumSe
     Ok(wire::decode(&stored)?)
 }
 
-/// Writes what workers need to know before they get the first set.
+/// Writes the job part: what workers need to know before they get the first set.
 pub async fn write_job(store: &Store, plan: &JobPlan) -> Result<(), PlanError> {
     let key = plan_key(&plan.pipeline, &plan.job);
     Ok(store.put(&key, wire::encode(plan).into()).await?)
@@ -61,7 +69,7 @@ pub async fn write_set(store: &Store, plan: &JobPlan, set: &DatumSet) -> Result<
     Ok(length)
 }
 
-/// Writes what makes a plan final, once all its sets are written.
+/// Writes the merge part, which makes the plan final. All its sets must be written.
 pub async fn write_merge(store: &Store, plan: &JobPlan, merge: &MergePlan) -> Result<(), PlanError> {
     Ok(store
         .put(
@@ -71,14 +79,15 @@ pub async fn write_merge(store: &Store, plan: &JobPlan, merge: &MergePlan) -> Re
         .await?)
 }
 
-/// Removes a plan, first of all what makes it final. Its sets stay: another plan writes its own over them.
+/// Removes a plan: first the merge part, so that a crash in between leaves a plan that is not final. Its sets stay;
+/// the next plan overwrites them.
 pub async fn discard(store: &Store, pipeline: &PipelineKey, job: &GlobalId) -> Result<(), StoreError> {
     let key = plan_key(pipeline, job);
     store.delete(&merge_key(&key)).await?;
     store.delete(&key).await
 }
 
-/// Reads back a plan; `None` unless it is final.
+/// Reads a plan back; `None` unless it is final.
 pub async fn read(store: &Store, key: &str) -> Result<Option<(JobPlan, MergePlan)>, PlanError> {
     let Some(bytes) = store.get_opt(key).await? else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Whatever changes in whatever inputs: the difference of trees gives what comparing all datums gives.
+//! The difference of input trees gives the same datums as a comparison of all datums, for any input and any change.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,7 +51,7 @@ fn input() -> impl Strategy<Value = Input> {
     })
 }
 
-/// Whether one file input of a repository minds content and another does not, which one datum cannot.
+/// Tells whether two file inputs of one repository differ in `reference`: the same datum would have two hashes.
 fn mixes_references(input: &Input) -> bool {
     let mut kinds = BTreeSet::new();
     for leaf in input.leaves() {
@@ -93,8 +93,8 @@ async fn files_lie_where_datums_say(store: &Store, datums: &[Datum]) {
 
 #[derive(Debug, PartialEq)]
 struct Differences {
-    came: BTreeMap<DatumId, DatumHash>,
-    went: BTreeSet<DatumId>,
+    added: BTreeMap<DatumId, DatumHash>,
+    removed: BTreeSet<DatumId>,
 }
 
 async fn both_ways(old: &Repos, new: &Repos, input: &Input) -> (Differences, Differences) {
@@ -123,25 +123,27 @@ async fn both_ways(old: &Repos, new: &Repos, input: &Input) -> (Differences, Dif
         all.push(hashes);
     }
     let mut expected = Differences {
-        came: all[1].clone(),
-        went: all[0].keys().filter(|id| !all[1].contains_key(id)).copied().collect(),
+        added: all[1].clone(),
+        removed: all[0].keys().filter(|id| !all[1].contains_key(id)).copied().collect(),
     };
-    expected.came.retain(|id, hash| all[0].get(id) != Some(hash));
+    expected.added.retain(|id, hash| all[0].get(id) != Some(hash));
 
-    let sides = Sides { old: &old, new: &new };
-    let changes = difference(&store, input, &sides, "".into()).await.unwrap();
+    let lookups = CommitLookups { old: &old, new: &new };
+    let changes = difference(&store, input, &lookups, "".into()).await.unwrap();
     let mut found = Differences {
-        came: BTreeMap::new(),
-        went: BTreeSet::new(),
+        added: BTreeMap::new(),
+        removed: BTreeSet::new(),
     };
     for change in changes.try_collect::<Vec<_>>().await.unwrap() {
         match change {
-            Change::New(datum) => {
+            DatumChange::New(datum) => {
                 assert!(!all[0].contains_key(&datum.id), "really new");
-                assert!(found.came.insert(datum.id, datum.hash).is_none(), "each change once");
+                assert!(found.added.insert(datum.id, datum.hash).is_none(), "each change once");
             }
-            Change::Came(datum) => assert!(found.came.insert(datum.id, datum.hash).is_none(), "each change once"),
-            Change::Went(id) => assert!(found.went.insert(id), "each change once"),
+            DatumChange::NewOrChanged(datum) => {
+                assert!(found.added.insert(datum.id, datum.hash).is_none(), "each change once")
+            }
+            DatumChange::Gone(id) => assert!(found.removed.insert(id), "each change once"),
         }
     }
     (found, expected)
@@ -187,7 +189,7 @@ fn job_plan() -> JobPlan {
 
 fn merge_plan() -> MergePlan {
     MergePlan {
-        base: Some(Base {
+        base: Some(BaseJob {
             job: GlobalId::from_number(7),
             datums: DatumIndex::default(),
             output: Content::EMPTY,
@@ -200,7 +202,7 @@ fn merge_plan() -> MergePlan {
 }
 
 #[tokio::test]
-async fn a_plan_of_one_object_is_final_and_has_its_set() {
+async fn a_single_object_plan_is_final_and_has_its_set() {
     let store = Store::in_memory().await;
     let (plan, merge) = (job_plan(), merge_plan());
     let datum = Datum {
@@ -213,7 +215,9 @@ async fn a_plan_of_one_object_is_final_and_has_its_set() {
         set: 0,
         datums: vec![datum],
     };
-    write_whole(&store, &plan, Some(set.clone()), &merge).await.unwrap();
+    write_single_object(&store, &plan, Some(set.clone()), &merge)
+        .await
+        .unwrap();
     let key = plan_key(&plan.pipeline, &plan.job);
     let (read_plan, read_merge) = read(&store, &key).await.unwrap().expect("it is final");
     assert_eq!((read_merge, &read_plan.stage), (merge, &plan.stage));
