@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use clap::Args;
 use howdah_store::Limits;
 
-/// Smallest buffer for sorting that is used, whatever was asked for.
+/// Smallest buffer for sorting. Smaller settings are raised to it.
 const LEAST_SORT_BUFFER_BYTES: usize = 1 << 20;
 
 /// Settings of a coordinator. Every flag `--a-b` is also read from `HOWDAH_A_B`.

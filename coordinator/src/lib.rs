@@ -1,29 +1,31 @@
 //! The coordinator: takes commands, keeps the metadata log, plans jobs, merges their outputs.
 //!
-//! It owns all metadata and never touches the bytes of a job's files: it plans and merges tree entries.
+//! It owns all metadata. It never reads or writes the bytes of a job's files: it plans and merges tree entries.
 //!
-//! - [`core`]: the command loop and the published state.
-//! - [`services`]: the gRPC API.
-//! - [`scheduler`]: background work. Looks at the state, does what is missing, may be repeated.
-//! - [`plan`]: from input trees to datums and datum sets.
-//! - [`merge`]: from set results to the output commit.
-//! - [`board`]: the live picture of workers and jobs.
-//! - [`staging`]: what was written to open commits and waits to be applied.
-//! - [`server`], [`metrics`], [`config`], [`memory`]: the edges.
+//! ```text
+//!  run, server             start, stop; one port for gRPC, metrics, health
+//!  services                the gRPC API
+//!  scheduler               background work: which job runs when, images, workers
+//!  job                     one job, from its plan to its output commit
+//!  metadata                the command loop, the published state, staged edits
+//!  live                    live facts about workers and jobs, in memory only
+//!  metrics, config, allocator
+//! ```
+//!
+//! A module uses only modules below it (and `services` not the scheduler); within a folder, files do not depend on each
+//! other in a circle. All metadata changes go through [`metadata::Core`]; background work looks at the state that it
+//! publishes.
 
-pub mod board;
+pub mod allocator;
 pub mod config;
-pub mod core;
-pub mod memory;
-pub mod merge;
+pub mod job;
+pub mod live;
+pub mod metadata;
 pub mod metrics;
-pub mod plan;
-pub mod provenance;
 pub mod run;
 pub mod scheduler;
 pub mod server;
 pub mod services;
-pub mod staging;
 
 pub use config::{CoordinatorConfig, MemoryConfig};
 pub use run::{Running, start};

@@ -1,4 +1,4 @@
-//! `howdah-coordinator`: the coordinator as a program of its own.
+//! `howdah-coordinator`: the coordinator as its own program.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ async fn main() -> ExitCode {
     match run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where standard error is closed there is nobody left to tell.
+            // With standard error closed there is no place to write to; the exit code tells.
             let _ = writeln!(std::io::stderr(), "howdah-coordinator: {error:#}");
             ExitCode::FAILURE
         }

@@ -12,7 +12,7 @@ use prometheus::{
 /// The registry that `/metrics` prints.
 pub static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::new);
 
-/// Buckets from 0.2 ms to half a minute: a local append takes one, a slow object store the other.
+/// Buckets from 0.2 ms, a local append, to half a minute, a slow object store.
 const LATENCY_BUCKETS: &[f64] = &[
     0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
@@ -126,7 +126,7 @@ pub static DATUM_BYTES: LazyLock<IntCounterVec> = LazyLock::new(|| {
     ))
 });
 
-/// Datum sets published again because their message or worker was lost.
+/// Datum sets published again because their message was lost.
 pub static SETS_REPUBLISHED: LazyLock<IntCounter> = LazyLock::new(|| {
     counter(
         "howdah_datum_sets_republished_total",
@@ -134,7 +134,7 @@ pub static SETS_REPUBLISHED: LazyLock<IntCounter> = LazyLock::new(|| {
     )
 });
 
-/// Datum sets on the queue, by pipeline and whether a worker holds them.
+/// Datum sets on the queue, by pipeline and state: waiting, or held by a worker.
 pub static QUEUE_DEPTH: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     registered(IntGaugeVec::new(
         Opts::new(
@@ -145,7 +145,7 @@ pub static QUEUE_DEPTH: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     ))
 });
 
-/// Workers heard from lately.
+/// Workers that have sent a heartbeat within the last ten seconds.
 pub static WORKERS: LazyLock<IntGauge> = LazyLock::new(|| {
     registered(IntGauge::new(
         "howdah_workers",
@@ -162,8 +162,8 @@ pub fn render() -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Makes metrics without labels appear before they have been used.
-pub fn touch() {
+/// Registers the metrics without labels, so that `/metrics` shows them before their first use.
+pub fn register_unlabelled() {
     LazyLock::force(&COMMANDS);
     LazyLock::force(&LOG_APPEND_SECONDS);
     LazyLock::force(&LOG_APPEND_FAILURES);

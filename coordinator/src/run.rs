@@ -1,4 +1,7 @@
 //! Starts the parts of a coordinator in their order and stops them together.
+//!
+//! The parts are the command loop, the scheduler and the server. When one fails the others stop, and the coordinator ends
+//! with the first error.
 
 use std::net::SocketAddr;
 use std::time::SystemTime;
@@ -9,10 +12,10 @@ use howdah_store::{Store, StoreConfig};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::board::JobBoard;
 use crate::config::CoordinatorConfig;
-use crate::core::Core;
-use crate::{core, memory, scheduler, server, staging};
+use crate::live::LiveStatus;
+use crate::metadata::{self, Core, orphaned_edits};
+use crate::{allocator, scheduler, server};
 use howdah_telemetry::error_chain;
 
 /// A coordinator that accepts calls.
@@ -23,12 +26,12 @@ pub struct Running {
     shutdown: CancellationToken,
 }
 
-/// Opens store, log, queue and port, in that order, and returns when calls are answered.
+/// Opens port, store, queue and log, in that order, and returns when calls are answered.
 ///
 /// Cancelling `shutdown` stops it; [`Running::join`] waits for that.
 pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> anyhow::Result<Running> {
-    memory::bound();
-    // The port first: two coordinators started by mistake then differ in the port, not in the log.
+    allocator::limit_arenas();
+    // The port first: a second coordinator that is started by mistake on this machine fails here, before it opens the log.
     let listener = server::bind(SocketAddr::new(config.listen, config.port)).await?;
     let address = listener.local_addr()?;
     let store = Store::open(&store_config(&config))
@@ -49,20 +52,21 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
             )
         })?;
     queue.ensure_streams().await?;
+    // Before the log is read, see `orphaned_edits`.
     let opened = SystemTime::now();
-    let (core, command_loop) = core::open(store, JobBoard::default()).await?;
+    let (core, command_loop) = metadata::open(store, LiveStatus::default()).await?;
 
     let mut tasks = JoinSet::new();
     let stopped = shutdown.clone();
     tasks.spawn(async move {
         tokio::select! {
             result = command_loop.run() => Ok(result?),
-            // Whatever is acknowledged is durable: nothing has to be waited for.
+            // Dropping the loop at any point loses nothing: what was acknowledged is durable.
             () = stopped.cancelled() => Ok(()),
         }
     });
     tasks.spawn(scheduler::run(core.clone(), queue.clone(), shutdown.clone()));
-    tokio::spawn(remove_strays(core.clone(), opened));
+    tokio::spawn(remove_orphaned_edits(core.clone(), opened));
     tasks.spawn(server::serve(listener, core, queue, shutdown.clone()));
     Ok(Running {
         address,
@@ -71,10 +75,10 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
     })
 }
 
-async fn remove_strays(core: Core, opened: SystemTime) {
-    match staging::strays(&core, opened).await {
-        Ok(ids) => staging::remove(&core, ids),
-        Err(error) => tracing::warn!(error = error_chain(&error), "edits left behind could not be looked for"),
+async fn remove_orphaned_edits(core: Core, opened: SystemTime) {
+    match orphaned_edits(&core, opened).await {
+        Ok(ids) => core.staging().remove(ids),
+        Err(error) => tracing::warn!(error = error_chain(&error), "orphaned staged edits could not be listed"),
     }
 }
 

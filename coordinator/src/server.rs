@@ -17,20 +17,20 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::metrics;
 
-/// What a client may send on one call before we have read it.
+/// Bytes that a client may send on one call before the server has read them.
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
-/// The largest frame a client may send. Each costs a turn through the HTTP/2 library, whatever its size, and the default
-/// is 16 KiB.
+/// Largest frame that a client may send. Each costs a pass through the HTTP/2 library, whatever its size; the default is
+/// 16 KiB.
 const FRAME_BYTES: u32 = 256 << 10;
-/// The same for a whole connection. It also bounds how many small frames may wait: the HTTP/2 library counts 256
-/// bytes for each of them against half of this, and hangs up beyond that. A put of many tiny files is one small
-/// frame each, so with the default of 64 KiB it would be taken for an attack.
+/// Bytes that a client may send on one connection before the server has read them. This also bounds how many small frames
+/// may wait: the HTTP/2 library counts 256 bytes for each against half of this, and closes the connection beyond that. A
+/// put of many tiny files sends one small frame for each, so the default of 64 KiB would end it.
 const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
 
-/// Binds the address, or says what to do when that is not possible.
+/// Binds the address. The error says what to do.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
@@ -42,11 +42,11 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Serves until `shutdown` is cancelled, then lets running calls finish for a moment.
+/// Serves until `shutdown` is cancelled; running calls then get a short time to finish.
 pub async fn serve(listener: TcpListener, core: Core, queue: Queue, shutdown: CancellationToken) -> anyhow::Result<()> {
-    metrics::touch();
-    let (desk, taking) = lending_desk();
-    let app = crate::services::router(core.clone(), Some(queue), desk).merge(http_routes(core));
+    metrics::register_unlabelled();
+    let (broker, accepting) = open_file_broker();
+    let app = crate::services::router(core.clone(), Some(queue), broker).merge(http_routes(core));
     let stopped = shutdown.clone();
     let serving = Server::builder()
         .accept_http1(true)
@@ -55,31 +55,33 @@ pub async fn serve(listener: TcpListener, core: Core, queue: Queue, shutdown: Ca
         .max_frame_size(FRAME_BYTES)
         .add_routes(Routes::from(app))
         .serve_with_incoming_shutdown(
-            // The builder's own setting does not reach connections of a listener that is handed in.
+            // The builder's own setting does not apply to the connections of a listener that is passed in.
             TcpIncoming::from(listener).with_nodelay(Some(true)),
             async move { stopped.cancelled().await },
         );
     tokio::select! {
         result = serving => Ok(result?),
-        never = taking => match never {},
-        // Follow and wait calls stay open for hours: they are cut off after a grace period.
+        never = accepting => match never {},
+        // Calls that follow or wait stay open for hours, so a graceful shutdown would not end: they are cut off.
         () = async { shutdown.cancelled().await; tokio::time::sleep(std::time::Duration::from_millis(500)).await } => Ok(()),
     }
 }
 
-/// Opens the desk where clients on this machine may lend files, and returns what serves it as long as it is polled.
-/// There is none where the system does not let us: clients send bytes then.
-fn lending_desk() -> (Option<Arc<FileBroker>>, impl Future<Output = Infallible>) {
-    let opened = FileBroker::open().inspect_err(|error| tracing::warn!(%error, "files cannot be lent on this machine"));
-    let (desk, listener) = opened.ok().unzip();
-    let serving = desk.clone().zip(listener);
-    let taking = async move {
-        if let Some((desk, listener)) = serving {
-            match desk.serve(listener).await {}
+/// Opens the broker that takes open files from clients on this machine, and returns the future that serves it.
+///
+/// There is no broker where the system does not allow it; clients then send the bytes.
+fn open_file_broker() -> (Option<Arc<FileBroker>>, impl Future<Output = Infallible>) {
+    let opened = FileBroker::open()
+        .inspect_err(|error| tracing::warn!(%error, "clients on this machine cannot pass open files, they send bytes"));
+    let (broker, listener) = opened.ok().unzip();
+    let serving = broker.clone().zip(listener);
+    let accepting = async move {
+        if let Some((broker, listener)) = serving {
+            match broker.serve(listener).await {}
         }
         std::future::pending().await
     };
-    (desk, taking)
+    (broker, accepting)
 }
 
 fn http_routes(core: Core) -> Router {
@@ -93,8 +95,9 @@ fn http_routes(core: Core) -> Router {
         .with_state(core)
 }
 
-/// Ready means: the log can be written as far as known and somebody can do the work.
+/// Answers 200 as soon as the server runs, with the number of connected workers. It checks neither the store nor NATS:
+/// both were reachable before the server started, and while one of them cannot be reached later this still answers 200.
 async fn ready(Extract(core): Extract<Core>) -> impl IntoResponse {
-    let workers = core.jobs().workers().len();
+    let workers = core.live().workers.list().len();
     (StatusCode::OK, format!("ready, {workers} worker(s)\n"))
 }

@@ -1,13 +1,13 @@
 //! The command loop over a real store: what is answered is durable, and a second coordinator is kept out.
 
-use howdah_coordinator::board::JobBoard;
-use howdah_coordinator::core::{self, Core, LoopError, SubmitError};
+use howdah_coordinator::live::LiveStatus;
+use howdah_coordinator::metadata::{self, Core, LoopError, SubmitError};
 use howdah_model::{Command, Content, ProjectName, Reply, RepoKey, RepoName};
 use howdah_store::{Store, StoreConfig, keys};
 use tokio::task::JoinHandle;
 
 async fn open(store: &Store) -> (Core, JoinHandle<Result<(), LoopError>>) {
-    let (core, command_loop) = core::open(store.clone(), JobBoard::default())
+    let (core, command_loop) = metadata::open(store.clone(), LiveStatus::default())
         .await
         .expect("the log can be read");
     (core, tokio::spawn(command_loop.run()))

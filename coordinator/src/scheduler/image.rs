@@ -1,23 +1,22 @@
-//! Pins a pipeline's image and keeps the pipeline's state truthful.
+//! Pins the image of a pipeline and reports whether the pipeline can run.
 //!
-//! The image is resolved once per pipeline version, by a worker, which also fetches it. Until that has
-//! succeeded the pipeline is STARTING (nobody to ask) or CRASHING (asked, and refused), with the reason; it
-//! goes on trying, so that an image that appears later is found without anybody's doing.
+//! The image is resolved once per pipeline version, by a worker, which also fetches it. Until that succeeds the pipeline
+//! is STARTING (no worker has answered yet) or CRASHING (a worker has refused), with the reason. Requests go on, so that
+//! an image that is pushed later is found without a command of the user.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use howdah_model::{Command, ImagePin, Pipeline, PipelineKey, PipelineState, PipelineVersion};
 use howdah_protocol::messages::{ResolveImage, ResolvedImage};
-use howdah_protocol::objects::MasterLine;
-use howdah_protocol::wire;
 use howdah_queue::QueueError;
 use tokio_util::sync::CancellationToken;
 
-use super::Context;
+use super::context::SchedulerContext;
+use crate::job::pipeline_state::report_pipeline_state;
 
-/// How long one request to resolve an image may take; the worker goes on fetching when it is over.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout of one request to resolve an image. The worker continues to fetch the image after it.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// First pause after a refusal; doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause after a refusal.
@@ -26,32 +25,38 @@ const MAX_PAUSE: Duration = Duration::from_secs(15);
 const NO_WORKER_PAUSE: Duration = Duration::from_millis(500);
 
 /// Works for one pipeline until it is deleted.
-pub async fn keep(context: Context, pipeline: PipelineKey, stop: CancellationToken) {
+pub(super) async fn keep(context: SchedulerContext, pipeline: PipelineKey, stop: CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
         () = keep_pinned(&context, &pipeline) => {}
     }
 }
 
-async fn keep_pinned(context: &Context, pipeline: &PipelineKey) {
+/// What a pipeline needs of its image keeper.
+enum ImageWork {
+    /// The pipeline is deleted.
+    PipelineGone,
+    /// This version has no image pin, or has one that was not reported yet.
+    Version(Arc<PipelineVersion>),
+}
+
+async fn keep_pinned(context: &SchedulerContext, pipeline: &PipelineKey) {
+    let core = &context.core;
     let mut pause = FIRST_PAUSE;
     let mut last_version = 0;
-    while let Some(Some(version)) = context
-        .core
-        .wait_for(|state| needs_work(state.pipeline(pipeline)))
-        .await
-    {
+    while let Some(ImageWork::Version(version)) = core.wait_for(|state| work(state.pipeline(pipeline))).await {
+        // The pauses of a version that cannot be pulled must not delay the one that mends it.
         if version.version != last_version {
             (pause, last_version) = (FIRST_PAUSE, version.version);
         }
         if version.image.is_some() {
-            // Started again after a stop, or the coordinator died between pinning and reporting.
-            report(context, pipeline, &version, PipelineState::Running, "").await;
+            // The pipeline was started after a stop, or a coordinator died between pinning and reporting.
+            report_pipeline_state(core, pipeline, &version, PipelineState::Running, "").await;
             continue;
         }
         if version.spec.transform.cmd.is_empty() {
-            report(
-                context,
+            report_pipeline_state(
+                core,
                 pipeline,
                 &version,
                 PipelineState::Failure,
@@ -61,41 +66,30 @@ async fn keep_pinned(context: &Context, pipeline: &PipelineKey) {
             continue;
         }
         let image = version.spec.transform.image.clone();
-        let answer = context
-            .queue
-            .resolve_image(
-                &ResolveImage {
-                    image: image.clone(),
-                    auth: None,
-                },
-                PATIENCE,
-            )
-            .await;
-        let rest = match answer {
+        let request = ResolveImage {
+            image: image.clone(),
+            auth: None,
+        };
+        let rest = match context.queue.resolve_image(&request, RESOLVE_TIMEOUT).await {
             Ok(ResolvedImage::Pinned(pin)) => {
                 pin_image(context, pipeline, &version, pin).await;
                 continue;
             }
             Ok(ResolvedImage::Refused { message, .. }) => {
-                report(context, pipeline, &version, PipelineState::Crashing, &message).await;
+                report_pipeline_state(core, pipeline, &version, PipelineState::Crashing, &message).await;
                 let rest = pause;
                 pause = (pause * 2).min(MAX_PAUSE);
                 rest
             }
             Err(QueueError::NoWorkers) => {
                 let reason = "waiting for a worker: none is connected (start one with howdah-worker)";
-                report(context, pipeline, &version, PipelineState::Starting, reason).await;
+                report_pipeline_state(core, pipeline, &version, PipelineState::Starting, reason).await;
                 NO_WORKER_PAUSE
             }
+            // No pause: the request itself has waited, and the worker's next answer is the pin in most cases.
             Err(QueueError::NoAnswer { .. }) => {
-                report(
-                    context,
-                    pipeline,
-                    &version,
-                    PipelineState::Starting,
-                    &format!("a worker is fetching image {image}"),
-                )
-                .await;
+                let reason = format!("a worker is fetching image {image}");
+                report_pipeline_state(core, pipeline, &version, PipelineState::Starting, &reason).await;
                 Duration::ZERO
             }
             Err(error) => {
@@ -103,30 +97,30 @@ async fn keep_pinned(context: &Context, pipeline: &PipelineKey) {
                 FIRST_PAUSE
             }
         };
-        // An update meanwhile makes the question obsolete at once.
-        let superseded = context
-            .core
-            .wait_for(|state| match needs_work(state.pipeline(pipeline)) {
-                Some(Some(now)) if now.version == version.version => None,
-                _ => Some(()),
-            });
+        // The pause ends early when this version does not need the image any more: an update must not wait for a pause of
+        // the version before it.
+        let superseded = core.wait_for(|state| match work(state.pipeline(pipeline)) {
+            Some(ImageWork::Version(now)) if now.version == version.version => None,
+            _ => Some(()),
+        });
         let _ = tokio::time::timeout(rest, superseded).await;
     }
 }
 
-/// Returns the version that needs something done, `Some(None)` when the pipeline is gone, `None` while all is well.
-fn needs_work(pipeline: Option<&Arc<Pipeline>>) -> Option<Option<Arc<PipelineVersion>>> {
+/// Returns what a pipeline needs; `None` means nothing at present.
+fn work(pipeline: Option<&Arc<Pipeline>>) -> Option<ImageWork> {
     let Some(pipeline) = pipeline else {
-        return Some(None);
+        return Some(ImageWork::PipelineGone);
     };
+    // Every branch of the keeper's loop that continues without a pause has to change this answer, or the loop would spin.
     let open = match pipeline.current().image {
         None => pipeline.state != PipelineState::Failure,
         Some(_) => pipeline.state == PipelineState::Starting,
     };
-    (open && !pipeline.stopped).then(|| Some(pipeline.current().clone()))
+    (open && !pipeline.stopped).then(|| ImageWork::Version(pipeline.current().clone()))
 }
 
-async fn pin_image(context: &Context, pipeline: &PipelineKey, version: &PipelineVersion, pin: ImagePin) {
+async fn pin_image(context: &SchedulerContext, pipeline: &PipelineKey, version: &PipelineVersion, pin: ImagePin) {
     tracing::info!(%pipeline, version = version.version, image = pin.reference, digest = pin.digest, "image pinned");
     let command = Command::PinImage {
         pipeline: pipeline.clone(),
@@ -134,82 +128,19 @@ async fn pin_image(context: &Context, pipeline: &PipelineKey, version: &Pipeline
         pin,
     };
     if let Err(error) = context.core.submit(command).await {
-        tracing::debug!(%pipeline, %error, "image pin not taken");
+        tracing::debug!(%pipeline, %error, "image pin was not accepted");
     }
-    report(context, pipeline, version, PipelineState::Running, "").await;
+    // A crash between these two commands leaves a pinned version that is STARTING, which `work` finds.
+    report_pipeline_state(&context.core, pipeline, version, PipelineState::Running, "").await;
 }
 
-/// Takes back the report of trouble with a job that has ended since: what comes next may fare better.
-pub(super) async fn job_ended(context: &Context, pipeline: &PipelineKey) {
+/// Withdraws a report that the pipeline is crashing once a job has ended: the next job may succeed.
+pub(super) async fn job_ended(context: &SchedulerContext, pipeline: &PipelineKey) {
     let state = context.core.state();
     if let Some(now) = state.pipeline(pipeline)
         && now.state == PipelineState::Crashing
         && now.current().image.is_some()
     {
-        report(context, pipeline, now.current(), PipelineState::Running, "").await;
-    }
-}
-
-/// Sets state and reason unless they already are so; the log holds changes, not repetitions.
-pub(super) async fn report(
-    context: &Context,
-    pipeline: &PipelineKey,
-    version: &PipelineVersion,
-    to: PipelineState,
-    reason: &str,
-) {
-    let state = context.core.state();
-    let Some(now) = state.pipeline(pipeline) else { return };
-    if now.version() != version.version || now.stopped || (now.state == to && &*now.reason == reason) {
-        return;
-    }
-    if to == PipelineState::Crashing || to == PipelineState::Failure {
-        tracing::warn!(%pipeline, state = ?to, reason, "pipeline cannot run");
-    }
-    let command = Command::SetPipelineState {
-        pipeline: pipeline.clone(),
-        version: version.version,
-        state: to,
-        reason: reason.into(),
-    };
-    match context.core.submit(command).await {
-        Ok(_) => say(context, pipeline, to, reason).await,
-        Err(error) => tracing::debug!(%pipeline, %error, "pipeline state not taken"),
-    }
-}
-
-/// Adds a line to what `logs --master` shows of the pipeline. Nothing depends on it: a store that does not take it
-/// costs the line.
-async fn say(context: &Context, pipeline: &PipelineKey, state: PipelineState, reason: &str) {
-    let line = MasterLine {
-        pipeline: pipeline.clone(),
-        ts: jiff::Timestamp::now(),
-        message: master_message(state, reason),
-    };
-    if let Err(error) = context.core.store().put(&line.key(), wire::encode(&line).into()).await {
-        tracing::debug!(%pipeline, error = howdah_telemetry::error_chain(&error), "line for the pipeline's log not stored");
-    }
-    context.core.jobs().add_master_line(line);
-}
-
-/// Writes a state and its reason as a line of log.
-fn master_message(state: PipelineState, reason: &str) -> String {
-    let state = format!("{state:?}").to_lowercase();
-    if reason.is_empty() {
-        format!("pipeline is {state}")
-    } else {
-        format!("pipeline is {state}: {reason}")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_say_state_and_reason() {
-        let line = master_message(PipelineState::Crashing, "image \"x:1\" could not be pulled");
-        assert_eq!(line, "pipeline is crashing: image \"x:1\" could not be pulled");
-        assert_eq!(master_message(PipelineState::Running, ""), "pipeline is running");
+        report_pipeline_state(&context.core, pipeline, now.current(), PipelineState::Running, "").await;
     }
 }

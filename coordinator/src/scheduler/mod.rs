@@ -1,139 +1,25 @@
-//! Background work: keeps every pipeline's consumer, image and jobs as the state says they should be.
+//! Background work: brings every pipeline's consumer, image and jobs to what the state asks for.
 //!
 //! ```text
-//!  supervisor --one per pipeline--> image keeper   (pins the image, tells the pipeline's state)
-//!             \--one per pipeline-> job runner     (drives the oldest job that can run)
-//!  listeners: notices -> the runner of that job; presence, log lines -> the board
-//!  standing:  tells workers which stages to have running
+//!  supervisor --one per pipeline--> image     (pins the image, reports whether the pipeline can run)
+//!             \--one per pipeline-> runner    (drives the oldest job that can run)
+//!             \--one--------------> prewarm   (orders workers to start stages before there is work)
+//!             \--three------------> events    (what workers send: set events, heartbeats, log lines)
+//!  context                                    (what they share: SchedulerContext, EventRouter)
 //! ```
 //!
-//! Everything is level-triggered: a task looks at the published state, does what is missing, and waits
-//! for the next change. Repeating any of it is safe, so a restart needs no recovery of its own.
+//! Everything is level-triggered: a task looks at the published state, does what is missing, and waits for the next
+//! change. Each of these actions may be repeated, so a restart needs no recovery of its own.
+//!
+//! What can go wrong: the queue, the store or the log fail. Tasks then try again after a pause. The supervisor itself
+//! ends only when the connection to NATS is closed for good, or a task panics. How one job is driven is in
+//! [`crate::job`].
 
-mod collect;
-mod drive;
+mod context;
+mod events;
 mod image;
-mod listen;
-mod planner;
-mod publish;
+mod prewarm;
 mod runner;
-mod set_maker;
-mod standing;
+mod supervisor;
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::time::Duration;
-
-use howdah_model::PipelineKey;
-use howdah_queue::Queue;
-use tokio::sync::Notify;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
-
-use crate::core::Core;
-use crate::{metrics, provenance};
-use listen::Dispatch;
-
-/// How often gauges are read off the state.
-const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// What every background task works with.
-#[derive(Clone)]
-pub(crate) struct Context {
-    core: Core,
-    queue: Queue,
-    dispatch: Dispatch,
-    records: provenance::Records,
-    /// Rung when a worker is heard of for the first time.
-    new_worker: Arc<Notify>,
-}
-
-/// Runs until `shutdown`; then every task has stopped at a point from which another run continues.
-pub async fn run(core: Core, queue: Queue, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let context = Context {
-        records: provenance::Records::new(core.store().clone()),
-        core,
-        queue,
-        dispatch: Dispatch::default(),
-        new_worker: Arc::default(),
-    };
-    let mut listeners = listen::spawn(&context).await?;
-    let mut tasks = JoinSet::new();
-    let _standing = AbortOnDropHandle::new(tokio::spawn(standing::announce(context.clone())));
-    // A pipeline made again under an old name is another one: the order of creation tells them apart.
-    let mut running: HashMap<(PipelineKey, u64), CancellationToken> = HashMap::new();
-    let mut state = context.core.watch();
-    let mut stream_epoch = context.queue.stream_epoch();
-    stream_epoch.mark_changed();
-    let mut gauges = tokio::time::interval(GAUGE_INTERVAL);
-    loop {
-        let pipelines: HashSet<(PipelineKey, u64)> = state
-            .borrow_and_update()
-            .pipelines()
-            .map(|pipeline| (pipeline.key.clone(), pipeline.seq))
-            .collect();
-        running.retain(|pipeline, stop| {
-            let alive = pipelines.contains(pipeline);
-            if !alive {
-                stop.cancel();
-            }
-            alive
-        });
-        for pipeline in pipelines {
-            if let Entry::Vacant(place) = running.entry(pipeline) {
-                let stop = shutdown.child_token();
-                let (key, seq) = place.key().clone();
-                tasks.spawn(image::keep(context.clone(), key.clone(), stop.clone()));
-                tasks.spawn(runner::run(context.clone(), key, seq, shutdown.clone()));
-                place.insert(stop);
-            }
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => break,
-            changed = state.changed() => if changed.is_err() { break },
-            Some(ended) = listeners.join_next() => {
-                ended??;
-                anyhow::bail!("a listener for worker messages ended; the connection to NATS is closed");
-            }
-            Some(ended) = tasks.join_next(), if !tasks.is_empty() => ended?,
-            Ok(()) = stream_epoch.changed() => { tasks.spawn(remove_orphaned_consumers(context.clone())); }
-            _ = gauges.tick() => update_gauges(&context),
-        }
-    }
-    while tasks.join_next().await.is_some() {}
-    Ok(())
-}
-
-/// Removes consumers of pipelines that are gone, which a coordinator that died had no time to do.
-async fn remove_orphaned_consumers(context: Context) {
-    let served = match context.queue.served_pipelines().await {
-        Ok(served) => served,
-        Err(error) => {
-            tracing::debug!(
-                error = howdah_telemetry::error_chain(&error),
-                "consumers could not be listed"
-            );
-            return;
-        }
-    };
-    for pipeline in served {
-        if context.core.state().pipeline(&pipeline).is_none()
-            && let Err(error) = context.queue.delete_consumer(&pipeline).await
-        {
-            tracing::warn!(%pipeline, error = howdah_telemetry::error_chain(&error), "consumer of a deleted pipeline could not be removed");
-        }
-    }
-}
-
-fn update_gauges(context: &Context) {
-    metrics::WORKERS.set(i64::try_from(context.core.jobs().workers().len()).unwrap_or(i64::MAX));
-    let state = context.core.state();
-    metrics::JOBS_OPEN.reset();
-    for job in howdah_model::query::open_jobs(&state) {
-        metrics::JOBS_OPEN
-            .with_label_values(&[&job.key.pipeline.to_string()])
-            .inc();
-    }
-}
+pub use supervisor::run;

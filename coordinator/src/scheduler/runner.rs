@@ -1,8 +1,7 @@
 //! Runs the jobs of one pipeline, one after the other in commit order.
 //!
-//! A job builds on the one before it, so the next starts when that one is over. What may end a job from
-//! outside (a stop, an update, a timeout) shows in the state; the runner then takes its sets off the queue
-//! and tells the workers.
+//! A job builds on the one before it, so the next starts when that one is over. Whatever else ends a job (a stop, an
+//! update, a timeout) shows in the state; the runner then removes its sets from the queue and cancels it at the workers.
 
 use std::time::Duration;
 
@@ -11,30 +10,34 @@ use howdah_model::{Command, JobKey, JobOutcome, JobState, PipelineKey, State};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, drive, image, listen};
+use super::context::SchedulerContext;
+use super::{events, image};
+use crate::job::drive::{discard_plan, drive};
+use crate::job::error::DriveError;
+use crate::job::job_commands::finish_without_output;
 use crate::metrics;
 
-/// First pause after trouble with infrastructure; doubles up to [`MAX_PAUSE`].
+/// First pause after a failure of infrastructure; doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// Longest such pause.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
 /// What the runner does next.
 #[derive(Debug, PartialEq)]
-enum Step {
-    /// The pipeline is deleted.
-    Gone,
-    /// An input commit of the job has an error.
-    Unrunnable(JobKey, String),
-    /// The job can run.
-    Run(JobKey),
+enum RunnerAction {
+    /// End: the pipeline is deleted.
+    End,
+    /// Mark the job unrunnable, because an input commit has an error.
+    MarkUnrunnable(JobKey, String),
+    /// Drive the job.
+    Drive(JobKey),
 }
 
-/// Works for one pipeline, told apart from others of its name by `seq`, until it is deleted.
-pub async fn run(context: Context, pipeline: PipelineKey, seq: u64, shutdown: CancellationToken) {
+/// Works for one pipeline until it is deleted. `seq` distinguishes it from others that have had its name.
+pub(super) async fn run(context: SchedulerContext, pipeline: PipelineKey, seq: u64, shutdown: CancellationToken) {
     tokio::select! {
         () = shutdown.cancelled() => return,
-        // Not ended by the deletion itself: what still runs has to be called off first.
+        // No branch for the deletion: `run_jobs` ends on it, after it has cancelled the job that runs.
         () = run_jobs(&context, &pipeline, seq) => {}
     }
     if context.core.state().pipeline(&pipeline).is_none()
@@ -44,31 +47,28 @@ pub async fn run(context: Context, pipeline: PipelineKey, seq: u64, shutdown: Ca
     }
 }
 
-async fn run_jobs(context: &Context, pipeline: &PipelineKey, seq: u64) {
+async fn run_jobs(context: &SchedulerContext, pipeline: &PipelineKey, seq: u64) {
     let mut pause = FIRST_PAUSE;
-    while let Some(step) = context.core.wait_for(|state| next_step(state, pipeline, seq)).await {
-        match step {
-            Step::Gone => return,
-            Step::Unrunnable(job, reason) => {
+    while let Some(action) = context.core.wait_for(|state| next_action(state, pipeline, seq)).await {
+        match action {
+            RunnerAction::End => return,
+            RunnerAction::MarkUnrunnable(job, reason) => {
                 let outcome = JobOutcome::Unrunnable(reason);
-                if let Err(error) = context
-                    .core
-                    .submit(drive::finish_without_output(job.clone(), outcome))
-                    .await
-                {
+                if let Err(error) = context.core.submit(finish_without_output(job.clone(), outcome)).await {
                     tracing::warn!(%job, %error, "job could not be marked unrunnable");
                     tokio::time::sleep(pause).await;
                 }
             }
-            Step::Run(job) => match run_job(context, &job).await {
+            RunnerAction::Drive(job) => match run_job(context, &job).await {
                 Ok(()) => {
                     pause = FIRST_PAUSE;
                     image::job_ended(context, pipeline).await;
                 }
                 Err(error) => {
                     let text = howdah_telemetry::error_chain(&error);
-                    if error.spoils_plan() {
-                        drive::discard_plan(context, &job).await;
+                    if error.invalidates_plan() {
+                        // The next driver would resume the same plan and fail on the same object for ever.
+                        discard_plan(&context.jobs, &job).await;
                     }
                     tracing::warn!(%job, error = text, retry_in_ms = pause.as_millis() as u64, "job interrupted, trying again");
                     let restart = Command::RestartJob {
@@ -76,7 +76,7 @@ async fn run_jobs(context: &Context, pipeline: &PipelineKey, seq: u64) {
                         reason: text,
                     };
                     if let Err(error) = context.core.submit(restart).await {
-                        tracing::debug!(%job, %error, "restart not noted");
+                        tracing::debug!(%job, %error, "restart of a job was not accepted");
                     }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(MAX_PAUSE);
@@ -87,39 +87,41 @@ async fn run_jobs(context: &Context, pipeline: &PipelineKey, seq: u64) {
 }
 
 /// Decides from the state what the runner of `pipeline` does next; `None` means wait.
-fn next_step(state: &State, pipeline: &PipelineKey, seq: u64) -> Option<Step> {
+fn next_action(state: &State, pipeline: &PipelineKey, seq: u64) -> Option<RunnerAction> {
     if state.pipeline(pipeline).is_none_or(|found| found.seq != seq) {
-        return Some(Step::Gone);
+        return Some(RunnerAction::End);
     }
     let job = query::open_jobs_of(state, pipeline).next()?;
     match query::job_ready(state, &job.key) {
         Readiness::Waiting(_) => None,
         Readiness::Failed(commits) => {
             let names: Vec<String> = commits.iter().map(ToString::to_string).collect();
-            Some(Step::Unrunnable(
+            Some(RunnerAction::MarkUnrunnable(
                 job.key.clone(),
                 format!("unrunnable because these input commits failed: {}", names.join(", ")),
             ))
         }
-        Readiness::Ready => Some(Step::Run(job.key.clone())),
+        Readiness::Ready => Some(RunnerAction::Drive(job.key.clone())),
     }
 }
 
-/// Drives one job until it is over or until somebody else ends it.
-async fn run_job(context: &Context, job: &JobKey) -> Result<(), drive::DriveError> {
-    let notices = context.dispatch.register(job);
+/// Drives one job until it is over, also if something else than its driver ends it.
+async fn run_job(context: &SchedulerContext, job: &JobKey) -> Result<(), DriveError> {
+    let events = context.router.register(job);
     let driven = tokio::select! {
-        // First in line: the driver's own end of the job also shows in the state.
+        // The driver is polled first: when it finishes the job itself, the state shows the end as well, and the job would be
+        // cancelled for nothing.
         biased;
-        result = drive::drive(context, job, notices) => Some(result),
+        result = drive(&context.jobs, job, events) => Some(result),
         () = ended_from_outside(context, job) => None,
         () = time_out(context, job) => None,
     };
-    context.dispatch.unregister(job);
+    context.router.unregister(job);
     if driven.is_none() {
-        listen::call_off(context, job).await;
+        // After the driver is dropped: it could publish sets again that were removed from the queue.
+        events::cancel_job(context, job).await;
     }
-    context.core.jobs().forget_job(job);
+    context.core.live().forget_job(job);
     if let Some(job) = context.core.state().job(job)
         && job.state.is_final()
     {
@@ -136,8 +138,8 @@ async fn run_job(context: &Context, job: &JobKey) -> Result<(), drive::DriveErro
     driven.unwrap_or(Ok(()))
 }
 
-/// Waits until the job is killed or gone. How its driver ends it is the driver's to tell.
-async fn ended_from_outside(context: &Context, job: &JobKey) {
+/// Waits until the job is killed, marked unrunnable or gone. The driver itself ends it in the other states.
+async fn ended_from_outside(context: &SchedulerContext, job: &JobKey) {
     let outside = |state: &State| {
         state
             .job(job)
@@ -145,13 +147,13 @@ async fn ended_from_outside(context: &Context, job: &JobKey) {
             .then_some(())
     };
     if context.core.wait_for(outside).await.is_none() {
-        // The coordinator goes down; the driver is dropped with it.
+        // The coordinator shuts down and drops the driver with this future. Returning would cancel the job.
         std::future::pending().await
     }
 }
 
-/// Kills the job when its time is up; never returns for a job without a limit.
-async fn time_out(context: &Context, job: &JobKey) {
+/// Stops the job when it has run for `job_timeout`; never returns for a job without one.
+async fn time_out(context: &SchedulerContext, job: &JobKey) {
     let limits = context
         .core
         .wait_for(|state| {

@@ -7,8 +7,7 @@ use tonic::Status;
 use tonic::metadata::MetadataMap;
 
 use super::status::IntoStatus;
-use crate::core::Core;
-use crate::staging::submit_settled;
+use crate::metadata::Core;
 
 /// Returns the transaction that a call's headers name, if they name one.
 ///
@@ -34,7 +33,7 @@ pub fn transaction_of(metadata: &MetadataMap) -> Result<Option<GlobalId>, Status
 
 /// Does a command at once, whatever the headers say.
 pub async fn apply(core: &Core, command: Command) -> Result<Reply, Status> {
-    let done = submit_settled(core, GlobalId::random(), command).await;
+    let done = core.staging().submit_folding_first(GlobalId::random(), command).await;
     done.map_err(IntoStatus::into_status)
 }
 

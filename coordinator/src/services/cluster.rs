@@ -16,7 +16,7 @@ use howdah_model::ProjectName;
 use tonic::metadata::MetadataValue;
 use tonic::{Request, Response, Status};
 
-use crate::core::Core;
+use crate::metadata::Core;
 
 /// Answers `versionpb_v2.API`.
 pub struct Version;

@@ -34,7 +34,7 @@ use howdah_queue::Queue;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
-use crate::core::Core;
+use crate::metadata::Core;
 
 /// Configures a service: messages of 20 MiB, gzip accepted.
 macro_rules! serve {

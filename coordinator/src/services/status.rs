@@ -9,9 +9,8 @@ use howdah_store::{EditError, StoreError};
 use prost::Message;
 use tonic::{Code, Status};
 
-use crate::core::SubmitError;
-use crate::plan::PlanError;
-use crate::staging::StagingError;
+use crate::job::plan::PlanError;
+use crate::metadata::{StagingError, SubmitError};
 use howdah_telemetry::error_chain;
 
 /// Turns any error of the layers below into the status that clients expect.

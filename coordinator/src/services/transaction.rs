@@ -12,8 +12,7 @@ use super::pfs::requests as pfs_requests;
 use super::pps::requests as pps_requests;
 use super::status::IntoStatus;
 use super::wire;
-use crate::core::Core;
-use crate::staging::submit_settled;
+use crate::metadata::Core;
 
 /// The commands that will take effect together with the one being read.
 ///
@@ -205,7 +204,7 @@ impl Api for Transactions {
         let batch = Command::Batch {
             commands: commands.clone(),
         };
-        let replies = match submit_settled(&self.core, id, batch).await {
+        let replies = match self.core.staging().submit_folding_first(id, batch).await {
             Ok(Reply::Batch(replies)) => replies,
             Ok(_) => return Err(Status::internal("a batch answered something else")),
             Err(error) => return Err(error.into_status()),

@@ -21,8 +21,8 @@ use howdah_api::client::{Client, ClientOptions};
 use howdah_api::file_broker::FileBroker;
 use howdah_api::pfs_v2::modify_file_request::Body;
 use howdah_api::{convert, pfs_v2 as pfs};
-use howdah_coordinator::board::JobBoard;
-use howdah_coordinator::core::{self, Core};
+use howdah_coordinator::live::LiveStatus;
+use howdah_coordinator::metadata::{self, Core};
 use howdah_coordinator::services;
 use howdah_model::{Command, Reply};
 use howdah_store::Store;
@@ -46,7 +46,7 @@ impl Server {
     async fn on(store: Store) -> Self {
         let (desk, listener) = FileBroker::open().unwrap();
         tokio::spawn(Arc::clone(&desk).serve(listener));
-        let (core, command_loop) = core::open(store, JobBoard::default()).await.unwrap();
+        let (core, command_loop) = metadata::open(store, LiveStatus::default()).await.unwrap();
         tokio::spawn(command_loop.run());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();

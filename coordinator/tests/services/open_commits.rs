@@ -1,7 +1,7 @@
 //! Writing to a commit that is open, many times, by many.
 
 use howdah_api::{convert, pfs_v2 as pfs, transaction_v2 as tx};
-use howdah_coordinator::staging;
+use howdah_coordinator::metadata::orphaned_edits;
 use tonic::Code;
 
 use super::files::paths_in;
@@ -297,20 +297,20 @@ async fn what_nobody_mentions_any_more_is_found_when_it_is_old() {
     let kept = server.core.state();
     let kept = kept.commits().flat_map(|commit| &commit.staged).map(|staged| staged.id);
     let kept: Vec<_> = kept.collect();
-    let stray: Vec<_> = before
+    let orphaned: Vec<_> = before
         .iter()
         .map(|(id, _)| *id)
         .filter(|id| !kept.contains(id))
         .collect();
-    assert_eq!((kept.len(), stray.len()), (1, 1));
+    assert_eq!((kept.len(), orphaned.len()), (1, 1));
 
     let now = std::time::SystemTime::now();
-    let strays = async |hours: u64| {
+    let orphans = async |hours: u64| {
         let opened = now + std::time::Duration::from_secs(hours * 3600);
-        staging::strays(&server.core, opened).await.unwrap()
+        orphaned_edits(&server.core, opened).await.unwrap()
     };
-    assert_eq!(strays(23).await, []);
-    assert_eq!(strays(25).await, stray);
+    assert_eq!(orphans(23).await, []);
+    assert_eq!(orphans(25).await, orphaned);
 }
 
 #[tokio::test]

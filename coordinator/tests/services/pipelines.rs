@@ -575,7 +575,7 @@ async fn lines_are_read_from_the_store_and_as_they_come() {
         worker: "w".into(),
         lines: object.lines.clone(),
     };
-    server.core.jobs().add_lines(key.job(id), batch, true);
+    server.core.live().logs.add(key.job(id), batch, true);
     assert_eq!(texts(request(|_| {})).await, ["one", "two"]);
 
     let follow = request(|request| request.follow = true);
@@ -591,7 +591,7 @@ async fn lines_are_read_from_the_store_and_as_they_come() {
         lines: vec![line("three", None)],
     };
     let job_key: JobKey = key.job(id);
-    server.core.jobs().add_lines(job_key, batch, true);
+    server.core.live().logs.add(job_key, batch, true);
     let message = next(&mut lines).await.unwrap().unwrap();
     assert_eq!(message.message, "three");
     assert_eq!(

@@ -6,7 +6,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
 use super::convert::{branch_info, trigger};
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::services::change::apply_or_append;
 use crate::services::status::IntoStatus;
 use crate::services::stream::{self, StreamReply};

@@ -10,13 +10,12 @@ use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
 use super::convert::{commit_info, origin, reached};
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::services::change::{apply, apply_or_append, transaction_of};
 use crate::services::status::IntoStatus;
 use crate::services::stream::{self, Ended, Sender, StreamReply};
 use crate::services::transaction::Pending;
 use crate::services::{find, wire};
-use crate::staging;
 
 /// Reads a request to start a commit.
 pub fn start_commit_command(request: &pfs::StartCommitRequest) -> Result<Command, Status> {
@@ -90,7 +89,8 @@ pub(super) async fn clear_commit(core: &Core, request: pfs::ClearCommitRequest) 
     let commit = find::commit(&state, &reference)?;
     let key = commit.key.clone();
     apply(core, Command::ClearCommit { commit: key }).await?;
-    staging::remove(core, commit.staged.iter().map(|staged| staged.id).collect());
+    core.staging()
+        .remove(commit.staged.iter().map(|staged| staged.id).collect());
     Ok(Response::new(()))
 }
 

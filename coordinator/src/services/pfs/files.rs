@@ -10,7 +10,7 @@ use howdah_store::{FileNode, FileTree, Page, StoreError, clean_path};
 use tonic::{Response, Status};
 
 use super::read::{Readable, file_of, readable};
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::services::status::IntoStatus;
 use crate::services::stream::{self, StreamReply};
 use crate::services::{find, wire};

@@ -6,11 +6,10 @@ use howdah_model::{ContentHash, TreeRoot};
 use howdah_store::FileTree;
 use tonic::Status;
 
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::services::status::IntoStatus;
 use crate::services::stream::{self, StreamReply};
 use crate::services::{find, wire};
-use crate::staging;
 
 pub(super) fn find_commits(core: &Core, request: pfs::FindCommitsRequest) -> StreamReply<pfs::FindCommitsResponse> {
     let reference = wire::commit_ref(request.start.as_ref())?;
@@ -21,8 +20,8 @@ pub(super) fn find_commits(core: &Core, request: pfs::FindCommitsRequest) -> Str
         let (mut found, mut searched) = (0, 0);
         let mut commit = start;
         // Of a commit that is open, what it holds so far.
-        let settled = staging::settle(&core, &commit.key).await;
-        let content = settled.map_err(IntoStatus::into_status)?;
+        let folded = core.staging().fold(&commit.key).await;
+        let content = folded.map_err(IntoStatus::into_status)?;
         let mut root = content.map_or(commit.content.root, |content| content.root);
         loop {
             let parent = commit

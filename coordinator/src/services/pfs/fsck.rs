@@ -6,7 +6,7 @@ use howdah_api::pfs_v2 as pfs;
 use howdah_model::{Branch, Commit, State};
 use tonic::Status;
 
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::services::stream::{self, StreamReply};
 
 pub(super) fn fsck(core: &Core, request: &pfs::FsckRequest) -> StreamReply<pfs::FsckResponse> {

@@ -12,7 +12,7 @@ use tonic::Status;
 use super::files::glob;
 use super::read::{Readable, file_of, readable};
 use super::tar;
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::services::status::IntoStatus;
 use crate::services::stream::{self, Ended, Sender, StreamReply};
 

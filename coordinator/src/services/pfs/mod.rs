@@ -26,7 +26,7 @@ use prost::bytes::Bytes;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::core::Core;
+use crate::metadata::Core;
 
 /// Answers `pfs_v2.API`. Every call is handed to the module of its noun.
 pub struct Pfs {

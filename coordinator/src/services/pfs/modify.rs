@@ -9,7 +9,7 @@
 //!       +------------ read again --------+
 //! ```
 //!
-//! Into an open commit, edits are staged instead, if they are not too many (see [`staging`]).
+//! Into an open commit, edits are staged instead, if they are not too many (see [`EditStager`]).
 //!
 //! Memory is bounded, whatever the number of files and of their bytes: names that do not fit go to temporary files.
 
@@ -25,10 +25,9 @@ use tonic::{Response, Status, Streaming};
 
 use super::read::{file_of, readable};
 use super::target::{Footing, Target};
-use crate::core::{Core, SubmitError};
+use crate::metadata::{Core, EditStager, StagingOutcome, SubmitError};
 use crate::services::status::IntoStatus;
 use crate::services::wire;
-use crate::staging::{self, Stage, Stager};
 
 pub(super) async fn modify_file(
     core: &Core,
@@ -199,9 +198,9 @@ async fn write(core: &Core, target: &Target, edits: &ClosedEdits) -> Result<(), 
             None => apply(core, &footing, edits).await?,
         };
         match outcome {
-            Stage::Done => return Ok(()),
-            Stage::Moved => lost += 1,
-            Stage::Apply => to_open.stager = Some(None),
+            StagingOutcome::Staged => return Ok(()),
+            StagingOutcome::CommitChanged => lost += 1,
+            StagingOutcome::MustApply => to_open.stager = Some(None),
         }
     }
 }
@@ -212,39 +211,41 @@ struct ToOpen<'a> {
     target: &'a Target,
     edits: &'a ClosedEdits,
     /// Made when it is needed; `Some(None)` if the edits cannot be staged.
-    stager: Option<Option<Stager<'a>>>,
+    stager: Option<Option<EditStager<'a>>>,
 }
 
 impl ToOpen<'_> {
-    /// Writes to a commit, with or without leave to do so `alone`.
-    async fn write(&mut self, commit: &CommitKey, alone: bool) -> Result<Stage, Status> {
+    /// Writes to a commit, with an exclusive write permit if `alone`.
+    async fn write(&mut self, commit: &CommitKey, alone: bool) -> Result<StagingOutcome, Status> {
         if self.stager.is_none() {
-            let stager = Stager::new(self.core, self.edits).await;
+            let stager = EditStager::new(self.core.staging(), self.edits).await;
             self.stager = Some(stager.map_err(IntoStatus::into_status)?);
         }
         let cannot_wait = matches!(self.stager, Some(None));
-        let _leave = self.core.staging().leave(commit, alone || cannot_wait).await;
+        let _permit = self.core.staging().write_permit(commit, alone || cannot_wait).await;
         // It may have taken a while to get it.
         let mut footing = self.target.footing(&self.core.state())?;
         let Some(open) = footing.open().filter(|open| open.key == *commit) else {
-            return Ok(Stage::Moved);
+            return Ok(StagingOutcome::CommitChanged);
         };
         if let Some(Some(stager)) = &mut self.stager {
             return stager.stage(open).await.map_err(IntoStatus::into_status);
         }
-        let settled = staging::settle(self.core, commit).await;
-        footing.base = settled.map_err(IntoStatus::into_status)?.unwrap_or(footing.base);
+        let folded = self.core.staging().fold(commit).await;
+        footing.base = folded.map_err(IntoStatus::into_status)?.unwrap_or(footing.base);
         apply(self.core, &footing, self.edits).await
     }
 }
 
 /// Applies edits and submits what comes of it.
-async fn apply(core: &Core, footing: &Footing, edits: &ClosedEdits) -> Result<Stage, Status> {
+async fn apply(core: &Core, footing: &Footing, edits: &ClosedEdits) -> Result<StagingOutcome, Status> {
     let content = edits.apply(core.store(), &footing.base).await;
     let command = footing.command(content.map_err(IntoStatus::into_status)?);
     match core.submit(command).await {
-        Ok(_) => Ok(Stage::Done),
-        Err(SubmitError::Rejected(rejection)) if rejection.kind() == RejectionKind::Conflict => Ok(Stage::Moved),
+        Ok(_) => Ok(StagingOutcome::Staged),
+        Err(SubmitError::Rejected(rejection)) if rejection.kind() == RejectionKind::Conflict => {
+            Ok(StagingOutcome::CommitChanged)
+        }
         Err(error) => Err(error.into_status()),
     }
 }

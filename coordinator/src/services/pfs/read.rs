@@ -9,10 +9,9 @@ use tonic::Status;
 
 use super::commit::wait_for_commit;
 use super::convert::signed;
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::services::status::IntoStatus;
 use crate::services::{find, wire};
-use crate::staging;
 
 /// A commit whose files can be read.
 #[derive(Debug, Clone)]
@@ -47,10 +46,12 @@ pub async fn readable(core: &Core, reference: &CommitRef) -> Result<Readable, St
     let content = if commit.staged.is_empty() {
         commit.content
     } else {
-        let settled = staging::settle(core, &commit.key)
+        let folded = core
+            .staging()
+            .fold(&commit.key)
             .await
             .map_err(IntoStatus::into_status)?;
-        settled.ok_or_else(|| Rejection::NoCommit(commit.key.clone()).into_status())?
+        folded.ok_or_else(|| Rejection::NoCommit(commit.key.clone()).into_status())?
     };
     Ok(Readable {
         key: commit.key.clone(),

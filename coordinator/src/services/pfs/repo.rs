@@ -6,7 +6,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
 use super::convert::{RepoSize, project_info, repo_info, repo_summaries};
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::services::change::{apply, apply_or_append, transaction_of};
 use crate::services::stream::{self, StreamReply};
 use crate::services::{find, wire};

@@ -8,20 +8,20 @@ use howdah_model::{
 use howdah_protocol::messages::Presence;
 use tonic::Status;
 
-use crate::board::JobBoard;
+use crate::live::LiveStatus;
 use crate::services::pfs::convert::signed;
 use crate::services::status::IntoStatus;
 use crate::services::wire;
 
 /// Writes a job; `details` takes in what its pipeline's specification says.
-pub fn job_info(state: &State, board: &JobBoard, job: &Job, details: bool) -> Result<pps::JobInfo, Status> {
+pub fn job_info(state: &State, live: &LiveStatus, job: &Job, details: bool) -> Result<pps::JobInfo, Status> {
     // While a job runs, its workers know more than the log.
-    let live = (!job.state.is_final()).then(|| board.progress(&job.key)).flatten();
-    let counts = live.as_ref().map_or(job.counts, |live| live.counts);
-    let stats = live.as_ref().map_or(job.stats, |live| live.stats);
-    let trouble = live.and_then(|live| live.trouble);
+    let progress = (!job.state.is_final()).then(|| live.progress.get(&job.key)).flatten();
+    let counts = progress.as_ref().map_or(job.counts, |progress| progress.counts);
+    let stats = progress.as_ref().map_or(job.stats, |progress| progress.stats);
+    let infra_failure = progress.and_then(|progress| progress.infra_failure);
     let details = if details {
-        Some(job_details(state, board, job)?)
+        Some(job_details(state, live, job)?)
     } else {
         None
     };
@@ -37,7 +37,7 @@ pub fn job_info(state: &State, board: &JobBoard, job: &Job, details: bool) -> Re
         data_recovered: signed(counts.recovered),
         stats: Some(job_stats(&stats)),
         state: job.state as i32,
-        reason: trouble.unwrap_or_else(|| job.reason.to_string()),
+        reason: infra_failure.unwrap_or_else(|| job.reason.to_string()),
         created: Some(to_timestamp(job.created)),
         started: job.started.map(to_timestamp),
         finished: job.finished.map(to_timestamp),
@@ -56,7 +56,7 @@ fn job_stats(stats: &JobStats) -> pps::ProcessStats {
     }
 }
 
-fn job_details(state: &State, board: &JobBoard, job: &Job) -> Result<pps::job_info::Details, Status> {
+fn job_details(state: &State, live: &LiveStatus, job: &Job) -> Result<pps::job_info::Details, Status> {
     let Some(version) = query::job_version(state, &job.key) else {
         return Ok(pps::job_info::Details::default());
     };
@@ -70,7 +70,7 @@ fn job_details(state: &State, board: &JobBoard, job: &Job) -> Result<pps::job_in
             Some(input.commit.id.to_string())
         });
     }
-    details.worker_status = worker_status(&board.workers(), &job.key);
+    details.worker_status = worker_status(&live.workers.list(), &job.key);
     Ok(details)
 }
 
@@ -115,13 +115,13 @@ fn worker_status(workers: &[Presence], job: &JobKey) -> Vec<pps::WorkerStatus> {
 /// Writes one version of a pipeline.
 pub fn pipeline_info(
     state: &State,
-    board: &JobBoard,
+    live: &LiveStatus,
     pipeline: &Pipeline,
     version: &PipelineVersion,
     details: bool,
 ) -> Result<pps::PipelineInfo, Status> {
     let details = if details {
-        Some(pipeline_details(state, board, pipeline, version)?)
+        Some(pipeline_details(state, live, pipeline, version)?)
     } else {
         None
     };
@@ -162,13 +162,13 @@ fn recent_error(state: &State, pipeline: &PipelineKey) -> String {
 
 fn pipeline_details(
     state: &State,
-    board: &JobBoard,
+    live: &LiveStatus,
     pipeline: &Pipeline,
     version: &PipelineVersion,
 ) -> Result<pps::pipeline_info::Details, Status> {
     let request = spec_messages::request_of_spec(&version.spec).map_err(IntoStatus::into_status)?;
     let wanted = signed(version.spec.parallelism);
-    let available = board.slots_for(&pipeline.key).iter().sum::<u64>();
+    let available = live.workers.slots_for(&pipeline.key).iter().sum::<u64>();
     let available = i64::try_from(available).unwrap_or(i64::MAX);
     Ok(pps::pipeline_info::Details {
         created_at: Some(to_timestamp(pipeline.created)),

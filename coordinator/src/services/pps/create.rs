@@ -12,7 +12,7 @@ use serde_json::Value;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Response, Status};
 
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::services::change::{apply_or_append, transaction_of};
 use crate::services::status::IntoStatus;
 use crate::services::{find, wire};

@@ -14,8 +14,8 @@ use tonic::{Response, Status, Streaming};
 
 use super::create::filled_input;
 use super::datums::{self, DatumState, KnownDatum};
-use crate::core::Core;
-use crate::plan::{InputCommit, enumerate, repo_of};
+use crate::job::plan::{InputCommit, enumerate, repo_of};
+use crate::metadata::Core;
 use crate::services::pfs::convert::signed;
 use crate::services::status::IntoStatus;
 use crate::services::stream::{self, Ended, Sender, StreamReply};

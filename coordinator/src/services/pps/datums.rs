@@ -17,7 +17,7 @@ use howdah_protocol::wire::{self as queue_wire, Wire};
 use howdah_store::{Store, Tree};
 use tonic::Status;
 
-use crate::plan::{self, MergePlan, datum_id_of_key};
+use crate::job::plan::{self, MergePlan, datum_id_of_key};
 use crate::services::status::IntoStatus;
 
 /// What is known of one datum of a job.

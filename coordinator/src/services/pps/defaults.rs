@@ -8,7 +8,7 @@ use serde_json::Value;
 use tonic::{Response, Status};
 
 use super::create::{Flags, command, prepare};
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::services::change::apply;
 use crate::services::status::IntoStatus;
 use crate::services::{find, wire};

@@ -10,7 +10,7 @@ use tonic::{Response, Status};
 
 use super::convert::job_info;
 use super::jq::JqFilter;
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::services::change::{apply, apply_or_append};
 use crate::services::pfs::going_down;
 use crate::services::status::IntoStatus;
@@ -27,7 +27,7 @@ pub(super) async fn inspect_job(
     } else {
         find::job(&core.state(), &key)?.clone()
     };
-    let info = job_info(&core.state(), core.jobs(), &job, request.details)?;
+    let info = job_info(&core.state(), core.live(), &job, request.details)?;
     Ok(Response::new(info))
 }
 
@@ -69,7 +69,7 @@ async fn send_set(
                 // Deleted while it was waited for: there is nothing to tell about it.
                 None => {}
                 Some(job) if wait && !job.state.is_final() => still_pending.push(key),
-                Some(job) => sender.send(job_info(&state, core.jobs(), job, details)?).await?,
+                Some(job) => sender.send(job_info(&state, core.live(), job, details)?).await?,
             }
         }
         pending = still_pending;
@@ -181,7 +181,7 @@ pub(super) fn list_job(core: &Core, request: &pps::ListJobRequest) -> StreamRepl
             if !filter.passes(&state, &job) {
                 continue;
             }
-            let info = job_info(&state, core.jobs(), &job, details)?;
+            let info = job_info(&state, core.live(), &job, details)?;
             if jq.passes(&info)? {
                 sender.send(info).await?;
                 sent += 1;
@@ -226,7 +226,7 @@ pub(super) fn list_job_set(core: &Core, request: &pps::ListJobSetRequest) -> Str
             for job in query::jobs_of_set(&state, id) {
                 let project = &job.key.pipeline.project;
                 if in_time(&job) && (projects.is_empty() || projects.contains(project)) {
-                    let info = job_info(&state, core.jobs(), &job, details)?;
+                    let info = job_info(&state, core.live(), &job, details)?;
                     if jq.passes(&info)? {
                         jobs.push(info);
                     }
@@ -264,7 +264,7 @@ pub(super) fn subscribe_job(core: &Core, request: &pps::SubscribeJobRequest) -> 
             let newest = query::jobs_of_pipeline(&state, &pipeline).next_back();
             after = Some(newest.map_or(0, |job| job.seq).max(after.unwrap_or(0)));
             for job in newer {
-                sender.send(job_info(&state, core.jobs(), &job, details)?).await?;
+                sender.send(job_info(&state, core.live(), &job, details)?).await?;
             }
             tokio::select! {
                 changed = watch.changed() => changed.map_err(|_| going_down())?,

@@ -17,7 +17,7 @@ use tonic::Status;
 use super::datums;
 use super::log_inputs::LogInputs;
 use super::pipeline::existing;
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::services::pfs::going_down;
 use crate::services::status::IntoStatus;
 use crate::services::stream::{self, Ended, Sender, StreamReply};
@@ -56,12 +56,12 @@ impl Wanted {
 pub(super) fn get_logs(core: &Core, request: pps::GetLogsRequest) -> StreamReply<pps::LogMessage> {
     let wanted = read_request(core, request)?;
     if wanted.master {
-        let live = wanted.follow.then(|| core.jobs().follow_master_lines());
+        let live = wanted.follow.then(|| core.live().logs.follow_master_lines());
         let core = core.clone();
         return stream::from_task(move |sender| send_master_lines(core, wanted, live, sender));
     }
     // Subscribed before anything is read: a line is seen twice rather than never.
-    let live = wanted.follow.then(|| core.jobs().follow_lines());
+    let live = wanted.follow.then(|| core.live().logs.follow());
     let core = core.clone();
     stream::from_task(move |sender| send_lines(core, wanted, live, sender))
 }
@@ -179,7 +179,7 @@ async fn send_lines(
         };
         // Pending lines are taken first: a set that is stored in between shows up in both places,
         // which can be told, rather than in neither.
-        let pending = core.jobs().pending_lines(&job.key);
+        let pending = core.live().logs.pending(&job.key);
         for (_, line) in &pending {
             seen.insert(identity(job.key.id, line));
         }

@@ -19,7 +19,7 @@ use howdah_queue::Queue;
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::core::Core;
+use crate::metadata::Core;
 
 /// Answers `pps_v2.API`. Every call is handed to the module of its noun.
 pub struct Pps {

@@ -11,7 +11,7 @@ use tonic::{Response, Status};
 
 use super::convert::pipeline_info;
 use super::jq::JqFilter;
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::services::change::apply;
 use crate::services::pfs::{one_page, selection};
 use crate::services::status::IntoStatus;
@@ -34,7 +34,7 @@ pub(super) fn inspect_pipeline(
     let version = pipeline
         .at_version(number)
         .ok_or_else(|| Rejection::NoPipelineVersion(key, number).into_status())?;
-    let info = pipeline_info(&state, core.jobs(), pipeline, version, request.details)?;
+    let info = pipeline_info(&state, core.live(), pipeline, version, request.details)?;
     Ok(Response::new(info))
 }
 
@@ -82,7 +82,7 @@ pub(super) fn list_pipeline(core: &Core, request: &pps::ListPipelineRequest) -> 
     let core = core.clone();
     stream::from_task(move |sender| async move {
         for (pipeline, version) in versions {
-            let info = pipeline_info(&state, core.jobs(), &pipeline, &version, true)?;
+            let info = pipeline_info(&state, core.live(), &pipeline, &version, true)?;
             if jq.passes(&info)? {
                 sender.send(info).await?;
             }

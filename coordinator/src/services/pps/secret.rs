@@ -6,7 +6,7 @@ use howdah_model::{Command, Rejection, Secret};
 use serde_json::Value;
 use tonic::{Response, Status};
 
-use crate::core::Core;
+use crate::metadata::Core;
 use crate::services::change::apply;
 use crate::services::status::IntoStatus;
 use crate::services::wire;

@@ -1,0 +1,64 @@
+//! From input trees to the steps of a job's plan, and the plan's objects in the store.
+//!
+//! ```text
+//!  first job:   input + commits --enumerate------> every datum  --.
+//!  later jobs:  input + commits, old and new                      +--> steps --split--> sets
+//!                                --difference----> what changed --'
+//! ```
+//!
+//! - [`steps`]: what a job has to do: datums to run and datums to drop.
+//! - [`enumerate`], [`difference`]: every datum of an input; what differs between two jobs.
+//! - [`SetSplitter`]: where a datum set ends.
+//! - [`read`], [`write_job`], [`write_set`], [`write_merge`] and their siblings: the plan in the store.
+//!
+//! Everything is a stream: sets are written and published while further datums are still being found. The objects of a
+//! plan are [`JobPlan`](howdah_protocol::objects::JobPlan) for workers, one
+//! [`DatumSet`](howdah_protocol::objects::DatumSet) for each set, written before the set is published, and at the end
+//! [`MergePlan`] for the coordinator, which makes the plan final. A plan of one small set is a single object with all of
+//! that in it, which is final as soon as it is stored.
+//!
+//! A plan depends on nothing but the input trees, the base and the spec. A coordinator that dies before the plan is final
+//! plans again and comes to the same sets; one that dies later reads the plan back.
+
+mod cross;
+mod difference;
+mod enumerate;
+mod error;
+mod input_files;
+mod merge_plan;
+mod split;
+mod steps;
+mod stored;
+#[cfg(test)]
+mod tests;
+
+use blake2::digest::consts::U32;
+use blake2::{Blake2b, Digest};
+use howdah_protocol::objects::StageSpec;
+
+pub use difference::{CommitLookups, DatumChange, difference};
+pub use enumerate::enumerate;
+pub use error::PlanError;
+pub use input_files::{CommitLookup, InputCommit, repo_of};
+pub use merge_plan::{BaseJob, MergePlan};
+pub use split::{LOOK_AHEAD, SetSplitter};
+pub use steps::{BaseDatum, PlanStep, Reuse, datum_count, datum_id_of_key, has_unsuccessful_datums, steps};
+pub use stored::{discard, fits_single_object, read, read_set, write_job, write_merge, write_set, write_single_object};
+
+/// Returns the salt for `reprocess_spec: on_code_change`: the pipeline's own, and a hash of everything that makes up the
+/// code.
+pub fn salt_with_code(salt: &str, stage: &StageSpec) -> String {
+    let code = (
+        &stage.image.digest,
+        &stage.cmd,
+        &stage.stdin,
+        &stage.err_cmd,
+        &stage.err_stdin,
+        &stage.env,
+        &stage.working_dir,
+        &stage.user,
+    );
+    // Lists and strings in JSON are delimited, so different code cannot give the same text.
+    let text = serde_json::to_vec(&code).expect("strings, lists and maps of strings always have a JSON form");
+    format!("{salt}/{}", hex::encode(Blake2b::<U32>::digest(&text)))
+}

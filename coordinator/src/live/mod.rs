@@ -1,0 +1,41 @@
+//! Live facts about workers and open jobs, in memory only.
+//!
+//! - [`workers`]: which workers sent a heartbeat within the last seconds.
+//! - [`progress`]: what the finished datum sets of each open job have reported.
+//! - [`logs`]: log lines that are not in the store yet, and subscriptions to lines.
+//!
+//! The event listeners and the job drivers write; the API reads. Each table has one mutex of its own, which is never
+//! held across an `.await` and never while another one is taken, so there is no lock order. A lock is held for one pass
+//! over a table at most: for a copy of all workers, or of the pending lines of one job.
+//!
+//! Nothing here is authoritative. All of it is lost at a restart and is built again from what workers send;
+//! what must survive is in the store or in the metadata log.
+
+mod logs;
+mod progress;
+mod workers;
+
+use howdah_model::JobKey;
+
+pub use logs::LiveLogs;
+pub use progress::{JobProgress, LiveProgress};
+pub use workers::{LiveWorkers, WORKER_TIMEOUT};
+
+/// The live tables of one coordinator.
+#[derive(Debug, Default)]
+pub struct LiveStatus {
+    /// Workers that are connected.
+    pub workers: LiveWorkers,
+    /// Progress of open jobs.
+    pub progress: LiveProgress,
+    /// Log lines of open jobs and pipelines.
+    pub logs: LiveLogs,
+}
+
+impl LiveStatus {
+    /// Drops everything about a job that is over.
+    pub fn forget_job(&self, job: &JobKey) {
+        self.progress.remove(job);
+        self.logs.remove_job(job);
+    }
+}

@@ -1,0 +1,191 @@
+//! The command loop: the one place where metadata changes.
+//!
+//! One task owns the state and the log. Commands that arrive during an append are decided together and share the next
+//! append (group commit). So throughput does not depend on the latency of the object store, and the order of commands
+//! is the order of the log.
+//!
+//! ```text
+//!  services, scheduler --submit--> [queue] --decide--> events --append--> log
+//!                                              |                           | durable
+//!                                              +---- new state ------------+--> publish --> readers
+//!                                                                          +--> answer  --> submitters
+//! ```
+//!
+//! Nothing is published or answered before its events are durable. Readers take a clone of the published state, which
+//! is O(1); they never wait for writers.
+//!
+//! **In doubt.** An append that failed may still have been written. The loop decides no further command until it knows:
+//! the failed append's state either becomes the state or is dropped for good.
+//!
+//! **Two coordinators.** Records have numbers and are created with put-if-absent, so of two coordinators only one can
+//! create the next record; the other finds the number taken and ends with [`LoopError::Fenced`]. This holds for as long
+//! as that record is in the store. Pruning deletes records that a snapshot covers. A coordinator that was suspended
+//! while another one wrote, took snapshots and pruned can create a deleted record again: it then acknowledges commands
+//! that no later start replays. Stop the old coordinator before a new one starts; the fence is a safety net for short
+//! overlaps. On a store without conditional writes there is no fence at all.
+
+use std::time::Instant;
+
+use howdah_model::{Event, State, decide};
+use howdah_store::{AppendError, MetaLog, Settled, Store};
+
+use super::commands::{CommandSource, QueuedCommand, SubmitError};
+use super::snapshot::SnapshotWriter;
+use crate::metrics;
+
+/// How many commands may share one append of the log.
+const MAX_GROUP: usize = 512;
+
+/// Why the command loop ended.
+#[derive(Debug, thiserror::Error)]
+pub enum LoopError {
+    /// Another coordinator has written the log: this one must not go on.
+    #[error("another coordinator has taken over the store, this one stops: {0}")]
+    Fenced(String),
+}
+
+/// What became of an append that was in doubt.
+enum Resolution {
+    /// It was written; its state is published.
+    Written,
+    /// It was not written and never will be, or nothing was in doubt.
+    NotWritten,
+    /// The store cannot tell yet, for this reason.
+    Unknown(String),
+}
+
+/// The task that owns state and log. Ends when every handle is gone or another coordinator has written the log.
+pub struct CommandLoop {
+    source: CommandSource,
+    state: State,
+    log: MetaLog,
+    /// State after an append whose outcome is unknown.
+    in_doubt: Option<State>,
+    snapshots: SnapshotWriter,
+}
+
+impl CommandLoop {
+    /// Makes the loop. `state` is what the log contains; `replayed` of its records came after the newest snapshot.
+    pub(super) fn new(source: CommandSource, state: State, log: MetaLog, store: Store, replayed: u64) -> Self {
+        Self {
+            source,
+            state,
+            log,
+            in_doubt: None,
+            snapshots: SnapshotWriter::new(store, replayed),
+        }
+    }
+
+    /// Runs until every handle is gone, which is a clean end, or until another coordinator has written the log.
+    pub async fn run(mut self) -> Result<(), LoopError> {
+        while let Some(first) = self.source.submissions.recv().await {
+            let mut group = first;
+            // Takes only what is queued already: a wait for more commands would delay the first one, and under load the
+            // queue has filled during the append before.
+            while group.len() < MAX_GROUP {
+                match self.source.submissions.try_recv() {
+                    Ok(commands) => group.extend(commands),
+                    Err(_) => break,
+                }
+            }
+            self.run_group(group).await?;
+        }
+        Ok(())
+    }
+
+    async fn run_group(&mut self, group: Vec<QueuedCommand>) -> Result<(), LoopError> {
+        // Before anything is decided: a decision on a state whose last append is in doubt could contradict the log.
+        if let Resolution::Unknown(text) = self.resolve_doubt().await? {
+            for queued in group {
+                let _ = queued.answer.send(Err(SubmitError::Unavailable(text.clone())));
+            }
+            return Ok(());
+        }
+        let mut next = self.state.clone();
+        let mut events = Vec::new();
+        let mut answers = Vec::with_capacity(group.len());
+        for QueuedCommand { envelope, answer } in group {
+            metrics::COMMANDS.inc();
+            // Each command is decided on the state after the ones before it. A rejected one leaves no trace in `next`,
+            // so it does not fail the others of its group.
+            match decide(&next, &envelope) {
+                Ok(decision) => {
+                    next = decision.state;
+                    events.extend(decision.events);
+                    answers.push((answer, Ok(decision.reply)));
+                }
+                Err(rejection) => answers.push((answer, Err(rejection))),
+            }
+        }
+        if !events.is_empty()
+            && let Err(text) = self.append(&events, next).await?
+        {
+            // Also rejections: they were decided on a state that does not exist now.
+            for (answer, _) in answers {
+                let _ = answer.send(Err(SubmitError::Unavailable(text.clone())));
+            }
+            return Ok(());
+        }
+        // After the state is published: a submitter that reads the state right after its answer finds its own change.
+        for (answer, result) in answers {
+            // The submitter may be gone, for example because its client hung up. The command had its effect all the same.
+            let _ = answer.send(result.map_err(SubmitError::from));
+        }
+        Ok(())
+    }
+
+    /// Makes events durable and publishes the state after them. The inner error is for submitters: this group failed,
+    /// the loop continues.
+    async fn append(&mut self, events: &[Event], next: State) -> Result<Result<(), String>, LoopError> {
+        let started = Instant::now();
+        match self.log.append_events(events).await {
+            Ok(_) => {
+                metrics::LOG_APPEND_SECONDS.observe(started.elapsed().as_secs_f64());
+                self.publish(next);
+                Ok(Ok(()))
+            }
+            Err(error @ AppendError::Fenced { .. }) => Err(LoopError::Fenced(error.to_string())),
+            Err(error) => {
+                metrics::LOG_APPEND_FAILURES.inc();
+                // Kept until it is known whether the record exists: dropping it could lose events that the next start
+                // replays, publishing it could show events that no start replays.
+                self.in_doubt = Some(next);
+                let text = howdah_telemetry::error_chain(&error);
+                tracing::error!(error = text, "append to the metadata log failed");
+                // A store that answers again resolves the doubt at once. Submitters then get a definite answer.
+                Ok(match self.resolve_doubt().await? {
+                    Resolution::Written => Ok(()),
+                    Resolution::NotWritten | Resolution::Unknown(_) => Err(text),
+                })
+            }
+        }
+    }
+
+    /// Finds out what became of an append that failed; publishes its state if it was written.
+    async fn resolve_doubt(&mut self) -> Result<Resolution, LoopError> {
+        let Some(doubtful) = self.in_doubt.clone() else {
+            return Ok(Resolution::NotWritten);
+        };
+        // This fills the record's number with a void record, so that a delayed write of the failed one can never appear.
+        match self.log.settle().await {
+            Ok(Settled::Written(_)) => {
+                self.in_doubt = None;
+                self.publish(doubtful);
+                Ok(Resolution::Written)
+            }
+            Ok(Settled::NotWritten) => {
+                self.in_doubt = None;
+                Ok(Resolution::NotWritten)
+            }
+            Err(error @ AppendError::Fenced { .. }) => Err(LoopError::Fenced(error.to_string())),
+            Err(error) => Ok(Resolution::Unknown(howdah_telemetry::error_chain(&error))),
+        }
+    }
+
+    /// Makes `next` the state that is read and decided on. Its events must be durable.
+    fn publish(&mut self, next: State) {
+        self.state = next;
+        self.source.published.send_replace(self.state.clone());
+        self.snapshots.record_appended(&self.state, self.log.last());
+    }
+}

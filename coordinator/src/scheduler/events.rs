@@ -1,0 +1,84 @@
+//! Listens to what workers send: set events, heartbeats, log lines.
+
+use std::collections::HashSet;
+
+use howdah_model::JobKey;
+use howdah_protocol::messages::{CancelJob, Presence};
+use tokio::task::JoinSet;
+
+use super::context::SchedulerContext;
+
+/// Subscribes to everything that workers send, and starts the listeners.
+pub(super) async fn spawn(context: &SchedulerContext) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
+    let mut tasks = JoinSet::new();
+    let mut set_events = context.queue.set_events().await?;
+    let router = context.router.clone();
+    tasks.spawn(async move {
+        while let Some(event) = set_events.next().await {
+            router.deliver(event);
+        }
+        Ok(())
+    });
+    let mut presence = context.queue.presence().await?;
+    let for_presence = context.clone();
+    tasks.spawn(async move {
+        while let Some(presence) = presence.next().await {
+            handle_presence(&for_presence, presence).await;
+        }
+        Ok(())
+    });
+    let mut logs = context.queue.logs(None).await?;
+    let core = context.core.clone();
+    tasks.spawn(async move {
+        while let Some(batch) = logs.next().await {
+            let job = batch.pipeline.job(batch.job);
+            // Lines of a job that is over are only sent to subscribers: nothing would ever remove them from the table.
+            let open = core.state().job(&job).is_some_and(|job| !job.state.is_final());
+            core.live().logs.add(job, batch, open);
+        }
+        Ok(())
+    });
+    Ok(tasks)
+}
+
+/// Records a heartbeat, and cancels again what the worker still has of jobs that are over: the first order to do so may
+/// have been lost.
+async fn handle_presence(context: &SchedulerContext, presence: Presence) {
+    let workers = &context.core.live().workers;
+    if presence.leaving {
+        workers.remove(&presence.worker);
+        tracing::info!(worker = presence.worker, "worker left");
+        return;
+    }
+    let state = context.core.state();
+    let over: HashSet<JobKey> = presence
+        .busy
+        .iter()
+        .map(|slot| slot.pipeline.job(slot.job))
+        .filter(|job| state.job(job).is_none_or(|job| job.state.is_final()))
+        .collect();
+    let (worker, host, slots) = (presence.worker.clone(), presence.host.clone(), presence.slots);
+    if workers.record_heartbeat(presence) {
+        tracing::info!(worker, host, slots, "worker connected");
+        context.new_worker.notify_one();
+    }
+    for job in over {
+        cancel_job(context, &job).await;
+    }
+}
+
+/// Removes a job's sets from the queue and orders workers to drop what they have of it.
+pub(super) async fn cancel_job(context: &SchedulerContext, job: &JobKey) {
+    tracing::debug!(%job, "job cancelled");
+    // The queue first: otherwise a worker that drops a set of the job could get the next one.
+    if let Err(error) = context.queue.purge_job(&job.pipeline, &job.id).await {
+        tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "sets of a cancelled job could not be removed from the queue");
+    }
+    let cancel = CancelJob {
+        pipeline: job.pipeline.clone(),
+        job: job.id,
+    };
+    if let Err(error) = context.queue.cancel_job(&cancel).await {
+        tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "cancellation of a job could not be sent to workers");
+    }
+}

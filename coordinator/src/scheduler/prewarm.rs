@@ -1,0 +1,90 @@
+//! Orders workers to have stages running before there is work for them.
+//!
+//! This concerns every pipeline that may have work at any moment and does not scale to zero (`autoscaling`). Prewarm
+//! orders expire at the worker, so they are sent again periodically. They are also sent earlier when a worker connects,
+//! after a pause in which others that were started with it connect too: each worker gets its share of the slots.
+
+use std::collections::HashMap;
+
+use howdah_model::{Pipeline, PipelineKey, PipelineState, State};
+use howdah_protocol::messages::{PRESENCE_INTERVAL, PREWARM_INTERVAL, PrewarmOrder, PrewarmStages};
+use tokio::time::Instant;
+
+use super::context::SchedulerContext;
+use crate::job::stage_spec::stage_spec;
+
+/// Pipelines to prewarm, each with its order of creation and its version. A change of either needs a new order at once.
+type PrewarmTargets = HashMap<PipelineKey, (u64, u64)>;
+
+/// Sends prewarm orders until dropped.
+pub(super) async fn announce(context: SchedulerContext) {
+    let mut changes = context.core.watch();
+    let mut announced = PrewarmTargets::new();
+    let mut next_round = Instant::now();
+    loop {
+        let state = changes.borrow_and_update().clone();
+        let targets = targets(&state);
+        let is_time = next_round <= Instant::now();
+        if is_time {
+            next_round = Instant::now() + PREWARM_INTERVAL;
+        }
+        for pipeline in announced.keys().filter(|pipeline| !targets.contains_key(*pipeline)) {
+            let pipeline = pipeline.clone();
+            publish(&context, PrewarmOrder { pipeline, stages: None }).await;
+        }
+        let due = targets
+            .iter()
+            .filter(|(pipeline, version)| is_time || announced.get(*pipeline) != Some(*version));
+        for (pipeline, _) in due {
+            if let Some(order) = order(&context, &state, pipeline) {
+                publish(&context, order).await;
+            }
+        }
+        announced = targets;
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = context.new_worker.notified() => next_round = next_round.min(Instant::now() + PRESENCE_INTERVAL),
+            () = tokio::time::sleep_until(next_round) => {}
+        }
+    }
+}
+
+fn targets(state: &State) -> PrewarmTargets {
+    let pipelines = state.pipelines().filter(|pipeline| needs_prewarm(pipeline));
+    pipelines
+        .map(|pipeline| (pipeline.key.clone(), (pipeline.seq, pipeline.version())))
+        .collect()
+}
+
+/// Tells whether a pipeline's stages are to run. A crashing pipeline keeps them: its next job may succeed.
+fn needs_prewarm(pipeline: &Pipeline) -> bool {
+    let version = pipeline.current();
+    let can_run = matches!(pipeline.state, PipelineState::Running | PipelineState::Crashing);
+    can_run && !pipeline.stopped && version.image.is_some() && !version.spec.autoscaling
+}
+
+/// Returns the order for a pipeline, with the share of each worker; `None` if no worker serves the pipeline.
+fn order(context: &SchedulerContext, state: &State, pipeline: &PipelineKey) -> Option<PrewarmOrder> {
+    let version = state.pipeline(pipeline)?.current();
+    let workers = context.core.live().workers.slots_for(pipeline).len() as u64;
+    if workers == 0 {
+        return None;
+    }
+    Some(PrewarmOrder {
+        pipeline: pipeline.clone(),
+        stages: Some(PrewarmStages {
+            version: version.version,
+            stage: stage_spec(version, version.image.clone()?),
+            slots: u32::try_from(version.spec.parallelism.div_ceil(workers)).unwrap_or(u32::MAX),
+        }),
+    })
+}
+
+async fn publish(context: &SchedulerContext, order: PrewarmOrder) {
+    if let Err(error) = context.queue.publish_prewarm(&order).await {
+        tracing::debug!(
+            pipeline = %order.pipeline, error = howdah_telemetry::error_chain(&error),
+            "prewarm order could not be sent to workers"
+        );
+    }
+}
