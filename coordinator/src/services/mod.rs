@@ -13,8 +13,8 @@ mod fallback;
 mod find;
 pub mod pfs;
 pub mod pps;
+mod reply;
 mod status;
-mod stream;
 mod transaction;
 mod wire;
 

@@ -5,8 +5,9 @@
 
 mod cluster;
 mod commits;
+mod file_broker;
 mod files;
-mod loans;
+
 mod open_commits;
 mod pipelines;
 mod transactions;

@@ -8,8 +8,8 @@ use tonic::{Response, Status};
 use super::convert::{branch_info, trigger};
 use crate::core::Core;
 use crate::services::change::apply_or_append;
+use crate::services::reply::{self, StreamReply};
 use crate::services::status::IntoStatus;
-use crate::services::stream::{self, StreamReply};
 use crate::services::{find, wire};
 
 /// Reads a request to make or move a branch.
@@ -62,7 +62,7 @@ pub(super) fn inspect_branch(
 pub(super) fn list_branch(core: &Core, request: &pfs::ListBranchRequest) -> StreamReply<pfs::BranchInfo> {
     let repo = wire::repo_key(request.repo.as_ref())?;
     let branches = query::list_branches(&core.state(), &repo, request.reverse).map_err(IntoStatus::into_status)?;
-    stream::lazily(branches.into_iter().map(|branch| Ok(branch_info(&branch))))
+    reply::lazily(branches.into_iter().map(|branch| Ok(branch_info(&branch))))
 }
 
 pub(super) async fn delete_branch(

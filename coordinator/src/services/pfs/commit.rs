@@ -12,8 +12,8 @@ use tonic::{Response, Status};
 use super::convert::{commit_info, origin, reached};
 use crate::core::Core;
 use crate::services::change::{apply, apply_or_append, transaction_of};
+use crate::services::reply::{self, Ended, Sender, StreamReply};
 use crate::services::status::IntoStatus;
-use crate::services::stream::{self, Ended, Sender, StreamReply};
 use crate::services::transaction::Pending;
 use crate::services::{find, wire};
 use crate::staging;
@@ -153,7 +153,7 @@ pub(super) fn list_commit(core: &Core, request: &pfs::ListCommitRequest) -> Stre
         bound: request.started_time.as_ref().and_then(from_timestamp),
     };
     let commits = query::list_commits(&state, &query).map_err(IntoStatus::into_status)?;
-    stream::lazily(commits.into_iter().map(|commit| Ok(commit_info(&commit))))
+    reply::lazily(commits.into_iter().map(|commit| Ok(commit_info(&commit))))
 }
 
 pub(super) fn inspect_commit_set(core: &Core, request: &pfs::InspectCommitSetRequest) -> StreamReply<pfs::CommitInfo> {
@@ -162,9 +162,9 @@ pub(super) fn inspect_commit_set(core: &Core, request: &pfs::InspectCommitSetReq
     let keys = find::commit_set(&state, id)?;
     if request.wait {
         let core = core.clone();
-        return stream::from_task(|sender| send_as_they_finish(core, keys, sender));
+        return reply::from_task(|sender| send_as_they_finish(core, keys, sender));
     }
-    stream::lazily(keys.into_iter().filter_map(move |key| {
+    reply::lazily(keys.into_iter().filter_map(move |key| {
         let commit = state.commit(&key)?;
         Some(Ok(commit_info(commit)))
     }))
@@ -208,7 +208,7 @@ pub(super) fn list_commit_set(core: &Core, request: &pfs::ListCommitSetRequest) 
         find::project(&state, name)?;
     }
     let ids: Vec<GlobalId> = state.set_ids().rev().collect();
-    stream::lazily(ids.into_iter().filter_map(move |id| {
+    reply::lazily(ids.into_iter().filter_map(move |id| {
         let members = query::commit_set(&state, id);
         let wanted = project
             .as_ref()
@@ -278,7 +278,7 @@ pub(super) fn subscribe_commit(core: &Core, request: pfs::SubscribeCommitRequest
         ..CommitQuery::default()
     };
     let (core, wanted) = (core.clone(), request.state);
-    stream::from_task(move |sender| subscription(core, query, after, wanted, sender))
+    reply::from_task(move |sender| subscription(core, query, after, wanted, sender))
 }
 
 /// Sends commits of a repo in the order they were made, each once it has come as far as is wanted,

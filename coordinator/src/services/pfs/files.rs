@@ -11,8 +11,8 @@ use tonic::{Response, Status};
 
 use super::read::{Readable, file_of, readable};
 use crate::core::Core;
+use crate::services::reply::{self, StreamReply};
 use crate::services::status::IntoStatus;
-use crate::services::stream::{self, StreamReply};
 use crate::services::{find, wire};
 
 /// The longest page of files that may be asked for.
@@ -54,7 +54,7 @@ fn nodes(
     commit: Readable,
     nodes: impl Stream<Item = Result<FileNode, StoreError>> + Send + 'static,
 ) -> StreamReply<pfs::FileInfo> {
-    stream::from_stream(
+    reply::from_stream(
         nodes
             .map_err(IntoStatus::into_status)
             .map_ok(move |node| commit.file_info(&node)),
@@ -131,14 +131,16 @@ pub(super) async fn diff_file(core: &Core, request: pfs::DiffFileRequest) -> Str
     };
     if old_path == new_path {
         let found = FileTree::diff(&old_tree, &new_tree, &new_path);
-        return stream::from_stream(found.map_err(IntoStatus::into_status).map_ok(move |found| {
-            pfs::DiffFileResponse {
-                new_file: found.new.map(|node| new.file_info(&node)),
-                old_file: found.old.and_then(|node| Some(old.as_ref()?.file_info(&node))),
-            }
-        }));
+        return reply::from_stream(
+            found
+                .map_err(IntoStatus::into_status)
+                .map_ok(move |found| pfs::DiffFileResponse {
+                    new_file: found.new.map(|node| new.file_info(&node)),
+                    old_file: found.old.and_then(|node| Some(old.as_ref()?.file_info(&node))),
+                }),
+        );
     }
-    stream::from_task(move |sender| async move {
+    reply::from_task(move |sender| async move {
         let side = |tree: &FileTree, path: &str| tree.walk(path, &Page::all());
         let mut old_nodes = pin!(side(&old_tree, &old_path).peekable());
         let mut new_nodes = pin!(side(&new_tree, &new_path).peekable());

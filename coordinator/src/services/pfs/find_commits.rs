@@ -7,8 +7,8 @@ use howdah_store::FileTree;
 use tonic::Status;
 
 use crate::core::Core;
+use crate::services::reply::{self, StreamReply};
 use crate::services::status::IntoStatus;
-use crate::services::stream::{self, StreamReply};
 use crate::services::{find, wire};
 use crate::staging;
 
@@ -17,7 +17,7 @@ pub(super) fn find_commits(core: &Core, request: pfs::FindCommitsRequest) -> Str
     let state = core.state();
     let start = find::commit(&state, &reference)?.clone();
     let core = core.clone();
-    stream::from_task(move |sender| async move {
+    reply::from_task(move |sender| async move {
         let (mut found, mut searched) = (0, 0);
         let mut commit = start;
         // Of a commit that is open, what it holds so far.

@@ -7,7 +7,7 @@ use howdah_model::{Branch, Commit, State};
 use tonic::Status;
 
 use crate::core::Core;
-use crate::services::stream::{self, StreamReply};
+use crate::services::reply::{self, StreamReply};
 
 pub(super) fn fsck(core: &Core, request: &pfs::FsckRequest) -> StreamReply<pfs::FsckResponse> {
     if request.zombie_check.is_some() {
@@ -21,7 +21,7 @@ pub(super) fn fsck(core: &Core, request: &pfs::FsckRequest) -> StreamReply<pfs::
     for commit in state.commits() {
         check_commit(&state, commit, &mut findings);
     }
-    stream::lazily(findings.into_iter().map(|error| {
+    reply::lazily(findings.into_iter().map(|error| {
         Ok(pfs::FsckResponse {
             fix: String::new(),
             error,

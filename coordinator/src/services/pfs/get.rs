@@ -13,8 +13,8 @@ use super::files::glob;
 use super::read::{Readable, file_of, readable};
 use super::tar;
 use crate::core::Core;
+use crate::services::reply::{self, Ended, Sender, StreamReply};
 use crate::services::status::IntoStatus;
-use crate::services::stream::{self, Ended, Sender, StreamReply};
 
 /// How much is put into one message: large enough to be cheap, small enough to stay in the processor's cache on the way
 /// to the socket.
@@ -32,7 +32,7 @@ pub(super) async fn get_file(core: &Core, request: pfs::GetFileRequest) -> Strea
         .map_err(IntoStatus::into_status)
         .map_ok(|bytes| futures::stream::iter(cut(bytes).map(Ok)))
         .try_flatten();
-    stream::from_stream(bytes)
+    reply::from_stream(bytes)
 }
 
 /// Finds the one file that a pattern matches.
@@ -88,7 +88,7 @@ pub(super) async fn get_file_tar(core: &Core, request: pfs::GetFileRequest) -> S
         return Err(commit.no_file(&file.path));
     }
     let core = core.clone();
-    stream::from_task(move |sender| async move {
+    reply::from_task(move |sender| async move {
         let mut archive = Archive::new(core, sender);
         let mut found = pin!(tree.glob(&pattern));
         // A folder brings everything below it, so matches below it add nothing.

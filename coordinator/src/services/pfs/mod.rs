@@ -12,7 +12,7 @@ mod read;
 mod repo;
 pub mod requests;
 mod tar;
-mod target;
+mod write_base;
 
 pub use commit::going_down;
 pub use repo::{one_page, selection};

@@ -24,7 +24,7 @@ use howdah_store::{
 use tonic::{Response, Status, Streaming};
 
 use super::read::{file_of, readable};
-use super::target::{Footing, Target};
+use super::write_base::{Footing, Target};
 use crate::core::{Core, SubmitError};
 use crate::services::status::IntoStatus;
 use crate::services::wire;

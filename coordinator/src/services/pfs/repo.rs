@@ -8,7 +8,7 @@ use tonic::{Response, Status};
 use super::convert::{RepoSize, project_info, repo_info, repo_summaries};
 use crate::core::Core;
 use crate::services::change::{apply, apply_or_append, transaction_of};
-use crate::services::stream::{self, StreamReply};
+use crate::services::reply::{self, StreamReply};
 use crate::services::{find, wire};
 
 /// Reads a request to make a repo.
@@ -56,7 +56,7 @@ pub(super) fn list_repo(core: &Core, request: &pfs::ListRepoRequest) -> StreamRe
         repos.sort_by(|a, b| a.key.cmp(&b.key));
         repos = one_page(repos, page.page_size, page.page_index)?;
     }
-    stream::lazily(
+    reply::lazily(
         repos
             .into_iter()
             .map(move |repo| Ok(repo_info(&state, &repo, RepoSize::Bound))),
@@ -144,7 +144,7 @@ pub(super) fn inspect_project(
 pub(super) fn list_project(core: &Core) -> StreamReply<pfs::ProjectInfo> {
     let state = core.state();
     let projects: Vec<_> = state.projects().cloned().collect();
-    stream::lazily(projects.into_iter().map(|project| Ok(project_info(&project))))
+    reply::lazily(projects.into_iter().map(|project| Ok(project_info(&project))))
 }
 
 pub(super) async fn delete_project(core: &Core, request: pfs::DeleteProjectRequest) -> Result<Response<()>, Status> {

@@ -13,12 +13,12 @@ use howdah_spec::Input;
 use tonic::{Response, Status, Streaming};
 
 use super::create::filled_input;
-use super::datums::{self, DatumState, KnownDatum};
+use super::known_datums::{self as datums, DatumState, KnownDatum};
 use crate::core::Core;
 use crate::plan::{InputCommit, enumerate, repo_of};
 use crate::services::pfs::convert::signed;
+use crate::services::reply::{self, Ended, Sender, StreamReply};
 use crate::services::status::IntoStatus;
-use crate::services::stream::{self, Ended, Sender, StreamReply};
 use crate::services::{find, wire};
 
 /// Datums of a batch when the client does not say how many.
@@ -162,7 +162,7 @@ pub(super) async fn list_datum(core: &Core, request: pps::ListDatumRequest) -> S
             datums.iter().map(hypothetical).collect()
         }
     };
-    stream::lazily(page.cut(all).into_iter().map(Ok))
+    reply::lazily(page.cut(all).into_iter().map(Ok))
 }
 
 /// Writes a datum that belongs to no job.
@@ -237,7 +237,7 @@ pub(super) async fn create_datum(
     let input = start.input.as_ref().ok_or_else(|| wire::missing("input"))?;
     let datums = datums_of_input(core, input).await?;
     let first_batch = batch_size(start.number)?;
-    stream::from_task(move |sender| send_batches(datums, first_batch, requests, sender))
+    reply::from_task(move |sender| send_batches(datums, first_batch, requests, sender))
 }
 
 /// Sends as many datums as each request asks for, and ends when there are no more: some clients

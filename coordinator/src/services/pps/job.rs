@@ -13,8 +13,8 @@ use super::jq::JqFilter;
 use crate::core::Core;
 use crate::services::change::{apply, apply_or_append};
 use crate::services::pfs::going_down;
+use crate::services::reply::{self, Ended, Sender, StreamReply};
 use crate::services::status::IntoStatus;
-use crate::services::stream::{self, Ended, Sender, StreamReply};
 use crate::services::{find, wire};
 
 pub(super) async fn inspect_job(
@@ -44,12 +44,12 @@ pub(super) fn inspect_job_set(core: &Core, request: &pps::InspectJobSetRequest) 
     let set = request.job_set.as_ref().ok_or_else(|| wire::missing("job_set"))?;
     // An id that nothing has, whatever its shape, is a set without jobs.
     let Ok(id) = set.id.parse::<GlobalId>() else {
-        return stream::lazily(Vec::new());
+        return reply::lazily(Vec::new());
     };
     let jobs = query::jobs_of_set(&core.state(), id);
     let keys: Vec<JobKey> = jobs.iter().map(|job| job.key.clone()).collect();
     let (core, wait, details) = (core.clone(), request.wait, request.details);
-    stream::from_task(move |sender| send_set(core, keys, wait, details, sender))
+    reply::from_task(move |sender| send_set(core, keys, wait, details, sender))
 }
 
 /// Sends the jobs of a set; with `wait`, each when it has ended.
@@ -172,7 +172,7 @@ pub(super) fn list_job(core: &Core, request: &pps::ListJobRequest) -> StreamRepl
     };
     let jq = JqFilter::new(&request.jq_filter)?;
     let (core, details, limit) = (core.clone(), request.details, limit(request.number)?);
-    stream::from_task(move |sender| async move {
+    reply::from_task(move |sender| async move {
         let mut sent = 0;
         for job in jobs {
             if sent == limit {
@@ -211,7 +211,7 @@ pub(super) fn list_job_set(core: &Core, request: &pps::ListJobSetRequest) -> Str
         state.set_ids().rev().collect()
     };
     let core = core.clone();
-    stream::from_task(move |sender| async move {
+    reply::from_task(move |sender| async move {
         let mut sent = 0;
         for id in ids {
             if sent == limit {
@@ -246,7 +246,7 @@ pub(super) fn subscribe_job(core: &Core, request: &pps::SubscribeJobRequest) -> 
     let pipeline = wire::pipeline_key(request.pipeline.as_ref())?;
     find::pipeline(&core.state(), &pipeline)?;
     let (core, details) = (core.clone(), request.details);
-    stream::from_task(move |sender| async move {
+    reply::from_task(move |sender| async move {
         let mut watch = core.watch();
         let mut after = None;
         loop {

@@ -3,11 +3,10 @@
 mod convert;
 mod create;
 mod datum;
-mod datums;
 mod defaults;
 mod job;
 mod jq;
-mod log_inputs;
+mod known_datums;
 mod logs;
 mod pipeline;
 pub mod requests;

@@ -14,8 +14,8 @@ use super::jq::JqFilter;
 use crate::core::Core;
 use crate::services::change::apply;
 use crate::services::pfs::{one_page, selection};
+use crate::services::reply::{self, StreamReply};
 use crate::services::status::IntoStatus;
-use crate::services::stream::{self, StreamReply};
 use crate::services::{find, wire};
 
 pub(super) fn inspect_pipeline(
@@ -80,7 +80,7 @@ pub(super) fn list_pipeline(core: &Core, request: &pps::ListPipelineRequest) -> 
     };
     let jq = JqFilter::new(&request.jq_filter)?;
     let core = core.clone();
-    stream::from_task(move |sender| async move {
+    reply::from_task(move |sender| async move {
         for (pipeline, version) in versions {
             let info = pipeline_info(&state, core.jobs(), &pipeline, &version, true)?;
             if jq.passes(&info)? {

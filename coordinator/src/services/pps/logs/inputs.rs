@@ -9,7 +9,7 @@ use howdah_protocol::objects::{DatumSet, JobPlan, plan_key, set_key};
 use howdah_store::Store;
 use tonic::Status;
 
-use super::datums;
+use crate::services::pps::known_datums as datums;
 use crate::services::status::IntoStatus;
 
 /// Sets that are remembered; lines come set by set, or while followed from as many as workers have slots.

@@ -1,6 +1,8 @@
 //! Log lines: those stored with finished datum sets, those of running ones, and those to come; and what the
 //! coordinator said about a pipeline.
 
+mod inputs;
+
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -14,13 +16,13 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tonic::Status;
 
-use super::datums;
-use super::log_inputs::LogInputs;
+use self::inputs::LogInputs;
+use super::known_datums as datums;
 use super::pipeline::existing;
 use crate::core::Core;
 use crate::services::pfs::going_down;
+use crate::services::reply::{self, Ended, Sender, StreamReply};
 use crate::services::status::IntoStatus;
-use crate::services::stream::{self, Ended, Sender, StreamReply};
 use crate::services::{find, wire};
 
 /// How far back lines go when the client does not say.
@@ -58,12 +60,12 @@ pub(super) fn get_logs(core: &Core, request: pps::GetLogsRequest) -> StreamReply
     if wanted.master {
         let live = wanted.follow.then(|| core.jobs().follow_master_lines());
         let core = core.clone();
-        return stream::from_task(move |sender| send_master_lines(core, wanted, live, sender));
+        return reply::from_task(move |sender| send_master_lines(core, wanted, live, sender));
     }
     // Subscribed before anything is read: a line is seen twice rather than never.
     let live = wanted.follow.then(|| core.jobs().follow_lines());
     let core = core.clone();
-    stream::from_task(move |sender| send_lines(core, wanted, live, sender))
+    reply::from_task(move |sender| send_lines(core, wanted, live, sender))
 }
 
 fn read_request(core: &Core, request: pps::GetLogsRequest) -> Result<Wanted, Status> {
