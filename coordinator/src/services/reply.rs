@@ -1,4 +1,10 @@
-//! Replies that are streams: of what is known already, or of what a task finds out.
+//! Types of replies, and the three ways to make a reply that is a stream.
+//!
+//! - [`from_items`]: the messages are known, each is converted when the client takes it.
+//! - [`from_stream`]: a stream of messages exists already.
+//! - [`from_task`]: a task finds the messages out, for example because it waits for changes of the state.
+//!
+//! A stream ends early in two ways, see [`StreamError`]: the client disconnects, or the call fails.
 
 use std::future::Future;
 
@@ -8,14 +14,17 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 use tonic::{Response, Status};
 
-/// Messages that wait for a slow client before the task that makes them is held back.
-const WAITING_MESSAGES: usize = 16;
+/// Messages that a task makes ahead of a slow client. The task waits when so many are not yet taken.
+const BUFFERED_MESSAGES: usize = 16;
 
-/// What a streaming call answers.
+/// What a call with one reply message returns.
+pub type UnaryReply<T> = Result<Response<T>, Status>;
+
+/// What a call with a stream of reply messages returns.
 pub type StreamReply<T> = Result<Response<BoxStream<T>>, Status>;
 
 /// Answers with messages that are made one by one as the client takes them.
-pub fn lazily<T, I>(messages: I) -> StreamReply<T>
+pub fn from_items<T, I>(messages: I) -> StreamReply<T>
 where
     I: IntoIterator<Item = Result<T, Status>>,
     I::IntoIter: Send + 'static,
@@ -29,59 +38,57 @@ pub fn from_stream<T>(messages: impl Stream<Item = Result<T, Status>> + Send + '
     Ok(Response::new(messages.boxed()))
 }
 
-/// Where a task puts the messages of its reply.
-pub struct Sender<T>(mpsc::Sender<Result<T, Status>>);
+/// The end of a streamed reply into which its task puts messages.
+pub struct ReplySender<T>(mpsc::Sender<Result<T, Status>>);
 
-/// The client has gone away: there is nobody to work for any more.
+/// Why the task behind a streamed reply ends early.
 #[derive(Debug)]
-pub struct Gone;
-
-/// How the task behind a reply ends early.
-#[derive(Debug)]
-pub enum Ended {
-    /// The client has gone away.
-    Gone,
-    /// The call fails.
+pub enum StreamError {
+    /// The client has disconnected. Nothing is sent any more.
+    ClientGone,
+    /// The call fails with this status.
     Failed(Status),
 }
 
-impl From<Gone> for Ended {
-    fn from(_: Gone) -> Self {
-        Self::Gone
-    }
-}
-
-impl From<Status> for Ended {
+impl From<Status> for StreamError {
     fn from(status: Status) -> Self {
         Self::Failed(status)
     }
 }
 
-impl<T> Sender<T> {
+impl<T> ReplySender<T> {
     /// Sends one message; waits while the client is slow.
-    pub async fn send(&self, message: T) -> Result<(), Gone> {
-        self.0.send(Ok(message)).await.map_err(|_| Gone)
+    ///
+    /// # Errors
+    /// [`StreamError::ClientGone`].
+    pub async fn send(&self, message: T) -> Result<(), StreamError> {
+        self.0.send(Ok(message)).await.map_err(|_| StreamError::ClientGone)
     }
 
-    /// Completes when the client has gone away.
-    pub async fn gone(&self) {
+    /// Completes when the client has disconnected.
+    ///
+    /// A task that waits for anything but [`ReplySender::send`] must wait for this, too: it would otherwise outlive its
+    /// call until the next message, which may never come.
+    pub async fn client_gone(&self) {
         self.0.closed().await;
     }
 }
 
-/// Answers with what a task sends; its error, if it ends with one, is the call's.
+/// Answers with the messages that a task sends. If the task fails, its status ends the stream.
 pub fn from_task<T, F, Fut>(task: F) -> StreamReply<T>
 where
     T: Send + 'static,
-    F: FnOnce(Sender<T>) -> Fut,
-    Fut: Future<Output = Result<(), Ended>> + Send + 'static,
+    F: FnOnce(ReplySender<T>) -> Fut,
+    Fut: Future<Output = Result<(), StreamError>> + Send + 'static,
 {
-    let (sender, receiver) = mpsc::channel(WAITING_MESSAGES);
+    let (sender, receiver) = mpsc::channel(BUFFERED_MESSAGES);
     let errors = sender.clone();
-    let running = task(Sender(sender));
+    let running = task(ReplySender(sender));
+    // A task of its own works ahead of the client by the length of the channel. It is not aborted when the client
+    // disconnects: the next `send` fails then, because the receiver is dropped with the call.
     tokio::spawn(async move {
-        if let Err(Ended::Failed(status)) = running.await {
-            // A client that has gone away does not want to know.
+        if let Err(StreamError::Failed(status)) = running.await {
+            // Fails only if the client has disconnected. Then nothing has to be reported.
             let _ = errors.send(Err(status)).await;
         }
     });

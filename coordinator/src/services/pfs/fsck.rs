@@ -1,6 +1,6 @@
-//! `Fsck`: do the parts of the state agree with each other?
+//! `Fsck`: checks that the parts of the state agree with each other.
 //!
-//! The rules are kept by the model with every change; a finding here is a bug worth reporting.
+//! The model keeps these rules with every change, so each finding is a bug of Howdah.
 
 use howdah_api::pfs_v2 as pfs;
 use howdah_model::{Branch, Commit, State};
@@ -21,7 +21,7 @@ pub(super) fn fsck(core: &Core, request: &pfs::FsckRequest) -> StreamReply<pfs::
     for commit in state.commits() {
         check_commit(&state, commit, &mut findings);
     }
-    reply::lazily(findings.into_iter().map(|error| {
+    reply::from_items(findings.into_iter().map(|error| {
         Ok(pfs::FsckResponse {
             fix: String::new(),
             error,
