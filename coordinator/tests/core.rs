@@ -1,4 +1,5 @@
-//! The command loop over a real store: what is answered is durable, and a second coordinator is kept out.
+//! The command loop with a real store: a command that was answered is durable, and a second coordinator fences the
+//! first.
 
 use howdah_coordinator::live::LiveStatus;
 use howdah_coordinator::metadata::{self, Core, LoopError, SubmitError};
@@ -29,7 +30,7 @@ fn create(name: &str) -> Command {
 }
 
 #[tokio::test]
-async fn what_was_answered_is_there_after_a_restart() {
+async fn answered_commands_survive_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = StoreConfig::new(format!("file://{}", folder.path().display()));
     let first_id = {
@@ -61,7 +62,7 @@ async fn what_was_answered_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn commands_that_arrive_together_are_all_answered_in_order() {
+async fn commands_of_one_group_are_all_answered() {
     let store = Store::in_memory().await;
     let (core, _running) = open(&store).await;
     let names: Vec<String> = (0..200).map(|n| format!("r{n}")).collect();
@@ -77,7 +78,7 @@ async fn commands_that_arrive_together_are_all_answered_in_order() {
 }
 
 #[tokio::test]
-async fn commands_submitted_together_share_a_record_and_the_first_refusal_is_told() {
+async fn commands_submitted_together_share_a_record_and_the_first_refusal_is_returned() {
     let store = Store::in_memory().await;
     let (core, _running) = open(&store).await;
     let records = async || store.list(keys::LOG).await.expect("listed").len();

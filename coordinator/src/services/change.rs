@@ -1,5 +1,4 @@
-//! How calls that change something reach the command loop: at once, or appended to the transaction
-//! that the call's headers name.
+//! Submits the commands of calls: at once, or appended to the transaction that the headers of the call name.
 
 use howdah_api::client::TRANSACTION_HEADER;
 use howdah_model::{Command, GlobalId, Reply};
@@ -9,9 +8,12 @@ use tonic::metadata::MetadataMap;
 use super::status::IntoStatus;
 use crate::metadata::Core;
 
-/// Returns the transaction that a call's headers name, if they name one.
+/// Returns the transaction that the headers of a call name, if they name one.
 ///
-/// An empty value is none: some clients send it after their transaction has ended.
+/// An empty value counts as none: some clients send it after their transaction has ended.
+///
+/// # Errors
+/// When the headers name several transactions, or what they name is no id.
 pub fn transaction_of(metadata: &MetadataMap) -> Result<Option<GlobalId>, Status> {
     let mut values = metadata
         .get_all(TRANSACTION_HEADER)
@@ -31,15 +33,18 @@ pub fn transaction_of(metadata: &MetadataMap) -> Result<Option<GlobalId>, Status
         .map_err(|_| Status::not_found(format!("transactions {text} not found")))
 }
 
-/// Does a command at once, whatever the headers say.
+/// Submits a command at once, outside any transaction.
+///
+/// # Errors
+/// When the command is refused, or the store or the log fails.
 pub async fn apply(core: &Core, command: Command) -> Result<Reply, Status> {
     let done = core.staging().submit_folding_first(GlobalId::random(), command).await;
     done.map_err(IntoStatus::into_status)
 }
 
-/// Does a command, or appends it to the transaction that the headers name.
+/// Submits a command, or appends it to the transaction that the headers name.
 ///
-/// The answer is the same in both cases.
+/// The reply is the same in both cases, because a command is tried when it is appended.
 pub async fn apply_or_append(core: &Core, metadata: &MetadataMap, command: Command) -> Result<Reply, Status> {
     match transaction_of(metadata)? {
         None => apply(core, command).await,

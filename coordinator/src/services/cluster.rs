@@ -1,6 +1,6 @@
-//! Version, identity and licence of the server: what clients ask before anything else.
+//! Version, identity and licence of the server: the calls with which a client begins.
 //!
-//! None of it touches storage, so it answers fast and also when storage does not.
+//! They do not use the store, so they answer at once, also while the store does not.
 
 use std::sync::Arc;
 
@@ -19,10 +19,10 @@ use tonic::{Request, Response, Status};
 use crate::metadata::Core;
 
 /// Answers `versionpb_v2.API`.
-pub struct Version;
+pub struct VersionService;
 
 #[tonic::async_trait]
-impl VersionApi for Version {
+impl VersionApi for VersionService {
     async fn get_version(&self, _: Request<()>) -> Result<Response<VersionMessage>, Status> {
         let mut response = Response::new(version());
         let own = MetadataValue::from_static(env!("CARGO_PKG_VERSION"));
@@ -31,7 +31,7 @@ impl VersionApi for Version {
     }
 }
 
-/// The version of the API that is spoken here; clients judge by its first two numbers.
+/// Returns the version of the API. Clients compare its first two numbers with theirs.
 fn version() -> VersionMessage {
     let (major, minor, micro) = API_VERSION;
     VersionMessage {
@@ -44,20 +44,20 @@ fn version() -> VersionMessage {
 }
 
 /// Answers `admin_v2.API`.
-pub struct Admin {
+pub struct AdminService {
     core: Core,
-    desk: Option<Arc<FileBroker>>,
+    file_broker: Option<Arc<FileBroker>>,
 }
 
-impl Admin {
-    /// Makes the service; it tells clients of `desk`, where they may lend files.
-    pub fn new(core: Core, desk: Option<Arc<FileBroker>>) -> Self {
-        Self { core, desk }
+impl AdminService {
+    /// Makes the service; it tells clients the name of `file_broker`, which receives the files that they offer.
+    pub fn new(core: Core, file_broker: Option<Arc<FileBroker>>) -> Self {
+        Self { core, file_broker }
     }
 }
 
 #[tonic::async_trait]
-impl AdminApi for Admin {
+impl AdminApi for AdminService {
     async fn inspect_cluster(&self, request: Request<InspectClusterRequest>) -> Result<Response<ClusterInfo>, Status> {
         let request = request.into_inner();
         let mut warnings = Vec::new();
@@ -81,14 +81,14 @@ impl AdminApi for Admin {
             warnings,
             ..ClusterInfo::default()
         });
-        if let Some(name) = self.desk.as_ref().and_then(|desk| desk.name().parse().ok()) {
+        if let Some(name) = self.file_broker.as_ref().and_then(|broker| broker.name().parse().ok()) {
             response.metadata_mut().insert(FILE_BROKER_HEADER, name);
         }
         Ok(response)
     }
 }
 
-/// Says that a client is of another generation. A development build (0.0.0) fits everything.
+/// Returns a warning for a client of another version of the API; none for a development build (0.0.0).
 fn version_warning(client: &VersionMessage) -> Option<String> {
     let (major, minor, _) = API_VERSION;
     let development = (client.major, client.minor, client.micro) == (0, 0, 0);
@@ -103,10 +103,10 @@ fn version_warning(client: &VersionMessage) -> Option<String> {
 }
 
 /// Answers `enterprise_v2.API`: there is no licence, and none is needed.
-pub struct Enterprise;
+pub struct EnterpriseService;
 
 #[tonic::async_trait]
-impl EnterpriseApi for Enterprise {
+impl EnterpriseApi for EnterpriseService {
     async fn get_state(&self, _: Request<GetStateRequest>) -> Result<Response<GetStateResponse>, Status> {
         Ok(Response::new(GetStateResponse {
             state: State::None as i32,
@@ -120,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_client_of_another_generation_is_warned() {
+    fn only_a_client_of_another_api_version_gets_a_warning() {
         let client = |major, minor, micro| VersionMessage {
             major,
             minor,

@@ -1,21 +1,21 @@
-//! Calls that nobody answers: each gets a sentence that says so.
+//! Calls that no service answers. Each gets status `UNIMPLEMENTED` and a sentence that names the call.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-/// What clients look for to learn that access control is off.
+/// Clients search for this text to find out that access control is off.
 const NO_AUTH: &str = "the auth service is not activated";
 
-/// The text of the generated stubs, which says nothing to a user.
+/// The text of the generated stubs. It does not help a user, so a sentence replaces it.
 const STUB: &str = "Not yet implemented";
 
 const GRPC_STATUS: &str = "grpc-status";
 const GRPC_MESSAGE: &str = "grpc-message";
 const UNIMPLEMENTED: &str = "12";
 
-/// Answers a call to a service that is not there.
+/// Answers a call to an unknown service.
 pub async fn unknown_service(request: Request) -> Response {
     if !is_grpc(request.headers()) {
         return (
@@ -32,7 +32,7 @@ pub async fn unknown_service(request: Request) -> Response {
     response
 }
 
-/// Gives a sentence to every "unimplemented" that has none.
+/// Adds a sentence to every `UNIMPLEMENTED` that has none.
 pub async fn explain_unimplemented(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
@@ -54,7 +54,7 @@ fn wants_sentence(headers: &HeaderMap) -> bool {
     match headers.get(GRPC_MESSAGE) {
         None => true,
         Some(message) => {
-            // Blanks may travel percent-encoded.
+            // Blanks may be percent-encoded.
             let message = message.to_str().unwrap_or_default().replace("%20", " ");
             message.is_empty() || message == STUB
         }
@@ -63,7 +63,7 @@ fn wants_sentence(headers: &HeaderMap) -> bool {
 
 fn set_sentence(path: &str, headers: &mut HeaderMap) {
     let text = sentence(path);
-    // Paths come from the client; what cannot be a header is left out rather than guessed at.
+    // The path comes from the client, and may have characters that a header cannot have.
     let value = HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("this call is not supported"));
     headers.insert(GRPC_MESSAGE, value);
 }

@@ -1,4 +1,4 @@
-//! Look-ups that answer with the status a client expects when there is nothing to find.
+//! Look-ups in the state. What is not found gives the status that clients expect.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub fn repo<'a>(state: &'a State, key: &RepoKey) -> Result<&'a Arc<Repo>, Status
         .ok_or_else(|| Rejection::NoRepo(key.clone()).into_status())
 }
 
-/// Finds a branch; a missing repo is named as such.
+/// Finds a branch. The status of a missing repo names the repo.
 pub fn branch<'a>(state: &'a State, key: &BranchKey) -> Result<&'a Arc<Branch>, Status> {
     repo(state, &key.repo)?;
     state
@@ -32,13 +32,13 @@ pub fn branch<'a>(state: &'a State, key: &BranchKey) -> Result<&'a Arc<Branch>, 
         .ok_or_else(|| Rejection::NoBranch(key.clone()).into_status())
 }
 
-/// Finds the commit that a reference means.
+/// Finds the commit that a reference names.
 pub fn commit<'a>(state: &'a State, reference: &CommitRef) -> Result<&'a Arc<Commit>, Status> {
     let key = commit_key(state, reference)?;
     commit_by_key(state, &key)
 }
 
-/// Finds the key of the commit that a reference means.
+/// Finds the key of the commit that a reference names.
 pub fn commit_key(state: &State, reference: &CommitRef) -> Result<CommitKey, Status> {
     query::resolve_commit(state, reference).map_err(IntoStatus::into_status)
 }
@@ -50,7 +50,7 @@ pub fn commit_by_key<'a>(state: &'a State, key: &CommitKey) -> Result<&'a Arc<Co
         .ok_or_else(|| Rejection::NoCommit(key.clone()).into_status())
 }
 
-/// Finds the commits of a set and those they rely on.
+/// Finds the commits of a set, and the commits of earlier sets that they were made from.
 pub fn commit_set(state: &State, id: GlobalId) -> Result<Vec<CommitKey>, Status> {
     let commits = query::commit_set(state, id);
     if commits.is_empty() {

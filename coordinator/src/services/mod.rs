@@ -1,20 +1,24 @@
-//! The gRPC API: what clients call, in terms of the state, the store and the command loop.
+//! The gRPC API: calls of clients, in terms of the state, the store and the command loop.
 //!
 //! - [`pfs`]: projects, repos, branches, commits, files. [`pps`]: pipelines, jobs, datums, logs.
-//! - [`transaction`]: several changes as one. [`cluster`]: version, identity, licence.
-//! - [`wire`]: names both ways. [`status`]: errors. [`find`]: look-ups that answer with a status.
+//! - [`transaction`]: several changes as one. [`cluster`]: version, identity, licence. [`fallback`]: unknown calls.
+//! - Below them: [`change`] submits commands. [`pending`]: commits of a transaction. [`list_options`]: options that
+//!   requests share. [`find`]: look-ups that answer with a status. [`reply`]: streamed replies. [`status`]: errors.
+//!   [`wire`]: names of messages and of the model.
 //!
-//! Nothing is decided here: changes become commands of the model, reads look at one published state
-//! and at the store. Waiting watches the state; nothing polls.
+//! The services decide nothing: a change becomes a command that the model decides; a read looks at one published state
+//! and at the store. A call that waits watches the state; nothing polls.
 
 mod change;
 mod cluster;
 mod fallback;
 mod find;
+mod list_options;
+mod pending;
 pub mod pfs;
 pub mod pps;
+mod reply;
 mod status;
-mod stream;
 mod transaction;
 mod wire;
 
@@ -46,20 +50,27 @@ macro_rules! serve {
     };
 }
 
-/// Returns a router with every gRPC service; `queue` is the way to the workers, `desk` is where clients on this machine
-/// may lend files.
+/// Returns a router with every gRPC service.
 ///
-/// What no service answers gets status `UNIMPLEMENTED` and a sentence that names the call.
-pub fn router(core: Core, queue: Option<Queue>, desk: Option<Arc<FileBroker>>) -> Router {
+/// `queue` is the connection to the workers, `file_broker` receives the files that clients on this machine offer. Calls
+/// that need one of them fail without it. A call that no service answers gets status `UNIMPLEMENTED` and a sentence
+/// that names the call.
+pub fn router(core: Core, queue: Option<Queue>, file_broker: Option<Arc<FileBroker>>) -> Router {
     let (_, health) = tonic_health::server::health_reporter();
-    Routes::new(serve!(PfsServer, pfs::Pfs::new(core.clone(), desk.clone())))
-        .add_service(serve!(PpsServer, pps::Pps::new(core.clone(), queue)))
-        .add_service(serve!(TransactionServer, transaction::Transactions::new(core.clone())))
-        .add_service(serve!(AdminServer, cluster::Admin::new(core, desk)))
-        .add_service(serve!(VersionServer, cluster::Version))
-        .add_service(serve!(EnterpriseServer, cluster::Enterprise))
-        .add_service(health)
-        .into_axum_router()
-        .fallback(fallback::unknown_service)
-        .layer(middleware::from_fn(fallback::explain_unimplemented))
+    Routes::new(serve!(
+        PfsServer,
+        pfs::PfsService::new(core.clone(), file_broker.clone())
+    ))
+    .add_service(serve!(PpsServer, pps::PpsService::new(core.clone(), queue)))
+    .add_service(serve!(
+        TransactionServer,
+        transaction::TransactionService::new(core.clone())
+    ))
+    .add_service(serve!(AdminServer, cluster::AdminService::new(core, file_broker)))
+    .add_service(serve!(VersionServer, cluster::VersionService))
+    .add_service(serve!(EnterpriseServer, cluster::EnterpriseService))
+    .add_service(health)
+    .into_axum_router()
+    .fallback(fallback::unknown_service)
+    .layer(middleware::from_fn(fallback::explain_unimplemented))
 }

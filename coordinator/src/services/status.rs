@@ -1,4 +1,4 @@
-//! Errors of every layer below as gRPC statuses: the one place where codes are chosen.
+//! Errors of the layers below as gRPC statuses. The codes are chosen only here.
 
 use std::io::ErrorKind;
 
@@ -9,9 +9,15 @@ use howdah_store::{EditError, StoreError};
 use prost::Message;
 use tonic::{Code, Status};
 
+use crate::metadata::SubmitError;
 use crate::job::plan::PlanError;
-use crate::metadata::{StagingError, SubmitError};
+use crate::metadata::StagingError;
 use howdah_telemetry::error_chain;
+
+/// Returns the status of a wait that ends because the server does.
+pub fn shutting_down() -> Status {
+    SubmitError::ShuttingDown.into_status()
+}
 
 /// Turns any error of the layers below into the status that clients expect.
 pub trait IntoStatus {
@@ -49,7 +55,7 @@ impl IntoStatus for EditError {
     fn into_status(self) -> Status {
         match self {
             Self::Store(error) => error.into_status(),
-            // A bad path or a collision: the words are what clients look for.
+            // A bad path or a collision. Clients tell them by the text, not by the code.
             error => Status::unknown(error.to_string()),
         }
     }
@@ -102,7 +108,7 @@ impl IntoStatus for JsonError {
     }
 }
 
-/// Says that a commit must be finished first, with the detail that other clients look at.
+/// Returns the status for a commit that must be finished first. Other clients read its detail.
 fn commit_not_finished(id: &str, text: &str) -> Status {
     let resource = ResourceInfo {
         resource_type: "pfs:commit".to_owned(),
@@ -150,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_and_words_that_clients_rely_on() {
+    fn clients_get_the_codes_and_texts_that_they_rely_on() {
         let repo: howdah_model::RepoKey = "default/images".parse().expect("a repo");
         let status = Rejection::NoRepo(repo.clone()).into_status();
         assert_eq!(status.code(), Code::NotFound);

@@ -1,83 +1,30 @@
-//! Transactions: requests collected under one id, done together or not at all.
+//! `transaction_v2.API`: requests that are collected under one id, and take effect together or not at all.
+//!
+//! An open transaction is part of the state: it has the commands, and the replies that they had when they were
+//! appended. A batch is a transaction in one call. Both end as one command of the log.
 
 use howdah_api::convert::to_timestamp;
 use howdah_api::transaction_v2 as tx;
 use howdah_api::transaction_v2::api_server::Api;
 use howdah_api::{pfs_v2 as pfs, pps_v2 as pps};
-use howdah_model::{Command, CommitKey, CommitRef, GlobalId, Rejection, Reply, State, Transaction, TransactionStep};
+use howdah_model::{Command, GlobalId, Rejection, Reply, Transaction, TransactionStep};
 use tonic::{Request, Response, Status};
 
 use super::change::apply;
+use super::pending::PendingCommands;
 use super::pfs::requests as pfs_requests;
 use super::pps::requests as pps_requests;
+use super::reply::UnaryReply;
 use super::status::IntoStatus;
 use super::wire;
 use crate::metadata::Core;
 
-/// The commands that will take effect together with the one being read.
-///
-/// A commit started by one of them does not exist yet, but later ones may name it.
-pub struct Pending<'a> {
-    id: Option<GlobalId>,
-    commands: Vec<&'a Command>,
-}
-
-impl<'a> Pending<'a> {
-    /// Nothing is pending.
-    pub fn none() -> Self {
-        Self {
-            id: None,
-            commands: Vec::new(),
-        }
-    }
-
-    /// The commands of an open transaction, if there is one.
-    pub fn of_open(state: &'a State, id: Option<GlobalId>) -> Self {
-        let transaction = id.and_then(|id| state.transaction(id));
-        let commands = transaction
-            .map(|transaction| transaction.requests.iter().map(|step| &step.command).collect())
-            .unwrap_or_default();
-        Self { id, commands }
-    }
-
-    /// The commands of a batch that have been read so far.
-    pub fn of_batch(id: GlobalId, commands: &'a [Command]) -> Self {
-        Self {
-            id: Some(id),
-            commands: commands.iter().collect(),
-        }
-    }
-
-    /// Returns the commit that a reference means, if one of the commands starts it.
-    pub fn commit(&self, reference: &CommitRef) -> Option<CommitKey> {
-        let id = self.id?;
-        let key = CommitKey {
-            repo: reference.repo.clone(),
-            id,
-        };
-        if reference.id_or_ref == id.to_string() {
-            return Some(key);
-        }
-        let named = match &reference.branch {
-            Some(branch) if reference.id_or_ref.is_empty() => branch.as_str(),
-            _ => &reference.id_or_ref,
-        };
-        self.commands
-            .iter()
-            .any(|command| {
-                matches!(command, Command::StartCommit { repo, branch: Some(branch), .. }
-                    if *repo == reference.repo && branch.as_str() == named)
-            })
-            .then_some(key)
-    }
-}
-
 /// Answers `transaction_v2.API`.
-pub struct Transactions {
+pub struct TransactionService {
     core: Core,
 }
 
-impl Transactions {
+impl TransactionService {
     /// Makes the service.
     pub fn new(core: Core) -> Self {
         Self { core }
@@ -124,11 +71,11 @@ fn response_of(reply: &Reply) -> tx::TransactionResponse {
 fn request_of(command: &Command) -> tx::TransactionRequest {
     let mut request = tx::TransactionRequest::default();
     match command {
-        Command::CreateRepo { .. } => request.create_repo = pfs_requests::create_repo(command),
-        Command::DeleteRepo { .. } => request.delete_repo = pfs_requests::delete_repo(command),
-        Command::StartCommit { .. } => request.start_commit = pfs_requests::start_commit(command),
+        Command::CreateRepo { .. } => request.create_repo = pfs_requests::create_repo_request(command),
+        Command::DeleteRepo { .. } => request.delete_repo = pfs_requests::delete_repo_request(command),
+        Command::StartCommit { .. } => request.start_commit = pfs_requests::start_commit_request(command),
         Command::FinishCommit { .. } => {
-            request.finish_commit = pfs_requests::finish_commit(command);
+            request.finish_commit = pfs_requests::finish_commit_request(command);
         }
         Command::SquashCommitSet { id } => {
             request.squash_commit_set = Some(pfs::SquashCommitSetRequest {
@@ -136,7 +83,7 @@ fn request_of(command: &Command) -> tx::TransactionRequest {
             });
         }
         Command::CreateBranch { .. } => {
-            request.create_branch = pfs_requests::create_branch(command);
+            request.create_branch = pfs_requests::create_branch_request(command);
         }
         Command::DeleteBranch { branch, force } => {
             request.delete_branch = Some(pfs::DeleteBranchRequest {
@@ -151,16 +98,20 @@ fn request_of(command: &Command) -> tx::TransactionRequest {
             });
         }
         Command::CreatePipeline { .. } => {
-            request.create_pipeline_v2 = pps_requests::create_pipeline(command);
+            request.create_pipeline_v2 = pps_requests::create_pipeline_request(command);
         }
-        // Nothing else can be appended.
+        // No other command can be part of a transaction.
         _ => {}
     }
     request
 }
 
 /// Reads one request of a batch.
-async fn command_of(core: &Core, pending: &Pending<'_>, request: &tx::TransactionRequest) -> Result<Command, Status> {
+async fn command_of(
+    core: &Core,
+    pending: &PendingCommands<'_>,
+    request: &tx::TransactionRequest,
+) -> Result<Command, Status> {
     if let Some(request) = &request.create_repo {
         pfs_requests::create_repo_command(request)
     } else if let Some(request) = &request.delete_repo {
@@ -189,21 +140,23 @@ async fn command_of(core: &Core, pending: &Pending<'_>, request: &tx::Transactio
 }
 
 #[tonic::async_trait]
-impl Api for Transactions {
+impl Api for TransactionService {
     async fn batch_transaction(
         &self,
         request: Request<tx::BatchTransactionRequest>,
-    ) -> Result<Response<tx::TransactionInfo>, Status> {
+    ) -> UnaryReply<tx::TransactionInfo> {
         let id = GlobalId::random();
         let mut commands = Vec::new();
         for request in &request.into_inner().requests {
-            let pending = Pending::of_batch(id, &commands);
+            // A request may name a commit that an earlier one starts, so each is read with those before it.
+            let pending = PendingCommands::of_batch(id, &commands);
             let command = command_of(&self.core, &pending, request).await?;
             commands.push(command);
         }
         let batch = Command::Batch {
             commands: commands.clone(),
         };
+        // Under the id that `pending` has used: the commits of the batch get it, and requests may name them by it.
         let replies = match self.core.staging().submit_folding_first(id, batch).await {
             Ok(Reply::Batch(replies)) => replies,
             Ok(_) => return Err(Status::internal("a batch answered something else")),
@@ -217,10 +170,7 @@ impl Api for Transactions {
         Ok(Response::new(info_of_steps(id, &steps)))
     }
 
-    async fn start_transaction(
-        &self,
-        _: Request<tx::StartTransactionRequest>,
-    ) -> Result<Response<tx::Transaction>, Status> {
+    async fn start_transaction(&self, _: Request<tx::StartTransactionRequest>) -> UnaryReply<tx::Transaction> {
         match apply(&self.core, Command::StartTransaction).await? {
             Reply::Transaction(id) => Ok(Response::new(message(id))),
             _ => Err(Status::internal("starting a transaction answered no id")),
@@ -230,7 +180,7 @@ impl Api for Transactions {
     async fn inspect_transaction(
         &self,
         request: Request<tx::InspectTransactionRequest>,
-    ) -> Result<Response<tx::TransactionInfo>, Status> {
+    ) -> UnaryReply<tx::TransactionInfo> {
         let id = id_of(request.get_ref().transaction.as_ref())?;
         match self.core.state().transaction(id) {
             Some(transaction) => Ok(Response::new(info(transaction))),
@@ -238,16 +188,13 @@ impl Api for Transactions {
         }
     }
 
-    async fn delete_transaction(&self, request: Request<tx::DeleteTransactionRequest>) -> Result<Response<()>, Status> {
+    async fn delete_transaction(&self, request: Request<tx::DeleteTransactionRequest>) -> UnaryReply<()> {
         let id = id_of(request.get_ref().transaction.as_ref())?;
         apply(&self.core, Command::DeleteTransaction { id }).await?;
         Ok(Response::new(()))
     }
 
-    async fn list_transaction(
-        &self,
-        _: Request<tx::ListTransactionRequest>,
-    ) -> Result<Response<tx::TransactionInfos>, Status> {
+    async fn list_transaction(&self, _: Request<tx::ListTransactionRequest>) -> UnaryReply<tx::TransactionInfos> {
         let state = self.core.state();
         let mut transactions: Vec<_> = state.transactions().collect();
         transactions.sort_by_key(|transaction| transaction.started);
@@ -259,8 +206,9 @@ impl Api for Transactions {
     async fn finish_transaction(
         &self,
         request: Request<tx::FinishTransactionRequest>,
-    ) -> Result<Response<tx::TransactionInfo>, Status> {
+    ) -> UnaryReply<tx::TransactionInfo> {
         let id = id_of(request.get_ref().transaction.as_ref())?;
+        // Read first: the transaction is no part of the state any more when it has finished.
         let started = self.core.state().transaction(id).map(|one| one.started);
         match apply(&self.core, Command::FinishTransaction { id }).await? {
             Reply::TransactionFinished { id, steps } => Ok(Response::new(tx::TransactionInfo {
@@ -271,7 +219,7 @@ impl Api for Transactions {
         }
     }
 
-    async fn delete_all(&self, _: Request<tx::DeleteAllRequest>) -> Result<Response<()>, Status> {
+    async fn delete_all(&self, _: Request<tx::DeleteAllRequest>) -> UnaryReply<()> {
         apply(&self.core, Command::DeleteTransactions).await?;
         Ok(Response::new(()))
     }

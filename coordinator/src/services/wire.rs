@@ -1,7 +1,7 @@
-//! Names on the wire and names in the model, both ways.
+//! Names in messages as names of the model, and back.
 //!
-//! Whatever a client may leave out (project, repo type) is filled in here, in one place, and replies
-//! always carry everything.
+//! A client may leave out the project and the type of a repo. The defaults are filled in here and nowhere else; replies
+//! have every field.
 
 use howdah_api::{convert, pfs_v2 as pfs, pps_v2 as pps};
 use howdah_model::{
@@ -10,17 +10,17 @@ use howdah_model::{
 };
 use tonic::Status;
 
-/// Says that a field which must be there is not.
+/// Returns the status for a field that must be set.
 pub fn missing(field: &str) -> Status {
     Status::invalid_argument(format!("validate request: {field} must be set"))
 }
 
-/// Says what is wrong with a name; clients search the text, the code is the general one.
+/// Returns the status for a bad name. Clients search its text; its code is the general one.
 pub fn bad_name(error: NameError) -> Status {
     Status::unknown(error.to_string())
 }
 
-/// Reads a project; absent or unnamed it is the default one.
+/// Reads a project. Without a name it is the default one.
 pub fn project_name(project: Option<&pfs::Project>) -> Result<ProjectName, Status> {
     ProjectName::new(convert::project_name(project)).map_err(bad_name)
 }
@@ -33,7 +33,7 @@ pub fn named_project(project: Option<&pfs::Project>) -> Result<ProjectName, Stat
     }
 }
 
-/// Reads a repo that must be there.
+/// Reads a repo that must be set.
 pub fn repo_key(repo: Option<&pfs::Repo>) -> Result<RepoKey, Status> {
     let repo = repo.ok_or_else(|| missing("repo"))?;
     Ok(RepoKey {
@@ -43,7 +43,7 @@ pub fn repo_key(repo: Option<&pfs::Repo>) -> Result<RepoKey, Status> {
     })
 }
 
-/// Reads a branch that must be there.
+/// Reads a branch that must be set.
 pub fn branch_key(branch: Option<&pfs::Branch>) -> Result<BranchKey, Status> {
     let branch = branch.ok_or_else(|| missing("branch"))?;
     Ok(BranchKey {
@@ -52,7 +52,7 @@ pub fn branch_key(branch: Option<&pfs::Branch>) -> Result<BranchKey, Status> {
     })
 }
 
-/// Reads a branch name that may be absent.
+/// Reads a branch name that may be empty.
 pub fn branch_name(name: &str) -> Result<Option<BranchName>, Status> {
     match name {
         "" => Ok(None),
@@ -60,7 +60,7 @@ pub fn branch_name(name: &str) -> Result<Option<BranchName>, Status> {
     }
 }
 
-/// Reads a reference to a commit that must be there.
+/// Reads a reference to a commit that must be set.
 pub fn commit_ref(commit: Option<&pfs::Commit>) -> Result<CommitRef, Status> {
     let commit = commit.ok_or_else(|| missing("commit"))?;
     let branch = commit.branch.as_ref();
@@ -89,12 +89,12 @@ pub fn optional_commit_ref(commit: Option<&pfs::Commit>) -> Result<Option<Commit
     }
 }
 
-/// Reads a global id that must be there; what is not one does not exist either.
+/// Reads a global id. A text that is no id names nothing, so it is not found.
 pub fn global_id(text: &str, not_found: impl FnOnce() -> Status) -> Result<GlobalId, Status> {
     text.parse().map_err(|_| not_found())
 }
 
-/// Reads a pipeline that must be there.
+/// Reads a pipeline that must be set.
 pub fn pipeline_key(pipeline: Option<&pps::Pipeline>) -> Result<PipelineKey, Status> {
     let pipeline = pipeline.ok_or_else(|| missing("pipeline"))?;
     if pipeline.name.is_empty() {
@@ -106,7 +106,7 @@ pub fn pipeline_key(pipeline: Option<&pps::Pipeline>) -> Result<PipelineKey, Sta
     })
 }
 
-/// Reads a job that must be there.
+/// Reads a job that must be set.
 pub fn job_key(job: Option<&pps::Job>) -> Result<JobKey, Status> {
     let job = job.ok_or_else(|| missing("job"))?;
     let pipeline = pipeline_key(job.pipeline.as_ref())?;
@@ -136,7 +136,7 @@ pub fn branch(key: &BranchKey) -> pfs::Branch {
     convert::branch_of(repo(&key.repo), key.name.as_str())
 }
 
-/// Writes a commit; its branch is left out, as clients expect.
+/// Writes a commit, without a branch, as clients expect.
 pub fn commit(key: &CommitKey) -> pfs::Commit {
     convert::commit(repo(&key.repo), key.id.to_string())
 }
@@ -156,12 +156,17 @@ pub fn job(key: &JobKey) -> pps::Job {
     convert::job(pipeline(&key.pipeline), key.id.to_string())
 }
 
+/// Writes a count as the signed number that the messages have for it; too large a count becomes the largest one.
+pub fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_a_client_leaves_out_is_filled_in() {
+    fn fields_that_a_client_leaves_out_get_their_defaults() {
         let sent = pfs::Repo {
             name: "images".into(),
             ..Default::default()
@@ -172,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_may_be_named_in_every_way() {
+    fn a_commit_is_named_by_id_ancestry_or_branch() {
         let repo = convert::repo("p", "images");
         let by_id = commit_ref(Some(&convert::commit(repo.clone(), "master^2"))).unwrap();
         assert_eq!(by_id.to_string(), "p/images@master^2");
@@ -190,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_name_keeps_the_words_that_clients_search_for() {
+    fn the_status_of_a_bad_name_has_the_text_that_clients_search_for() {
         let status = repo_key(Some(&convert::repo("default", "a.b"))).unwrap_err();
         assert_eq!(status.code(), tonic::Code::Unknown);
         assert_eq!(

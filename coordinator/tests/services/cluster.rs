@@ -1,13 +1,15 @@
+//! Version, identity and licence of the server, and calls that it does not know.
+
 use howdah_api::{admin_v2, auth_v2, convert, enterprise_v2, pps_v2, versionpb_v2};
 use tonic::Code;
 
 use super::{Server, code_and_text};
 
 #[tokio::test]
-async fn the_handshake_of_other_clients_passes_without_a_word() {
+async fn the_handshake_of_other_clients_gives_no_warning() {
     let server = Server::start().await;
     let answer = server.client.version().get_version(()).await.unwrap();
-    // Howdah's own version travels beside the message, which other clients compare with theirs.
+    // The version of Howdah is in a header: other clients compare the message with their own version.
     let own = answer.metadata().get(howdah_api::HOWDAH_VERSION_HEADER).unwrap();
     assert_eq!(own, env!("CARGO_PKG_VERSION"));
     let version = answer.into_inner();
@@ -34,7 +36,7 @@ async fn the_handshake_of_other_clients_passes_without_a_word() {
 }
 
 #[tokio::test]
-async fn a_missing_project_is_a_warning_and_no_error() {
+async fn a_missing_project_gives_a_warning_and_no_error() {
     let server = Server::start().await;
     let request = admin_v2::InspectClusterRequest {
         client_version: None,
@@ -51,7 +53,7 @@ async fn a_missing_project_is_a_warning_and_no_error() {
 }
 
 #[tokio::test]
-async fn access_control_says_that_it_is_off() {
+async fn clients_learn_that_access_control_is_off() {
     let server = Server::start().await;
     let status = server
         .client
@@ -79,9 +81,9 @@ async fn no_licence_is_needed() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_not_there_is_named() {
+async fn the_status_of_an_unknown_call_names_it() {
     let server = Server::start().await;
-    // Declared, but without an answer of its own.
+    // A call of a service that exists.
     let status = server
         .client
         .pps()
@@ -95,7 +97,7 @@ async fn a_call_that_is_not_there_is_named() {
             "pps_v2.API/RenderTemplate is not supported by this server"
         )
     );
-    // A service that nobody serves.
+    // A call of an unknown service.
     let status = server
         .client
         .metadata()

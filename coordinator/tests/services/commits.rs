@@ -1,10 +1,12 @@
+//! Projects, repos, branches and commits.
+
 use howdah_api::{convert, pfs_v2 as pfs};
 use tonic::Code;
 
 use super::{Server, all, code_and_text, head, next, repo, soon};
 
 #[tokio::test]
-async fn repos_come_and_go() {
+async fn repos_are_created_updated_and_deleted() {
     let server = Server::start().await;
     let mut pfs = server.client.pfs();
     let inspect = || pfs::InspectRepoRequest {
@@ -42,7 +44,7 @@ async fn repos_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_none_is_refused() {
+async fn a_bad_name_is_refused() {
     let server = Server::start().await;
     let request = pfs::CreateRepoRequest {
         repo: Some(repo("a b")),
@@ -64,7 +66,7 @@ async fn a_name_that_is_none_is_refused() {
 }
 
 #[tokio::test]
-async fn projects_hold_repos() {
+async fn a_project_with_repos_is_deleted_only_by_force() {
     let server = Server::start().await;
     let mut pfs = server.client.pfs();
     let create = pfs::CreateProjectRequest {
@@ -110,7 +112,7 @@ async fn projects_hold_repos() {
 }
 
 #[tokio::test]
-async fn a_subscription_sees_the_first_commit_and_the_users() {
+async fn a_subscription_reports_the_first_commit_and_those_of_users() {
     let server = Server::start().await;
     server.create_repo("images").await;
     server.create_branch("images", "master").await;
@@ -140,7 +142,7 @@ async fn a_subscription_sees_the_first_commit_and_the_users() {
 }
 
 #[tokio::test]
-async fn commits_follow_one_another() {
+async fn a_commit_is_the_child_of_the_one_before() {
     let server = Server::start().await;
     server.create_repo("images").await;
     let first = server.start_commit("images", "master").await.unwrap();
@@ -185,7 +187,7 @@ async fn commits_follow_one_another() {
 }
 
 #[tokio::test]
-async fn waiting_ends_when_the_commit_does() {
+async fn a_wait_ends_when_the_commit_finishes_or_is_deleted() {
     let server = Server::start().await;
     server.create_repo("images").await;
     let commit = server.start_commit("images", "master").await.unwrap();
@@ -209,7 +211,7 @@ async fn waiting_ends_when_the_commit_does() {
     };
     server.client.pfs().drop_commit_set(drop).await.unwrap();
     let status = soon(waiting).await.unwrap().unwrap_err();
-    // Whether the wait or the deletion came first, the commit is gone.
+    // The wait may have begun before or after the deletion.
     assert!(
         status.message().contains("was deleted") || status.code() == Code::NotFound,
         "{status}"
@@ -217,7 +219,7 @@ async fn waiting_ends_when_the_commit_does() {
 }
 
 #[tokio::test]
-async fn sets_are_listed_newest_first_and_waited_for() {
+async fn sets_are_listed_newest_first_and_reported_as_they_finish() {
     let server = Server::start().await;
     server.create_repo("images").await;
     let commit = server.start_commit("images", "master").await.unwrap();
@@ -253,7 +255,7 @@ async fn sets_are_listed_newest_first_and_waited_for() {
 }
 
 #[tokio::test]
-async fn the_state_passes_its_own_check() {
+async fn fsck_finds_nothing_in_a_new_repo() {
     let server = Server::start().await;
     server.create_repo("images").await;
     server.create_branch("images", "master").await;

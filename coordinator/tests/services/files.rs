@@ -1,3 +1,5 @@
+//! Files: put, read, listed, copied and deleted.
+
 use std::io::Read;
 
 use howdah_api::pfs_v2::modify_file_request::Body;
@@ -40,7 +42,7 @@ pub(super) async fn inspect(server: &Server, commit: &pfs::Commit, path: &str) -
 }
 
 #[tokio::test]
-async fn a_put_replaces_and_an_append_adds() {
+async fn a_put_replaces_a_file_and_an_append_extends_it() {
     let server = Server::start().await;
     server.create_repo("images").await;
     let commit = head("images", "master");
@@ -71,11 +73,11 @@ async fn a_file_without_a_source_is_empty() {
 }
 
 #[tokio::test]
-async fn a_put_that_breaks_off_leaves_no_commit_and_repeating_it_finds_its_chunks() {
+async fn a_put_that_breaks_off_leaves_no_commit_and_its_chunks_are_used_again() {
     let server = Server::start().await;
     server.create_repo("images").await;
     let commit = head("images", "master");
-    // Noise, so that no two chunks are alike.
+    // Random bytes, so that no two chunks are equal.
     let mut state = 1_u64;
     let mut noise = move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -101,7 +103,7 @@ async fn a_put_that_breaks_off_leaves_no_commit_and_repeating_it_finds_its_chunk
     for body in std::iter::once(Body::SetCommit(commit.clone())).chain(files[..35].iter().cloned()) {
         sender.send(pfs::ModifyFileRequest { body: Some(body) }).await.unwrap();
     }
-    // The client is killed: its request breaks off without having ended.
+    // The client dies in the middle of its request.
     while chunks(&server).await.len() < 3 {
         tokio::task::yield_now().await;
     }
@@ -123,7 +125,7 @@ async fn chunks(server: &Server) -> Vec<howdah_store::ObjectMeta> {
 }
 
 #[tokio::test]
-async fn a_large_file_arrives_in_chunks_and_leaves_in_messages() {
+async fn a_large_file_is_put_and_read_in_several_messages() {
     let server = Server::start().await;
     server.create_repo("images").await;
     let commit = server.start_commit("images", "master").await.unwrap();
@@ -146,7 +148,7 @@ async fn a_large_file_arrives_in_chunks_and_leaves_in_messages() {
 }
 
 #[tokio::test]
-async fn an_open_commit_shows_what_it_holds_so_far() {
+async fn an_open_commit_shows_its_files_so_far() {
     let server = Server::start().await;
     server.create_repo("images").await;
     server.put(&head("images", "master"), "/a", "old").await;
@@ -179,7 +181,7 @@ async fn writers_of_one_branch_do_not_lose_each_others_files() {
 }
 
 #[tokio::test]
-async fn listings_are_in_byte_order_with_folders_before_their_content() {
+async fn lists_are_in_byte_order_with_folders_before_their_files() {
     let server = Server::start().await;
     let commit = sample(&server).await;
     let mut pfs = server.client.pfs();
@@ -227,7 +229,7 @@ async fn pages_begin_after_their_marker() {
 }
 
 #[tokio::test]
-async fn folders_have_the_size_of_what_is_below() {
+async fn a_folder_has_the_size_of_the_files_below_it() {
     let server = Server::start().await;
     let commit = sample(&server).await;
     let folder = inspect(&server, &commit, "/a").await.unwrap();
@@ -246,7 +248,7 @@ async fn folders_have_the_size_of_what_is_below() {
 }
 
 #[tokio::test]
-async fn one_file_must_match_a_get() {
+async fn a_get_must_match_exactly_one_file() {
     let server = Server::start().await;
     let commit = sample(&server).await;
     assert_eq!(server.get(&commit, "/file*", 0).await.unwrap(), b"one");
@@ -260,7 +262,7 @@ async fn one_file_must_match_a_get() {
 }
 
 #[tokio::test]
-async fn a_tar_holds_folders_and_files_with_absolute_names() {
+async fn a_tar_has_folders_and_files_with_absolute_names() {
     let server = Server::start().await;
     let commit = sample(&server).await;
     let entries = async |path: &str| {
@@ -294,7 +296,7 @@ async fn a_tar_holds_folders_and_files_with_absolute_names() {
         ]
     );
     assert_eq!(entries("/file1").await, [entry("/file1", "one")]);
-    // A folder brings what is below it once, though the pattern matches that too.
+    // The pattern matches a folder and the file below it; the file comes once.
     assert_eq!(
         entries("/a/**").await,
         [
@@ -338,7 +340,7 @@ async fn files_are_copied_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_difference_names_what_each_side_has() {
+async fn a_difference_lists_the_nodes_of_each_side() {
     let server = Server::start().await;
     let commit = sample(&server).await;
     let steps = vec![
@@ -374,7 +376,7 @@ async fn a_difference_names_what_each_side_has() {
 }
 
 #[tokio::test]
-async fn commits_that_touched_a_path_are_found() {
+async fn commits_that_changed_a_path_are_found() {
     let server = Server::start().await;
     server.create_repo("images").await;
     let commit = head("images", "master");
@@ -404,7 +406,7 @@ async fn commits_that_touched_a_path_are_found() {
 }
 
 #[tokio::test]
-async fn nothing_is_written_when_a_step_cannot_be_done() {
+async fn nothing_is_written_when_one_edit_fails() {
     let server = Server::start().await;
     let commit = sample(&server).await;
     let before = server.inspect_commit(&commit).await.unwrap().commit;
@@ -425,7 +427,7 @@ async fn nothing_is_written_when_a_step_cannot_be_done() {
 }
 
 #[tokio::test]
-async fn a_stream_must_begin_with_its_commit() {
+async fn the_first_message_must_name_the_commit() {
     let server = Server::start().await;
     let message = pfs::ModifyFileRequest {
         body: Some(add("/a", "x")),

@@ -1,13 +1,16 @@
-//! The API over a real socket, with everything behind it real but the store, which is in memory,
-//! and the scheduler, whose part the tests play.
+//! The API over a real socket. Everything behind it is real, except that the store is in memory, and that the tests do
+//! what the scheduler does.
 
-#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod cluster;
 mod commits;
+mod file_broker;
 mod files;
-mod loans;
+mod jobs;
+mod logs;
 mod open_commits;
+mod pipeline_helpers;
 mod pipelines;
 mod transactions;
 
@@ -28,10 +31,10 @@ use howdah_model::{Command, Reply};
 use howdah_store::Store;
 use tonic::{Status, Streaming};
 
-/// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A call that takes longer hangs.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A server and a client of it. Both end with the test's runtime.
+/// A server and a client of it. Both end with the runtime of the test.
 struct Server {
     core: Core,
     client: Client,
@@ -44,19 +47,19 @@ impl Server {
 
     /// Serves what is in a store.
     async fn on(store: Store) -> Self {
-        let (desk, listener) = FileBroker::open().unwrap();
-        tokio::spawn(Arc::clone(&desk).serve(listener));
+        let (file_broker, offers) = FileBroker::open().unwrap();
+        tokio::spawn(Arc::clone(&file_broker).serve(offers));
         let (core, command_loop) = metadata::open(store, LiveStatus::default()).await.unwrap();
         tokio::spawn(command_loop.run());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        tokio::spawn(axum::serve(listener, services::router(core.clone(), None, Some(desk))).into_future());
+        tokio::spawn(axum::serve(listener, services::router(core.clone(), None, Some(file_broker))).into_future());
         let address = Address::tcp("127.0.0.1", port);
         let client = Client::connect(&address, ClientOptions::default()).await.unwrap();
         Self { core, client }
     }
 
-    /// Plays the scheduler.
+    /// Submits a command as the scheduler does.
     async fn submit(&self, command: Command) -> Reply {
         self.core.submit(command).await.unwrap()
     }
@@ -113,7 +116,7 @@ impl Server {
         self.client.pfs().modify_file(stream).await.map(|_| ())
     }
 
-    /// Puts one file, with the very messages that the Python SDK sends.
+    /// Puts one file with the messages that the Python SDK sends.
     async fn put(&self, commit: &pfs::Commit, path: &str, data: &'static str) {
         let steps = vec![delete(path), add(path, ""), add(path, data)];
         self.modify(commit, steps).await.unwrap();
@@ -153,7 +156,7 @@ fn delete(path: &str) -> Body {
     })
 }
 
-/// Takes a stream to its end.
+/// Reads a stream to its end.
 async fn all<T>(mut stream: Streaming<T>) -> Result<Vec<T>, Status> {
     let mut items = Vec::new();
     while let Some(item) = next(&mut stream).await {
@@ -162,16 +165,16 @@ async fn all<T>(mut stream: Streaming<T>) -> Result<Vec<T>, Status> {
     Ok(items)
 }
 
-/// Takes the next message of a stream; a stream that hangs fails the test.
+/// Reads the next message of a stream; a stream that hangs fails the test.
 async fn next<T>(stream: &mut Streaming<T>) -> Option<Result<T, Status>> {
-    tokio::time::timeout(PATIENCE, stream.next())
+    tokio::time::timeout(TIMEOUT, stream.next())
         .await
         .expect("the stream hangs")
 }
 
-/// Waits for something that must come soon; whatever hangs fails the test.
+/// Waits for a future; one that hangs fails the test.
 async fn soon<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future).await.expect("the call hangs")
+    tokio::time::timeout(TIMEOUT, future).await.expect("the call hangs")
 }
 
 fn code_and_text(status: &Status) -> (tonic::Code, &str) {

@@ -1,4 +1,4 @@
-//! Writing to a commit that is open, many times, by many.
+//! Writes to an open commit: many of them, one after the other and at the same time.
 
 use howdah_api::{convert, pfs_v2 as pfs, transaction_v2 as tx};
 use howdah_coordinator::metadata::orphaned_edits;
@@ -11,7 +11,7 @@ async fn objects(server: &Server, prefix: &str) -> usize {
     server.core.store().list(prefix).await.unwrap().len()
 }
 
-/// Waits until nothing staged lies in the store.
+/// Waits until the store has no staged edits.
 async fn nothing_is_staged(server: &Server) {
     soon(async {
         while objects(server, "staged/").await > 0 {
@@ -54,7 +54,7 @@ async fn many_writes_make_one_tree() {
 }
 
 #[tokio::test]
-async fn writes_of_all_kinds_take_effect_in_their_order() {
+async fn edits_of_all_kinds_take_effect_in_their_order() {
     let server = Server::start().await;
     server.create_repo("images").await;
     server.put(&head("images", "master"), "/old", "old").await;
@@ -65,7 +65,7 @@ async fn writes_of_all_kinds_take_effect_in_their_order() {
     assert_eq!(server.get(&commit, "/a", 0).await.unwrap(), b"one two");
     server.put(&commit, "/d/x", "x").await;
     server.modify(&commit, vec![delete("/a"), delete("/d/")]).await.unwrap();
-    // What was a directory is none any more.
+    // The path of a deleted folder can be a file.
     server.put(&commit, "/d", "a file").await;
     server.put(&commit, "/b", "three").await;
     server.put(&commit, "/b", "four").await;
@@ -108,7 +108,7 @@ async fn a_file_that_would_be_a_directory_is_refused_when_it_is_written() {
 async fn writers_of_one_open_commit_do_not_lose_each_others_files() {
     let server = Server::start().await;
     let commit = opened(&server).await;
-    // More than may wait, read now and then, while others write.
+    // More staged edits than a commit may have, with reads between them.
     let expected: Vec<String> = (0..150).map(|n| format!("/{n:03}")).collect();
     let writes = expected.iter().enumerate().map(async |(number, path)| {
         server.modify(&commit, vec![add(path, "x")]).await.unwrap();
@@ -118,7 +118,7 @@ async fn writers_of_one_open_commit_do_not_lose_each_others_files() {
     });
     futures::future::join_all(writes).await;
     server.finish_commit(&commit).await.unwrap();
-    // One for each reader, each time that too many wait, and the finish.
+    // One for each read, one each time that too many edits are staged, and one for the finish.
     let trees = objects(&server, "nodes/").await;
     assert!(trees <= 15 + 150 / 64 + 1, "{trees} trees");
     assert_eq!(paths_in(&server, &commit, "/*").await, expected);
@@ -126,7 +126,7 @@ async fn writers_of_one_open_commit_do_not_lose_each_others_files() {
 }
 
 #[tokio::test]
-async fn a_cleared_commit_has_nothing_of_what_was_written() {
+async fn a_cleared_commit_has_no_files() {
     let server = Server::start().await;
     let commit = opened(&server).await;
     server.put(&commit, "/a", "one").await;
@@ -141,7 +141,7 @@ async fn a_cleared_commit_has_nothing_of_what_was_written() {
 }
 
 #[tokio::test]
-async fn a_transaction_finishes_a_commit_with_all_that_was_written() {
+async fn a_transaction_finishes_a_commit_with_its_staged_edits() {
     let server = Server::start().await;
     let commit = opened(&server).await;
     server.put(&commit, "/a", "one").await;
@@ -177,7 +177,7 @@ async fn a_transaction_finishes_a_commit_with_all_that_was_written() {
 }
 
 #[tokio::test]
-async fn what_was_written_is_there_after_a_restart() {
+async fn staged_edits_survive_a_restart() {
     let server = Server::start().await;
     let commit = opened(&server).await;
     server.put(&commit, "/a/b", "one").await;
@@ -190,7 +190,7 @@ async fn what_was_written_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn what_is_lost_is_named_and_can_be_given_up() {
+async fn a_lost_object_is_named_and_the_commit_can_be_cleared() {
     let server = Server::start().await;
     let commit = opened(&server).await;
     server.put(&commit, "/a", "one").await;
@@ -214,7 +214,7 @@ async fn what_is_lost_is_named_and_can_be_given_up() {
 }
 
 #[tokio::test]
-async fn a_write_too_large_to_wait_gets_in_beside_many_small_ones() {
+async fn a_write_too_large_to_be_staged_succeeds_beside_many_small_ones() {
     let server = Server::start().await;
     let commit = opened(&server).await;
     let name = "x".repeat(200);
@@ -242,7 +242,7 @@ async fn a_write_too_large_to_wait_gets_in_beside_many_small_ones() {
 }
 
 #[tokio::test]
-async fn a_write_that_is_given_up_is_there_or_not_and_loses_nothing() {
+async fn a_cancelled_write_takes_effect_whole_or_not_at_all() {
     let server = Server::start().await;
     let commit = opened(&server).await;
     let mut last = 0;
@@ -255,7 +255,7 @@ async fn a_write_that_is_given_up_is_there_or_not_and_loses_nothing() {
         ];
         let messages = messages.map(|body| pfs::ModifyFileRequest { body: Some(body) });
         let call = tokio::spawn(async move { client.modify_file(futures::stream::iter(messages)).await });
-        // Given up at another moment each time.
+        // Each call is cancelled at another moment.
         for _ in 0..number * 2 {
             tokio::task::yield_now().await;
         }
@@ -281,7 +281,7 @@ async fn a_write_that_is_given_up_is_there_or_not_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn what_nobody_mentions_any_more_is_found_when_it_is_old() {
+async fn orphaned_edits_are_found_when_they_are_old() {
     let server = Server::start().await;
     let commit = opened(&server).await;
     server.put(&commit, "/a", "one").await;
@@ -305,16 +305,16 @@ async fn what_nobody_mentions_any_more_is_found_when_it_is_old() {
     assert_eq!((kept.len(), orphaned.len()), (1, 1));
 
     let now = std::time::SystemTime::now();
-    let orphans = async |hours: u64| {
+    let orphans_after = async |hours: u64| {
         let opened = now + std::time::Duration::from_secs(hours * 3600);
         orphaned_edits(&server.core, opened).await.unwrap()
     };
-    assert_eq!(orphans(23).await, []);
-    assert_eq!(orphans(25).await, orphaned);
+    assert_eq!(orphans_after(23).await, []);
+    assert_eq!(orphans_after(25).await, orphaned);
 }
 
 #[tokio::test]
-async fn commits_that_touch_a_path_are_found_while_they_are_open() {
+async fn open_commits_that_change_a_path_are_found() {
     let server = Server::start().await;
     let commit = opened(&server).await;
     server.put(&commit, "/a", "one").await;

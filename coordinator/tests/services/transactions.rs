@@ -1,3 +1,5 @@
+//! Transactions and batches.
+
 use howdah_api::{convert, pfs_v2 as pfs, transaction_v2 as tx};
 use tonic::Code;
 
@@ -20,13 +22,13 @@ async fn start(server: &Server) -> (Server, tx::Transaction) {
 }
 
 #[tokio::test]
-async fn nothing_shows_before_the_end_and_everything_after_it() {
+async fn requests_take_effect_when_the_transaction_finishes() {
     let server = Server::start().await;
     let (inside, transaction) = start(&server).await;
     inside.create_repo("images").await;
     let commit = inside.start_commit("images", "master").await.unwrap();
     assert_eq!(commit.id, transaction.id);
-    // The commit is named by its branch, which does not exist yet.
+    // The request names the commit by its branch, which does not exist yet.
     inside.finish_commit(&head("images", "master")).await.unwrap();
 
     let inspect = pfs::InspectRepoRequest {
@@ -58,7 +60,7 @@ async fn nothing_shows_before_the_end_and_everything_after_it() {
 }
 
 #[tokio::test]
-async fn a_bad_request_is_refused_at_once_and_not_kept() {
+async fn a_bad_request_is_refused_and_not_appended() {
     let server = Server::start().await;
     server.create_repo("images").await;
     let (inside, transaction) = start(&server).await;
@@ -83,7 +85,7 @@ async fn a_bad_request_is_refused_at_once_and_not_kept() {
 }
 
 #[tokio::test]
-async fn an_unknown_transaction_is_not_found_but_does_not_disturb_reads() {
+async fn an_unknown_transaction_fails_writes_but_not_reads() {
     let server = Server::start().await;
     server.create_repo("images").await;
     let (inside, transaction) = start(&server).await;
@@ -101,7 +103,7 @@ async fn an_unknown_transaction_is_not_found_but_does_not_disturb_reads() {
 }
 
 #[tokio::test]
-async fn a_batch_is_done_at_once_or_not_at_all() {
+async fn a_batch_takes_effect_whole_or_not_at_all() {
     let server = Server::start().await;
     let create = |name: &str| tx::TransactionRequest {
         create_repo: Some(pfs::CreateRepoRequest {

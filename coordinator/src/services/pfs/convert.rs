@@ -7,7 +7,7 @@ use howdah_api::pfs_v2 as pfs;
 use howdah_model::{Branch, Commit, CommitState, Origin, Project, Repo, State, Trigger, query};
 use tonic::Status;
 
-use crate::services::wire;
+use crate::services::wire::{self, signed};
 
 /// Writes a project.
 pub fn project_info(project: &Project) -> pfs::ProjectInfo {
@@ -19,7 +19,7 @@ pub fn project_info(project: &Project) -> pfs::ProjectInfo {
     }
 }
 
-/// Which of a repo's two sizes is asked for.
+/// Which of the two sizes of a repo is wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum RepoSize {
     /// The exact one, as `InspectRepo` gives it.
@@ -48,17 +48,12 @@ pub fn repo_info(state: &State, repo: &Repo, size: RepoSize) -> pfs::RepoInfo {
     }
 }
 
-/// Returns the size of the head of a repo's `master`, 0 without one; while it is open, what it may have at most.
+/// Returns the size in bytes of the head of a repo's `master`; 0 without one, an upper bound while it is open.
 pub fn bytes_of_master(state: &State, repo: &Repo) -> i64 {
     state
         .branch(&repo.key.branch(howdah_model::BranchName::master()))
         .and_then(|branch| state.commit(&repo.key.commit(branch.head?)))
         .map_or(0, |commit| signed(commit.bytes_bound()))
-}
-
-/// Writes a count as the signed number the wire has for it.
-pub fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Writes a branch.
@@ -88,7 +83,7 @@ pub fn trigger_message(trigger: &Trigger) -> pfs::Trigger {
     }
 }
 
-/// Reads a trigger; the branch it watches is `master` unless it says otherwise.
+/// Reads a trigger. Without a branch it watches `master`.
 pub fn trigger(message: &pfs::Trigger) -> Result<Trigger, Status> {
     Ok(Trigger {
         branch: wire::branch_name(&message.branch)?.unwrap_or_else(howdah_model::BranchName::master),
@@ -122,7 +117,7 @@ pub fn commit_info(commit: &Commit) -> pfs::CommitInfo {
         finished: commit.finished.map(to_timestamp),
         error: commit.error.as_deref().unwrap_or_default().to_owned(),
         size_bytes_upper_bound: bytes,
-        // Only a finished commit has a size for certain.
+        // The size of an open commit is only a bound, and has a field of its own.
         details: commit.finished.map(|_| pfs::commit_info::Details {
             size_bytes: bytes,
             ..Default::default()
@@ -144,7 +139,7 @@ fn origin_message(origin: Origin) -> pfs::OriginKind {
     }
 }
 
-/// Reads the kind of origin that a list is limited to; the unknown kind is no limit.
+/// Reads the origin to which a list is limited. The unknown origin is no limit.
 pub fn origin(kind: i32) -> Option<Origin> {
     match pfs::OriginKind::try_from(kind).unwrap_or_default() {
         pfs::OriginKind::Unknown => None,
@@ -154,7 +149,7 @@ pub fn origin(kind: i32) -> Option<Origin> {
     }
 }
 
-/// Returns whether a commit has come as far as a client waits for.
+/// Returns whether a commit has reached the state (`pfs::CommitState`) that a client waits for.
 pub fn reached(state: &State, commit: &Commit, wanted: i32) -> bool {
     let wanted = match pfs::CommitState::try_from(wanted).unwrap_or_default() {
         pfs::CommitState::Unknown | pfs::CommitState::Started => return true,

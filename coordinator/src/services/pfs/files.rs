@@ -1,27 +1,23 @@
-//! Looking at files without their bytes: inspect, list, walk, glob, diff.
+//! Calls that read about files without their bytes: inspect, list, walk, glob, diff.
 
 use std::pin::pin;
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use howdah_api::pfs_v2 as pfs;
-use howdah_glob::Glob;
 use howdah_model::{CommitRef, GlobalId};
 use howdah_store::{FileNode, FileTree, Page, StoreError, clean_path};
 use tonic::{Response, Status};
 
-use super::read::{Readable, file_of, readable};
+use super::read::{ReadableCommit, file_of, glob, readable};
 use crate::metadata::Core;
+use crate::services::reply::{self, StreamReply, UnaryReply};
 use crate::services::status::IntoStatus;
-use crate::services::stream::{self, StreamReply};
 use crate::services::{find, wire};
 
-/// The longest page of files that may be asked for.
+/// Most files of one page.
 const MAX_PAGE: i64 = 100_000;
 
-pub(super) async fn inspect_file(
-    core: &Core,
-    request: pfs::InspectFileRequest,
-) -> Result<Response<pfs::FileInfo>, Status> {
+pub(super) async fn inspect_file(core: &Core, request: pfs::InspectFileRequest) -> UnaryReply<pfs::FileInfo> {
     let (file, reference) = file_of(request.file.as_ref())?;
     let commit = readable(core, &reference).await?;
     let node = commit.tree(core).inspect(&file.path).await;
@@ -31,7 +27,7 @@ pub(super) async fn inspect_file(
     }
 }
 
-/// Reads which part of a listing is wanted.
+/// Reads the page of a list that is wanted.
 fn page(marker: Option<&pfs::File>, number: i64, reverse: bool) -> Result<Page, Status> {
     if number > MAX_PAGE {
         return Err(Status::invalid_argument(format!(
@@ -51,10 +47,10 @@ fn page(marker: Option<&pfs::File>, number: i64, reverse: bool) -> Result<Page, 
 
 /// Answers with the nodes of a stream.
 fn nodes(
-    commit: Readable,
+    commit: ReadableCommit,
     nodes: impl Stream<Item = Result<FileNode, StoreError>> + Send + 'static,
 ) -> StreamReply<pfs::FileInfo> {
-    stream::from_stream(
+    reply::from_stream(
         nodes
             .map_err(IntoStatus::into_status)
             .map_ok(move |node| commit.file_info(&node)),
@@ -75,7 +71,7 @@ pub(super) async fn walk_file(core: &Core, request: pfs::WalkFileRequest) -> Str
     let commit = readable(core, &reference).await?;
     let tree = commit.tree(core);
     let path = clean_path(&file.path);
-    // An empty root has nothing to walk; anything else that is not there is a mistake.
+    // The root of an empty commit is no error; any other missing path is one.
     if path != "/" && !exists(&tree, &path).await? {
         return Err(commit.no_item(&path));
     }
@@ -93,12 +89,6 @@ async fn exists(tree: &FileTree, path: &str) -> Result<bool, Status> {
     ));
     let first = first.next().await.transpose();
     Ok(first.map_err(IntoStatus::into_status)?.is_some())
-}
-
-/// Compiles a glob that a client sends.
-pub(super) fn glob(pattern: &str) -> Result<Glob, Status> {
-    let pattern = howdah_glob::clean(pattern);
-    Glob::new(&pattern).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
 pub(super) async fn glob_file(core: &Core, request: pfs::GlobFileRequest) -> StreamReply<pfs::FileInfo> {
@@ -131,14 +121,18 @@ pub(super) async fn diff_file(core: &Core, request: pfs::DiffFileRequest) -> Str
     };
     if old_path == new_path {
         let found = FileTree::diff(&old_tree, &new_tree, &new_path);
-        return stream::from_stream(found.map_err(IntoStatus::into_status).map_ok(move |found| {
-            pfs::DiffFileResponse {
-                new_file: found.new.map(|node| new.file_info(&node)),
-                old_file: found.old.and_then(|node| Some(old.as_ref()?.file_info(&node))),
-            }
-        }));
+        return reply::from_stream(
+            found
+                .map_err(IntoStatus::into_status)
+                .map_ok(move |found| pfs::DiffFileResponse {
+                    new_file: found.new.map(|node| new.file_info(&node)),
+                    old_file: found.old.and_then(|node| Some(old.as_ref()?.file_info(&node))),
+                }),
+        );
     }
-    stream::from_task(move |sender| async move {
+    reply::from_task(move |sender| async move {
+        // The two folders have other names, so the trees cannot be compared node by node: both are walked in parallel,
+        // and paths relative to the folders are merged.
         let side = |tree: &FileTree, path: &str| tree.walk(path, &Page::all());
         let mut old_nodes = pin!(side(&old_tree, &old_path).peekable());
         let mut new_nodes = pin!(side(&new_tree, &new_path).peekable());
@@ -150,7 +144,7 @@ pub(super) async fn diff_file(core: &Core, request: pfs::DiffFileRequest) -> Str
             let new_key = next(new_nodes.as_mut().peek().await, &new_path);
             let (take_old, take_new) = match (&old_key, &new_key) {
                 (None, None) => return Ok(()),
-                // An error is taken at once, so that it is reported.
+                // `Some(None)` is an error of the walk. It is taken at once, so that it ends the stream.
                 (Some(None), _) => (true, false),
                 (_, Some(None)) => (false, true),
                 (Some(_), None) => (true, false),
@@ -178,13 +172,13 @@ pub(super) async fn diff_file(core: &Core, request: pfs::DiffFileRequest) -> Str
     })
 }
 
-/// Returns a path relative to the one that is compared; the compared path itself is empty.
+/// Returns a path relative to the compared path, which itself becomes empty.
 fn relative<'a>(path: &'a str, compared: &str) -> &'a str {
     path.strip_prefix(compared.trim_end_matches('/')).unwrap_or(path)
 }
 
 /// Returns the parent of a commit, if it has one.
-async fn parent_of(core: &Core, commit: &Readable) -> Result<Option<Readable>, Status> {
+async fn parent_of(core: &Core, commit: &ReadableCommit) -> Result<Option<ReadableCommit>, Status> {
     let parent: Option<GlobalId> = find::commit_by_key(&core.state(), &commit.key)?.parent;
     match parent {
         None => Ok(None),

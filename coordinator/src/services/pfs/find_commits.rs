@@ -1,4 +1,4 @@
-//! `FindCommits`: which commits touched a path?
+//! `FindCommits`: lists the commits that changed a path, from a commit back to the first.
 
 use howdah_api::pfs_v2 as pfs;
 use howdah_api::pfs_v2::find_commits_response::Result as Found;
@@ -7,8 +7,8 @@ use howdah_store::FileTree;
 use tonic::Status;
 
 use crate::metadata::Core;
+use crate::services::reply::{self, StreamReply};
 use crate::services::status::IntoStatus;
-use crate::services::stream::{self, StreamReply};
 use crate::services::{find, wire};
 
 pub(super) fn find_commits(core: &Core, request: pfs::FindCommitsRequest) -> StreamReply<pfs::FindCommitsResponse> {
@@ -16,10 +16,10 @@ pub(super) fn find_commits(core: &Core, request: pfs::FindCommitsRequest) -> Str
     let state = core.state();
     let start = find::commit(&state, &reference)?.clone();
     let core = core.clone();
-    stream::from_task(move |sender| async move {
+    reply::from_task(move |sender| async move {
         let (mut found, mut searched) = (0, 0);
         let mut commit = start;
-        // Of a commit that is open, what it holds so far.
+        // An open commit has staged edits: without folding them in, their paths would not be found.
         let folded = core.staging().fold(&commit.key).await;
         let content = folded.map_err(IntoStatus::into_status)?;
         let mut root = content.map_or(commit.content.root, |content| content.root);
@@ -56,7 +56,7 @@ pub(super) fn find_commits(core: &Core, request: pfs::FindCommitsRequest) -> Str
     })
 }
 
-/// Returns the hash of a path in a tree; none if there is no such path.
+/// Returns the hash of a path in a tree, if the tree has the path.
 async fn hash(core: &Core, root: Option<TreeRoot>, path: &str) -> Result<Option<ContentHash>, Status> {
     let node = FileTree::new(core.store(), root).inspect(path).await;
     Ok(node.map_err(IntoStatus::into_status)?.map(|node| node.hash))

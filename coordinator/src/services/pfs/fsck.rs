@@ -1,13 +1,13 @@
-//! `Fsck`: do the parts of the state agree with each other?
+//! `Fsck`: checks that the parts of the state agree with each other.
 //!
-//! The rules are kept by the model with every change; a finding here is a bug worth reporting.
+//! The model keeps these rules with every change, so each finding is a bug of Howdah.
 
 use howdah_api::pfs_v2 as pfs;
 use howdah_model::{Branch, Commit, State};
 use tonic::Status;
 
 use crate::metadata::Core;
-use crate::services::stream::{self, StreamReply};
+use crate::services::reply::{self, StreamReply};
 
 pub(super) fn fsck(core: &Core, request: &pfs::FsckRequest) -> StreamReply<pfs::FsckResponse> {
     if request.zombie_check.is_some() {
@@ -21,7 +21,7 @@ pub(super) fn fsck(core: &Core, request: &pfs::FsckRequest) -> StreamReply<pfs::
     for commit in state.commits() {
         check_commit(&state, commit, &mut findings);
     }
-    stream::lazily(findings.into_iter().map(|error| {
+    reply::from_items(findings.into_iter().map(|error| {
         Ok(pfs::FsckResponse {
             fix: String::new(),
             error,

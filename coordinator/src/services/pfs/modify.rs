@@ -1,251 +1,207 @@
-//! `ModifyFile`: a stream of steps that take effect together.
+//! `ModifyFile`: a stream of edits that take effect together, in an open commit or as a new commit.
 //!
 //! ```text
-//!  messages --> numbered steps, bytes into the store as they arrive
-//!                 |
-//!                 v            somebody was faster
-//!  base content --edit--> new content --submit--> done
-//!       ^                                |
-//!       +------------ read again --------+
+//!  1  read_header   the first message          -> WriteTarget  the commit or branch that the request names
+//!  2  base          target and present state   -> WriteBase    only to fail early
+//!  3  read_edits    all other messages         -> ClosedEdits  bytes are stored meanwhile
+//!  4  write         repeats this:
+//!       base        target and present state   -> WriteBase
+//!         NewCommit:   make_commit                            -> Attempt
+//!         OpenCommit:  choose_method (once), write_permit,
+//!                      still_open, change_commit              -> Attempt
+//!       Attempt:  Written: done.  Conflict: again.  MustApply: again, without staging.
 //! ```
 //!
-//! Into an open commit, edits are staged instead, if they are not too many (see [`EditStager`]).
+//! Staging stores the edits as they are; a later reader or writer folds the staged edits of many calls into one tree.
+//! It is cheap, but works only for few edits that certainly fit the commit, see [`staging`]. Other edits are applied:
+//! this call makes the new tree, and makes it again after a conflict.
 //!
-//! Memory is bounded, whatever the number of files and of their bytes: names that do not fit go to temporary files.
+//! Nothing is visible before the last phase. A client that disconnects cancels the call at any `await`; then the edits
+//! have taken effect together or not at all, because one command of the log carries all of them.
+
+use std::sync::Arc;
 
 use futures::StreamExt;
-use howdah_api::file_broker::{FileBroker, ReceivedFile, STRETCH};
+use howdah_api::file_broker::FileBroker;
 use howdah_api::pfs_v2 as pfs;
 use howdah_api::pfs_v2::modify_file_request::Body;
-use howdah_model::{CommitKey, RejectionKind};
-use howdah_store::{
-    ClosedEdits, EditError, FileContent, FileEdits, FileTree, PackWriter, PathRules, StepNumber, check_path, clean_path,
-};
+use howdah_model::{Command, Commit, RejectionKind};
+use howdah_store::ClosedEdits;
 use tonic::{Response, Status, Streaming};
 
-use super::read::{file_of, readable};
-use super::target::{Footing, Target};
-use crate::metadata::{Core, EditStager, StagingOutcome, SubmitError};
+use super::edit_reader::EditReader;
+use super::write_base::{BranchBase, WriteBase, WriteTarget};
+use crate::metadata::{Core, SubmitError};
+use crate::services::reply::UnaryReply;
 use crate::services::status::IntoStatus;
-use crate::services::wire;
+use crate::metadata::{EditStager, StagingOutcome, WritePermit};
+
+/// After so many conflicts a write takes the permit of an open commit exclusively. Other writers wait then, so the next
+/// attempt has no conflict with them.
+const SHARED_CONFLICTS: u32 = 2;
 
 pub(super) async fn modify_file(
     core: &Core,
-    desk: Option<&FileBroker>,
+    file_broker: Option<&FileBroker>,
     mut messages: Streaming<pfs::ModifyFileRequest>,
-) -> Result<Response<()>, Status> {
-    let first = messages.next().await.transpose()?;
-    let Some(Body::SetCommit(commit)) = first.and_then(|message| message.body) else {
-        return Err(Status::invalid_argument(
-            "validate recv: the first message must be a set_commit",
-        ));
-    };
-    let state = core.state();
-    let target = Target::new(&state, &commit)?;
-    // What cannot succeed should fail before the data has been sent.
-    target.footing(&state)?;
-    let mut recorder = Recorder::new(core, desk);
-    while let Some(message) = messages.next().await {
-        match message?.body {
-            Some(Body::AddFile(add)) => recorder.add(add).await?,
-            Some(Body::DeleteFile(delete)) => recorder.delete(&delete).await?,
-            Some(Body::CopyFile(copy)) => recorder.copy(copy).await?,
-            Some(Body::SetCommit(_)) => {
-                return Err(Status::invalid_argument(
-                    "validate recv: a second set_commit in one call",
-                ));
-            }
-            None => return Err(wire::missing("body")),
-        }
-    }
-    let edits = recorder.finish().await?;
+) -> UnaryReply<()> {
+    let target = read_header(core, &mut messages).await?;
+    // A write that cannot succeed fails here, before the client has sent its bytes. No permit is taken yet: a slow
+    // client would keep it from all others until its last byte.
+    target.base(&core.state())?;
+    let edits = read_edits(core, file_broker, &mut messages).await?;
     write(core, &target, &edits).await?;
     Ok(Response::new(()))
 }
 
-/// Turns messages into edits.
-struct Recorder<'a> {
-    core: &'a Core,
-    desk: Option<&'a FileBroker>,
-    /// Files whose bytes are on their way into the store, each with its path and the place of its step.
-    writer: PackWriter<(StepNumber, String)>,
-    edits: FileEdits,
-    /// The file that the last message added to.
-    open: Option<String>,
-}
-
-impl<'a> Recorder<'a> {
-    fn new(core: &'a Core, desk: Option<&'a FileBroker>) -> Self {
-        let memory = core.store().limits().sort_buffer_bytes;
-        Self {
-            core,
-            desk,
-            writer: PackWriter::new(core.store()),
-            edits: FileEdits::with_memory(PathRules::Strict, memory),
-            open: None,
-        }
-    }
-
-    async fn add(&mut self, add: pfs::AddFile) -> Result<(), Status> {
-        use pfs::add_file::Source;
-        let path = checked_path(&add.path)?;
-        // Chunks of one file come one after the other and make one piece.
-        if self.open.as_ref() != Some(&path) {
-            let number = self.edits.reserve();
-            let begun = self.writer.begin((number, path.clone())).await;
-            begun.map_err(IntoStatus::into_status)?;
-            self.open = Some(path);
-        }
-        match add.source {
-            // No source at all means an empty file.
-            None => {}
-            Some(Source::Raw(bytes)) => {
-                let written = self.writer.write_bytes(bytes).await;
-                written.map_err(IntoStatus::into_status)?;
-            }
-            Some(Source::Url(source)) if ReceivedFile::is_url(&source.url) => self.read_lent(&source.url).await?,
-            Some(Source::Url(source)) => {
-                return Err(Status::unimplemented(format!(
-                    "not supported yet: put file from a URL ({}); fetch it and put the file",
-                    source.url
-                )));
-            }
-        }
-        let stored = self.writer.take_stored().await.map_err(IntoStatus::into_status)?;
-        self.append(stored).await.map_err(IntoStatus::into_status)
-    }
-
-    /// Adds the bytes of a file that a client on this machine has lent us.
-    async fn read_lent(&mut self, url: &str) -> Result<(), Status> {
-        let Some(lent) = self.desk.and_then(|desk| desk.take(url)) else {
-            return Err(Status::failed_precondition(
-                "the file is not on loan to this server (any more); put it again",
-            ));
-        };
-        for offset in (0..lent.size()).step_by(STRETCH as usize) {
-            let length = STRETCH.min(lent.size() - offset);
-            let written = self.writer.write_from(lent.file(), offset, length).await;
-            written.map_err(IntoStatus::into_status)?;
-            lent.report();
-        }
-        Ok(())
-    }
-
-    /// Adds the steps of files whose bytes are stored.
-    async fn append(&mut self, stored: Vec<((StepNumber, String), FileContent)>) -> Result<(), EditError> {
-        for ((number, path), content) in stored {
-            self.edits.append_at(number, &path, content)?;
-            self.edits.make_room().await?;
-        }
-        Ok(())
-    }
-
-    async fn delete(&mut self, delete: &pfs::DeleteFile) -> Result<(), Status> {
-        self.open = None;
-        let folder = delete.path.is_empty() || delete.path.ends_with('/');
-        let mut path = clean_path(&delete.path);
-        if folder && !path.ends_with('/') {
-            path.push('/');
-        }
-        self.edits.delete(&path);
-        self.edits.make_room().await.map_err(IntoStatus::into_status)
-    }
-
-    /// Copies look at commits that the request names, so they come out the same whatever the edits are applied to.
-    async fn copy(&mut self, copy: pfs::CopyFile) -> Result<(), Status> {
-        self.open = None;
-        let (source, reference) = file_of(copy.src.as_ref())?;
-        let readable = readable(self.core, &reference).await?;
-        let tree = FileTree::new(self.core.store(), readable.root());
-        let copied = self.edits.copy(&tree, &source.path, &copy.dst, copy.append).await;
-        copied.map(drop).map_err(IntoStatus::into_status)
-    }
-
-    /// Waits until all bytes are stored and returns the edits.
-    async fn finish(mut self) -> Result<ClosedEdits, Status> {
-        let writer = std::mem::replace(&mut self.writer, PackWriter::new(self.core.store()));
-        let stored = writer.finish().await.map_err(IntoStatus::into_status)?;
-        self.append(stored).await.map_err(IntoStatus::into_status)?;
-        self.edits.close().await.map_err(IntoStatus::into_status)
+/// Reads the first message, which names the target.
+async fn read_header(core: &Core, messages: &mut Streaming<pfs::ModifyFileRequest>) -> Result<WriteTarget, Status> {
+    let first = messages.next().await.transpose()?;
+    match first.and_then(|message| message.body) {
+        Some(Body::SetCommit(commit)) => WriteTarget::new(&core.state(), &commit),
+        _ => Err(Status::invalid_argument(
+            "validate recv: the first message must be a set_commit",
+        )),
     }
 }
 
-/// Cleans and checks a path that something is written to.
-fn checked_path(path: &str) -> Result<String, Status> {
-    let path = clean_path(path);
-    match check_path(&path, PathRules::Strict) {
-        Ok(()) => Ok(path),
-        Err(error) => Err(Status::unknown(error.to_string())),
+/// Reads all other messages. Every byte is stored when it returns.
+async fn read_edits(
+    core: &Core,
+    file_broker: Option<&FileBroker>,
+    messages: &mut Streaming<pfs::ModifyFileRequest>,
+) -> Result<ClosedEdits, Status> {
+    let mut reader = EditReader::new(core, file_broker);
+    while let Some(message) = messages.next().await {
+        reader.read(message?).await?;
     }
+    reader.finish().await
 }
 
-/// After losing so often to others who write to the same commit, a writer has it for himself.
-const LOST_SHARED: u32 = 2;
+/// Result of one attempt to write.
+enum Attempt {
+    /// The edits are durable.
+    Written,
+    /// The base has changed: the next attempt begins with the base of then.
+    Conflict,
+    /// Staging cannot tell whether the edits fit the commit: the next attempt applies them, which tells for certain.
+    MustApply,
+}
 
-/// Writes edits to whatever the target is, as often as others are faster.
-async fn write(core: &Core, target: &Target, edits: &ClosedEdits) -> Result<(), Status> {
-    let mut to_open = ToOpen {
-        core,
-        target,
-        edits,
-        stager: None,
-    };
-    let mut lost = 0;
+/// How edits get into an open commit.
+enum Method<'a> {
+    /// They are staged.
+    Stage(Box<EditStager<'a>>),
+    /// They are applied, because they are too many to be staged, or do not certainly fit.
+    Apply,
+}
+
+/// Writes edits to a target; repeats that as often as others change the base meanwhile.
+async fn write(core: &Core, target: &WriteTarget, edits: &ClosedEdits) -> Result<(), Status> {
+    // Chosen at the first attempt that needs it, and kept: it costs a pass over all edits, and a write that makes a new
+    // commit does without.
+    let mut method = None;
+    let mut conflicts = 0;
     loop {
-        let footing = target.footing(&core.state())?;
-        let outcome = match footing.open() {
-            Some(commit) => to_open.write(&commit.key, lost >= LOST_SHARED).await?,
-            None => apply(core, &footing, edits).await?,
+        let attempt = match target.base(&core.state())? {
+            WriteBase::NewCommit(base) => make_commit(core, base, edits).await?,
+            WriteBase::OpenCommit(commit) => {
+                let method = match &mut method {
+                    Some(method) => method,
+                    None => method.insert(choose_method(core, edits).await?),
+                };
+                let _permit = write_permit(core, &commit, method, conflicts).await;
+                // Others may have written, finished or deleted the commit while this call waited for the permit.
+                match still_open(core, target, &commit)? {
+                    Some(commit) => change_commit(core, &commit, method, edits).await?,
+                    None => Attempt::Conflict,
+                }
+            }
         };
-        match outcome {
-            StagingOutcome::Staged => return Ok(()),
-            StagingOutcome::CommitChanged => lost += 1,
-            StagingOutcome::MustApply => to_open.stager = Some(None),
+        match attempt {
+            Attempt::Written => return Ok(()),
+            Attempt::Conflict => conflicts += 1,
+            Attempt::MustApply => method = Some(Method::Apply),
         }
     }
 }
 
-/// A write that goes into an open commit.
-struct ToOpen<'a> {
-    core: &'a Core,
-    target: &'a Target,
-    edits: &'a ClosedEdits,
-    /// Made when it is needed; `Some(None)` if the edits cannot be staged.
-    stager: Option<Option<EditStager<'a>>>,
+/// Makes a new, finished commit on a branch.
+async fn make_commit(core: &Core, base: BranchBase, edits: &ClosedEdits) -> Result<Attempt, Status> {
+    let content = edits.apply(core.store(), &base.content).await;
+    let command = Command::WriteCommit {
+        branch: base.branch,
+        expected_head: base.head,
+        content: content.map_err(IntoStatus::into_status)?,
+        description: String::new(),
+    };
+    submit(core, command).await
 }
 
-impl ToOpen<'_> {
-    /// Writes to a commit, with an exclusive write permit if `alone`.
-    async fn write(&mut self, commit: &CommitKey, alone: bool) -> Result<StagingOutcome, Status> {
-        if self.stager.is_none() {
-            let stager = EditStager::new(self.core.staging(), self.edits).await;
-            self.stager = Some(stager.map_err(IntoStatus::into_status)?);
-        }
-        let cannot_wait = matches!(self.stager, Some(None));
-        let _permit = self.core.staging().write_permit(commit, alone || cannot_wait).await;
-        // It may have taken a while to get it.
-        let mut footing = self.target.footing(&self.core.state())?;
-        let Some(open) = footing.open().filter(|open| open.key == *commit) else {
-            return Ok(StagingOutcome::CommitChanged);
-        };
-        if let Some(Some(stager)) = &mut self.stager {
-            return stager.stage(open).await.map_err(IntoStatus::into_status);
-        }
-        let folded = self.core.staging().fold(commit).await;
-        footing.base = folded.map_err(IntoStatus::into_status)?.unwrap_or(footing.base);
-        apply(self.core, &footing, self.edits).await
+/// Prepares edits for staging, if they are few enough.
+async fn choose_method<'a>(core: &'a Core, edits: &ClosedEdits) -> Result<Method<'a>, Status> {
+    let stager = EditStager::new(core.staging(), edits).await.map_err(IntoStatus::into_status)?;
+    Ok(stager.map_or(Method::Apply, |stager| Method::Stage(Box::new(stager))))
+}
+
+/// Waits for the permit to write to an open commit, after `conflicts` conflicts of this write.
+async fn write_permit(core: &Core, commit: &Commit, method: &Method<'_>, conflicts: u32) -> WritePermit {
+    // A write that applies edits never shares the permit: it takes so long that it would conflict with writes that
+    // stage edits as long as there are any.
+    let exclusive = conflicts >= SHARED_CONFLICTS || matches!(method, Method::Apply);
+    core.staging().write_permit(&commit.key, exclusive).await
+}
+
+/// Returns an open commit as it is now; `None` if the target is something else by now.
+///
+/// # Errors
+/// When nothing can be written to the target any more.
+fn still_open(core: &Core, target: &WriteTarget, commit: &Commit) -> Result<Option<Arc<Commit>>, Status> {
+    match target.base(&core.state())? {
+        WriteBase::OpenCommit(now) if now.key == commit.key => Ok(Some(now)),
+        WriteBase::OpenCommit(_) | WriteBase::NewCommit(_) => Ok(None),
     }
 }
 
-/// Applies edits and submits what comes of it.
-async fn apply(core: &Core, footing: &Footing, edits: &ClosedEdits) -> Result<StagingOutcome, Status> {
-    let content = edits.apply(core.store(), &footing.base).await;
-    let command = footing.command(content.map_err(IntoStatus::into_status)?);
+/// Changes an open commit. The caller has the write permit.
+async fn change_commit(
+    core: &Core,
+    commit: &Commit,
+    method: &mut Method<'_>,
+    edits: &ClosedEdits,
+) -> Result<Attempt, Status> {
+    match method {
+        Method::Stage(stager) => stage(stager, commit).await,
+        Method::Apply => apply(core, commit, edits).await,
+    }
+}
+
+async fn stage(stager: &mut EditStager<'_>, commit: &Commit) -> Result<Attempt, Status> {
+    match stager.stage(commit).await.map_err(IntoStatus::into_status)? {
+        StagingOutcome::Staged => Ok(Attempt::Written),
+        StagingOutcome::CommitChanged => Ok(Attempt::Conflict),
+        StagingOutcome::MustApply => Ok(Attempt::MustApply),
+    }
+}
+
+async fn apply(core: &Core, commit: &Commit, edits: &ClosedEdits) -> Result<Attempt, Status> {
+    // Staged edits come first, because they were written first. The command below is refused as long as there are any.
+    let folded = core.staging().fold(&commit.key).await;
+    let base = folded.map_err(IntoStatus::into_status)?.unwrap_or(commit.content);
+    let content = edits.apply(core.store(), &base).await;
+    let command = Command::SetContent {
+        commit: commit.key.clone(),
+        expected: base,
+        content: content.map_err(IntoStatus::into_status)?,
+    };
+    submit(core, command).await
+}
+
+/// Submits a command that names what it was made from.
+async fn submit(core: &Core, command: Command) -> Result<Attempt, Status> {
     match core.submit(command).await {
-        Ok(_) => Ok(StagingOutcome::Staged),
-        Err(SubmitError::Rejected(rejection)) if rejection.kind() == RejectionKind::Conflict => {
-            Ok(StagingOutcome::CommitChanged)
-        }
+        Ok(_) => Ok(Attempt::Written),
+        Err(SubmitError::Rejected(rejection)) if rejection.kind() == RejectionKind::Conflict => Ok(Attempt::Conflict),
         Err(error) => Err(error.into_status()),
     }
 }

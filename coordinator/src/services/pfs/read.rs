@@ -1,21 +1,25 @@
-//! Which commit a read looks at, and when it may.
+//! What a call that reads files looks at: a commit whose files can be read, and the files that a request names.
+//!
+//! A commit that is finishing is waited for. An open commit shows what it holds so far; its staged edits are folded
+//! into its tree first. A commit whose base is still open cannot be read.
 
 use howdah_api::pfs_v2 as pfs;
+use howdah_glob::Glob;
 use howdah_model::query::{self, BaseCommit};
-use howdah_model::{CommitKey, CommitRef, Content, DatumId, Rejection, TreeRoot};
+use howdah_model::{CommitKey, CommitRef, Content, DatumId, Rejection};
 use howdah_store::{FileKind, FileNode, FileTree};
 use jiff::Timestamp;
 use tonic::Status;
 
-use super::commit::wait_for_commit;
-use super::convert::signed;
+use super::wait::wait_for_commit;
 use crate::metadata::Core;
 use crate::services::status::IntoStatus;
+use crate::services::wire::signed;
 use crate::services::{find, wire};
 
 /// A commit whose files can be read.
 #[derive(Debug, Clone)]
-pub struct Readable {
+pub struct ReadableCommit {
     /// The commit.
     pub key: CommitKey,
     /// Its files.
@@ -24,14 +28,15 @@ pub struct Readable {
     pub committed: Option<Timestamp>,
 }
 
-/// Finds the commit that a reference means, and waits until its files can be read.
+/// Finds the commit that a reference names, and waits until its files can be read.
 ///
-/// A commit that is finishing is waited for. An open one shows what it holds so far, provided that
-/// what it builds on is settled.
-pub async fn readable(core: &Core, reference: &CommitRef) -> Result<Readable, Status> {
+/// # Errors
+/// When there is no such commit, its base is open, its staged edits cannot be folded in, or the coordinator shuts down.
+pub async fn readable(core: &Core, reference: &CommitRef) -> Result<ReadableCommit, Status> {
     let state = core.state();
     let mut commit = find::commit(&state, reference)?.clone();
     if commit.finishing.is_some() && commit.finished.is_none() {
+        // By its id: the branch that the reference may name can move during the wait.
         let exact = CommitRef::from(commit.key.clone());
         commit = wait_for_commit(core, &exact, pfs::CommitState::Finished as i32).await?;
     }
@@ -46,29 +51,22 @@ pub async fn readable(core: &Core, reference: &CommitRef) -> Result<Readable, St
     let content = if commit.staged.is_empty() {
         commit.content
     } else {
-        let folded = core
-            .staging()
-            .fold(&commit.key)
+        let folded = core.staging().fold(&commit.key)
             .await
             .map_err(IntoStatus::into_status)?;
         folded.ok_or_else(|| Rejection::NoCommit(commit.key.clone()).into_status())?
     };
-    Ok(Readable {
+    Ok(ReadableCommit {
         key: commit.key.clone(),
         content,
         committed: commit.finishing,
     })
 }
 
-impl Readable {
+impl ReadableCommit {
     /// Returns the tree of files.
     pub fn tree(&self, core: &Core) -> FileTree {
         FileTree::new(core.store(), self.content.root)
-    }
-
-    /// Returns the root of the tree of files.
-    pub fn root(&self) -> Option<TreeRoot> {
-        self.content.root
     }
 
     /// Writes one file or folder.
@@ -89,7 +87,7 @@ impl Readable {
         }
     }
 
-    /// Says that there is no such file.
+    /// Returns the status for a file that the commit does not have.
     pub fn no_file(&self, path: &str) -> Status {
         Status::not_found(format!(
             "file {path} not found in repo {} at commit {}",
@@ -97,7 +95,7 @@ impl Readable {
         ))
     }
 
-    /// Says that there is nothing to walk.
+    /// Returns the status for a folder to walk that the commit does not have.
     pub fn no_item(&self, path: &str) -> Status {
         Status::not_found(format!("commit/{} does not contain item: ({path})", self.key.id))
     }
@@ -107,4 +105,10 @@ impl Readable {
 pub fn file_of(file: Option<&pfs::File>) -> Result<(&pfs::File, CommitRef), Status> {
     let file = file.ok_or_else(|| wire::missing("file"))?;
     Ok((file, wire::commit_ref(file.commit.as_ref())?))
+}
+
+/// Compiles a glob that a client sends.
+pub fn glob(pattern: &str) -> Result<Glob, Status> {
+    let pattern = howdah_glob::clean(pattern);
+    Glob::new(&pattern).map_err(|error| Status::invalid_argument(error.to_string()))
 }

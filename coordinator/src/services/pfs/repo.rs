@@ -1,4 +1,4 @@
-//! Projects and repos.
+//! Calls about projects and repos.
 
 use howdah_api::pfs_v2 as pfs;
 use howdah_model::{Command, ProjectName, Reply, RepoType, Scope, query};
@@ -6,38 +6,23 @@ use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
 use super::convert::{RepoSize, project_info, repo_info, repo_summaries};
+use super::requests::{create_repo_command, delete_repo_command};
 use crate::metadata::Core;
 use crate::services::change::{apply, apply_or_append, transaction_of};
-use crate::services::stream::{self, StreamReply};
+use crate::services::list_options::{ProjectSelection, one_page};
+use crate::services::reply::{self, StreamReply, UnaryReply};
 use crate::services::{find, wire};
-
-/// Reads a request to make a repo.
-pub fn create_repo_command(request: &pfs::CreateRepoRequest) -> Result<Command, Status> {
-    Ok(Command::CreateRepo {
-        repo: wire::repo_key(request.repo.as_ref())?,
-        description: request.description.clone(),
-        update: request.update,
-    })
-}
-
-/// Reads a request to delete a repo.
-pub fn delete_repo_command(request: &pfs::DeleteRepoRequest) -> Result<Command, Status> {
-    Ok(Command::DeleteRepo {
-        repo: wire::repo_key(request.repo.as_ref())?,
-        force: request.force,
-    })
-}
 
 pub(super) async fn create_repo(
     core: &Core,
     metadata: &MetadataMap,
     request: pfs::CreateRepoRequest,
-) -> Result<Response<()>, Status> {
+) -> UnaryReply<()> {
     apply_or_append(core, metadata, create_repo_command(&request)?).await?;
     Ok(Response::new(()))
 }
 
-pub(super) fn inspect_repo(core: &Core, request: &pfs::InspectRepoRequest) -> Result<Response<pfs::RepoInfo>, Status> {
+pub(super) fn inspect_repo(core: &Core, request: &pfs::InspectRepoRequest) -> UnaryReply<pfs::RepoInfo> {
     let key = wire::repo_key(request.repo.as_ref())?;
     let state = core.state();
     let repo = find::repo(&state, &key)?;
@@ -56,33 +41,21 @@ pub(super) fn list_repo(core: &Core, request: &pfs::ListRepoRequest) -> StreamRe
         repos.sort_by(|a, b| a.key.cmp(&b.key));
         repos = one_page(repos, page.page_size, page.page_index)?;
     }
-    stream::lazily(
+    reply::from_items(
         repos
             .into_iter()
             .map(move |repo| Ok(repo_info(&state, &repo, RepoSize::Bound))),
     )
 }
 
-/// Cuts one page out of a list; a size of 0 is the whole list.
-pub fn one_page<T>(items: Vec<T>, size: i64, index: i64) -> Result<Vec<T>, Status> {
-    let bad = || Status::invalid_argument("page_size and page_index cannot be negative");
-    let size = usize::try_from(size).map_err(|_| bad())?;
-    let index = usize::try_from(index).map_err(|_| bad())?;
-    if size == 0 {
-        return Ok(items);
-    }
-    let start = size.saturating_mul(index);
-    Ok(items.into_iter().skip(start).take(size).collect())
-}
-
 pub(super) async fn delete_repo(
     core: &Core,
     metadata: &MetadataMap,
     request: pfs::DeleteRepoRequest,
-) -> Result<Response<pfs::DeleteRepoResponse>, Status> {
+) -> UnaryReply<pfs::DeleteRepoResponse> {
     let pending = transaction_of(metadata)?.is_some();
     let reply = apply_or_append(core, metadata, delete_repo_command(&request)?).await?;
-    // In a transaction it is not known yet what there will be to delete.
+    // In a transaction it is not known yet whether the repo will exist; clients expect `true` then.
     let deleted = pending || matches!(&reply, Reply::DeletedRepos(repos) if !repos.is_empty());
     Ok(Response::new(pfs::DeleteRepoResponse { deleted }))
 }
@@ -90,10 +63,9 @@ pub(super) async fn delete_repo(
 pub(super) async fn delete_repos(
     core: &Core,
     request: pfs::DeleteReposRequest,
-) -> Result<Response<pfs::DeleteReposResponse>, Status> {
-    let projects = selection(request.all, &request.projects)?;
+) -> UnaryReply<pfs::DeleteReposResponse> {
     let force = request.force;
-    let Some(projects) = projects else {
+    let Some(projects) = ProjectSelection::new(request.all, &request.projects)?.for_command() else {
         return Ok(Response::new(Default::default()));
     };
     let reply = apply(core, Command::DeleteRepos { projects, force }).await?;
@@ -104,21 +76,7 @@ pub(super) async fn delete_repos(
     Ok(Response::new(pfs::DeleteReposResponse { repos }))
 }
 
-/// Which projects something is to be done to: all of them, some, or (nothing was said) none.
-pub type Selection = Option<Option<Vec<ProjectName>>>;
-
-/// Reads which projects something is to be done to.
-pub fn selection(all: bool, projects: &[pfs::Project]) -> Result<Selection, Status> {
-    if all {
-        return Ok(Some(None));
-    }
-    if projects.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Some(wire::project_names(projects)?)))
-}
-
-pub(super) async fn create_project(core: &Core, request: pfs::CreateProjectRequest) -> Result<Response<()>, Status> {
+pub(super) async fn create_project(core: &Core, request: pfs::CreateProjectRequest) -> UnaryReply<()> {
     let command = Command::CreateProject {
         name: wire::named_project(request.project.as_ref())?,
         description: request.description,
@@ -144,10 +102,10 @@ pub(super) fn inspect_project(
 pub(super) fn list_project(core: &Core) -> StreamReply<pfs::ProjectInfo> {
     let state = core.state();
     let projects: Vec<_> = state.projects().cloned().collect();
-    stream::lazily(projects.into_iter().map(|project| Ok(project_info(&project))))
+    reply::from_items(projects.into_iter().map(|project| Ok(project_info(&project))))
 }
 
-pub(super) async fn delete_project(core: &Core, request: pfs::DeleteProjectRequest) -> Result<Response<()>, Status> {
+pub(super) async fn delete_project(core: &Core, request: pfs::DeleteProjectRequest) -> UnaryReply<()> {
     let command = Command::DeleteProject {
         name: wire::named_project(request.project.as_ref())?,
         force: request.force,
@@ -156,15 +114,12 @@ pub(super) async fn delete_project(core: &Core, request: pfs::DeleteProjectReque
     Ok(Response::new(()))
 }
 
-pub(super) async fn delete_all(core: &Core) -> Result<Response<()>, Status> {
+pub(super) async fn delete_all(core: &Core) -> UnaryReply<()> {
     apply(core, Command::DeleteAll { scope: Scope::Pfs }).await?;
     Ok(Response::new(()))
 }
 
-pub(super) fn repos_summary(
-    core: &Core,
-    request: &pfs::ReposSummaryRequest,
-) -> Result<Response<pfs::ReposSummaryResponse>, Status> {
+pub(super) fn repos_summary(core: &Core, request: &pfs::ReposSummaryRequest) -> UnaryReply<pfs::ReposSummaryResponse> {
     let state = core.state();
     let summaries = repo_summaries(&state);
     let mut found = Vec::new();

@@ -1,21 +1,21 @@
-//! Tar entries as clients of `GetFileTAR` expect them: absolute names, folders with a slash at the
-//! end, mode 0.
+//! The pieces of a tar archive as clients of `GetFileTAR` expect them: absolute names, folders with a slash at the end,
+//! mode 0.
 
 use howdah_store::FileKind;
 
-/// Tar works in blocks of so many bytes.
+/// Bytes of one block; every piece of an archive is filled up to whole blocks.
 const BLOCK: u64 = 512;
 
-/// The name that says: the real name is this entry's content.
+/// Name of an entry whose content is the name of the next entry.
 const LONG_NAME: &[u8] = b"././@LongLink";
 
-/// Returns the header of an entry, preceded by a long-name entry if the name does not fit.
+/// Returns the header of an entry, after a long-name entry if the name does not fit the header.
 pub fn header(path: &str, kind: FileKind, size: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(BLOCK as usize);
     let name = path.as_bytes();
     let room = tar::Header::new_gnu().as_old().name.len();
     if name.len() > room {
-        // The name travels with a zero at its end.
+        // The content of a long-name entry ends with a zero byte.
         let length = name.len() as u64 + 1;
         bytes.extend_from_slice(&block(LONG_NAME, tar::EntryType::GNULongName, length));
         bytes.extend_from_slice(name);
@@ -26,14 +26,16 @@ pub fn header(path: &str, kind: FileKind, size: u64) -> Vec<u8> {
         FileKind::File => tar::EntryType::Regular,
         FileKind::Directory => tar::EntryType::Directory,
     };
-    bytes.extend_from_slice(&block(&name[..name.len().min(room)], kind, size));
+    bytes.extend_from_slice(&block(name.get(..room).unwrap_or(name), kind, size));
     bytes
 }
 
 fn block(name: &[u8], kind: tar::EntryType, size: u64) -> [u8; BLOCK as usize] {
     let mut header = tar::Header::new_gnu();
-    // `set_path` refuses absolute names.
-    header.as_old_mut().name[..name.len()].copy_from_slice(name);
+    // Written here because `set_path` refuses absolute names.
+    for (place, byte) in header.as_old_mut().name.iter_mut().zip(name) {
+        *place = *byte;
+    }
     header.set_entry_type(kind);
     header.set_size(size);
     header.set_mode(0);
@@ -49,10 +51,10 @@ pub fn padding(size: u64) -> &'static [u8] {
     static ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
     let rest = size % BLOCK;
     let missing = if rest == 0 { 0 } else { BLOCK - rest };
-    &ZEROS[..missing as usize]
+    ZEROS.get(..missing as usize).unwrap_or_default()
 }
 
-/// Returns what ends an archive.
+/// Returns the end marker of an archive.
 pub fn end() -> Vec<u8> {
     vec![0; 2 * BLOCK as usize]
 }

@@ -9,13 +9,12 @@ use howdah_protocol::messages::Presence;
 use tonic::Status;
 
 use crate::live::LiveStatus;
-use crate::services::pfs::convert::signed;
 use crate::services::status::IntoStatus;
-use crate::services::wire;
+use crate::services::wire::{self, signed};
 
-/// Writes a job; `details` takes in what its pipeline's specification says.
+/// Writes a job; with `details`, also what the specification of its pipeline says.
 pub fn job_info(state: &State, live: &LiveStatus, job: &Job, details: bool) -> Result<pps::JobInfo, Status> {
-    // While a job runs, its workers know more than the log.
+    // While a job runs, its progress is in memory only; the state has it when the job ends.
     let progress = (!job.state.is_final()).then(|| live.progress.get(&job.key)).flatten();
     let counts = progress.as_ref().map_or(job.counts, |progress| progress.counts);
     let stats = progress.as_ref().map_or(job.stats, |progress| progress.stats);
@@ -74,7 +73,7 @@ fn job_details(state: &State, live: &LiveStatus, job: &Job) -> Result<pps::job_i
     Ok(details)
 }
 
-/// Writes into every leaf of an input the commit that it stands for.
+/// Writes into every leaf of an input the commit that the job reads there.
 fn set_commits(input: &mut pps::Input, commit_of: &dyn Fn(&str) -> Option<String>) {
     if let Some(pfs) = &mut input.pfs
         && let Some(commit) = commit_of(&pfs.name)
@@ -92,7 +91,7 @@ fn set_commits(input: &mut pps::Input, commit_of: &dyn Fn(&str) -> Option<String
     }
 }
 
-/// Writes what every slot that works on a job is doing.
+/// Writes a status for every slot that works on a job.
 fn worker_status(workers: &[Presence], job: &JobKey) -> Vec<pps::WorkerStatus> {
     let mut found = Vec::new();
     for worker in workers {
@@ -153,7 +152,7 @@ fn pipeline_type(kind: PipelineKind) -> pps::pipeline_info::PipelineType {
     }
 }
 
-/// Says how the last job of a pipeline that has ended failed; nothing if it did not.
+/// Returns the error of the last job of a pipeline that has ended; empty if it succeeded.
 fn recent_error(state: &State, pipeline: &PipelineKey) -> String {
     let last = query::jobs_of_pipeline(state, pipeline).rfind(|job| job.state.is_final());
     last.filter(|job| job.state != JobState::Success)

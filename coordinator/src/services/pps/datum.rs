@@ -1,4 +1,4 @@
-//! Datums: of jobs, and those that an input would make.
+//! Calls about datums: those of a job, and those that an input would make.
 
 use std::collections::HashMap;
 
@@ -12,29 +12,26 @@ use howdah_queue::Queue;
 use howdah_spec::Input;
 use tonic::{Response, Status, Streaming};
 
-use super::create::filled_input;
-use super::datums::{self, DatumState, KnownDatum};
-use crate::job::plan::{InputCommit, enumerate, repo_of};
+use super::checked_spec::filled_input;
+use super::known_datums::{self, DatumProgress, KnownDatum};
 use crate::metadata::Core;
-use crate::services::pfs::convert::signed;
+use crate::job::plan::{InputCommit, enumerate, repo_of};
+use crate::services::reply::{self, ReplySender, StreamError, StreamReply, UnaryReply};
 use crate::services::status::IntoStatus;
-use crate::services::stream::{self, Ended, Sender, StreamReply};
+use crate::services::wire::signed;
 use crate::services::{find, wire};
 
-/// Datums of a batch when the client does not say how many.
+/// Datums of a batch if the client does not say how many.
 const DEFAULT_BATCH: usize = 100;
 
-pub(super) async fn inspect_datum(
-    core: &Core,
-    request: pps::InspectDatumRequest,
-) -> Result<Response<pps::DatumInfo>, Status> {
+pub(super) async fn inspect_datum(core: &Core, request: pps::InspectDatumRequest) -> UnaryReply<pps::DatumInfo> {
     let datum = request.datum.as_ref().ok_or_else(|| wire::missing("datum"))?;
     let key = wire::job_key(datum.job.as_ref())?;
     let state = core.state();
     let job = find::job(&state, &key)?;
     let unknown = || Status::unknown(format!("datum {} not found in job {key}", datum.id));
     let id: DatumId = datum.id.parse().map_err(|_| unknown())?;
-    let known = datums::find(core.store(), &state, job, &id).await?;
+    let known = known_datums::find(core.store(), &state, job, &id).await?;
     known
         .map(|known| Response::new(info(job, &id, &known)))
         .ok_or_else(unknown)
@@ -46,11 +43,11 @@ fn info(job: &Job, id: &DatumId, known: &KnownDatum) -> pps::DatumInfo {
         id: known.earlier_job.unwrap_or(job.key.id),
     };
     let state = match known.state {
-        DatumState::Starting => pps::DatumState::Starting,
-        DatumState::Skipped => pps::DatumState::Skipped,
-        DatumState::Done(DatumOutcome::Success) => pps::DatumState::Success,
-        DatumState::Done(DatumOutcome::Failed) => pps::DatumState::Failed,
-        DatumState::Done(DatumOutcome::Recovered) => pps::DatumState::Recovered,
+        DatumProgress::Starting => pps::DatumState::Starting,
+        DatumProgress::Skipped => pps::DatumState::Skipped,
+        DatumProgress::Done(DatumOutcome::Success) => pps::DatumState::Success,
+        DatumProgress::Done(DatumOutcome::Failed) => pps::DatumState::Failed,
+        DatumProgress::Done(DatumOutcome::Recovered) => pps::DatumState::Recovered,
     };
     pps::DatumInfo {
         datum: Some(pps::Datum {
@@ -91,15 +88,15 @@ fn input_file(input: &DatumInput) -> pfs::FileInfo {
     }
 }
 
-/// Which part of a list of datums is wanted. The list is in the order of datum ids.
-struct Page {
+/// The part of a list of datums that is wanted. The list is in the order of datum ids.
+struct DatumPage {
     states: Vec<i32>,
     marker: String,
     number: usize,
     reverse: bool,
 }
 
-impl Page {
+impl DatumPage {
     fn new(request: &pps::ListDatumRequest) -> Result<Self, Status> {
         let number =
             usize::try_from(request.number).map_err(|_| Status::invalid_argument("number cannot be negative"))?;
@@ -118,7 +115,7 @@ impl Page {
         })
     }
 
-    /// Cuts the page out of all datums, which are in the order of their ids.
+    /// Returns the page of all datums, which are in the order of their ids.
     fn cut(&self, mut all: Vec<pps::DatumInfo>) -> Vec<pps::DatumInfo> {
         if self.reverse {
             all.reverse();
@@ -141,7 +138,7 @@ impl Page {
 }
 
 pub(super) async fn list_datum(core: &Core, request: pps::ListDatumRequest) -> StreamReply<pps::DatumInfo> {
-    let page = Page::new(&request)?;
+    let page = DatumPage::new(&request)?;
     let all = match (&request.job, &request.input) {
         (Some(_), Some(_)) => {
             return Err(Status::invalid_argument(
@@ -153,7 +150,7 @@ pub(super) async fn list_datum(core: &Core, request: pps::ListDatumRequest) -> S
             let key = wire::job_key(Some(job))?;
             let state = core.state();
             let job = find::job(&state, &key)?;
-            let known = datums::of_job(core.store(), &state, job).await?;
+            let known = known_datums::of_job(core.store(), &state, job).await?;
             known.iter().map(|(id, known)| info(job, id, known)).collect()
         }
         (None, Some(input)) => {
@@ -162,7 +159,7 @@ pub(super) async fn list_datum(core: &Core, request: pps::ListDatumRequest) -> S
             datums.iter().map(hypothetical).collect()
         }
     };
-    stream::lazily(page.cut(all).into_iter().map(Ok))
+    reply::from_items(page.cut(all).into_iter().map(Ok))
 }
 
 /// Writes a datum that belongs to no job.
@@ -178,7 +175,7 @@ fn hypothetical(datum: &Datum) -> pps::DatumInfo {
     }
 }
 
-/// Computes the datums that an input would make, of the present heads or of the commits it names.
+/// Returns the datums that an input would make, from the heads of its branches or from the commits that it names.
 async fn datums_of_input(core: &Core, input: &pps::Input) -> Result<Vec<Datum>, Status> {
     let input = filled_input(input)?;
     let state = core.state();
@@ -199,7 +196,7 @@ fn commits_of_input(state: &State, input: &Input) -> Result<InputCommits, Status
             Input::Pfs(pfs) => pfs,
             Input::Cron(_) => {
                 return Err(Status::invalid_argument(
-                    "datums of a cron input cannot be listed: name the repo of its ticks as a pfs input",
+                    "datums of a cron input cannot be listed: cron inputs are not supported yet",
                 ));
             }
             _ => continue,
@@ -237,17 +234,16 @@ pub(super) async fn create_datum(
     let input = start.input.as_ref().ok_or_else(|| wire::missing("input"))?;
     let datums = datums_of_input(core, input).await?;
     let first_batch = batch_size(start.number)?;
-    stream::from_task(move |sender| send_batches(datums, first_batch, requests, sender))
+    reply::from_task(move |sender| send_batches(datums, first_batch, requests, sender))
 }
 
-/// Sends as many datums as each request asks for, and ends when there are no more: some clients
-/// never end their side.
+/// Sends as many datums as each request asks for, until there are no more.
 async fn send_batches(
     datums: Vec<Datum>,
     first_batch: usize,
     mut requests: Streaming<pps::CreateDatumRequest>,
-    sender: Sender<pps::DatumInfo>,
-) -> Result<(), Ended> {
+    sender: ReplySender<pps::DatumInfo>,
+) -> Result<(), StreamError> {
     use pps::create_datum_request::Body;
     let mut datums = datums.iter();
     let mut batch = first_batch;
@@ -256,11 +252,12 @@ async fn send_batches(
             sender.send(hypothetical(datum)).await?;
         }
         if datums.len() == 0 {
+            // Some clients never end their side, so the call does not wait for that.
             return Ok(());
         }
         let next = tokio::select! {
             next = requests.next() => next,
-            () = sender.gone() => return Err(Ended::Gone),
+            () = sender.client_gone() => return Err(StreamError::ClientGone),
         };
         batch = match next.transpose()?.map(|request| request.body) {
             None => return Ok(()),
@@ -283,12 +280,8 @@ fn batch_size(number: i32) -> Result<usize, Status> {
     }
 }
 
-/// Tells workers to begin the running datums over that the filters select.
-pub(super) async fn restart_datum(
-    core: &Core,
-    queue: &Queue,
-    request: pps::RestartDatumRequest,
-) -> Result<Response<()>, Status> {
+/// Makes workers begin again with the running datums that the filters select.
+pub(super) async fn restart_datum(core: &Core, queue: &Queue, request: pps::RestartDatumRequest) -> UnaryReply<()> {
     let key = wire::job_key(request.job.as_ref())?;
     let state = core.state();
     let job = find::job(&state, &key)?;
@@ -296,8 +289,8 @@ pub(super) async fn restart_datum(
         return Err(Rejection::JobOver(key).into_status());
     }
     let filters = request.data_filters;
-    let known = datums::of_job(core.store(), &state, job).await?;
-    let running = |known: &KnownDatum| known.state == DatumState::Starting;
+    let known = known_datums::of_job(core.store(), &state, job).await?;
+    let running = |known: &KnownDatum| known.state == DatumProgress::Starting;
     if !known.values().any(|known| running(known) && known.matches(&filters)) {
         return Err(Status::unknown(format!(
             "datum matching filter [{}] could not be found for job ID {}",
@@ -338,7 +331,7 @@ mod tests {
     }
 
     fn ids(request: &pps::ListDatumRequest) -> Vec<String> {
-        let page = Page::new(request).unwrap().cut(all());
+        let page = DatumPage::new(request).unwrap().cut(all());
         page.into_iter().map(|info| info.datum.expect("a datum").id).collect()
     }
 
@@ -354,7 +347,7 @@ mod tests {
         request.number = 5;
         assert_eq!(ids(&request), ["b", "a"]);
         request.number = 0;
-        assert!(Page::new(&request).is_err());
+        assert!(DatumPage::new(&request).is_err());
     }
 
     #[test]

@@ -7,9 +7,10 @@ use howdah_model::{Command, Pipeline, ProjectName, State, query};
 use serde_json::Value;
 use tonic::{Response, Status};
 
-use super::create::{Flags, command, prepare};
+use super::checked_spec::{CheckedSpec, CreateFlags};
 use crate::metadata::Core;
 use crate::services::change::apply;
+use crate::services::reply::UnaryReply;
 use crate::services::status::IntoStatus;
 use crate::services::{find, wire};
 
@@ -22,7 +23,7 @@ pub(super) fn get_cluster_defaults(core: &Core) -> Response<pps::GetClusterDefau
 pub(super) fn get_project_defaults(
     core: &Core,
     request: &pps::GetProjectDefaultsRequest,
-) -> Result<Response<pps::GetProjectDefaultsResponse>, Status> {
+) -> UnaryReply<pps::GetProjectDefaultsResponse> {
     let name = wire::project_name(request.project.as_ref())?;
     let state = core.state();
     let project = find::project(&state, &name)?;
@@ -32,22 +33,22 @@ pub(super) fn get_project_defaults(
     }))
 }
 
-/// What to do with the pipelines that new defaults concern.
+/// What to do with the pipelines whose effective specification new defaults change.
 #[derive(Clone, Copy)]
-struct Regenerate {
+struct RegenerateOptions {
     /// Update them.
     now: bool,
-    /// Do all their datums again.
+    /// Process all their datums again.
     reprocess: bool,
-    /// Change nothing, only say which they are.
+    /// Change nothing, only list them.
     dry_run: bool,
 }
 
 pub(super) async fn set_cluster_defaults(
     core: &Core,
     request: pps::SetClusterDefaultsRequest,
-) -> Result<Response<pps::SetClusterDefaultsResponse>, Status> {
-    let how = Regenerate {
+) -> UnaryReply<pps::SetClusterDefaultsResponse> {
+    let how = RegenerateOptions {
         now: request.regenerate || request.reprocess,
         reprocess: request.reprocess,
         dry_run: request.dry_run,
@@ -59,8 +60,8 @@ pub(super) async fn set_cluster_defaults(
 pub(super) async fn set_project_defaults(
     core: &Core,
     request: pps::SetProjectDefaultsRequest,
-) -> Result<Response<pps::SetProjectDefaultsResponse>, Status> {
-    let how = Regenerate {
+) -> UnaryReply<pps::SetProjectDefaultsResponse> {
+    let how = RegenerateOptions {
         now: request.regenerate || request.reprocess,
         reprocess: request.reprocess,
         dry_run: request.dry_run,
@@ -75,7 +76,7 @@ async fn set(
     core: &Core,
     project: Option<ProjectName>,
     text: &str,
-    how: Regenerate,
+    how: RegenerateOptions,
 ) -> Result<Vec<pps::Pipeline>, Status> {
     let text = if text.trim().is_empty() { "{}" } else { text };
     let defaults = howdah_spec::parse_defaults("", text.as_bytes()).map_err(IntoStatus::into_status)?;
@@ -95,7 +96,7 @@ async fn set(
     Ok(affected.iter().map(|pipeline| wire::pipeline(&pipeline.key)).collect())
 }
 
-/// Returns the pipelines whose effective specification would be another under new defaults.
+/// Returns the pipelines whose effective specification changes with new defaults.
 fn affected(state: &State, project: Option<&ProjectName>, defaults: &Value) -> Result<Vec<Arc<Pipeline>>, Status> {
     let projects: Vec<ProjectName> = project.cloned().into_iter().collect();
     let mut affected = Vec::new();
@@ -121,12 +122,12 @@ fn affected(state: &State, project: Option<&ProjectName>, defaults: &Value) -> R
 }
 
 async fn regenerate(core: &Core, pipeline: &Pipeline, reprocess: bool) -> Result<(), Status> {
-    let flags = Flags {
+    let flags = CreateFlags {
         update: true,
         reprocess,
         dry_run: false,
     };
-    let prepared = prepare(&core.state(), &pipeline.current().user_json, flags)?;
-    apply(core, command(core, &prepared).await?).await?;
+    let checked = CheckedSpec::new(&core.state(), &pipeline.current().user_json, flags)?;
+    apply(core, checked.command(core).await?).await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Jobs and job sets.
+//! Calls about jobs and job sets.
 
 use std::sync::Arc;
 
@@ -10,17 +10,15 @@ use tonic::{Response, Status};
 
 use super::convert::job_info;
 use super::jq::JqFilter;
+use super::requests::stop_job_command;
 use crate::metadata::Core;
 use crate::services::change::{apply, apply_or_append};
-use crate::services::pfs::going_down;
-use crate::services::status::IntoStatus;
-use crate::services::stream::{self, Ended, Sender, StreamReply};
+use crate::services::list_options::limit;
+use crate::services::reply::{self, ReplySender, StreamError, StreamReply, UnaryReply};
+use crate::services::status::{IntoStatus, shutting_down};
 use crate::services::{find, wire};
 
-pub(super) async fn inspect_job(
-    core: &Core,
-    request: pps::InspectJobRequest,
-) -> Result<Response<pps::JobInfo>, Status> {
+pub(super) async fn inspect_job(core: &Core, request: pps::InspectJobRequest) -> UnaryReply<pps::JobInfo> {
     let key = wire::job_key(request.job.as_ref())?;
     let job = if request.wait {
         wait_for_end(core, &key).await?
@@ -37,19 +35,19 @@ async fn wait_for_end(core: &Core, key: &JobKey) -> Result<Arc<Job>, Status> {
         None => Some(Err(Rejection::NoJob(key.clone()).into_status())),
         Some(job) => job.state.is_final().then(|| Ok(job.clone())),
     });
-    ended.await.unwrap_or_else(|| Err(going_down()))
+    ended.await.unwrap_or_else(|| Err(shutting_down()))
 }
 
 pub(super) fn inspect_job_set(core: &Core, request: &pps::InspectJobSetRequest) -> StreamReply<pps::JobInfo> {
     let set = request.job_set.as_ref().ok_or_else(|| wire::missing("job_set"))?;
-    // An id that nothing has, whatever its shape, is a set without jobs.
+    // No job has such an id, so it names a set without jobs; clients expect no error.
     let Ok(id) = set.id.parse::<GlobalId>() else {
-        return stream::lazily(Vec::new());
+        return reply::from_items(Vec::new());
     };
     let jobs = query::jobs_of_set(&core.state(), id);
     let keys: Vec<JobKey> = jobs.iter().map(|job| job.key.clone()).collect();
     let (core, wait, details) = (core.clone(), request.wait, request.details);
-    stream::from_task(move |sender| send_set(core, keys, wait, details, sender))
+    reply::from_task(move |sender| send_set(core, keys, wait, details, sender))
 }
 
 /// Sends the jobs of a set; with `wait`, each when it has ended.
@@ -58,15 +56,16 @@ async fn send_set(
     mut pending: Vec<JobKey>,
     wait: bool,
     details: bool,
-    sender: Sender<pps::JobInfo>,
-) -> Result<(), Ended> {
+    sender: ReplySender<pps::JobInfo>,
+) -> Result<(), StreamError> {
     let mut watch = core.watch();
     loop {
+        // Marks the state as seen before it is looked at: a change that comes while jobs are sent wakes `changed`.
         let state = watch.borrow_and_update().clone();
         let mut still_pending = Vec::new();
         for key in pending {
             match state.job(&key) {
-                // Deleted while it was waited for: there is nothing to tell about it.
+                // Deleted meanwhile. It would never end, and it is no reason to fail for the other jobs.
                 None => {}
                 Some(job) if wait && !job.state.is_final() => still_pending.push(key),
                 Some(job) => sender.send(job_info(&state, core.live(), job, details)?).await?,
@@ -77,13 +76,13 @@ async fn send_set(
             return Ok(());
         }
         tokio::select! {
-            changed = watch.changed() => changed.map_err(|_| going_down())?,
-            () = sender.gone() => return Err(Ended::Gone),
+            changed = watch.changed() => changed.map_err(|_| shutting_down())?,
+            () = sender.client_gone() => return Err(StreamError::ClientGone),
         }
     }
 }
 
-/// Which jobs a list is limited to.
+/// Limits of a list of jobs.
 struct JobFilter {
     projects: Vec<ProjectName>,
     inputs: Vec<CommitKey>,
@@ -109,8 +108,8 @@ impl JobFilter {
         }
     }
 
-    /// History 0 is the present version of a pipeline, n takes in so many older ones, less than
-    /// nothing takes in all.
+    /// Returns whether the version of a job's pipeline is wanted: history 0 is the present version, n adds n older
+    /// ones, a negative number adds all.
     fn in_history(&self, state: &State, job: &Job) -> bool {
         let Ok(history) = u64::try_from(self.history) else {
             return true;
@@ -131,16 +130,7 @@ impl JobFilter {
     }
 }
 
-/// Reads how many are wanted; 0 is all.
-fn limit(number: i64) -> Result<usize, Status> {
-    match usize::try_from(number) {
-        Ok(0) => Ok(usize::MAX),
-        Ok(number) => Ok(number),
-        Err(_) => Err(Status::invalid_argument("number cannot be negative")),
-    }
-}
-
-/// Returns jobs in the order they are listed in: newest first, or oldest first.
+/// Returns jobs newest first; with `reverse`, oldest first.
 fn ordered<'a>(jobs: impl DoubleEndedIterator<Item = &'a Arc<Job>>, reverse: bool) -> Vec<Arc<Job>> {
     if reverse {
         jobs.cloned().collect()
@@ -172,7 +162,7 @@ pub(super) fn list_job(core: &Core, request: &pps::ListJobRequest) -> StreamRepl
     };
     let jq = JqFilter::new(&request.jq_filter)?;
     let (core, details, limit) = (core.clone(), request.details, limit(request.number)?);
-    stream::from_task(move |sender| async move {
+    reply::from_task(move |sender| async move {
         let mut sent = 0;
         for job in jobs {
             if sent == limit {
@@ -191,7 +181,7 @@ pub(super) fn list_job(core: &Core, request: &pps::ListJobRequest) -> StreamRepl
     })
 }
 
-/// Reads the pipeline that a list is limited to; an unnamed one is no limit.
+/// Reads the pipeline to which a list is limited. Without a name there is no limit.
 fn named_pipeline(pipeline: Option<&pps::Pipeline>) -> Result<Option<PipelineKey>, Status> {
     match pipeline {
         Some(pipeline) if !pipeline.name.is_empty() => wire::pipeline_key(Some(pipeline)).map(Some),
@@ -211,7 +201,7 @@ pub(super) fn list_job_set(core: &Core, request: &pps::ListJobSetRequest) -> Str
         state.set_ids().rev().collect()
     };
     let core = core.clone();
-    stream::from_task(move |sender| async move {
+    reply::from_task(move |sender| async move {
         let mut sent = 0;
         for id in ids {
             if sent == limit {
@@ -246,13 +236,13 @@ pub(super) fn subscribe_job(core: &Core, request: &pps::SubscribeJobRequest) -> 
     let pipeline = wire::pipeline_key(request.pipeline.as_ref())?;
     find::pipeline(&core.state(), &pipeline)?;
     let (core, details) = (core.clone(), request.details);
-    stream::from_task(move |sender| async move {
+    reply::from_task(move |sender| async move {
         let mut watch = core.watch();
         let mut after = None;
         loop {
             let state = watch.borrow_and_update().clone();
             let newer: Vec<Arc<Job>> = match after {
-                // What has ended before the call is of no interest.
+                // The first round sends the jobs that run. Those that ended before the call are not sent.
                 None => query::open_jobs_of(&state, &pipeline).cloned().collect(),
                 Some(seq) => {
                     let jobs = query::jobs_of_pipeline(&state, &pipeline).rev();
@@ -262,36 +252,25 @@ pub(super) fn subscribe_job(core: &Core, request: &pps::SubscribeJobRequest) -> 
                 }
             };
             let newest = query::jobs_of_pipeline(&state, &pipeline).next_back();
+            // It never becomes smaller: when the newest job is deleted, older jobs would otherwise be sent again.
             after = Some(newest.map_or(0, |job| job.seq).max(after.unwrap_or(0)));
             for job in newer {
                 sender.send(job_info(&state, core.live(), &job, details)?).await?;
             }
             tokio::select! {
-                changed = watch.changed() => changed.map_err(|_| going_down())?,
-                () = sender.gone() => return Err(Ended::Gone),
+                changed = watch.changed() => changed.map_err(|_| shutting_down())?,
+                () = sender.client_gone() => return Err(StreamError::ClientGone),
             }
         }
     })
 }
 
-/// Reads a request to stop a job.
-pub fn stop_job_command(request: &pps::StopJobRequest) -> Result<Command, Status> {
-    Ok(Command::StopJob {
-        job: wire::job_key(request.job.as_ref())?,
-        reason: request.reason.clone(),
-    })
-}
-
-pub(super) async fn stop_job(
-    core: &Core,
-    metadata: &MetadataMap,
-    request: pps::StopJobRequest,
-) -> Result<Response<()>, Status> {
+pub(super) async fn stop_job(core: &Core, metadata: &MetadataMap, request: pps::StopJobRequest) -> UnaryReply<()> {
     apply_or_append(core, metadata, stop_job_command(&request)?).await?;
     Ok(Response::new(()))
 }
 
-pub(super) async fn delete_job(core: &Core, request: pps::DeleteJobRequest) -> Result<Response<()>, Status> {
+pub(super) async fn delete_job(core: &Core, request: pps::DeleteJobRequest) -> UnaryReply<()> {
     let job = wire::job_key(request.job.as_ref())?;
     apply(core, Command::DeleteJob { job }).await?;
     Ok(Response::new(()))

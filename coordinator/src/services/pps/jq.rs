@@ -1,7 +1,7 @@
-//! `jqFilter`: a jq program that decides which messages of a list are sent.
+//! `jqFilter`: a jq program that selects the messages of a list that are sent.
 //!
-//! The program sees the message's JSON with snake_case names and enum names. A message passes
-//! unless the first result is `false` or `null`, or there is none.
+//! The input of the program is the message as JSON, with snake_case field names and the names of enum values. A message
+//! passes if the program has a result, and the first one is neither `false` nor `null`.
 
 use howdah_api::json;
 use jaq_core::load::{Arena, File, Loader};
@@ -10,10 +10,10 @@ use jaq_json::{Val, read};
 use prost::{Message, Name};
 use tonic::Status;
 
-type Program = jaq_core::compile::Filter<jaq_core::Native<data::JustLut<Val>>>;
+type JqProgram = jaq_core::compile::Filter<jaq_core::Native<data::JustLut<Val>>>;
 
-/// A compiled filter; the empty text lets everything pass.
-pub struct JqFilter(Option<Program>);
+/// A compiled filter. Every message passes an empty program.
+pub struct JqFilter(Option<JqProgram>);
 
 impl JqFilter {
     /// Compiles a program.
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_programs_that_clients_send() {
+    fn programs_that_clients_send_select_messages() {
         let sent = ".state == \"JOB_FAILURE\" or .state == \"JOB_KILLED\"";
         assert!(JqFilter::new(sent).unwrap().passes(&failed()).unwrap());
         let other = ".state == \"JOB_SUCCESS\"";
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_none_is_refused() {
+    fn an_invalid_program_is_refused() {
         for text in [".state ==", "nonsense(.)"] {
             let status = JqFilter::new(text).err().expect("not a program");
             assert_eq!(status.code(), tonic::Code::InvalidArgument);

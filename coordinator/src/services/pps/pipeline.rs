@@ -1,11 +1,11 @@
-//! Pipelines: inspecting, listing, deleting, starting and stopping them.
+//! Calls that inspect, list, delete, start and stop pipelines.
 
 use std::sync::Arc;
 
 use howdah_api::pps_v2 as pps;
 use howdah_model::{
-    Command, GlobalId, Pipeline, PipelineKey, PipelineState, PipelineVersion, ProjectName, Rejection, Reply, RepoType,
-    Scope, State, query,
+    Command, GlobalId, Pipeline, PipelineState, PipelineVersion, ProjectName, Rejection, Reply, RepoType, Scope, State,
+    query,
 };
 use tonic::{Response, Status};
 
@@ -13,15 +13,12 @@ use super::convert::pipeline_info;
 use super::jq::JqFilter;
 use crate::metadata::Core;
 use crate::services::change::apply;
-use crate::services::pfs::{one_page, selection};
+use crate::services::list_options::{ProjectSelection, one_page};
+use crate::services::reply::{self, StreamReply, UnaryReply};
 use crate::services::status::IntoStatus;
-use crate::services::stream::{self, StreamReply};
 use crate::services::{find, wire};
 
-pub(super) fn inspect_pipeline(
-    core: &Core,
-    request: &pps::InspectPipelineRequest,
-) -> Result<Response<pps::PipelineInfo>, Status> {
+pub(super) fn inspect_pipeline(core: &Core, request: &pps::InspectPipelineRequest) -> UnaryReply<pps::PipelineInfo> {
     let message = request.pipeline.as_ref().ok_or_else(|| wire::missing("pipeline"))?;
     let (name, back) = split_ancestry(&message.name)?;
     let key = wire::pipeline_key(Some(&pps::Pipeline {
@@ -38,7 +35,7 @@ pub(super) fn inspect_pipeline(
     Ok(Response::new(info))
 }
 
-/// Takes the ancestry off a pipeline's name: `edges^1` is the version before the present one.
+/// Splits the ancestry from a pipeline's name: `edges^1` is the version before the present one.
 fn split_ancestry(name: &str) -> Result<(&str, u64), Status> {
     let end = name.find(['^', '~']).unwrap_or(name.len());
     let (name, marks) = name.split_at(end);
@@ -80,7 +77,7 @@ pub(super) fn list_pipeline(core: &Core, request: &pps::ListPipelineRequest) -> 
     };
     let jq = JqFilter::new(&request.jq_filter)?;
     let core = core.clone();
-    stream::from_task(move |sender| async move {
+    reply::from_task(move |sender| async move {
         for (pipeline, version) in versions {
             let info = pipeline_info(&state, core.live(), &pipeline, &version, true)?;
             if jq.passes(&info)? {
@@ -91,10 +88,10 @@ pub(super) fn list_pipeline(core: &Core, request: &pps::ListPipelineRequest) -> 
     })
 }
 
-type Version = (Arc<Pipeline>, Arc<PipelineVersion>);
+type PipelineAtVersion = (Arc<Pipeline>, Arc<PipelineVersion>);
 
-/// Returns the present version and so many older ones, all of them if `history` is negative.
-fn with_history(pipeline: &Arc<Pipeline>, history: i64) -> Vec<Version> {
+/// Returns the present version and `history` older ones, newest first; all of them if `history` is negative.
+fn with_history(pipeline: &Arc<Pipeline>, history: i64) -> Vec<PipelineAtVersion> {
     let wanted = match usize::try_from(history) {
         Ok(older) => older.saturating_add(1),
         Err(_) => usize::MAX,
@@ -108,8 +105,8 @@ fn with_history(pipeline: &Arc<Pipeline>, history: i64) -> Vec<Version> {
         .collect()
 }
 
-/// Returns the versions of pipelines that were in force in a commit set.
-fn versions_of_set(state: &State, pipelines: &[Arc<Pipeline>], id: &str) -> Result<Vec<Version>, Status> {
+/// Returns the versions of pipelines whose spec commits belong to a commit set.
+fn versions_of_set(state: &State, pipelines: &[Arc<Pipeline>], id: &str) -> Result<Vec<PipelineAtVersion>, Status> {
     let unknown = || Status::not_found(format!("no commits found for commitset {id}"));
     let set: GlobalId = id.parse().map_err(|_| unknown())?;
     let commits = find::commit_set(state, set)?;
@@ -130,7 +127,7 @@ fn versions_of_set(state: &State, pipelines: &[Arc<Pipeline>], id: &str) -> Resu
     Ok(versions)
 }
 
-pub(super) async fn delete_pipeline(core: &Core, request: pps::DeletePipelineRequest) -> Result<Response<()>, Status> {
+pub(super) async fn delete_pipeline(core: &Core, request: pps::DeletePipelineRequest) -> UnaryReply<()> {
     #[expect(deprecated, reason = "older clients still send it")]
     let all = request.all;
     let command = if all {
@@ -154,8 +151,8 @@ pub(super) async fn delete_pipeline(core: &Core, request: pps::DeletePipelineReq
 pub(super) async fn delete_pipelines(
     core: &Core,
     request: pps::DeletePipelinesRequest,
-) -> Result<Response<pps::DeletePipelinesResponse>, Status> {
-    let Some(projects) = selection(request.all, &request.projects)? else {
+) -> UnaryReply<pps::DeletePipelinesResponse> {
+    let Some(projects) = ProjectSelection::new(request.all, &request.projects)?.for_command() else {
         return Ok(Response::new(Default::default()));
     };
     let command = Command::DeletePipelines {
@@ -170,13 +167,13 @@ pub(super) async fn delete_pipelines(
     Ok(Response::new(pps::DeletePipelinesResponse { pipelines }))
 }
 
-pub(super) async fn start_pipeline(core: &Core, request: pps::StartPipelineRequest) -> Result<Response<()>, Status> {
+pub(super) async fn start_pipeline(core: &Core, request: pps::StartPipelineRequest) -> UnaryReply<()> {
     let pipeline = wire::pipeline_key(request.pipeline.as_ref())?;
     apply(core, Command::StartPipeline { pipeline }).await?;
     Ok(Response::new(()))
 }
 
-pub(super) async fn stop_pipeline(core: &Core, request: pps::StopPipelineRequest) -> Result<Response<()>, Status> {
+pub(super) async fn stop_pipeline(core: &Core, request: pps::StopPipelineRequest) -> UnaryReply<()> {
     let command = Command::StopPipeline {
         pipeline: wire::pipeline_key(request.pipeline.as_ref())?,
         must_exist: request.must_exist,
@@ -185,7 +182,7 @@ pub(super) async fn stop_pipeline(core: &Core, request: pps::StopPipelineRequest
     Ok(Response::new(()))
 }
 
-pub(super) async fn rerun_pipeline(core: &Core, request: pps::RerunPipelineRequest) -> Result<Response<()>, Status> {
+pub(super) async fn rerun_pipeline(core: &Core, request: pps::RerunPipelineRequest) -> UnaryReply<()> {
     let command = Command::RerunPipeline {
         pipeline: wire::pipeline_key(request.pipeline.as_ref())?,
         reprocess: request.reprocess,
@@ -195,7 +192,7 @@ pub(super) async fn rerun_pipeline(core: &Core, request: pps::RerunPipelineReque
     Ok(Response::new(()))
 }
 
-pub(super) fn run_cron(core: &Core, request: &pps::RunCronRequest) -> Result<Response<()>, Status> {
+pub(super) fn run_cron(core: &Core, request: &pps::RunCronRequest) -> UnaryReply<()> {
     let key = wire::pipeline_key(request.pipeline.as_ref())?;
     let state = core.state();
     let pipeline = find::pipeline(&state, &key)?;
@@ -210,7 +207,7 @@ pub(super) fn run_cron(core: &Core, request: &pps::RunCronRequest) -> Result<Res
     Err(Status::unknown(format!("pipeline {key} does not have a cron input")))
 }
 
-pub(super) async fn delete_all(core: &Core) -> Result<Response<()>, Status> {
+pub(super) async fn delete_all(core: &Core) -> UnaryReply<()> {
     apply(core, Command::DeleteAll { scope: Scope::Pps }).await?;
     Ok(Response::new(()))
 }
@@ -218,7 +215,7 @@ pub(super) async fn delete_all(core: &Core) -> Result<Response<()>, Status> {
 pub(super) fn pipelines_summary(
     core: &Core,
     request: &pps::PipelinesSummaryRequest,
-) -> Result<Response<pps::PipelinesSummaryResponse>, Status> {
+) -> UnaryReply<pps::PipelinesSummaryResponse> {
     use howdah_api::pfs_v2::project_picker::Picker;
     let state = core.state();
     let mut summaries = Vec::new();
@@ -252,11 +249,6 @@ fn summary(state: &State, project: ProjectName) -> pps::PipelinesSummary {
         }
     }
     summary
-}
-
-/// Finds a pipeline that must exist, for calls that only read about it.
-pub(super) fn existing(state: &State, key: &PipelineKey) -> Result<Arc<Pipeline>, Status> {
-    find::pipeline(state, key).cloned()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Secrets: stored and listed, never shown.
+//! Secrets. Their data is stored, but no call returns it.
 
 use howdah_api::convert::to_timestamp;
 use howdah_api::pps_v2 as pps;
@@ -8,13 +8,14 @@ use tonic::{Response, Status};
 
 use crate::metadata::Core;
 use crate::services::change::apply;
+use crate::services::reply::UnaryReply;
 use crate::services::status::IntoStatus;
 use crate::services::wire;
 
-/// The type word of a secret that names none.
+/// Type of a secret that names none.
 const DEFAULT_KIND: &str = "Opaque";
 
-pub(super) async fn create_secret(core: &Core, request: pps::CreateSecretRequest) -> Result<Response<()>, Status> {
+pub(super) async fn create_secret(core: &Core, request: pps::CreateSecretRequest) -> UnaryReply<()> {
     apply(core, command(&request.file)?).await?;
     Ok(Response::new(()))
 }
@@ -46,7 +47,7 @@ fn command(file: &[u8]) -> Result<Command, Status> {
     })
 }
 
-pub(super) async fn delete_secret(core: &Core, request: pps::DeleteSecretRequest) -> Result<Response<()>, Status> {
+pub(super) async fn delete_secret(core: &Core, request: pps::DeleteSecretRequest) -> UnaryReply<()> {
     let name = name_of(request.secret.as_ref())?.to_owned();
     apply(core, Command::DeleteSecret { name }).await?;
     Ok(Response::new(()))
@@ -66,10 +67,7 @@ pub(super) fn list_secret(core: &Core) -> Response<pps::SecretInfos> {
     })
 }
 
-pub(super) fn inspect_secret(
-    core: &Core,
-    request: &pps::InspectSecretRequest,
-) -> Result<Response<pps::SecretInfo>, Status> {
+pub(super) fn inspect_secret(core: &Core, request: &pps::InspectSecretRequest) -> UnaryReply<pps::SecretInfo> {
     let name = name_of(request.secret.as_ref())?;
     match core.state().secret(name) {
         Some(secret) => Ok(Response::new(info(secret))),
@@ -92,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_form_that_clients_send() {
+    fn the_json_that_clients_send_is_read() {
         let file = br#"{"kind": "Secret", "apiVersion": "v1", "type": null,
             "metadata": {"name": "token", "labels": null}, "data": {"key": "dmFsdWU="}}"#;
         let Ok(Command::CreateSecret { name, kind, data }) = command(file) else {
@@ -103,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn an_error_names_what_is_wrong() {
         let message = |file: &[u8]| command(file).expect_err("not a secret").message().to_owned();
         assert!(message(b"x").contains("cannot be read"));
         assert!(message(b"{}").contains("metadata.name is missing"));

@@ -1,4 +1,4 @@
-//! Files that clients on the same machine lend instead of sending their bytes.
+//! Files that clients on the same machine offer instead of sending their bytes.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,18 +11,18 @@ use tonic::Code;
 use super::files::inspect;
 use super::{Server, head, soon};
 
-/// Asks the server where its desk is, as a client does, and lends it a file.
-async fn lend(server: &Server, file: File) -> FileOffer {
+/// Asks the server for the name of its file broker, as a client does, and offers it a file.
+async fn offer(server: &Server, file: File) -> FileOffer {
     let request = admin_v2::InspectClusterRequest::default();
     let answer = server.client.admin().inspect_cluster(request).await.unwrap();
-    let desk = answer
+    let name = answer
         .metadata()
         .get(FILE_BROKER_HEADER)
         .unwrap()
         .to_str()
         .unwrap()
         .to_owned();
-    let offered = tokio::task::spawn_blocking(move || FileOffer::offer(&desk, &file));
+    let offered = tokio::task::spawn_blocking(move || FileOffer::offer(&name, &file));
     offered.await.unwrap().unwrap()
 }
 
@@ -37,7 +37,7 @@ fn add_from(path: &str, url: String) -> Body {
     })
 }
 
-/// Bytes that no chunk boundary falls together with.
+/// Returns bytes without repetition, so that no two chunks are equal.
 fn content(length: usize) -> Vec<u8> {
     let mut state = 1_u64;
     let mut next = || {
@@ -54,21 +54,21 @@ fn file_of(bytes: &[u8]) -> File {
 }
 
 #[tokio::test]
-async fn a_file_on_loan_is_stored_as_its_bytes_would_be() {
+async fn an_offered_file_is_stored_as_its_bytes_would_be() {
     let server = Server::start().await;
     server.create_repo("images").await;
     let commit = head("images", "master");
     let bytes = content((9 << 20) + 77);
-    let loan = lend(&server, file_of(&bytes)).await;
-    let url = loan.url();
+    let offered = offer(&server, file_of(&bytes)).await;
+    let url = offered.url();
     let waiting = tokio::task::spawn_blocking(move || {
         let mut read = 0;
-        loan.wait(|bytes| read += bytes);
+        offered.wait(|bytes| read += bytes);
         read
     });
-    server.modify(&commit, vec![add_from("/lent", url)]).await.unwrap();
+    server.modify(&commit, vec![add_from("/offered", url)]).await.unwrap();
     assert!(soon(waiting).await.unwrap() >= bytes.len() as u64);
-    assert!(server.get(&commit, "/lent", 0).await.unwrap() == bytes);
+    assert!(server.get(&commit, "/offered", 0).await.unwrap() == bytes);
 
     let chunks = server.core.store().list("chunks/").await.unwrap();
     let raw = bytes.chunks(1 << 20).map(|part| {
@@ -80,9 +80,9 @@ async fn a_file_on_loan_is_stored_as_its_bytes_would_be() {
     });
     server.modify(&commit, raw.collect()).await.unwrap();
     assert_eq!(chunks.len(), server.core.store().list("chunks/").await.unwrap().len());
-    let lent = inspect(&server, &commit, "/lent").await.unwrap();
+    let received = inspect(&server, &commit, "/offered").await.unwrap();
     let sent = inspect(&server, &commit, "/sent").await.unwrap();
-    assert_eq!((lent.hash, lent.size_bytes), (sent.hash, sent.size_bytes));
+    assert_eq!((received.hash, received.size_bytes), (sent.hash, sent.size_bytes));
 }
 
 #[tokio::test]
@@ -91,9 +91,9 @@ async fn a_file_that_becomes_shorter_leaves_no_commit() {
     server.create_repo("images").await;
     let commit = head("images", "master");
     let file = file_of(&content(9 << 20));
-    let loan = lend(&server, file.try_clone().unwrap()).await;
+    let offered = offer(&server, file.try_clone().unwrap()).await;
     file.set_len(5 << 20).unwrap();
-    let failed = server.modify(&commit, vec![add_from("/lent", loan.url())]).await;
+    let failed = server.modify(&commit, vec![add_from("/offered", offered.url())]).await;
     let status = failed.unwrap_err();
     assert!(
         status.message().contains("cannot read the file that is being put"),
@@ -103,11 +103,11 @@ async fn a_file_that_becomes_shorter_leaves_no_commit() {
 }
 
 #[tokio::test]
-async fn what_is_not_on_loan_cannot_be_put() {
+async fn a_file_that_was_not_offered_cannot_be_put() {
     let server = Server::start().await;
     server.create_repo("images").await;
     let commit = head("images", "master");
-    let steps = vec![add_from("/lent", format!("howdah-lent:{:032x}", 7))];
+    let steps = vec![add_from("/offered", format!("howdah-lent:{:032x}", 7))];
     let status = server.modify(&commit, steps).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
     assert_eq!(server.inspect_commit(&commit).await.unwrap_err().code(), Code::NotFound);

@@ -1,9 +1,9 @@
-//! The datums of a job, wherever they are recorded just now.
+//! The datums of a job. The state of the job decides where they are recorded.
 //!
 //! ```text
-//!  job has ended   -> the datum index of its meta commit
-//!  job is running  -> its plan: sets and the results there are, and what it takes over from its base
-//!  job is earlier  -> nothing yet
+//!  job has ended       -> the datum index of its meta commit
+//!  job is running      -> its plan: the datums of its sets, with the results that exist, and the kept ones of its base
+//!  job has no plan yet -> none
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,7 +13,7 @@ use howdah_model::{DatumId, Job, State};
 use howdah_protocol::objects::{
     Datum, DatumInput, DatumOutcome, DatumRecord, DatumResult, DatumStats, JobPlan, SetResult, result_key,
 };
-use howdah_protocol::wire::{self as queue_wire, Wire};
+use howdah_protocol::wire::{self as protocol_wire, Wire};
 use howdah_store::{Store, Tree};
 use tonic::Status;
 
@@ -23,28 +23,28 @@ use crate::services::status::IntoStatus;
 /// What is known of one datum of a job.
 #[derive(Debug, Clone)]
 pub struct KnownDatum {
-    /// How far it is.
-    pub state: DatumState,
+    /// What has become of it.
+    pub state: DatumProgress,
     /// Its input files.
     pub inputs: Vec<DatumInput>,
-    /// Times and bytes, zero until it has been done.
+    /// Times and bytes; zero until it has been processed.
     pub stats: DatumStats,
     /// Digest of the image it ran in, if it has run.
     pub image: Option<String>,
-    /// Why it failed, also the last error of a recovered one.
+    /// Why it failed. A recovered datum has its last error here.
     pub reason: Option<String>,
-    /// Job that did it, when that is an earlier one.
+    /// The job that processed it, if that is an earlier one.
     pub earlier_job: Option<howdah_model::GlobalId>,
 }
 
-/// How far a datum is, as seen from one job.
+/// What has become of a datum, as seen from one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DatumState {
-    /// Not done yet.
+pub enum DatumProgress {
+    /// Not processed yet.
     Starting,
-    /// Done by this job.
+    /// Processed by this job.
     Done(DatumOutcome),
-    /// Taken over from an earlier job.
+    /// Processed by an earlier job, whose result this job keeps.
     Skipped,
 }
 
@@ -91,13 +91,13 @@ async fn recorded(
     store: &Store,
     job: &Job,
     records: Option<howdah_model::TreeRoot>,
-    wanted: &(dyn Fn(&DatumId) -> bool + Sync),
+    is_wanted: &(dyn Fn(&DatumId) -> bool + Sync),
 ) -> Result<KnownDatums, Status> {
     let mut entries = std::pin::pin!(Tree::new(store, records).prefix(b""));
     let mut datums = KnownDatums::new();
     while let Some(entry) = entries.try_next().await.map_err(IntoStatus::into_status)? {
         let id = datum_id_of_key(&entry.key).map_err(IntoStatus::into_status)?;
-        if wanted(&id) {
+        if is_wanted(&id) {
             let record = decode::<DatumRecord>(&entry.value.data)?;
             datums.insert(id, from_record(job, record));
         }
@@ -109,8 +109,8 @@ fn from_record(job: &Job, record: DatumRecord) -> KnownDatum {
     let earlier_job = (record.job != job.key.id).then_some(record.job);
     KnownDatum {
         state: match earlier_job {
-            Some(_) => DatumState::Skipped,
-            None => DatumState::Done(record.state),
+            Some(_) => DatumProgress::Skipped,
+            None => DatumProgress::Done(record.state),
         },
         inputs: record.inputs,
         stats: record.stats,
@@ -128,7 +128,8 @@ async fn planned(store: &Store, job: &Job, plan_key: &str) -> Result<KnownDatums
     let mut datums = match &merge_plan.base {
         None => KnownDatums::new(),
         Some(base) => {
-            // What the base has and this job does not run itself is taken over.
+            // The base has every datum of the earlier job. Those that this job drops or runs itself are not its
+            // results.
             let taken = |id: &DatumId| merge_plan.dropped.binary_search(id).is_err();
             recorded(store, job, base.datums.records, &taken).await?
         }
@@ -156,8 +157,8 @@ async fn planned(store: &Store, job: &Job, plan_key: &str) -> Result<KnownDatums
 fn from_plan(plan: &JobPlan, datum: Datum, result: Option<&DatumResult>) -> KnownDatum {
     KnownDatum {
         state: match result {
-            None => DatumState::Starting,
-            Some(result) => DatumState::Done(result.state),
+            None => DatumProgress::Starting,
+            Some(result) => DatumProgress::Done(result.state),
         },
         inputs: datum.inputs,
         stats: result.map(|result| result.stats).unwrap_or_default(),
@@ -167,7 +168,7 @@ fn from_plan(plan: &JobPlan, datum: Datum, result: Option<&DatumResult>) -> Know
     }
 }
 
-/// Decodes something stored.
+/// Decodes an object of the store.
 pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, Status> {
-    queue_wire::decode(bytes).map_err(|error| Status::data_loss(howdah_telemetry::error_chain(&error)))
+    protocol_wire::decode(bytes).map_err(|error| Status::data_loss(howdah_telemetry::error_chain(&error)))
 }

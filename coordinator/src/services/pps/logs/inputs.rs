@@ -1,4 +1,4 @@
-//! The input files that lines of log belong to, looked up in the job's datum sets.
+//! The input files of the datums that log lines are about, looked up in the datum sets of the job.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,23 +9,23 @@ use howdah_protocol::objects::{DatumSet, JobPlan, plan_key, set_key};
 use howdah_store::Store;
 use tonic::Status;
 
-use super::datums;
+use crate::services::pps::known_datums::decode;
 use crate::services::status::IntoStatus;
 
-/// Sets that are remembered; lines come set by set, or while followed from as many as workers have slots.
+/// Sets that are kept in memory. Stored lines come set by set; live lines come from as many sets as workers have slots.
 const REMEMBERED_SETS: usize = 64;
 
 /// Input files of the datums of one set.
 type SetInputs = HashMap<DatumId, Vec<pps::InputFile>>;
 
-/// Looks up input files, a set at a time.
+/// Looks up input files, and keeps those of the last sets.
 pub struct LogInputs {
     store: Store,
     sets: HashMap<(JobKey, u32), Arc<SetInputs>>,
 }
 
 impl LogInputs {
-    /// Makes a look-up that has nothing read yet.
+    /// Makes a look-up that has read nothing.
     pub fn new(store: &Store) -> Self {
         Self {
             store: store.clone(),
@@ -33,7 +33,8 @@ impl LogInputs {
         }
     }
 
-    /// Returns the input files of a datum; none for lines about a whole set, and for a set that is not there.
+    /// Returns the input files of a datum; none without a datum, for a line about a whole set, and for a set that does
+    /// not exist.
     pub async fn of(&mut self, job: &JobKey, set: u32, datum: Option<DatumId>) -> Result<Vec<pps::InputFile>, Status> {
         let Some(datum) = datum else { return Ok(Vec::new()) };
         let place = (job.clone(), set);
@@ -51,16 +52,16 @@ impl LogInputs {
         Ok(inputs.get(&datum).cloned().unwrap_or_default())
     }
 
-    /// Finds a set where it is, in an object of its own or in the job's plan.
+    /// Finds a set: it is an object of its own, or part of the job's plan.
     async fn find(&self, job: &JobKey, set: u32) -> Result<Option<DatumSet>, Status> {
         let get = async |key: String| self.store.get_opt(&key).await.map_err(IntoStatus::into_status);
         if let Some(bytes) = get(set_key(&job.pipeline, &job.id, set)).await? {
-            return datums::decode(&bytes).map(Some);
+            return decode(&bytes).map(Some);
         }
         let Some(bytes) = get(plan_key(&job.pipeline, &job.id)).await? else {
             return Ok(None);
         };
-        let plan: JobPlan = datums::decode(&bytes)?;
+        let plan: JobPlan = decode(&bytes)?;
         let only = plan.single_object.and_then(|single| single.set);
         Ok(only.filter(|only| only.set == set))
     }

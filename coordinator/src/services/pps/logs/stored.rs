@@ -1,0 +1,71 @@
+//! The log objects of a job: the lines of its finished datum sets.
+
+use std::collections::BTreeMap;
+
+use howdah_model::JobKey;
+use howdah_protocol::objects::{LogObject, SetResult, result_key};
+use howdah_store::Store;
+use tonic::Status;
+
+use crate::services::pps::known_datums::decode;
+use crate::services::status::IntoStatus;
+
+/// Reads the log objects of a job, in the order of the sets.
+///
+/// # Errors
+/// When the store fails, or an object is not what its name says.
+pub async fn log_objects(store: &Store, job: &JobKey) -> Result<Vec<LogObject>, Status> {
+    let prefix = format!("logs/{}/{}/{}/", job.pipeline.project, job.pipeline.name, job.id);
+    let objects = store.list(&prefix).await.map_err(IntoStatus::into_status)?;
+    let mut sets: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for object in objects {
+        let set = set_of_key(&object.key)
+            .ok_or_else(|| Status::data_loss(format!("object {} is not named like a log", object.key)))?;
+        sets.entry(set).or_default().push(object.key);
+    }
+    let mut found = Vec::new();
+    for (set, mut keys) in sets {
+        if keys.len() > 1 {
+            // Several workers have run the set, because it was delivered again. Only one result counts, and only its
+            // log: with both, every line would appear twice.
+            let counted = log_of_result(store, job, set).await?;
+            keys.retain(|key| counted.as_ref().is_none_or(|counted| counted == key));
+        }
+        for key in keys {
+            let bytes = store.get(&key).await.map_err(IntoStatus::into_status)?;
+            found.push(decode::<LogObject>(&bytes)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the key of the log that the result of a set names; none without a result.
+async fn log_of_result(store: &Store, job: &JobKey, set: u32) -> Result<Option<String>, Status> {
+    let result = store.get_opt(&result_key(&job.pipeline, &job.id, set)).await;
+    match result.map_err(IntoStatus::into_status)? {
+        Some(bytes) => Ok(decode::<SetResult>(&bytes)?.log_key),
+        None => Ok(None),
+    }
+}
+
+/// Reads the number of the set from the key of its log.
+fn set_of_key(key: &str) -> Option<u32> {
+    let (_, name) = key.rsplit_once('/')?;
+    let digits = name.split_once('-').map_or(name, |(digits, _)| digits);
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use howdah_model::PipelineKey;
+
+    #[test]
+    fn the_key_of_a_log_has_the_set_whatever_the_name_of_the_worker() {
+        let pipeline: PipelineKey = "default/edges".parse().expect("a pipeline");
+        let id = howdah_model::GlobalId::from_number(1);
+        let key = howdah_protocol::objects::log_key(&pipeline, &id, 12, "host-1-2");
+        assert_eq!(set_of_key(&key), Some(12));
+        assert_eq!(set_of_key("logs/x"), None);
+    }
+}

@@ -1,0 +1,96 @@
+//! Types of replies, and the three ways to make a reply that is a stream.
+//!
+//! - [`from_items`]: the messages are known, each is converted when the client takes it.
+//! - [`from_stream`]: a stream of messages exists already.
+//! - [`from_task`]: a task finds the messages out, for example because it waits for changes of the state.
+//!
+//! A stream ends early in two ways, see [`StreamError`]: the client disconnects, or the call fails.
+
+use std::future::Future;
+
+use futures::{Stream, StreamExt, stream};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::BoxStream;
+use tonic::{Response, Status};
+
+/// Messages that a task makes ahead of a slow client. The task waits when so many are not yet taken.
+const BUFFERED_MESSAGES: usize = 16;
+
+/// What a call with one reply message returns.
+pub type UnaryReply<T> = Result<Response<T>, Status>;
+
+/// What a call with a stream of reply messages returns.
+pub type StreamReply<T> = Result<Response<BoxStream<T>>, Status>;
+
+/// Answers with messages that are made one by one as the client takes them.
+pub fn from_items<T, I>(messages: I) -> StreamReply<T>
+where
+    I: IntoIterator<Item = Result<T, Status>>,
+    I::IntoIter: Send + 'static,
+    T: Send + 'static,
+{
+    from_stream(stream::iter(messages))
+}
+
+/// Answers with an existing stream.
+pub fn from_stream<T>(messages: impl Stream<Item = Result<T, Status>> + Send + 'static) -> StreamReply<T> {
+    Ok(Response::new(messages.boxed()))
+}
+
+/// The end of a streamed reply into which its task puts messages.
+pub struct ReplySender<T>(mpsc::Sender<Result<T, Status>>);
+
+/// Why the task behind a streamed reply ends early.
+#[derive(Debug)]
+pub enum StreamError {
+    /// The client has disconnected. Nothing is sent any more.
+    ClientGone,
+    /// The call fails with this status.
+    Failed(Status),
+}
+
+impl From<Status> for StreamError {
+    fn from(status: Status) -> Self {
+        Self::Failed(status)
+    }
+}
+
+impl<T> ReplySender<T> {
+    /// Sends one message; waits while the client is slow.
+    ///
+    /// # Errors
+    /// [`StreamError::ClientGone`].
+    pub async fn send(&self, message: T) -> Result<(), StreamError> {
+        self.0.send(Ok(message)).await.map_err(|_| StreamError::ClientGone)
+    }
+
+    /// Completes when the client has disconnected.
+    ///
+    /// A task that waits for anything but [`ReplySender::send`] must wait for this, too: it would otherwise outlive its
+    /// call until the next message, which may never come.
+    pub async fn client_gone(&self) {
+        self.0.closed().await;
+    }
+}
+
+/// Answers with the messages that a task sends. If the task fails, its status ends the stream.
+pub fn from_task<T, F, Fut>(task: F) -> StreamReply<T>
+where
+    T: Send + 'static,
+    F: FnOnce(ReplySender<T>) -> Fut,
+    Fut: Future<Output = Result<(), StreamError>> + Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(BUFFERED_MESSAGES);
+    let errors = sender.clone();
+    let running = task(ReplySender(sender));
+    // A task of its own works ahead of the client by the length of the channel. It is not aborted when the client
+    // disconnects: the next `send` fails then, because the receiver is dropped with the call.
+    tokio::spawn(async move {
+        if let Err(StreamError::Failed(status)) = running.await {
+            // Fails only if the client has disconnected. Then nothing has to be reported.
+            let _ = errors.send(Err(status)).await;
+        }
+    });
+    from_stream(ReceiverStream::new(receiver))
+}
