@@ -24,8 +24,6 @@ cache="${HOWDAH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/howdah}"
 target_dir="${CARGO_TARGET_DIR:-$cache/target}/fuzz"
 work="$cache/fuzz/$target"
 corpus="$work/corpus" seeds="$work/seeds" crashes="$work/crashes" log="$work/log"
-rm -rf "$seeds" "$crashes"
-mkdir -p "$corpus" "$seeds" "$crashes"
 
 # The versions of the workspace, so that the code that is fuzzed is the code that ships.
 cp Cargo.lock common/fuzz/Cargo.lock
@@ -44,6 +42,9 @@ if [ -f "$limit" ]; then
   exec "$program" "$limit"
 fi
 
+rm -rf "$seeds" "$crashes"
+mkdir -p "$corpus" "$seeds" "$crashes"
+
 # Writes each line of standard input as a seed.
 seed_lines() {
   local number=0 line
@@ -55,13 +56,21 @@ seed_lines() {
 
 dictionary="$work/dictionary"
 : > "$dictionary"
+longest=256
 case "$target" in
   spec)
+    longest=4096
     # A snapshot holds sources, each followed by a line "  => message".
     awk -v folder="$seeds" '
       FNR == 1 { dashes = 0; text = "" }
       dashes < 2 { if ($0 == "---") dashes++; next }
-      /^  => / { file = sprintf("%s/snapshot-%d", folder, ++number); printf "%s", text > file; close(file); text = ""; next }
+      /^  => / {
+        file = sprintf("%s/snapshot-%d", folder, ++number)
+        printf "%s", text > file
+        close(file)
+        text = ""
+        next
+      }
       text == "" && $0 == "" { next }
       { text = text $0 "\n" }' common/spec/tests/snapshots/*.snap
     find examples -path '*/specs/*' \( -name '*.json' -o -name '*.yaml' \) -exec cp -t "$seeds" {} +
@@ -73,13 +82,15 @@ case "$target" in
     printf '"%s"\n' '[:alpha:]' '[!' '@(' '?(' '*(' '+(' '!(' '**' '${' > "$dictionary"
     ;;
   schedule)
-    sed -n '/mod tests/,$p' common/spec/src/{cron,duration,quantity}.rs | grep -ohE '"[^"]+"' | tr -d '"' | sort -u | seed_lines text
+    sed -n '/mod tests/,$p' common/spec/src/{cron,duration,quantity}.rs \
+      | grep -ohE '"[^"]+"' | tr -d '"' | sort -u | seed_lines text
     printf '"%s"\n' CRON_TZ= TZ= Europe/Berlin @every @daily @never mon jan > "$dictionary"
     ;;
 esac
 
-echo "fuzz: $target for $limit s, $(find "$seeds" -type f | wc -l) seeds, $(find "$corpus" -type f | wc -l) inputs of earlier runs"
-if "$program" "$corpus" "$seeds" -max_total_time="$limit" -timeout=10 -rss_limit_mb=1024 -max_len=4096 \
+count() { find "$1" -type f | wc -l; }
+echo "fuzz: $target for $limit s, $(count "$seeds") seeds, $(count "$corpus") inputs of earlier runs"
+if "$program" "$corpus" "$seeds" -max_total_time="$limit" -timeout=10 -rss_limit_mb=1024 -max_len="$longest" \
   -dict="$dictionary" -artifact_prefix="$crashes/" -print_final_stats=1 > "$log" 2>&1; then
   sed -n 's/^stat::number_of_executed_units: */fuzz: inputs tried: /p; s/^stat::peak_rss_mb: */fuzz: memory, MiB: /p' "$log"
   echo "fuzz: $target found nothing"
@@ -87,7 +98,7 @@ if "$program" "$corpus" "$seeds" -max_total_time="$limit" -timeout=10 -rss_limit
 fi
 
 # The report is the part of the log from the panic on.
-grep -nE "panicked at|ERROR: libFuzzer" "$log" | head -1 | cut -d: -f1 | xargs -I{} tail -n +{} "$log" | head -60 >&2
+grep -nE "panicked at|ERROR: libFuzzer" "$log" | head -1 | cut -d: -f1 | xargs -I{} tail -n +{} "$log" | head -40 >&2
 found="$(find "$crashes" -type f | head -1)"
 echo "fuzz: $target fails; input: ${found:-none was written, see $log}" >&2
 [ -z "$found" ] || echo "fuzz: run it again with: scripts/fuzz.sh $target $found" >&2
