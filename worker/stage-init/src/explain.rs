@@ -1,58 +1,63 @@
-//! Finding the program to run, and saying in the user's words why one cannot be run.
+//! Finds the program to run, and explains to the user why a program cannot be run.
+//!
+//! The errors of the kernel are ambiguous: "not found" may mean the program or its interpreter. So
+//! this module looks at the files and names the missing part.
 
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Where to look when the environment has no `PATH`; the default of container engines.
+/// Search path when the environment has no `PATH`: the default of container engines.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Finds the program that `argv[0]` means, relative to the current directory.
+/// Finds the program for `argv[0]`, relative to the current directory.
 ///
-/// A name with a slash is a path. Others are looked for in the directories of `path`.
+/// A name with a slash is a path. Other names are searched in the directories of `path`. The error
+/// is a text for the user.
 pub fn find_program(name: &str, path: Option<&str>) -> Result<PathBuf, String> {
     if name.is_empty() {
         return Err("the command's first word is empty".to_owned());
     }
     if name.contains('/') {
         return match program_at(Path::new(name)) {
-            Candidate::Good => Ok(name.into()),
-            Candidate::Missing => Err(format!("{name}: not found in the image")),
-            Candidate::Directory => Err(format!("{name}: is a directory, not a program")),
-            Candidate::NotExecutable => Err(not_executable(name)),
+            ProgramCheck::Executable => Ok(name.into()),
+            ProgramCheck::Missing => Err(format!("{name}: not found in the image")),
+            ProgramCheck::Directory => Err(format!("{name}: is a directory, not a program")),
+            ProgramCheck::NotExecutable => Err(not_executable(name)),
         };
     }
     let path = path.unwrap_or(DEFAULT_PATH);
-    let mut closed = None;
+    let mut denied = None;
     for dir in path.split(':') {
         // An empty entry means the current directory.
         let candidate = Path::new(if dir.is_empty() { "." } else { dir }).join(name);
         match program_at(&candidate) {
-            Candidate::Good => return Ok(candidate),
-            Candidate::NotExecutable => closed = closed.or(Some(candidate)),
-            Candidate::Missing | Candidate::Directory => {}
+            ProgramCheck::Executable => return Ok(candidate),
+            ProgramCheck::NotExecutable => denied = denied.or(Some(candidate)),
+            ProgramCheck::Missing | ProgramCheck::Directory => {}
         }
     }
-    Err(match closed {
+    Err(match denied {
         Some(found) => not_executable(&found.to_string_lossy()),
         None => format!("{name}: not found in the image (looked in PATH {path})"),
     })
 }
 
-enum Candidate {
-    Good,
+/// State of a path that may be a program.
+enum ProgramCheck {
+    Executable,
     Missing,
     Directory,
     NotExecutable,
 }
 
-fn program_at(path: &Path) -> Candidate {
+fn program_at(path: &Path) -> ProgramCheck {
     match fs::metadata(path) {
-        Err(_) => Candidate::Missing,
-        Ok(meta) if meta.is_dir() => Candidate::Directory,
-        Ok(meta) if meta.permissions().mode() & 0o111 == 0 => Candidate::NotExecutable,
-        Ok(_) => Candidate::Good,
+        Err(_) => ProgramCheck::Missing,
+        Ok(meta) if meta.is_dir() => ProgramCheck::Directory,
+        Ok(meta) if meta.permissions().mode() & 0o111 == 0 => ProgramCheck::NotExecutable,
+        Ok(_) => ProgramCheck::Executable,
     }
 }
 
@@ -60,11 +65,11 @@ fn not_executable(name: &str) -> String {
     format!("{name}: permission denied (the file is not executable; chmod +x it in the image)")
 }
 
-/// Says why starting `program` failed with `error`.
+/// Returns a text for the user: why the start of `program` failed with `error`.
 pub fn spawn_error(program: &Path, user: &str, error: &io::Error) -> String {
     let name = program.display();
     match error.raw_os_error() {
-        // The file was there a moment ago: what is missing is what should interpret it.
+        // `find_program` has just found the file, so its interpreter is missing.
         Some(2) => match interpreter(program) {
             Some(interpreter) => format!("{name}: its interpreter {interpreter} was not found in the image"),
             None => format!("{name}: not found in the image"),
@@ -85,7 +90,8 @@ pub fn spawn_error(program: &Path, user: &str, error: &io::Error) -> String {
     }
 }
 
-/// Returns the program that the kernel would need to run `program`.
+/// Returns the program that the kernel runs in order to run `program`: the interpreter of a script
+/// or the loader of an ELF file.
 fn interpreter(program: &Path) -> Option<String> {
     let mut head = Vec::new();
     let file = fs::File::open(program).ok()?;
@@ -103,7 +109,7 @@ fn interpreter(program: &Path) -> Option<String> {
     elf_interpreter(&head)
 }
 
-/// Returns the dynamic loader that a 64-bit little-endian ELF program names.
+/// Returns the dynamic loader that a 64-bit little-endian ELF file requires.
 fn elf_interpreter(head: &[u8]) -> Option<String> {
     const PT_INTERP: u64 = 3;
     let number = |at: usize, len: usize| -> Option<u64> {
@@ -137,10 +143,10 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    /// A folder of its own for each test, removed at the end.
-    struct Folder(PathBuf);
+    /// A temporary folder of programs, removed at the end of the test.
+    struct ProgramFolder(PathBuf);
 
-    impl Folder {
+    impl ProgramFolder {
         fn new(name: &str) -> Self {
             let path = std::env::temp_dir().join(format!("howdah-explain-{name}-{}", std::process::id()));
             fs::create_dir_all(&path).unwrap();
@@ -155,7 +161,7 @@ mod tests {
         }
     }
 
-    impl Drop for Folder {
+    impl Drop for ProgramFolder {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
@@ -166,9 +172,9 @@ mod tests {
     }
 
     #[test]
-    fn names_are_looked_up_in_path_order() {
-        let a = Folder::new("order-a");
-        let b = Folder::new("order-b");
+    fn programs_are_searched_in_the_order_of_path() {
+        let a = ProgramFolder::new("order-a");
+        let b = ProgramFolder::new("order-b");
         a.file("tool", b"", 0o644);
         let good = b.file("tool", b"", 0o755);
         let path = format!("/nowhere:{}:{}", a.0.display(), b.0.display());
@@ -176,8 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_said() {
-        let f = Folder::new("missing");
+    fn errors_contain_the_missing_program() {
+        let f = ProgramFolder::new("missing");
         f.file("plain", b"", 0o644);
         let path = f.0.display().to_string();
         let text = find_program("train", Some(&path)).unwrap_err();
@@ -191,8 +197,8 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_interpreter_is_named() {
-        let f = Folder::new("interpreter");
+    fn errors_contain_the_missing_interpreter() {
+        let f = ProgramFolder::new("interpreter");
         let script = f.file("s", b"#! /bin/none -x\necho\n", 0o755);
         let text = spawn_error(&script, "", &missing());
         assert!(
@@ -205,28 +211,28 @@ mod tests {
     }
 
     #[test]
-    fn the_loader_of_a_dynamic_program_is_named() {
+    fn errors_contain_the_loader_of_a_dynamic_program() {
         let mut elf = vec![0_u8; 200];
         elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        elf[32] = 64; // where the program headers are
-        elf[54] = 56; // size of one
-        elf[56] = 1; // how many
+        elf[32] = 64; // offset of the program headers
+        elf[54] = 56; // size of a program header
+        elf[56] = 1; // number of program headers
         elf[64] = 3; // PT_INTERP
         elf[64 + 8] = 150;
         elf[64 + 32] = 9;
         elf[150..159].copy_from_slice(b"/lib/ld.\0");
         assert!(elf_interpreter(&elf).unwrap().starts_with("/lib/ld. (the program"));
-        // Cut anywhere it gives nothing and does not panic.
+        // A truncated file gives no loader and does not panic.
         for len in 0..elf.len() {
             let _ = elf_interpreter(&elf[..len]);
         }
-        let f = Folder::new("loader");
+        let f = ProgramFolder::new("loader");
         let program = f.file("p", &elf, 0o755);
         assert!(spawn_error(&program, "", &missing()).contains("link it statically"));
     }
 
     #[test]
-    fn denial_names_the_user() {
+    fn permission_errors_contain_the_user() {
         let text = spawn_error(Path::new("/x"), "web", &io::Error::from_raw_os_error(13));
         assert_eq!(text, "/x: permission denied for user web");
     }

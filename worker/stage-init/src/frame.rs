@@ -1,66 +1,75 @@
-//! The language spoken between worker and stage-init.
+//! The protocol between the worker and stage-init.
 //!
-//! Every message is a frame: one byte for the kind, four for the length of the payload (little
-//! endian), the payload. Both ends are built from the same source, so there is one version, sent in
-//! [`Reply::Hello`] only to notice a mix-up. Requests go to stage-init, replies come from it.
+//! A message is a frame: one byte for the kind, four bytes for the length of the payload (little
+//! endian), the payload. The worker sends [`InitRequest`]s, stage-init sends [`InitReply`]s.
+//!
+//! - [`InitRequest`], [`RunCommand`], [`InitReply`], [`CommandEnd`]: the messages, with encoding and
+//!   decoding;
+//! - [`FrameBuffer`]: received bytes, cut into [`Frame`]s;
+//! - [`append_filled`]: a frame whose payload is read directly into the buffer that is sent.
+//!
+//! Both ends are built from the same source. The version in [`InitReply::Hello`] detects a mix of
+//! two builds; there is no negotiation. Bytes that are no valid frame give [`BadFrame`], and the
+//! connection is then unusable, because the next frame cannot be found.
 
 use std::fmt;
 
-/// Version of this language.
+/// Version of this protocol.
 pub const VERSION: u32 = 1;
 
-/// Largest payload that is accepted; more means that the stream is garbage.
+/// Largest valid payload in bytes. A larger length means that the stream is corrupt.
 pub const MAX_PAYLOAD: usize = 256 * 1024 * 1024;
 
-/// Bytes in front of a payload.
+/// Length of the header in bytes: kind and payload length.
 pub const HEADER: usize = 5;
 
 const RUN: u8 = 1;
 const KILL: u8 = 2;
 const SHUTDOWN: u8 = 3;
 const HELLO: u8 = 16;
-/// Kind of a frame of standard output.
+/// Kind of a frame that holds standard output.
 pub const STDOUT: u8 = 17;
-/// Kind of a frame of standard error.
+/// Kind of a frame that holds standard error.
 pub const STDERR: u8 = 18;
 const EXIT: u8 = 19;
 
-/// What the worker asks for.
+/// Message from the worker to stage-init.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// Run a command. Only one runs at a time.
-    Run(Box<Run>),
-    /// Kill the command that runs; without one, nothing happens.
+pub enum InitRequest {
+    /// Runs a command. Only one command runs at a time.
+    Run(Box<RunCommand>),
+    /// Kills the running command. Without a command it has no effect.
     Kill,
-    /// Kill what runs and end.
+    /// Kills the running command and ends stage-init.
     Shutdown,
 }
 
 /// A command to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Run {
+pub struct RunCommand {
     /// Program and arguments.
     pub argv: Vec<String>,
-    /// The complete environment; of a name given twice the last wins.
+    /// The complete environment. If a name occurs twice, the last value is used.
     pub env: Vec<(String, String)>,
     /// Working directory; empty means `/`.
     pub cwd: String,
-    /// `name`, `uid`, `name:group`, `uid:gid`; empty means the user that stage-init runs as.
+    /// `name`, `uid`, `name:group` or `uid:gid`; empty means the user of stage-init.
     pub user: String,
     /// Bytes for standard input; `None` means `/dev/null`.
     pub stdin: Option<Vec<u8>>,
-    /// Time limit in milliseconds; 0 means none.
+    /// Time limit in milliseconds; 0 means no limit.
     pub timeout_ms: u64,
-    /// Directories made over, with what is in them, to the user before the command starts, if
-    /// that is not the user that stage-init runs as.
+    /// Directories whose owner becomes the user, with all content, before the command starts.
+    /// Nothing changes when the user is the user of stage-init.
     pub work_dirs: Vec<String>,
-    /// Owner that `work_dirs` get when the command has ended, for a worker that is not root.
+    /// User and group that own `work_dirs` after the end of the command, for a worker that is not
+    /// root.
     pub give_back: Option<(u32, u32)>,
 }
 
-/// What stage-init answers. Output borrows the bytes received.
+/// Message from stage-init to the worker. Output borrows the received bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply<'a> {
+pub enum InitReply<'a> {
     /// First message after connecting.
     Hello {
         /// [`VERSION`] of the sender.
@@ -70,26 +79,26 @@ pub enum Reply<'a> {
     Stdout(&'a [u8]),
     /// Bytes from the command's standard error.
     Stderr(&'a [u8]),
-    /// The command ended, or never started; the next [`Request::Run`] may come.
-    Exit(Exit),
+    /// The command has ended or could not start. The next [`InitRequest::Run`] is now allowed.
+    Exit(CommandEnd),
 }
 
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// With this exit code.
+pub enum CommandEnd {
+    /// It exited with this code.
     Code(i32),
-    /// By a signal that was not ours.
+    /// This signal ended it, and stage-init did not send it.
     Signal(i32),
-    /// Killed at its time limit.
+    /// stage-init killed it at its time limit.
     TimedOut,
-    /// Killed on request.
+    /// stage-init killed it on request.
     Killed,
-    /// Never started, for this reason.
+    /// It could not start. The text is the reason, for the user.
     NotStarted(String),
 }
 
-/// A frame that makes no sense.
+/// Bytes that are not a valid frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadFrame(&'static str);
 
@@ -108,14 +117,15 @@ pub struct Frame<'a> {
     payload: &'a [u8],
 }
 
-/// Received bytes, cut into frames.
+/// Buffer of received bytes that returns complete frames.
 #[derive(Debug, Default)]
-pub struct Inbox {
+pub struct FrameBuffer {
     bytes: Vec<u8>,
+    /// Number of bytes at the front that belong to frames already returned.
     start: usize,
 }
 
-impl Inbox {
+impl FrameBuffer {
     /// Adds received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.start > 0 {
@@ -125,13 +135,15 @@ impl Inbox {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Takes the next complete frame.
+    /// Returns the next frame, or `None` until all its bytes are received.
     pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, BadFrame> {
-        let rest = &self.bytes[self.start..];
+        let rest = self.bytes.get(self.start..).unwrap_or_default();
         let Some((header, body)) = rest.split_first_chunk::<HEADER>() else {
             return Ok(None);
         };
-        let len = u32::from_le_bytes([header[1], header[2], header[3], header[4]]) as usize;
+        let [kind, len @ ..] = *header;
+        let len = u32::from_le_bytes(len) as usize;
+        // Checked before the payload is complete: the buffer would grow until then.
         if len > MAX_PAYLOAD {
             return Err(BadFrame("too long"));
         }
@@ -139,14 +151,11 @@ impl Inbox {
             return Ok(None);
         };
         self.start += HEADER + len;
-        Ok(Some(Frame {
-            kind: header[0],
-            payload,
-        }))
+        Ok(Some(Frame { kind, payload }))
     }
 }
 
-/// Appends a frame whose payload `fill` writes; leaves `out` unchanged when it writes nothing.
+/// Appends a frame whose payload `fill` writes. `out` stays unchanged when `fill` writes nothing.
 pub fn append_filled<E>(
     out: &mut Vec<u8>,
     kind: u8,
@@ -170,8 +179,8 @@ fn frame(out: &mut Vec<u8>, kind: u8, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-impl Request {
-    /// Appends the encoded request to `out`; fails when it is larger than [`MAX_PAYLOAD`].
+impl InitRequest {
+    /// Appends the encoded request to `out`. Fails when the payload is larger than [`MAX_PAYLOAD`].
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), BadFrame> {
         match self {
             Self::Kill => frame(out, KILL, &[]),
@@ -203,13 +212,13 @@ impl Request {
         Ok(())
     }
 
-    /// Decodes a request.
+    /// Decodes a request from a frame.
     pub fn decode(frame: Frame<'_>) -> Result<Self, BadFrame> {
         match frame.kind {
             KILL => Ok(Self::Kill),
             SHUTDOWN => Ok(Self::Shutdown),
             RUN => {
-                let mut r = Reader(frame.payload);
+                let mut r = PayloadReader(frame.payload);
                 let argv = r.list()?;
                 let mut env = Vec::new();
                 for _ in 0..r.u32()? {
@@ -224,7 +233,7 @@ impl Request {
                 let has_owner = r.flag()?;
                 let owner = (r.u32()?, r.u32()?);
                 r.end()?;
-                Ok(Self::Run(Box::new(Run {
+                Ok(Self::Run(Box::new(RunCommand {
                     argv,
                     env,
                     cwd,
@@ -240,7 +249,7 @@ impl Request {
     }
 }
 
-impl<'a> Reply<'a> {
+impl<'a> InitReply<'a> {
     /// Appends the encoded reply to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {
@@ -249,11 +258,11 @@ impl<'a> Reply<'a> {
             Self::Stderr(bytes) => frame(out, STDERR, bytes),
             Self::Exit(exit) => {
                 let (kind, value, text) = match exit {
-                    Exit::Code(code) => (0_u8, *code, ""),
-                    Exit::Signal(signal) => (1, *signal, ""),
-                    Exit::TimedOut => (2, 0, ""),
-                    Exit::Killed => (3, 0, ""),
-                    Exit::NotStarted(text) => (4, 0, text.as_str()),
+                    CommandEnd::Code(code) => (0_u8, *code, ""),
+                    CommandEnd::Signal(signal) => (1, *signal, ""),
+                    CommandEnd::TimedOut => (2, 0, ""),
+                    CommandEnd::Killed => (3, 0, ""),
+                    CommandEnd::NotStarted(text) => (4, 0, text.as_str()),
                 };
                 let mut body = vec![kind];
                 body.extend_from_slice(&value.to_le_bytes());
@@ -263,9 +272,9 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Decodes a reply.
+    /// Decodes a reply from a frame.
     pub fn decode(frame: Frame<'a>) -> Result<Self, BadFrame> {
-        let mut r = Reader(frame.payload);
+        let mut r = PayloadReader(frame.payload);
         match frame.kind {
             STDOUT => Ok(Self::Stdout(frame.payload)),
             STDERR => Ok(Self::Stderr(frame.payload)),
@@ -275,14 +284,14 @@ impl<'a> Reply<'a> {
                 Ok(Self::Hello { version })
             }
             EXIT => {
-                let kind = r.take(1)?[0];
-                let value = r.u32()? as i32;
+                let [kind] = r.array()?;
+                let value = i32::from_le_bytes(r.array()?);
                 Ok(Self::Exit(match kind {
-                    0 => Exit::Code(value),
-                    1 => Exit::Signal(value),
-                    2 => Exit::TimedOut,
-                    3 => Exit::Killed,
-                    4 => Exit::NotStarted(String::from_utf8_lossy(r.0).into_owned()),
+                    0 => CommandEnd::Code(value),
+                    1 => CommandEnd::Signal(value),
+                    2 => CommandEnd::TimedOut,
+                    3 => CommandEnd::Killed,
+                    4 => CommandEnd::NotStarted(String::from_utf8_lossy(r.0).into_owned()),
                     _ => return Err(BadFrame("unknown kind of exit")),
                 }))
             }
@@ -308,10 +317,10 @@ fn put_list(out: &mut Vec<u8>, items: &[String]) -> Result<(), BadFrame> {
     items.iter().try_for_each(|item| put_bytes(out, item.as_bytes()))
 }
 
-/// Takes values off the front of a payload.
-struct Reader<'a>(&'a [u8]);
+/// Decodes values one after the other from a payload; the field is the rest.
+struct PayloadReader<'a>(&'a [u8]);
 
-impl<'a> Reader<'a> {
+impl<'a> PayloadReader<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], BadFrame> {
         let (head, tail) = self.0.split_at_checked(len).ok_or(BadFrame("too short"))?;
         self.0 = tail;
@@ -368,8 +377,8 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
 
-    fn full_run() -> Run {
-        Run {
+    fn full_run() -> RunCommand {
+        RunCommand {
             argv: vec!["/train".into(), String::new(), "ünï".into()],
             env: vec![("A".into(), "1".into()), ("B".into(), "line\nbreak=".into())],
             cwd: "/pfs".into(),
@@ -381,73 +390,73 @@ mod tests {
         }
     }
 
-    fn through(request: &Request) -> Request {
+    fn through(request: &InitRequest) -> InitRequest {
         let mut bytes = Vec::new();
         request.encode(&mut bytes).unwrap();
-        let mut inbox = Inbox::default();
-        // One byte at a time: a frame appears exactly when its last byte has come.
+        let mut inbox = FrameBuffer::default();
+        // One byte at a time: the frame is complete with its last byte and not before.
         for (i, byte) in bytes.iter().enumerate() {
             inbox.push(&[*byte]);
             if i + 1 < bytes.len() {
                 assert!(inbox.next_frame().unwrap().is_none());
             }
         }
-        let got = Request::decode(inbox.next_frame().unwrap().unwrap()).unwrap();
+        let got = InitRequest::decode(inbox.next_frame().unwrap().unwrap()).unwrap();
         assert!(inbox.next_frame().unwrap().is_none());
         got
     }
 
     #[test]
-    fn requests_survive_the_wire() {
-        let empty_stdin = Run {
+    fn requests_are_decoded_as_encoded() {
+        let empty_stdin = RunCommand {
             stdin: Some(Vec::new()),
-            ..Run::default()
+            ..RunCommand::default()
         };
         for request in [
-            Request::Run(Box::new(full_run())),
-            Request::Run(Box::default()),
-            Request::Run(Box::new(empty_stdin)),
-            Request::Kill,
-            Request::Shutdown,
+            InitRequest::Run(Box::new(full_run())),
+            InitRequest::Run(Box::default()),
+            InitRequest::Run(Box::new(empty_stdin)),
+            InitRequest::Kill,
+            InitRequest::Shutdown,
         ] {
             assert_eq!(through(&request), request);
         }
     }
 
     #[test]
-    fn replies_survive_the_wire_back_to_back() {
+    fn consecutive_replies_are_decoded_as_encoded() {
         let replies = [
-            Reply::Hello { version: VERSION },
-            Reply::Stdout(b"out"),
-            Reply::Stderr(&[0, 1, 2]),
-            Reply::Exit(Exit::Code(-1)),
-            Reply::Exit(Exit::Signal(9)),
-            Reply::Exit(Exit::TimedOut),
-            Reply::Exit(Exit::Killed),
-            Reply::Exit(Exit::NotStarted("/x: not found in the image".into())),
+            InitReply::Hello { version: VERSION },
+            InitReply::Stdout(b"out"),
+            InitReply::Stderr(&[0, 1, 2]),
+            InitReply::Exit(CommandEnd::Code(-1)),
+            InitReply::Exit(CommandEnd::Signal(9)),
+            InitReply::Exit(CommandEnd::TimedOut),
+            InitReply::Exit(CommandEnd::Killed),
+            InitReply::Exit(CommandEnd::NotStarted("/x: not found in the image".into())),
         ];
         let mut bytes = Vec::new();
         replies.iter().for_each(|reply| reply.encode(&mut bytes));
-        let mut inbox = Inbox::default();
+        let mut inbox = FrameBuffer::default();
         inbox.push(&bytes);
         for reply in &replies {
             let frame = inbox.next_frame().unwrap().unwrap();
-            assert_eq!(&Reply::decode(frame).unwrap(), reply);
+            assert_eq!(&InitReply::decode(frame).unwrap(), reply);
         }
         assert!(inbox.next_frame().unwrap().is_none());
     }
 
     #[test]
-    fn a_cut_or_padded_run_is_refused() {
+    fn a_truncated_or_padded_run_is_refused() {
         let mut bytes = Vec::new();
-        Request::Run(Box::new(full_run())).encode(&mut bytes).unwrap();
+        InitRequest::Run(Box::new(full_run())).encode(&mut bytes).unwrap();
         let payload = &bytes[HEADER..];
         for cut in 0..payload.len() {
             let frame = Frame {
                 kind: RUN,
                 payload: &payload[..cut],
             };
-            assert!(Request::decode(frame).is_err(), "cut at {cut}");
+            assert!(InitRequest::decode(frame).is_err(), "cut at {cut}");
         }
         let mut padded = payload.to_vec();
         padded.push(0);
@@ -455,12 +464,12 @@ mod tests {
             kind: RUN,
             payload: &padded,
         };
-        assert!(Request::decode(frame).is_err());
+        assert!(InitRequest::decode(frame).is_err());
     }
 
     #[test]
-    fn garbage_lengths_are_refused_before_memory_is_taken() {
-        let mut inbox = Inbox::default();
+    fn corrupt_lengths_are_refused_before_memory_is_allocated() {
+        let mut inbox = FrameBuffer::default();
         inbox.push(&[RUN, 255, 255, 255, 255]);
         assert!(inbox.next_frame().is_err());
         // A list that claims four billion entries in a short payload.
@@ -468,11 +477,11 @@ mod tests {
             kind: RUN,
             payload: &[255, 255, 255, 255],
         };
-        assert!(Request::decode(frame).is_err());
+        assert!(InitRequest::decode(frame).is_err());
     }
 
     #[test]
-    fn an_unfilled_frame_leaves_no_trace() {
+    fn a_frame_without_payload_is_not_written() {
         let mut out = vec![7];
         append_filled::<()>(&mut out, STDOUT, |_| Ok(())).unwrap();
         assert_eq!(out, [7]);

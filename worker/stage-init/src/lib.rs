@@ -1,20 +1,28 @@
 //! The first process of a stage container.
 //!
 //! A worker starts a container once and then runs many commands in it. This crate is the small
-//! static program that makes this cheap: it connects to the worker's Unix socket, takes [run
-//! requests](frame::Run), starts the command, streams its output and says how it ended. Around
-//! every run it guarantees:
+//! static program that makes each run cheap. It connects to the worker's Unix socket, receives
+//! [commands](frame::RunCommand), starts them, streams their output and reports how they ended. It
+//! guarantees:
 //!
-//! - the command is a process group of its own, and nothing of it survives the run: not the
-//!   group, and not what left the group (orphans come to us, we are process 1 or a subreaper);
-//! - a time limit or a kill request ends it with SIGKILL;
-//! - when the worker goes away, the run dies and so does this program, and with it the container.
+//! - the command has a process group of its own, and no process of it survives the run: neither
+//!   the group nor a process that left the group (orphans become children of this program, which
+//!   is process 1 or a subreaper);
+//! - a time limit or a kill request ends the command with SIGKILL;
+//! - when the worker closes the connection, the command is killed and this program ends, and with
+//!   it the container.
 //!
-//! As a command of its own, it also [replaces links](links) of the output by what they lead to.
+//! As a command of its own, the program also [replaces links](links) of the output by copies of
+//! their targets.
 //!
-//! Only [`frame`] is of interest to others: it is the language of the socket, which the worker
-//! speaks too. The rest uses the standard library and a dozen C functions ([`sys`]), has one
-//! thread and one `poll` loop ([`server`]), and knows nothing of datums.
+//! - [`frame`]: the protocol on the socket, which the worker uses too;
+//! - [`server`]: the poll loop; the program has one thread;
+//! - [`run`]: one command from start to end; [`users`], [`owner`] and [`explain`] are its helpers
+//!   for users, file owners and error texts;
+//! - [`sys`]: system calls that the standard library does not offer;
+//! - [`links`]: the replacement of links.
+//!
+//! The crate depends on the standard library only. It knows nothing about datums.
 //!
 //! ```text
 //!  worker                        stage-init                     command
@@ -22,7 +30,7 @@
 //!    |------------ Run ------------->|---- fork, exec ------------->|
 //!    |<------- Stdout, Stderr -------|<---- pipes ------------------|
 //!    |------------ Kill ------------>|---- SIGKILL to the group --->|  (maybe)
-//!    |<----------- Exit -------------|<---- SIGCHLD ----------------'
+//!    |<----------- Exit -------------|<---- SIGCHLD ----------------|
 //!    |------------ Run ------------->|      ...
 //! ```
 
@@ -38,19 +46,19 @@ pub mod users;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
-/// Exit code when the program was called wrongly.
+/// Exit code for wrong arguments.
 pub const EXIT_USAGE: u8 = 64;
-/// Exit code when the worker's socket cannot be reached.
+/// Exit code when the connection to the worker's socket fails.
 pub const EXIT_NO_WORKER: u8 = 69;
-/// Exit code when the conversation broke down.
+/// Exit code after an error on the connection or with the processes of a command.
 pub const EXIT_BROKEN: u8 = 70;
 
-/// Exit code of [`COPY_LINKS`] when a link could not be replaced; standard error says why.
+/// Exit code of [`COPY_LINKS`] when a link cannot be replaced; the reason is on standard error.
 pub const EXIT_LINK: u8 = 1;
-/// The argument that makes the program [replace links](links) named on its standard input.
+/// Argument that makes the program [replace the links](links) listed on its standard input.
 pub const COPY_LINKS: &str = "--copy-links";
 
-/// Runs the program: one argument, the path of the worker's socket or [`COPY_LINKS`].
+/// Runs the program. It takes one argument: the path of the worker's socket, or [`COPY_LINKS`].
 pub fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let (Some(path), None) = (args.next(), args.next()) else {

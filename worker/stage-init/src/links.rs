@@ -1,9 +1,11 @@
-//! Replaces symbolic links by copies of what they lead to.
+//! Replaces symbolic links by copies of their targets.
 //!
 //! A link in the output may lead to a file of the image, which only a process in the container
-//! sees. The worker has it replaced by the content, and then finds an ordinary file. This runs as
-//! a command like any other: as the user of the datum, who may read what that user may read, with
-//! a time limit, and killed with all that it started.
+//! sees. The worker runs this as a command in the container and then finds an ordinary file. It
+//! runs like any other command: with the permissions of the datum's user and with a time limit.
+//!
+//! [`replace`] fails at the first link whose target does not exist, cannot be read, or contains the
+//! link. The links before it are replaced already.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -15,10 +17,10 @@ use std::path::{Path, PathBuf};
 /// Error number of "too many links".
 const ELOOP: i32 = 40;
 
-/// Replaces the links whose absolute paths come in, separated by zero bytes.
+/// Replaces the links whose absolute paths `paths` contains, separated by zero bytes.
 ///
-/// Directories are copied with everything in them, links followed. Pipes, sockets and devices have
-/// no content: a link to one is removed. The error is a text for the user.
+/// A directory is copied with all its content; links in it are followed. A pipe, a socket and a
+/// device have no content: the link is removed. The error is a text for the user.
 pub fn replace(mut paths: impl Read) -> Result<(), String> {
     let mut list = Vec::new();
     paths
@@ -30,7 +32,8 @@ pub fn replace(mut paths: impl Read) -> Result<(), String> {
         let is_link = fs::symlink_metadata(link)
             .map_err(|e| fault(e.to_string()))?
             .is_symlink();
-        // It may be part of a folder that a link before it was replaced by.
+        // The path may lie in a folder that has just replaced an earlier link of the list. Then it
+        // is a file already.
         if is_link {
             replace_one(link).map_err(fault)?;
         }
@@ -40,18 +43,19 @@ pub fn replace(mut paths: impl Read) -> Result<(), String> {
 
 fn replace_one(link: &Path) -> Result<(), String> {
     let (target, meta) = follow(link)?;
+    // The folders above the link: a target among them would be copied into itself without end.
     let mut above = Vec::new();
     let folder = link.parent().unwrap_or(Path::new("/"));
     let folder = fs::canonicalize(folder).map_err(|e| format!("its folder cannot be found: {e}"))?;
     for folder in folder.ancestors() {
         let meta = fs::metadata(folder).map_err(|e| format!("cannot look at {}: {e}", folder.display()))?;
-        above.push(identity(&meta));
+        above.push(inode(&meta));
     }
     fs::remove_file(link).map_err(|e| format!("it cannot be replaced by its target: {e}"))?;
     copy(&target, &meta, link, &mut above)
 }
 
-/// Follows a path to its end.
+/// Follows all links of a path and returns the target with its metadata.
 fn follow(path: &Path) -> Result<(PathBuf, Metadata), String> {
     let found = fs::canonicalize(path).and_then(|target| Ok((fs::metadata(&target)?, target)));
     match found {
@@ -68,7 +72,9 @@ fn follow(path: &Path) -> Result<(PathBuf, Metadata), String> {
     }
 }
 
-/// Copies what `from`, which is no link, is to `to`, which does not exist.
+/// Copies `from`, which is not a link, to `to`, which must not exist.
+///
+/// `above` lists the folders that contain the copy.
 fn copy(from: &Path, meta: &Metadata, to: &Path, above: &mut Vec<(u64, u64)>) -> Result<(), String> {
     let failed = |e: io::Error| format!("its target {} cannot be copied: {e}", from.display());
     if meta.is_file() {
@@ -79,10 +85,10 @@ fn copy(from: &Path, meta: &Metadata, to: &Path, above: &mut Vec<(u64, u64)>) ->
     if !meta.is_dir() {
         return Ok(());
     }
-    if above.contains(&identity(meta)) {
+    if above.contains(&inode(meta)) {
         return Err(format!("its target {} leads back to a folder above it", from.display()));
     }
-    above.push(identity(meta));
+    above.push(inode(meta));
     fs::create_dir(to).map_err(failed)?;
     for entry in fs::read_dir(from).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
@@ -94,7 +100,8 @@ fn copy(from: &Path, meta: &Metadata, to: &Path, above: &mut Vec<(u64, u64)>) ->
     Ok(())
 }
 
-fn identity(meta: &Metadata) -> (u64, u64) {
+/// Returns device and inode number, which identify a file on this machine.
+fn inode(meta: &Metadata) -> (u64, u64) {
     (meta.dev(), meta.ino())
 }
 
@@ -104,9 +111,10 @@ mod tests {
 
     use super::*;
 
-    struct Place(PathBuf);
+    /// A temporary folder with `out` and `image`, removed at the end of the test.
+    struct LinkFolders(PathBuf);
 
-    impl Place {
+    impl LinkFolders {
         fn new(name: &str) -> Self {
             let folder = std::env::temp_dir().join(format!("howdah-links-{}-{name}", std::process::id()));
             fs::create_dir_all(folder.join("out")).unwrap();
@@ -127,23 +135,23 @@ mod tests {
         }
     }
 
-    impl Drop for Place {
+    impl Drop for LinkFolders {
         fn drop(&mut self) {
             let _ = fs::remove_dir_all(&self.0);
         }
     }
 
     #[test]
-    fn files_and_folders_take_the_place_of_links() {
-        let place = Place::new("copies");
-        fs::write(place.at("image/file"), "content").unwrap();
-        fs::write(place.at("image/deep/er"), "deeper").unwrap();
-        symlink("../file", place.at("image/deep/link")).unwrap();
-        symlink("../image/file", place.at("out/relative")).unwrap();
-        symlink(place.at("image"), place.at("out/folder")).unwrap();
-        symlink("folder/deep/link", place.at("out/through")).unwrap();
-        symlink("/dev/null", place.at("out/device")).unwrap();
-        place
+    fn links_are_replaced_by_files_and_folders() {
+        let folders = LinkFolders::new("copies");
+        fs::write(folders.at("image/file"), "content").unwrap();
+        fs::write(folders.at("image/deep/er"), "deeper").unwrap();
+        symlink("../file", folders.at("image/deep/link")).unwrap();
+        symlink("../image/file", folders.at("out/relative")).unwrap();
+        symlink(folders.at("image"), folders.at("out/folder")).unwrap();
+        symlink("folder/deep/link", folders.at("out/through")).unwrap();
+        symlink("/dev/null", folders.at("out/device")).unwrap();
+        folders
             .replace(&["out/relative", "out/folder", "out/through", "out/device"])
             .unwrap();
         for (path, content) in [
@@ -153,29 +161,29 @@ mod tests {
             ("out/folder/deep/link", "content"),
             ("out/through", "content"),
         ] {
-            assert!(!place.at(path).is_symlink(), "{path}");
-            assert_eq!(fs::read_to_string(place.at(path)).unwrap(), content, "{path}");
+            assert!(!folders.at(path).is_symlink(), "{path}");
+            assert_eq!(fs::read_to_string(folders.at(path)).unwrap(), content, "{path}");
         }
-        assert!(!place.at("out/device").exists());
-        place.replace(&["out/relative"]).unwrap();
+        assert!(!folders.at("out/device").exists());
+        folders.replace(&["out/relative"]).unwrap();
     }
 
     #[test]
-    fn links_that_lead_nowhere_are_named() {
-        let place = Place::new("faults");
-        symlink("/no/such/file", place.at("out/dangling")).unwrap();
-        symlink("loop", place.at("out/loop")).unwrap();
-        symlink("/", place.at("out/root")).unwrap();
-        symlink("..", place.at("image/deep/up")).unwrap();
-        symlink(place.at("image"), place.at("out/round")).unwrap();
+    fn errors_contain_the_link_and_its_target() {
+        let folders = LinkFolders::new("faults");
+        symlink("/no/such/file", folders.at("out/dangling")).unwrap();
+        symlink("loop", folders.at("out/loop")).unwrap();
+        symlink("/", folders.at("out/root")).unwrap();
+        symlink("..", folders.at("image/deep/up")).unwrap();
+        symlink(folders.at("image"), folders.at("out/round")).unwrap();
         for (name, expected) in [
             ("dangling", "its target /no/such/file does not exist"),
             ("loop", "leads through too many other links"),
             ("root", "its target / leads back to a folder above it"),
             ("round", "leads back to a folder above it"),
         ] {
-            let error = place.replace(&[&format!("out/{name}")]).unwrap_err();
-            let link = place.at(&format!("out/{name}"));
+            let error = folders.replace(&[&format!("out/{name}")]).unwrap_err();
+            let link = folders.at(&format!("out/{name}"));
             assert!(error.starts_with(&format!("link at {}: ", link.display())), "{error}");
             assert!(error.contains(expected), "{name}: {error}");
         }

@@ -1,4 +1,4 @@
-//! `stage-init SOCKET`: connects to the worker and runs what it asks for.
+//! `stage-init SOCKET`: connects to the worker and runs the commands that it requests.
 
 fn main() -> std::process::ExitCode {
     howdah_stage_init::main()

@@ -1,7 +1,7 @@
-//! Changes of ownership of the working area, from inside the container.
+//! Changes the owner of the work directories, from inside the container.
 //!
-//! Only here are both sides known: the user names of the image, and the numbers as this container
-//! sees them (a rootless engine or user-namespace remapping shifts them).
+//! The worker cannot do this from outside: it knows neither the user names of the image nor the
+//! user ids inside the container, which a rootless engine or user-namespace remapping shifts.
 
 use std::fs;
 use std::io;
@@ -11,10 +11,10 @@ use std::path::Path;
 /// Error number of "read-only file system".
 const EROFS: i32 = 30;
 
-/// Makes `path` and everything below it belong to the user.
+/// Makes a user and group the owner of `path` and everything below it.
 ///
-/// Symbolic links are changed, not followed. Read-only mounts (the inputs) are left alone, and so
-/// is what belongs to the user already.
+/// Symbolic links are changed, not followed. Read-only mounts (the inputs) and files that have this
+/// owner already are skipped.
 pub fn give(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
     let meta = fs::symlink_metadata(path)?;
     if (meta.uid(), meta.gid()) != (uid, gid) {

@@ -1,4 +1,12 @@
-//! One command: start it, move its bytes, end it and everything that it left behind.
+//! One command: its start, its pipes, its end, and the end of all processes that it left behind.
+//!
+//! - [`start`] looks up the user, hands the work directories over and spawns the command;
+//! - [`RunningCommand`] moves bytes between pipes and frames, kills, and finishes the run;
+//! - [`sweep`] kills and reaps all remaining descendants.
+//!
+//! A command that cannot start is no error of this module: the reason is a text for the user. An
+//! [`io::Error`] means that processes cannot be killed or reaped, or that the work directories
+//! cannot be handed back. Then the container is unusable and the program ends.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -8,67 +16,72 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::frame::{self, Exit, Run};
-use crate::sys::{self, Children, Ended, POLLIN, POLLOUT, PollFd};
-use crate::users::{self, Identity};
+use crate::frame::{self, CommandEnd, RunCommand};
+use crate::sys::{self, ChildProcesses, POLLIN, POLLOUT, PollFd, WaitStatus};
+use crate::users::{self, CommandUser};
 use crate::{explain, owner};
 
-/// Most bytes taken from a pipe at once; what a pipe holds by default.
+/// Most bytes read from a pipe at once: the default capacity of a pipe.
 const READ_SIZE: usize = 64 * 1024;
 
-/// How long killed processes may take to vanish. More means that they hang in the kernel.
+/// Time limit for killed processes to end. A process that takes longer hangs in the kernel.
 const SWEEP_LIMIT: Duration = Duration::from_secs(10);
 
-/// A command that runs.
+/// A command that has started and has not been reaped.
 #[derive(Debug)]
-pub struct Active {
+pub struct RunningCommand {
+    /// Process id of the command, and id of its process group.
     pid: i32,
-    stdin: Option<Feed>,
+    stdin: Option<PendingInput>,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
     deadline: Option<Instant>,
-    killed: Option<Exit>,
+    /// The first reason for which this program killed the command.
+    killed: Option<CommandEnd>,
     work_dirs: Vec<PathBuf>,
     give_back: Option<(u32, u32)>,
 }
 
-/// Bytes still to be written to standard input.
+/// Bytes of the standard input that the pipe has not taken yet.
 #[derive(Debug)]
-struct Feed {
+struct PendingInput {
     pipe: ChildStdin,
     bytes: Vec<u8>,
     written: usize,
 }
 
 /// Starts a command. The error is a text for the user.
-pub fn start(run: Run) -> Result<Active, String> {
+pub fn start(run: RunCommand) -> Result<RunningCommand, String> {
     let work_dirs: Vec<PathBuf> = run.work_dirs.iter().map(PathBuf::from).collect();
-    let mut identity = None;
+    let mut user = None;
     if !run.user.is_empty() {
         let found = users::lookup(Path::new("/"), &run.user)?;
+        // Before the spawn: the command may write into its directories at once.
         if found.uid != sys::effective_uid() {
             for dir in &work_dirs {
                 owner::give(dir, found.uid, found.gid)
                     .map_err(|e| format!("cannot give {} to user {}: {e}", dir.display(), run.user))?;
             }
         }
-        identity = Some(found);
+        user = Some(found);
     }
-    let active = spawn(run, identity, work_dirs);
-    // Back out of the command's directory, so that it may be removed or unmounted.
+    let command = spawn(run, user, work_dirs);
+    // Leave the command's directory: as the current directory of this process it could not be
+    // unmounted.
     let _ = std::env::set_current_dir("/");
-    active
+    command
 }
 
-fn spawn(run: Run, identity: Option<Identity>, work_dirs: Vec<PathBuf>) -> Result<Active, String> {
+fn spawn(run: RunCommand, user: Option<CommandUser>, work_dirs: Vec<PathBuf>) -> Result<RunningCommand, String> {
     let cwd = if run.cwd.is_empty() { "/" } else { &run.cwd };
-    // Changed here and not by `Command`, which would have to fork instead of using posix_spawn.
+    // Set for this process and not with `Command::current_dir`, because then the standard library
+    // forks instead of using the faster posix_spawn.
     std::env::set_current_dir(cwd).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => format!("working directory {cwd}: not found in the image"),
         io::ErrorKind::NotADirectory => format!("working directory {cwd}: is not a directory"),
         _ => format!("working directory {cwd}: {e}"),
     })?;
-    let name = run.argv.first().ok_or("there is no command to run")?;
+    let (name, arguments) = run.argv.split_first().ok_or("there is no command to run")?;
     let value = |wanted: &str| {
         let found = run.env.iter().rev().find(|(name, _)| name == wanted);
         found.map(|(_, value)| value.as_str())
@@ -78,9 +91,10 @@ fn spawn(run: Run, identity: Option<Identity>, work_dirs: Vec<PathBuf>) -> Resul
     let mut command = Command::new(&program);
     command
         .arg0(name)
-        .args(&run.argv[1..])
+        .args(arguments)
         .env_clear()
         .envs(run.env.iter().map(|(name, value)| (name, value)))
+        // A group of its own, whose id is the command's process id. `kill` and `finish` rely on it.
         .process_group(0)
         .stdin(match run.stdin {
             Some(_) => Stdio::piped(),
@@ -89,32 +103,34 @@ fn spawn(run: Run, identity: Option<Identity>, work_dirs: Vec<PathBuf>) -> Resul
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     if value("HOME").is_none() {
-        // Without a user of its own the command has ours, and the engine has set our HOME.
-        let home = match &identity {
-            Some(identity) => identity.home.clone(),
+        // Without a user in the request the command runs as this process, and the container
+        // engine has set HOME for that user.
+        let home = match &user {
+            Some(user) => user.home.clone(),
             None => std::env::var("HOME").unwrap_or_else(|_| "/".to_owned()),
         };
         command.env("HOME", home);
     }
-    if let Some(identity) = identity.filter(needs_change) {
+    if let Some(user) = user.filter(needs_change) {
         // SAFETY: the closure makes three system calls on data prepared beforehand; it neither
-        // allocates nor takes locks, so it is fine between fork and exec.
+        // allocates nor takes locks, so it is allowed between fork and exec.
         unsafe {
-            command.pre_exec(move || sys::become_user(identity.uid, identity.gid, &identity.groups));
+            command.pre_exec(move || sys::become_user(user.uid, user.gid, &user.groups));
         }
     }
     let mut child = command
         .spawn()
         .map_err(|e| explain::spawn_error(&program, &run.user, &e))?;
 
-    let stdin = child.stdin.take().zip(run.stdin).map(|(pipe, bytes)| Feed {
+    let pid = i32::try_from(child.id()).map_err(|e| format!("the command's process id {}: {e}", child.id()))?;
+    let stdin = child.stdin.take().zip(run.stdin).map(|(pipe, bytes)| PendingInput {
         pipe,
         bytes,
         written: 0,
     });
     let timeout = Some(run.timeout_ms).filter(|ms| *ms > 0);
-    let mut active = Active {
-        pid: child.id() as i32,
+    let mut command = RunningCommand {
+        pid,
         stdin,
         stdout: child.stdout.take(),
         stderr: child.stderr.take(),
@@ -123,23 +139,28 @@ fn spawn(run: Run, identity: Option<Identity>, work_dirs: Vec<PathBuf>) -> Resul
         work_dirs,
         give_back: run.give_back,
     };
-    for fd in active.descriptors() {
+    for fd in command.descriptors() {
         if let Err(e) = sys::set_nonblocking(fd) {
-            sys::kill_group(active.pid);
-            return Err(format!("cannot set up the command's pipes: {e}"));
+            // The command is reported as never started, so it must not run on. The server reaps
+            // it as an unknown child.
+            let killed = sys::kill_group(command.pid);
+            return Err(match killed {
+                Ok(()) => format!("cannot set up the command's pipes: {e}"),
+                Err(kill) => format!("cannot set up the command's pipes: {e}; cannot kill it: {kill}"),
+            });
         }
     }
-    // Small input goes out now and spares the loop a turn.
-    active.feed();
-    Ok(active)
+    // A small input fits into the pipe now and saves one turn of the poll loop.
+    command.write_input();
+    Ok(command)
 }
 
-/// Says whether becoming this user changes anything. Root with root's groups is what we are.
-fn needs_change(identity: &Identity) -> bool {
-    (identity.uid, identity.gid) != (0, 0) || sys::effective_uid() != 0
+/// Returns whether the command needs a change of user: not for root in a program that runs as root.
+fn needs_change(user: &CommandUser) -> bool {
+    (user.uid, user.gid) != (0, 0) || sys::effective_uid() != 0
 }
 
-impl Active {
+impl RunningCommand {
     fn descriptors(&self) -> Vec<RawFd> {
         [
             self.stdin.as_ref().map(|s| s.pipe.as_raw_fd()),
@@ -151,15 +172,15 @@ impl Active {
         .collect()
     }
 
-    /// Returns the process number of the command.
+    /// Returns the process id of the command.
     pub fn pid(&self) -> i32 {
         self.pid
     }
 
-    /// Adds what this command waits for; output only when there is `room` for it.
+    /// Adds the descriptors to wait for. The output pipes are among them only when there is `room`.
     pub fn watch(&self, fds: &mut Vec<PollFd>, room: bool) {
-        if let Some(feed) = &self.stdin {
-            fds.push(PollFd::new(feed.pipe.as_raw_fd(), POLLOUT));
+        if let Some(input) = &self.stdin {
+            fds.push(PollFd::new(input.pipe.as_raw_fd(), POLLOUT));
         }
         if room {
             if let Some(pipe) = &self.stdout {
@@ -171,41 +192,53 @@ impl Active {
         }
     }
 
-    /// Returns the milliseconds until something is due, in the form that `poll` takes.
+    /// Returns the milliseconds until the time limit, as `poll` takes them (-1: no limit).
     pub fn wait_limit(&self) -> i32 {
         match self.deadline {
             None => -1,
             Some(deadline) => {
                 let left = deadline.saturating_duration_since(Instant::now());
-                // Rounded up, or the loop would spin through the last millisecond.
+                // Rounded up: rounded down to 0, the loop would spin through the last millisecond.
                 i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
             }
         }
     }
 
-    /// Kills the command when its time is up.
-    pub fn enforce_deadline(&mut self) {
+    /// Kills the command when its time limit has passed.
+    pub fn enforce_deadline(&mut self) -> io::Result<()> {
         if self.deadline.is_some_and(|d| d <= Instant::now()) {
-            self.kill(Exit::TimedOut);
+            self.kill(CommandEnd::TimedOut)?;
         }
+        Ok(())
     }
 
-    /// Kills the command; its end will be reported as `why`.
-    pub fn kill(&mut self, why: Exit) {
+    /// Kills the command and its process group; [`Self::finish`] then reports `why`.
+    ///
+    /// The first reason wins. Errors mean that the process id is not one of a child.
+    pub fn kill(&mut self, why: CommandEnd) -> io::Result<()> {
+        // Otherwise a deadline in the past makes `wait_limit` return 0, and the loop spins until
+        // the command is reaped.
         self.deadline = None;
         if self.killed.is_none() {
             self.killed = Some(why);
         }
-        sys::kill_group(self.pid);
-        // It may have moved itself into another group.
-        sys::kill_process(self.pid);
+        // The command has not been reaped (`finish` consumes it), so no other process and no other
+        // group has its number.
+        sys::kill_group(self.pid)?;
+        // The command may have moved itself into another group.
+        sys::kill_process(self.pid)
     }
 
-    /// Moves bytes for every ready descriptor.
+    /// Moves bytes for every descriptor that `ready` reports: input into the pipe, output as frames
+    /// into `out`.
     pub fn pump(&mut self, ready: &[PollFd], out: &mut Vec<u8>) {
         let is_ready = |fd: RawFd| ready.iter().any(|p| p.is_for(fd) && p.is_ready());
-        if self.stdin.as_ref().is_some_and(|f| is_ready(f.pipe.as_raw_fd())) {
-            self.feed();
+        if self
+            .stdin
+            .as_ref()
+            .is_some_and(|input| is_ready(input.pipe.as_raw_fd()))
+        {
+            self.write_input();
         }
         if self.stdout.as_ref().is_some_and(|p| is_ready(p.as_raw_fd())) {
             read_some(&mut self.stdout, frame::STDOUT, out);
@@ -215,55 +248,67 @@ impl Active {
         }
     }
 
-    /// Writes as much input as the pipe takes. Any error ends the input: a command need not read it.
-    fn feed(&mut self) {
-        let Some(feed) = &mut self.stdin else { return };
-        while feed.written < feed.bytes.len() {
-            match feed.pipe.write(&feed.bytes[feed.written..]) {
-                Ok(n) if n > 0 => feed.written += n,
+    /// Writes as much input as the pipe takes. An error ends the input, because a command need not
+    /// read it.
+    fn write_input(&mut self) {
+        let Some(input) = &mut self.stdin else { return };
+        while let Some(rest) = input.bytes.get(input.written..).filter(|rest| !rest.is_empty()) {
+            match input.pipe.write(rest) {
+                Ok(n) if n > 0 => input.written += n,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 _ => break,
             }
         }
+        // Dropping the pipe is the end of file for the command.
         self.stdin = None;
     }
 
-    /// Ends the run after the command has ended but before it is reaped.
+    /// Finishes the run of a command that has ended and has not been reaped.
     ///
-    /// Kills what it left behind, takes the output that is still in the pipes, and hands the
-    /// working area back. Fails only when processes cannot be killed: then the container is lost.
-    pub fn finish(mut self, out: &mut Vec<u8>) -> io::Result<Exit> {
+    /// Kills the remaining processes, appends the remaining output to `out`, hands the work
+    /// directories back, and returns how the command ended. After an error the container is
+    /// unusable.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> io::Result<CommandEnd> {
         self.stdin = None;
-        sys::kill_group(self.pid);
-        let ended = sys::reap(self.pid)?;
+        // Before the reap: as long as the command is a zombie, its number cannot become the id of
+        // another group. After the reap this could kill a group that a remaining process made.
+        sys::kill_group(self.pid)?;
+        // Before the sweep, which reaps every child and drops its status.
+        let status = sys::reap(self.pid)?;
+        // Before the pipes: a process that left the group may still hold them open and write.
         sweep()?;
-        // Every writer is dead: what the pipes hold is all there will be.
+        // No process is left that writes. The pipes hold the last output, and reading them ends.
         while read_some(&mut self.stdout, frame::STDOUT, out) {}
         while read_some(&mut self.stderr, frame::STDERR, out) {}
+        // After the sweep: a process that still runs could add a file of the wrong owner.
         if let Some((uid, gid)) = self.give_back {
             for dir in &self.work_dirs {
                 owner::give(dir, uid, gid)?;
             }
         }
-        Ok(match (self.killed, ended) {
-            // It was quicker than the signal.
-            (Some(Exit::Killed), _) => Exit::Killed,
-            (Some(why), Ended::Signal(sys::SIGKILL)) => why,
-            (_, Ended::Code(code)) => Exit::Code(code),
-            (_, Ended::Signal(signal)) => Exit::Signal(signal),
+        Ok(match (self.killed, status) {
+            // The worker asked for the kill. It gets this answer also when the command ended by
+            // itself before the signal reached it.
+            (Some(CommandEnd::Killed), _) => CommandEnd::Killed,
+            (Some(why), WaitStatus::Signal(sys::SIGKILL)) => why,
+            // It ended by itself, possibly just before the time limit.
+            (_, WaitStatus::Code(code)) => CommandEnd::Code(code),
+            (_, WaitStatus::Signal(signal)) => CommandEnd::Signal(signal),
         })
     }
 }
 
-/// Reads once from a pipe into a frame; closes the pipe at its end. Says whether bytes came.
+/// Reads once from a pipe and appends a frame of these bytes. Returns whether there were bytes.
+///
+/// Closes the pipe at its end and after an error.
 fn read_some<P: Read>(pipe: &mut Option<P>, kind: u8, out: &mut Vec<u8>) -> bool {
     let Some(open) = pipe else { return false };
     let before = out.len();
     let result = frame::append_filled(out, kind, |out| {
         let at = out.len();
         out.resize(at + READ_SIZE, 0);
-        let result = open.read(&mut out[at..]);
+        let result = open.read(out.get_mut(at..).unwrap_or_default());
         out.truncate(at + result.as_ref().copied().unwrap_or(0));
         match result {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -278,40 +323,41 @@ fn read_some<P: Read>(pipe: &mut Option<P>, kind: u8, out: &mut Vec<u8>) -> bool
     out.len() > before
 }
 
-/// Kills and reaps every descendant that is left.
+/// Kills and reaps all descendants of this process.
 ///
-/// After the group has been killed this is usually nothing. Processes that had left the group
-/// became our children when their parents died, and are found as such.
+/// This process is process 1 or a subreaper: a process whose parent dies becomes its child. So
+/// killing the children again and again reaches processes that left the group, at any depth.
 pub fn sweep() -> io::Result<()> {
     let started = Instant::now();
     loop {
         match sys::peek_child()? {
-            Children::None => return Ok(()),
-            Children::Ended(pid) => {
+            ChildProcesses::None => return Ok(()),
+            ChildProcesses::Ended(pid) => {
                 sys::reap(pid)?;
             }
-            Children::Running => {
+            ChildProcesses::Running => {
+                // No other code reaps children, so these process ids are still theirs.
                 for pid in own_children() {
-                    sys::kill_process(pid);
+                    sys::kill_process(pid)?;
                 }
                 if started.elapsed() > SWEEP_LIMIT {
                     return Err(io::Error::other("killed processes do not go away"));
                 }
-                // A killed process needs a moment; there is nothing to wait on but its signal,
-                // which may have been taken already, so look again soon.
+                // A killed process needs a moment to end. Its SIGCHLD may be in the signal pipe
+                // already from another child, so waiting for the pipe could wait for ever.
                 sys::wait_ready(&mut [], 1)?;
             }
         }
     }
 }
 
-/// Returns the numbers of our direct children.
+/// Returns the process ids of the direct children.
 fn own_children() -> Vec<i32> {
     let pid = std::process::id();
     if let Ok(list) = fs::read_to_string(format!("/proc/self/task/{pid}/children")) {
         return list.split_ascii_whitespace().filter_map(|n| n.parse().ok()).collect();
     }
-    // Kernels without that file: look at everybody's parent.
+    // A kernel without that file: look at the parent of every process.
     let Ok(all) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -323,7 +369,7 @@ fn own_children() -> Vec<i32> {
 
 fn parent_of(pid: i32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The program's name stands in parentheses and may itself contain some.
+    // The second field is the program's name in parentheses. It may contain parentheses itself.
     let (_, rest) = stat.rsplit_once(')')?;
     rest.split_ascii_whitespace().nth(1)?.parse().ok()
 }

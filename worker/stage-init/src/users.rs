@@ -1,14 +1,17 @@
-//! Which user a command runs as: lookup in the image's own `/etc/passwd` and `/etc/group`.
+//! Looks up the user of a command in the image's own `/etc/passwd` and `/etc/group`.
+//!
+//! Follows the rules of container engines, for example for numbers that no file lists. A name that
+//! is not listed is an error with a text for the user.
 
 use std::fs;
 use std::path::Path;
 
-/// A user to become.
+/// The user and groups that a command runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// User number.
+pub struct CommandUser {
+    /// User id.
     pub uid: u32,
-    /// Group number.
+    /// Group id.
     pub gid: u32,
     /// Supplementary groups.
     pub groups: Vec<u32>,
@@ -18,55 +21,59 @@ pub struct Identity {
 
 /// Looks up `name`, `uid`, `name:group` or `uid:gid` under the root directory `root`.
 ///
-/// A number that no file lists is taken as it is, with group 0 unless a group is given, as
-/// container engines do. The error is a text for the user.
-pub fn lookup(root: &Path, wanted: &str) -> Result<Identity, String> {
-    // A missing file is an image without users: only numbers work there.
+/// A user id that no file lists is valid and has group 0, unless a group is given. The error is a
+/// text for the user.
+pub fn lookup(root: &Path, wanted: &str) -> Result<CommandUser, String> {
+    // An image without these files has no user names, and ids still work.
     let passwd = fs::read_to_string(root.join("etc/passwd")).unwrap_or_default();
     let group = fs::read_to_string(root.join("etc/group")).unwrap_or_default();
     find(wanted, &passwd, &group)
 }
 
-struct User<'a> {
+/// A line of `/etc/passwd`.
+struct PasswdEntry<'a> {
     name: &'a str,
     uid: u32,
     gid: u32,
     home: &'a str,
 }
 
-struct Group<'a> {
+/// A line of `/etc/group`; `members` are names separated by commas.
+struct GroupEntry<'a> {
     name: &'a str,
     gid: u32,
     members: &'a str,
 }
 
-fn users(passwd: &str) -> impl Iterator<Item = User<'_>> {
+/// Returns the valid lines of `/etc/passwd`.
+fn users(passwd: &str) -> impl Iterator<Item = PasswdEntry<'_>> {
     passwd.lines().filter_map(|line| {
         let mut fields = line.trim().split(':');
         let name = fields.next()?;
         let uid = fields.nth(1)?.parse().ok()?;
         let gid = fields.next()?.parse().ok()?;
         let home = fields.nth(1).unwrap_or_default();
-        Some(User { name, uid, gid, home })
+        Some(PasswdEntry { name, uid, gid, home })
     })
 }
 
-fn groups(group: &str) -> impl Iterator<Item = Group<'_>> {
+/// Returns the valid lines of `/etc/group`.
+fn groups(group: &str) -> impl Iterator<Item = GroupEntry<'_>> {
     group.lines().filter_map(|line| {
         let mut fields = line.trim().split(':');
         let name = fields.next()?;
         let gid = fields.nth(1)?.parse().ok()?;
         let members = fields.next().unwrap_or_default();
-        Some(Group { name, gid, members })
+        Some(GroupEntry { name, gid, members })
     })
 }
 
-fn find(wanted: &str, passwd: &str, group: &str) -> Result<Identity, String> {
+fn find(wanted: &str, passwd: &str, group: &str) -> Result<CommandUser, String> {
     let (user, group_name) = match wanted.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|g| !g.is_empty())),
         None => (wanted, None),
     };
-    // An empty user with a group (":staff") means root, as with container engines.
+    // Container engines take an empty user with a group (":staff") as root.
     let user = if user.is_empty() { "0" } else { user };
     let number = user.parse::<u32>().ok();
     let entry = users(passwd)
@@ -96,7 +103,7 @@ fn find(wanted: &str, passwd: &str, group: &str) -> Result<Identity, String> {
             .ok_or_else(|| {
                 format!("group {wanted:?} is not listed in the image's /etc/group; add it there or give its number")
             })?;
-        return Ok(Identity {
+        return Ok(CommandUser {
             uid,
             gid,
             groups: vec![gid],
@@ -115,7 +122,7 @@ fn find(wanted: &str, passwd: &str, group: &str) -> Result<Identity, String> {
             }
         }
     }
-    Ok(Identity {
+    Ok(CommandUser {
         uid,
         gid,
         groups: all,
@@ -137,23 +144,23 @@ mod tests {
     }
 
     #[test]
-    fn a_name_brings_its_groups_and_home() {
+    fn a_name_has_its_groups_and_home() {
         assert_eq!(ids("web"), (33, 34, vec![34, 900, 901], "/srv/web".into()));
         assert_eq!(ids("bare"), (50, 51, vec![51, 900], "/".into()));
     }
 
     #[test]
-    fn a_listed_number_is_that_user() {
+    fn a_listed_id_is_that_user() {
         assert_eq!(ids("33"), ids("web"));
     }
 
     #[test]
-    fn a_name_that_looks_like_a_number_wins_over_the_number() {
+    fn a_name_of_digits_takes_precedence_over_the_id() {
         assert_eq!(ids("1000"), (7, 7, vec![7], "/odd".into()));
     }
 
     #[test]
-    fn an_unlisted_number_is_honoured() {
+    fn an_unlisted_id_is_valid() {
         assert_eq!(ids("4711"), (4711, 0, vec![0], "/".into()));
         assert_eq!(ids("4711:12"), (4711, 12, vec![12], "/".into()));
         let none = find("4711:12", "", "").unwrap();
@@ -168,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_are_named() {
+    fn errors_contain_the_unknown_name() {
         assert!(find("nobody", PASSWD, GROUP).unwrap_err().contains("\"nobody\""));
         assert!(find("web:staff", PASSWD, GROUP).unwrap_err().contains("\"staff\""));
         assert!(find("-1", PASSWD, GROUP).is_err());

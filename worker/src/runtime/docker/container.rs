@@ -1,4 +1,13 @@
-//! One stage container: made, started, talked to, removed.
+//! One stage container: creation, start, commands and removal.
+//!
+//! - [`start`] creates a container, starts it and waits for the greeting of its `stage-init`;
+//! - [`DockerStage`] runs commands in it;
+//! - [`remove`] kills and removes a container.
+//!
+//! No container may stay behind. A container that has started ends when its connection closes, and
+//! the engine removes it (`AutoRemove`). A container that was created and never started has no such
+//! protection: [`start`] removes it after an error. If the worker is killed in between, the next
+//! worker on the same scratch folder finds the container by its label [`WORKER_LABEL`].
 
 use std::collections::HashMap;
 use std::fs;
@@ -15,44 +24,44 @@ use bollard::query_parameters::{
     CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, WaitContainerOptionsBuilder,
 };
 use futures::StreamExt;
-use howdah_stage_init::frame::{Exit, Run};
+use howdah_stage_init::frame::{CommandEnd, RunCommand};
 use tokio_util::sync::CancellationToken;
 
-use super::super::init_client::{Ended, InitConnection, InitListener, SOCKET_NAME};
+use super::super::init_client::{InitConnection, InitListener, InitRun, SOCKET_NAME};
 use super::super::{Network, OutputSink, RunOutcome, RunRequest, RuntimeError, Stage, StageRequest};
 use super::engine::{self, Engine};
 use super::image::LocalImage;
 
-/// Label whose value is the scratch folder of the worker that made a container.
+/// Label whose value is the scratch folder of the worker that created the container.
 pub const WORKER_LABEL: &str = "howdah.worker";
 
-/// Where things are inside the container.
+// Mount points in the container.
 const PFS: &str = "/pfs";
 const INPUTS: &str = "/pfs/.scratch";
 const INIT: &str = "/.howdah/init";
 const RUN_DIR: &str = "/.howdah/run";
 
-/// `PATH` of containers whose image sets none; what engines use.
+/// `PATH` in containers whose image sets none: the default of container engines.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How long a started container may take until `stage-init` greets.
+/// Time limit from the start of a container to the greeting of `stage-init`.
 const GREETING_LIMIT: Duration = Duration::from_secs(60);
 
-/// How often a container that has not greeted yet is looked at.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Interval at which the state of a container is checked until the greeting.
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long a removal that is under way is waited for.
+/// Time limit for a removal that the engine has already begun.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(20);
 
-/// What a container needs beside the request.
-pub struct Setup<'a> {
-    /// The engine to use.
+/// What the start of a container needs besides the request.
+pub struct StageSetup<'a> {
+    /// The engine.
     pub engine: &'a Engine,
-    /// `stage-init`, as a path on this side.
+    /// Path of the `stage-init` program on this machine.
     pub init: &'a Path,
     /// Value of [`WORKER_LABEL`].
     pub owner: &'a str,
-    /// Turns a path of this side into one of the engine's machine.
+    /// Converts a path of the worker into the engine's path of the same file.
     pub to_engine: &'a (dyn Fn(&Path) -> PathBuf + Sync),
 }
 
@@ -69,13 +78,21 @@ pub struct DockerStage {
     removed: bool,
 }
 
-/// Makes and starts a container and waits for its `stage-init`.
-pub async fn start(setup: &Setup<'_>, request: &StageRequest, image: LocalImage) -> Result<DockerStage, RuntimeError> {
+/// Creates and starts a container and waits for the greeting of its `stage-init`.
+///
+/// Cancel safe: when this future is dropped, the container is removed in the background.
+pub async fn start(
+    setup: &StageSetup<'_>,
+    request: &StageRequest,
+    image: LocalImage,
+) -> Result<DockerStage, RuntimeError> {
     let io = |context: String| move |source| RuntimeError::Io { context, source };
     let mount_point = request.dirs.pfs.join(".scratch");
-    // Made here, for the engine would make it as root.
+    // The engine would create the missing folder as root, and a worker that is not root could not
+    // remove it.
     fs::create_dir_all(&mount_point).map_err(io(format!("cannot create {}", mount_point.display())))?;
     let run_dir = &request.dirs.run;
+    // Before the container starts: stage-init connects at once, and ends if there is no socket.
     let listener = fs::set_permissions(run_dir, fs::Permissions::from_mode(0o755))
         .and_then(|()| InitListener::bind(run_dir))
         .map_err(io(format!("cannot listen in {}", run_dir.display())))?;
@@ -86,10 +103,11 @@ pub async fn start(setup: &Setup<'_>, request: &StageRequest, image: LocalImage)
     let definition = definition(setup, request, &image);
     let give_back = give_back(setup.engine);
     let reference = request.image.reference.clone();
-    // A task of its own: whoever waits may give up (the job was stopped) while the engine is still at it. The
-    // stage is then dropped when it is complete, and so removed; a container that was made and never started
-    // would stay for ever.
-    let begun = tokio::spawn(async move {
+    // In a task of its own, because the caller may drop this future (its job was stopped) while the
+    // engine works. The task then completes and drops the stage, which removes the container.
+    // Dropped in place, the steps below would leave a container that is created and never started,
+    // and that the engine never removes.
+    let started = tokio::spawn(async move {
         let created = api
             .create_container(Some(options), definition)
             .await
@@ -97,9 +115,10 @@ pub async fn start(setup: &Setup<'_>, request: &StageRequest, image: LocalImage)
         for warning in created.warnings {
             tracing::debug!(container = name, "{warning}");
         }
-        let connection = match begin(&api, &created.id, &name, &listener).await {
+        let connection = match start_and_connect(&api, &created.id, &name, &listener).await {
             Ok(connection) => connection,
             Err(e) => {
+                // `AutoRemove` covers only a container that has started and ended.
                 remove(&api, &created.id).await;
                 return Err(e);
             }
@@ -118,7 +137,7 @@ pub async fn start(setup: &Setup<'_>, request: &StageRequest, image: LocalImage)
             removed: false,
         })
     });
-    match begun.await {
+    match started.await {
         Ok(stage) => stage,
         Err(e) => Err(RuntimeError::Io {
             context: "cannot wait for a stage container".to_owned(),
@@ -127,26 +146,32 @@ pub async fn start(setup: &Setup<'_>, request: &StageRequest, image: LocalImage)
     }
 }
 
-/// Starts a container and waits for its `stage-init`.
-async fn begin(api: &Docker, id: &str, name: &str, listener: &InitListener) -> Result<InitConnection, RuntimeError> {
+/// Starts a container and waits for the greeting of its `stage-init`.
+async fn start_and_connect(
+    api: &Docker,
+    id: &str,
+    name: &str,
+    listener: &InitListener,
+) -> Result<InitConnection, RuntimeError> {
     api.start_container(id, None)
         .await
         .map_err(|e| engine::failed("start a stage container", &e))?;
-    greeting(api, id, name, listener).await
+    wait_for_greeting(api, id, name, listener).await
 }
 
-/// Returns the owner, in the container's numbers, that lets this process read and remove what
-/// commands write. Root needs none.
+/// Returns the user and group, as ids inside the container, that output must belong to after a run
+/// so that this process can read and remove it. `None` for root, which can do that in any case.
 fn give_back(engine: &Engine) -> Option<(u32, u32)> {
     let own = fs::metadata("/proc/self").ok()?;
     match own.uid() {
         0 => None,
-        // A rootless engine runs as ourselves and shows us as root.
+        // A rootless engine runs as the same user as this process, and maps it to root inside.
         _ if engine.rootless => Some((0, 0)),
         uid => Some((uid, own.gid())),
     }
 }
 
+/// Returns a valid and unique container name that contains `wanted`.
 fn container_name(wanted: &str) -> String {
     let mut name: String = wanted
         .chars()
@@ -159,14 +184,15 @@ fn container_name(wanted: &str) -> String {
         })
         .take(80)
         .collect();
-    // Several workers may share an engine: the end makes it unique.
+    // Several workers may share an engine, and the engine refuses a name that is in use.
     let random = uuid::Uuid::new_v4().simple().to_string();
     name.push('-');
-    name.push_str(&random[..12]);
+    name.extend(random.chars().take(12));
     format!("howdah-{name}")
 }
 
-fn definition(setup: &Setup<'_>, request: &StageRequest, image: &LocalImage) -> ContainerCreateBody {
+/// Returns the container's definition for the engine.
+fn definition(setup: &StageSetup<'_>, request: &StageRequest, image: &LocalImage) -> ContainerCreateBody {
     let mut labels: HashMap<String, String> = request.labels.clone().into_iter().collect();
     labels.insert(WORKER_LABEL.to_owned(), setup.owner.to_owned());
     let mount = |source: &Path, target: &str, read_only: bool| Mount {
@@ -188,11 +214,12 @@ fn definition(setup: &Setup<'_>, request: &StageRequest, image: &LocalImage) -> 
         image: Some(image.id.clone()),
         entrypoint: Some(vec![INIT.to_owned(), format!("{RUN_DIR}/{SOCKET_NAME}")]),
         cmd: Some(Vec::new()),
-        // It becomes the stage's user itself, for each command.
+        // stage-init runs as root and changes to the user of each command.
         user: Some("0:0".to_owned()),
         working_dir: Some("/".to_owned()),
         labels: Some(labels),
-        // An image's own check would run beside the stage's commands, and be killed with them.
+        // A health check of the image would run beside the commands, and stage-init would kill it
+        // at the end of a command.
         healthcheck: Some(HealthConfig {
             test: Some(vec!["NONE".to_owned()]),
             ..HealthConfig::default()
@@ -205,7 +232,8 @@ fn definition(setup: &Setup<'_>, request: &StageRequest, image: &LocalImage) -> 
                 mount(&request.dirs.inputs, INPUTS, true),
             ]),
             memory,
-            // Without this as much again may be swapped, and the limit is none.
+            // The limit of memory and swap together. Without it the engine allows as much swap as
+            // memory, and a command gets twice its limit.
             memory_swap: memory,
             nano_cpus: request.cpus.map(|cpus| (cpus * 1e9).round() as i64),
             network_mode: network,
@@ -215,7 +243,7 @@ fn definition(setup: &Setup<'_>, request: &StageRequest, image: &LocalImage) -> 
                 typ: Some("none".to_owned()),
                 config: None,
             }),
-            // SELinux would keep the container from its mounts; ignored where there is none.
+            // SELinux would deny the container access to its mounts. Ignored without SELinux.
             security_opt: Some(vec!["label=disable".to_owned()]),
             ..HostConfig::default()
         }),
@@ -223,24 +251,33 @@ fn definition(setup: &Setup<'_>, request: &StageRequest, image: &LocalImage) -> 
     }
 }
 
-/// Waits for `stage-init`, but not for one whose container has ended.
-async fn greeting(api: &Docker, id: &str, name: &str, listener: &InitListener) -> Result<InitConnection, RuntimeError> {
+/// Waits for the greeting of `stage-init`. Fails at once when the container has ended.
+async fn wait_for_greeting(
+    api: &Docker,
+    id: &str,
+    name: &str,
+    listener: &InitListener,
+) -> Result<InitConnection, RuntimeError> {
     let lost = |what: String| RuntimeError::StageLost {
         name: name.to_owned(),
         what,
     };
+    // One future for all turns of the loop: a new one for each turn would drop a connection whose
+    // greeting is still to come, and stage-init connects only once.
     let accept = listener.accept();
     tokio::pin!(accept);
-    let patience = tokio::time::Instant::now() + GREETING_LIMIT;
+    let deadline = tokio::time::Instant::now() + GREETING_LIMIT;
     loop {
         tokio::select! {
             connection = &mut accept => {
                 return connection.map_err(|e| lost(format!("did not greet: {e}")));
             }
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = tokio::time::sleep(CHECK_INTERVAL) => {}
         }
+        // The socket does not show that a container has ended before stage-init connected.
         let state = match api.inspect_container(id, None).await {
             Ok(found) => found.state.unwrap_or_default(),
+            // The container has ended, and `AutoRemove` has removed it.
             Err(e) if engine::status(&e) == Some(404) => {
                 return Err(lost("ended as soon as it had started".to_owned()));
             }
@@ -250,7 +287,7 @@ async fn greeting(api: &Docker, id: &str, name: &str, listener: &InitListener) -
             let code = state.exit_code.unwrap_or_default();
             return Err(lost(format!("ended as soon as it had started, with code {code}")));
         }
-        if tokio::time::Instant::now() > patience {
+        if tokio::time::Instant::now() > deadline {
             return Err(lost(format!(
                 "did not answer within {} s; containers of this engine cannot reach sockets in \
                  mounted folders, or the machine is overloaded",
@@ -260,6 +297,7 @@ async fn greeting(api: &Docker, id: &str, name: &str, listener: &InitListener) -
     }
 }
 
+/// Returns the environment of the image, completed by a `PATH`.
 fn image_env(config: &ImageConfig) -> Vec<(String, String)> {
     let mut env: Vec<(String, String)> = config
         .env
@@ -274,17 +312,21 @@ fn image_env(config: &ImageConfig) -> Vec<(String, String)> {
     env
 }
 
-/// Kills and removes a container, and returns when it is gone. One that is gone already is fine.
+/// Kills and removes a container, and waits until the engine has removed it.
+///
+/// A container that does not exist any more is no error. Other errors are logged: the container is
+/// removed by the next [`cleanup_orphans`](super::super::Runtime::cleanup_orphans).
 pub async fn remove(api: &Docker, id: &str) {
     let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
     match api.remove_container(id, Some(options)).await {
         Ok(()) => {}
         Err(e) if engine::status(&e) == Some(404) => {}
-        // It ended a moment ago and the engine is removing it by itself.
+        // The container has just ended and `AutoRemove` is at work. Its folders are still mounted,
+        // so the caller must not reuse them yet.
         Err(e) if engine::status(&e) == Some(409) => {
             let options = WaitContainerOptionsBuilder::default().condition("removed").build();
-            // Whatever the answer says (the exit code, or that there is no such container), it is
-            // the end of the container.
+            // Every answer (the exit code, or that there is no such container) means that the
+            // container is removed.
             let mut gone = api.wait_container(id, Some(options));
             let _ = tokio::time::timeout(REMOVAL_LIMIT, gone.next()).await;
         }
@@ -302,9 +344,9 @@ impl Stage for DockerStage {
     ) -> Result<RunOutcome, RuntimeError> {
         let user = req.user.or_else(|| self.user.clone());
         let cwd = req.cwd.or_else(|| self.workdir.clone());
-        // Rounded up: 0 would mean no limit.
+        // Rounded up, because 0 means no limit.
         let limit = |d: Duration| u64::try_from(d.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
-        let run = Run {
+        let run = RunCommand {
             argv: req.argv,
             env: req.env,
             cwd: cwd.unwrap_or_default(),
@@ -315,14 +357,14 @@ impl Stage for DockerStage {
             give_back: self.give_back,
         };
         match self.connection.run(run, out, cancel).await {
-            Ok(Ended::Exit(exit)) => Ok(match exit {
-                Exit::Code(code) => RunOutcome::Exited(code),
-                Exit::Signal(signal) => RunOutcome::Signaled(signal),
-                Exit::TimedOut => RunOutcome::TimedOut,
-                Exit::Killed => RunOutcome::Cancelled,
-                Exit::NotStarted(text) => RunOutcome::SpawnFailed(text),
+            Ok(InitRun::Exit(exit)) => Ok(match exit {
+                CommandEnd::Code(code) => RunOutcome::Exited(code),
+                CommandEnd::Signal(signal) => RunOutcome::Signaled(signal),
+                CommandEnd::TimedOut => RunOutcome::TimedOut,
+                CommandEnd::Killed => RunOutcome::Cancelled,
+                CommandEnd::NotStarted(text) => RunOutcome::SpawnFailed(text),
             }),
-            Ok(Ended::Refused(text)) => Ok(RunOutcome::SpawnFailed(text)),
+            Ok(InitRun::Refused(text)) => Ok(RunOutcome::SpawnFailed(text)),
             Err(e) => Err(RuntimeError::StageLost {
                 name: self.name.clone(),
                 what: match e.kind() {
@@ -360,6 +402,7 @@ impl Stage for DockerStage {
     async fn stop(mut self: Box<Self>) {
         self.connection.request_shutdown();
         remove(&self.api, &self.id).await;
+        // After the await: if this future is dropped before, `drop` repeats the removal.
         self.removed = true;
     }
 }
@@ -369,8 +412,9 @@ impl Drop for DockerStage {
         if self.removed {
             return;
         }
-        // Closing the connection ends stage-init and with it the container. Removing it is only
-        // for the case that it hangs.
+        // The connection closes after this function. That ends stage-init and with it the
+        // container. The removal is for a container that hangs. Without an async runtime (the
+        // worker is ending) it is left to the next worker's cleanup.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let (api, id) = (self.api.clone(), std::mem::take(&mut self.id));
             runtime.spawn(async move { remove(&api, &id).await });
@@ -383,14 +427,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_legal_and_never_the_same() {
+    fn container_names_are_valid_and_unique() {
         let name = container_name("default/edges v2 ü");
         assert!(name.starts_with("howdah-default-edges-v2---"), "{name}");
         assert_ne!(name, container_name("default/edges v2 ü"));
     }
 
     #[test]
-    fn images_without_a_path_get_the_engines() {
+    fn images_without_a_path_get_the_default_one() {
         let mut config = ImageConfig {
             env: Some(vec!["A=b=c".into(), "broken".into()]),
             ..ImageConfig::default()

@@ -23,7 +23,7 @@ use howdah_model::entities::ImagePin;
 use tokio::sync::Mutex;
 
 use super::{RegistryAuth, Runtime, RuntimeError, Stage, StageRequest, init_program};
-use container::{Setup, WORKER_LABEL};
+use container::{StageSetup, WORKER_LABEL};
 use credentials::Credentials;
 use engine::Engine;
 use reference::Reference;
@@ -120,7 +120,7 @@ impl DockerRuntime {
             context: format!("cannot write stage-init into {}", bin.display()),
             source,
         })?;
-        let setup = Setup {
+        let setup = StageSetup {
             engine: &engine,
             init: &init,
             owner: &self.owner(),
