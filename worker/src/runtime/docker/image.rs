@@ -1,4 +1,11 @@
-//! Images: is it here, fetch it, which exact one is it.
+//! Resolves images to digests, and pulls them.
+//!
+//! - [`resolve`]: from a reference to a pin;
+//! - [`pinned`]: from a pin to the image on this machine.
+//!
+//! An image built locally has no digest of a registry and is pinned by the engine's image id. Then
+//! it exists only on this machine. Errors of a pull are text of the registry, which the engine
+//! passes on; this module maps the known phrases to [`RuntimeError`]s.
 
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error as ApiError;
@@ -9,21 +16,22 @@ use howdah_model::entities::ImagePin;
 
 use super::super::{RegistryAuth, RuntimeError};
 use super::engine::{self, Engine};
-use super::reference::{Reference, is_digest};
+use super::reference::{ImageReference, is_digest};
 
 /// An image on this machine.
 #[derive(Debug)]
 pub struct LocalImage {
-    /// What to give the engine to mean exactly this image.
+    /// The engine's id of this image.
     pub id: String,
-    /// Its settings.
+    /// Its settings (environment, user, working directory).
     pub config: ImageConfig,
+    /// Its names in registries, each as `repository@digest`.
     repo_digests: Vec<String>,
 }
 
-/// Finds out which image `image` means, fetching it when it is not here.
+/// Resolves a reference to a pin. Pulls the image if this machine does not have it.
 pub async fn resolve(engine: &Engine, image: &str, auth: Option<&RegistryAuth>) -> Result<ImagePin, RuntimeError> {
-    // An image id is no reference to a registry, but it is a good name for a local image.
+    // An image id names an image on this machine, and no registry can be asked for it.
     if is_digest(image) {
         let found = inspect(engine, image).await?;
         let found = found.ok_or_else(|| not_here(image))?;
@@ -32,7 +40,7 @@ pub async fn resolve(engine: &Engine, image: &str, auth: Option<&RegistryAuth>) 
             digest: found.id,
         });
     }
-    let reference = Reference::parse(image)?;
+    let reference = ImageReference::parse(image)?;
     let mut found = inspect(engine, image).await?;
     if found.is_none() {
         pull(engine, image, &reference, auth).await?;
@@ -48,10 +56,10 @@ pub async fn resolve(engine: &Engine, image: &str, auth: Option<&RegistryAuth>) 
     })
 }
 
-/// Returns the registry's digest if the image has one, else the engine's id of it.
-fn pin_digest(reference: &Reference, image: &LocalImage) -> String {
-    if let Some(digest) = &reference.digest {
-        return digest.clone();
+/// Returns the digest in the registry of `reference`, or else the engine's id of the image.
+fn pin_digest(reference: &ImageReference, image: &LocalImage) -> String {
+    if let Some(digest) = reference.digest() {
+        return digest.to_owned();
     }
     let digest = image.repo_digests.iter().find_map(|entry| {
         let (name, digest) = entry.split_once('@')?;
@@ -60,13 +68,14 @@ fn pin_digest(reference: &Reference, image: &LocalImage) -> String {
     digest.unwrap_or_else(|| image.id.clone())
 }
 
-/// Finds the image of a pin, fetching it by its digest when it is not here.
+/// Returns the image of a pin. Pulls it by its digest if this machine does not have it.
 pub async fn pinned(engine: &Engine, pin: &ImagePin, auth: Option<&RegistryAuth>) -> Result<LocalImage, RuntimeError> {
-    // The digest is either a registry's or an image id; nothing in it tells which.
     let reference = match is_digest(&pin.reference) {
         true => None,
-        false => Some(Reference::parse(&pin.reference)?),
+        false => Some(ImageReference::parse(&pin.reference)?),
     };
+    // The digest is one of a registry or an image id, and both have the same form. So it is looked
+    // up as both.
     if let Some(reference) = &reference
         && let Some(found) = inspect(engine, &reference.at(&pin.digest)).await?
     {
@@ -75,10 +84,11 @@ pub async fn pinned(engine: &Engine, pin: &ImagePin, auth: Option<&RegistryAuth>
     if let Some(found) = inspect(engine, &pin.digest).await? {
         return Ok(found);
     }
-    let Some(mut reference) = reference else {
+    let Some(reference) = reference else {
         return Err(not_here(&pin.reference));
     };
-    reference.digest = Some(pin.digest.clone());
+    // Not by the tag, which may have moved to another image since the pin was made.
+    let reference = reference.with_digest(&pin.digest);
     let by_digest = reference.at(&pin.digest);
     match pull(engine, &pin.reference, &reference, auth).await {
         Ok(()) => {}
@@ -98,6 +108,7 @@ pub async fn pinned(engine: &Engine, pin: &ImagePin, auth: Option<&RegistryAuth>
     inspect(engine, &by_digest).await?.ok_or_else(|| not_here(&by_digest))
 }
 
+/// Returns the error for an image that no registry can be asked for.
 fn not_here(image: &str) -> RuntimeError {
     RuntimeError::ImageNotFound {
         image: image.to_owned(),
@@ -105,10 +116,11 @@ fn not_here(image: &str) -> RuntimeError {
     }
 }
 
+/// Looks an image up on this machine.
 async fn inspect(engine: &Engine, name: &str) -> Result<Option<LocalImage>, RuntimeError> {
     match engine.api.inspect_image(name).await {
         Ok(found) => from_inspect(found).map(Some),
-        // Some engines call a reference that they cannot parse a bad request.
+        // Some engines answer 400 (bad request) to a reference that they cannot parse.
         Err(e) if matches!(engine::status(&e), Some(404 | 400)) => Ok(None),
         Err(e) => Err(engine::failed("look up an image", &e)),
     }
@@ -119,7 +131,7 @@ fn from_inspect(found: ImageInspect) -> Result<LocalImage, RuntimeError> {
         operation: "look up an image",
         detail: "its answer has no image id".to_owned(),
     })?;
-    // Podman leaves the algorithm away.
+    // Podman omits the algorithm.
     if !id.contains(':') {
         id.insert_str(0, "sha256:");
     }
@@ -130,16 +142,17 @@ fn from_inspect(found: ImageInspect) -> Result<LocalImage, RuntimeError> {
     })
 }
 
+/// Pulls an image. `image` is the reference as the user wrote it, for messages.
 async fn pull(
     engine: &Engine,
     image: &str,
-    reference: &Reference,
+    reference: &ImageReference,
     auth: Option<&RegistryAuth>,
 ) -> Result<(), RuntimeError> {
     tracing::info!(image, "pulling image");
     let started = std::time::Instant::now();
     let options = CreateImageOptionsBuilder::default()
-        .from_image(&reference.name)
+        .from_image(reference.name())
         .tag(reference.version())
         .build();
     let credentials = auth.map(|auth| DockerCredentials {
@@ -166,56 +179,63 @@ async fn pull(
     Ok(())
 }
 
-fn pull_error(image: &str, reference: &Reference, with_credentials: bool, error: &ApiError) -> RuntimeError {
+/// Returns the error for a pull that failed, with advice for the user.
+fn pull_error(image: &str, reference: &ImageReference, with_credentials: bool, error: &ApiError) -> RuntimeError {
     if engine::is_unreachable(error) {
         return engine::failed("pull an image", error);
     }
-    let said = engine::message(error);
+    let message = engine::message(error);
     let registry = reference.registry();
     let image = image.to_owned();
-    match classify_pull(&said) {
-        // Docker's registry answers alike for "does not exist" and for "is not yours".
-        PullTrouble::Denied if !with_credentials && said.contains("does not exist") => RuntimeError::ImageNotFound {
+    match classify_pull(&message) {
+        // Docker's registry gives this answer for an image that does not exist and for one that
+        // this user has no access to.
+        PullErrorKind::Denied if !with_credentials && message.contains("does not exist") => {
+            RuntimeError::ImageNotFound {
+                image,
+                detail: format!(
+                    "{registry} has no such image, or hides it from users without access. Check \
+                     the name; if the image is private, give the worker credentials (docker login \
+                     {registry}) ({message})"
+                ),
+            }
+        }
+        PullErrorKind::Denied if with_credentials => RuntimeError::PullDenied {
+            image,
+            detail: format!("{registry} refuses the worker's credentials ({message})"),
+        },
+        PullErrorKind::Denied => RuntimeError::PullDenied {
             image,
             detail: format!(
-                "{registry} knows no such image, or hides it from strangers. Check the name; \
-                     if the image is private, give the worker credentials (docker login \
-                     {registry}) ({said})"
+                "{registry} requires credentials and the worker has none: docker login {registry} \
+                 ({message})"
             ),
         },
-        PullTrouble::Denied if with_credentials => RuntimeError::PullDenied {
-            image,
-            detail: format!("{registry} refuses the worker's credentials ({said})"),
-        },
-        PullTrouble::Denied => RuntimeError::PullDenied {
+        PullErrorKind::NotFound => RuntimeError::ImageNotFound {
             image,
             detail: format!(
-                "{registry} wants credentials and the worker has none: docker login {registry} \
-                 ({said})"
-            ),
-        },
-        PullTrouble::NotFound => RuntimeError::ImageNotFound {
-            image,
-            detail: format!(
-                "{registry} has no version {:?} of it; check name and tag ({said})",
+                "{registry} has no version {:?} of it; check name and tag ({message})",
                 reference.version()
             ),
         },
-        PullTrouble::Other => RuntimeError::PullFailed { image, detail: said },
+        PullErrorKind::Other => RuntimeError::PullFailed { image, detail: message },
     }
 }
 
+/// Kinds of errors of a pull that need different advice.
 #[derive(Debug, PartialEq, Eq)]
-enum PullTrouble {
+enum PullErrorKind {
     NotFound,
     Denied,
     Other,
 }
 
-/// Engines pass on what registries say as text; these are the phrases of the protocol.
-fn classify_pull(said: &str) -> PullTrouble {
-    let said = said.to_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
+/// Classifies a registry's message by the phrases of the registry protocol.
+fn classify_pull(message: &str) -> PullErrorKind {
+    let message = message.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    // First the errors of the network and the disk: their text may also contain "not found" or
+    // "denied", and a retry helps.
     if has(&[
         "no such host",
         "dial tcp",
@@ -224,13 +244,13 @@ fn classify_pull(said: &str) -> PullTrouble {
         "x509",
         "no space left",
     ]) {
-        PullTrouble::Other
+        PullErrorKind::Other
     } else if has(&["denied", "unauthorized", "authentication required", "no basic auth"]) {
-        PullTrouble::Denied
+        PullErrorKind::Denied
     } else if has(&["manifest unknown", "not found", "name unknown", "does not exist"]) {
-        PullTrouble::NotFound
+        PullErrorKind::NotFound
     } else {
-        PullTrouble::Other
+        PullErrorKind::Other
     }
 }
 
@@ -239,45 +259,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_registries_say_is_understood() {
-        for (said, trouble) in [
+    fn messages_of_registries_are_classified() {
+        for (message, kind) in [
             (
                 "pull access denied for nosuch, repository does not exist or may require 'docker login': denied: requested access to the resource is denied",
-                PullTrouble::Denied,
+                PullErrorKind::Denied,
             ),
             (
                 "manifest for alpine:nope not found: manifest unknown: manifest unknown",
-                PullTrouble::NotFound,
+                PullErrorKind::NotFound,
             ),
             (
                 "Head \"http://localhost:5000/v2/a/manifests/1\": no basic auth credentials",
-                PullTrouble::Denied,
+                PullErrorKind::Denied,
             ),
             (
                 "Get \"https://registry-1.docker.io/v2/\": dial tcp: lookup registry-1.docker.io: no such host",
-                PullTrouble::Other,
+                PullErrorKind::Other,
             ),
             (
                 "failed to register layer: write /x: no space left on device",
-                PullTrouble::Other,
+                PullErrorKind::Other,
             ),
             (
                 "toomanyrequests: You have reached your pull rate limit",
-                PullTrouble::Other,
+                PullErrorKind::Other,
             ),
         ] {
-            assert_eq!(classify_pull(said), trouble, "{said}");
+            assert_eq!(classify_pull(message), kind, "{message}");
         }
     }
 
     #[test]
-    fn the_registrys_digest_is_preferred_to_the_engines_id() {
+    fn the_digest_of_the_registry_is_preferred_to_the_image_id() {
         let image = LocalImage {
             id: "sha256:id".into(),
             config: ImageConfig::default(),
             repo_digests: vec!["me/tool@sha256:a".into(), "quay.io/me/tool@sha256:b".into()],
         };
-        let pin = |name: &str| pin_digest(&Reference::parse(name).unwrap(), &image);
+        let pin = |name: &str| pin_digest(&ImageReference::parse(name).unwrap(), &image);
         assert_eq!(pin("me/tool:1"), "sha256:a");
         assert_eq!(pin("quay.io/me/tool"), "sha256:b");
         assert_eq!(pin("local/tool"), "sha256:id");

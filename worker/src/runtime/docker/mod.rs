@@ -1,12 +1,13 @@
-//! The runtime over a Docker engine, or over Podman's compatible socket.
+//! Runs stages as containers of a Docker engine, or of Podman's compatible socket.
 //!
-//! - [`engine`]: finding and reaching the engine, its errors;
-//! - [`mod@image`] and [`mod@reference`]: which image, pulled if need be, pinned;
+//! - [`engine`]: the connection to the engine, and its errors;
+//! - [`mod@image`] and [`mod@reference`]: resolves, pulls and pins images;
 //! - [`credentials`]: logins to registries;
-//! - [`container`]: the stage containers themselves.
+//! - [`container`]: the stage containers.
 //!
-//! Nothing is asked of the engine before it is needed, and a connection that broke is made anew:
-//! an engine that is started or restarted later is found by the next attempt.
+//! The connection is opened with the first request. After an error of the connection the next
+//! request opens a new one, so an engine that starts or restarts later is found. All errors are
+//! [`RuntimeError`]s.
 
 pub mod container;
 pub mod credentials;
@@ -26,18 +27,19 @@ use super::{RegistryAuth, Runtime, RuntimeError, Stage, StageRequest, init_progr
 use container::{StageSetup, WORKER_LABEL};
 use credentials::Credentials;
 use engine::Engine;
-use reference::Reference;
+use reference::ImageReference;
 
 /// Settings of a [`DockerRuntime`].
 #[derive(Clone, Debug)]
 pub struct DockerConfig {
-    /// The worker's scratch folder, absolute. Containers are found again by it.
+    /// The worker's scratch folder, absolute. It is also the label by which a later worker finds
+    /// containers left behind.
     pub scratch: PathBuf,
     /// Address of the engine; `None` means `DOCKER_HOST`, else the usual sockets.
     pub host: Option<String>,
     /// Logins to registries.
     pub credentials: Credentials,
-    /// Path of `scratch` as the engine sees it, when that differs: for a worker that runs in a
+    /// Path of `scratch` on the engine's machine, if it differs: for a worker that runs in a
     /// container itself.
     pub scratch_on_engine: Option<PathBuf>,
 }
@@ -46,13 +48,13 @@ pub struct DockerConfig {
 #[derive(Debug)]
 pub struct DockerRuntime {
     config: DockerConfig,
-    /// The engine, once it has been reached. Held while connecting, so that slots that start
-    /// together connect once.
+    /// The open connection. The lock is held while connecting, so that concurrent requests open one
+    /// connection.
     engine: Mutex<Option<Engine>>,
 }
 
 impl DockerRuntime {
-    /// Makes a runtime; no engine is asked yet.
+    /// Makes a runtime without connecting to the engine.
     pub fn new(config: DockerConfig) -> Self {
         Self {
             config,
@@ -60,7 +62,7 @@ impl DockerRuntime {
         }
     }
 
-    /// Reaches the engine and returns its address, for a start-up message.
+    /// Connects to the engine and returns its address, for a start-up message.
     pub async fn check(&self) -> Result<String, RuntimeError> {
         Ok(self.engine().await?.address)
     }
@@ -75,20 +77,20 @@ impl DockerRuntime {
         Ok(engine)
     }
 
-    /// Forgets an engine that went away, so that the next attempt looks for it anew.
-    async fn note<T>(&self, result: Result<T, RuntimeError>) -> Result<T, RuntimeError> {
+    /// Drops the connection after a connection error, so that the next request opens a new one.
+    async fn note_result<T>(&self, result: Result<T, RuntimeError>) -> Result<T, RuntimeError> {
         if matches!(result, Err(RuntimeError::EngineUnavailable { .. })) {
             *self.engine.lock().await = None;
         }
         result
     }
 
-    /// Returns the credentials given with the request, else those configured for the registry.
+    /// Returns the credentials of the request, or else those configured for the registry.
     async fn auth_for(&self, image: &str, given: Option<RegistryAuth>) -> Option<RegistryAuth> {
         if given.is_some() {
             return given;
         }
-        let reference = Reference::parse(image).ok()?;
+        let reference = ImageReference::parse(image).ok()?;
         let credentials = &self.config.credentials;
         credentials.for_registry(reference.registry()).await
     }
@@ -97,6 +99,7 @@ impl DockerRuntime {
         self.config.scratch.to_string_lossy().into_owned()
     }
 
+    /// Converts a path of this worker into the path on the engine's machine.
     fn to_engine(&self, path: &Path) -> PathBuf {
         match (&self.config.scratch_on_engine, path.strip_prefix(&self.config.scratch)) {
             (Some(there), Ok(rest)) => there.join(rest),
@@ -161,19 +164,19 @@ impl Runtime for DockerRuntime {
             let auth = self.auth_for(image, auth).await;
             image::resolve(&engine, image, auth.as_ref()).await
         };
-        self.note(attempt.await).await
+        self.note_result(attempt.await).await
     }
 
     async fn fetch(&self, image: &ImagePin) -> Result<(), RuntimeError> {
-        self.note(self.try_fetch(image).await).await
+        self.note_result(self.try_fetch(image).await).await
     }
 
     async fn start(&self, req: &StageRequest) -> Result<Box<dyn Stage>, RuntimeError> {
-        self.note(self.try_start(req).await).await
+        self.note_result(self.try_start(req).await).await
     }
 
     async fn cleanup_orphans(&self) -> Result<(), RuntimeError> {
-        self.note(self.try_cleanup().await).await
+        self.note_result(self.try_cleanup().await).await
     }
 
     fn name(&self) -> &'static str {
