@@ -1,12 +1,15 @@
-//! Where a stage's commands run: the [`Runtime`] trait and its implementations.
+//! Runs the commands of stages: the [`Runtime`] trait and its implementations.
 //!
-//! A [`Runtime`] keeps one environment per slot and pipeline version warm (a [`Stage`]); commands
-//! are then run in it one after the other, cheaply. This module knows nothing of datums, tries or
-//! stores: it starts what it is told to start, streams the output and says how the command ended.
+//! A [`Runtime`] starts a [`Stage`]: the container of one slot for one pipeline version. The stage
+//! keeps running, and commands run in it one after the other. This module starts commands, streams
+//! their output and returns how they ended. It knows nothing about datums, tries and stores.
 //!
-//! - [`docker`]: containers of a Docker engine or of Podman's compatible socket.
-//! - [`init_client`]: the worker's half of the conversation with `stage-init`, the program that
-//!   is the first process inside a stage container; [`init_program`] is that program.
+//! - [`docker`]: stages as containers of a Docker engine or of Podman's compatible socket;
+//! - [`init_client`]: the worker's end of the connection to `stage-init`, the first process of a
+//!   stage container; [`init_program`]: the embedded program itself;
+//! - [`scripted`]: stages without containers, for tests and benchmarks.
+//!
+//! [`RuntimeError`] lists what can go wrong. A command that fails is no error but a [`RunOutcome`].
 
 pub mod docker;
 pub mod init_client;
@@ -21,38 +24,38 @@ use async_trait::async_trait;
 use howdah_model::entities::ImagePin;
 use tokio_util::sync::CancellationToken;
 
-/// Starts environments in which the commands of stages run.
+/// Starts stages.
 #[async_trait]
 pub trait Runtime: Send + Sync {
-    /// Finds out which exact image a reference means now, fetching it where it is missing.
+    /// Resolves an image reference to a digest. Pulls the image if this machine does not have it.
     ///
-    /// The pin's digest stays valid for [`Runtime::start`] even when the reference moves on.
+    /// [`Runtime::start`] accepts the pin also after the tag has moved to another image.
     async fn resolve(&self, image: &str, auth: Option<RegistryAuth>) -> Result<ImagePin, RuntimeError>;
 
-    /// Fetches the image of a pin where it is missing, so that [`Runtime::start`] finds it here. May
-    /// be given up at any time.
+    /// Pulls the image of a pin if this machine does not have it, before [`Runtime::start`] needs
+    /// it. Cancel safe.
     async fn fetch(&self, image: &ImagePin) -> Result<(), RuntimeError>;
 
-    /// Starts the environment of one slot. Nothing of the user's runs yet.
+    /// Starts the stage of one slot. No command of the user runs yet.
     async fn start(&self, req: &StageRequest) -> Result<Box<dyn Stage>, RuntimeError>;
 
-    /// Removes what an earlier worker on the same scratch folder left running.
+    /// Removes the stages that an earlier worker with the same scratch folder left behind.
     async fn cleanup_orphans(&self) -> Result<(), RuntimeError>;
 
     /// Returns the runtime's name for messages and metrics.
     fn name(&self) -> &'static str;
 }
 
-/// One warm environment; commands run in it one at a time.
+/// A running container of a pipeline. It runs one command at a time.
 ///
-/// Dropping a stage without [`Stage::stop`] leaves its cleaning to a background attempt and to the
-/// next [`Runtime::cleanup_orphans`].
+/// A dropped stage is removed in the background. If that fails, the next
+/// [`Runtime::cleanup_orphans`] removes it. [`Stage::stop`] waits for the removal.
 #[async_trait]
 pub trait Stage: Send {
-    /// Runs one command to its end and hands every piece of output to `out` as it comes.
+    /// Runs one command to its end and passes its output to `out` piece by piece.
     ///
-    /// Whatever ends the run, its whole process group is dead when this returns `Ok`. An `Err`
-    /// means that the environment is lost and a new one must be started.
+    /// When this returns `Ok`, all processes of the command are dead. An `Err` means that the stage
+    /// is lost and a new one must be started.
     async fn run(
         &mut self,
         req: RunRequest,
@@ -60,7 +63,8 @@ pub trait Stage: Send {
         cancel: &CancellationToken,
     ) -> Result<RunOutcome, RuntimeError>;
 
-    /// Returns the path of `stage-init` in the environment, whose [`COPY_LINKS`] is a command too.
+    /// Returns the path of `stage-init` in the container. With the argument [`COPY_LINKS`] it is a
+    /// command that a stage can run.
     ///
     /// [`COPY_LINKS`]: howdah_stage_init::COPY_LINKS
     fn init(&self) -> &str;
@@ -68,16 +72,16 @@ pub trait Stage: Send {
     /// Returns the environment variables that the image sets.
     fn image_env(&self) -> &[(String, String)];
 
-    /// Returns the working directory that the image sets, if any.
+    /// Returns the working directory that the image sets.
     fn image_workdir(&self) -> Option<&str>;
 
-    /// Returns the user that the image sets, if any (any form of `transform.user`).
+    /// Returns the user that the image sets, in one of the forms of [`RunRequest::user`].
     fn image_user(&self) -> Option<&str>;
 
-    /// Says whether the environment can still run commands.
+    /// Returns whether the stage can run commands.
     async fn alive(&mut self) -> bool;
 
-    /// Ends the environment and everything that still runs in it.
+    /// Ends the stage with all its processes and waits for its removal.
     async fn stop(self: Box<Self>);
 }
 
@@ -88,14 +92,14 @@ pub struct RegistryAuth {
     pub username: String,
     /// Password or access token.
     pub password: String,
-    /// Identity token of an OAuth login, if there is one.
+    /// Identity token of an OAuth login.
     pub identity_token: Option<String>,
-    /// Registry that these credentials are for; `None` means the image's own.
+    /// Registry of these credentials; `None` means the registry of the image.
     pub server: Option<String>,
 }
 
 impl std::fmt::Debug for RegistryAuth {
-    /// Never shows the secret parts.
+    /// Omits the secret fields, so that they cannot get into a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RegistryAuth")
             .field("username", &self.username)
@@ -104,16 +108,16 @@ impl std::fmt::Debug for RegistryAuth {
     }
 }
 
-/// What to start for a slot.
+/// A stage to start.
 #[derive(Clone, Debug)]
 pub struct StageRequest {
-    /// Name for people and for the engine; the runtime adds what makes it unique.
+    /// Readable part of the container's name; the runtime appends a unique suffix.
     pub name: String,
-    /// Image, already resolved.
+    /// Image with its digest.
     pub image: ImagePin,
     /// Folders of the slot.
     pub dirs: SlotDirs,
-    /// Labels to put on the container (pipeline, user's metadata labels).
+    /// Labels of the container (pipeline, user's metadata labels).
     pub labels: BTreeMap<String, String>,
     /// Memory limit in bytes.
     pub memory_bytes: Option<u64>,
@@ -123,55 +127,53 @@ pub struct StageRequest {
     pub network: Network,
 }
 
-/// Network that a stage's commands see.
+/// Network of a stage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Network {
     /// The engine's default network.
     #[default]
     Default,
-    /// No network at all.
+    /// No network.
     None,
-    /// A network of the engine, by name (`host` included).
+    /// A network of the engine, by name (for example `host`).
     Named(String),
 }
 
-/// Folders of one slot on the worker's side, all absolute and existing.
-///
-/// `pfs` is seen as `/pfs` (writable), `inputs` as `/pfs/.scratch` (read-only); `run` is the
-/// runtime's own place for its socket.
+/// Folders of one slot on the worker's machine. The paths are absolute and the folders exist.
 #[derive(Clone, Debug)]
 pub struct SlotDirs {
-    /// Becomes `/pfs`.
+    /// Mounted as `/pfs`, writable.
     pub pfs: PathBuf,
-    /// Becomes `/pfs/.scratch`, read-only.
+    /// Mounted as `/pfs/.scratch`, read-only.
     pub inputs: PathBuf,
-    /// Holds the socket to the first process of the container.
+    /// Contains the socket to the first process of the container.
     pub run: PathBuf,
 }
 
 /// One command to run in a stage.
 #[derive(Clone, Debug, Default)]
 pub struct RunRequest {
-    /// Program and arguments; never goes through a shell.
+    /// Program and arguments. They are passed on without a shell.
     pub argv: Vec<String>,
-    /// The complete environment (nothing is added to it); of a name given twice the last wins.
+    /// The complete environment. If a name occurs twice, the last value is used.
     pub env: Vec<(String, String)>,
-    /// Working directory; `None` means the image's, else `/`.
+    /// Working directory; `None` means that of the image, or `/` if the image sets none.
     pub cwd: Option<String>,
-    /// `name`, `uid`, `name:group` or `uid:gid`; `None` means the image's user, else root.
+    /// `name`, `uid`, `name:group` or `uid:gid`; `None` means the user of the image, or root if the
+    /// image sets none.
     pub user: Option<String>,
-    /// Bytes for standard input; `None` is an empty one.
+    /// Bytes for standard input; `None` means an empty input.
     pub stdin: Option<Vec<u8>>,
-    /// Time after which the process group is killed.
+    /// Time limit, after which all processes of the command are killed.
     pub timeout: Option<Duration>,
 }
 
-/// Receives a command's output, piece by piece as it comes.
+/// Receives a command's output piece by piece.
 ///
-/// An alias, for `async_trait` misreads the closure's own lifetime when the type is spelled out.
+/// A type alias, because `async_trait` mishandles the closure's lifetime if the type is written out.
 pub type OutputSink<'a> = dyn FnMut(Stream, &[u8]) + Send + 'a;
 
-/// Which of a command's two outputs some bytes belong to.
+/// One of the two output streams of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stream {
     /// Standard output.
@@ -183,82 +185,83 @@ pub enum Stream {
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunOutcome {
-    /// It exited by itself with this code.
+    /// It exited with this code.
     Exited(i32),
-    /// A signal that we did not send ended it.
+    /// This signal ended it, and the runtime did not send it.
     Signaled(i32),
-    /// The time limit passed and it was killed.
+    /// The runtime killed it at its time limit.
     TimedOut,
-    /// It was killed because the caller cancelled.
+    /// The runtime killed it because the caller cancelled.
     Cancelled,
-    /// It could not be started; the text says why, for the user.
+    /// It could not start. The text is the reason, for the user.
     SpawnFailed(String),
 }
 
-/// Why a runtime could not do what was asked.
+/// An error of a runtime.
 ///
-/// [`RuntimeError::is_users_fault`] tells what a pipeline must show from what passes by itself.
+/// [`RuntimeError::is_users_fault`] separates errors that the user must fix from errors that may
+/// disappear on a retry.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
     /// No container engine answers.
     #[error("{text}")]
     EngineUnavailable {
-        /// What was tried, what was found, what to do.
+        /// The addresses that were tried, the cause, and what to do.
         text: String,
     },
-    /// The image is neither here nor in its registry.
+    /// Neither this machine nor the registry has the image.
     #[error("image {image:?} was not found: {detail}")]
     ImageNotFound {
         /// Reference as the user wrote it.
         image: String,
-        /// What engine or registry said, and what to check.
+        /// Message of the engine or registry, and what to check.
         detail: String,
     },
-    /// The registry refuses to hand out the image.
+    /// The registry denies access to the image.
     #[error("image {image:?} may not be pulled: {detail}")]
     PullDenied {
         /// Reference as the user wrote it.
         image: String,
-        /// What the registry said, and what to check.
+        /// Message of the registry, and what to check.
         detail: String,
     },
-    /// The image could not be fetched for another reason (network, registry down, disk full).
+    /// The pull failed for another reason (network, registry down, disk full).
     #[error("image {image:?} could not be pulled: {detail}")]
     PullFailed {
         /// Reference as the user wrote it.
         image: String,
-        /// What engine or registry said.
+        /// Message of the engine or registry.
         detail: String,
     },
-    /// The text is no image reference at all.
+    /// The text is not an image reference.
     #[error("{image:?} is not an image reference: {detail}")]
     BadReference {
-        /// Reference as the user wrote it.
+        /// Text as the user wrote it.
         image: String,
-        /// What is wrong with it.
+        /// The syntax error.
         detail: String,
     },
     /// The engine answered a request with an error.
     #[error("the container engine could not {operation}: {detail}")]
     Engine {
-        /// What we asked for.
+        /// The request, as a verb with its object.
         operation: &'static str,
-        /// The engine's own words.
+        /// Message of the engine.
         detail: String,
     },
-    /// The environment ended, or never came up.
+    /// The stage ended unexpectedly, or did not start.
     #[error("stage container {name} {what}")]
     StageLost {
-        /// Its name.
+        /// Name of the container.
         name: String,
-        /// How it was lost.
+        /// The cause, as the rest of a sentence after the name.
         what: String,
     },
-    /// Something on the worker's own machine failed.
+    /// A system call on the worker's machine failed.
     #[error("{context}")]
     Io {
-        /// What was being done, with the path.
+        /// The attempted operation, with the path.
         context: String,
         /// The system's error.
         #[source]
@@ -267,9 +270,10 @@ pub enum RuntimeError {
 }
 
 impl RuntimeError {
-    /// Says whether the image as named cannot work until somebody changes something.
+    /// Returns whether the image cannot work until the user changes the pipeline, the image or the
+    /// registry.
     ///
-    /// False for troubles of the machine or the network, which may pass by themselves.
+    /// False for errors of the machine or the network, which may disappear on a retry.
     pub fn is_users_fault(&self) -> bool {
         matches!(
             self,

@@ -1,4 +1,12 @@
-//! Credentials for registries: given ones, and those that `docker login` left in `config.json`.
+//! Finds the credentials for a registry: explicit ones, and those that `docker login` stores.
+//!
+//! Reads Docker's `config.json` with its `auths`, `credHelpers` and `credsStore`. The code is our own because
+//! `docker_credential` waits for a credential helper without a time limit, asks it for one spelling of the
+//! registry only, prefers `auths` to `credsStore` (Docker does the opposite), and reports errors without their
+//! cause.
+//!
+//! An unreadable file and a failing helper are logged and mean "no credentials": most images need
+//! none.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,30 +21,34 @@ use tokio::process::Command;
 use super::super::RegistryAuth;
 use super::reference::DOCKER_HUB;
 
-/// Key under which Docker keeps the login to its own registry.
+/// Key under which Docker stores the login to Docker Hub.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 
-/// How long a credential helper may think.
+/// Time limit for the answer of a credential helper.
 const HELPER_LIMIT: Duration = Duration::from_secs(20);
 
-/// Where credentials come from.
+/// Sources of credentials.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
-    /// By registry host; these win.
+    /// Credentials by registry host. They take precedence over the file.
     pub explicit: BTreeMap<String, RegistryAuth>,
-    /// A `config.json` as `docker login` writes it.
+    /// Path of a `config.json` in Docker's format.
     pub config_file: Option<PathBuf>,
 }
 
-/// The parts of `config.json` that concern us. Other tools own the file: unknown keys are normal.
+/// The parts of `config.json` that concern credentials. Unknown keys are ignored, because the file
+/// belongs to other tools.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct ConfigFile {
+struct DockerConfigFile {
     auths: BTreeMap<String, AuthEntry>,
+    /// Helper for all registries.
     creds_store: Option<String>,
+    /// Helpers for single registries.
     cred_helpers: BTreeMap<String, String>,
 }
 
+/// Credentials of one registry in the file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct AuthEntry {
@@ -46,18 +58,18 @@ struct AuthEntry {
     identitytoken: Option<String>,
 }
 
+/// Output of a credential helper.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct HelperAnswer {
+struct HelperOutput {
     username: String,
     secret: String,
 }
 
 impl Credentials {
-    /// Finds the credentials for a registry.
+    /// Returns the credentials for a registry.
     ///
-    /// The file is read each time: a login made while the worker runs counts at once. Troubles
-    /// with it are logged and mean "no credentials", for most images need none.
+    /// Reads the file each time, so that a login takes effect while the worker runs.
     pub async fn for_registry(&self, registry: &str) -> Option<RegistryAuth> {
         if let Some(auth) = self.explicit.get(registry) {
             return Some(auth.clone());
@@ -78,7 +90,7 @@ async fn from_file(path: &Path, registry: &str) -> Result<Option<RegistryAuth>, 
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|e| e.to_string())?,
     };
-    let file: ConfigFile = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
+    let file: DockerConfigFile = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
     let keys = keys_of(registry);
     let helper = keys
         .iter()
@@ -96,7 +108,7 @@ async fn from_file(path: &Path, registry: &str) -> Result<Option<RegistryAuth>, 
     Ok(auth.map(|auth| for_server(auth, registry)))
 }
 
-/// Returns the spellings under which a registry may stand in the file.
+/// Returns the keys that the file may use for a registry.
 fn keys_of(registry: &str) -> Vec<String> {
     let mut keys = vec![registry.to_owned()];
     if registry == DOCKER_HUB {
@@ -146,7 +158,7 @@ fn decode_entry(entry: &AuthEntry) -> Result<Option<RegistryAuth>, String> {
     }))
 }
 
-/// Asks `docker-credential-<helper>`, as the Docker command does.
+/// Asks the program `docker-credential-<helper>` for the credentials stored under `key`.
 async fn ask_helper(helper: &str, key: &str) -> Result<Option<RegistryAuth>, String> {
     let program = format!("docker-credential-{helper}");
     let mut child = Command::new(&program)
@@ -158,29 +170,29 @@ async fn ask_helper(helper: &str, key: &str) -> Result<Option<RegistryAuth>, Str
         .spawn()
         .map_err(|e| format!("{program} cannot be started: {e}"))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A helper that ends early says what it has to say by its exit code.
+        // A helper may end without reading its input. Its exit code then tells the result.
         let _ = stdin.write_all(key.as_bytes()).await;
     }
     let output = tokio::time::timeout(HELPER_LIMIT, child.wait_with_output())
         .await
-        .map_err(|_| format!("{program} gave no answer in {} s", HELPER_LIMIT.as_secs()))?
+        .map_err(|_| format!("{program} did not answer within {} s", HELPER_LIMIT.as_secs()))?
         .map_err(|e| format!("{program}: {e}"))?;
     if !output.status.success() {
-        // This is how helpers say "nothing known".
+        // A helper exits with an error when it has no credentials for the registry.
         return Ok(None);
     }
-    let answer: HelperAnswer = serde_json::from_slice(&output.stdout)
-        .map_err(|e| format!("{program} gave an answer that is not as agreed: {e}"))?;
-    // This name marks an identity token by convention.
-    Ok(Some(if answer.username == "<token>" {
+    let found: HelperOutput =
+        serde_json::from_slice(&output.stdout).map_err(|e| format!("the output of {program} is not valid: {e}"))?;
+    // By convention this user name marks an identity token.
+    Ok(Some(if found.username == "<token>" {
         RegistryAuth {
-            identity_token: Some(answer.secret),
+            identity_token: Some(found.secret),
             ..RegistryAuth::default()
         }
     } else {
         RegistryAuth {
-            username: answer.username,
-            password: answer.secret,
+            username: found.username,
+            password: found.secret,
             ..RegistryAuth::default()
         }
     }))
@@ -202,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn logins_are_found_under_every_spelling() {
+    async fn logins_are_found_under_every_key_of_a_registry() {
         // "user:pass:word"
         let auth = r#"{"auth": "dXNlcjpwYXNzOndvcmQ="}"#;
         for (key, registry) in [
@@ -221,7 +233,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tokens_and_plain_fields_are_understood() {
+    async fn tokens_and_plain_fields_are_read() {
         let found = find(r#"{"auths": {"r.io": {"identitytoken": "abc"}}}"#, "r.io")
             .await
             .unwrap();
@@ -230,7 +242,7 @@ mod tests {
             .await
             .unwrap();
         assert_eq!((found.username.as_str(), found.password.as_str()), ("u", "p"));
-        // What `docker login` with a credential store leaves behind.
+        // `docker login` with a credential store writes an empty entry.
         assert!(find(r#"{"auths": {"r.io": {}}}"#, "r.io").await.is_none());
     }
 
@@ -246,7 +258,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn explicit_credentials_win() {
+    async fn explicit_credentials_take_precedence() {
         let mut credentials = Credentials::default();
         let auth = RegistryAuth {
             username: "u".into(),
@@ -258,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_not_shown() {
+    fn debug_output_omits_secrets() {
         let auth = RegistryAuth {
             username: "user".into(),
             password: "hunter2".into(),

@@ -1,4 +1,7 @@
-//! Reaching a container engine, and turning its errors into ours.
+//! Connects to a container engine, and maps its errors to [`RuntimeError`].
+//!
+//! - [`connect`]: finds the engine and returns an [`Engine`], or an error that says what to do;
+//! - [`is_unreachable`], [`status`], [`message`] and [`failed`]: errors of the engine's API.
 
 use std::error::Error as _;
 use std::io;
@@ -9,22 +12,24 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 
 use super::super::RuntimeError;
 
-/// Seconds that the engine may take to begin an answer. Starting a container on a busy machine or
-/// contacting a slow registry takes its time.
+/// Time limit in seconds until the engine starts to answer a request.
+///
+/// It is long, because an engine needs time to start a container on a busy machine or to contact a
+/// slow registry.
 const TIMEOUT_SECONDS: u64 = 300;
 
 /// A connected engine.
 #[derive(Clone, Debug)]
 pub struct Engine {
-    /// Its API, in a version that both sides know.
+    /// Client of its API, in a version that both sides support.
     pub api: Docker,
-    /// Where it answered.
+    /// Its address.
     pub address: String,
-    /// Owner that root in a container is out here: ourselves, with a rootless engine.
+    /// Whether the engine is rootless: root in a container is then the engine's own user outside.
     pub rootless: bool,
 }
 
-/// Connects to the engine at `host`, or else at `DOCKER_HOST`, or else at the usual places.
+/// Connects to the engine at `host`, or else at `DOCKER_HOST`, or else at the usual sockets.
 pub async fn connect(host: Option<&str>) -> Result<Engine, RuntimeError> {
     let from_env = std::env::var("DOCKER_HOST").ok().filter(|h| !h.is_empty());
     let (addresses, chosen) = match (host, from_env) {
@@ -39,8 +44,8 @@ pub async fn connect(host: Option<&str>) -> Result<Engine, RuntimeError> {
                 tracing::debug!(address, version = %engine.api.client_version(), "container engine");
                 return Ok(engine);
             }
-            // Of the usual places most do not exist; only what exists is worth a word.
-            Err(Failure::Missing) if !chosen => {}
+            // Most of the usual sockets do not exist. An error lists only sockets that exist.
+            Err(ConnectFailure::Missing) if !chosen => {}
             Err(failure) => failures.push(failure.explain(&address)),
         }
     }
@@ -57,7 +62,7 @@ pub async fn connect(host: Option<&str>) -> Result<Engine, RuntimeError> {
     })
 }
 
-/// Returns the sockets of Docker and Podman, system-wide and rootless.
+/// Returns the addresses of the sockets of Docker and Podman, system-wide and rootless.
 fn usual_addresses() -> Vec<String> {
     let mut paths = vec![PathBuf::from("/var/run/docker.sock")];
     let user_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
@@ -72,20 +77,22 @@ fn usual_addresses() -> Vec<String> {
         .collect()
 }
 
-enum Failure {
-    /// There is nothing at this address.
+/// The cause of a failed connection to an engine.
+enum ConnectFailure {
+    /// The socket does not exist.
     Missing,
-    /// Nobody listens there.
+    /// No server accepts connections on the socket.
     Refused,
-    /// We may not open it.
+    /// This user has no permission for the socket.
     Denied,
-    /// We do not speak this protocol.
+    /// The scheme of the address is not supported.
     Scheme,
-    /// Anything else, in words.
+    /// Another error, with its text.
     Other(String),
 }
 
-impl Failure {
+impl ConnectFailure {
+    /// Returns the error text for the user.
     fn explain(&self, address: &str) -> String {
         match self {
             Self::Missing => format!(
@@ -106,18 +113,19 @@ impl Failure {
     }
 }
 
-async fn try_connect(address: &str) -> Result<Engine, Failure> {
+async fn try_connect(address: &str) -> Result<Engine, ConnectFailure> {
     let api = if let Some(path) = address.strip_prefix("unix://") {
-        // Asked beforehand, for the library's answer does not tell missing from forbidden.
+        // Checked before connecting, because the library's error is the same for a missing socket
+        // and for one without permission.
         match Path::new(path).symlink_metadata() {
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Err(Failure::Denied),
-            Err(_) => return Err(Failure::Missing),
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Err(ConnectFailure::Denied),
+            Err(_) => return Err(ConnectFailure::Missing),
             Ok(_) => Docker::connect_with_unix(address, TIMEOUT_SECONDS, API_DEFAULT_VERSION),
         }
     } else if address.starts_with("tcp://") || address.starts_with("http://") {
         Docker::connect_with_http(address, TIMEOUT_SECONDS, API_DEFAULT_VERSION)
     } else {
-        return Err(Failure::Scheme);
+        return Err(ConnectFailure::Scheme);
     };
     let api = match api {
         Ok(api) => api.negotiate_version().await.map_err(classify)?,
@@ -136,19 +144,19 @@ async fn try_connect(address: &str) -> Result<Engine, Failure> {
     })
 }
 
-fn classify(error: ApiError) -> Failure {
+fn classify(error: ApiError) -> ConnectFailure {
     if matches!(error, ApiError::SocketNotFoundError(_)) {
-        return Failure::Missing;
+        return ConnectFailure::Missing;
     }
     match io_kind(&error) {
-        Some(io::ErrorKind::PermissionDenied) => Failure::Denied,
-        Some(io::ErrorKind::ConnectionRefused) => Failure::Refused,
-        Some(io::ErrorKind::NotFound) => Failure::Missing,
-        _ => Failure::Other(message(&error)),
+        Some(io::ErrorKind::PermissionDenied) => ConnectFailure::Denied,
+        Some(io::ErrorKind::ConnectionRefused) => ConnectFailure::Refused,
+        Some(io::ErrorKind::NotFound) => ConnectFailure::Missing,
+        _ => ConnectFailure::Other(message(&error)),
     }
 }
 
-/// Returns the kind of the system error at the bottom of an API error.
+/// Returns the kind of the system error that caused an API error.
 fn io_kind(error: &ApiError) -> Option<io::ErrorKind> {
     let mut cause = error.source();
     while let Some(current) = cause {
@@ -160,7 +168,7 @@ fn io_kind(error: &ApiError) -> Option<io::ErrorKind> {
     None
 }
 
-/// Says whether the engine itself could not be reached.
+/// Returns whether the error means that the connection to the engine failed.
 pub fn is_unreachable(error: &ApiError) -> bool {
     matches!(
         error,
@@ -172,7 +180,7 @@ pub fn is_unreachable(error: &ApiError) -> bool {
     )
 }
 
-/// Returns the HTTP status of the engine's answer, if it was one.
+/// Returns the HTTP status of the engine's answer, or `None` if the error is not an answer.
 pub fn status(error: &ApiError) -> Option<u16> {
     match error {
         ApiError::DockerResponseServerError { status_code, .. } => Some(*status_code),
@@ -180,13 +188,13 @@ pub fn status(error: &ApiError) -> Option<u16> {
     }
 }
 
-/// Returns the engine's own words, without the library's wrapping.
+/// Returns the engine's message, without the text that the library adds.
 pub fn message(error: &ApiError) -> String {
     match error {
         ApiError::DockerResponseServerError { message, .. } => message.trim().to_owned(),
         ApiError::DockerStreamError { error } => error.trim().to_owned(),
         other => {
-            // Some of the library's errors print their source, some do not.
+            // Only some of the library's errors print their source.
             let mut text = other.to_string();
             let mut cause = other.source();
             while let Some(current) = cause {
@@ -202,7 +210,7 @@ pub fn message(error: &ApiError) -> String {
     }
 }
 
-/// Makes our error of a failed operation.
+/// Returns the [`RuntimeError`] for a request that failed. `operation` is a verb with its object.
 pub fn failed(operation: &'static str, error: &ApiError) -> RuntimeError {
     if is_unreachable(error) {
         return RuntimeError::EngineUnavailable {
@@ -228,25 +236,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_wrong_with_the_engine_is_said() {
+    async fn errors_distinguish_missing_and_refusing_engines() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("engine.sock");
         let address = format!("unix://{}", path.display());
-        let said = text(&address).await;
-        assert!(said.contains("there is no such socket"), "{said}");
+        let message = text(&address).await;
+        assert!(message.contains("there is no such socket"), "{message}");
 
-        // A socket whose server has gone.
+        // A socket whose server has ended.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let said = text(&address).await;
-        assert!(said.contains("no container engine answers at"), "{said}");
-        assert!(said.contains(&address), "{said}");
+        let message = text(&address).await;
+        assert!(message.contains("no container engine answers at"), "{message}");
+        assert!(message.contains(&address), "{message}");
 
-        let said = text("ssh://somewhere").await;
-        assert!(said.contains("is not supported"), "{said}");
+        let message = text("ssh://somewhere").await;
+        assert!(message.contains("is not supported"), "{message}");
     }
 
     #[tokio::test]
-    async fn a_closed_socket_says_how_to_open_it() {
+    async fn a_permission_error_tells_how_to_get_the_permission() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("engine.sock");
         let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
@@ -254,10 +262,10 @@ mod tests {
         if std::os::unix::net::UnixStream::connect(&path).is_ok() {
             return; // Root may open everything.
         }
-        let said = text(&format!("unix://{}", path.display())).await;
+        let message = text(&format!("unix://{}", path.display())).await;
         assert!(
-            said.contains("permission denied") && said.contains("group docker"),
-            "{said}"
+            message.contains("permission denied") && message.contains("group docker"),
+            "{message}"
         );
     }
 }
