@@ -14,7 +14,7 @@ use clap::Args;
 use howdah_api::{convert, pfs_v2};
 use howdah_queue::Queue;
 use howdah_store::{S3Config, Store, StoreConfig};
-use howdah_worker::runtime::scripted::{Answer, Call, ScriptedRuntime};
+use howdah_worker::runtime::scripted::{ScriptedCall, ScriptedEnd, ScriptedRuntime};
 use howdah_worker::{DEFAULT_CACHE_BYTES, Parts, Scratch};
 use tokio_util::sync::CancellationToken;
 
@@ -49,11 +49,11 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     std::fs::create_dir_all(&starts).with_context(|| format!("cannot make the folder {}", starts.display()))?;
     let runtime = ScriptedRuntime::new();
     runtime.define(COMMAND, move |call| match work(&call, &starts) {
-        Ok(()) => Answer::ok(),
-        Err(error) => Answer {
+        Ok(()) => ScriptedEnd::ok(),
+        Err(error) => ScriptedEnd {
             code: Some(1),
             stderr: format!("{error:#}"),
-            ..Answer::default()
+            ..ScriptedEnd::default()
         },
     });
     let mut store = StoreConfig::new(&arguments.store);
@@ -90,7 +90,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// Notes when the first command of the job began in this slot, and copies a single input file; of folders, counts files.
-fn work(call: &Call, starts: &Path) -> anyhow::Result<()> {
+fn work(call: &ScriptedCall, starts: &Path) -> anyhow::Result<()> {
     let slot = call.path("/pfs/out");
     let slot = slot.ancestors().nth(2).and_then(Path::file_name).unwrap_or_default();
     note_start(&starts.join(call.var("PACH_JOB_ID").unwrap_or_default()), slot)?;

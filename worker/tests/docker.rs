@@ -1,6 +1,6 @@
-//! The docker runtime against a real engine.
+//! Tests of the Docker runtime with a real engine.
 
-#![expect(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -13,9 +13,10 @@ use howdah_stage_init::COPY_LINKS;
 use howdah_worker::runtime::docker::credentials::Credentials;
 use howdah_worker::runtime::{Network, RegistryAuth, RunOutcome, Runtime, RuntimeError, Stream};
 use support::registry::Registry;
-use support::{Worker, run, runtime_over, sh, slot_dirs, tool_request, tool_run};
+use support::{DockerFixture, run, runtime_over, sh, slot_dirs, tool_request, tool_run};
 use tokio_util::sync::CancellationToken;
 
+/// Returns the engine's description of a container.
 fn inspect(id: &str) -> serde_json::Value {
     let output = sh("docker", &["inspect", id]);
     let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -23,9 +24,9 @@ fn inspect(id: &str) -> serde_json::Value {
 }
 
 #[tokio::test]
-async fn commands_run_in_an_image_that_has_nothing_else() {
-    let worker = Worker::new();
-    let mut stage = worker.start().await;
+async fn commands_run_in_an_image_without_other_files() {
+    let fixture = DockerFixture::new();
+    let mut stage = fixture.start().await;
     for code in [0, 7] {
         let ran = tool_run(&mut stage, &["exit", &code.to_string()]).await;
         assert_eq!(ran.outcome, RunOutcome::Exited(code));
@@ -34,13 +35,13 @@ async fn commands_run_in_an_image_that_has_nothing_else() {
     assert_eq!(ran.outcome, RunOutcome::Signaled(6));
     assert!(stage.alive().await);
     stage.stop().await;
-    assert_eq!(worker.containers(), Vec::<String>::new());
+    assert_eq!(fixture.containers(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn the_images_settings_are_known_and_used() {
-    let worker = Worker::new();
-    let mut stage = worker.start().await;
+async fn the_settings_of_the_image_are_returned_and_used() {
+    let fixture = DockerFixture::new();
+    let mut stage = fixture.start().await;
     let env = stage.image_env().to_vec();
     assert!(env.contains(&("GREETING".into(), "hello world".into())));
     assert!(env.iter().any(|(name, value)| name == "PATH" && value.contains("/bin")));
@@ -52,7 +53,7 @@ async fn the_images_settings_are_known_and_used() {
     request.cwd = Some("/pfs".into());
     assert_eq!(run(&mut stage, request).await.out, "/pfs\n");
 
-    // The environment is what was asked; the home directory of root is the engine's doing.
+    // The environment is that of the request, plus the HOME of root that the engine sets.
     let mut request = tool_request(&["env"]);
     request.env = vec![("A".into(), "1".into())];
     let ran = run(&mut stage, request).await;
@@ -63,18 +64,18 @@ async fn the_images_settings_are_known_and_used() {
 }
 
 #[tokio::test]
-async fn the_slots_folders_appear_under_pfs() {
-    let worker = Worker::new();
-    std::fs::write(worker.dirs.inputs.join("a.txt"), "alpha").unwrap();
-    let mut stage = worker.start().await;
+async fn the_folders_of_the_slot_are_mounted_under_pfs() {
+    let fixture = DockerFixture::new();
+    std::fs::write(fixture.dirs.inputs.join("a.txt"), "alpha").unwrap();
+    let mut stage = fixture.start().await;
     let ran = tool_run(&mut stage, &["read", "/pfs/.scratch/a.txt"]).await;
     assert_eq!(ran.out, "alpha");
 
-    // What the worker swaps between commands is seen at once.
-    std::fs::remove_file(worker.dirs.inputs.join("a.txt")).unwrap();
-    std::fs::create_dir(worker.dirs.inputs.join("d")).unwrap();
-    std::fs::write(worker.dirs.inputs.join("d/b.txt"), "beta").unwrap();
-    std::os::unix::fs::symlink(".scratch/d", worker.dirs.pfs.join("in")).unwrap();
+    // The container sees changes that the worker makes between commands.
+    std::fs::remove_file(fixture.dirs.inputs.join("a.txt")).unwrap();
+    std::fs::create_dir(fixture.dirs.inputs.join("d")).unwrap();
+    std::fs::write(fixture.dirs.inputs.join("d/b.txt"), "beta").unwrap();
+    std::os::unix::fs::symlink(".scratch/d", fixture.dirs.pfs.join("in")).unwrap();
     let ran = tool_run(&mut stage, &["read", "/pfs/in/b.txt"]).await;
     assert_eq!(ran.out, "beta");
 
@@ -84,16 +85,16 @@ async fn the_slots_folders_appear_under_pfs() {
 
     let ran = tool_run(&mut stage, &["write", "/pfs/out/r", "result"]).await;
     assert_eq!(ran.outcome, RunOutcome::Exited(0));
-    let result = std::fs::read_to_string(worker.dirs.pfs.join("out/r")).unwrap();
+    let result = std::fs::read_to_string(fixture.dirs.pfs.join("out/r")).unwrap();
     assert_eq!(result, "result");
     stage.stop().await;
 }
 
 #[tokio::test]
-async fn links_into_the_image_are_replaced_by_what_they_lead_to() {
-    let worker = Worker::new();
-    let mut stage = worker.start().await;
-    let out = worker.dirs.pfs.join("out");
+async fn links_into_the_image_are_replaced_by_their_targets() {
+    let fixture = DockerFixture::new();
+    let mut stage = fixture.start().await;
+    let out = fixture.dirs.pfs.join("out");
     for (name, target) in [("file", "/tool"), ("dangling", "/no/such/file"), ("root", "/")] {
         std::os::unix::fs::symlink(target, out.join(name)).unwrap();
     }
@@ -119,7 +120,7 @@ async fn links_into_the_image_are_replaced_by_what_they_lead_to() {
     let expected = std::fs::read(support::tool()).unwrap();
     assert!(std::fs::read(out.join("file")).unwrap() == expected);
 
-    // What the user of the datum may not read is not stored in its name.
+    // A file that the datum's user may not read is not copied.
     std::os::unix::fs::symlink("/.howdah/run/../../proc/1/environ", out.join("secret")).unwrap();
     std::fs::set_permissions(&out, PermissionsExt::from_mode(0o777)).unwrap();
     request.user = Some("1234:1234".to_owned());
@@ -131,23 +132,23 @@ async fn links_into_the_image_are_replaced_by_what_they_lead_to() {
 }
 
 #[tokio::test]
-async fn input_and_output_pass_through_whole() {
-    let worker = Worker::new();
-    let mut stage = worker.start().await;
+async fn large_input_and_output_pass_unchanged() {
+    let fixture = DockerFixture::new();
+    let mut stage = fixture.start().await;
     let text = "line\n".repeat(400_000);
     let mut request = tool_request(&["cat"]);
     request.stdin = Some(text.clone().into_bytes());
     assert!(run(&mut stage, request).await.out == text);
-    // Without input there is an end of file at once.
+    // Without input, the first read is the end of file.
     assert_eq!(tool_run(&mut stage, &["cat"]).await.out, "");
     assert_eq!(tool_run(&mut stage, &["flood", "20000"]).await.out.len(), 20_000_000);
     stage.stop().await;
 }
 
 #[tokio::test]
-async fn a_command_that_is_not_there_is_named() {
-    let worker = Worker::new();
-    let mut stage = worker.start().await;
+async fn errors_contain_a_missing_command() {
+    let fixture = DockerFixture::new();
+    let mut stage = fixture.start().await;
     let mut request = tool_request(&[]);
     request.argv = vec!["/train".into()];
     let ran = run(&mut stage, request.clone()).await;
@@ -164,8 +165,8 @@ async fn a_command_that_is_not_there_is_named() {
 
 #[tokio::test]
 async fn a_time_limit_kills_and_the_stage_stays_usable() {
-    let worker = Worker::new();
-    let mut stage = worker.start().await;
+    let fixture = DockerFixture::new();
+    let mut stage = fixture.start().await;
     let mut request = tool_request(&["hang"]);
     request.timeout = Some(Duration::from_millis(200));
     let ran = run(&mut stage, request).await;
@@ -177,21 +178,21 @@ async fn a_time_limit_kills_and_the_stage_stays_usable() {
 
 #[tokio::test]
 async fn cancelling_kills_and_the_stage_stays_usable() {
-    let worker = Worker::new();
-    let mut stage = worker.start().await;
+    let fixture = DockerFixture::new();
+    let mut stage = fixture.start().await;
     let cancel = CancellationToken::new();
-    // Cancelled as soon as the command is known to run.
+    // Cancelled with the first output, when the command certainly runs.
     let mut sink = |_: Stream, _: &[u8]| cancel.cancel();
     let outcome = stage.run(tool_request(&["hang"]), &mut sink, &cancel).await.unwrap();
     assert_eq!(outcome, RunOutcome::Cancelled);
     assert_eq!(tool_run(&mut stage, &[]).await.outcome, RunOutcome::Exited(0));
-    // Output that never pauses does not keep it from being heard.
+    // Output without a pause does not delay the cancellation.
     let cancel = CancellationToken::new();
     let mut sink = |_: Stream, _: &[u8]| cancel.cancel();
     let flood = tool_request(&["flood", &u64::MAX.to_string()]);
     let outcome = stage.run(flood, &mut sink, &cancel).await.unwrap();
     assert_eq!(outcome, RunOutcome::Cancelled);
-    // Cancelled before it began.
+    // Cancelled before the start.
     let outcome = stage
         .run(tool_request(&["hang"]), &mut |_, _| {}, &cancel)
         .await
@@ -201,27 +202,27 @@ async fn cancelling_kills_and_the_stage_stays_usable() {
 }
 
 #[tokio::test]
-async fn nothing_of_a_command_outlives_it() {
-    let worker = Worker::new();
-    let mut stage = worker.start().await;
+async fn no_process_of_a_command_outlives_it() {
+    let fixture = DockerFixture::new();
+    let mut stage = fixture.start().await;
     let ran = tool_run(&mut stage, &["background"]).await;
     assert_eq!(ran.outcome, RunOutcome::Exited(0));
-    // Process 1 is stage-init; the other one is the tool that looks.
+    // Process 1 is stage-init, the other one is the tool that prints the list.
     let ran = tool_run(&mut stage, &["processes"]).await;
     assert_eq!(ran.out.lines().count(), 2, "{}", ran.out);
     stage.stop().await;
 }
 
 #[tokio::test]
-async fn users_are_honoured_and_own_their_output() {
-    let worker = Worker::new();
-    let mut stage = worker.start().await;
+async fn commands_run_as_their_user_and_output_belongs_to_it() {
+    let fixture = DockerFixture::new();
+    let mut stage = fixture.start().await;
     let mut request = tool_request(&["ids"]);
     request.user = Some("4711:4712".into());
     assert_eq!(run(&mut stage, request.clone()).await.out, "4711\n4712\n");
     request.argv = tool_request(&["write", "/pfs/out/mine", "x"]).argv;
     assert_eq!(run(&mut stage, request.clone()).await.outcome, RunOutcome::Exited(0));
-    let made = std::fs::metadata(worker.dirs.pfs.join("out/mine")).unwrap();
+    let made = std::fs::metadata(fixture.dirs.pfs.join("out/mine")).unwrap();
     let own = std::fs::metadata("/proc/self").unwrap();
     let expected = if own.uid() == 0 { 4711 } else { own.uid() };
     assert_eq!(made.uid(), expected);
@@ -235,15 +236,15 @@ async fn users_are_honoured_and_own_their_output() {
 }
 
 #[tokio::test]
-async fn the_container_is_as_asked() {
-    let worker = Worker::new();
-    let mut request = worker.request().await;
+async fn the_container_has_the_requested_settings() {
+    let fixture = DockerFixture::new();
+    let mut request = fixture.request().await;
     request.labels.insert("howdah.pipeline".into(), "default/edges".into());
     request.memory_bytes = Some(64 << 20);
     request.cpus = Some(0.5);
     request.network = Network::None;
-    let mut stage = worker.runtime.start(&request).await.unwrap();
-    let [id] = &worker.containers()[..] else {
+    let mut stage = fixture.runtime.start(&request).await.unwrap();
+    let [id] = &fixture.containers()[..] else {
         panic!("expected one container")
     };
     let found = inspect(id);
@@ -262,10 +263,10 @@ async fn the_container_is_as_asked() {
 }
 
 #[tokio::test]
-async fn a_container_that_is_killed_is_noticed() {
-    let worker = Worker::new();
-    let mut stage = worker.start().await;
-    let id = worker.containers().remove(0);
+async fn a_killed_container_is_a_lost_stage() {
+    let fixture = DockerFixture::new();
+    let mut stage = fixture.start().await;
+    let id = fixture.containers().remove(0);
     let mut sink = |_: Stream, _: &[u8]| {
         sh("docker", &["kill", &id]);
     };
@@ -277,13 +278,13 @@ async fn a_container_that_is_killed_is_noticed() {
     assert!(what.contains("in the middle of a command"), "{what}");
     assert!(!stage.alive().await);
     stage.stop().await;
-    assert_eq!(worker.containers(), Vec::<String>::new());
+    assert_eq!(fixture.containers(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn an_abandoned_run_spoils_the_stage() {
-    let worker = Worker::new();
-    let mut stage = worker.start().await;
+async fn a_run_whose_future_is_dropped_makes_the_stage_unusable() {
+    let fixture = DockerFixture::new();
+    let mut stage = fixture.start().await;
     let (started, has_started) = tokio::sync::oneshot::channel();
     let mut started = Some(started);
     let mut sink = |_: Stream, _: &[u8]| {
@@ -304,12 +305,12 @@ async fn an_abandoned_run_spoils_the_stage() {
 
 #[tokio::test]
 async fn orphans_are_found_by_their_scratch_folder() {
-    let earlier = Worker::new();
-    let other = Worker::new();
+    let earlier = DockerFixture::new();
+    let other = DockerFixture::new();
     let stage = earlier.start().await;
     let others = other.start().await;
-    // A container usually ends by itself when its worker is killed and the connection closes. This
-    // one, whose connection stays open, stands for one that hangs.
+    // The container of a killed worker usually ends by itself, when the connection closes. This
+    // connection stays open, as if the container hung.
     let same_scratch = runtime_over(earlier.scratch.path(), Credentials::default());
     same_scratch.cleanup_orphans().await.unwrap();
     assert_eq!(earlier.containers(), Vec::<String>::new());
@@ -320,33 +321,33 @@ async fn orphans_are_found_by_their_scratch_folder() {
 }
 
 #[tokio::test]
-async fn a_dropped_stage_takes_its_container_with_it() {
-    let worker = Worker::new();
-    drop(worker.start().await);
+async fn a_dropped_stage_removes_its_container() {
+    let fixture = DockerFixture::new();
+    drop(fixture.start().await);
     let start = Instant::now();
-    while !worker.containers().is_empty() {
-        assert!(start.elapsed() < Duration::from_secs(30), "the container stays");
+    while !fixture.containers().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(30), "the container still exists");
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test]
-async fn a_deep_scratch_folder_is_no_obstacle() {
-    let worker = Worker::new();
-    let deep = worker.scratch.path().join("x".repeat(120)).join("y".repeat(120));
-    let mut request = worker.request().await;
+async fn a_scratch_folder_may_have_a_long_path() {
+    let fixture = DockerFixture::new();
+    let deep = fixture.scratch.path().join("x".repeat(120)).join("y".repeat(120));
+    let mut request = fixture.request().await;
     request.dirs = slot_dirs(&deep);
-    let mut stage = worker.runtime.start(&request).await.unwrap();
+    let mut stage = fixture.runtime.start(&request).await.unwrap();
     assert_eq!(tool_run(&mut stage, &[]).await.outcome, RunOutcome::Exited(0));
-    // Nobody else can speak to stage-init: the name of the socket has gone.
+    // The socket file is removed, so no other process can connect.
     assert_eq!(std::fs::read_dir(&request.dirs.run).unwrap().count(), 0);
     stage.stop().await;
 }
 
 #[tokio::test]
 async fn a_local_image_is_pinned_by_its_id() {
-    let worker = Worker::new();
-    let pin = worker.runtime.resolve(support::image(), None).await.unwrap();
+    let fixture = DockerFixture::new();
+    let pin = fixture.runtime.resolve(support::image(), None).await.unwrap();
     assert_eq!(pin.reference, support::image());
     let output = sh(
         "docker",
@@ -361,61 +362,62 @@ async fn a_local_image_is_pinned_by_its_id() {
     let known = String::from_utf8(output.stdout).unwrap();
     assert!(known.contains(&pin.digest), "{known} lacks {}", pin.digest);
 
-    // An image that this machine lost and no registry has.
+    // An image that neither this machine nor a registry has.
     let gone = ImagePin {
         reference: "127.0.0.1:1/howdah-test/gone:1".into(),
         digest: format!("sha256:{}", "0".repeat(64)),
     };
-    let mut request = worker.request().await;
+    let mut request = fixture.request().await;
     request.image = gone;
-    let error = worker.runtime.start(&request).await.err().unwrap();
+    let error = fixture.runtime.start(&request).await.err().unwrap();
     assert!(matches!(error, RuntimeError::PullFailed { .. }), "{error:?}");
     assert!(!error.is_users_fault());
 }
 
 #[tokio::test]
-async fn a_pulled_image_is_pinned_by_the_registrys_digest() {
+async fn a_pulled_image_is_pinned_by_the_digest_of_the_registry() {
     let registry = Registry::start(None).await;
-    let worker = Worker::new();
+    let fixture = DockerFixture::new();
     let image = format!("{}/team/tool:1", registry.host);
     let first = registry.publish("team/tool", "1", "first");
-    let pin = worker.runtime.resolve(&image, None).await.unwrap();
+    let pin = fixture.runtime.resolve(&image, None).await.unwrap();
     assert_eq!(
         (pin.reference.as_str(), pin.digest.as_str()),
         (image.as_str(), first.as_str())
     );
 
-    // The tag moves on and the image is lost here; the pin still means the first one.
+    // The tag moves to another image and this machine loses the first one. The pin still means the
+    // first one.
     registry.publish("team/tool", "1", "second");
     sh("docker", &["rmi", "--force", &image]);
     let by_digest = format!("{}/team/tool@{first}", registry.host);
     let _ = std::process::Command::new("docker").args(["rmi", &by_digest]).output();
-    let stage = worker.start_image(pin).await;
+    let stage = fixture.start_image(pin).await;
     assert!(stage.image_env().contains(&("VERSION".into(), "first".into())));
     stage.stop().await;
-    let pin = worker.runtime.resolve(&by_digest, None).await.unwrap();
+    let pin = fixture.runtime.resolve(&by_digest, None).await.unwrap();
     assert_eq!(pin.digest, first);
     sh("docker", &["rmi", "--force", &by_digest]);
 }
 
 #[tokio::test]
-async fn what_a_registry_lacks_is_said() {
+async fn errors_contain_an_image_that_the_registry_does_not_have() {
     let registry = Registry::start(None).await;
     registry.publish("team/tool", "1", "only");
-    let worker = Worker::new();
+    let fixture = DockerFixture::new();
     let image = format!("{}/team/tool:2", registry.host);
-    let error = worker.runtime.resolve(&image, None).await.unwrap_err();
+    let error = fixture.runtime.resolve(&image, None).await.unwrap_err();
     assert!(matches!(error, RuntimeError::ImageNotFound { .. }), "{error:?}");
     assert!(error.is_users_fault());
     let text = error.to_string();
     assert!(text.contains(&image) && text.contains("\"2\""), "{text}");
 
-    let error = worker.runtime.resolve("Not An Image", None).await.unwrap_err();
+    let error = fixture.runtime.resolve("Not An Image", None).await.unwrap_err();
     assert!(matches!(error, RuntimeError::BadReference { .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_private_registry_wants_the_right_login() {
+async fn a_private_registry_requires_the_right_login() {
     let registry = Registry::start(Some("user:secret")).await;
     registry.publish("team/private", "1", "x");
     let image = format!("{}/team/private:1", registry.host);
@@ -425,7 +427,7 @@ async fn a_private_registry_wants_the_right_login() {
         ..RegistryAuth::default()
     };
 
-    let stranger = Worker::new();
+    let stranger = DockerFixture::new();
     let error = stranger.runtime.resolve(&image, None).await.unwrap_err();
     assert!(matches!(error, RuntimeError::PullDenied { .. }), "{error:?}");
     assert!(error.to_string().contains("docker login"), "{error}");
@@ -434,16 +436,16 @@ async fn a_private_registry_wants_the_right_login() {
     assert!(matches!(error, RuntimeError::PullDenied { .. }), "{error:?}");
     assert!(error.to_string().contains("refuses"), "{error}");
 
-    // With the pipeline's own credentials.
+    // With the credentials of the pipeline.
     stranger.runtime.resolve(&image, Some(login("secret"))).await.unwrap();
     sh("docker", &["rmi", "--force", &image]);
 
-    // With what `docker login` wrote: base64 of user:secret.
+    // With the file of `docker login`: base64 of user:secret.
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.json");
     let config = serde_json::json!({"auths": {&registry.host: {"auth": "dXNlcjpzZWNyZXQ="}}});
     std::fs::write(&file, config.to_string()).unwrap();
-    let friend = Worker::with_credentials(Credentials {
+    let friend = DockerFixture::with_credentials(Credentials {
         config_file: Some(file),
         ..Credentials::default()
     });
@@ -452,7 +454,7 @@ async fn a_private_registry_wants_the_right_login() {
 }
 
 #[tokio::test]
-async fn an_engine_that_is_away_is_said_and_one_that_comes_is_found() {
+async fn an_engine_that_starts_after_an_error_is_found() {
     let scratch = tempfile::tempdir().unwrap();
     let socket: PathBuf = scratch.path().join("engine.sock");
     let config = howdah_worker::runtime::docker::DockerConfig {
@@ -470,29 +472,30 @@ async fn an_engine_that_is_away_is_said_and_one_that_comes_is_found() {
 }
 
 #[tokio::test]
-async fn several_stages_start_side_by_side() {
-    let worker = Worker::new();
+async fn several_stages_start_concurrently() {
+    let fixture = DockerFixture::new();
     let mut requests = Vec::new();
     for i in 0..3 {
-        let mut request = worker.request().await;
-        request.dirs = slot_dirs(&worker.scratch.path().join(i.to_string()));
+        let mut request = fixture.request().await;
+        request.dirs = slot_dirs(&fixture.scratch.path().join(i.to_string()));
         requests.push(request);
     }
-    let starts = requests.iter().map(|request| worker.runtime.start(request));
+    let starts = requests.iter().map(|request| fixture.runtime.start(request));
     let mut stages = futures::future::try_join_all(starts).await.unwrap();
     for stage in &mut stages {
         assert_eq!(tool_run(stage, &[]).await.outcome, RunOutcome::Exited(0));
     }
-    assert_eq!(worker.containers().len(), 3);
+    assert_eq!(fixture.containers().len(), 3);
     futures::future::join_all(stages.into_iter().map(|stage| stage.stop())).await;
-    assert_eq!(worker.containers().len(), 0);
+    assert_eq!(fixture.containers().len(), 0);
 }
 
-/// Prints the cost of a command (see with `--nocapture`); far slower than ever measured fails.
+/// Prints the time of a command (visible with `--nocapture`). Fails only for a time that is far
+/// longer than the usual ones.
 #[tokio::test]
 async fn a_command_costs_about_a_millisecond() {
-    let worker = Worker::new();
-    let mut stage = worker.start().await;
+    let fixture = DockerFixture::new();
+    let mut stage = fixture.start().await;
     for _ in 0..20 {
         tool_run(&mut stage, &[]).await;
     }
@@ -517,10 +520,10 @@ async fn a_command_costs_about_a_millisecond() {
 }
 
 #[tokio::test]
-async fn stage_init_is_installed_for_everybody_to_execute() {
-    let worker = Worker::new();
-    let stage = worker.start().await;
-    let bin = worker.scratch.path().join("bin");
+async fn stage_init_is_executable_by_every_user() {
+    let fixture = DockerFixture::new();
+    let stage = fixture.start().await;
+    let bin = fixture.scratch.path().join("bin");
     let [program] = &std::fs::read_dir(bin).unwrap().collect::<Vec<_>>()[..] else {
         panic!("expected one program")
     };

@@ -1,8 +1,9 @@
-//! A runtime whose commands are functions of the test.
+//! A runtime without containers: its commands are functions of a test or benchmark.
 //!
-//! Everything around the command is the real thing: folders, links, environment, tries, output.
-//! A function gets what the command would get and writes into the slot's folders as the command
-//! would into `/pfs`; that the inputs are read-only there is not enforced.
+//! Only the command is replaced. Folders, links, environment, tries and output are those of the
+//! worker. A function receives a [`ScriptedCall`], writes into the slot's folders where a command
+//! writes into `/pfs`, and returns a [`ScriptedEnd`]. The runtime does not enforce that inputs are
+//! read-only.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -19,12 +20,12 @@ use super::{
     OutputSink, RegistryAuth, RunOutcome, RunRequest, Runtime, RuntimeError, SlotDirs, Stage, StageRequest, Stream,
 };
 
-/// Name by which a test defines what replaces links that lead out of `/pfs`.
+/// Name under which a test defines the command that replaces links out of `/pfs`.
 pub const INIT: &str = "stage-init";
 
-/// What a scripted command gets.
-pub struct Call {
-    /// The request as the worker made it.
+/// The argument of a scripted command.
+pub struct ScriptedCall {
+    /// The worker's request.
     pub request: RunRequest,
     /// Folders of the slot.
     pub dirs: SlotDirs,
@@ -32,14 +33,14 @@ pub struct Call {
     pub stage: String,
 }
 
-impl Call {
-    /// Returns a variable of the environment; the last one of a name.
+impl ScriptedCall {
+    /// Returns the value of an environment variable. If the name occurs twice, the last one.
     pub fn var(&self, name: &str) -> Option<&str> {
         let found = self.request.env.iter().rev().find(|(n, _)| n == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Maps a path below `/pfs` to the worker's side, following the link of an input.
+    /// Maps a path below `/pfs` to the path on this machine. Follows the link of an input.
     pub fn path(&self, path: &str) -> PathBuf {
         let inside = path.trim_start_matches("/pfs/");
         let (first, rest) = inside.split_once('/').unwrap_or((inside, ""));
@@ -54,26 +55,26 @@ impl Call {
     }
 }
 
-/// What a scripted command gives back: how it ended, and what it wrote.
+/// The end and the output of a scripted command.
 #[derive(Debug, Default)]
-pub struct Answer {
-    /// Exit code; `None` means that it goes on until it is cancelled or its time is up.
+pub struct ScriptedEnd {
+    /// Exit code; `None` means that the command runs until it is cancelled or reaches its time limit.
     pub code: Option<i32>,
     /// Standard output.
     pub stdout: String,
     /// Standard error.
     pub stderr: String,
-    /// The stage is lost instead.
+    /// The command does not end: the stage is lost.
     pub lost: bool,
 }
 
-impl Answer {
-    /// Returns success.
+impl ScriptedEnd {
+    /// Makes the end of a command that succeeds.
     pub fn ok() -> Self {
         Self::exit(0)
     }
 
-    /// Returns an exit code.
+    /// Makes the end of a command that exits with `code`.
     pub fn exit(code: i32) -> Self {
         Self {
             code: Some(code),
@@ -81,30 +82,30 @@ impl Answer {
         }
     }
 
-    /// Returns a command that does not end by itself.
+    /// Makes the end of a command that does not end by itself.
     pub fn endless() -> Self {
         Self::default()
     }
 }
 
-/// A command.
-pub type Script = Arc<dyn Fn(Call) -> BoxFuture<'static, Answer> + Send + Sync>;
+/// A scripted command.
+pub type Script = Arc<dyn Fn(ScriptedCall) -> BoxFuture<'static, ScriptedEnd> + Send + Sync>;
 
-/// What is rung when something has begun, and what it waits for then.
-pub type Bells = (Arc<Notify>, Arc<Notify>);
+/// Holds the start of stages: the start signals the first half and waits for the second.
+pub type StartGate = (Arc<Notify>, Arc<Notify>);
 
-/// The runtime. Clones share everything.
+/// The runtime. Clones share all state.
 #[derive(Clone, Default)]
 pub struct ScriptedRuntime {
     scripts: Arc<Mutex<HashMap<String, Script>>>,
     refuse: Arc<Mutex<Option<String>>>,
-    gate: Arc<Mutex<Option<Bells>>>,
-    counts: Arc<Counts>,
+    gate: Arc<Mutex<Option<StartGate>>>,
+    counts: Arc<CallCounts>,
 }
 
-/// What the worker did with the runtime.
+/// Numbers of calls of the runtime, and of stages that run now.
 #[derive(Default)]
-struct Counts {
+struct CallCounts {
     started: AtomicUsize,
     refused: AtomicUsize,
     alive: AtomicUsize,
@@ -112,7 +113,7 @@ struct Counts {
 }
 
 impl ScriptedRuntime {
-    /// Makes one that knows no commands.
+    /// Makes a runtime without commands.
     pub fn new() -> Self {
         Self::default()
     }
@@ -120,7 +121,7 @@ impl ScriptedRuntime {
     /// Defines a command by the first word of its argument vector.
     pub fn define<F>(&self, name: &str, script: F)
     where
-        F: Fn(Call) -> Answer + Send + Sync + 'static,
+        F: Fn(ScriptedCall) -> ScriptedEnd + Send + Sync + 'static,
     {
         let script = Arc::new(script);
         self.define_async(name, move |call| {
@@ -129,25 +130,25 @@ impl ScriptedRuntime {
         });
     }
 
-    /// Defines a command that may wait.
+    /// Defines an asynchronous command.
     pub fn define_async<F>(&self, name: &str, script: F)
     where
-        F: Fn(Call) -> BoxFuture<'static, Answer> + Send + Sync + 'static,
+        F: Fn(ScriptedCall) -> BoxFuture<'static, ScriptedEnd> + Send + Sync + 'static,
     {
         let mut scripts = self.scripts.lock().unwrap_or_else(PoisonError::into_inner);
         scripts.insert(name.to_owned(), Arc::new(script));
     }
 
-    /// Makes starting stages and resolving images fail with a text, or work again.
+    /// Makes starts of stages and resolutions of images fail with a text; `None` ends this.
     pub fn refuse(&self, why: Option<&str>) {
         *self.refuse.lock().unwrap_or_else(PoisonError::into_inner) = why.map(str::to_owned);
     }
 
-    /// Makes every start ring the first bell and wait for the second.
-    pub fn hold_starts(&self) -> Bells {
-        let bells = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = Some(bells.clone());
-        bells
+    /// Makes every start of a stage signal the first half of the gate and wait for the second.
+    pub fn hold_starts(&self) -> StartGate {
+        let gate = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = Some(gate.clone());
+        gate
     }
 
     /// Returns the number of stages started so far.
@@ -155,17 +156,17 @@ impl ScriptedRuntime {
         self.counts.started.load(Ordering::SeqCst)
     }
 
-    /// Returns how often something was refused.
+    /// Returns the number of refused calls.
     pub fn refused(&self) -> usize {
         self.counts.refused.load(Ordering::SeqCst)
     }
 
-    /// Returns the number of stages that run.
+    /// Returns the number of stages that run now.
     pub fn alive(&self) -> usize {
         self.counts.alive.load(Ordering::SeqCst)
     }
 
-    /// Returns how often orphans were to be cleaned up.
+    /// Returns the number of calls of [`Runtime::cleanup_orphans`].
     pub fn cleaned(&self) -> usize {
         self.counts.cleaned.load(Ordering::SeqCst)
     }
@@ -257,23 +258,23 @@ impl Stage for ScriptedStage {
             return Ok(RunOutcome::SpawnFailed(text));
         };
         let timeout = req.timeout;
-        let call = Call {
+        let call = ScriptedCall {
             request: req,
             dirs: self.dirs.clone(),
             stage: self.name.clone(),
         };
-        let time_is_up = async {
+        let time_limit = async {
             match timeout {
                 Some(limit) => tokio::time::sleep(limit).await,
                 None => std::future::pending().await,
             }
         };
         let running = async {
-            let answer = script(call).await;
-            out(Stream::Stdout, answer.stdout.as_bytes());
-            out(Stream::Stderr, answer.stderr.as_bytes());
-            match answer.code {
-                _ if answer.lost => None,
+            let end = script(call).await;
+            out(Stream::Stdout, end.stdout.as_bytes());
+            out(Stream::Stderr, end.stderr.as_bytes());
+            match end.code {
+                _ if end.lost => None,
                 Some(code) => Some(code),
                 None => std::future::pending().await,
             }
@@ -290,7 +291,7 @@ impl Stage for ScriptedStage {
                 }
             },
             () = cancel.cancelled() => Ok(RunOutcome::Cancelled),
-            () = time_is_up => Ok(RunOutcome::TimedOut),
+            () = time_limit => Ok(RunOutcome::TimedOut),
         }
     }
 

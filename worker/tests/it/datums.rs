@@ -1,4 +1,4 @@
-//! Tries, error handlers, time limits: what semantics promise for one datum.
+//! Tests of one datum: tries, error handlers, time limits, inputs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,29 +8,29 @@ use howdah_model::ids::TreeRoot;
 use howdah_protocol::messages::RestartDatum;
 use howdah_protocol::objects::{Datum, DatumOutcome};
 use howdah_store::FileTree;
-use howdah_worker::runtime::scripted::Answer;
+use howdah_worker::runtime::scripted::ScriptedEnd;
 
-use crate::fixture::{World, datum, plan, within};
+use crate::fixture::{WorkerFixture, datum, plan, within};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sets_go_all_the_way_round() {
-    let mut world = World::new().await;
-    let worker = world.worker("w", 2).await;
+async fn a_set_is_run_stored_and_reported() {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 2).await;
     let names: Vec<String> = (0..6).map(|n| format!("/d/f{n}")).collect();
     let files: Vec<(&str, Vec<u8>)> = names
         .iter()
         .map(|name| (name.as_str(), name.clone().into_bytes()))
         .collect();
-    let root = world.commit(&files).await;
+    let root = fixture.commit(&files).await;
     let mut datums = Vec::new();
     for (number, name) in (0..).zip(&names) {
-        datums.push(datum(number, vec![world.input("in", root, name).await]));
+        datums.push(datum(number, vec![fixture.input("in", root, name).await]));
     }
     let rest = datums.split_off(4);
     let plan = plan("edges", 1, &["copy"]);
-    world.start(&plan, vec![datums, rest]).await;
+    fixture.start(&plan, vec![datums, rest]).await;
     for (set, numbers) in [(0, 0..4), (1, 4..6)] {
-        let result = world.result(&plan, set).await;
+        let result = fixture.result(&plan, set).await;
         assert_eq!(result.set, set);
         assert_eq!(result.worker, "w");
         assert_eq!(result.datums.len(), numbers.len());
@@ -43,23 +43,24 @@ async fn sets_go_all_the_way_round() {
             assert_eq!(done.stats.download_bytes, 5);
             assert_eq!(done.stats.upload_bytes, 5);
             let expected = (format!("/f{number}"), format!("/d/f{number}").into_bytes());
-            assert_eq!(world.output(&result, place).await, [expected]);
+            assert_eq!(fixture.output(&result, place).await, [expected]);
         }
         let lines: Vec<(bool, String)> = numbers.map(|number| (true, format!("copied f{number}"))).collect();
-        assert_eq!(world.log_lines(&result).await, lines);
+        assert_eq!(fixture.log_lines(&result).await, lines);
     }
-    world.idle(&plan.pipeline).await;
+    fixture.idle(&plan.pipeline).await;
     assert_eq!(worker.metrics.datums.with_label_values(&["success"]).get(), 6);
     worker.stop().await;
 }
 
-/// Makes a datum of one file that says where the file lies, in a commit whose tree cannot be asked.
-async fn placed(world: &World, number: u8, path: &str, wrong_by: u32) -> Datum {
-    let root = world
+/// Makes a datum of one file with the file's location, which is wrong by `wrong_by` bytes. The
+/// input's root does not exist, so the worker can find the file only by this location.
+async fn located(fixture: &WorkerFixture, number: u8, path: &str, wrong_by: u32) -> Datum {
+    let root = fixture
         .commit(&[("/before", vec![1; 10]), (path, path.as_bytes().to_vec())])
         .await;
-    let entry = FileTree::new(&world.store, Some(root)).file(path).await.unwrap();
-    let mut input = world.input("in", root, path).await;
+    let entry = FileTree::new(&fixture.store, Some(root)).file(path).await.unwrap();
+    let mut input = fixture.input("in", root, path).await;
     input.root = TreeRoot::new([number; 32]);
     let mut datum = datum(number, vec![input]);
     let mut slice = entry.unwrap().content.single_slice().unwrap();
@@ -69,33 +70,33 @@ async fn placed(world: &World, number: u8, path: &str, wrong_by: u32) -> Datum {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn where_a_datum_says_that_its_file_lies_there_it_is_read_and_checked() {
-    let mut world = World::new().await;
-    let worker = world.worker("w", 1).await;
+async fn a_file_is_read_and_checked_at_the_location_that_the_datum_has() {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
     let plan = plan("edges", 1, &["copy"]);
-    let good = placed(&world, 1, "/good", 0).await;
-    let bad = placed(&world, 2, "/wrong", 1).await;
-    world.start(&plan, vec![vec![good], vec![bad]]).await;
-    let result = world.result(&plan, 0).await;
+    let good = located(&fixture, 1, "/good", 0).await;
+    let bad = located(&fixture, 2, "/wrong", 1).await;
+    fixture.start(&plan, vec![vec![good], vec![bad]]).await;
+    let result = fixture.result(&plan, 0).await;
     assert_eq!(
-        world.output(&result, 0).await,
+        fixture.output(&result, 0).await,
         [("/good".to_owned(), b"/good".to_vec())]
     );
-    let trouble = world.trouble().await;
-    assert_eq!((trouble.set, trouble.needs_attention), (1, true));
+    let failed = fixture.set_failed().await;
+    assert_eq!((failed.set, failed.needs_attention), (1, true));
     assert!(
-        trouble.message.contains("its bytes have another hash"),
+        failed.message.contains("its bytes have another hash"),
         "{}",
-        trouble.message
+        failed.message
     );
     worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_try_sees_its_own_inputs_environment_and_standard_input() {
-    let mut world = World::new().await;
-    let worker = world.worker("w", 1).await;
-    world.runtime.define("look", |call| {
+async fn a_try_gets_its_inputs_environment_and_standard_input() {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
+    fixture.runtime.define("look", |call| {
         let env_file = std::fs::read_to_string(call.path("/pfs/.env")).unwrap();
         assert!(env_file.contains("PACH_DATUM_ID="), "{env_file}");
         assert!(env_file.contains("\nin=/pfs/in/d\n"), "{env_file}");
@@ -109,10 +110,10 @@ async fn a_try_sees_its_own_inputs_environment_and_standard_input() {
             .collect();
         seen.sort();
         std::fs::write(call.path("/pfs/out").join("seen"), seen.join(" ")).unwrap();
-        Answer::ok()
+        ScriptedEnd::ok()
     });
     let big = vec![7; 200_000];
-    let root = world
+    let root = fixture
         .commit(&[("/d/big", big), ("/d/small", b"s".to_vec()), ("/e", b"e".to_vec())])
         .await;
     let mut plan = plan("edges", 1, &["look"]);
@@ -120,11 +121,11 @@ async fn a_try_sees_its_own_inputs_environment_and_standard_input() {
     plan.stage.stdin = Some(vec!["one".into(), "two".into()]);
     plan.stage.working_dir = Some("/srv".into());
     plan.stage.user = Some("joe".into());
-    let input = world.input("in", root, "/d/").await;
-    let result = world.run_one(&plan, vec![input]).await;
+    let input = fixture.input("in", root, "/d/").await;
+    let result = fixture.run_one(&plan, vec![input]).await;
     assert_eq!(result.datums[0].reason, None);
     assert_eq!(
-        world.output(&result, 0).await,
+        fixture.output(&result, 0).await,
         [("/seen".into(), b"big small".to_vec())]
     );
     assert_eq!(result.datums[0].stats.download_bytes, 200_001);
@@ -133,7 +134,7 @@ async fn a_try_sees_its_own_inputs_environment_and_standard_input() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tries_and_error_handlers() {
-    struct Case {
+    struct TryCase {
         cmd: &'static str,
         err_cmd: Option<&'static str>,
         accept: Vec<i64>,
@@ -141,28 +142,28 @@ async fn tries_and_error_handlers() {
         tries: u32,
         reason: Option<&'static str>,
     }
-    let mut world = World::new().await;
-    let worker = world.worker("w", 1).await;
-    world.runtime.define("fail", |call| {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
+    fixture.runtime.define("fail", |call| {
         std::fs::write(call.path("/pfs/out").join("partial"), "p").unwrap();
-        Answer {
+        ScriptedEnd {
             stderr: "it broke\n".into(),
-            ..Answer::exit(7)
+            ..ScriptedEnd::exit(7)
         }
     });
-    world.runtime.define("third", {
+    fixture.runtime.define("third", {
         let runs = AtomicUsize::new(0);
         move |call| {
             assert_eq!(std::fs::read_dir(call.path("/pfs/out")).unwrap().count(), 0);
             std::fs::write(call.path("/pfs/out").join("kept"), "k").unwrap();
-            Answer::exit(i32::from(runs.fetch_add(1, Ordering::SeqCst) < 2))
+            ScriptedEnd::exit(i32::from(runs.fetch_add(1, Ordering::SeqCst) < 2))
         }
     });
-    world.runtime.define("readonly", |_| Answer {
+    fixture.runtime.define("readonly", |_| ScriptedEnd {
         stderr: "touch: /pfs/in/x: Read-only file system\n".into(),
-        ..Answer::exit(1)
+        ..ScriptedEnd::exit(1)
     });
-    let case = |cmd, state, tries, reason| Case {
+    let case = |cmd, state, tries, reason| TryCase {
         cmd,
         err_cmd: None,
         accept: vec![],
@@ -173,19 +174,19 @@ async fn tries_and_error_handlers() {
     use DatumOutcome::{Failed, Recovered, Success};
     let cases = [
         case("fail", Failed, 3, Some("command exited with code 7: it broke")),
-        Case {
+        TryCase {
             err_cmd: Some("ok"),
             ..case("fail", Recovered, 3, Some("command exited with code 7: it broke"))
         },
-        Case {
+        TryCase {
             err_cmd: Some("fail"),
             ..case("fail", Failed, 3, Some("command exited with code 7: it broke"))
         },
-        Case {
+        TryCase {
             accept: vec![7],
             ..case("fail", Success, 1, None)
         },
-        Case {
+        TryCase {
             err_cmd: Some("ok"),
             ..case("third", Success, 3, None)
         },
@@ -196,7 +197,7 @@ async fn tries_and_error_handlers() {
             3,
             Some("command ran longer than datum_timeout allows (50ms)"),
         ),
-        Case {
+        TryCase {
             err_cmd: Some("ok"),
             ..case(
                 "endless",
@@ -212,7 +213,7 @@ async fn tries_and_error_handlers() {
         plan.stage.err_cmd = case.err_cmd.map(|cmd| vec![cmd.to_owned()]);
         plan.stage.accept_return_code = case.accept;
         plan.stage.datum_timeout_ms = (case.cmd == "endless").then_some(50);
-        let result = world.run_one(&plan, vec![]).await;
+        let result = fixture.run_one(&plan, vec![]).await;
         let done = &result.datums[0];
         let about = format!("{} {:?}: {done:?}", case.cmd, case.err_cmd);
         assert_eq!((done.state, done.tries), (case.state, case.tries), "{about}");
@@ -227,59 +228,59 @@ async fn tries_and_error_handlers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lost_stage_costs_no_try() {
-    let mut world = World::new().await;
-    let worker = world.worker("w", 1).await;
+async fn a_lost_stage_does_not_count_as_a_try() {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
     let runs = Arc::new(AtomicUsize::new(0));
-    world.runtime.define("fragile", {
+    fixture.runtime.define("fragile", {
         let runs = Arc::clone(&runs);
-        move |_| Answer {
+        move |_| ScriptedEnd {
             lost: runs.fetch_add(1, Ordering::SeqCst) == 0,
-            ..Answer::ok()
+            ..ScriptedEnd::ok()
         }
     });
-    let result = world.run_one(&plan("edges", 1, &["fragile"]), vec![]).await;
+    let result = fixture.run_one(&plan("edges", 1, &["fragile"]), vec![]).await;
     assert_eq!(
         (result.datums[0].state, result.datums[0].tries),
         (DatumOutcome::Success, 1)
     );
-    assert_eq!((runs.load(Ordering::SeqCst), world.runtime.started()), (2, 2));
+    assert_eq!((runs.load(Ordering::SeqCst), fixture.runtime.started()), (2, 2));
     worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_ends_its_container_every_time_fails_the_datum() {
-    let mut world = World::new().await;
-    let worker = world.worker("w", 1).await;
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
     let runs = Arc::new(AtomicUsize::new(0));
-    world.runtime.define("fatal", {
+    fixture.runtime.define("fatal", {
         let runs = Arc::clone(&runs);
         move |_| {
             runs.fetch_add(1, Ordering::SeqCst);
-            Answer {
+            ScriptedEnd {
                 lost: true,
-                ..Answer::ok()
+                ..ScriptedEnd::ok()
             }
         }
     });
-    let result = world.run_one(&plan("edges", 1, &["fatal"]), vec![]).await;
+    let result = fixture.run_one(&plan("edges", 1, &["fatal"]), vec![]).await;
     let done = &result.datums[0];
     assert_eq!((done.state, done.tries), (DatumOutcome::Failed, 3), "{done:?}");
     assert!(
         done.reason.as_ref().unwrap().contains("did it kill process 1"),
         "{done:?}"
     );
-    assert_eq!(runs.load(Ordering::SeqCst), 4, "the first loss costs no try");
+    assert_eq!(runs.load(Ordering::SeqCst), 4, "the first loss is not a try");
     worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_input_that_no_disk_can_hold_fails_the_datum() {
-    let mut world = World::new().await;
-    let worker = world.worker("w", 1).await;
-    let root = world.commit(&[("/x", b"x".to_vec())]).await;
-    let input = world.input(&"x".repeat(300), root, "/x").await;
-    let result = world.run_one(&plan("edges", 1, &["ok"]), vec![input]).await;
+async fn an_input_with_a_name_that_no_file_system_accepts_fails_the_datum() {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
+    let root = fixture.commit(&[("/x", b"x".to_vec())]).await;
+    let input = fixture.input(&"x".repeat(300), root, "/x").await;
+    let result = fixture.run_one(&plan("edges", 1, &["ok"]), vec![input]).await;
     let done = &result.datums[0];
     assert_eq!((done.state, done.tries), (DatumOutcome::Failed, 3), "{done:?}");
     assert!(done.reason.as_ref().unwrap().contains("cannot be laid out"), "{done:?}");
@@ -287,34 +288,34 @@ async fn an_input_that_no_disk_can_hold_fails_the_datum() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restarted_datum_is_begun_again_and_costs_no_try() {
-    let mut world = World::new().await;
-    let worker = world.worker("w", 1).await;
+async fn a_restart_of_a_datum_does_not_count_as_a_try() {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
     let begun = Arc::new(tokio::sync::Notify::new());
-    world.runtime.define("slow", {
+    fixture.runtime.define("slow", {
         let (begun, runs) = (Arc::clone(&begun), AtomicUsize::new(0));
         move |_| {
             begun.notify_one();
             if runs.fetch_add(1, Ordering::SeqCst) == 0 {
-                Answer::endless()
+                ScriptedEnd::endless()
             } else {
-                Answer::ok()
+                ScriptedEnd::ok()
             }
         }
     });
-    let root = world.commit(&[("/x", b"x".to_vec())]).await;
-    let input = world.input("in", root, "/x").await;
+    let root = fixture.commit(&[("/x", b"x".to_vec())]).await;
+    let input = fixture.input("in", root, "/x").await;
     let plan = plan("edges", 1, &["slow"]);
-    world.start(&plan, vec![vec![datum(1, vec![input])]]).await;
+    fixture.start(&plan, vec![vec![datum(1, vec![input])]]).await;
     within(begun.notified()).await;
     let restart = |filter: &str| RestartDatum {
         pipeline: plan.pipeline.clone(),
         job: plan.job,
         filters: vec![filter.to_owned()],
     };
-    world.queue.restart_datums(&restart("/other")).await.unwrap();
-    world.queue.restart_datums(&restart("/x")).await.unwrap();
-    let result = world.result(&plan, 0).await;
+    fixture.queue.restart_datums(&restart("/other")).await.unwrap();
+    fixture.queue.restart_datums(&restart("/x")).await.unwrap();
+    let result = fixture.result(&plan, 0).await;
     assert_eq!(
         (result.datums[0].state, result.datums[0].tries),
         (DatumOutcome::Success, 1)
@@ -323,11 +324,11 @@ async fn a_restarted_datum_is_begun_again_and_costs_no_try() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_folder_stands_from_one_datum_to_the_next_and_follows_its_commits() {
-    let mut world = World::new().await;
-    let worker = world.worker("w", 1).await;
-    // Each file's path, size and the time it was written.
-    world.runtime.define("look", |call| {
+async fn a_large_folder_is_reused_for_the_next_datum_and_updated_to_its_commit() {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
+    // Lists each file's path, size and modification time. A reused file keeps its time.
+    fixture.runtime.define("look", |call| {
         let mut lines = Vec::new();
         let mut folders = vec![call.path("/pfs/in")];
         let top = folders[0].clone();
@@ -347,9 +348,9 @@ async fn a_large_folder_stands_from_one_datum_to_the_next_and_follows_its_commit
         }
         lines.sort();
         std::fs::write(call.path("/pfs/out").join("seen"), lines.join("\n")).unwrap();
-        // What commands leave lying about where they may write.
-        std::fs::create_dir(call.path("/pfs/rubbish")).unwrap();
-        Answer::ok()
+        // A folder that the worker must remove before the next datum.
+        std::fs::create_dir(call.path("/pfs/leftover")).unwrap();
+        ScriptedEnd::ok()
     });
     let first: BTreeMap<String, usize> = (0..100)
         .map(|n| (format!("/d/{}/f{n:03}", n % 3), n))
@@ -363,15 +364,15 @@ async fn a_large_folder_stands_from_one_datum_to_the_next_and_follows_its_commit
     let mut second = first.clone();
     second.insert("/d/new/one".into(), 70);
     second.insert("/d/0/f003".into(), 77);
-    for gone in ["/d/1/f001", "/d/x", "/d/y/in"] {
-        second.remove(gone);
+    for removed in ["/d/1/f001", "/d/x", "/d/y/in"] {
+        second.remove(removed);
     }
     // A file becomes a folder, and a folder a file.
     second.insert("/d/x/deep".into(), 2);
     second.insert("/d/y".into(), 2);
 
     let mut before = BTreeMap::new();
-    for (job, (files, folder, standing)) in (1..).zip([
+    for (job, (files, folder, expected_reused)) in (1..).zip([
         (&first, "/d/", 0),
         (&second, "/d/", 99),
         (&second, "/d/", 103),
@@ -383,13 +384,13 @@ async fn a_large_folder_stands_from_one_datum_to_the_next_and_follows_its_commit
             .iter()
             .map(|(path, size)| (path.as_str(), vec![7; *size]))
             .collect();
-        let root = world.commit(&contents).await;
-        let input = world.input("in", root, folder).await;
+        let root = fixture.commit(&contents).await;
+        let input = fixture.input("in", root, folder).await;
         let size = input.size;
         let plan = plan("edges", job, &["look"]);
-        let result = world.run_one(&plan, vec![input]).await;
+        let result = fixture.run_one(&plan, vec![input]).await;
         assert_eq!(result.datums[0].stats.download_bytes, size);
-        let (_, seen) = world.output(&result, 0).await.remove(0);
+        let (_, seen) = fixture.output(&result, 0).await.remove(0);
         let seen: BTreeMap<String, (usize, u128)> = String::from_utf8(seen)
             .unwrap()
             .lines()
@@ -406,11 +407,11 @@ async fn a_large_folder_stands_from_one_datum_to_the_next_and_follows_its_commit
             .collect();
         let found: BTreeMap<&String, usize> = seen.iter().map(|(path, (size, _))| (path, *size)).collect();
         assert_eq!(found, wanted, "job {job}");
-        let stood = seen
+        let reused = seen
             .iter()
             .filter(|(path, file)| before.get(*path) == Some(*file))
             .count();
-        assert_eq!(stood, standing, "job {job}");
+        assert_eq!(reused, expected_reused, "job {job}");
         before = seen;
     }
     worker.stop().await;

@@ -1,4 +1,4 @@
-//! The surroundings of a worker: what a coordinator would do, by hand.
+//! The environment of a worker under test: queue, store and runtime, and what a coordinator does.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -15,44 +15,45 @@ use howdah_protocol::wire;
 use howdah_queue::testing::NatsServer;
 use howdah_queue::{Queue, Subscription};
 use howdah_store::{FileEdits, FileTree, PackWriter, PathRules, Store};
-use howdah_worker::runtime::scripted::{Answer, Call, ScriptedRuntime};
+use howdah_worker::runtime::scripted::{ScriptedCall, ScriptedEnd, ScriptedRuntime};
 use howdah_worker::{Parts, Scratch, WorkerError, metrics::Metrics, run_with};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Longest time that anything may take before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Time limit of each wait. Only a failure reaches it.
+pub const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
-pub struct World {
+/// A NATS server, a store and a runtime, which several workers may share.
+pub struct WorkerFixture {
     pub server: NatsServer,
     pub queue: Queue,
     pub store: Store,
     pub runtime: ScriptedRuntime,
-    pub notices: Subscription<SetEvent>,
+    pub events: Subscription<SetEvent>,
     pub folder: tempfile::TempDir,
 }
 
-/// A running worker, with threads of its own so that it can be killed whole.
-pub struct Worker {
+/// A running worker. It has threads of its own, so that a test can kill all its tasks at once.
+pub struct RunningWorker {
     stop: CancellationToken,
     task: Option<JoinHandle<Result<(), WorkerError>>>,
     threads: Option<Runtime>,
     pub metrics: Arc<Metrics>,
 }
 
-impl Worker {
+impl RunningWorker {
     pub async fn stop(mut self) {
         self.stop.cancel();
         let task = self.task.take().unwrap();
         within(task).await.unwrap().unwrap();
     }
 
-    /// Ends the worker as `kill -9` would: nothing is handed back or cleared away.
+    /// Ends the worker as `kill -9` does: it hands nothing back and removes nothing.
     pub fn kill(self) {}
 }
 
-impl Drop for Worker {
+impl Drop for RunningWorker {
     fn drop(&mut self) {
         if let Some(threads) = self.threads.take() {
             threads.shutdown_background();
@@ -60,22 +61,24 @@ impl Drop for Worker {
     }
 }
 
-/// Waits, but not for ever.
-pub async fn within<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, what).await.expect("it took too long")
+/// Waits for a future until [`WAIT_LIMIT`].
+pub async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(WAIT_LIMIT, future)
+        .await
+        .expect("it took too long")
 }
 
-impl World {
+impl WorkerFixture {
     pub async fn new() -> Self {
         let server = NatsServer::start();
         let queue = Queue::connect(&server.url(), "coordinator").await.unwrap();
         queue.ensure_streams().await.unwrap();
         let runtime = ScriptedRuntime::new();
-        runtime.define("ok", |_| Answer::ok());
-        runtime.define("endless", |_| Answer::endless());
+        runtime.define("ok", |_| ScriptedEnd::ok());
+        runtime.define("endless", |_| ScriptedEnd::endless());
         runtime.define("copy", copy);
         Self {
-            notices: queue.set_events().await.unwrap(),
+            events: queue.set_events().await.unwrap(),
             queue,
             server,
             store: Store::in_memory().await,
@@ -84,7 +87,7 @@ impl World {
         }
     }
 
-    pub async fn worker(&self, name: &str, slots: usize) -> Worker {
+    pub async fn worker(&self, name: &str, slots: usize) -> RunningWorker {
         let stop = CancellationToken::new();
         let metrics = Arc::new(Metrics::new());
         let threads = tokio::runtime::Builder::new_multi_thread()
@@ -109,7 +112,7 @@ impl World {
             pipelines: Vec::new(),
             metrics: Arc::clone(&metrics),
         };
-        Worker {
+        RunningWorker {
             task: Some(threads.spawn(run_with(parts, stop.clone()))),
             threads: Some(threads),
             stop,
@@ -117,26 +120,27 @@ impl World {
         }
     }
 
-    /// Stores files as a commit would hold them.
+    /// Stores files and returns the tree that a commit of them has.
     pub async fn commit(&self, files: &[(&str, Vec<u8>)]) -> TreeRoot {
         commit_into(&self.store, files).await
     }
 
-    /// Makes an input of a file or, with a slash at the end, a folder of a commit.
+    /// Makes an input of a file of a commit or, if the path ends with a slash, of a folder.
     pub async fn input(&self, name: &str, root: TreeRoot, path: &str) -> DatumInput {
         input_from(&self.store, name, root, path).await
     }
 
-    /// Writes plan and sets and hands the sets out.
+    /// Writes plan and sets to the store and publishes the sets.
+    ///
+    /// Sets with even numbers are published inline and with file locations, the others without.
     pub async fn start(&self, plan: &JobPlan, sets: Vec<Vec<Datum>>) -> Vec<SetMessage> {
         let plan_key = objects::plan_key(&plan.pipeline, &plan.job);
         let written = wire::encode(plan).into();
         self.store.put(&plan_key, written).await.unwrap();
         let mut messages = Vec::new();
         for (number, mut datums) in (0..).zip(sets) {
-            // Both ways must work.
             for datum in datums.iter_mut().filter(|_| number % 2 == 0) {
-                place(&self.store, datum).await;
+                add_locations(&self.store, datum).await;
             }
             let set = DatumSet { set: number, datums };
             let set_key = objects::set_key(&plan.pipeline, &plan.job, number);
@@ -149,7 +153,6 @@ impl World {
                 attempt: 0,
                 plan_key: plan_key.clone(),
                 set_key,
-                // Both ways must work.
                 inline: (number % 2 == 0).then_some(set),
             });
         }
@@ -158,7 +161,7 @@ impl World {
         messages
     }
 
-    /// Tells workers that nobody wants a job any more.
+    /// Publishes the cancellation of a job.
     pub async fn cancel(&self, plan: &JobPlan) {
         let cancel = CancelJob {
             pipeline: plan.pipeline.clone(),
@@ -167,43 +170,44 @@ impl World {
         self.queue.cancel_job(&cancel).await.unwrap();
     }
 
-    /// Returns the number of results that a job has.
+    /// Returns the number of results that a job has in the store.
     pub async fn results(&self, plan: &JobPlan) -> usize {
         let prefix = objects::results_prefix(&plan.pipeline, &plan.job);
         self.store.list(&prefix).await.unwrap().len()
     }
 
-    /// Waits until a set is said to be done and returns its result.
+    /// Waits until a set has a result and returns it.
     pub async fn result(&mut self, plan: &JobPlan, set: u32) -> SetResult {
         let key = objects::result_key(&plan.pipeline, &plan.job, set);
         within(async {
-            // The notice may have come while another set was waited for.
+            // The event may have been received during the wait for another set.
             while self.store.stat(&key).await.unwrap().is_none() {
-                self.notices.next().await.unwrap();
+                self.events.next().await.unwrap();
             }
         })
         .await;
         wire::decode(&self.store.get(&key).await.unwrap()).unwrap()
     }
 
-    /// Runs one datum to its end.
+    /// Runs a job of one datum and returns the result of its set.
     pub async fn run_one(&mut self, plan: &JobPlan, inputs: Vec<DatumInput>) -> SetResult {
         self.start(plan, vec![vec![datum(1, inputs)]]).await;
         self.result(plan, 0).await
     }
 
-    pub async fn trouble(&mut self) -> SetFailed {
+    /// Waits for the next event of a failed set.
+    pub async fn set_failed(&mut self) -> SetFailed {
         within(async {
             loop {
-                if let SetEvent::Failed(trouble) = self.notices.next().await.unwrap() {
-                    return trouble;
+                if let SetEvent::Failed(failed) = self.events.next().await.unwrap() {
+                    return failed;
                 }
             }
         })
         .await
     }
 
-    /// Waits until nothing of a pipeline is waiting or out.
+    /// Waits until the queue has no set of a pipeline, neither waiting nor delivered.
     pub async fn idle(&self, pipeline: &PipelineKey) {
         within(async {
             loop {
@@ -216,12 +220,14 @@ impl World {
         .await;
     }
 
+    /// Returns the log lines of a set; the flag is true for lines of the user's command.
     pub async fn log_lines(&self, result: &SetResult) -> Vec<(bool, String)> {
         let Some(key) = &result.log_key else { return Vec::new() };
         let log: LogObject = wire::decode(&self.store.get(key).await.unwrap()).unwrap();
         log.lines.into_iter().map(|line| (line.user, line.message)).collect()
     }
 
+    /// Returns the output files of the datum with this index.
     pub async fn output(&self, result: &SetResult, datum: usize) -> Vec<(String, Vec<u8>)> {
         let mut all = Vec::new();
         for file in &result.datums[datum].outputs {
@@ -232,7 +238,7 @@ impl World {
     }
 }
 
-/// Stores files as a commit would hold them.
+/// Stores files and returns the tree that a commit of them has.
 pub async fn commit_into(store: &Store, files: &[(&str, Vec<u8>)]) -> TreeRoot {
     let mut pack = PackWriter::new(store);
     for (path, bytes) in files {
@@ -247,8 +253,8 @@ pub async fn commit_into(store: &Store, files: &[(&str, Vec<u8>)]) -> TreeRoot {
     content.root.unwrap()
 }
 
-/// Lets a datum say where its files lie, where it does not and they exist.
-async fn place(store: &Store, datum: &mut Datum) {
+/// Adds the locations of its files to a datum that has none.
+async fn add_locations(store: &Store, datum: &mut Datum) {
     if !datum.slices.is_empty() {
         return;
     }
@@ -259,7 +265,7 @@ async fn place(store: &Store, datum: &mut Datum) {
     }
 }
 
-/// Makes an input of a file or, with a slash at the end, a folder of a commit in a store.
+/// Makes an input of a file of a store or, if the path ends with a slash, of a folder.
 pub async fn input_from(store: &Store, name: &str, root: TreeRoot, path: &str) -> DatumInput {
     let tree = FileTree::new(store, Some(root));
     let node = tree.inspect(path).await.unwrap().unwrap();
@@ -278,15 +284,15 @@ pub async fn input_from(store: &Store, name: &str, root: TreeRoot, path: &str) -
     }
 }
 
-/// Copies the file that the input `in` names to `/pfs/out`, under its own name.
-fn copy(call: Call) -> Answer {
+/// Copies the file of the input `in` to `/pfs/out`, under its own name.
+fn copy(call: ScriptedCall) -> ScriptedEnd {
     let from = call.var("in").unwrap().to_owned();
     let name = from.rsplit('/').next().unwrap();
     let bytes = std::fs::read(call.path(&from)).unwrap();
     std::fs::write(call.path("/pfs/out").join(name), bytes).unwrap();
-    Answer {
+    ScriptedEnd {
         stdout: format!("copied {name}\n"),
-        ..Answer::ok()
+        ..ScriptedEnd::ok()
     }
 }
 

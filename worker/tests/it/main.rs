@@ -1,5 +1,5 @@
-//! A worker with a scripted runtime, a real nats-server and a store in memory.
-#![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+//! Tests of a worker with a scripted runtime, a real nats-server and a store in memory.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod concurrent_sets;
 mod datums;

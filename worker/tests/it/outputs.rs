@@ -1,32 +1,32 @@
-//! Output by reference, output at fault, private copies, caches.
+//! Tests of output by reference, invalid output, private copies and the file cache.
 
 use std::os::unix::fs::symlink;
 
 use howdah_model::ids::GlobalId;
 use howdah_protocol::objects::DatumOutcome;
-use howdah_worker::runtime::scripted::{Answer, INIT};
+use howdah_worker::runtime::scripted::{INIT, ScriptedEnd};
 
-use crate::fixture::{World, datum, plan};
+use crate::fixture::{WorkerFixture, datum, plan};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_into_inputs_are_stored_by_reference() {
-    let mut world = World::new().await;
-    let worker = world.worker("w", 1).await;
-    world.runtime.define("regroup", |call| {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
+    fixture.runtime.define("regroup", |call| {
         let out = call.path("/pfs/out");
         symlink("/pfs/in/d", out.join("all")).unwrap();
         symlink("../in/d/big", out.join("one")).unwrap();
         std::fs::write(out.join("new"), "n").unwrap();
-        Answer::ok()
+        ScriptedEnd::ok()
     });
     let big = vec![7; 200_000];
     let files = [("/d/big", big.clone()), ("/d/small", b"s".to_vec())];
-    let root = world.commit(&files).await;
-    let before = world.store.list("chunks/").await.unwrap().len();
-    let input = world.input("in", root, "/d/").await;
-    let result = world.run_one(&plan("edges", 1, &["regroup"]), vec![input]).await;
+    let root = fixture.commit(&files).await;
+    let before = fixture.store.list("chunks/").await.unwrap().len();
+    let input = fixture.input("in", root, "/d/").await;
+    let result = fixture.run_one(&plan("edges", 1, &["regroup"]), vec![input]).await;
     assert_eq!(
-        world.output(&result, 0).await,
+        fixture.output(&result, 0).await,
         [
             ("/all/big".to_owned(), big.clone()),
             ("/all/small".to_owned(), b"s".to_vec()),
@@ -34,34 +34,34 @@ async fn links_into_inputs_are_stored_by_reference() {
             ("/one".to_owned(), big),
         ]
     );
-    let after = world.store.list("chunks/").await.unwrap().len();
+    let after = fixture.store.list("chunks/").await.unwrap().len();
     assert_eq!(after - before, 1, "only the new file was written");
     worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_to_an_input_that_is_one_file_is_stored_by_reference() {
-    let mut world = World::new().await;
-    let worker = world.worker("w", 1).await;
-    world.runtime.define("link", |call| {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
+    fixture.runtime.define("link", |call| {
         symlink("/pfs/in/file", call.path("/pfs/out").join("linked")).unwrap();
-        Answer::ok()
+        ScriptedEnd::ok()
     });
     let plan = plan("edges", 1, &["link"]);
     let mut datums = Vec::new();
     let contents: [&[u8]; 2] = [b"bytes", b""];
     for (number, content) in (0..).zip(contents) {
-        let root = world.commit(&[("/file", content.to_vec())]).await;
-        let input = world.input("in", root, "/file").await;
+        let root = fixture.commit(&[("/file", content.to_vec())]).await;
+        let input = fixture.input("in", root, "/file").await;
         datums.push(datum(number, vec![input]));
     }
-    // The second set has to look the files up.
-    world.start(&plan, vec![datums.clone(), datums]).await;
+    // The datums of the second set have no file locations, so the worker looks the files up.
+    fixture.start(&plan, vec![datums.clone(), datums]).await;
     for set in 0..2 {
-        let result = world.result(&plan, set).await;
+        let result = fixture.result(&plan, set).await;
         for (place, content) in contents.iter().enumerate() {
             let expected = ("/linked".to_owned(), content.to_vec());
-            assert_eq!(world.output(&result, place).await, [expected]);
+            assert_eq!(fixture.output(&result, place).await, [expected]);
         }
     }
     worker.stop().await;
@@ -69,36 +69,36 @@ async fn a_link_to_an_input_that_is_one_file_is_stored_by_reference() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_out_of_pfs_are_replaced_by_their_content_in_the_stage() {
-    let mut world = World::new().await;
-    let worker = world.worker("w", 1).await;
-    world.runtime.define("link-out", |call| {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
+    fixture.runtime.define("link-out", |call| {
         symlink("/usr/share/words", call.path("/pfs/out").join("words")).unwrap();
-        Answer::ok()
+        ScriptedEnd::ok()
     });
-    // Plays the file system of the image: there is one such file, and no other.
-    world.runtime.define(INIT, |call| {
+    // Takes the place of stage-init in an image that has this one file.
+    fixture.runtime.define(INIT, |call| {
         assert_eq!(call.request.argv[1..], ["--copy-links"]);
         assert_eq!(call.request.stdin.as_deref(), Some(b"/pfs/out/words".as_slice()));
         assert_eq!(call.request.user.as_deref(), Some("nobody"));
         let link = call.path("/pfs/out").join("words");
         std::fs::remove_file(&link).unwrap();
         std::fs::write(&link, "aardvark").unwrap();
-        Answer::ok()
+        ScriptedEnd::ok()
     });
     let mut plan = plan("edges", 1, &["link-out"]);
     plan.stage.user = Some("nobody".to_owned());
-    let result = world.run_one(&plan, vec![]).await;
+    let result = fixture.run_one(&plan, vec![]).await;
     assert_eq!(
-        world.output(&result, 0).await,
+        fixture.output(&result, 0).await,
         [("/words".to_owned(), b"aardvark".to_vec())]
     );
 
-    world.runtime.define(INIT, |_| Answer {
+    fixture.runtime.define(INIT, |_| ScriptedEnd {
         stderr: "link at /pfs/out/words: its target /usr/share/words does not exist".to_owned(),
-        ..Answer::exit(1)
+        ..ScriptedEnd::exit(1)
     });
     plan.job = GlobalId::from_number(2);
-    let result = world.run_one(&plan, vec![]).await;
+    let result = fixture.run_one(&plan, vec![]).await;
     let done = &result.datums[0];
     assert_eq!((done.state, done.tries), (DatumOutcome::Failed, 3), "{done:?}");
     let reason = done.reason.as_deref().unwrap();
@@ -110,16 +110,16 @@ async fn links_out_of_pfs_are_replaced_by_their_content_in_the_stage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn output_at_fault_fails_the_datum_with_the_error() {
-    let mut world = World::new().await;
-    let worker = world.worker("w", 1).await;
-    world.runtime.define("dangle", |call| {
+async fn invalid_output_fails_the_datum_with_the_error() {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
+    fixture.runtime.define("dangle", |call| {
         symlink("/pfs/in/none", call.path("/pfs/out").join("l")).unwrap();
-        Answer::ok()
+        ScriptedEnd::ok()
     });
-    world.runtime.define("badname", |call| {
+    fixture.runtime.define("badname", |call| {
         std::fs::write(call.path("/pfs/out").join("a[b"), "x").unwrap();
-        Answer::ok()
+        ScriptedEnd::ok()
     });
     for (number, cmd, expected) in [
         (1, "dangle", "/pfs/in/none does not exist"),
@@ -127,7 +127,7 @@ async fn output_at_fault_fails_the_datum_with_the_error() {
     ] {
         let mut plan = plan("edges", number, &[cmd]);
         plan.stage.err_cmd = Some(vec!["ok".to_owned()]);
-        let result = world.run_one(&plan, vec![]).await;
+        let result = fixture.run_one(&plan, vec![]).await;
         let done = &result.datums[0];
         assert_eq!((done.state, done.tries), (DatumOutcome::Failed, 3), "{done:?}");
         assert!(done.reason.as_ref().unwrap().contains(expected), "{done:?}");
@@ -136,27 +136,27 @@ async fn output_at_fault_fails_the_datum_with_the_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn private_copies_may_be_changed_and_change_nothing_else() {
-    let mut world = World::new().await;
-    let worker = world.worker("w", 1).await;
-    world.runtime.define("scribble", |call| {
+async fn writing_to_private_copies_changes_no_other_file() {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
+    fixture.runtime.define("scribble", |call| {
         for file in ["/pfs/in/d/big", "/pfs/in/d/small"] {
             let before = std::fs::read(call.path(file)).unwrap();
             std::fs::write(call.path(file), [&before[..1], b"!"].concat()).unwrap();
         }
         symlink("/pfs/in/d", call.path("/pfs/out").join("d")).unwrap();
-        Answer::ok()
+        ScriptedEnd::ok()
     });
-    let root = world
+    let root = fixture
         .commit(&[("/d/big", vec![b'B'; 200_000]), ("/d/small", b"s".to_vec())])
         .await;
-    let input = world.input("in", root, "/d/").await;
+    let input = fixture.input("in", root, "/d/").await;
     for number in 1..3 {
         let mut plan = plan("edges", number, &["scribble"]);
         plan.stage.writable_inputs = true;
-        let result = world.run_one(&plan, vec![input.clone()]).await;
+        let result = fixture.run_one(&plan, vec![input.clone()]).await;
         assert_eq!(
-            world.output(&result, 0).await,
+            fixture.output(&result, 0).await,
             [
                 ("/d/big".to_owned(), b"B!".to_vec()),
                 ("/d/small".to_owned(), b"s!".to_vec())
@@ -167,30 +167,30 @@ async fn private_copies_may_be_changed_and_change_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn big_inputs_are_fetched_once_within_the_bounds_of_the_cache() {
-    let mut world = World::new().await;
-    let worker = world.worker("w", 1).await;
+async fn large_inputs_are_fetched_once_while_the_cache_holds_them() {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
     // The cache of a test holds 1 MiB.
     let names: Vec<String> = (0..8).map(|n| format!("/f{n}")).collect();
     let files: Vec<(&str, Vec<u8>)> = (0..)
         .zip(&names)
         .map(|(n, name)| (name.as_str(), vec![n; 300_000]))
         .collect();
-    let root = world.commit(&files).await;
+    let root = fixture.commit(&files).await;
     let mut datums = Vec::new();
     for (number, name) in (0..).zip(["/f0", "/f0", "/f1", "/f2", "/f3", "/f4", "/f5", "/f0"]) {
-        datums.push(datum(number, vec![world.input("in", root, name).await]));
+        datums.push(datum(number, vec![fixture.input("in", root, name).await]));
     }
     let plan = plan("edges", 1, &["copy"]);
-    world.start(&plan, vec![datums]).await;
-    let result = world.result(&plan, 0).await;
+    fixture.start(&plan, vec![datums]).await;
+    let result = fixture.result(&plan, 0).await;
     for (place, byte) in [0, 0, 1, 2, 3, 4, 5, 0].into_iter().enumerate() {
-        assert_eq!(world.output(&result, place).await[0].1, vec![byte; 300_000]);
+        assert_eq!(fixture.output(&result, place).await[0].1, vec![byte; 300_000]);
     }
     let counts = (
         worker.metrics.file_cache_hits.get(),
         worker.metrics.file_cache_misses.get(),
     );
-    assert_eq!(counts, (1, 7), "the first file was pushed out and fetched again");
+    assert_eq!(counts, (1, 7), "the first file was evicted and fetched again");
     worker.stop().await;
 }

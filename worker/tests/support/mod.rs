@@ -1,4 +1,4 @@
-//! What the tests of the docker runtime share: an image from scratch, slots, a runtime.
+//! Shared parts of the tests of the Docker runtime: an image, folders of a slot, a runtime.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -22,7 +22,7 @@ ENV GREETING=\"hello world\"
 WORKDIR /work
 ";
 
-/// Runs a command that must succeed.
+/// Runs a command and fails the test if the command fails.
 pub fn sh(program: &str, args: &[&str]) -> Output {
     let output = Command::new(program).args(args).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
@@ -30,7 +30,7 @@ pub fn sh(program: &str, args: &[&str]) -> Output {
     output
 }
 
-/// Compiles the tool, unless an earlier test process has, and returns its path.
+/// Returns the path of the test tool. Compiles it unless an earlier test process has done so.
 pub fn tool() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
@@ -46,14 +46,15 @@ pub fn tool() -> &'static Path {
         let program = folder.path().join("tool");
         std::fs::write(&source, TOOL).unwrap();
         let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
-        // The folder's name must not get into the program: the same source is the same image.
+        // Without the folder's name in the program, the same source always gives the same image.
         let remap = format!("--remap-path-prefix={}=.", folder.path().display());
         let flags = "--edition 2024 -C target-feature=+crt-static -C strip=symbols";
         let mut args: Vec<&str> = flags.split(' ').collect();
         args.push(&remap);
         args.extend([source.to_str().unwrap(), "-o", program.to_str().unwrap()]);
         sh(&rustc, &args);
-        // Test processes run side by side; the last one to rename wins, all are the same.
+        // Test processes run concurrently, and each may rename its own program to this path. All
+        // programs are the same.
         std::fs::rename(&program, &path).unwrap();
         path
     })
@@ -72,14 +73,14 @@ pub fn image() -> &'static str {
     })
 }
 
-/// A worker's scratch folder with a runtime over it, and one slot.
-pub struct Worker {
+/// A runtime with a scratch folder and the folders of one slot.
+pub struct DockerFixture {
     pub scratch: tempfile::TempDir,
     pub runtime: DockerRuntime,
     pub dirs: SlotDirs,
 }
 
-impl Worker {
+impl DockerFixture {
     pub fn new() -> Self {
         Self::with_credentials(Credentials::default())
     }
@@ -116,7 +117,7 @@ impl Worker {
         self.runtime.start(&request).await.unwrap()
     }
 
-    /// Returns the ids of this worker's containers, running or not.
+    /// Returns the ids of this runtime's containers, running or not.
     pub fn containers(&self) -> Vec<String> {
         let label = format!("label=howdah.worker={}", self.scratch.path().display());
         let output = sh("docker", &["ps", "--all", "--quiet", "--no-trunc", "--filter", &label]);
@@ -125,8 +126,8 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
-    /// A test that failed leaves no container behind.
+impl Drop for DockerFixture {
+    /// Removes the containers of a test that failed.
     fn drop(&mut self) {
         for id in self.containers() {
             let _ = Command::new("docker").args(["rm", "--force", &id]).output();
@@ -156,9 +157,9 @@ pub fn slot_dirs(scratch: &Path) -> SlotDirs {
     dirs
 }
 
-/// What came of a command.
+/// The end and the output of a command.
 #[derive(Debug)]
-pub struct Ran {
+pub struct CommandResult {
     pub outcome: RunOutcome,
     pub out: String,
     pub err: String,
@@ -173,7 +174,7 @@ pub fn tool_request(args: &[&str]) -> RunRequest {
     }
 }
 
-pub async fn run(stage: &mut Box<dyn Stage>, request: RunRequest) -> Ran {
+pub async fn run(stage: &mut Box<dyn Stage>, request: RunRequest) -> CommandResult {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut sink = |stream: Stream, bytes: &[u8]| match stream {
         Stream::Stdout => out.extend_from_slice(bytes),
@@ -181,13 +182,13 @@ pub async fn run(stage: &mut Box<dyn Stage>, request: RunRequest) -> Ran {
     };
     let never = CancellationToken::new();
     let outcome = stage.run(request, &mut sink, &never).await.unwrap();
-    Ran {
+    CommandResult {
         outcome,
         out: String::from_utf8(out).unwrap(),
         err: String::from_utf8(err).unwrap(),
     }
 }
 
-pub async fn tool_run(stage: &mut Box<dyn Stage>, args: &[&str]) -> Ran {
+pub async fn tool_run(stage: &mut Box<dyn Stage>, args: &[&str]) -> CommandResult {
     run(stage, tool_request(args)).await
 }

@@ -1,5 +1,7 @@
-//! A small image registry: serves one-layer images over the registry protocol, with or without a
-//! login. Engines accept plain HTTP from addresses of this machine.
+//! A small image registry for tests.
+//!
+//! It serves images of one layer over the registry protocol, with or without a login. It uses plain
+//! HTTP, which engines accept from addresses of this machine.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -18,20 +20,20 @@ const CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 
 #[derive(Default)]
-struct Content {
-    /// By `<name>/<tag or digest>`.
+struct RegistryContent {
+    /// Manifests by `<name>/<tag or digest>`.
     manifests: HashMap<String, Bytes>,
-    /// By digest.
+    /// Blobs by digest.
     blobs: HashMap<String, Bytes>,
-    /// `user:password` that every request must bring.
+    /// `user:password` that every request must contain.
     login: Option<String>,
 }
 
 /// A running registry.
 pub struct Registry {
-    /// `host:port`, as it stands in front of image names.
+    /// `host:port`, the first part of its image names.
     pub host: String,
-    content: Arc<Mutex<Content>>,
+    content: Arc<Mutex<RegistryContent>>,
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -40,9 +42,9 @@ fn digest(bytes: &[u8]) -> String {
 
 impl Registry {
     pub async fn start(login: Option<&str>) -> Self {
-        let content = Arc::new(Mutex::new(Content {
+        let content = Arc::new(Mutex::new(RegistryContent {
             login: login.map(str::to_owned),
-            ..Content::default()
+            ..RegistryContent::default()
         }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
@@ -51,8 +53,8 @@ impl Registry {
         Self { host, content }
     }
 
-    /// Publishes an image with the test tool and a variable that tells versions apart; returns
-    /// its digest.
+    /// Publishes an image of the test tool and returns its digest. `version` is the value of the
+    /// image's environment variable `VERSION`.
     pub fn publish(&self, name: &str, tag: &str, version: &str) -> String {
         let mut archive = tar::Builder::new(Vec::new());
         archive.append_path_with_name(super::tool(), "tool").unwrap();
@@ -85,7 +87,7 @@ impl Registry {
     }
 }
 
-async fn answer(State(content): State<Arc<Mutex<Content>>>, request: Request) -> Response {
+async fn answer(State(content): State<Arc<Mutex<RegistryContent>>>, request: Request) -> Response {
     let content = content.lock().unwrap();
     if let Some(login) = &content.login {
         let expected = base64::engine::general_purpose::STANDARD.encode(login);

@@ -1,6 +1,6 @@
 //! The only program in the images of the tests: `tool COMMAND [ARGUMENT...]`.
 //!
-//! Compiled by the tests with a bare rustc as a static program.
+//! The tests compile it with rustc, without Cargo, as a static program.
 
 use std::io::{Read, Write};
 use std::process::{Command, exit};
