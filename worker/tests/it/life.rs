@@ -104,11 +104,15 @@ async fn a_stage_that_is_not_needed_after_its_start_is_stopped() {
             go_on.notify_one();
             worker.stop().await;
         } else {
-            let late = async {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+            // The start continues only when the stopping worker has handed the set back: then
+            // another puller receives the set.
+            let mut puller = fixture.queue.datums(&plan.pipeline).await.unwrap();
+            let start_after_hand_back = async {
+                within(puller.next()).await.unwrap();
+                assert_eq!(fixture.runtime.started(), 0, "the set did not wait for it");
                 go_on.notify_one();
             };
-            tokio::join!(worker.stop(), late);
+            tokio::join!(worker.stop(), start_after_hand_back);
         }
         assert_eq!((fixture.runtime.started(), fixture.runtime.alive()), (1, 0));
         let slots = std::fs::read_dir(fixture.folder.path().join("w/slots")).unwrap();
