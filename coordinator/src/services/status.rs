@@ -9,9 +9,9 @@ use howdah_store::{EditError, StoreError};
 use prost::Message;
 use tonic::{Code, Status};
 
-use crate::metadata::SubmitError;
 use crate::job::plan::PlanError;
 use crate::metadata::StagingError;
+use crate::metadata::SubmitError;
 use howdah_telemetry::error_chain;
 
 /// Returns the status of a wait that ends because the server does.

@@ -351,7 +351,10 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::zombie_processes, reason = "`reap`, which is tested here, waits for the child")]
+    #[expect(
+        clippy::zombie_processes,
+        reason = "`reap`, which is tested here, waits for the child"
+    )]
     fn a_process_and_a_group_are_killed_and_reaped() {
         for kill in [kill_process, kill_group] {
             let child = child_in_its_own_group();

@@ -48,7 +48,8 @@ pub(super) async fn clear_commit(core: &Core, request: pfs::ClearCommitRequest) 
     apply(core, Command::ClearCommit { commit: key }).await?;
     // Those that the state had before the command. Edits that were staged in between leave objects that nothing
     // mentions; they are removed after a later start.
-    core.staging().remove(commit.staged.iter().map(|staged| staged.id).collect());
+    core.staging()
+        .remove(commit.staged.iter().map(|staged| staged.id).collect());
     Ok(Response::new(()))
 }
 

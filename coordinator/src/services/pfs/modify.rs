@@ -32,9 +32,9 @@ use tonic::{Response, Status, Streaming};
 use super::edit_reader::EditReader;
 use super::write_base::{BranchBase, WriteBase, WriteTarget};
 use crate::metadata::{Core, SubmitError};
+use crate::metadata::{EditStager, StagingOutcome, WritePermit};
 use crate::services::reply::UnaryReply;
 use crate::services::status::IntoStatus;
-use crate::metadata::{EditStager, StagingOutcome, WritePermit};
 
 /// After so many conflicts a write takes the permit of an open commit exclusively. Other writers wait then, so the next
 /// attempt has no conflict with them.
@@ -140,7 +140,9 @@ async fn make_commit(core: &Core, base: BranchBase, edits: &ClosedEdits) -> Resu
 
 /// Prepares edits for staging, if they are few enough.
 async fn choose_method<'a>(core: &'a Core, edits: &ClosedEdits) -> Result<Method<'a>, Status> {
-    let stager = EditStager::new(core.staging(), edits).await.map_err(IntoStatus::into_status)?;
+    let stager = EditStager::new(core.staging(), edits)
+        .await
+        .map_err(IntoStatus::into_status)?;
     Ok(stager.map_or(Method::Apply, |stager| Method::Stage(Box::new(stager))))
 }
 

@@ -51,7 +51,9 @@ pub async fn readable(core: &Core, reference: &CommitRef) -> Result<ReadableComm
     let content = if commit.staged.is_empty() {
         commit.content
     } else {
-        let folded = core.staging().fold(&commit.key)
+        let folded = core
+            .staging()
+            .fold(&commit.key)
             .await
             .map_err(IntoStatus::into_status)?;
         folded.ok_or_else(|| Rejection::NoCommit(commit.key.clone()).into_status())?

@@ -14,8 +14,8 @@ use tonic::{Response, Status, Streaming};
 
 use super::checked_spec::filled_input;
 use super::known_datums::{self, DatumProgress, KnownDatum};
-use crate::metadata::Core;
 use crate::job::plan::{InputCommit, enumerate, repo_of};
+use crate::metadata::Core;
 use crate::services::reply::{self, ReplySender, StreamError, StreamReply, UnaryReply};
 use crate::services::status::IntoStatus;
 use crate::services::wire::signed;

@@ -24,6 +24,7 @@ use bollard::query_parameters::{
     CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, WaitContainerOptionsBuilder,
 };
 use futures::StreamExt;
+use howdah_stage_init::explain::DEFAULT_PATH;
 use howdah_stage_init::frame::{CommandEnd, RunCommand};
 use tokio_util::sync::CancellationToken;
 
@@ -40,9 +41,6 @@ const PFS: &str = "/pfs";
 const INPUTS: &str = "/pfs/.scratch";
 const INIT: &str = "/.howdah/init";
 const RUN_DIR: &str = "/.howdah/run";
-
-/// `PATH` in containers whose image sets none: the default of container engines.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Time limit from the start of a container to the greeting of `stage-init`.
 const GREETING_LIMIT: Duration = Duration::from_secs(60);
