@@ -42,17 +42,14 @@
 //! Everything runs inside a Tokio runtime.
 
 pub mod backend;
-mod cache;
 mod chunk;
-mod codec;
-mod config;
 mod error;
-mod file;
 pub mod files;
-pub mod keys;
+mod format;
 mod log;
+mod memory;
+mod objects;
 pub mod pack;
-mod read;
 pub mod sort;
 mod store;
 #[cfg(test)]
@@ -60,17 +57,17 @@ mod testing;
 pub mod tree;
 
 pub use backend::{ObjectMeta, PutOutcome};
-pub use chunk::ChunkSource;
-pub use codec::DecodeError;
-pub use config::{Limits, S3Config, StoreConfig};
+pub use chunk::{ChunkSource, read_file_from, slices_from};
 pub use error::{BackendError, Result, StoreError};
-pub use file::{ChunkHash, FileContent, FileEntry, Slice};
 pub use files::{
     ClosedEdits, Collision, EditError, FileDiff, FileEdits, FileKind, FileNode, FileTree, MAX_STAGED_BYTES, Page,
     PathError, PathRules, StagedEdits, StagedObject, StagedPaths, StepNumber, check_path, clean_path,
 };
+pub use format::codec::DecodeError;
+pub use format::content::{ChunkHash, FileContent, FileEntry, Slice};
 pub use log::{AppendError, LogRecord, MetaLog, OpenedLog, Settled, Snapshot};
+pub use objects::config::{Limits, S3Config, StoreConfig};
+pub use objects::keys;
 pub use pack::PackWriter;
-pub use read::{read_file_from, slices_from};
 pub use store::{Capabilities, Store};
 pub use tree::{Aggregate, DiffItem, Edit, Entry, KeyRange, Tree, Value};

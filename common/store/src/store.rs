@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::backend::{Backend, FsBackend, MemoryBackend, ObjectMeta, PutOutcome, RemoteBackend};
-use crate::cache::Cache;
 use crate::chunk::CachedChunk;
-use crate::config::{Limits, Location, StoreConfig};
 use crate::error::{BackendError, Result, StoreError};
-use crate::file::ChunkHash;
-use crate::keys;
-use crate::pack::Buffers;
+use crate::format::content::ChunkHash;
+use crate::memory::buffers::Buffers;
+use crate::memory::cache::Cache;
+use crate::objects::config::{Limits, Location, StoreConfig};
+use crate::objects::keys;
 use crate::tree::CachedNode;
 
 /// What the backend of a store can do.

@@ -17,8 +17,8 @@ use opendal::{ErrorKind, HttpTransporter, Metadata, OperationContext, Operator, 
 use opendal_http_transport_reqwest::ReqwestTransport;
 
 use super::{Backend, ObjectMeta, PutOutcome};
-use crate::config::S3Config;
 use crate::error::BackendError;
+use crate::objects::config::S3Config;
 
 /// No single request may hang longer: a lost connection must show as a failure.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);

@@ -8,7 +8,7 @@ use howdah_glob::Glob;
 use super::path::{as_directory, clean_path, directories, without_slash};
 use super::view::{FileNode, FileTree, decode, path_of};
 use crate::error::Result;
-use crate::file::decode_identity;
+use crate::format::content::decode_identity;
 use crate::tree::{DiffItem, Entry, KeyRange, Tree, Value};
 
 /// A path whose content differs between two commits.

@@ -26,9 +26,9 @@ use super::path::{as_directory, directories, without_slash};
 use super::steps::{Change, Folded, StepKind};
 use super::view::{Collision, CollisionFinder, FileTree, path_of};
 use crate::chunk::{by_size, frame_quickly, open_frame};
-use crate::codec::{DecodeError, Reader, put_bytes, put_number};
 use crate::error::{Result, StoreError};
-use crate::keys;
+use crate::format::codec::{DecodeError, Reader, put_bytes, put_number};
+use crate::objects::keys;
 use crate::store::Store;
 
 /// Edits larger than this, encoded, are not staged but applied: what waits is read as a whole.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::edits::StepNumber;
 use crate::error::{Result, StoreError};
-use crate::file::FileEntry;
+use crate::format::content::FileEntry;
 use crate::sort::{Record, Records};
 use crate::tree::Value;
 

@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::file::{FileContent, FileEntry};
+use crate::format::content::{FileContent, FileEntry};
 use crate::pack::PackWriter;
 use crate::store::Store;
 use crate::testing::run;

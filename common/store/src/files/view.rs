@@ -7,7 +7,7 @@ use howdah_model::{Content, ContentHash, TreeRoot};
 
 use super::path::{as_directory, clean_path, directories};
 use crate::error::{Result, StoreError};
-use crate::file::{FileEntry, decode_identity};
+use crate::format::content::{FileEntry, decode_identity};
 use crate::store::Store;
 use crate::tree::{Cursor, Entry, KeyRange, Tree};
 
@@ -330,7 +330,7 @@ pub(super) fn path_of(key: &[u8]) -> Result<&str> {
     })
 }
 
-fn damaged(path: &str, reason: &crate::codec::DecodeError) -> StoreError {
+fn damaged(path: &str, reason: &crate::format::codec::DecodeError) -> StoreError {
     StoreError::corrupt(format!("of the tree entry {path:?}"), reason.to_string())
 }
 

@@ -5,10 +5,10 @@ use std::os::unix::fs::FileExt;
 
 use super::MAX_CHUNK_FILES;
 use super::batch::{Batch, Edge, Mark, Part};
-use super::buffers::{Buffer, Buffers};
 use super::gear::CutFinder;
 use super::piece::Piece;
 use crate::chunk::HEADER;
+use crate::memory::buffers::{Buffer, Buffers};
 
 /// Bytes that are taken in at a time: few enough to be still in the processor's cache when they are searched.
 const STEP: usize = 128 << 10;

@@ -5,8 +5,8 @@ use std::fmt;
 use howdah_model::ContentHash;
 
 use super::batch::Edge;
-use super::buffers::Buffer;
 use crate::chunk::HEADER;
+use crate::memory::buffers::Buffer;
 
 /// A chunk, and where in the stream it begins. It has no bytes where only empty files were written.
 pub(super) struct Piece {

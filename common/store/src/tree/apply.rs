@@ -11,10 +11,10 @@ use futures::{Stream, StreamExt, stream};
 use howdah_model::{ContentHash, TreeRoot};
 
 use super::cursor::LevelCursor;
-use super::node::{BuiltNode, Item, NodeBuilder};
 use super::write::NodeSink;
 use super::{Edit, MAX_KEY_BYTES};
 use crate::error::{Result, StoreError};
+use crate::format::node::{BuiltNode, Item, NodeBuilder};
 use crate::store::Store;
 
 /// A change of one key on some level.
@@ -86,7 +86,7 @@ where
     }
 }
 
-fn damaged(error: crate::codec::DecodeError) -> StoreError {
+fn damaged(error: crate::format::codec::DecodeError) -> StoreError {
     StoreError::corrupt("a tree node in memory", error.to_string())
 }
 

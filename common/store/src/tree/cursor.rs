@@ -5,10 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use howdah_model::{ContentHash, TreeRoot};
 
-use super::node::{CachedNode, Item, Node};
 use crate::chunk::{by_size, open_frame};
 use crate::error::{Result, StoreError};
-use crate::keys;
+use crate::format::node::{CachedNode, Item, Node};
+use crate::objects::keys;
 use crate::store::Store;
 
 impl Store {

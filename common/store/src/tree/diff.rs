@@ -6,9 +6,9 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use howdah_model::ContentHash;
 
-use super::node::{Item, Node};
 use super::{DiffItem, Entry, KeyRange, Tree, Value, scan};
 use crate::error::Result;
+use crate::format::node::{Item, Node};
 use crate::store::Store;
 
 /// One tree, taken apart as far as the comparison has come: nodes still to be looked at, the

@@ -24,7 +24,6 @@
 mod apply;
 mod cursor;
 mod diff;
-mod node;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -36,8 +35,8 @@ use howdah_model::TreeRoot;
 
 pub use scan::KeyRange;
 
+pub(crate) use crate::format::node::{CachedNode, Item};
 pub(crate) use cursor::Cursor;
-pub(crate) use node::{CachedNode, Item};
 pub(crate) use scan::end_of_prefix;
 
 use crate::error::Result;

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::MemoryBackend;
-use crate::config::Limits;
 use crate::error::StoreError;
+use crate::objects::config::Limits;
 use crate::testing::{counted, run};
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;

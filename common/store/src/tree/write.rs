@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::node::{BuiltNode, CachedNode, Node};
 use crate::backend::PutOutcome;
 use crate::chunk::{by_size, frame_quickly};
 use crate::error::{Result, StoreError};
+use crate::format::node::{BuiltNode, CachedNode, Node};
 use crate::store::{Kind, Store};
 
 /// Takes finished nodes and stores them in the background, a bounded number at once.

@@ -7,6 +7,10 @@
 //! The address of a chunk is the hash of its plain bytes, so it is its checksum too: whatever comes
 //! back from [`ChunkSource::chunk`] has been checked against it.
 
+mod read;
+
+pub use read::{read_file_from, slices_from};
+
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
@@ -15,10 +19,10 @@ use bytes::{Bytes, BytesMut};
 use howdah_model::ContentHash;
 use zstd::bulk::Compressor;
 
-use crate::cache::Weighted;
 use crate::error::{Result, StoreError};
-use crate::file::{ChunkHash, FileContent, Placement, Slice};
-use crate::keys;
+use crate::format::content::{ChunkHash, FileContent, Placement, Slice};
+use crate::memory::cache::Weighted;
+use crate::objects::keys;
 use crate::store::Store;
 
 /// Wherever chunks can be had: the store itself, or a cache in front of it.

@@ -17,8 +17,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use howdah_model::ContentHash;
 
-use crate::cache::Weighted;
-use crate::codec::{DecodeError, Reader, put_bytes, put_number};
+use crate::format::codec::{DecodeError, Reader, put_bytes, put_number};
+use crate::memory::cache::Weighted;
 
 const VERSION: u8 = 1;
 

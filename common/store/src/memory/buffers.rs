@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::AVERAGE_CHUNK;
+use crate::pack::AVERAGE_CHUNK;
 
 /// Buffers that are kept, over all writers.
 const KEPT: usize = 8;
@@ -32,7 +32,7 @@ pub(crate) struct Buffer {
 
 impl Buffers {
     /// Begins without bytes.
-    pub(super) fn take(&self) -> Buffer {
+    pub(crate) fn take(&self) -> Buffer {
         Buffer {
             memory: Vec::new(),
             start: 0,
@@ -63,18 +63,18 @@ impl Buffers {
 }
 
 impl Buffer {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.length
     }
 
     /// Adds bytes.
-    pub(super) fn extend(&mut self, bytes: &[u8]) {
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
         self.room(bytes.len()).copy_from_slice(bytes);
         self.length += bytes.len();
     }
 
     /// Returns room for so many more bytes. Once it is filled, [`Buffer::grow`] makes it part of the bytes.
-    pub(super) fn room(&mut self, more: usize) -> &mut [u8] {
+    pub(crate) fn room(&mut self, more: usize) -> &mut [u8] {
         let end = self.length + more;
         if self.start + end > self.memory.len() {
             let mut memory = self.home.memory(end);
@@ -91,11 +91,11 @@ impl Buffer {
     }
 
     /// Takes so many of the bytes behind as its own.
-    pub(super) fn grow(&mut self, more: usize) {
+    pub(crate) fn grow(&mut self, more: usize) {
         self.length = (self.length + more).min(self.memory.len() - self.start);
     }
 
-    pub(super) fn truncate(&mut self, length: usize) {
+    pub(crate) fn truncate(&mut self, length: usize) {
         self.length = self.length.min(length);
     }
 }

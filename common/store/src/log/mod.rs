@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::PutOutcome;
 use crate::error::{Result, StoreError};
-use crate::keys;
+use crate::objects::keys;
 use crate::store::Store;
 
 /// A record read back.

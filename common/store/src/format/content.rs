@@ -4,7 +4,7 @@ use bytes::Bytes;
 use howdah_model::{ContentHash, DatumId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::codec::{DecodeError, Reader, put_number};
+use crate::format::codec::{DecodeError, Reader, put_number};
 use crate::tree::Value;
 
 /// Names a chunk: the BLAKE3 hash of its bytes.

@@ -6,10 +6,10 @@ use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
 use crate::chunk::ChunkSource;
-use crate::codec::Reader;
 use crate::error::{Result, StoreError};
-use crate::file::{FileContent, Placement, Slice, decode_slices};
-use crate::keys;
+use crate::format::codec::Reader;
+use crate::format::content::{FileContent, Placement, Slice, decode_slices};
+use crate::objects::keys;
 use crate::pack::MIN_CHUNK;
 use crate::store::Store;
 
@@ -133,7 +133,7 @@ impl Store {
     }
 
     /// Lists every chunk a file needs, also those that hold a long list of slices.
-    pub async fn chunks_of(&self, content: &FileContent) -> Result<Vec<crate::file::ChunkHash>> {
+    pub async fn chunks_of(&self, content: &FileContent) -> Result<Vec<crate::format::content::ChunkHash>> {
         let mut chunks: Vec<_> = self.slices(content).await?.iter().map(|slice| slice.chunk).collect();
         if let Placement::Listed(list) = &content.placement {
             chunks.extend(list.iter().map(|slice| slice.chunk));

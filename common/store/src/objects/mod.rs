@@ -1,0 +1,4 @@
+//! Objects by key.
+
+pub(crate) mod config;
+pub mod keys;
