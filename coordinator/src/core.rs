@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use howdah_model::{Command, Envelope, Event, GlobalId, Rejection, Reply, State, decide};
-use howdah_store::{AppendError, MetaLog, OpenedLog, Settled, Store, StoreError};
+use howdah_store::{AppendError, AppendOutcome, MetaLog, OpenedLog, Store, StoreError};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -316,13 +316,13 @@ impl CommandLoop {
         let Some(doubtful) = self.in_doubt.clone() else {
             return Ok(Ok(false));
         };
-        match self.log.settle().await {
-            Ok(Settled::Written(_)) => {
+        match self.log.resolve_in_doubt().await {
+            Ok(AppendOutcome::Written(_)) => {
                 self.in_doubt = None;
                 self.publish(doubtful);
                 Ok(Ok(true))
             }
-            Ok(Settled::NotWritten) => {
+            Ok(AppendOutcome::NotWritten) => {
                 self.in_doubt = None;
                 Ok(Ok(false))
             }

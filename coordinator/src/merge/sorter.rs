@@ -3,17 +3,17 @@
 use std::io;
 
 use bytes::Bytes;
-use howdah_store::sort::{self, Record};
+use howdah_store::sort::{RecordSorter, SortRecord, SortedRecords};
 use howdah_store::{Edit, Value};
 
 /// Gathers edits in any order.
 #[derive(Debug)]
-pub struct Sorter(sort::Sorter);
+pub struct Sorter(RecordSorter);
 
 impl Sorter {
     /// Makes a sorter that keeps about `limit` bytes in memory.
     pub fn new(limit: usize) -> Self {
-        Sorter(sort::Sorter::new(limit))
+        Sorter(RecordSorter::new(limit))
     }
 
     /// Adds an edit. May write to a temporary file.
@@ -44,7 +44,7 @@ impl Sorter {
 
 /// Edits in ascending order, which can be gone through as often as needed.
 #[derive(Debug, Clone)]
-pub struct Sorted(sort::Sorted);
+pub struct Sorted(SortedRecords);
 
 impl Sorted {
     /// Gives the edits in ascending order; keys that were pushed more than once come more than once, in order of
@@ -55,8 +55,8 @@ impl Sorted {
 }
 
 /// Reads weight (8 bytes), length of the data (4), data and placement; of a removal there is nothing.
-fn edit(record: Record) -> Edit {
-    let Record { key, rest } = record;
+fn edit(record: SortRecord) -> Edit {
+    let SortRecord { key, rest } = record;
     let value = (!rest.is_empty()).then(|| {
         let (weight, data_length) = (array(&rest, 0), array(&rest, 8));
         let data_end = 12 + u32::from_le_bytes(data_length) as usize;

@@ -1,74 +1,27 @@
-//! Reading files: the chunks of their slices, one after the other, some ahead.
+//! Reading files: slice by slice, with chunks read ahead.
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 
-use crate::chunk::ChunkSource;
-use crate::error::{Result, StoreError};
-use crate::format::codec::Reader;
-use crate::format::content::{FileContent, Placement, Slice, decode_slices};
-use crate::objects::keys;
-use crate::pack::MIN_CHUNK;
+use super::slices::{read_slice, slices_from};
+use super::source::ChunkSource;
+use crate::error::Result;
+use crate::format::chunk::ChunkHash;
+use crate::format::content::{FileContent, Placement, Slice};
 use crate::store::Store;
 
-/// Chunks read ahead where the source has no setting of its own.
+/// Chunks read ahead from a source that is not a store, which has a setting for it.
 const READ_AHEAD: usize = 2;
 
-/// Streams the bytes of a file from `offset` on. Every chunk has been checked against its hash.
+/// Streams the bytes of a file from `offset` on. Every chunk has been compared with its hash.
 pub fn read_file_from(
     source: Arc<dyn ChunkSource>,
     content: &FileContent,
     offset: u64,
 ) -> impl Stream<Item = Result<Bytes>> + Send + use<> {
     read_ahead(source, content.clone(), offset, READ_AHEAD)
-}
-
-/// Returns where the bytes of a file lie.
-pub async fn slices_from(source: &dyn ChunkSource, content: &FileContent) -> Result<Vec<Slice>> {
-    let slices = match &content.placement {
-        Placement::Direct(slices) => slices.clone(),
-        Placement::Listed(list) => {
-            let mut bytes = BytesMut::new();
-            for slice in list {
-                bytes.extend_from_slice(&read_slice(source, slice).await?);
-            }
-            let mut reader = Reader::new(&bytes);
-            let decoded = decode_slices(&mut reader).and_then(|slices| reader.finish().map(|()| slices));
-            decoded.map_err(|reason| {
-                let name = list
-                    .first()
-                    .map_or_else(String::new, |slice| keys::chunk(&slice.chunk.0));
-                StoreError::corrupt(name, format!("as a list of slices, {reason}"))
-            })?
-        }
-    };
-    let total: u64 = slices.iter().map(|slice| u64::from(slice.len)).sum();
-    if total == content.size {
-        Ok(slices)
-    } else {
-        Err(StoreError::corrupt(
-            format!("of the file with hash {}", content.hash),
-            format!("its slices have {total} bytes in all, not {}", content.size),
-        ))
-    }
-}
-
-async fn read_slice(source: &dyn ChunkSource, slice: &Slice) -> Result<Bytes> {
-    // A part that large fills a chunk, most of the time: nobody else is waiting for the rest of it.
-    let chunk = if slice.len as usize >= MIN_CHUNK {
-        source.chunk_once(&slice.chunk).await?
-    } else {
-        source.chunk(&slice.chunk).await?
-    };
-    let start = slice.offset as usize;
-    let end = start + slice.len as usize;
-    if end > chunk.len() {
-        let reason = format!("a file expects bytes up to {end} in it, it has {}", chunk.len());
-        return Err(StoreError::corrupt(keys::chunk(&slice.chunk.0), reason));
-    }
-    Ok(chunk.slice(start..end))
 }
 
 fn read_ahead(
@@ -97,8 +50,8 @@ fn read_ahead(
 }
 
 impl Store {
-    /// Streams the bytes of a file from `offset` on. All have been checked: against the hashes of their chunks, or,
-    /// where a small file is read without the rest of its chunk, against its own.
+    /// Streams the bytes of a file from `offset` on. They have been compared with the hashes of their chunks or, for a
+    /// small file that is read alone, with the hash of the file.
     pub fn read_file(&self, content: &FileContent, offset: u64) -> impl Stream<Item = Result<Bytes>> + Send + use<> {
         let (store, content) = (self.clone(), content.clone());
         stream::once(async move {
@@ -107,15 +60,27 @@ impl Store {
             {
                 return Ok(stream::iter([Ok(bytes)]).left_stream());
             }
-            let ahead = store.inner.limits.read_ahead;
+            let ahead = store.shared.limits.read_ahead;
             Ok(read_ahead(Arc::new(store), content, offset, ahead).right_stream())
         })
         .try_flatten()
     }
 
-    /// Reads a part of a chunk.
+    /// Reads a slice of a chunk.
     pub async fn read_slice(&self, slice: &Slice) -> Result<Bytes> {
         read_slice(self, slice).await
+    }
+
+    /// Reads a small file of whose chunk little else is needed: alone, unless the chunk is in memory or being read.
+    ///
+    /// # Errors
+    /// When the chunk is missing or damaged, or the store does not answer.
+    pub async fn read_scattered(&self, content: &FileContent) -> Result<Bytes> {
+        let not_here = |slice: &Slice| !self.shared.chunks.has_or_loads(&slice.chunk);
+        match self.read_alone_if(content, not_here).await? {
+            Some(bytes) => Ok(bytes),
+            None => self.read_file_all(content).await,
+        }
     }
 
     /// Reads a whole file into memory.
@@ -127,13 +92,13 @@ impl Store {
         Ok(pieces.concat().into())
     }
 
-    /// Returns where the bytes of a file lie.
+    /// Returns the slices of a file.
     pub async fn slices(&self, content: &FileContent) -> Result<Vec<Slice>> {
         slices_from(self, content).await
     }
 
-    /// Lists every chunk a file needs, also those that hold a long list of slices.
-    pub async fn chunks_of(&self, content: &FileContent) -> Result<Vec<crate::format::content::ChunkHash>> {
+    /// Lists every chunk that a file needs, including those with a long list of slices.
+    pub async fn chunks_of(&self, content: &FileContent) -> Result<Vec<ChunkHash>> {
         let mut chunks: Vec<_> = self.slices(content).await?.iter().map(|slice| slice.chunk).collect();
         if let Placement::Listed(list) = &content.placement {
             chunks.extend(list.iter().map(|slice| slice.chunk));

@@ -1,45 +1,35 @@
-//! What a file is to the store: its size, its hash and where its bytes lie.
+//! The content of a file: its size, its hash, and the slices of chunks that have its bytes.
 
 use bytes::Bytes;
-use howdah_model::{ContentHash, DatumId};
+use howdah_model::ContentHash;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::format::codec::{DecodeError, Reader, put_number};
-use crate::tree::Value;
+use super::chunk::ChunkHash;
+use super::codec::{DecodeError, FieldReader, put_number};
 
-/// Names a chunk: the BLAKE3 hash of its bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct ChunkHash(pub ContentHash);
-
-impl std::fmt::Display for ChunkHash {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// A part of a chunk.
+/// A range of bytes of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slice {
-    /// Which chunk.
+    /// The chunk.
     pub chunk: ChunkHash,
-    /// Where in the chunk's bytes it begins.
+    /// Offset in the plain bytes of the chunk.
     pub offset: u32,
-    /// How many bytes it has.
+    /// Number of bytes.
     pub len: u32,
 }
 
-/// Where the bytes of a file lie.
+/// The slices of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Placement {
-    /// In these slices, one after the other.
+    /// The slices themselves, in order.
     Direct(Vec<Slice>),
-    /// In so many slices that their list is itself stored, in these slices.
+    /// Slices of a stored list: the list of the file's slices is long and therefore stored in chunks itself.
     Listed(Vec<Slice>),
 }
 
-/// The bytes of a file: how many, their hash, and where they lie.
+/// The bytes of a file: their number, their hash, and the slices of chunks that have them.
 ///
-/// Two contents are equal when size and hash are: the same bytes may lie in several places.
+/// Two contents are equal if size and hash are equal: the same bytes may be in different chunks.
 #[derive(Debug, Clone)]
 pub struct FileContent {
     /// Number of bytes.
@@ -57,7 +47,7 @@ impl PartialEq for FileContent {
 
 impl Eq for FileContent {}
 
-/// Lists longer than this are stored apart: a tree node must not carry the map of a huge file.
+/// Longer lists are stored in chunks of their own: the slices of a huge file must not fill a tree node.
 pub(crate) const MAX_DIRECT_SLICES: usize = 256;
 
 impl FileContent {
@@ -71,9 +61,9 @@ impl FileContent {
         }
     }
 
-    /// Puts together the content of a file that lies in one part of one chunk, or has no bytes.
+    /// Returns the content of a file that is one slice of a chunk, or has no bytes.
     ///
-    /// `None` if the part has another size than the file, or is missing.
+    /// `None` if the slice is missing or has another size than the file.
     #[must_use]
     pub fn in_one_slice(size: u64, hash: ContentHash, slice: Option<Slice>) -> Option<Self> {
         if size != slice.map_or(0, |slice| u64::from(slice.len)) {
@@ -86,7 +76,7 @@ impl FileContent {
         })
     }
 
-    /// Returns where all the bytes lie, if that is one part of one chunk.
+    /// Returns the slice that has all the bytes, if it is only one.
     #[must_use]
     pub fn single_slice(&self) -> Option<Slice> {
         match &self.placement {
@@ -95,7 +85,7 @@ impl FileContent {
         }
     }
 
-    /// Encodes where the bytes lie.
+    /// Encodes the slices.
     #[must_use]
     pub fn encode_placement(&self) -> Bytes {
         let (kind, slices) = match &self.placement {
@@ -108,12 +98,12 @@ impl FileContent {
         out.into()
     }
 
-    /// Puts a content together from its parts.
+    /// Returns the content of a size, a hash and encoded slices.
     ///
     /// # Errors
     /// When the placement was not made by [`FileContent::encode_placement`].
     pub fn from_parts(size: u64, hash: ContentHash, placement: &[u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(placement);
+        let mut reader = FieldReader::new(placement);
         let kind = reader.byte()?;
         let slices = decode_slices(&mut reader)?;
         reader.finish()?;
@@ -135,11 +125,11 @@ pub(crate) fn encode_slices(slices: &[Slice], out: &mut Vec<u8>) {
     }
 }
 
-pub(crate) fn decode_slices(reader: &mut Reader<'_>) -> Result<Vec<Slice>, DecodeError> {
+pub(crate) fn decode_slices(reader: &mut FieldReader<'_>) -> Result<Vec<Slice>, DecodeError> {
     let count = reader.length()?;
-    // The count is not trusted with an allocation before the slices have been seen.
+    // A damaged count must not allocate memory for slices that do not exist.
     let mut slices = Vec::with_capacity(count.min(MAX_DIRECT_SLICES));
-    let number = |reader: &mut Reader<'_>| u32::try_from(reader.number()?).map_err(|_| DecodeError::Range);
+    let number = |reader: &mut FieldReader<'_>| u32::try_from(reader.number()?).map_err(|_| DecodeError::Range);
     for _ in 0..count {
         let chunk = ChunkHash(ContentHash::new(reader.hash()?));
         slices.push(Slice {
@@ -184,135 +174,14 @@ impl<'de> Deserialize<'de> for FileContent {
     }
 }
 
-/// A file in a tree: its content, and the datum that made it if it is a pipeline's output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileEntry {
-    /// The bytes.
-    pub content: FileContent,
-    /// The datum that wrote the file; `None` for files that users put.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub datum: Option<DatumId>,
-}
-
-const ENTRY_VERSION: u8 = 1;
-const HAS_DATUM: u8 = 1;
-
-impl FileEntry {
-    /// Wraps a content that no datum made.
-    #[must_use]
-    pub fn new(content: FileContent) -> Self {
-        FileEntry { content, datum: None }
-    }
-
-    /// Encodes the entry as a value of a tree. Its weight is the file's size, so that aggregates
-    /// over file trees are sums of bytes. Where the bytes lie is stored but not part of the
-    /// value's identity.
-    #[must_use]
-    pub fn encode(&self) -> Value {
-        let mut data = Vec::with_capacity(76);
-        data.push(ENTRY_VERSION);
-        data.push(if self.datum.is_some() { HAS_DATUM } else { 0 });
-        put_number(&mut data, self.content.size);
-        data.extend_from_slice(self.content.hash.as_bytes());
-        if let Some(datum) = &self.datum {
-            data.extend_from_slice(datum.as_bytes());
-        }
-        Value {
-            data: data.into(),
-            placement: self.content.encode_placement(),
-            weight: self.content.size,
-        }
-    }
-
-    /// Reads an entry back from a value of a tree.
-    ///
-    /// # Errors
-    /// When the value is not an encoded entry.
-    pub fn decode(value: &Value) -> Result<Self, DecodeError> {
-        let (size, hash, datum) = decode_identity(&value.data)?;
-        let content = FileContent::from_parts(size, hash, &value.placement)?;
-        Ok(FileEntry { content, datum })
-    }
-}
-
-/// Reads size, hash and datum without looking at where the bytes lie.
-pub(crate) fn decode_identity(data: &[u8]) -> Result<(u64, ContentHash, Option<DatumId>), DecodeError> {
-    let mut reader = Reader::new(data);
-    match reader.byte()? {
-        ENTRY_VERSION => {}
-        other => return Err(DecodeError::Version(other)),
-    }
-    let flags = reader.byte()?;
-    let size = reader.number()?;
-    let hash = ContentHash::new(reader.hash()?);
-    let datum = if flags & HAS_DATUM != 0 {
-        Some(DatumId::new(reader.hash()?))
+/// Adds a slice to a list. A slice that continues the last one is joined to it.
+pub(crate) fn push_slice(slices: &mut Vec<Slice>, slice: Slice) {
+    if let Some(last) = slices.last_mut()
+        && last.chunk == slice.chunk
+        && last.offset + last.len == slice.offset
+    {
+        last.len += slice.len;
     } else {
-        None
-    };
-    reader.finish()?;
-    Ok((size, hash, datum))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample(slices: usize) -> FileEntry {
-        let slice = |i: usize| Slice {
-            chunk: ChunkHash(ContentHash::new([i as u8; 32])),
-            offset: i as u32 * 1000,
-            len: 7,
-        };
-        let content = FileContent {
-            size: 7 * slices as u64,
-            hash: ContentHash::new([9; 32]),
-            placement: Placement::Direct((0..slices).map(slice).collect()),
-        };
-        FileEntry {
-            content,
-            datum: Some(DatumId::new([3; 32])),
-        }
-    }
-
-    #[test]
-    fn entries_come_back_from_both_codecs() {
-        for slices in [0, 1, 5] {
-            let entry = sample(slices);
-            let decoded = FileEntry::decode(&entry.encode()).unwrap();
-            assert_eq!(decoded, entry);
-            assert_eq!(decoded.content.placement, entry.content.placement);
-            let json = serde_json::to_string(&entry).unwrap();
-            let decoded: FileEntry = serde_json::from_str(&json).unwrap();
-            assert_eq!(decoded.content.placement, entry.content.placement);
-            assert_eq!(decoded.datum, entry.datum);
-        }
-    }
-
-    #[test]
-    fn where_bytes_lie_is_not_part_of_the_identity() {
-        let (mut a, b) = (sample(2), sample(2));
-        a.content.placement = Placement::Direct(Vec::new());
-        assert_eq!(a, b);
-        assert_eq!(a.encode().data, b.encode().data);
-        assert_ne!(a.encode().placement, b.encode().placement);
-    }
-
-    #[test]
-    fn damaged_entries_are_refused() {
-        let value = sample(1).encode();
-        for cut in 0..value.data.len() {
-            assert!(decode_identity(&value.data[..cut]).is_err());
-        }
-        for cut in 0..value.placement.len() {
-            let placement = value.placement.slice(..cut);
-            assert!(
-                FileEntry::decode(&Value {
-                    placement,
-                    ..value.clone()
-                })
-                .is_err()
-            );
-        }
+        slices.push(slice);
     }
 }

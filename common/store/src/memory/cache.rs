@@ -1,5 +1,14 @@
-//! A cache of decoded objects, bounded in bytes, that reads each object once even when many ask at
-//! the same time.
+//! A cache of decoded objects: bounded in bytes, least recently used first out, one load for concurrent readers.
+//!
+//! This is ours although crates offer caches with shared loads, because readers load entries ahead of their use and
+//! rely on two properties: an entry that was just loaded stays until the whole capacity has been loaded after it
+//! (`quick_cache` admits new entries to a share of the capacity only, and in a scan of tree nodes threw half of them
+//! out before they were used; `moka` exceeds its bound and costs five times as much for each hit), and a caller can ask
+//! whether an entry is being loaded, or was there lately.
+//!
+//! * A hit takes one lock, held while an entry is moved to the front of a list and its value is cloned.
+//! * Errors are not cached: the next caller loads again.
+//! * A caller that stops waiting for its load (its future is dropped) does not fail the others: the next of them loads.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -9,39 +18,43 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lru::LruCache;
 use tokio::sync::OnceCell;
 
-/// Tells how much memory a cached thing takes.
+/// Tells how much memory a cached value takes.
 pub(crate) trait Weighted {
+    /// Returns bytes of memory.
     fn weight(&self) -> usize;
 
-    /// Tells whether to remember that it has been in the cache once it is not any more.
+    /// Tells whether its key is remembered after it has been evicted.
     fn leaves_trace(&self) -> bool {
         false
     }
 }
 
-/// Keys that are remembered after what they named has been thrown out.
+/// How many keys of evicted values are remembered.
 const TRACES: NonZeroUsize = NonZeroUsize::new(1 << 14).expect("not zero");
 
 /// A least-recently-used cache.
 #[derive(Debug)]
 pub(crate) struct Cache<K: Hash + Eq, V> {
+    /// In bytes.
     capacity: usize,
-    state: Mutex<State<K, V>>,
+    state: Mutex<CacheState<K, V>>,
 }
 
 #[derive(Debug)]
-struct State<K: Hash + Eq, V> {
+struct CacheState<K: Hash + Eq, V> {
     entries: LruCache<K, V>,
+    /// Sum of the weights of `entries`.
     bytes: usize,
-    /// What has been thrown out lately.
+    /// Keys of values that were evicted lately.
     traces: LruCache<K, ()>,
-    /// Reads under way. The cell is what latecomers wait on.
+    /// Loads under way. Callers that come later wait for the cell of the first.
     loading: HashMap<K, Arc<OnceCell<V>>>,
 }
 
 impl<K: Hash + Eq + Copy, V: Clone + Weighted> Cache<K, V> {
+    /// Makes a cache for values of so many bytes in all.
     pub(crate) fn new(capacity: usize) -> Self {
-        let state = State {
+        let state = CacheState {
             entries: LruCache::unbounded(),
             bytes: 0,
             traces: LruCache::new(TRACES),
@@ -53,7 +66,7 @@ impl<K: Hash + Eq + Copy, V: Clone + Weighted> Cache<K, V> {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<K, V>> {
+    fn state(&self) -> MutexGuard<'_, CacheState<K, V>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -62,23 +75,24 @@ impl<K: Hash + Eq + Copy, V: Clone + Weighted> Cache<K, V> {
         self.state().entries.get(key).cloned()
     }
 
-    /// Tells whether something is in the cache or on its way.
+    /// Tells whether a value is in the cache or being loaded. Does not count as a use.
     pub(crate) fn has_or_loads(&self, key: &K) -> bool {
         let state = self.state();
         state.entries.contains(key) || state.loading.contains_key(key)
     }
 
-    /// Tells whether something has been in the cache lately, but is not there and not on its way.
-    pub(crate) fn was_thrown_out(&self, key: &K) -> bool {
+    /// Tells whether a value was evicted lately and is neither in the cache again nor being loaded.
+    pub(crate) fn was_evicted(&self, key: &K) -> bool {
         let state = self.state();
         state.traces.contains(key) && !state.entries.contains(key) && !state.loading.contains_key(key)
     }
 
+    /// Adds a value.
     pub(crate) fn insert(&self, key: K, value: V) {
         self.state().insert(key, value, self.capacity);
     }
 
-    /// Returns the cached value, or what `load` gives, or what another caller is just loading.
+    /// Returns the cached value, the result of `load`, or that of a load which another caller has begun.
     pub(crate) async fn get_or_load<E>(&self, key: K, load: impl Future<Output = Result<V, E>>) -> Result<V, E> {
         let cell = {
             let mut state = self.state();
@@ -87,24 +101,46 @@ impl<K: Hash + Eq + Copy, V: Clone + Weighted> Cache<K, V> {
             }
             Arc::clone(state.loading.entry(key).or_default())
         };
-        // A failed or abandoned load leaves the cell empty, and the next in line loads again.
-        let result = cell.get_or_try_init(|| load).await.cloned();
-        let mut state = self.state();
-        let ours = state
-            .loading
-            .get(&key)
-            .is_some_and(|current| Arc::ptr_eq(current, &cell));
-        if ours {
-            state.loading.remove(&key);
-            if let Ok(value) = &result {
-                state.insert(key, value.clone(), self.capacity);
-            }
-        }
+        let waiting = WaitingCaller { cache: self, key, cell };
+        // A load that fails or is dropped leaves the cell empty, and the next caller in line runs its own.
+        let result = waiting.cell.get_or_try_init(|| load).await.cloned();
+        drop(waiting);
         result
     }
 }
 
-impl<K: Hash + Eq, V: Weighted> State<K, V> {
+/// A caller that loads or waits for a load; ends the load for all when the last one is gone.
+struct WaitingCaller<'a, K: Hash + Eq + Copy, V: Clone + Weighted> {
+    cache: &'a Cache<K, V>,
+    key: K,
+    cell: Arc<OnceCell<V>>,
+}
+
+impl<K: Hash + Eq + Copy, V: Clone + Weighted> Drop for WaitingCaller<'_, K, V> {
+    fn drop(&mut self) {
+        let mut state = self.cache.state();
+        // Given up while the lock is held: two callers that end at the same time must not each count the other.
+        let cell = std::mem::take(&mut self.cell);
+        let is_current = |current: &Arc<OnceCell<V>>| Arc::ptr_eq(current, &cell);
+        if !state.loading.get(&self.key).is_some_and(is_current) {
+            return;
+        }
+        match cell.get().cloned() {
+            Some(value) => {
+                state.loading.remove(&self.key);
+                state.insert(self.key, value, self.cache.capacity);
+            }
+            // Others still wait: the next of them loads, and its value must reach the cache through this cell.
+            None if Arc::strong_count(&cell) > 2 => {}
+            // Without this, a load whose only caller was cancelled would count as under way for ever.
+            None => {
+                state.loading.remove(&self.key);
+            }
+        }
+    }
+}
+
+impl<K: Hash + Eq, V: Weighted> CacheState<K, V> {
     fn insert(&mut self, key: K, value: V, capacity: usize) {
         let weight = value.weight();
         if weight > capacity {
@@ -150,12 +186,12 @@ mod tests {
         cache.get(&1);
         cache.insert(3, 4);
         assert_eq!((cache.get(&1), cache.get(&2), cache.get(&3)), (Some(4), None, Some(4)));
-        assert!(cache.was_thrown_out(&2) && !cache.was_thrown_out(&1));
+        assert!(cache.was_evicted(&2) && !cache.was_evicted(&1));
         cache.insert(4, 11);
         assert_eq!(cache.get(&4), None);
         cache.insert(5, 9);
         cache.insert(6, 2);
-        assert!(cache.was_thrown_out(&3) && !cache.was_thrown_out(&5));
+        assert!(cache.was_evicted(&3) && !cache.was_evicted(&5));
     }
 
     #[tokio::test]
@@ -179,5 +215,29 @@ mod tests {
         assert_eq!(cache.get_or_load(1, async { Err::<usize, _>("no") }).await, Err("no"));
         assert_eq!(cache.get_or_load(1, async { Ok::<usize, &str>(3) }).await, Ok(3));
         assert_eq!(cache.get(&1), Some(3));
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_load_does_not_strand_the_callers_that_wait_for_it() {
+        let cache = Cache::new(100);
+        let never = cache.get_or_load(1, std::future::pending::<Result<usize, ()>>());
+        let mut never = Box::pin(never);
+        assert!(futures::poll!(&mut never).is_pending());
+        let mut waiting = Box::pin(cache.get_or_load(1, async { Ok::<usize, ()>(3) }));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        drop(never);
+        assert!(cache.has_or_loads(&1));
+        assert_eq!(waiting.await, Ok(3));
+        assert_eq!(cache.get(&1), Some(3));
+    }
+
+    #[tokio::test]
+    async fn a_load_whose_only_caller_is_cancelled_is_not_under_way_any_more() {
+        let cache = Cache::new(100);
+        let mut never = Box::pin(cache.get_or_load(1, std::future::pending::<Result<usize, ()>>()));
+        assert!(futures::poll!(&mut never).is_pending());
+        assert!(cache.has_or_loads(&1));
+        drop(never);
+        assert!(!cache.has_or_loads(&1));
     }
 }
