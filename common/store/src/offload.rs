@@ -1,6 +1,6 @@
 //! Computing on the caller's thread or on another one, by the number of bytes.
 //!
-//! Work on few bytes takes less time than a thread switch; work on many bytes would hold up the other tasks of the
+//! Work on few bytes takes less time than a thread switch; work on many bytes would delay the other tasks of the
 //! runtime's thread.
 
 use bytes::Bytes;

@@ -1,10 +1,10 @@
 //! A cache of decoded objects: bounded in bytes, least recently used first out, one load for concurrent readers.
 //!
-//! This is ours although crates offer caches with shared loads, because readers load entries ahead of their use and
-//! rely on two properties: an entry that was just loaded stays until the whole capacity has been loaded after it
-//! (`quick_cache` admits new entries to a share of the capacity only, and in a scan of tree nodes threw half of them
-//! out before they were used; `moka` exceeds its bound and costs five times as much for each hit), and a caller can ask
-//! whether an entry is being loaded, or was there lately.
+//! This is ours, although `quick_cache` and `moka` offer shared loads. Readers load entries ahead of their use, and
+//! `quick_cache` gives new entries only a share of the capacity: with its defaults it evicted nearly all nodes that a
+//! scan had read ahead, which were then loaded twice. `moka` exceeds its bound in bytes and takes five times as long
+//! for a hit. Neither tells whether a key is being loaded or was evicted lately, which decides how small files are
+//! read.
 //!
 //! * A hit takes one lock, held while an entry is moved to the front of a list and its value is cloned.
 //! * Errors are not cached: the next caller loads again.
