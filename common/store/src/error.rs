@@ -1,22 +1,22 @@
-//! What can go wrong in the store: one variant per operation, each naming the object it was about.
+//! Errors of the store: one variant for each operation that can fail, with the object it failed for.
 
 use std::io;
 
-/// A failure below the store: what the disk or the object server said.
+/// A failure of the disk or the object server.
 ///
-/// Never shown alone: [`StoreError`] says which object it was about and carries this as its source.
+/// Never shown alone: a [`StoreError`] names the object and has this as its source.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// The file system refused.
+    /// The file system failed.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The object server, or the way to it, refused.
+    /// The object server, or the connection to it, failed.
     #[error("{0}")]
     Remote(Box<opendal::Error>),
     /// The object server does not have the operation.
     #[error("the object store does not support {0}")]
     Unsupported(&'static str),
-    /// A test asked for this failure.
+    /// A test injected this failure.
     #[error("injected fault {0} the store acted")]
     Injected(&'static str),
 }
@@ -39,7 +39,7 @@ impl BackendError {
 /// Any failure of the store.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The setting that names the store cannot be understood.
+    /// The URL of the store cannot be understood.
     #[error("storage URL {url:?} is not usable: {reason}")]
     BadUrl {
         /// The URL as given.
@@ -52,7 +52,7 @@ pub enum StoreError {
     Open {
         /// Which store.
         url: String,
-        /// What the backend said.
+        /// The failure of the backend.
         #[source]
         source: BackendError,
     },
@@ -63,9 +63,9 @@ pub enum StoreError {
     Format {
         /// Which store.
         url: String,
-        /// What its marker says.
+        /// The version in its marker.
         found: String,
-        /// What this program understands.
+        /// The version that this program reads.
         expected: u32,
     },
     /// An object could not be read.
@@ -73,7 +73,7 @@ pub enum StoreError {
     Read {
         /// The object.
         key: String,
-        /// What the backend said.
+        /// The failure of the backend.
         #[source]
         source: BackendError,
     },
@@ -82,7 +82,7 @@ pub enum StoreError {
     Write {
         /// The object.
         key: String,
-        /// What the backend said.
+        /// The failure of the backend.
         #[source]
         source: BackendError,
     },
@@ -91,7 +91,7 @@ pub enum StoreError {
     Full {
         /// The object.
         key: String,
-        /// What the backend said.
+        /// The failure of the backend.
         #[source]
         source: BackendError,
     },
@@ -100,7 +100,7 @@ pub enum StoreError {
     Delete {
         /// The object.
         key: String,
-        /// What the backend said.
+        /// The failure of the backend.
         #[source]
         source: BackendError,
     },
@@ -109,17 +109,17 @@ pub enum StoreError {
     List {
         /// The common beginning of the keys asked for.
         prefix: String,
-        /// What the backend said.
+        /// The failure of the backend.
         #[source]
         source: BackendError,
     },
-    /// An object that something refers to is not there.
+    /// An object that is referred to does not exist.
     #[error("object {key} is missing from the store: restore it from a backup")]
     Missing {
         /// The object.
         key: String,
     },
-    /// An object's bytes are not what was written.
+    /// The bytes of an object are not those that were written.
     #[error("object {key} is corrupt: {reason}; restore it from a backup")]
     Corrupt {
         /// The object.
@@ -133,7 +133,7 @@ pub enum StoreError {
         /// The first missing record.
         key: String,
     },
-    /// A key is not legal in the store or in a tree.
+    /// A key is not allowed in a tree.
     #[error("key {key:?} is not usable: {reason}")]
     BadKey {
         /// The key, lossily as text.
@@ -141,13 +141,13 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// A caller handed over edits that do not ascend by key.
+    /// The edits that a caller passed do not ascend by key.
     #[error("edits of a tree must ascend by key, but {key:?} does not come after its predecessor")]
     Unsorted {
-        /// The offending key, lossily as text.
+        /// The key that is out of order, lossily as text.
         key: String,
     },
-    /// A temporary file, for what is to be sorted and does not fit into memory, failed.
+    /// A temporary file of a sorter failed.
     #[error(
         "a temporary file in {} could not be written or read; see that there is room, or name another folder with TMPDIR",
         folder.display()
@@ -155,19 +155,19 @@ pub enum StoreError {
     Scratch {
         /// The folder for temporary files.
         folder: std::path::PathBuf,
-        /// What the file system said.
+        /// The failure of the file system.
         #[source]
         source: io::Error,
     },
     /// A caller wrote file bytes without beginning a file.
     #[error("bytes were written before a file was begun")]
     NoOpenFile,
-    /// A file of this machine that was to be stored could not be read, or became shorter meanwhile.
+    /// A local file that is being stored cannot be read, or became shorter meanwhile.
     #[error(
         "cannot read the file that is being put; if it is being written to, wait until that is over and put it again"
     )]
     Source(#[source] io::Error),
-    /// Work handed to another thread did not come back, because it panicked or the program is ending.
+    /// A background task ended without a result, because it panicked or the program is ending.
     #[error("a background task of the store ended early: {0}")]
     Task(String),
 }

@@ -1,76 +1,81 @@
-//! Everything Howdah keeps: objects, file chunks, trees, filesets, the metadata log.
+//! Everything that Howdah keeps: objects, chunks of file bytes, trees, files by path, the metadata log.
 //!
-//! Object storage is the only truth of the system, and this crate is the only one that talks to it.
+//! Object storage is the only source of truth of the system, and this crate is the only one that talks to it.
+//!
+//! Modules import only from modules below them, and no two files import each other:
 //!
 //! ```text
-//!  FileEdits, FileTree           files        paths, directories, globs, collisions
-//!        │         PackWriter    pack, read   bytes ◄─► chunks
-//!        ▼              │
-//!       Tree            │        tree         ordered map: sorted edits, ranges, diff, totals
-//!        │              │        log          MetaLog: numbered records, snapshots
-//!        ▼              ▼          │
-//!  ─────────────── Store ──────────┴────────  objects by key, caches, memory limits
-//!  FsBackend · RemoteBackend (S3) · MemoryBackend · FaultBackend (tests)      backend
+//!   files        files by path: read, list, diff; edits, staged edits, collisions
+//!     │ \
+//!   tree  │  pack       ordered map over nodes │ writing files: bytes to chunks
+//!     │   │ /
+//!     │  chunk          reading: chunks by hash, files as streams of slices
+//!     │  /
+//!   store      log      the handle: caches, write buffer, limits │ metadata log: records, snapshots
+//!     │ \    /
+//!   memory  objects     cache with shared loads, buffers │ objects by key, configuration, keys
+//!     │      │
+//!   format  backend     bytes of chunks, nodes, entries; no I/O │ folder, S3, memory, fault injection
+//!      \    /
+//!      error            beside them, without imports from above: sort (external sort), offload (threads for long work)
 //! ```
 //!
-//! * [`Store`]: `Store::open(&StoreConfig::new("file:///srv/howdah"))`; cheap to clone. Raw objects by
-//!   `get`, `put`, `put_if_absent`, `list` ...; their keys are made by [`keys`]. A tests' store:
-//!   [`Store::in_memory`], or [`Store::with_backend`] with a [`backend::fault::FaultBackend`].
-//! * [`PackWriter`]: `begin(tag)`, `write(bytes)`, `end()` for each file, then `finish()` gives the
+//! * [`Store`]: `Store::open(&StoreConfig::new("file:///srv/howdah"))`; cheap to clone. It dereferences to
+//!   [`ObjectStore`]: objects by `get`, `put`, `put_if_absent`, `list` ...; [`keys`] makes their keys. A store for
+//!   tests: [`Store::in_memory`], or [`Store::with_backend`] with a [`backend::fault::FaultBackend`].
+//! * [`PackWriter`]: `begin(tag)`, `write(bytes)`, `end()` for each file, then `finish()` returns the
 //!   [`FileContent`] of each. [`Store::read_file`] streams it back; [`read_file_from`] does so through any
 //!   [`ChunkSource`], such as a worker's disk cache in front of the store.
-//! * [`FileContent`] is size, hash and places of a file's bytes; [`FileEntry`] adds the datum that made
-//!   it and is what trees of files hold.
-//! * [`FileTree`] reads a commit's files by path (`inspect`, `list`, `walk`, `glob`, `diff`, `files`);
-//!   [`FileEdits`] changes them: `put`, `append`, `delete`, `copy`, then `apply(&store, &base)`. Edits can
-//!   wait, too: [`ClosedEdits::stage`], [`Store::put_staged`], [`FileEdits::add_staged`].
+//! * [`FileContent`] is size, hash and slices of a file; [`FileEntry`] adds the datum that wrote it and is what file
+//!   trees hold.
+//! * [`FileTree`] reads a commit's files by path (`inspect`, `list`, `walk`, `glob`, `diff`, `files`); [`FileEdits`]
+//!   changes them: `put`, `append`, `delete`, `copy`, then `apply(&store, &base)`. Edits can also be stored and applied
+//!   later: [`ClosedEdits::stage`], [`Store::put_staged`], [`FileEdits::add_staged`].
 //! * [`Tree`] is the map below, for every other index: [`Value::plain`], [`Edit::put`], [`Edit::remove`],
 //!   `apply`, `range`, `diff`, `aggregate`.
-//! * [`MetaLog`]: `MetaLog::open(&store)` gives snapshot, records and the writing end, whose
-//!   `append_events` is the fence between coordinators.
+//! * [`MetaLog`]: `MetaLog::open(&store)` returns snapshot, records and the writing end. What keeps two coordinators
+//!   apart, and when it does not, is in the head of its module.
 //!
-//! Promises: what a call acknowledged is durable. Every byte read has been checked against a hash; damage
-//! is an error that names the object ([`StoreError::is_damage`]). Content is stored once: writing what is
-//! there already writes nothing. A root depends on the content only, never on history or on which chunks
-//! the bytes lie in.
+//! Promises: what a call acknowledged is durable. Every byte that is read has been compared with a hash; damage is an
+//! error that names the object ([`StoreError::is_damage`]). Content is stored once: writing content that exists
+//! writes nothing. A root depends on the content only: neither on its history nor on which chunks hold the bytes.
 //!
-//! What is not here: commits, jobs, what events mean (`howdah-model`), garbage collection, queues. A
-//! collector of garbage must know two things: an object seen in the store is believed to be there for
-//! fifteen minutes without asking again, so anything young must be spared; and nodes must go before
-//! the chunks they refer to, because a node found in the store is trusted to have its chunks. Staged edits refer to
-//! chunks, too.
+//! What is not here: commits, jobs, the meaning of events (`howdah-model`), garbage collection, queues. A garbage
+//! collector must respect two things. An object that was seen in the store is taken to exist for fifteen minutes
+//! without a request, so younger objects must be spared. A node that is found in the store is trusted to have its
+//! chunks, so nodes must be deleted before the chunks they refer to; staged edits refer to chunks, too.
+//!
 //! Everything runs inside a Tokio runtime.
 
 pub mod backend;
-mod cache;
 mod chunk;
-mod codec;
-mod config;
 mod error;
-mod file;
 pub mod files;
-pub mod keys;
+mod format;
 mod log;
+mod memory;
+mod objects;
+mod offload;
 pub mod pack;
-mod read;
 pub mod sort;
 mod store;
 #[cfg(test)]
 mod testing;
 pub mod tree;
 
-pub use backend::{ObjectMeta, PutOutcome};
-pub use chunk::ChunkSource;
-pub use codec::DecodeError;
-pub use config::{Limits, S3Config, StoreConfig};
+pub use backend::{ObjectMeta, PutOutcome, S3Config};
+pub use chunk::{ChunkSource, read_file_from, slices_from};
 pub use error::{BackendError, Result, StoreError};
-pub use file::{ChunkHash, FileContent, FileEntry, Slice};
 pub use files::{
-    ClosedEdits, Collision, EditError, FileDiff, FileEdits, FileKind, FileNode, FileTree, MAX_STAGED_BYTES, Page,
-    PathError, PathRules, StagedEdits, StagedObject, StagedPaths, StepNumber, check_path, clean_path,
+    ClosedEdits, Collision, EditError, FileDiff, FileEdits, FileEntry, FileKind, FileNode, FileTree, ListingPage,
+    MAX_STAGED_BYTES, PathError, PathRules, StagedEdits, StagedObject, StagedPaths, StepNumber, check_path, clean_path,
 };
-pub use log::{AppendError, LogRecord, MetaLog, OpenedLog, Settled, Snapshot};
+pub use format::chunk::ChunkHash;
+pub use format::codec::DecodeError;
+pub use format::content::{FileContent, Slice};
+pub use log::{AppendError, AppendOutcome, LogRecord, MetaLog, OpenedLog, Snapshot};
+pub use objects::config::{Limits, StoreConfig};
+pub use objects::{Capabilities, ObjectStore, keys};
 pub use pack::PackWriter;
-pub use read::{read_file_from, slices_from};
-pub use store::{Capabilities, Store};
+pub use store::Store;
 pub use tree::{Aggregate, DiffItem, Edit, Entry, KeyRange, Tree, Value};

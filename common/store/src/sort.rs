@@ -1,8 +1,15 @@
-//! Sorting more records than memory should hold.
+//! Sorting more records than fit into memory: an external merge sort.
 //!
-//! Records are gathered in one buffer. When it is full, it is sorted and written as a run to a temporary
-//! file; in the end all runs are merged (external merge sort, Knuth, The Art of Computer Programming,
-//! volume 3, 5.4).
+//! Records are gathered in one buffer. When it is full, it is sorted and written to a temporary file, as a run. At the
+//! end all runs, and the last buffer, are merged through a heap (Knuth, The Art of Computer Programming, volume 3,
+//! 5.4). Sorting is not stable by itself: equal keys are ordered by the rest of the record, so a caller that needs an
+//! order among equal keys puts a number first.
+//!
+//! ```text
+//! record = length of all (4 bytes) · length of the key (4) · key · rest
+//! ```
+//!
+//! Temporary files have no name: the kernel removes them when the process ends, also after a crash.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -18,22 +25,22 @@ const READ_BYTES: usize = 256 << 10;
 /// Fewest bytes read from a run at a time, however many runs there are.
 const MIN_READ_BYTES: usize = 8 << 10;
 
-/// Gathers records in any order.
+/// Takes records in any order.
 #[derive(Debug)]
-pub struct Sorter {
+pub struct RecordSorter {
     /// Encoded records, one after the other.
     buffer: Vec<u8>,
-    /// Where each begins.
+    /// Offset of each record.
     starts: Vec<usize>,
     limit: usize,
     runs: Vec<Arc<File>>,
 }
 
-impl Sorter {
-    /// Makes a sorter that is to keep about `limit` bytes in memory.
+impl RecordSorter {
+    /// Returns a sorter that keeps about `limit` bytes in memory.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Sorter {
+        RecordSorter {
             buffer: Vec::new(),
             starts: Vec::new(),
             limit,
@@ -41,7 +48,7 @@ impl Sorter {
         }
     }
 
-    /// Adds a record: a key, and what belongs to it, given in parts.
+    /// Adds a record: a key, and the parts of the rest, which are joined.
     pub fn push(&mut self, key: &[u8], rest: &[&[u8]]) {
         self.starts.push(self.buffer.len());
         let length = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
@@ -66,13 +73,13 @@ impl Sorter {
         self.starts.is_empty() && self.runs.is_empty()
     }
 
-    /// Tells whether it is time to [`Sorter::spill`].
+    /// Tells whether [`RecordSorter::spill`] should be called now.
     #[must_use]
     pub fn is_full(&self) -> bool {
         !self.starts.is_empty() && self.bytes() >= self.limit
     }
 
-    /// Moves what is in memory to a temporary file. Blocks for as long as that takes.
+    /// Moves the records in memory to a temporary file. Blocks the thread.
     ///
     /// # Errors
     /// When the file cannot be made or written.
@@ -97,13 +104,14 @@ impl Sorter {
             .sort_unstable_by(|a, b| sort_key(buffer, *a).cmp(&sort_key(buffer, *b)));
     }
 
-    /// Ends the gathering.
+    /// Sorts the records in memory and returns all records.
     #[must_use]
-    pub fn finish(mut self) -> Sorted {
+    pub fn finish(mut self) -> SortedRecords {
         self.sort();
-        // All runs together are read through no more memory than they were gathered in.
+        // Every run has a read buffer during the merge. With a fixed size, a sort of many runs would take many times
+        // the memory that the caller allowed.
         let runs = self.runs.len().max(1);
-        Sorted {
+        SortedRecords {
             piece_bytes: (self.limit / runs).clamp(MIN_READ_BYTES, READ_BYTES),
             runs: self.runs,
             buffer: Arc::new((self.buffer, self.starts)),
@@ -111,40 +119,39 @@ impl Sorter {
     }
 }
 
-/// Records in ascending order, which can be gone through as often as needed.
+/// Records in ascending order. They can be read several times.
 #[derive(Debug, Clone)]
-pub struct Sorted {
+pub struct SortedRecords {
     runs: Vec<Arc<File>>,
     piece_bytes: usize,
     /// The run that was still in memory.
     buffer: Arc<(Vec<u8>, Vec<usize>)>,
 }
 
-impl Sorted {
-    /// Gives the records in ascending order: by key, then by the rest. What was pushed more than once comes
-    /// more than once.
+impl SortedRecords {
+    /// Returns the records in ascending order: by key, then by the rest. Duplicates are returned, too.
     #[must_use]
-    pub fn iter(&self) -> Records {
-        let mut sources: Vec<Source> = self
+    pub fn iter(&self) -> MergedRecords {
+        let mut sources: Vec<RecordSource> = self
             .runs
             .iter()
-            .map(|file| Source::file(file.clone(), self.piece_bytes))
+            .map(|file| RecordSource::file(file.clone(), self.piece_bytes))
             .collect();
-        sources.push(Source::Memory(self.buffer.clone(), 0));
-        Records { sources, heap: None }
+        sources.push(RecordSource::Memory(self.buffer.clone(), 0));
+        MergedRecords { sources, heap: None }
     }
 }
 
-/// Merges all runs. Reads files with blocking calls of at most 256 KiB.
+/// The merge of all runs. Reads files with blocking calls of at most 256 KiB.
 #[derive(Debug)]
-pub struct Records {
-    sources: Vec<Source>,
+pub struct MergedRecords {
+    sources: Vec<RecordSource>,
     /// The next record of each source; none before the first call.
-    heap: Option<BinaryHeap<Reverse<(Record, usize)>>>,
+    heap: Option<BinaryHeap<Reverse<(SortRecord, usize)>>>,
 }
 
-impl Records {
-    fn fill(&mut self) -> io::Result<BinaryHeap<Reverse<(Record, usize)>>> {
+impl MergedRecords {
+    fn fill(&mut self) -> io::Result<BinaryHeap<Reverse<(SortRecord, usize)>>> {
         let mut heap = BinaryHeap::with_capacity(self.sources.len());
         for (index, source) in self.sources.iter_mut().enumerate() {
             heap.extend(source.next()?.map(|record| Reverse((record, index))));
@@ -152,7 +159,7 @@ impl Records {
         Ok(heap)
     }
 
-    fn step(&mut self) -> io::Result<Option<Record>> {
+    fn step(&mut self) -> io::Result<Option<SortRecord>> {
         let mut heap = match self.heap.take() {
             Some(heap) => heap,
             None => self.fill()?,
@@ -167,8 +174,8 @@ impl Records {
     }
 }
 
-impl Iterator for Records {
-    type Item = io::Result<Record>;
+impl Iterator for MergedRecords {
+    type Item = io::Result<SortRecord>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.step().transpose()
@@ -177,24 +184,24 @@ impl Iterator for Records {
 
 /// A record. Ordered by key, then by the rest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Record {
-    /// What it is sorted by.
+pub struct SortRecord {
+    /// Sorted by this first.
     pub key: Bytes,
-    /// What belongs to the key; empty if nothing does.
+    /// The rest of the record; may be empty.
     pub rest: Bytes,
 }
 
-impl Record {
+impl SortRecord {
     fn new(bytes: &Bytes) -> Self {
         let key_length = number(bytes, 4) as usize;
-        Record {
+        SortRecord {
             key: bytes.slice(HEADER..HEADER + key_length),
             rest: bytes.slice(HEADER + key_length..),
         }
     }
 }
 
-/// Length of the whole record and of its key, four bytes each, stand in front of key and rest.
+/// Bytes before the key: length of the whole record and of its key.
 const HEADER: usize = 8;
 
 fn number(bytes: &[u8], at: usize) -> u32 {
@@ -214,7 +221,7 @@ fn sort_key(buffer: &[u8], start: usize) -> (&[u8], &[u8]) {
 }
 
 #[derive(Debug)]
-enum Source {
+enum RecordSource {
     Memory(Arc<(Vec<u8>, Vec<usize>)>, usize),
     File {
         file: Arc<File>,
@@ -224,9 +231,9 @@ enum Source {
     },
 }
 
-impl Source {
+impl RecordSource {
     fn file(file: Arc<File>, piece_bytes: usize) -> Self {
-        Source::File {
+        RecordSource::File {
             file,
             at: 0,
             piece: Bytes::new(),
@@ -234,18 +241,18 @@ impl Source {
         }
     }
 
-    fn next(&mut self) -> io::Result<Option<Record>> {
+    fn next(&mut self) -> io::Result<Option<SortRecord>> {
         match self {
-            Source::Memory(run, index) => {
+            RecordSource::Memory(run, index) => {
                 let (buffer, starts) = &**run;
                 let Some(start) = starts.get(*index) else {
                     return Ok(None);
                 };
                 *index += 1;
                 let record = Bytes::copy_from_slice(record(buffer, *start));
-                Ok(Some(Record::new(&record)))
+                Ok(Some(SortRecord::new(&record)))
             }
-            Source::File {
+            RecordSource::File {
                 file,
                 at,
                 piece,
@@ -257,7 +264,8 @@ impl Source {
                     number(piece, 0) as usize
                 };
                 if piece.len() < length {
-                    // What is left of the last piece is read again with what follows it.
+                    // A record may span two pieces. Its first bytes are read again together with the others: keeping
+                    // them would need a copy for each piece.
                     let wanted = if length == usize::MAX {
                         *piece_bytes
                     } else {
@@ -276,13 +284,13 @@ impl Source {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
                 *at += length as u64;
-                Ok(Some(Record::new(&piece.split_to(length))))
+                Ok(Some(SortRecord::new(&piece.split_to(length))))
             }
         }
     }
 }
 
-/// Reads up to `wanted` bytes.
+/// Reads up to `wanted` bytes; fewer only at the end of the file.
 fn read_piece(file: &File, at: u64, wanted: usize) -> io::Result<Bytes> {
     let mut piece = vec![0; wanted];
     let mut filled = 0;
@@ -303,7 +311,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn push(sorter: &mut Sorter, key: &[u8], rest: &[&[u8]]) {
+    fn push(sorter: &mut RecordSorter, key: &[u8], rest: &[&[u8]]) {
         sorter.push(key, rest);
         if sorter.is_full() {
             sorter.spill().unwrap();
@@ -312,11 +320,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn records_come_back_sorted_whatever_fits_into_memory(
+        fn records_are_sorted_however_few_fit_into_memory(
             records in prop::collection::vec((prop::collection::vec(0u8..4, 0..5), prop::collection::vec(any::<u8>(), 0..40)), 0..200),
             limit in 1usize..4000,
         ) {
-            let mut sorter = Sorter::new(limit);
+            let mut sorter = RecordSorter::new(limit);
             for (key, rest) in &records {
                 let (front, back) = rest.split_at(rest.len() / 2);
                 push(&mut sorter, key, &[front, back]);
@@ -332,8 +340,8 @@ mod tests {
         }
 
         #[test]
-        fn large_records_are_read_whole(lengths in prop::collection::vec(0usize..600_000, 1..6)) {
-            let mut sorter = Sorter::new(1);
+        fn large_records_are_read_completely(lengths in prop::collection::vec(0usize..600_000, 1..6)) {
+            let mut sorter = RecordSorter::new(1);
             for (number, length) in lengths.iter().enumerate() {
                 push(&mut sorter, &[number as u8], &[&vec![7; *length]]);
             }

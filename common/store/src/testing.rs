@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::backend::MemoryBackend;
 use crate::backend::fault::{Fault, FaultBackend, Operation};
-use crate::config::Limits;
+use crate::objects::config::Limits;
 use crate::store::Store;
 
 pub(crate) use noise::noise;

@@ -1,4 +1,4 @@
-//! One suite, every backend: what the head of `howdah_store::backend` promises.
+//! One suite for every backend: the contract in the head of `howdah_store::backend`.
 
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 #![allow(missing_docs)]
@@ -19,7 +19,7 @@ use howdah_store::{
 use support::noise::noise;
 use support::{S3Server, run, write_files};
 
-/// Runs the whole suite. `open` opens the same place again, as another process would.
+/// Runs the whole suite. `open` opens the same place again, as another process does.
 async fn conforms(open: impl AsyncFn() -> Store) {
     let store = open().await;
     assert!(
@@ -126,8 +126,8 @@ async fn conditional_writes(store: &Store) {
     assert_eq!(put("third").await.unwrap(), PutOutcome::Created);
 }
 
-/// Of many who create one object at once, one succeeds. Not asked of s3s-fs, which looks for the object and writes
-/// it in two steps: it refuses those who come later, not those who come together.
+/// Of many concurrent creations of one object, one succeeds. Not checked with s3s-fs, which looks for the object and
+/// writes it in two steps: it refuses later creations, but not concurrent ones.
 async fn races_have_one_winner(store: &Store) {
     for round in 0..10 {
         let key = format!("conditional/race-{round}");
@@ -265,7 +265,7 @@ fn temporary_folders(root: &Path) -> usize {
 }
 
 #[test]
-fn a_crashed_process_leaves_nothing_behind_and_a_living_one_is_spared() {
+fn temporary_files_of_crashed_processes_are_removed_and_those_of_others_are_kept() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path();
@@ -311,7 +311,7 @@ fn keys_cannot_leave_the_folder() {
 }
 
 #[test]
-fn places_that_cannot_be_opened_say_what_is_wrong() {
+fn errors_of_opening_name_the_reason() {
     run(async {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");

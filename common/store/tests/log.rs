@@ -1,4 +1,4 @@
-//! The metadata log under failures, rivals and damage.
+//! The metadata log with failures, rival writers and damage.
 
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 #![allow(missing_docs)]
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use howdah_store::backend::fault::{Fault, FaultBackend, Operation};
 use howdah_store::backend::{Backend, MemoryBackend};
-use howdah_store::{AppendError, MetaLog, Settled, Store, keys};
+use howdah_store::{AppendError, AppendOutcome, MetaLog, Store, keys};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use support::run;
@@ -30,11 +30,11 @@ async fn payloads(store: &Store) -> Vec<u32> {
         .collect()
 }
 
-/// What one step of a run does.
+/// One step of a test run.
 #[derive(Debug, Clone)]
 enum Step {
     Append,
-    /// Forget everything and read the log again, as after a crash.
+    /// Drop the log and open it again, as after a crash.
     Reopen,
     Snapshot,
     /// Another coordinator appends a record.
@@ -81,10 +81,10 @@ proptest! {
                             Err(AppendError::Fenced { .. }) => attached = false,
                             Err(AppendError::InDoubt { .. }) => loop {
                                 let refused = log.append_events(&[event]).await;
-                                assert!(matches!(refused, Err(AppendError::Unsettled { .. })));
-                                match log.settle().await {
-                                    Ok(Settled::Written(_)) => { expected.push(event); break; }
-                                    Ok(Settled::NotWritten) => break,
+                                assert!(matches!(refused, Err(AppendError::Unresolved { .. })));
+                                match log.resolve_in_doubt().await {
+                                    Ok(AppendOutcome::Written(_)) => { expected.push(event); break; }
+                                    Ok(AppendOutcome::NotWritten) => break,
                                     Err(AppendError::InDoubt { .. }) => {}
                                     Err(error) => panic!("{error}"),
                                 }
@@ -108,12 +108,12 @@ proptest! {
                         rival.append_events(&[event]).await.unwrap();
                         expected.push(event);
                         if attached {
-                            // Whoever believes in the old state cannot write any more.
+                            // A writer with the old state cannot append any more.
                             let stale = log.append_events(&[u32::MAX]).await;
                             match stale {
                                 Err(AppendError::Fenced { .. }) => {}
                                 Err(AppendError::InDoubt { .. }) => loop {
-                                    match log.settle().await {
+                                    match log.resolve_in_doubt().await {
                                         Err(AppendError::Fenced { .. }) => break,
                                         Err(AppendError::InDoubt { .. }) => {}
                                         other => panic!("{other:?}"),
@@ -162,7 +162,7 @@ fn of_concurrent_writers_exactly_one_wins_each_number() {
 }
 
 #[test]
-fn an_answer_lost_after_the_store_acted_is_no_second_record() {
+fn an_answer_lost_after_the_store_acted_makes_no_second_record() {
     run(async {
         let backend = Arc::new(MemoryBackend::default());
         let attempts = Arc::new(Mutex::new(0));

@@ -54,7 +54,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn files_come_back_whatever_they_are_and_however_they_were_written(
+    fn files_survive_a_round_trip_for_all_sizes_and_write_patterns(
         sizes in vec(prop_oneof![Just(0usize), 1usize..50, 1usize..5_000, 1usize..900_000], 0..25),
         step in 1usize..300_000,
         offset in 0u64..1_000_000,
@@ -137,7 +137,7 @@ fn a_commit_of_one_small_file_costs_one_chunk_and_one_node() {
 }
 
 #[test]
-fn contents_can_be_taken_as_they_are_stored_however_small_the_files_are() {
+fn contents_can_be_taken_before_the_end_also_of_tiny_files() {
     run(async {
         let (store, sent) = recording(&Arc::default()).await;
         // Nothing, and up to four bytes.
@@ -185,7 +185,7 @@ async fn chunks(store: &Store, content: &FileContent) -> Vec<ChunkHash> {
 }
 
 #[test]
-fn a_large_file_has_the_same_chunks_whatever_its_neighbours() {
+fn a_large_file_has_the_same_chunks_next_to_any_files() {
     run(async {
         let (store, sent) = recording(&Arc::default()).await;
         let large = noise(1, (17 << 20) + 12345);
@@ -282,7 +282,7 @@ fn appended_files_are_one_file() {
 }
 
 #[test]
-fn files_of_very_many_pieces_work_like_others() {
+fn files_of_very_many_slices_work_like_others() {
     run(async {
         let store = Store::in_memory().await;
         let mut edits = FileEdits::default();

@@ -27,7 +27,7 @@
 use std::time::Instant;
 
 use howdah_model::{Event, State, decide};
-use howdah_store::{AppendError, MetaLog, Settled, Store};
+use howdah_store::{AppendError, AppendOutcome, MetaLog, Store};
 
 use super::commands::{CommandSource, QueuedCommand, SubmitError};
 use super::snapshot::SnapshotWriter;
@@ -167,13 +167,13 @@ impl CommandLoop {
             return Ok(Resolution::NotWritten);
         };
         // This fills the record's number with a void record, so that a delayed write of the failed one can never appear.
-        match self.log.settle().await {
-            Ok(Settled::Written(_)) => {
+        match self.log.resolve_in_doubt().await {
+            Ok(AppendOutcome::Written(_)) => {
                 self.in_doubt = None;
                 self.publish(doubtful);
                 Ok(Resolution::Written)
             }
-            Ok(Settled::NotWritten) => {
+            Ok(AppendOutcome::NotWritten) => {
                 self.in_doubt = None;
                 Ok(Resolution::NotWritten)
             }

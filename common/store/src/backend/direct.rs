@@ -1,9 +1,11 @@
-//! Writing large files past the file system's cache.
+//! Writing large files with direct I/O, past the page cache of the kernel.
 //!
-//! Whoever puts gigabytes would otherwise have the kernel find, fill and later clear a page of memory for each 4 KiB of
-//! them, which costs more than all hashing, and throw out of its cache what others still read. Written directly, bytes go
-//! to the disk from the buffer they are in. That asks for addresses, lengths and places in whole blocks: bytes that do not
-//! begin at such an address pass through a few buffers that do, and the last incomplete block is written the ordinary way.
+//! Through the page cache, the kernel finds, fills and later clears one page of memory for each 4 KiB of a file, which
+//! costs more than all hashing, and it evicts pages that other processes still read. With `O_DIRECT` the disk takes the
+//! bytes from the buffer they are in. Addresses, lengths and offsets must then be whole blocks: bytes at another
+//! address are copied through a few aligned buffers, and the last incomplete block is written the ordinary way.
+//!
+//! A file system that refuses direct I/O is asked once; from then on all files are written the ordinary way.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -15,30 +17,30 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-/// Files of so many bytes are written directly.
+/// Files of at least so many bytes are written directly.
 const DIRECT_FROM: usize = 1 << 20;
-/// What addresses, lengths and places must be multiples of: no file system asks for more, short of exotic ones, which
-/// refuse and get ordinary writes.
+/// Addresses, lengths and offsets are multiples of this. A file system that needs larger blocks refuses, and gets
+/// ordinary writes.
 const BLOCK: usize = 4 << 10;
-/// Bytes that a buffer has room for.
-const STEP: usize = 1 << 20;
-/// Buffers that are kept for the next file.
+/// Bytes that fit into one aligned buffer.
+const BUFFER_BYTES: usize = 1 << 20;
+/// Buffers that are kept for later files.
 const KEPT_BUFFERS: usize = 4;
 
 /// Writes new files, large ones directly where the file system can do it.
 #[derive(Debug, Default)]
 pub(super) struct DirectWriter {
-    /// Each has room for [`STEP`] bytes from a multiple of [`BLOCK`] on.
+    /// Free buffers, each with [`BUFFER_BYTES`] bytes after its first multiple of [`BLOCK`].
     buffers: Mutex<Vec<Vec<u8>>>,
-    /// The file system has refused once.
+    /// The file system has refused direct I/O.
     refused: AtomicBool,
 }
 
 impl DirectWriter {
-    /// Makes a file with the bytes given, which are not on the disk before the file is synced.
+    /// Makes a file with these bytes. They are durable after the caller has synced the file.
     ///
     /// # Errors
-    /// Those of opening and writing it, also when it exists.
+    /// When the file exists, or cannot be made or written.
     pub(super) fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -46,13 +48,15 @@ impl DirectWriter {
             match options.custom_flags(OFlag::O_DIRECT.bits()).open(path) {
                 Ok(file) => {
                     let written = self.write_blocks(&file, bytes)?;
+                    // The rest is not a whole block. With the flag still set, its write would fail.
                     fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
                     file.write_all_at(&bytes[written..], written as u64)?;
                     return Ok(file);
                 }
                 Err(error) if is_refusal(&error) => {
                     self.refused.store(true, Ordering::Relaxed);
-                    // Some file systems make the file before they refuse.
+                    // Some file systems make the file before they refuse: `create_new` would then find our own file.
+                    // The name is unique to this process, so nothing else can be overwritten.
                     options.custom_flags(0).create_new(false).create(true).truncate(true);
                 }
                 Err(error) => return Err(error),
@@ -63,20 +67,22 @@ impl DirectWriter {
         Ok(file)
     }
 
-    /// Writes as many whole blocks as the file system takes directly, and returns their length.
+    /// Writes whole blocks directly, as many as the file system takes, and returns their length.
     fn write_blocks(&self, file: &File, bytes: &[u8]) -> io::Result<usize> {
         let end = bytes.len() / BLOCK * BLOCK;
         if bytes.as_ptr().align_offset(BLOCK) == 0 {
             return self.write_at(file, &bytes[..end], 0);
         }
-        let mut buffer = self.kept().pop().unwrap_or_else(|| vec![0; STEP + BLOCK]);
+        let mut buffer = self.kept().pop().unwrap_or_else(|| vec![0; BUFFER_BYTES + BLOCK]);
         let start = buffer.as_ptr().align_offset(BLOCK);
         let mut written = 0;
-        for part in bytes[..end].chunks(STEP) {
+        for part in bytes[..end].chunks(BUFFER_BYTES) {
             let step = &mut buffer[start..start + part.len()];
             step.copy_from_slice(part);
             let now = self.write_at(file, step, written)?;
             written += now;
+            // The file system took less than whole blocks. The next direct write would begin inside a block and fail,
+            // so the caller writes the rest the ordinary way.
             if now < part.len() {
                 break;
             }
@@ -88,8 +94,8 @@ impl DirectWriter {
         Ok(written)
     }
 
-    /// Writes whole blocks from a whole block on until all are written, or the file system does not take more of them, and
-    /// returns the length of what is written.
+    /// Writes whole blocks at an offset that is a whole block, until all are written or the file system takes no more,
+    /// and returns the number of bytes written.
     fn write_at(&self, file: &File, blocks: &[u8], offset: usize) -> io::Result<usize> {
         let mut written = 0;
         while written < blocks.len() && written % BLOCK == 0 {
@@ -124,18 +130,18 @@ mod tests {
     use crate::testing::noise;
 
     #[test]
-    fn files_of_all_lengths_come_out_whole() {
+    fn files_of_all_lengths_are_written_completely() {
         let folder = tempfile::tempdir().unwrap();
         let writer = DirectWriter::default();
         let all = noise(1, 3 << 20);
         let around = |length: usize| [length - 1, length, length + 1];
         let lengths = [0, 1].into_iter().chain(
-            [BLOCK, DIRECT_FROM, 2 * STEP, (2 << 20) + BLOCK]
+            [BLOCK, DIRECT_FROM, 2 * BUFFER_BYTES, (2 << 20) + BLOCK]
                 .into_iter()
                 .flat_map(around),
         );
         for length in lengths {
-            // At most one of the two begins with a block.
+            // At most one of the two is aligned.
             for start in [0, 8] {
                 let path = folder.path().join(format!("{length} from {start}"));
                 let bytes = &all[start..start + length];
@@ -147,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn where_direct_writes_are_refused_ordinary_ones_do() {
+    fn ordinary_writes_follow_a_refusal_of_direct_ones() {
         let folder = tempfile::tempdir().unwrap();
         let writer = DirectWriter {
             refused: AtomicBool::new(true),

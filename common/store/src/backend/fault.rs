@@ -1,7 +1,7 @@
 //! A backend that fails on demand, for tests of everything that must survive failures.
 //!
-//! There are two ways to lose a request: it never reached the store, or it did and the answer got
-//! lost. The second is the one that breaks naive code, so both can be asked for, on every operation.
+//! There are two ways to lose a request: it does not reach the store, or it does and the answer is lost. The second one
+//! breaks naive code. Both can be injected into every operation.
 
 use std::fmt;
 use std::ops::Range;
@@ -16,7 +16,7 @@ use crate::error::BackendError;
 /// Names an operation of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
-    /// Whole or partial read, or question for size and age.
+    /// Whole or partial read, or `stat`.
     Read,
     /// Unconditional write.
     Put,
@@ -28,23 +28,23 @@ pub enum Operation {
     List,
 }
 
-/// Tells how one request shall go.
+/// How one request fails, if at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// As usual.
+    /// It does not fail.
     None,
-    /// Fails, and the store has not acted.
+    /// It fails, and the store has not acted.
     Before,
-    /// The store acts, and then the request fails.
+    /// It fails after the store has acted.
     After,
 }
 
-type Plan = Box<dyn FnMut(Operation, &str) -> Fault + Send>;
+type FaultPlan = Box<dyn FnMut(Operation, &str) -> Fault + Send>;
 
-/// Wraps a backend and asks a plan before each request how it shall go.
+/// Wraps a backend and asks a plan before each request how it shall fail.
 pub struct FaultBackend {
     inner: Arc<dyn Backend>,
-    plan: Mutex<Plan>,
+    plan: Mutex<FaultPlan>,
 }
 
 impl FaultBackend {

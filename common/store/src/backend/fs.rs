@@ -1,15 +1,21 @@
-//! Objects as files of a local folder, written so that an acknowledged one survives power loss.
+//! Objects as files of a local folder. An acknowledged object survives a loss of power.
 //!
 //! ```text
 //! <root>/<key>            an object
-//! <root>/.tmp/<process>/  objects being written, one folder per open store, locked while in use
+//! <root>/.tmp/<process>/  objects being written, one folder for each open store, locked while in use
 //! ```
 //!
-//! A write goes to a temporary file, is synced, then gets its final name in one step: a hard link
-//! (which fails if the name exists) for `put_if_absent`, a rename for `put`; then the directory is
-//! synced. So a name never leads to half an object. Several processes may share a folder; what a
-//! crashed one left in its temporary folder is removed by the next to open the store. How large ones
-//! are written is told in `direct.rs`.
+//! A write has four steps, and a crash between any two of them leaves the object whole or absent:
+//! ```text
+//! 1 write a temporary file            crash: a file in .tmp, removed by the next process that opens the store
+//! 2 fsync the file                    crash: the same
+//! 3 link or rename to the final name  crash: the name may not be there yet, but if it is, the file has all bytes (by 2)
+//! 4 fsync the folder                  crash: nothing is lost
+//! ```
+//! Step 3 is a hard link for `put_if_absent`, which fails if the name exists, and a rename for `put`. The call returns
+//! after step 4. Folders are made durable in the same way, from the root down, before an object is put into them.
+//!
+//! Several processes may share a folder. `direct` writes the bytes of large files.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -29,27 +35,28 @@ use crate::error::BackendError;
 const TEMPORARY: &str = ".tmp";
 const LOCK: &str = "lock";
 
-/// Keeps objects as files below a folder.
+/// A local folder that keeps objects as files.
 #[derive(Debug, Clone)]
 pub struct FsBackend {
-    inner: Arc<Inner>,
+    folder: Arc<StoreFolder>,
 }
 
+/// The folder; all clones of a backend share it.
 #[derive(Debug)]
-struct Inner {
+struct StoreFolder {
     root: PathBuf,
-    /// This store's own folder for objects being written.
+    /// The folder of this open store for objects being written.
     temporary: PathBuf,
-    /// Held locked as long as the store is open, which tells others that `temporary` is in use.
+    /// Locked as long as the store is open: other processes then do not remove `temporary`.
     _lock: File,
     next_temporary: AtomicU64,
     writer: DirectWriter,
-    /// Directories known to exist durably: made or checked, their parents synced.
+    /// Directories that exist durably: made or found, and their parents synced.
     directories: Mutex<HashSet<PathBuf>>,
 }
 
 impl FsBackend {
-    /// Opens a folder, making it if missing, and removes what crashed processes left behind.
+    /// Opens a folder, makes it if it is missing, and removes temporary files of crashed processes.
     pub fn open(root: &Path) -> io::Result<Self> {
         let mut missing = Vec::new();
         let mut at = root;
@@ -70,7 +77,7 @@ impl FsBackend {
             }
         };
         Ok(FsBackend {
-            inner: Arc::new(Inner {
+            folder: Arc::new(StoreFolder {
                 root: root.to_owned(),
                 temporary,
                 _lock: lock,
@@ -83,26 +90,26 @@ impl FsBackend {
 
     async fn blocking<T: Send + 'static>(
         &self,
-        act: impl FnOnce(&Inner) -> io::Result<T> + Send + 'static,
+        act: impl FnOnce(&StoreFolder) -> io::Result<T> + Send + 'static,
     ) -> Result<T, BackendError> {
-        let inner = Arc::clone(&self.inner);
-        tokio::task::spawn_blocking(move || act(&inner))
+        let folder = Arc::clone(&self.folder);
+        tokio::task::spawn_blocking(move || act(&folder))
             .await
             .map_err(|error| BackendError::Io(io::Error::other(error)))?
             .map_err(BackendError::Io)
     }
 }
 
-impl Drop for Inner {
+impl Drop for StoreFolder {
     fn drop(&mut self) {
-        // Best effort: the next to open the store removes what stays.
+        // A failure is harmless: the next process that opens the store removes what remains.
         let _ = fs::remove_dir_all(&self.temporary);
     }
 }
 
-impl Inner {
+impl StoreFolder {
     fn path(&self, key: &str) -> io::Result<PathBuf> {
-        // Keys come from code, names in them from users: no element may lead out of the folder.
+        // Keys contain names that users choose. An element such as `..` would read and write outside of the folder.
         let legal = !key.is_empty()
             && !key.starts_with(TEMPORARY)
             && key
@@ -154,9 +161,11 @@ impl Inner {
     }
 
     /// Writes and syncs a temporary file.
-    fn write_temporary(&self, bytes: &[u8]) -> io::Result<Temporary> {
+    fn write_temporary(&self, bytes: &[u8]) -> io::Result<TemporaryFile> {
         let number = self.next_temporary.fetch_add(1, Ordering::Relaxed);
-        let temporary = Temporary(self.temporary.join(number.to_string()));
+        let temporary = TemporaryFile(self.temporary.join(number.to_string()));
+        // Synced before it gets its final name: file systems may write the name before the bytes, and a loss of power
+        // would then leave an empty or half-written object under its final name.
         self.writer.write_new(&temporary.0, bytes)?.sync_all()?;
         Ok(temporary)
     }
@@ -172,7 +181,8 @@ impl Inner {
     fn put_if_absent(&self, key: &str, bytes: &[u8]) -> io::Result<PutOutcome> {
         let path = self.path(key)?;
         let directory = self.make_directory(&path)?;
-        // Looking first spares writing what is there; the link below is what decides.
+        // Looking first saves the write of an object that exists. It does not decide: between this look and the link,
+        // another process may create the object. Only the link is atomic.
         let outcome = if path.try_exists()? {
             PutOutcome::Exists
         } else {
@@ -183,15 +193,15 @@ impl Inner {
                 Err(error) => return Err(error),
             }
         };
-        // Also when it exists: whoever made it may not have come to this line, and the caller will
-        // rely on it.
+        // Also if the object existed: the process that created it may have crashed before it synced the folder. The
+        // caller takes "exists" for durable and will refer to the object.
         sync_directory(&directory)?;
         Ok(outcome)
     }
 
     fn delete(&self, key: &str) -> io::Result<()> {
-        // Not synced: an object that comes back after a loss of power is deleted again by whoever
-        // wanted it gone.
+        // Not synced: after a loss of power the object may exist again. Callers delete objects that are not referred
+        // to, so such an object costs space only.
         match fs::remove_file(self.path(key)?) {
             Ok(()) => Ok(()),
             Err(error) if is_absent(&error) => Ok(()),
@@ -199,7 +209,7 @@ impl Inner {
         }
     }
 
-    /// Makes the directory of an object, durably, and returns it.
+    /// Makes the directory of an object durable and returns it.
     fn make_directory(&self, path: &Path) -> io::Result<PathBuf> {
         let directory = path.parent().unwrap_or(&self.root).to_owned();
         self.make_durable(&directory)?;
@@ -217,7 +227,8 @@ impl Inner {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
-        // Also when it exists: another process may have died between making and syncing it.
+        // Also if it existed: another process may have crashed between making the directory and syncing its parent.
+        // Otherwise the directory could vanish with all objects in it.
         sync_directory(parent)?;
         self.known(|known| known.insert(directory.to_owned()));
         Ok(())
@@ -267,7 +278,7 @@ impl Inner {
                         size: metadata.len(),
                         modified: metadata.modified().ok(),
                     }),
-                    // Deleted since the directory was read.
+                    // Deleted after the directory was read.
                     Err(error) if is_absent(&error) => {}
                     Err(error) => return Err(error),
                 }
@@ -277,10 +288,10 @@ impl Inner {
     }
 }
 
-/// A temporary file, removed when it goes out of scope (a renamed one is not there any more).
-struct Temporary(PathBuf);
+/// A temporary file. Removed when this is dropped, unless it has been renamed.
+struct TemporaryFile(PathBuf);
 
-impl Drop for Temporary {
+impl Drop for TemporaryFile {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.0);
     }
@@ -294,8 +305,8 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// Makes and locks a temporary folder; `None` if another process, opening the store at the same
-/// moment, took it for abandoned before it was locked.
+/// Makes and locks a temporary folder. `None` if another process that opens the store at the same moment took it for
+/// abandoned before it was locked.
 fn claim_temporary(all: &Path) -> io::Result<Option<(PathBuf, File)>> {
     let folder = all.join(format!("{}-{:016x}", std::process::id(), rand::random::<u64>()));
     fs::create_dir(&folder)?;
@@ -306,18 +317,20 @@ fn claim_temporary(all: &Path) -> io::Result<Option<(PathBuf, File)>> {
         Err(error) => return Err(error),
     };
     lock.lock()?;
+    // The other process may have locked the file first and removed it: then this lock is on a deleted file and protects
+    // nothing.
     Ok(path.try_exists()?.then_some((folder, lock)))
 }
 
-/// Removes the temporary folders whose owners are gone.
+/// Removes the temporary folders of processes that have ended.
 fn remove_abandoned(all: &Path) -> io::Result<()> {
     for entry in fs::read_dir(all)? {
         let folder = entry?.path();
         let lock = match File::open(folder.join(LOCK)) {
             Ok(lock) => lock,
             Err(_) => {
-                // Its owner died, or has just made it; removing it in vain or in error is harmless:
-                // the owner claims another.
+                // Its owner crashed before it made the lock, or is about to make it. In the second case `remove_dir`
+                // fails, or the owner finds its folder gone and claims another one.
                 let _ = fs::remove_dir(&folder);
                 continue;
             }
@@ -336,7 +349,7 @@ fn remove_abandoned(all: &Path) -> io::Result<()> {
 #[async_trait]
 impl Backend for FsBackend {
     fn describe(&self) -> String {
-        format!("file://{}", self.inner.root.display())
+        format!("file://{}", self.folder.root.display())
     }
 
     async fn supports_put_if_absent(&self) -> Result<bool, BackendError> {
@@ -345,37 +358,38 @@ impl Backend for FsBackend {
 
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BackendError> {
         let key = key.to_owned();
-        self.blocking(move |inner| inner.read(&key, None)).await
+        self.blocking(move |folder| folder.read(&key, None)).await
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>, BackendError> {
         let key = key.to_owned();
-        self.blocking(move |inner| inner.read(&key, Some(range))).await
+        self.blocking(move |folder| folder.read(&key, Some(range))).await
     }
 
     async fn stat(&self, key: &str) -> Result<Option<ObjectMeta>, BackendError> {
         let key = key.to_owned();
-        self.blocking(move |inner| inner.stat(&key)).await
+        self.blocking(move |folder| folder.stat(&key)).await
     }
 
     async fn put(&self, key: &str, bytes: Bytes) -> Result<(), BackendError> {
         let key = key.to_owned();
-        self.blocking(move |inner| inner.put(&key, &bytes)).await
+        self.blocking(move |folder| folder.put(&key, &bytes)).await
     }
 
     async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<PutOutcome, BackendError> {
         let key = key.to_owned();
-        self.blocking(move |inner| inner.put_if_absent(&key, &bytes)).await
+        self.blocking(move |folder| folder.put_if_absent(&key, &bytes)).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), BackendError> {
         let key = key.to_owned();
-        self.blocking(move |inner| inner.delete(&key)).await
+        self.blocking(move |folder| folder.delete(&key)).await
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<ObjectMeta>, BackendError> {
         let prefix = prefix.to_owned();
         let after = after.map(str::to_owned);
-        self.blocking(move |inner| inner.list(&prefix, after.as_deref())).await
+        self.blocking(move |folder| folder.list(&prefix, after.as_deref()))
+            .await
     }
 }

@@ -1,4 +1,4 @@
-//! Objects in memory, for unit tests: gone with the process.
+//! Objects in memory, for tests.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::{Backend, ObjectMeta, PutOutcome};
 use crate::error::BackendError;
 
-/// Keeps objects in a map.
+/// A map from key to object.
 #[derive(Debug, Default)]
 pub struct MemoryBackend {
     objects: Mutex<BTreeMap<String, (Bytes, SystemTime)>>,
@@ -19,7 +19,7 @@ pub struct MemoryBackend {
 
 impl MemoryBackend {
     fn objects(&self) -> MutexGuard<'_, BTreeMap<String, (Bytes, SystemTime)>> {
-        // No code that can panic runs under this lock, so a poisoned map is still whole.
+        // No code that can panic runs while this lock is held, so a poisoned map is complete.
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

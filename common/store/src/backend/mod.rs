@@ -1,11 +1,14 @@
-//! What the store asks of a place that keeps objects, and the places there are.
+//! The contract of a place for objects, and its implementations.
 //!
-//! A backend knows keys and bytes, nothing of chunks, trees or logs. Its promises, checked by one
-//! conformance suite (`tests/conformance.rs`) over every implementation:
-//! * what a returned `put` or `put_if_absent` acknowledged survives the loss of power;
-//! * an object is seen whole or not at all, also after a crash in the middle of a write;
-//! * of any number of concurrent `put_if_absent` on one key exactly one answers
-//!   [`PutOutcome::Created`], where [`Backend::supports_put_if_absent`] says so;
+//! * [`FsBackend`]: a local folder; large files are written by `direct`. [`RemoteBackend`]: an S3-compatible server.
+//!   [`MemoryBackend`]: for tests. [`fault::FaultBackend`]: wraps another one and fails on demand.
+//!
+//! A backend knows keys and bytes, and no chunks, trees or logs. Its contract, which one conformance suite
+//! (`tests/conformance.rs`) checks for every implementation:
+//! * a `put` or `put_if_absent` that has returned survives a loss of power;
+//! * a reader sees a whole object or none, also after a crash in the middle of a write;
+//! * of any number of concurrent `put_if_absent` of one key exactly one returns [`PutOutcome::Created`], if
+//!   [`Backend::supports_put_if_absent`] is true;
 //! * a write is visible to every later read and list.
 
 use std::fmt;
@@ -25,54 +28,54 @@ mod remote;
 
 pub use fs::FsBackend;
 pub use memory::MemoryBackend;
-pub use remote::RemoteBackend;
+pub use remote::{RemoteBackend, S3Config};
 
-/// What became of a conditional write.
+/// The result of a conditional write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutOutcome {
-    /// The object was not there and is now.
+    /// The object did not exist and has been written.
     Created,
-    /// An object of this key was there already and is untouched.
+    /// An object of this key existed and is unchanged.
     Exists,
 }
 
-/// What a listing tells about an object.
+/// Key, size and age of an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectMeta {
     /// Its key.
     pub key: String,
     /// Its length in bytes.
     pub size: u64,
-    /// When it was last written, where the backend knows.
+    /// When it was last written; `None` if the backend does not know.
     pub modified: Option<SystemTime>,
 }
 
-/// A place that keeps objects under keys.
+/// A place for objects; see the head of the module for the contract.
 #[async_trait]
 pub trait Backend: fmt::Debug + Send + Sync + 'static {
-    /// Names the place in messages.
+    /// Returns the name of the place for messages.
     fn describe(&self) -> String;
 
-    /// Tells whether [`Backend::put_if_absent`] is atomic. Finding out may need a request.
+    /// Tells whether [`Backend::put_if_absent`] is atomic. May need a request.
     async fn supports_put_if_absent(&self) -> Result<bool, BackendError>;
 
-    /// Reads an object; `None` if there is none.
+    /// Reads an object; `None` if it does not exist.
     async fn get(&self, key: &str) -> Result<Option<Bytes>, BackendError>;
 
-    /// Reads a part of an object, cut off at its end; `None` if there is no such object.
+    /// Reads a range of an object, cut off at its end; `None` if the object does not exist.
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>, BackendError>;
 
-    /// Tells size and age of an object; `None` if there is none.
+    /// Returns size and age of an object; `None` if it does not exist.
     async fn stat(&self, key: &str) -> Result<Option<ObjectMeta>, BackendError>;
 
-    /// Writes an object, replacing any former one.
+    /// Writes an object, and replaces a former one.
     async fn put(&self, key: &str, bytes: Bytes) -> Result<(), BackendError>;
 
-    /// Writes an object unless there is one. After an error the object may or may not exist.
+    /// Writes an object unless one exists. After an error the object may or may not exist.
     async fn put_if_absent(&self, key: &str, bytes: Bytes) -> Result<PutOutcome, BackendError>;
 
-    /// Tells whether `put_if_absent` looks for the object before it takes the bytes, so that
-    /// looking first is of no use to the caller.
+    /// Tells whether `put_if_absent` looks for the object before it transfers the bytes, so that a `stat` of the caller
+    /// saves nothing.
     fn looks_before_writing(&self) -> bool {
         true
     }
@@ -82,9 +85,9 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         true
     }
 
-    /// Removes an object; it need not exist.
+    /// Removes an object. Succeeds if it does not exist.
     async fn delete(&self, key: &str) -> Result<(), BackendError>;
 
-    /// Lists the objects whose keys begin with `prefix` and, if given, come after `after`, by key.
+    /// Lists the objects whose keys begin with `prefix` and, if given, come after `after`, sorted by key.
     async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<ObjectMeta>, BackendError>;
 }

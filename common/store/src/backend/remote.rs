@@ -1,11 +1,13 @@
-//! Objects on an S3-compatible server, by way of OpenDAL.
+//! Objects on an S3-compatible server, through OpenDAL.
 //!
-//! Servers differ in what they do with a conditional write: some honour it, some refuse it, some
-//! ignore it and overwrite. So [`RemoteBackend::supports_put_if_absent`] asks the server itself.
-//! Temporary failures are retried here; a conditional write that was retried may therefore answer
-//! [`PutOutcome::Exists`] because of its own first attempt, which callers that care must tell apart
-//! by reading the object back.
+//! Servers differ in how they treat a conditional write: some honour it, some refuse it, some ignore the condition and
+//! overwrite. So [`RemoteBackend::supports_put_if_absent`] tries it on the server itself.
+//!
+//! Temporary failures are retried here. A conditional write that was retried may therefore return
+//! [`PutOutcome::Exists`] because of its own first attempt; a caller for which that matters must read the object back
+//! and compare.
 
+use std::fmt;
 use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
@@ -17,14 +19,42 @@ use opendal::{ErrorKind, HttpTransporter, Metadata, OperationContext, Operator, 
 use opendal_http_transport_reqwest::ReqwestTransport;
 
 use super::{Backend, ObjectMeta, PutOutcome};
-use crate::config::S3Config;
 use crate::error::BackendError;
 
-/// No single request may hang longer: a lost connection must show as a failure.
+/// How to reach an S3-compatible server. A field that is `None` is taken from the usual `AWS_*` variables, profile
+/// files and instance metadata.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct S3Config {
+    /// Address of the server, such as `http://127.0.0.1:9000`; `None` = Amazon's.
+    pub endpoint: Option<String>,
+    /// Region; `us-east-1` if nothing names another.
+    pub region: Option<String>,
+    /// Public half of the credentials.
+    pub access_key: Option<String>,
+    /// Secret half of the credentials.
+    pub secret_key: Option<String>,
+    /// The bucket is part of the host name instead of the path.
+    pub virtual_host_style: bool,
+}
+
+impl fmt::Debug for S3Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The secret must never reach a log.
+        f.debug_struct("S3Config")
+            .field("endpoint", &self.endpoint)
+            .field("region", &self.region)
+            .field("access_key", &self.access_key)
+            .field("secret_key", &self.secret_key.as_ref().map(|_| "***"))
+            .field("virtual_host_style", &self.virtual_host_style)
+            .finish()
+    }
+}
+
+/// Timeout of one request: a lost connection must become an error.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 const RETRIES: usize = 4;
 
-/// Keeps objects wherever an OpenDAL operator puts them.
+/// A bucket, or a prefix in one.
 #[derive(Debug, Clone)]
 pub struct RemoteBackend {
     operator: Operator,
@@ -34,7 +64,7 @@ pub struct RemoteBackend {
 impl RemoteBackend {
     /// Prepares access to a bucket; nothing is sent yet.
     pub fn s3(bucket: &str, prefix: &str, config: &S3Config) -> Result<Self, BackendError> {
-        // The HTTP client comes without a provider of cryptography; an error means there is one already.
+        // The HTTP client is compiled without a provider of cryptography. An error means that one is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut builder = services::S3::default()
             .bucket(bucket)
@@ -52,8 +82,8 @@ impl RemoteBackend {
         if config.virtual_host_style {
             builder = builder.enable_virtual_host_style();
         }
-        // A client of its own: one shared by the process would tie its connections to whichever
-        // runtime used it first.
+        // A client for each store: the tasks of a client's connections belong to the runtime that first used it, and a
+        // client shared by the process would fail once that runtime has ended (as those of tests do).
         let transport = HttpTransporter::new(ReqwestTransport::new(reqwest::Client::new()));
         let context = OperationContext::new().with_http_transport(transport);
         let operator = Operator::new(builder)?
@@ -95,8 +125,8 @@ impl Backend for RemoteBackend {
     }
 
     async fn supports_put_if_absent(&self) -> Result<bool, BackendError> {
-        // The first write makes sure that the object exists, whatever it answers; so the second is
-        // honoured only if it finds it.
+        // After the first write the object exists, whatever the answer was. A server that honours the condition must
+        // then refuse the second write; one that answers "created" again has overwritten.
         for attempt in 0..2 {
             match self.put_if_absent(PROBE, Bytes::from_static(b"put-if-absent\n")).await {
                 Ok(PutOutcome::Exists) => return Ok(true),
@@ -113,7 +143,8 @@ impl Backend for RemoteBackend {
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>, BackendError> {
-        // Servers refuse ranges that begin beyond the end; the promise here is to cut them off.
+        // Servers refuse ranges that begin beyond the end of the object, but the contract of a backend is to cut them
+        // off.
         let Some(found) = self.stat(key).await? else {
             return Ok(None);
         };
@@ -140,7 +171,8 @@ impl Backend for RemoteBackend {
             Ok(_) => Ok(PutOutcome::Created),
             Err(error) => match error.kind() {
                 ErrorKind::ConditionNotMatch | ErrorKind::AlreadyExists => Ok(PutOutcome::Exists),
-                // Another write to the key was under way, which may have failed since.
+                // Another write to the key was under way. It may have failed since, so the answer alone does not prove
+                // that the object exists.
                 ErrorKind::Conflict if self.stat(key).await?.is_some() => Ok(PutOutcome::Exists),
                 ErrorKind::Unsupported => Err(BackendError::Unsupported("conditional writes")),
                 _ => Err(error.into()),
@@ -169,12 +201,26 @@ impl Backend for RemoteBackend {
         let mut found = Vec::new();
         while let Some(entry) = lister.try_next().await? {
             let listed = entry.metadata().is_file() && entry.path().starts_with(prefix);
-            // Not every server honours the start of a listing.
+            // Some servers ignore where a listing shall start.
             if listed && after.is_none_or(|after| entry.path() > after) {
                 found.push(meta(entry.path(), entry.metadata()));
             }
         }
         found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let s3 = S3Config {
+            secret_key: Some("hunter2".into()),
+            ..S3Config::default()
+        };
+        assert!(!format!("{s3:?}").contains("hunter2"));
     }
 }

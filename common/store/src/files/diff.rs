@@ -5,36 +5,37 @@ use std::collections::VecDeque;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use howdah_glob::Glob;
 
+use super::entry::{decode_file, decode_identity, path_of};
+use super::file_node::FileNode;
 use super::path::{as_directory, clean_path, directories, without_slash};
-use super::view::{FileNode, FileTree, decode, path_of};
+use super::view::FileTree;
 use crate::error::Result;
-use crate::file::decode_identity;
 use crate::tree::{DiffItem, Entry, KeyRange, Tree, Value};
 
-/// A path whose content differs between two commits.
+/// A path at which two commits differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileDiff {
-    /// What the old side has there.
+    /// The file or directory in the old commit.
     pub old: Option<FileNode>,
-    /// What the new side has there.
+    /// The file or directory in the new commit.
     pub new: Option<FileNode>,
 }
 
 impl FileTree {
-    /// Streams the paths at or below `path` whose hashes differ, files and the directories that lead
-    /// to them, a directory just before its contents. What only one side has appears alone.
+    /// Streams the paths at or below `path` whose hashes differ: files, and the directories that contain them, a
+    /// directory directly before its contents.
     pub fn diff(old: &FileTree, new: &FileTree, path: &str) -> impl Stream<Item = Result<FileDiff>> + Send + use<> {
         let file = clean_path(path);
         let directory = as_directory(&file);
         // Other paths may sort between the path as a file and its contents as a directory.
         let mut range = KeyRange::prefix(directory.as_bytes());
         range.start = file.clone().into();
-        let wanted = Wanted::Below { file, directory };
-        compare(old, new, range, wanted)
+        let scope = DiffScope::Below { file, directory };
+        compare(old, new, range, scope)
     }
 
-    /// Streams the files at or below `path` whose hashes differ, without directories: it costs what has
-    /// changed, where a directory shown by [`FileTree::diff`] costs a look at all its files.
+    /// Streams the files at or below `path` whose hashes differ, without directories. Reads the differing nodes only,
+    /// while [`FileTree::diff`] reads all files of a directory that it returns, for its hash.
     pub fn changed_files(
         old: &FileTree,
         new: &FileTree,
@@ -44,19 +45,19 @@ impl FileTree {
         let directory = as_directory(&file);
         let mut range = KeyRange::prefix(directory.as_bytes());
         range.start = file.clone().into();
-        compare(old, new, range, Wanted::FilesBelow { file, directory })
+        compare(old, new, range, DiffScope::FilesBelow { file, directory })
     }
 
-    /// Streams what a glob matches on either side and whose hashes differ, sorted by path, a directory
-    /// before its contents. Costs what has changed below the glob's literal beginning, and for each
-    /// directory shown, a look at all its files.
+    /// Streams the files and directories that a glob matches and whose hashes differ, sorted by path, a directory
+    /// before its contents. Reads the differing nodes below the literal prefix of the glob, and all files of each
+    /// directory that it returns.
     pub fn glob_diff(
         old: &FileTree,
         new: &FileTree,
         glob: &Glob,
     ) -> impl Stream<Item = Result<FileDiff>> + Send + use<> {
         let range = KeyRange::prefix(glob.literal_prefix().as_bytes());
-        compare(old, new, range, Wanted::Matches(glob.clone()))
+        compare(old, new, range, DiffScope::Matches(glob.clone()))
     }
 }
 
@@ -64,12 +65,12 @@ fn compare(
     old: &FileTree,
     new: &FileTree,
     range: KeyRange,
-    wanted: Wanted,
+    scope: DiffScope,
 ) -> impl Stream<Item = Result<FileDiff>> + Send + use<> {
-    let comparison = Comparison {
+    let comparison = FileComparison {
         old: old.clone(),
         new: new.clone(),
-        wanted,
+        scope,
         changes: Tree::diff(old.tree(), new.tree(), range).boxed(),
         passed: String::new(),
         ready: VecDeque::new(),
@@ -80,84 +81,86 @@ fn compare(
     })
 }
 
-/// Which differences are shown.
-enum Wanted {
-    /// Those at a path or below it.
+/// Which differences are returned.
+enum DiffScope {
+    /// Those at or below a path.
     Below { file: String, directory: String },
-    /// Those of files only.
+    /// Those of files at or below a path.
     FilesBelow { file: String, directory: String },
     /// Those at paths that a glob matches.
     Matches(Glob),
 }
 
-impl Wanted {
-    /// Whether a changed file can matter, for itself or for a directory that it lies in.
+impl DiffScope {
+    /// Tells whether a changed file is in the scope, or may be in a directory that is.
     fn concerns(&self, path: &str) -> bool {
         match self {
-            Wanted::Below { file, directory } | Wanted::FilesBelow { file, directory } => {
+            DiffScope::Below { file, directory } | DiffScope::FilesBelow { file, directory } => {
                 path == file || path.starts_with(directory)
             }
-            Wanted::Matches(_) => true,
+            DiffScope::Matches(_) => true,
         }
     }
 
     fn shows_file(&self, path: &str) -> bool {
         match self {
-            Wanted::Below { .. } | Wanted::FilesBelow { .. } => true,
-            Wanted::Matches(glob) => glob.is_match(path),
+            DiffScope::Below { .. } | DiffScope::FilesBelow { .. } => true,
+            DiffScope::Matches(glob) => glob.is_match(path),
         }
     }
 
     fn shows_directory(&self, path: &str) -> bool {
         match self {
-            Wanted::Below { directory, .. } => path.len() >= directory.len(),
-            Wanted::FilesBelow { .. } => false,
-            Wanted::Matches(glob) => glob.is_match(without_slash(path)),
+            DiffScope::Below { directory, .. } => path.len() >= directory.len(),
+            DiffScope::FilesBelow { .. } => false,
+            DiffScope::Matches(glob) => glob.is_match(without_slash(path)),
         }
     }
 
-    /// The most directories above a file that can be shown.
+    /// Returns how many directories above a file can be in the scope at most.
     fn deepest(&self) -> usize {
         match self {
-            Wanted::Below { .. } => usize::MAX,
-            Wanted::FilesBelow { .. } => 0,
-            Wanted::Matches(glob) => glob.max_depth().map_or(usize::MAX, |depth| depth.saturating_add(1)),
+            DiffScope::Below { .. } => usize::MAX,
+            DiffScope::FilesBelow { .. } => 0,
+            DiffScope::Matches(glob) => glob.max_depth().map_or(usize::MAX, |depth| depth.saturating_add(1)),
         }
     }
 }
 
-struct Comparison {
+struct FileComparison {
     old: FileTree,
     new: FileTree,
-    wanted: Wanted,
+    scope: DiffScope,
     changes: stream::BoxStream<'static, Result<DiffItem>>,
+    /// The last changed file. Its directories have been returned.
     passed: String,
+    /// Found, but not yet returned.
     ready: VecDeque<FileDiff>,
 }
 
-impl Comparison {
+impl FileComparison {
     async fn next(&mut self) -> Result<Option<FileDiff>> {
         while self.ready.is_empty() {
             let Some(DiffItem { key, old, new }) = self.changes.try_next().await? else {
                 return Ok(None);
             };
             let path = path_of(&key)?;
-            if !self.wanted.concerns(path) || same_bytes(&old, &new) {
+            if !self.scope.concerns(path) || same_bytes(&old, &new) {
                 continue;
             }
-            for directory in directories(path).take(self.wanted.deepest()) {
-                if !self.passed.starts_with(directory) && self.wanted.shows_directory(directory) {
+            for directory in directories(path).take(self.scope.deepest()) {
+                if !self.passed.starts_with(directory) && self.scope.shows_directory(directory) {
                     let (old, new) = tokio::try_join!(self.old.directory(directory), self.new.directory(directory))?;
                     self.ready.push_back(FileDiff { old, new });
                 }
             }
             path.clone_into(&mut self.passed);
-            if !self.wanted.shows_file(path) {
+            if !self.scope.shows_file(path) {
                 continue;
             }
             let node = |value: Option<Value>| {
                 let decoded = value.map(|value| {
-                    decode(Entry {
+                    decode_file(Entry {
                         key: key.clone(),
                         value,
                     })
@@ -175,7 +178,7 @@ impl Comparison {
     }
 }
 
-/// Tells whether two values differ only in who made the file.
+/// Tells whether two values differ only in the datum that wrote the file.
 fn same_bytes(old: &Option<Value>, new: &Option<Value>) -> bool {
     let hash = |value: &Option<Value>| {
         value

@@ -1,8 +1,8 @@
-//! Files by path: the meaning of a commit's data, on top of [`crate::tree`].
+//! Files by path: what the data of a commit means, on top of a tree.
 //!
-//! The tree holds one entry per file; its key is the file's whole path. Directories are not stored:
-//! they exist through the files in them. Order is byte order of whole paths, directories written with a
-//! slash at the end, so a directory comes just before its contents:
+//! The tree has one entry for each file; its key is the full path. Directories are not stored: a directory exists if a
+//! file is in it. Order is the byte order of full paths, with a slash at the end of directories, so a directory comes
+//! directly before its contents:
 //! ```text
 //! /           directory
 //! /a-b        file
@@ -12,25 +12,44 @@
 //! /a/x/2      file
 //! ```
 //!
-//! * [`FileTree`] reads: `inspect`, `list`, `walk`, `glob`, `diff`.
-//! * [`FileEdits`] gathers put, append, delete and copy steps and applies them in order, at once.
-//! * [`clean_path`] and [`check_path`] are the rules of paths.
+//! From the bottom up:
+//! * `path`: the rules of paths. `entry`: a file as an entry of a tree. `file_node`: files and directories as users see
+//!   them.
+//! * `directory_hash`, `view` ([`FileTree`]), `walk` (listings), `diff`: reading.
+//! * `steps`, `collisions`, `apply` ([`ClosedEdits`]), `edits` ([`FileEdits`]): put, append, delete and copy steps are
+//!   gathered and applied in order, all at once.
+//! * `staged_paths`, `staged`: edits of an open commit that are stored and applied later.
 //!
-//! What is not here: commits, repositories, who may write.
+//! What can go wrong: a path breaks the rules ([`PathError`]), a path would be both a file and a directory
+//! ([`Collision`]), or the store fails. Nothing has changed then.
+//!
+//! What is not here: commits, repositories, permissions.
 
+mod apply;
+mod collisions;
 mod diff;
+mod directory_hash;
 mod edits;
+mod entry;
+mod file_node;
 mod path;
 mod staged;
+mod staged_paths;
 mod steps;
 #[cfg(test)]
 mod tests;
 mod view;
 mod walk;
 
+pub use apply::{ClosedEdits, EditError};
+pub use collisions::Collision;
 pub use diff::FileDiff;
-pub use edits::{ClosedEdits, EditError, FileEdits, StepNumber};
+pub use edits::FileEdits;
+pub use entry::FileEntry;
+pub use file_node::{FileKind, FileNode};
 pub use path::{PathError, PathRules, check_path, clean_path};
-pub use staged::{MAX_STAGED_BYTES, StagedEdits, StagedObject, StagedPaths};
-pub use view::{Collision, FileKind, FileNode, FileTree};
-pub use walk::Page;
+pub use staged::{MAX_STAGED_BYTES, StagedEdits, StagedObject};
+pub use staged_paths::StagedPaths;
+pub use steps::StepNumber;
+pub use view::FileTree;
+pub use walk::ListingPage;

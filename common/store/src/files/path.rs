@@ -1,6 +1,6 @@
 //! The rules of paths.
 
-/// Tells why a path cannot be written to.
+/// Why a path cannot be written to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     /// It has a character that is not printable ASCII.
@@ -11,7 +11,7 @@ pub enum PathError {
         /// The first such character.
         found: char,
     },
-    /// It has a character that means something in globs or references.
+    /// It has a character with a meaning in globs or references.
     #[error("path {path:?} invalid: character {found:?} not allowed in path")]
     Forbidden {
         /// The path.
@@ -27,7 +27,7 @@ pub enum PathError {
         /// The element.
         element: String,
     },
-    /// It, or an element of it, is longer than file systems take.
+    /// It, or an element of it, is longer than file systems allow.
     #[error("path {path:?} invalid: paths have at most 4,095 bytes and their elements at most 255")]
     TooLong {
         /// The path.
@@ -41,13 +41,13 @@ pub enum PathError {
     },
 }
 
-/// How much is allowed in paths.
+/// Which characters are allowed in paths.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PathRules {
     /// Printable ASCII without `* ? [ ] { } ! ( ) @ + ^`.
     #[default]
     Strict,
-    /// Any text without control characters; globs must escape what is special to them.
+    /// Any text without control characters. Globs must escape their special characters.
     Relaxed,
 }
 
@@ -55,7 +55,7 @@ const MAX_PATH: usize = 4095;
 const MAX_ELEMENT: usize = 255;
 const FORBIDDEN: &str = "*?[]{}!()@+^";
 
-/// Brings a path into its one form: a leading slash, single slashes, none at the end. The root is `/`.
+/// Returns a path in its clean form: a slash at the begin, single slashes, none at the end. The root is `/`.
 #[must_use]
 pub fn clean_path(path: &str) -> String {
     let mut clean = String::with_capacity(path.len() + 1);
@@ -69,10 +69,10 @@ pub fn clean_path(path: &str) -> String {
     clean
 }
 
-/// Checks that a clean path can name a file.
+/// Checks that a clean path can be the path of a file.
 ///
 /// # Errors
-/// Names the path and the first character or element that the rules refuse.
+/// The first character or element that the rules refuse.
 pub fn check_path(path: &str, rules: PathRules) -> Result<(), PathError> {
     let owned = || path.to_owned();
     if path == "/" || path.is_empty() {
@@ -108,7 +108,7 @@ pub fn check_path(path: &str, rules: PathRules) -> Result<(), PathError> {
     }
 }
 
-/// Writes a clean path as a directory: with a slash at the end.
+/// Returns a clean path as a directory: with a slash at the end.
 pub(super) fn as_directory(clean: &str) -> String {
     if clean.ends_with('/') {
         clean.to_owned()
@@ -122,12 +122,12 @@ pub(super) fn depth(path: &str) -> usize {
     path.split('/').filter(|element| !element.is_empty()).count()
 }
 
-/// Lists the directories a file lies in, from the root down, each with its slash.
+/// Lists the directories that contain a file, from the root down, each with a slash at the end.
 pub(super) fn directories(path: &str) -> impl DoubleEndedIterator<Item = &str> {
     path.match_indices('/').map(|(at, _)| &path[..=at])
 }
 
-/// Writes a directory as globs see it: without its slash, the root as `/`.
+/// Returns a directory as globs see it: without the slash at the end, the root as `/`.
 pub(super) fn without_slash(directory: &str) -> &str {
     if directory.len() > 1 {
         directory.trim_end_matches('/')

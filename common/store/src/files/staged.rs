@@ -1,80 +1,81 @@
-//! Edits that wait.
+//! Staged edits: edits of an open commit that are stored as objects and applied later.
 //!
-//! A commit that is open may be written to many times. If every time made a tree, nearly all nodes of all those trees
-//! would be replaced by the next one. So what a modification writes is kept in an object of its own, and what all of
-//! them wrote becomes a tree when somebody wants to see it: the commit's reader, or its finish.
+//! An open commit may be written to many times. If each write made a tree, the next write would replace nearly all of
+//! its nodes. So each write is stored in an object of its own, and all of them are applied together when the tree is
+//! needed: when a reader asks for the commit, or when it is finished.
 //!
 //! ```text
-//! object = frame (see chunk.rs) of: version (1 byte) · number of records · records, ascending by path
+//! object = frame of: version (1 byte) · number of records · records, ascending by path
 //! record = path · kind (1 byte) · if it writes: number of parts · parts
 //! ```
 //!
-//! Numbers, and the lengths in front of paths and parts, are those of codec.rs. A part is an entry as steps have it.
+//! Numbers, and the lengths before paths and parts, are variable-length. A part is an encoded entry of a step.
 //!
-//! Whether edits that wait fit together is told from their paths alone, to be on the safe side: what one of them removes
-//! counts as if it stayed. Where that shows a path that may be both a file and a directory, nothing can wait any longer.
+//! A record is the folded effect of one write on one path, so applying the records of all objects in the order of the
+//! writes has the same effect as applying the writes one by one.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use howdah_model::{ContentHash, GlobalId};
 
-use super::edits::{ClosedEdits, FileEdits};
-use super::path::{as_directory, directories, without_slash};
-use super::steps::{Change, Folded, StepKind};
-use super::view::{Collision, CollisionFinder, FileTree, path_of};
-use crate::chunk::{by_size, frame_quickly, open_frame};
-use crate::codec::{DecodeError, Reader, put_bytes, put_number};
+use super::apply::ClosedEdits;
+use super::edits::FileEdits;
+use super::entry::path_of;
+use super::staged_paths::{StagedPaths, StagedPathsBuilder};
+use super::steps::{FileChange, FoldedStep, StepKind};
 use crate::error::{Result, StoreError};
-use crate::keys;
+use crate::format::codec::{DecodeError, FieldReader, put_bytes, put_number};
+use crate::format::frame::{frame_quickly, open_frame};
+use crate::objects::keys;
+use crate::offload::by_size;
 use crate::store::Store;
 
-/// Edits larger than this, encoded, are not staged but applied: what waits is read as a whole.
+/// Edits that are larger when encoded are applied and not staged: a staged object is read into memory as a whole.
 pub const MAX_STAGED_BYTES: usize = 4 << 20;
 
 const VERSION: u8 = 1;
 
-/// The file gets this content.
+/// The file has this content.
 const WRITE: u8 = 0;
-/// This content comes after what the file has.
+/// This content is added at the end of the file.
 const APPEND: u8 = 1;
-/// The file goes.
+/// The file is removed.
 const REMOVE: u8 = 2;
-/// Everything in the directory goes; the path ends with a slash.
+/// Everything in the directory is removed; the path ends with a slash.
 const CLEAR: u8 = 3;
 
-/// What a modification does, ready to be kept.
+/// Encoded edits of one write, ready to be stored.
 #[derive(Debug)]
 pub struct StagedEdits {
     records: u64,
     encoded: Bytes,
     paths: Arc<StagedPaths>,
-    /// Bytes that are written to files.
+    /// Number of bytes of the files written.
     pub bytes: u64,
 }
 
 impl ClosedEdits {
-    /// Encodes the edits; `None` if they are too many.
+    /// Encodes the edits; `None` if they are larger than [`MAX_STAGED_BYTES`].
     ///
     /// # Errors
     /// When temporary files fail.
     pub fn stage(&self) -> Result<Option<StagedEdits>> {
         let mut body = Vec::new();
-        let mut paths = Paths::default();
+        let mut paths = StagedPathsBuilder::default();
         let (mut records, mut bytes) = (0, 0);
         for step in self.folded() {
             match step? {
-                Folded::Cleared(directory) => {
+                FoldedStep::Cleared(directory) => {
                     put_bytes(&mut body, &directory);
                     body.push(CLEAR);
                 }
-                Folded::File(path, Change::Remove) => {
+                FoldedStep::File(path, FileChange::Remove) => {
                     put_bytes(&mut body, &path);
                     body.push(REMOVE);
                 }
-                Folded::File(path, Change::Write(write)) => {
+                FoldedStep::File(path, FileChange::Write(write)) => {
                     put_bytes(&mut body, &path);
                     body.push(if write.after_base { APPEND } else { WRITE });
                     put_number(&mut body, write.parts.len() as u64);
@@ -104,13 +105,13 @@ impl ClosedEdits {
 }
 
 impl StagedEdits {
-    /// Tells whether they do nothing.
+    /// Tells whether they have no effect.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records == 0
     }
 
-    /// Returns what is written to.
+    /// Returns the paths that are written to.
     #[must_use]
     pub fn paths(&self) -> &Arc<StagedPaths> {
         &self.paths
@@ -122,117 +123,31 @@ impl StagedEdits {
         self.encoded.len() as u64
     }
 
-    /// Returns the hash that [`Store::staged`] asks for.
+    /// Returns the hash of the encoded edits, which [`Store::staged`] compares.
     #[must_use]
     pub fn hash(&self) -> ContentHash {
         ContentHash::new(*blake3::hash(&self.encoded).as_bytes())
     }
 }
 
-/// The files that staged edits write, and the directories they lie in.
-#[derive(Debug)]
-pub struct StagedPaths {
-    /// Ascending.
-    files: Vec<Box<str>>,
-    /// Without slash and root; ascending.
-    directories: Vec<Box<str>>,
-    memory: usize,
-}
-
-#[derive(Default)]
-struct Paths {
-    files: Vec<Box<str>>,
-    directories: BTreeSet<Box<str>>,
-    /// Directory of the last file, its slash included.
-    last: Box<str>,
-}
-
-impl Paths {
-    /// Adds a file; they ascend.
-    fn add(&mut self, path: &str) {
-        let parent = directories(path).next_back().unwrap_or_default();
-        if *parent != *self.last {
-            let known = directories(path).skip(1).map(without_slash);
-            self.directories.extend(known.map(Box::from));
-            self.last = parent.into();
-        }
-        self.files.push(path.into());
-    }
-
-    fn finish(self) -> StagedPaths {
-        let paths = self.files.iter().chain(&self.directories);
-        let memory = paths.map(|path| path.len() + 2 * size_of::<Box<str>>()).sum();
-        StagedPaths {
-            memory,
-            files: self.files,
-            directories: self.directories.into_iter().collect(),
-        }
-    }
-}
-
-impl StagedPaths {
-    /// Returns about how many bytes of memory they take.
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        self.memory
-    }
-
-    /// Finds a path that is a file on one side and a directory on the other. The sides may be the same.
-    #[must_use]
-    pub fn collision_with(&self, other: &StagedPaths) -> Option<Collision> {
-        self.file_in(other).or_else(|| other.file_in(self))
-    }
-
-    /// Finds a file of `self` that is a directory of `other`.
-    fn file_in(&self, other: &StagedPaths) -> Option<Collision> {
-        // The smaller side is looked up in the larger one.
-        let (few, many) = match self.files.len() < other.directories.len() {
-            true => (&self.files, &other.directories),
-            false => (&other.directories, &self.files),
-        };
-        let directory = few.iter().find(|path| many.binary_search(path).is_ok())?;
-        let prefix = as_directory(directory);
-        let at = other.files.partition_point(|file| **file < *prefix);
-        Some(Collision {
-            file: directory.to_string(),
-            member: other.files.get(at)?.to_string(),
-        })
-    }
-
-    /// Finds a path that is a file here and a directory among the files of a commit, or the reverse.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn collision_in(&self, files: &FileTree) -> Result<Option<Collision>> {
-        let mut finder = CollisionFinder::new(files).await?;
-        for path in &self.files {
-            let collision = finder.check_coming(path).await?;
-            if collision.is_some() {
-                return Ok(collision);
-            }
-        }
-        Ok(None)
-    }
-}
-
 impl FileEdits {
-    /// Adds what staged edits do.
+    /// Adds staged edits as steps, after the steps so far.
     ///
     /// # Errors
-    /// When there is no room for temporary files.
+    /// When the object is damaged, or there is no room for temporary files.
     pub async fn add_staged(&mut self, staged: &StagedObject) -> Result<()> {
-        let mut records = Records::new(&staged.bytes).map_err(|error| staged.damaged(error))?;
+        let mut records = StagedRecords::new(&staged.bytes).map_err(|error| staged.damaged(error))?;
         while let Some(record) = records.next().map_err(|error| staged.damaged(error))? {
             match record.edit {
-                RecordEdit::Remove => self.delete(record.path),
-                RecordEdit::Clear => self.clear(record.path),
-                RecordEdit::Write { after_base, parts } => {
+                StagedChange::Remove => self.delete(record.path),
+                StagedChange::Clear => self.clear(record.path),
+                StagedChange::Write { after_base, parts } => {
                     for (place, part) in parts.into_iter().enumerate() {
                         let number = self.reserve();
                         let kind = if after_base || place > 0 {
-                            StepKind::AppendPart(part)
+                            StepKind::AppendEncoded(part)
                         } else {
-                            StepKind::PutPart(part)
+                            StepKind::PutEncoded(part)
                         };
                         self.push(number, record.path, &kind);
                     }
@@ -244,7 +159,7 @@ impl FileEdits {
     }
 }
 
-/// Staged edits as they came from the store.
+/// Staged edits that were read from the store.
 #[derive(Debug)]
 pub struct StagedObject {
     key: String,
@@ -252,15 +167,15 @@ pub struct StagedObject {
 }
 
 impl StagedObject {
-    /// Returns what is written to.
+    /// Returns the paths that are written to.
     ///
     /// # Errors
     /// When the object was not written by [`Store::put_staged`].
     pub fn paths(&self) -> Result<StagedPaths> {
-        let mut paths = Paths::default();
-        let mut records = Records::new(&self.bytes).map_err(|error| self.damaged(error))?;
+        let mut paths = StagedPathsBuilder::default();
+        let mut records = StagedRecords::new(&self.bytes).map_err(|error| self.damaged(error))?;
         while let Some(record) = records.next().map_err(|error| self.damaged(error))? {
-            if matches!(record.edit, RecordEdit::Write { .. }) {
+            if matches!(record.edit, StagedChange::Write { .. }) {
                 paths.add(record.path);
             }
         }
@@ -272,34 +187,34 @@ impl StagedObject {
     }
 }
 
-struct Records<'a> {
-    reader: Reader<'a>,
+struct StagedRecords<'a> {
+    reader: FieldReader<'a>,
     left: u64,
 }
 
-struct Record<'a> {
+struct StagedRecord<'a> {
     path: &'a str,
-    edit: RecordEdit<'a>,
+    edit: StagedChange<'a>,
 }
 
-enum RecordEdit<'a> {
+enum StagedChange<'a> {
     Remove,
     Clear,
     Write { after_base: bool, parts: Vec<&'a [u8]> },
 }
 
-impl<'a> Records<'a> {
+impl<'a> StagedRecords<'a> {
     fn new(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = FieldReader::new(bytes);
         match reader.byte()? {
             VERSION => {}
             other => return Err(DecodeError::Version(other)),
         }
         let left = reader.number()?;
-        Ok(Records { reader, left })
+        Ok(StagedRecords { reader, left })
     }
 
-    fn next(&mut self) -> Result<Option<Record<'a>>, DecodeError> {
+    fn next(&mut self) -> Result<Option<StagedRecord<'a>>, DecodeError> {
         if self.left == 0 {
             self.reader.finish()?;
             return Ok(None);
@@ -307,23 +222,23 @@ impl<'a> Records<'a> {
         self.left -= 1;
         let path = str::from_utf8(self.reader.take_prefixed()?).map_err(|_| DecodeError::Range)?;
         let edit = match self.reader.byte()? {
-            REMOVE => RecordEdit::Remove,
-            CLEAR => RecordEdit::Clear,
+            REMOVE => StagedChange::Remove,
+            CLEAR => StagedChange::Clear,
             kind @ (WRITE | APPEND) => {
                 let parts = (0..self.reader.number()?).map(|_| self.reader.take_prefixed());
-                RecordEdit::Write {
+                StagedChange::Write {
                     after_base: kind == APPEND,
                     parts: parts.collect::<Result<_, _>>()?,
                 }
             }
             _ => return Err(DecodeError::Range),
         };
-        Ok(Some(Record { path, edit }))
+        Ok(Some(StagedRecord { path, edit }))
     }
 }
 
 impl Store {
-    /// Keeps staged edits under an id that nothing else has.
+    /// Stores staged edits under an id, which must be unique.
     ///
     /// # Errors
     /// When the store fails.
@@ -333,10 +248,10 @@ impl Store {
         self.put(&keys::staged(id), framed).await
     }
 
-    /// Reads staged edits back; `None` if there are none under this id (any more).
+    /// Reads staged edits; `None` if the object does not exist (any more).
     ///
     /// # Errors
-    /// When they do not have the hash, or the store fails.
+    /// When the bytes do not have this hash, or the store fails.
     pub async fn staged(&self, id: &GlobalId, hash: &ContentHash) -> Result<Option<StagedObject>> {
         let key = keys::staged(id);
         let Some(stored) = self.get_opt(&key).await? else {
@@ -365,7 +280,7 @@ impl Store {
         self.delete(&keys::staged(id)).await
     }
 
-    /// Lists the ids of all staged edits, and when they were written, where the store knows.
+    /// Lists the ids of all staged edits, and when they were written, if the backend knows.
     ///
     /// # Errors
     /// When the store fails.

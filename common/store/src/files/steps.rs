@@ -1,29 +1,36 @@
-//! Steps as records of a [`crate::sort::Sorter`], and what they come to for each path.
+//! Steps: encoding them as records of a [`RecordSorter`](crate::sort::RecordSorter), and folding the sorted ones.
+//!
+//! Records are sorted by path, then by number of the step. Folding reads them once, in this order, and combines all
+//! steps of a path into one change. A cleared directory needs no list of its files: its path ends with a slash and is a
+//! prefix of everything in it, so its records come before all records of its files.
 
 use std::io;
 use std::iter::Peekable;
 
 use bytes::Bytes;
 
-use super::edits::StepNumber;
+use super::entry::FileEntry;
 use crate::error::{Result, StoreError};
-use crate::file::FileEntry;
-use crate::sort::{Record, Records};
+use crate::sort::{MergedRecords, SortRecord};
 use crate::tree::Value;
 
-/// One step; its path is the key of the record.
+/// The position of a step among the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StepNumber(pub(super) u64);
+
+/// What a step does. Its path is the key of the record.
 pub(super) enum StepKind<'a> {
-    /// The file goes.
+    /// Removes the file.
     Remove,
-    /// The file becomes this encoded entry.
+    /// Replaces the file by this entry.
     Put(&'a Value),
-    /// The content of this encoded entry comes at the end of the file.
+    /// Adds the content of this entry at the end of the file.
     Append(&'a Value),
-    /// The file becomes this [`Part`].
-    PutPart(&'a [u8]),
-    /// The content of this [`Part`] comes at the end of the file.
-    AppendPart(&'a [u8]),
-    /// Everything in the directory goes; the path ends with a slash.
+    /// Replaces the file by this [`EncodedEntry`].
+    PutEncoded(&'a [u8]),
+    /// Adds the content of this [`EncodedEntry`] at the end of the file.
+    AppendEncoded(&'a [u8]),
+    /// Removes everything in the directory; the path ends with a slash.
     Clear,
 }
 
@@ -48,33 +55,33 @@ impl StepKind<'_> {
             StepKind::Clear => write(&[&number, &[CLEAR]]),
             StepKind::Put(value) => write(&[&number, &[PUT], &length(value), &value.data, &value.placement]),
             StepKind::Append(value) => write(&[&number, &[APPEND], &length(value), &value.data, &value.placement]),
-            StepKind::PutPart(part) => write(&[&number, &[PUT], part]),
-            StepKind::AppendPart(part) => write(&[&number, &[APPEND], part]),
+            StepKind::PutEncoded(part) => write(&[&number, &[PUT], part]),
+            StepKind::AppendEncoded(part) => write(&[&number, &[APPEND], part]),
         }
     }
 }
 
-/// What becomes of a single file, in the end.
+/// The effect of all steps on one file.
 #[derive(Debug)]
-pub(super) enum Change {
+pub(super) enum FileChange {
     Remove,
-    Write(Write),
+    Write(FileWrite),
 }
 
 #[derive(Debug)]
-pub(super) struct Write {
-    /// What the base holds stays in front.
+pub(super) struct FileWrite {
+    /// The content in the base remains, before the parts.
     pub(super) after_base: bool,
-    /// Contents to be joined.
-    pub(super) parts: Vec<Part>,
+    /// Contents that are joined, in order.
+    pub(super) parts: Vec<EncodedEntry>,
 }
 
 /// An encoded entry: length of the data (4 bytes), data, placement.
 #[derive(Debug)]
-pub(super) struct Part(Bytes);
+pub(super) struct EncodedEntry(Bytes);
 
-impl Part {
-    /// Returns it as [`StepKind::PutPart`] and [`StepKind::AppendPart`] take it.
+impl EncodedEntry {
+    /// Returns the bytes for [`StepKind::PutEncoded`] and [`StepKind::AppendEncoded`].
     pub(super) fn encoded(&self) -> &[u8] {
         &self.0
     }
@@ -102,32 +109,32 @@ fn damaged() -> StoreError {
     ))
 }
 
-/// What steps come to.
+/// One result of folding steps.
 #[derive(Debug)]
-pub(super) enum Folded {
-    /// Of this directory nothing remains but what follows. No cleared directory lies in another.
+pub(super) enum FoldedStep {
+    /// Everything that the base has in this directory is removed. Never in another cleared directory.
     Cleared(Bytes),
-    /// What becomes of the file of this path.
-    File(Bytes, Change),
+    /// The change of the file of this path.
+    File(Bytes, FileChange),
 }
 
-/// Goes through sorted steps; gives paths in ascending order.
+/// Folds sorted steps; returns paths in ascending order.
 pub(super) struct FoldedSteps {
-    steps: Peekable<Records>,
-    /// Cleared directories that the current path lies in, outermost first, each with the number of the last step
-    /// that cleared it or one around it.
+    steps: Peekable<MergedRecords>,
+    /// Cleared directories that contain the current path, outermost first, each with the number of the last step that
+    /// cleared it or a directory around it.
     cleared: Vec<(Bytes, StepNumber)>,
 }
 
 impl FoldedSteps {
-    pub(super) fn new(steps: Records) -> Self {
+    pub(super) fn new(steps: MergedRecords) -> Self {
         FoldedSteps {
             steps: steps.peekable(),
             cleared: Vec::new(),
         }
     }
 
-    /// Takes note of a cleared directory; tells whether it lies in no other.
+    /// Notes a cleared directory; returns whether it is in no other cleared one.
     fn clear(&mut self, directory: Bytes, number: StepNumber) -> bool {
         match self.cleared.last_mut() {
             None => {
@@ -146,26 +153,29 @@ impl FoldedSteps {
         }
     }
 
-    /// Works out what all steps of one path come to; none if a later step has cleared a directory around it.
-    fn fold(&mut self, first: Record) -> Result<Option<Change>> {
+    /// Folds all steps of one path; `None` if a later step has cleared a directory around it.
+    fn fold(&mut self, first: SortRecord) -> Result<Option<FileChange>> {
         let cleared = self.cleared.last().map(|(_, number)| *number);
         let path = first.key.clone();
         let (mut change, mut step) = (None, Some(first));
-        while let Some(Record { rest, .. }) = step {
+        while let Some(SortRecord { rest, .. }) = step {
             let (number, kind) = head(&rest)?;
+            // A step before the last clearing of a directory around it has no effect, although it is sorted after that.
             if cleared.is_none_or(|cleared| number > cleared) {
-                let part = || Part(rest.slice(HEAD..));
+                let part = || EncodedEntry(rest.slice(HEAD..));
                 change = Some(match (kind, change) {
-                    (REMOVE, _) => Change::Remove,
-                    (APPEND, Some(Change::Write(mut write))) => {
+                    (REMOVE, _) => FileChange::Remove,
+                    (APPEND, Some(FileChange::Write(mut write))) => {
                         write.parts.push(part());
-                        Change::Write(write)
+                        FileChange::Write(write)
                     }
-                    (APPEND, before) => Change::Write(Write {
+                    (APPEND, before) => FileChange::Write(FileWrite {
+                        // Neither after a removal nor in a cleared directory: the base has the file, but these edits
+                        // have removed it before.
                         after_base: before.is_none() && cleared.is_none(),
                         parts: vec![part()],
                     }),
-                    _ => Change::Write(Write {
+                    _ => FileChange::Write(FileWrite {
                         after_base: false,
                         parts: vec![part()],
                     }),
@@ -179,7 +189,7 @@ impl FoldedSteps {
         Ok(change)
     }
 
-    fn step(&mut self) -> Result<Option<Folded>> {
+    fn step(&mut self) -> Result<Option<FoldedStep>> {
         while let Some(step) = self.steps.next() {
             let record = step.map_err(StoreError::scratch)?;
             while self
@@ -192,12 +202,12 @@ impl FoldedSteps {
             let (number, kind) = head(&record.rest)?;
             if kind == CLEAR {
                 if self.clear(record.key.clone(), number) {
-                    return Ok(Some(Folded::Cleared(record.key)));
+                    return Ok(Some(FoldedStep::Cleared(record.key)));
                 }
             } else {
                 let path = record.key.clone();
                 if let Some(change) = self.fold(record)? {
-                    return Ok(Some(Folded::File(path, change)));
+                    return Ok(Some(FoldedStep::File(path, change)));
                 }
             }
         }
@@ -206,7 +216,7 @@ impl FoldedSteps {
 }
 
 impl Iterator for FoldedSteps {
-    type Item = Result<Folded>;
+    type Item = Result<FoldedStep>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.step().transpose()

@@ -1,4 +1,4 @@
-//! Files beside a plain map of paths.
+//! Files compared with a map of paths.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::file::{FileContent, FileEntry};
+use crate::files::FileEntry;
+use crate::format::content::FileContent;
 use crate::pack::PackWriter;
 use crate::store::Store;
 use crate::testing::run;
@@ -55,7 +56,7 @@ fn below(path: &str, directory: &str) -> bool {
     path.starts_with(&format!("{}/", directory.trim_end_matches('/')))
 }
 
-/// What the steps mean, said as plainly as possible. Copies read from `source`.
+/// The meaning of steps, as simply as possible. Copies read from `source`.
 fn apply_to_model(model: &mut Model, source: &Model, step: &Step) {
     match step {
         Step::Put(path, bytes) => {
@@ -100,7 +101,7 @@ async fn add(store: &Store, edits: &mut FileEdits, source: &FileTree, step: &Ste
     }
 }
 
-/// Applies the edits that wait.
+/// Applies the staged edits.
 async fn settle(store: &Store, base: &Content, waiting: &mut Vec<(GlobalId, StagedEdits)>) -> Content {
     let mut edits = FileEdits::with_memory(PathRules::default(), 100);
     for (id, staged) in waiting.drain(..) {
@@ -199,7 +200,7 @@ proptest! {
     }
 
     #[test]
-    fn edits_that_have_waited_do_what_they_would_have_done_at_once(batches in vec(vec(step(), 1..4), 1..8)) {
+    fn staged_edits_have_the_effect_of_edits_applied_at_once(batches in vec(vec(step(), 1..4), 1..8)) {
         run(async {
             let store = Store::in_memory().await;
             let (mut at_once, mut settled) = (Content::EMPTY, Content::EMPTY);
@@ -277,14 +278,14 @@ proptest! {
                     .filter(|path| !own(path) && (super::path::depth(path) == depth + 1 || **path == start))
                     .cloned()
                     .collect();
-                let page = |marker: Option<&String>, limit, reverse| Page { marker: marker.cloned(), limit, reverse };
+                let page = |marker: Option<&String>, limit, reverse| ListingPage { marker: marker.cloned(), limit, reverse };
                 for (expected, listed) in [(walk, false), (list, true)] {
-                    let get = async |page: Page| if listed {
+                    let get = async |page: ListingPage| if listed {
                         paths(tree.list(&start, &page)).await
                     } else {
                         paths(tree.walk(&start, &page)).await
                     };
-                    prop_assert_eq!(&get(Page::all()).await, &expected);
+                    prop_assert_eq!(&get(ListingPage::all()).await, &expected);
                     let after: Vec<_> = expected.iter().filter(|path| **path > marker).take(limit).cloned().collect();
                     prop_assert_eq!(get(page(Some(&marker), Some(limit), false)).await, after);
                     let before: Vec<_> =
@@ -299,7 +300,7 @@ proptest! {
     }
 
     #[test]
-    fn globs_find_what_matches(
+    fn globs_find_exactly_what_matches(
         files in vec((path(), Just(Vec::new())), 0..30),
         pattern in prop_oneof![
             Just("/".to_owned()), Just("/*".to_owned()), Just("/**".to_owned()), Just("/*/*".to_owned()),
@@ -322,7 +323,7 @@ proptest! {
     }
 
     #[test]
-    fn diffs_and_hashes_tell_exactly_what_changed(
+    fn diffs_and_hashes_report_exactly_what_changed(
         old in vec((path(), vec(0u8..3, 0..2)), 0..20),
         new in vec((path(), vec(0u8..3, 0..2)), 0..20),
         start in path(),
@@ -398,7 +399,7 @@ fn collisions_are_found_however_other_paths_sort_between() {
                 error.contains("file / directory path collision") && error.contains("/a/b/c"),
                 "{error}"
             );
-            // Not if the other goes in the same edits.
+            // No collision if the same edits remove the other one.
             let mut edits = FileEdits::default();
             edits.delete(first);
             edits.put(second, content.clone()).unwrap();

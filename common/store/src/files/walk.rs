@@ -1,60 +1,65 @@
-//! Going through files and the directories they imply, in both directions, page by page.
+//! Listings: files and the directories that contain them, in both directions, page by page.
+//!
+//! The tree has files only. A directory is found when the listing passes between two files: going forward, the
+//! directories of a file that do not contain the file before it begin there; going backward, those that do not contain
+//! the next one.
 
 use std::collections::VecDeque;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use howdah_glob::Glob;
 
+use super::entry::{decode_file, path_of};
+use super::file_node::FileNode;
 use super::path::{as_directory, clean_path, depth, without_slash};
-use super::view::{FileNode, FileTree, decode, path_of};
+use super::view::FileTree;
 use crate::error::Result;
-use crate::tree::{Cursor, Entry, Item, KeyRange};
+use crate::format::node::NodeEntry;
+use crate::tree::{Cursor, Entry, KeyRange};
 
-/// Which part of a listing is wanted.
+/// Which part of a listing is returned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Page {
-    /// Where the page begins: this path is left out, what comes after it (before it, if `reverse`)
-    /// is listed.
+pub struct ListingPage {
+    /// The page begins after this path (before it, if `reverse`); `None` = at the first one.
     pub marker: Option<String>,
-    /// At most so many; `None` = all.
+    /// Most files and directories; `None` = all.
     pub limit: Option<usize>,
-    /// From the end to the beginning.
+    /// In descending order.
     pub reverse: bool,
 }
 
-impl Page {
-    /// Asks for everything.
+impl ListingPage {
+    /// Returns the page of everything.
     #[must_use]
     pub fn all() -> Self {
-        Page::default()
+        ListingPage::default()
     }
 }
 
-/// A file or directory that has been come across.
+/// A file or directory of a listing.
 #[derive(Debug)]
-enum Step {
-    File(Item),
+enum Listed {
+    File(NodeEntry),
     Directory(String),
 }
 
-/// What to go through.
+/// What a listing covers.
 #[derive(Debug)]
-struct Plan {
+struct ListingRange {
     range: KeyRange,
     /// Directories with shorter paths than this are left out.
     shortest: usize,
-    /// Elements a path may have; what lies deeper is skipped without being read.
+    /// Most elements of a path. Deeper files are skipped without being read.
     deepest: usize,
-    /// Only what comes after this is shown, or before it when going backwards.
+    /// Only paths after this one are returned, or before it in descending order.
     marker: Option<String>,
 }
 
 impl FileTree {
-    /// Streams the children of a directory. A path that is a file gives that file; one that does not
-    /// exist gives nothing.
-    pub fn list(&self, path: &str, page: &Page) -> impl Stream<Item = Result<FileNode>> + Send + use<> {
+    /// Streams the children of a directory; for a file, the file itself; for a path that does not exist, nothing.
+    pub fn list(&self, path: &str, page: &ListingPage) -> impl Stream<Item = Result<FileNode>> + Send + use<> {
         let directory = as_directory(&clean_path(path));
-        let plan = Plan {
+        let plan = ListingRange {
             range: KeyRange::prefix(directory.as_bytes()),
             // One more than the directory itself, which is not its own child.
             shortest: directory.len() + 1,
@@ -64,10 +69,10 @@ impl FileTree {
         self.at_or_below(path, plan, page)
     }
 
-    /// Streams a path and everything below it. A path that does not exist gives nothing.
-    pub fn walk(&self, path: &str, page: &Page) -> impl Stream<Item = Result<FileNode>> + Send + use<> {
+    /// Streams a path and everything below it; for a path that does not exist, nothing.
+    pub fn walk(&self, path: &str, page: &ListingPage) -> impl Stream<Item = Result<FileNode>> + Send + use<> {
         let directory = as_directory(&clean_path(path));
-        let plan = Plan {
+        let plan = ListingRange {
             range: KeyRange::prefix(directory.as_bytes()),
             shortest: directory.len(),
             deepest: usize::MAX,
@@ -76,9 +81,9 @@ impl FileTree {
         self.at_or_below(path, plan, page)
     }
 
-    /// Streams every file and directory a glob matches.
+    /// Streams every file and directory that a glob matches.
     pub fn glob(&self, glob: &Glob) -> impl Stream<Item = Result<FileNode>> + Send + use<> {
-        let plan = Plan {
+        let plan = ListingRange {
             range: KeyRange::prefix(glob.literal_prefix().as_bytes()),
             shortest: 0,
             deepest: glob.max_depth().unwrap_or(usize::MAX),
@@ -87,17 +92,22 @@ impl FileTree {
         let glob = glob.clone();
         let steps = forward(self.clone(), plan).try_filter_map(move |step| {
             let matched = match &step {
-                Step::File(item) => path_of(&item.key).map(|path| glob.is_match(path)),
-                Step::Directory(path) => Ok(glob.is_match(without_slash(path))),
+                Listed::File(item) => path_of(&item.key).map(|path| glob.is_match(path)),
+                Listed::Directory(path) => Ok(glob.is_match(without_slash(path))),
             };
             std::future::ready(matched.map(|matched| matched.then_some(step)))
         });
         self.nodes(steps)
     }
 
-    fn at_or_below(&self, path: &str, plan: Plan, page: &Page) -> impl Stream<Item = Result<FileNode>> + Send + use<> {
+    fn at_or_below(
+        &self,
+        path: &str,
+        plan: ListingRange,
+        page: &ListingPage,
+    ) -> impl Stream<Item = Result<FileNode>> + Send + use<> {
         let (files, path) = (self.clone(), clean_path(path));
-        let Page { limit, reverse, .. } = *page;
+        let ListingPage { limit, reverse, .. } = *page;
         let marker = plan.marker.clone();
         stream::once(async move {
             if let Some(entry) = files.file(&path).await? {
@@ -116,19 +126,19 @@ impl FileTree {
         .take(limit.unwrap_or(usize::MAX))
     }
 
-    /// Adds size and hash to what has been come across.
+    /// Adds sizes and hashes.
     fn nodes<S>(&self, steps: S) -> impl Stream<Item = Result<FileNode>> + Send + use<S>
     where
-        S: Stream<Item = Result<Step>> + Send,
+        S: Stream<Item = Result<Listed>> + Send,
     {
         let files = self.clone();
         steps.try_filter_map(move |step| {
             let files = files.clone();
             async move {
                 match step {
-                    Step::Directory(path) => files.directory(&path).await,
-                    Step::File(item) => {
-                        let (path, entry) = decode(Entry::from(item))?;
+                    Listed::Directory(path) => files.directory(&path).await,
+                    Listed::File(item) => {
+                        let (path, entry) = decode_file(Entry::from(item))?;
                         Ok(Some(FileNode::of_file(path, entry)))
                     }
                 }
@@ -146,23 +156,23 @@ fn clean_marker(marker: &str) -> String {
     }
 }
 
-/// Where a walk stands.
-struct Walk {
+/// The position of a listing.
+struct ListingCursor {
     cursor: Cursor,
-    plan: Plan,
-    /// The file last passed in the order of the walk.
+    plan: ListingRange,
+    /// The last file passed, in the order of the listing.
     passed: Option<String>,
-    /// Found, but not yet shown.
-    ready: VecDeque<Step>,
+    /// Found, but not yet returned.
+    ready: VecDeque<Listed>,
     done: bool,
 }
 
-impl Walk {
-    async fn begin(files: &FileTree, plan: Plan) -> Result<Option<Walk>> {
+impl ListingCursor {
+    async fn begin(files: &FileTree, plan: ListingRange) -> Result<Option<ListingCursor>> {
         let cursor = files.tree().cursor().await?;
         Ok(cursor.map(|mut cursor| {
             cursor.until(plan.range.end.clone());
-            Walk {
+            ListingCursor {
                 cursor,
                 plan,
                 passed: None,
@@ -172,8 +182,8 @@ impl Walk {
         }))
     }
 
-    /// Lists the directories of a file that are to be shown and do not contain `neighbour`, the
-    /// outermost first. The last of them is as deep as the walk goes if the file lies deeper.
+    /// Lists the directories of a file that are in the listing and do not contain `neighbour`, the outermost first,
+    /// down to the deepest level of the listing.
     fn new_directories(&self, file: &str, neighbour: Option<&str>, shown: impl Fn(&str) -> bool) -> Vec<String> {
         super::path::directories(file)
             .take(self.plan.deepest.saturating_add(1))
@@ -184,13 +194,13 @@ impl Walk {
             .collect()
     }
 
-    /// Returns the deepest directory of the walk that the file lies too deep in.
+    /// Returns the directory on the deepest level that contains a file which is deeper than the listing.
     fn cut_directory<'a>(&self, file: &'a str) -> Option<&'a str> {
         super::path::directories(file).nth(self.plan.deepest)
     }
 
-    /// Returns the file the cursor stands on, if it is in the range.
-    fn current(&self) -> Result<Option<(String, Item)>> {
+    /// Returns the current file of the cursor, if it is in the range.
+    fn current(&self) -> Result<Option<(String, NodeEntry)>> {
         match self.cursor.item() {
             Some(item) if self.plan.range.contains(&item.key) => {
                 let path = path_of(&item.key)?.to_owned();
@@ -200,7 +210,7 @@ impl Walk {
         }
     }
 
-    async fn next_forward(&mut self) -> Result<Option<Step>> {
+    async fn next_forward(&mut self) -> Result<Option<Listed>> {
         while self.ready.is_empty() && !self.done {
             let Some((path, item)) = self.current()? else {
                 self.done = true;
@@ -211,9 +221,9 @@ impl Walk {
             let directories = self.new_directories(&path, self.passed.as_deref(), shown);
             let cut = self.cut_directory(&path);
             let show_file = cut.is_none() && shown(&path);
-            self.ready.extend(directories.into_iter().map(Step::Directory));
+            self.ready.extend(directories.into_iter().map(Listed::Directory));
             if show_file {
-                self.ready.push_back(Step::File(item));
+                self.ready.push_back(Listed::File(item));
             }
             match cut.and_then(|directory| crate::tree::end_of_prefix(directory.as_bytes())) {
                 Some(end) => self.cursor.seek(&end).await?,
@@ -224,9 +234,9 @@ impl Walk {
         Ok(self.ready.pop_front())
     }
 
-    async fn next_backward(&mut self) -> Result<Option<Step>> {
+    async fn next_backward(&mut self) -> Result<Option<Listed>> {
         while self.ready.is_empty() && !self.done {
-            // The cursor stands behind what comes next; `passed` is the file it stands on, if any.
+            // The cursor is after the next file; `passed` is its current one, if any.
             let found = self.cursor.previous().await?;
             let current = if found { self.current()? } else { None };
             let marker = self.plan.marker.clone();
@@ -234,17 +244,17 @@ impl Walk {
             if let Some(passed) = &self.passed {
                 let neighbour = current.as_ref().map(|(path, _)| path.as_str());
                 let directories = self.new_directories(passed, neighbour, shown);
-                self.ready.extend(directories.into_iter().rev().map(Step::Directory));
+                self.ready.extend(directories.into_iter().rev().map(Listed::Directory));
             }
             let Some((path, item)) = current else {
                 self.done = true;
                 break;
             };
             match self.cut_directory(&path) {
-                None if shown(&path) => self.ready.push_back(Step::File(item)),
+                None if shown(&path) => self.ready.push_back(Listed::File(item)),
                 None => {}
                 Some(directory) => {
-                    // Stand on the first file of the directory, so that the next step leaves it.
+                    // Move to the first file of the directory, so that the next step leaves it.
                     let first = directory.as_bytes().to_vec();
                     self.cursor.seek(&first).await?;
                 }
@@ -255,9 +265,9 @@ impl Walk {
     }
 }
 
-fn forward(files: FileTree, plan: Plan) -> impl Stream<Item = Result<Step>> + Send {
+fn forward(files: FileTree, plan: ListingRange) -> impl Stream<Item = Result<Listed>> + Send {
     stream::once(async move {
-        let mut walk = Walk::begin(&files, plan).await?;
+        let mut walk = ListingCursor::begin(&files, plan).await?;
         if let Some(walk) = &mut walk {
             let from = walk.plan.marker.as_deref().unwrap_or("").as_bytes();
             let start = walk.plan.range.start.clone();
@@ -272,9 +282,9 @@ fn forward(files: FileTree, plan: Plan) -> impl Stream<Item = Result<Step>> + Se
     .try_flatten()
 }
 
-fn backward(files: FileTree, plan: Plan) -> impl Stream<Item = Result<Step>> + Send {
+fn backward(files: FileTree, plan: ListingRange) -> impl Stream<Item = Result<Listed>> + Send {
     stream::once(async move {
-        let mut walk = Walk::begin(&files, plan).await?;
+        let mut walk = ListingCursor::begin(&files, plan).await?;
         if let Some(walk) = &mut walk {
             let end = walk.plan.range.end.clone();
             let marker = walk.plan.marker.clone().map(bytes::Bytes::from);
@@ -282,7 +292,7 @@ fn backward(files: FileTree, plan: Plan) -> impl Stream<Item = Result<Step>> + S
                 Some(end) => walk.cursor.seek(&end).await?,
                 None => walk.cursor.seek_end().await?,
             }
-            // The directories of the first file beyond the marker may lie before the marker.
+            // Directories of the first file after the marker may come before the marker themselves.
             walk.passed = walk.current()?.map(|(path, _)| path);
         }
         Ok(stream::try_unfold(walk, |walk| async move {

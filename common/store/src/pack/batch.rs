@@ -1,4 +1,4 @@
-//! Stretches of a writer's stream on their way to the cutter.
+//! Batches: bytes of a writer's stream that are handed to the cutter together, with the marks between them.
 
 use std::fmt;
 use std::fs::File;
@@ -6,64 +6,64 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// What happens at some place of the stream.
+/// An event at an offset of the stream.
 #[derive(Debug)]
-pub(super) enum Mark {
+pub(super) enum StreamMark {
     /// A file begins or ends.
-    Edge(Edge),
+    Edge(FileEdge),
     /// A chunk ends.
     Cut,
 }
 
 /// Beginning or end of a file.
-pub(super) enum Edge {
-    /// A file begins; if there is a hasher, it has seen what comes before the file's bytes in the stream.
+pub(super) enum FileEdge {
+    /// A file begins. For an append, the hasher has seen the bytes that the file had before.
     Begin(Option<Box<blake3::Hasher>>),
     /// The open file ends.
     End,
 }
 
-impl fmt::Debug for Edge {
+impl fmt::Debug for FileEdge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Edge::Begin(_) => "Begin",
-            Edge::End => "End",
+            FileEdge::Begin(_) => "Begin",
+            FileEdge::End => "End",
         })
     }
 }
 
-/// Shorter pieces are gathered into longer ones: keeping each would cost more than copying it.
+/// Shorter bytes are copied into one buffer: keeping each as an allocation of its own would cost more than the copy.
 const GATHERED: usize = 64 << 10;
 
 /// Bytes of the stream.
 #[derive(Debug)]
-pub(super) enum Part {
-    /// They are at hand.
-    Here(Bytes),
-    /// They are still in a file of this machine.
+pub(super) enum BatchPart {
+    /// In memory.
+    Memory(Bytes),
+    /// In a local file, not read yet.
     InFile {
         file: Arc<File>,
-        /// Where in the file they begin.
+        /// Offset in the file.
         offset: u64,
         length: usize,
     },
 }
 
-impl Part {
+impl BatchPart {
     /// Returns the number of bytes.
     pub(super) fn len(&self) -> usize {
         match self {
-            Part::Here(bytes) => bytes.len(),
-            Part::InFile { length, .. } => *length,
+            BatchPart::Memory(bytes) => bytes.len(),
+            BatchPart::InFile { length, .. } => *length,
         }
     }
 
     /// Takes the first `at` bytes.
-    pub(super) fn split_to(&mut self, at: usize) -> Part {
+    pub(super) fn split_to(&mut self, at: usize) -> BatchPart {
         match self {
-            Part::Here(bytes) => Part::Here(bytes.split_to(at)),
-            Part::InFile { file, offset, length } => {
-                let front = Part::InFile {
+            BatchPart::Memory(bytes) => BatchPart::Memory(bytes.split_to(at)),
+            BatchPart::InFile { file, offset, length } => {
+                let front = BatchPart::InFile {
                     file: Arc::clone(file),
                     offset: *offset,
                     length: at,
@@ -76,15 +76,15 @@ impl Part {
     }
 }
 
-/// A stretch of the stream.
+/// Consecutive bytes of the stream, and their marks.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    parts: Vec<Part>,
-    /// Bytes behind the last part.
+    parts: Vec<BatchPart>,
+    /// Copied bytes after the last part.
     tail: Vec<u8>,
     length: usize,
-    /// What happens before which byte, in order.
-    marks: Vec<(usize, Mark)>,
+    /// Marks, each with the offset of the byte before which it is, in order.
+    marks: Vec<(usize, StreamMark)>,
 }
 
 impl Batch {
@@ -93,29 +93,29 @@ impl Batch {
         self.length
     }
 
-    /// Tells whether some of the bytes are still to be read.
+    /// Tells whether some of the bytes must be read from a file.
     pub(super) fn has_to_read(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::InFile { .. }))
+        self.parts.iter().any(|part| matches!(part, BatchPart::InFile { .. }))
     }
 
-    /// Returns the number of things that happen.
+    /// Returns the number of marks.
     pub(super) fn marks(&self) -> usize {
         self.marks.len()
     }
 
-    /// Adds bytes at the end; keeps them as they are if they are many.
+    /// Adds bytes at the end. Many bytes are not copied.
     pub(super) fn push(&mut self, bytes: Bytes) {
-        self.push_part(Part::Here(bytes));
+        self.push_part(BatchPart::Memory(bytes));
     }
 
-    /// Adds bytes of a file at the end.
+    /// Adds bytes of a local file at the end.
     pub(super) fn push_file(&mut self, file: Arc<File>, offset: u64, length: usize) {
-        self.push_part(Part::InFile { file, offset, length });
+        self.push_part(BatchPart::InFile { file, offset, length });
     }
 
-    fn push_part(&mut self, part: Part) {
+    fn push_part(&mut self, part: BatchPart) {
         match part {
-            Part::Here(bytes) if bytes.len() < GATHERED => self.copy(&bytes),
+            BatchPart::Memory(bytes) if bytes.len() < GATHERED => self.copy(&bytes),
             part => {
                 self.close_tail();
                 self.length += part.len();
@@ -132,19 +132,21 @@ impl Batch {
 
     fn close_tail(&mut self) {
         if !self.tail.is_empty() {
-            self.parts.push(Part::Here(std::mem::take(&mut self.tail).into()));
+            self.parts
+                .push(BatchPart::Memory(std::mem::take(&mut self.tail).into()));
         }
     }
 
-    /// Lets something happen after the bytes so far.
-    pub(super) fn mark(&mut self, mark: Mark) {
+    /// Adds a mark after the bytes so far.
+    pub(super) fn mark(&mut self, mark: StreamMark) {
         self.marks.push((self.length, mark));
     }
 
-    /// Lets a chunk end before the byte at `at`, ahead of whatever else happens there.
+    /// Adds the mark that a chunk ends before the byte at `at`, before other marks of that offset: the file that begins
+    /// there must begin in the new chunk.
     pub(super) fn cut_at(&mut self, at: usize) {
         let index = self.marks.partition_point(|(place, _)| *place < at);
-        self.marks.insert(index, (at, Mark::Cut));
+        self.marks.insert(index, (at, StreamMark::Cut));
     }
 
     /// Takes everything.
@@ -152,10 +154,12 @@ impl Batch {
         std::mem::take(self)
     }
 
-    /// Takes the bytes before `at`, and what happens before the file that begins there.
+    /// Takes the bytes before `at`, and the marks before the file that begins there.
     pub(super) fn take_before(&mut self, at: usize) -> Batch {
-        let begin = |(place, mark): &(usize, Mark)| *place == at && matches!(mark, Mark::Edge(Edge::Begin(_)));
-        // Several files may begin at one place if they are empty; the open one is the last.
+        let begin =
+            |(place, mark): &(usize, StreamMark)| *place == at && matches!(mark, StreamMark::Edge(FileEdge::Begin(_)));
+        // Several files may begin at one offset if they are empty. The open file is the last of them: taking the first
+        // would hold back files that have ended.
         let index = self.marks.iter().rposition(begin).unwrap_or(self.marks.len());
         let mut marks = self.marks.split_off(index);
         for (place, _) in &mut marks {
@@ -187,8 +191,8 @@ impl Batch {
         before
     }
 
-    /// Returns the bytes in order, and what happens before which of them, in order.
-    pub(super) fn into_parts(mut self) -> (Vec<Part>, Vec<(usize, Mark)>) {
+    /// Returns the bytes and the marks, in order.
+    pub(super) fn into_parts(mut self) -> (Vec<BatchPart>, Vec<(usize, StreamMark)>) {
         self.close_tail();
         (self.parts, self.marks)
     }
@@ -198,22 +202,22 @@ impl Batch {
 mod tests {
     use super::*;
 
-    fn concat(parts: &[Part]) -> Vec<u8> {
+    fn concat(parts: &[BatchPart]) -> Vec<u8> {
         let bytes = parts.iter().map(|part| match part {
-            Part::Here(bytes) => &bytes[..],
-            Part::InFile { .. } => panic!("no file was pushed"),
+            BatchPart::Memory(bytes) => &bytes[..],
+            BatchPart::InFile { .. } => panic!("no file was pushed"),
         });
         bytes.collect::<Vec<_>>().concat()
     }
 
     #[test]
-    fn marks_and_bytes_are_kept_where_they_were() {
+    fn splitting_a_batch_keeps_bytes_and_marks_in_place() {
         let large = Bytes::from(vec![b'x'; GATHERED + 1]);
         let mut whole = Batch::default();
-        whole.mark(Mark::Edge(Edge::Begin(None)));
+        whole.mark(StreamMark::Edge(FileEdge::Begin(None)));
         whole.copy(b"first");
-        whole.mark(Mark::Edge(Edge::End));
-        whole.mark(Mark::Edge(Edge::Begin(None)));
+        whole.mark(StreamMark::Edge(FileEdge::End));
+        whole.mark(StreamMark::Edge(FileEdge::Begin(None)));
         whole.copy(b"second");
         whole.push(large.clone());
         let front = whole.take_before(5);
@@ -223,6 +227,6 @@ mod tests {
         whole.copy(b"!");
         let (parts, marks) = whole.into_parts();
         assert_eq!(concat(&parts), [b"second", &large[..], b"!"].concat());
-        assert!(matches!(marks[..], [(0, Mark::Edge(Edge::Begin(None)))]));
+        assert!(matches!(marks[..], [(0, StreamMark::Edge(FileEdge::Begin(None)))]));
     }
 }

@@ -1,39 +1,41 @@
-//! The part of a writer that cuts the stream: gathers its bytes and finds where chunks end.
+//! The cutter: gathers the bytes of the stream in chunk buffers and finds where chunks end.
 
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::MAX_CHUNK_FILES;
-use super::batch::{Batch, Edge, Mark, Part};
-use super::buffers::{Buffer, Buffers};
+use super::batch::{Batch, BatchPart, FileEdge, StreamMark};
 use super::gear::CutFinder;
 use super::piece::Piece;
-use crate::chunk::HEADER;
+use crate::format::frame::HEADER;
+use crate::memory::buffers::{ChunkBuffer, ChunkBuffers};
 
-/// Bytes that are taken in at a time: few enough to be still in the processor's cache when they are searched.
+/// After so many files a chunk ends however small they are.
+pub(super) const MAX_CHUNK_FILES: usize = 32 << 10;
+
+/// Bytes that are copied at a time: few enough to be in the processor's cache when they are searched for a cut.
 const STEP: usize = 128 << 10;
 
-/// An append to a file counts as so many files towards [`MAX_CHUNK_FILES`]: the hasher it brings along takes 2 KB.
+/// An append counts as so many files towards [`MAX_CHUNK_FILES`], because its hasher takes 2 KB of memory.
 const APPEND_WEIGHT: usize = 8;
 
-/// Finds cuts; keeps what lies behind the last one.
+/// Finds cuts, and keeps the bytes after the last one.
 #[derive(Debug)]
 pub(super) struct Cutter {
-    /// The chunk that is being gathered: room for a header, then its bytes.
-    chunk: Buffer,
-    buffers: Buffers,
+    /// The chunk that is being gathered: room for the header of a frame, then its bytes.
+    chunk: ChunkBuffer,
+    buffers: ChunkBuffers,
     finder: CutFinder,
-    /// Where in the stream the chunk begins.
+    /// Offset of the chunk in the stream.
     start: u64,
-    /// Where in the chunk, or behind its last byte, files begin and end.
-    edges: Vec<(usize, Edge)>,
-    /// About how many files `edges` stand for.
+    /// Begins and ends of files, each with its offset in the chunk.
+    edges: Vec<(usize, FileEdge)>,
+    /// About how many files have their end in `edges`; an append counts as several.
     files: usize,
 }
 
 impl Cutter {
-    /// Begins a stream. Its chunks are gathered in these buffers.
-    pub(super) fn new(buffers: &Buffers) -> Self {
+    /// Begins a stream, whose chunks are gathered in these buffers.
+    pub(super) fn new(buffers: &ChunkBuffers) -> Self {
         Cutter {
             chunk: first_of(buffers, &[]),
             buffers: buffers.clone(),
@@ -44,15 +46,15 @@ impl Cutter {
         }
     }
 
-    /// Returns the number of bytes behind the last cut.
+    /// Returns the number of bytes after the last cut.
     pub(super) fn waiting(&self) -> usize {
         self.chunk.len() - HEADER
     }
 
-    /// Takes the next stretch of the stream and returns the chunks that are complete.
+    /// Takes the next bytes of the stream and returns the pieces that are complete.
     ///
     /// # Errors
-    /// When bytes that are in a file cannot be read. The cutter is of no use any more then.
+    /// When a local file cannot be read. The cutter has lost bytes of the stream then and must not be used again.
     pub(super) fn cut(&mut self, batch: Batch, last: bool) -> io::Result<Vec<Piece>> {
         let mut pieces = Vec::new();
         let (parts, marks) = batch.into_parts();
@@ -78,28 +80,28 @@ impl Cutter {
         Ok(pieces)
     }
 
-    fn pass(&mut self, mark: Mark, pieces: &mut Vec<Piece>) {
+    fn pass(&mut self, mark: StreamMark, pieces: &mut Vec<Piece>) {
         match mark {
-            Mark::Edge(edge) => {
+            StreamMark::Edge(edge) => {
                 self.files += weight(&edge);
                 self.edges.push((self.waiting(), edge));
                 if self.files >= MAX_CHUNK_FILES {
                     self.cut_to_the_end(pieces);
                 }
             }
-            Mark::Cut => self.cut_to_the_end(pieces),
+            StreamMark::Cut => self.cut_to_the_end(pieces),
         }
     }
 
-    fn take_in(&mut self, part: &Part, pieces: &mut Vec<Piece>) -> io::Result<()> {
+    fn take_in(&mut self, part: &BatchPart, pieces: &mut Vec<Piece>) -> io::Result<()> {
         match part {
-            Part::Here(bytes) => self.chunk.extend(bytes),
-            Part::InFile { file, offset, length } => {
+            BatchPart::Memory(bytes) => self.chunk.extend(bytes),
+            BatchPart::InFile { file, offset, length } => {
                 file.read_exact_at(self.chunk.room(*length), *offset)?;
                 self.chunk.grow(*length);
             }
         }
-        // Many small files are searched together.
+        // Small files are searched together, once there are enough bytes: each search warms up its rolling hash first.
         if self.waiting() - self.finder.searched() >= STEP {
             while let Some(length) = self.find() {
                 pieces.push(self.split(length));
@@ -112,7 +114,7 @@ impl Cutter {
         self.finder.find(&self.chunk.as_ref()[HEADER..])
     }
 
-    /// Takes everything gathered; a last piece may have nothing but edges.
+    /// Cuts all gathered bytes. A last piece may have edges only: files of no bytes must get their hashes, too.
     fn cut_to_the_end(&mut self, pieces: &mut Vec<Piece>) {
         while self.waiting() > 0 || !self.edges.is_empty() {
             let length = self.find().unwrap_or(self.waiting());
@@ -120,7 +122,7 @@ impl Cutter {
         }
     }
 
-    /// Takes the first bytes as a chunk; what is behind them begins the next one.
+    /// Takes the first bytes as a piece. The bytes after them begin the next chunk.
     fn split(&mut self, length: usize) -> Piece {
         let end = HEADER + length;
         let next = first_of(&self.buffers, &self.chunk.as_ref()[end..]);
@@ -129,6 +131,8 @@ impl Cutter {
         let start = self.start;
         self.start += length as u64;
         self.finder = CutFinder::default();
+        // An edge exactly at the cut stays with this piece: the end of a file must be hashed with its last bytes. The
+        // begin of the next file only resets the hasher, which is right in either piece.
         let mut behind = self
             .edges
             .split_off(self.edges.partition_point(|(place, _)| *place <= length));
@@ -148,16 +152,16 @@ impl Cutter {
 }
 
 /// Returns how much an edge counts towards [`MAX_CHUNK_FILES`].
-fn weight(edge: &Edge) -> usize {
+fn weight(edge: &FileEdge) -> usize {
     match edge {
-        Edge::Begin(None) => 0,
-        Edge::Begin(Some(_)) => APPEND_WEIGHT,
-        Edge::End => 1,
+        FileEdge::Begin(None) => 0,
+        FileEdge::Begin(Some(_)) => APPEND_WEIGHT,
+        FileEdge::End => 1,
     }
 }
 
 /// Begins a chunk with its first bytes.
-fn first_of(buffers: &Buffers, bytes: &[u8]) -> Buffer {
+fn first_of(buffers: &ChunkBuffers, bytes: &[u8]) -> ChunkBuffer {
     let mut chunk = buffers.take();
     chunk.extend(&[0; HEADER]);
     chunk.extend(bytes);
@@ -169,7 +173,7 @@ mod tests {
     use howdah_model::ContentHash;
 
     use super::*;
-    use crate::pack::MAX_CHUNK;
+    use crate::format::chunk::MAX_CHUNK;
     use crate::pack::piece::FileHasher;
     use crate::testing::noise;
 
@@ -186,14 +190,14 @@ mod tests {
     }
 
     #[test]
-    fn cuts_do_not_depend_on_how_the_stream_arrives() {
+    fn cuts_do_not_depend_on_the_sizes_of_batches() {
         let bytes = noise(1, 24 << 20);
-        let mut whole = Cutter::new(&Buffers::default());
+        let mut whole = Cutter::new(&ChunkBuffers::default());
         let expected = whole.cut(batch(&bytes), true).unwrap();
         assert!(expected.len() > 4, "{}", expected.len());
         assert!(expected.iter().all(|piece| piece.bytes().len() <= MAX_CHUNK));
         for step in [777_777, 4 << 20] {
-            let mut cutter = Cutter::new(&Buffers::default());
+            let mut cutter = Cutter::new(&ChunkBuffers::default());
             let mut pieces = Vec::new();
             for part in bytes.chunks(step) {
                 pieces.extend(cutter.cut(batch(part), false).unwrap());
@@ -206,9 +210,9 @@ mod tests {
     #[test]
     fn a_change_moves_only_the_cuts_around_it() {
         let mut bytes = noise(2, 24 << 20);
-        let before = Cutter::new(&Buffers::default()).cut(batch(&bytes), true).unwrap();
+        let before = Cutter::new(&ChunkBuffers::default()).cut(batch(&bytes), true).unwrap();
         bytes.splice(12 << 20..12 << 20, *b"inserted");
-        let after = Cutter::new(&Buffers::default()).cut(batch(&bytes), true).unwrap();
+        let after = Cutter::new(&ChunkBuffers::default()).cut(batch(&bytes), true).unwrap();
         let kept = after
             .iter()
             .filter(|new| before.iter().any(|old| old.bytes() == new.bytes()))
@@ -229,15 +233,15 @@ mod tests {
     #[test]
     fn files_are_hashed_and_cut_where_they_are_marked() {
         let mut whole = Batch::default();
-        whole.mark(Mark::Edge(Edge::Begin(None)));
+        whole.mark(StreamMark::Edge(FileEdge::Begin(None)));
         whole.copy(b"first");
-        whole.mark(Mark::Edge(Edge::End));
-        whole.mark(Mark::Edge(Edge::Begin(None)));
+        whole.mark(StreamMark::Edge(FileEdge::End));
+        whole.mark(StreamMark::Edge(FileEdge::Begin(None)));
         whole.copy(b"second");
         let front = whole.take_before(5);
         whole.cut_at(0);
-        whole.mark(Mark::Edge(Edge::End));
-        let mut cutter = Cutter::new(&Buffers::default());
+        whole.mark(StreamMark::Edge(FileEdge::End));
+        let mut cutter = Cutter::new(&ChunkBuffers::default());
         let mut pieces = cutter.cut(front, false).unwrap();
         pieces.extend(cutter.cut(whole, true).unwrap());
         let lengths: Vec<usize> = pieces.iter().map(|piece| piece.bytes().len()).collect();
@@ -253,33 +257,36 @@ mod tests {
         hasher.update(before);
         let mut whole = Batch::default();
         for (known, bytes) in [(None, &large[..]), (Some(Box::new(hasher)), &added), (None, &[])] {
-            whole.mark(Mark::Edge(Edge::Begin(known)));
+            whole.mark(StreamMark::Edge(FileEdge::Begin(known)));
             whole.copy(bytes);
-            whole.mark(Mark::Edge(Edge::End));
+            whole.mark(StreamMark::Edge(FileEdge::End));
         }
-        let pieces = Cutter::new(&Buffers::default()).cut(whole, true).unwrap();
+        let pieces = Cutter::new(&ChunkBuffers::default()).cut(whole, true).unwrap();
         assert!(pieces.len() > 2, "{pieces:?}");
         let expected = [hash(&large), hash(&[&before[..], &added].concat()), hash(b"")];
         assert_eq!(hashes(pieces), expected);
     }
 
     #[test]
-    fn files_do_not_gather_however_small_they_are() {
+    fn a_chunk_ends_after_many_files_however_small_they_are() {
         let mut batch = Batch::default();
         for _ in 0..MAX_CHUNK_FILES + 1 {
-            batch.mark(Mark::Edge(Edge::Begin(None)));
-            batch.mark(Mark::Edge(Edge::End));
+            batch.mark(StreamMark::Edge(FileEdge::Begin(None)));
+            batch.mark(StreamMark::Edge(FileEdge::End));
         }
-        let mut cutter = Cutter::new(&Buffers::default());
+        let mut cutter = Cutter::new(&ChunkBuffers::default());
         let pieces = cutter.cut(batch, false).unwrap();
         assert_eq!(hashes(pieces).len(), MAX_CHUNK_FILES);
         assert_eq!(hashes(cutter.cut(Batch::default(), true).unwrap()).len(), 1);
         let mut appends = Batch::default();
         for _ in 0..MAX_CHUNK_FILES / APPEND_WEIGHT {
-            appends.mark(Mark::Edge(Edge::Begin(Some(Box::default()))));
+            appends.mark(StreamMark::Edge(FileEdge::Begin(Some(Box::default()))));
             appends.copy(b"x");
-            appends.mark(Mark::Edge(Edge::End));
+            appends.mark(StreamMark::Edge(FileEdge::End));
         }
-        assert_eq!(Cutter::new(&Buffers::default()).cut(appends, false).unwrap().len(), 1);
+        assert_eq!(
+            Cutter::new(&ChunkBuffers::default()).cut(appends, false).unwrap().len(),
+            1
+        );
     }
 }

@@ -1,33 +1,38 @@
-//! Finding where chunks end: FastCDC (Xia et al., 2020), resumable.
+//! Finding where chunks end: content-defined chunking with FastCDC, resumable.
 //!
-//! A chunk ends before the first byte at which a rolling hash has zeros in certain places. The hash is shifted by
-//! one bit for each byte, so it knows nothing but the last 64 bytes; hence a search can be taken up again anywhere,
-//! and several stretches can be searched side by side, with the same outcome. The cuts are those of
-//! `fastcdc::v2020::cut`, whose table is used.
+//! The algorithm is that of W. Xia et al., "The Design of Fast Content-Defined Chunking for Data Deduplication Based
+//! Storage Systems" (IEEE TPDS, 2020); its rolling hash, gear, is from their "Ddelta" (2014). A chunk ends before the
+//! first byte at which certain bits of the hash are zero: many bits before the average size, fewer after it, so that
+//! sizes are close to the average.
+//!
+//! The hash is shifted left by one bit for each byte, so a byte has no effect after 64 more bytes. From this follows
+//! what is different here: a search can be resumed at any byte, and four stretches can be searched side by side, if
+//! each begins with the hash of the 64 bytes before it. The cuts are exactly those of `fastcdc::v2020::cut`, whose
+//! table is used; a test compares them. If they ever differed, files that are stored already would be stored again.
 
 use std::sync::LazyLock;
 
 use fastcdc::v2020::{self, Normalization};
 
-use super::{AVERAGE_CHUNK, MAX_CHUNK, MIN_CHUNK};
+use crate::format::chunk::{AVERAGE_CHUNK, MAX_CHUNK, MIN_CHUNK};
 
-/// The hash forgets a byte after so many more.
+/// A byte has no effect on the hash after so many more bytes.
 const MEMORY: usize = 64;
-/// Stretches searched side by side: one alone would wait for its own additions.
+/// Stretches searched side by side. In a single one, each step of the hash waits for the step before.
 const LANES: usize = 4;
-/// Length of such a stretch.
+/// Length of a stretch in bytes.
 const LANE: usize = 1024;
 
-/// Looks for the end of one chunk, whose bytes come little by little.
+/// Searches the end of one chunk while its bytes are gathered.
 #[derive(Debug, Default)]
 pub(super) struct CutFinder {
-    /// So many bytes of the chunk do not end it.
+    /// So many bytes have been searched and do not end the chunk.
     searched: usize,
 }
 
 struct Tables {
     gear: [u64; 256],
-    /// Zeros wanted in the first part of a chunk, and in the rest: fewer of them.
+    /// Bits that must be zero before the average size, and after it (fewer).
     strict: u64,
     lenient: u64,
 }
@@ -50,14 +55,16 @@ impl CutFinder {
         self.searched
     }
 
-    /// Searches the bytes that are new. `chunk` has all bytes of the chunk so far, and perhaps of what follows it.
-    /// Returns the length of the chunk once it is found.
+    /// Searches the bytes that were added. `chunk` has all bytes of the chunk so far, and perhaps bytes of the next
+    /// one. Returns the length of the chunk when its end has been found.
     pub(super) fn find(&mut self, chunk: &[u8]) -> Option<usize> {
         let tables = &*TABLES;
         let end = chunk.len().min(MAX_CHUNK);
         for (until, mask) in [(AVERAGE_CHUNK, tables.strict), (MAX_CHUNK, tables.lenient)] {
             let from = self.searched.max(MIN_CHUNK);
             let until = until.min(end);
+            // The hash begins at MIN_CHUNK, not at the begin of the chunk, as in the reference: starting it elsewhere
+            // would give other cuts.
             if from < until
                 && let Some(cut) = tables.search(&chunk[MIN_CHUNK..until], from - MIN_CHUNK, mask)
             {
@@ -70,7 +77,7 @@ impl CutFinder {
 }
 
 impl Tables {
-    /// Returns the first place from `from` on where the hash, begun with the first of `bytes`, has the zeros.
+    /// Returns the first index from `from` on at which the hash of `bytes`, begun at index 0, has zeros in the mask.
     fn search(&self, bytes: &[u8], mut from: usize, mask: u64) -> Option<usize> {
         let mut hash = self.hash_before(bytes, from);
         while bytes.len() - from >= LANES * LANE {
@@ -89,7 +96,7 @@ impl Tables {
         self.search_plain(&bytes[from..], hash, mask).map(|at| from + at)
     }
 
-    /// Returns the hash of the bytes that matter just before `at`.
+    /// Returns the hash before `at`, which depends on the last 64 bytes only.
     fn hash_before(&self, bytes: &[u8], at: usize) -> u64 {
         let known = &bytes[at.saturating_sub(MEMORY)..at];
         known.iter().fold(0, |hash, byte| self.next(hash, *byte))
@@ -100,7 +107,8 @@ impl Tables {
         (hash << 1).wrapping_add(self.gear[usize::from(byte)])
     }
 
-    /// Tells whether the zeros are met anywhere in a block; only if not, the hashes are those at the lanes' ends.
+    /// Tells whether a cut is anywhere in a block. Only if there is none, `hashes` are set to those at the ends of the
+    /// lanes: the search stops at the first cut that any lane meets, which need not be the first one in the block.
     fn search_lanes(&self, block: &[u8], hashes: &mut [u64; LANES], mask: u64) -> bool {
         let (a, rest) = block.split_at(LANE);
         let (b, rest) = rest.split_at(LANE);
@@ -132,7 +140,7 @@ mod tests {
     use super::*;
     use crate::testing::noise;
 
-    /// The cut that the crate finds.
+    /// Returns the cut of the reference implementation.
     fn expected(bytes: &[u8]) -> usize {
         let (strict, lenient) = (TABLES.strict, TABLES.lenient);
         v2020::cut(

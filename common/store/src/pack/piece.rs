@@ -1,22 +1,23 @@
-//! What a cutter makes of the stream: chunks, and the files that begin and end in them.
+//! Pieces: the bytes of one chunk each, and the files that begin and end in them.
 
 use std::fmt;
 
 use howdah_model::ContentHash;
 
-use super::batch::Edge;
-use super::buffers::Buffer;
-use crate::chunk::HEADER;
+use super::batch::FileEdge;
+use crate::format::frame::HEADER;
+use crate::memory::buffers::ChunkBuffer;
 
-/// A chunk, and where in the stream it begins. It has no bytes where only empty files were written.
+/// The bytes of a chunk and their offset in the stream. Without bytes if only empty files were written.
 pub(super) struct Piece {
+    /// Offset in the stream.
     pub(super) start: u64,
-    /// About how many files ended in it; an append counts as several.
+    /// About how many files end in it; an append counts as several.
     pub(super) files: usize,
-    /// Before which of its bytes, or behind the last one, files begin and end, in order.
-    pub(super) edges: Vec<(usize, Edge)>,
-    /// Room for the header of a stored object, then the bytes.
-    pub(super) framed: Buffer,
+    /// Begins and ends of files, each with the offset of the byte before which it is, in order.
+    pub(super) edges: Vec<(usize, FileEdge)>,
+    /// Room for the header of a frame, then the bytes.
+    pub(super) framed: ChunkBuffer,
 }
 
 impl Piece {
@@ -26,7 +27,7 @@ impl Piece {
     }
 
     /// Returns room for a header, followed by the bytes.
-    pub(super) fn into_framed(self) -> Buffer {
+    pub(super) fn into_framed(self) -> ChunkBuffer {
         self.framed
     }
 }
@@ -37,15 +38,16 @@ impl fmt::Debug for Piece {
     }
 }
 
-/// Hashes files, whose bytes come piece by piece.
+/// Hashes files, piece by piece.
 #[derive(Debug, Default)]
 pub(super) struct FileHasher {
-    /// Has seen the bytes of the open file.
+    /// Has seen the bytes of the open file so far.
     open: blake3::Hasher,
 }
 
 impl FileHasher {
-    /// Takes the next piece of the stream, and its edges, and returns the hashes of the files that end in it.
+    /// Hashes the next piece of the stream and returns the hashes of the files that end in it. Takes the edges of the
+    /// piece.
     pub(super) fn hash(&mut self, piece: &mut Piece) -> Vec<ContentHash> {
         let edges = std::mem::take(&mut piece.edges);
         let bytes = piece.bytes();
@@ -55,11 +57,11 @@ impl FileHasher {
             self.open.update(&bytes[at..place]);
             at = place;
             match edge {
-                Edge::Begin(None) => {
+                FileEdge::Begin(None) => {
                     self.open.reset();
                 }
-                Edge::Begin(Some(before)) => self.open = *before,
-                Edge::End => hashes.push(ContentHash::new(*self.open.finalize().as_bytes())),
+                FileEdge::Begin(Some(before)) => self.open = *before,
+                FileEdge::End => hashes.push(ContentHash::new(*self.open.finalize().as_bytes())),
             }
         }
         self.open.update(&bytes[at..]);

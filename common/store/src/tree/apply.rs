@@ -1,9 +1,16 @@
 //! Applying edits, level by level.
 //!
-//! On each level, the nodes in which edits fall are taken apart and cut anew together with the
-//! edits. Cutting goes on over neighbouring nodes until an old end of a node is met again; from there
-//! on the old nodes would come out the same, so everything up to the next edit stays as it is.
-//! Which nodes went and which came are the edits of the level above.
+//! On each level, a node into which an edit falls is opened, and its entries are cut into nodes again together with the
+//! edits. Cutting continues over the following nodes until a new node ends where an old one ended. From there on the
+//! same entries would be cut at the same places, because a boundary depends on its entry alone; so all nodes up to the
+//! next edit stay as they are. The nodes that were removed and added are the edits of the level above.
+//!
+//! ```text
+//! edit         put g
+//! old leaves   [a b c] [d f h k] [m x z]          [d f h k] is opened
+//! new leaves   [a b c] [d f g] [h k] [m x z]      g ends a node; cutting stops at k, where an old node ends
+//! level above  put g: hash of [d f g]; put k: hash of [h k]
+//! ```
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -11,17 +18,21 @@ use futures::{Stream, StreamExt, stream};
 use howdah_model::{ContentHash, TreeRoot};
 
 use super::cursor::LevelCursor;
-use super::node::{BuiltNode, Item, NodeBuilder};
+use super::entry::Edit;
 use super::write::NodeSink;
-use super::{Edit, MAX_KEY_BYTES};
 use crate::error::{Result, StoreError};
+use crate::format::node::NodeEntry;
+use crate::format::node_builder::{BuiltNode, NodeBuilder};
 use crate::store::Store;
 
-/// A change of one key on some level.
+/// Keys are at most this long.
+pub const MAX_KEY_BYTES: usize = 16 << 10;
+
+/// An edit of a level: of entries on level 0, of nodes by their last keys above.
 #[derive(Debug)]
-struct Change {
+struct LevelEdit {
     key: Bytes,
-    item: Option<Item>,
+    item: Option<NodeEntry>,
 }
 
 pub(super) async fn apply<S>(store: &Store, root: Option<TreeRoot>, edits: S) -> Result<Option<TreeRoot>>
@@ -41,43 +52,45 @@ where
     Ok(root)
 }
 
-fn change_of_edit(edit: Edit) -> Result<Change> {
+fn change_of_edit(edit: Edit) -> Result<LevelEdit> {
     if edit.key.len() > MAX_KEY_BYTES {
         return Err(StoreError::BadKey {
             key: String::from_utf8_lossy(&edit.key[..64]).into_owned() + "...",
             reason: "it is longer than 16 KiB",
         });
     }
-    let item = edit.value.map(|value| Item {
+    let item = edit.value.map(|value| NodeEntry {
         key: edit.key.clone(),
         data: value.data,
         placement: value.placement,
         count: 1,
         weight: value.weight,
     });
-    Ok(Change { key: edit.key, item })
+    Ok(LevelEdit { key: edit.key, item })
 }
 
 async fn apply_to<S>(store: &Store, sink: &mut NodeSink, root: TreeRoot, changes: S) -> Result<Option<TreeRoot>>
 where
-    S: Stream<Item = Result<Change>> + Send,
+    S: Stream<Item = Result<LevelEdit>> + Send,
 {
     let top = store.node(root.0).await?.level();
-    let mut outcome = edit_level(store, sink, root, 0, changes).await?;
+    let mut cut_nodes = edit_level(store, sink, root, 0, changes).await?;
     for level in 1..=top {
-        if outcome.is_nothing() {
+        if cut_nodes.is_unchanged() {
             return Ok(Some(root));
         }
-        let changes = stream::iter(outcome.into_changes().map(Ok));
-        outcome = edit_level(store, sink, root, level, changes).await?;
+        let changes = stream::iter(cut_nodes.into_edits().map(Ok));
+        cut_nodes = edit_level(store, sink, root, level, changes).await?;
     }
-    if outcome.is_nothing() {
+    if cut_nodes.is_unchanged() {
         return Ok(Some(root));
     }
-    // The only old node of the top level is the root, which is taken apart: what came is all there is.
-    let entries = outcome.last_entries;
-    let nodes: Vec<Item> = outcome.came;
+    // The only old node of the top level is the root. It was opened, so the new nodes are the whole level.
+    let entries = cut_nodes.last_entries;
+    let nodes: Vec<NodeEntry> = cut_nodes.added;
     match (&nodes[..], top) {
+        // An inner root with one child must not remain: a tree of the same content that is built from nothing has no
+        // such node, and equal content must have an equal root. The nodes must be stored before they are read again.
         ([only], 1..) if entries == 1 => {
             sink.flush().await?;
             lower_root(store, only.child().map_err(damaged)?).await.map(Some)
@@ -86,11 +99,11 @@ where
     }
 }
 
-fn damaged(error: crate::codec::DecodeError) -> StoreError {
+fn damaged(error: crate::format::codec::DecodeError) -> StoreError {
     StoreError::corrupt("a tree node in memory", error.to_string())
 }
 
-/// Finds the root below nodes that have but one child.
+/// Returns the first node, from here down, that has more than one entry or is a leaf.
 async fn lower_root(store: &Store, mut hash: ContentHash) -> Result<TreeRoot> {
     loop {
         let node = store.node(hash).await?;
@@ -101,59 +114,70 @@ async fn lower_root(store: &Store, mut hash: ContentHash) -> Result<TreeRoot> {
     }
 }
 
-/// Which nodes of a level went and which came, both by last key.
+/// The nodes of a level that were removed and added, both sorted by last key.
 #[derive(Debug, Default)]
-struct Outcome {
-    went: Vec<Item>,
-    came: Vec<Item>,
-    /// How many of `went` have been compared with what came.
+struct CutNodes {
+    removed: Vec<NodeEntry>,
+    added: Vec<NodeEntry>,
+    /// How many of `removed` have been compared with the added ones.
     compared: usize,
-    /// Number of entries of the node that came last.
+    /// Number of entries of the last added node.
     last_entries: usize,
 }
 
-impl Outcome {
+impl CutNodes {
     async fn add(&mut self, sink: &mut NodeSink, node: BuiltNode) -> Result<()> {
         self.last_entries = node.node.len();
-        while self.went.get(self.compared).is_some_and(|old| old.key < node.item.key) {
+        // A new node that equals the old one it replaces exists in the store: storing it would cost a request for
+        // nothing. Both lists ascend by key, so one pass over `removed` finds all such pairs.
+        while self
+            .removed
+            .get(self.compared)
+            .is_some_and(|old| old.key < node.item.key)
+        {
             self.compared += 1;
         }
         let unchanged = self
-            .went
+            .removed
             .get(self.compared)
             .is_some_and(|old| old.data == node.item.data);
-        self.came.push(node.item.clone());
+        self.added.push(node.item.clone());
         if unchanged { Ok(()) } else { sink.put(node).await }
     }
 
-    fn is_nothing(&self) -> bool {
-        self.went.len() == self.came.len() && self.went.iter().zip(&self.came).all(|(old, new)| old.data == new.data)
+    fn is_unchanged(&self) -> bool {
+        self.removed.len() == self.added.len()
+            && self
+                .removed
+                .iter()
+                .zip(&self.added)
+                .all(|(old, new)| old.data == new.data)
     }
 
-    /// Turns the difference into edits of the level above.
-    fn into_changes(self) -> impl Iterator<Item = Change> {
-        let mut went = self.went.into_iter().peekable();
-        let mut came = self.came.into_iter().peekable();
+    /// Returns the difference as edits of the level above.
+    fn into_edits(self) -> impl Iterator<Item = LevelEdit> {
+        let mut removed = self.removed.into_iter().peekable();
+        let mut added = self.added.into_iter().peekable();
         std::iter::from_fn(move || {
             loop {
-                let order = match (went.peek(), came.peek()) {
+                let order = match (removed.peek(), added.peek()) {
                     (None, None) => return None,
                     (Some(_), None) => std::cmp::Ordering::Less,
                     (None, Some(_)) => std::cmp::Ordering::Greater,
                     (Some(old), Some(new)) => old.key.cmp(&new.key),
                 };
-                let old = if order.is_le() { went.next() } else { None };
-                let new = if order.is_ge() { came.next() } else { None };
+                let old = if order.is_le() { removed.next() } else { None };
+                let new = if order.is_ge() { added.next() } else { None };
                 match (old, new) {
                     (Some(old), Some(new)) if old.data == new.data => {}
                     (_, Some(new)) => {
-                        return Some(Change {
+                        return Some(LevelEdit {
                             key: new.key.clone(),
                             item: Some(new),
                         });
                     }
                     (Some(old), None) => {
-                        return Some(Change {
+                        return Some(LevelEdit {
                             key: old.key,
                             item: None,
                         });
@@ -165,13 +189,13 @@ impl Outcome {
     }
 }
 
-/// Cuts one level of an existing tree anew where changes fall.
-async fn edit_level<S>(store: &Store, sink: &mut NodeSink, root: TreeRoot, level: u8, changes: S) -> Result<Outcome>
+/// Cuts the nodes of one level again where edits fall.
+async fn edit_level<S>(store: &Store, sink: &mut NodeSink, root: TreeRoot, level: u8, changes: S) -> Result<CutNodes>
 where
-    S: Stream<Item = Result<Change>> + Send,
+    S: Stream<Item = Result<LevelEdit>> + Send,
 {
-    let mut changes = Ascending::new(changes);
-    let mut outcome = Outcome::default();
+    let mut changes = AscendingEdits::new(changes);
+    let mut cut_nodes = CutNodes::default();
     let mut nodes = LevelCursor::new(store, root, level).await?;
     while let Some(key) = changes.peek().await?.map(|change| change.key.clone()) {
         let mut builder = NodeBuilder::new(level);
@@ -179,13 +203,15 @@ where
         loop {
             let node = nodes.node().await?;
             let last = nodes.is_last();
-            outcome.went.push(Item {
+            cut_nodes.removed.push(NodeEntry {
                 key: Bytes::copy_from_slice(node.last_key()),
                 data: Bytes::copy_from_slice(nodes.hash().as_bytes()),
                 placement: Bytes::new(),
                 count: 0,
                 weight: 0,
             });
+            // Entries between two edits are a run, which is copied without decoding. The last entry of a
+            // node is never part of a run: it may end the new node, so it must pass `push`, which decides this.
             let mut index = 0;
             while index < node.len() {
                 let run = match changes.peek().await? {
@@ -201,69 +227,77 @@ where
                 let old = node.item(index);
                 index += 1;
                 while let Some(change) = changes.next_if(|key| key < &old.key[..]).await? {
-                    push(&mut outcome, sink, &mut builder, change.item).await?;
+                    push(&mut cut_nodes, sink, &mut builder, change.item).await?;
                 }
                 let kept = match changes.next_if(|key| key == &old.key[..]).await? {
                     None => Some(old),
-                    // The same meaning: keep the places already known.
-                    Some(Change { item: Some(new), .. }) if new.data == old.data && new.weight == old.weight => {
-                        Some(Item {
+                    // The same meaning: the old placement stays. The stored node has it, and so a rewrite of equal
+                    // files changes nothing.
+                    Some(LevelEdit { item: Some(new), .. }) if new.data == old.data && new.weight == old.weight => {
+                        Some(NodeEntry {
                             count: new.count,
                             ..old
                         })
                     }
                     Some(change) => change.item,
                 };
-                push(&mut outcome, sink, &mut builder, kept).await?;
+                push(&mut cut_nodes, sink, &mut builder, kept).await?;
             }
             if last {
+                // Edits after the last key of the tree belong to its last node: no other node could take them.
                 while let Some(change) = changes.next_if(|_| true).await? {
-                    push(&mut outcome, sink, &mut builder, change.item).await?;
+                    push(&mut cut_nodes, sink, &mut builder, change.item).await?;
                 }
                 if let Some(built) = builder.finish() {
-                    outcome.add(sink, built).await?;
+                    cut_nodes.add(sink, built).await?;
                 }
                 break;
             }
+            // A new node has just ended where this old one ends: the following nodes are unchanged.
             if builder.is_empty() {
                 break;
             }
             nodes.next().await?;
         }
     }
-    Ok(outcome)
+    Ok(cut_nodes)
 }
 
-async fn push(outcome: &mut Outcome, sink: &mut NodeSink, builder: &mut NodeBuilder, item: Option<Item>) -> Result<()> {
+async fn push(
+    cut_nodes: &mut CutNodes,
+    sink: &mut NodeSink,
+    builder: &mut NodeBuilder,
+    item: Option<NodeEntry>,
+) -> Result<()> {
     match item.and_then(|item| builder.push(&item)) {
-        Some(built) => outcome.add(sink, built).await,
+        Some(built) => cut_nodes.add(sink, built).await,
         None => Ok(()),
     }
 }
 
-/// Cuts a level of a new tree; removals mean nothing there.
-async fn build_level<S>(sink: &mut NodeSink, level: u8, changes: S) -> Result<Vec<Item>>
+/// Cuts a level of a new tree, in which removals have no effect.
+async fn build_level<S>(sink: &mut NodeSink, level: u8, changes: S) -> Result<Vec<NodeEntry>>
 where
-    S: Stream<Item = Result<Change>> + Send,
+    S: Stream<Item = Result<LevelEdit>> + Send,
 {
-    let mut changes = Ascending::new(changes);
-    let mut outcome = Outcome::default();
+    let mut changes = AscendingEdits::new(changes);
+    let mut cut_nodes = CutNodes::default();
     let mut builder = NodeBuilder::new(level);
     while let Some(change) = changes.next_if(|_| true).await? {
-        push(&mut outcome, sink, &mut builder, change.item).await?;
+        push(&mut cut_nodes, sink, &mut builder, change.item).await?;
     }
     if let Some(built) = builder.finish() {
-        outcome.add(sink, built).await?;
+        cut_nodes.add(sink, built).await?;
     }
-    Ok(outcome.came)
+    Ok(cut_nodes.added)
 }
 
 /// Builds levels above all nodes of a level until one node is left.
-async fn build_up(sink: &mut NodeSink, mut level: u8, mut nodes: Vec<Item>) -> Result<Option<TreeRoot>> {
+async fn build_up(sink: &mut NodeSink, mut level: u8, mut nodes: Vec<NodeEntry>) -> Result<Option<TreeRoot>> {
     while nodes.len() > 1 {
         level += 1;
         let changes = nodes.into_iter().map(|item| {
-            Ok(Change {
+            Ok(LevelEdit {
                 key: item.key.clone(),
                 item: Some(item),
             })
@@ -276,24 +310,24 @@ async fn build_up(sink: &mut NodeSink, mut level: u8, mut nodes: Vec<Item>) -> R
         .transpose()
 }
 
-/// A stream of changes, looked at one ahead, that refuses what does not ascend.
-struct Ascending<'a> {
-    changes: BoxStream<'a, Result<Change>>,
-    ahead: Option<Change>,
+/// A stream of edits with one edit of look-ahead. An edit that does not ascend is an error.
+struct AscendingEdits<'a> {
+    changes: BoxStream<'a, Result<LevelEdit>>,
+    ahead: Option<LevelEdit>,
     last: Option<Bytes>,
 }
 
-impl<'a> Ascending<'a> {
-    fn new(changes: impl Stream<Item = Result<Change>> + Send + 'a) -> Self {
-        Ascending {
+impl<'a> AscendingEdits<'a> {
+    fn new(changes: impl Stream<Item = Result<LevelEdit>> + Send + 'a) -> Self {
+        AscendingEdits {
             changes: changes.fuse().boxed(),
             ahead: None,
             last: None,
         }
     }
 
-    /// Looks at the next change.
-    async fn peek(&mut self) -> Result<Option<&Change>> {
+    /// Returns the next edit without taking it.
+    async fn peek(&mut self) -> Result<Option<&LevelEdit>> {
         if self.ahead.is_none()
             && let Some(change) = self.changes.next().await.transpose()?
         {
@@ -307,8 +341,8 @@ impl<'a> Ascending<'a> {
         Ok(self.ahead.as_ref())
     }
 
-    /// Takes the next change if its key passes a test.
-    async fn next_if(&mut self, test: impl FnOnce(&[u8]) -> bool) -> Result<Option<Change>> {
+    /// Takes the next edit if its key passes a test.
+    async fn next_if(&mut self, test: impl FnOnce(&[u8]) -> bool) -> Result<Option<LevelEdit>> {
         let passes = self.peek().await?.is_some_and(|change| test(&change.key));
         Ok(if passes { self.ahead.take() } else { None })
     }

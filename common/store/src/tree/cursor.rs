@@ -1,18 +1,19 @@
-//! Walking a tree: from node to node on one level, and from entry to entry.
+//! Moving in a tree: from node to node on one level, and from entry to entry.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use howdah_model::{ContentHash, TreeRoot};
 
-use super::node::{CachedNode, Item, Node};
-use crate::chunk::{by_size, open_frame};
 use crate::error::{Result, StoreError};
-use crate::keys;
+use crate::format::frame::open_frame;
+use crate::format::node::{Node, NodeEntry};
+use crate::objects::keys;
+use crate::offload::by_size;
 use crate::store::Store;
 
 impl Store {
-    /// Reads and checks a node, or takes it from the cache.
+    /// Returns a node from the cache, or reads and checks it.
     pub(crate) async fn node(&self, hash: ContentHash) -> Result<Arc<Node>> {
         let load = async {
             let key = keys::node(&hash);
@@ -24,43 +25,43 @@ impl Store {
                 if node.len() == 0 {
                     return Err(StoreError::corrupt(key, "it has no entries"));
                 }
-                Ok(CachedNode(Arc::new(node)))
+                Ok(Arc::new(node))
             })
             .await?
         };
-        Ok(self.inner.nodes.get_or_load(hash, load).await?.0)
+        self.shared.nodes.get_or_load(hash, load).await
     }
 
-    /// Begins to read a node that will be wanted soon.
+    /// Begins to read a node that will be used soon.
     fn prefetch_node(&self, hash: ContentHash) {
-        if !self.inner.nodes.has_or_loads(&hash) {
+        if !self.shared.nodes.has_or_loads(&hash) {
             let store = self.clone();
-            // A failure here shows when the node is really read.
+            // An error is reported by the read that needs the node, which repeats the request.
             tokio::spawn(async move { store.node(hash).await.map(drop) });
         }
     }
 }
 
-/// Stands on a node of one level of a tree.
+/// A position on one level of a tree: one of its nodes.
 #[derive(Debug)]
 pub(crate) struct LevelCursor {
     store: Store,
     root: Arc<Node>,
     root_hash: ContentHash,
     level: u8,
-    /// Inner nodes from the root down to the level above, each with the entry taken.
+    /// Inner nodes from the root down to the level above, each with the index of the chosen entry.
     path: Vec<(Arc<Node>, usize)>,
-    /// Where the reader will stop: nodes that only hold keys from there on are not read ahead.
+    /// The key at which the reader will stop: nodes that only have keys from there on are not read ahead.
     until: Option<Bytes>,
-    /// How many nodes are read ahead next.
+    /// How many nodes the next call of `prefetch` reads ahead.
     ahead: usize,
 }
 
-/// Nodes read ahead when the first step to a next node is made: most readers want no more than a few.
+/// Nodes read ahead at the first step to a next node. Few, because most readers need only few.
 const FIRST_AHEAD: usize = 2;
 
 impl LevelCursor {
-    /// Prepares to walk a level, which the tree must have. One of the `seek` functions comes next.
+    /// Begins on a level, which the tree must have. The caller calls one of the `seek` functions next.
     pub(crate) async fn new(store: &Store, root: TreeRoot, level: u8) -> Result<Self> {
         let node = store.node(root.0).await?;
         Ok(LevelCursor {
@@ -74,13 +75,12 @@ impl LevelCursor {
         })
     }
 
-    /// Tells the key at which the reader will stop; `None` = at the last.
+    /// Sets the key at which the reader will stop; `None` = after the last one.
     pub(crate) fn until(&mut self, end: Option<Bytes>) {
         self.until = end;
     }
 
-    /// Rebuilds the path from the root, or from where it still reaches. Nodes of the level itself
-    /// are not read.
+    /// Extends the path down to the level above this one. Nodes of the level itself are not read.
     async fn descend(&mut self, choose: impl Fn(&Node) -> usize) -> Result<()> {
         loop {
             let node = match self.path.last() {
@@ -99,13 +99,13 @@ impl LevelCursor {
         if node.level() + 1 != parent_level {
             return Err(StoreError::corrupt(
                 keys::node(&hash),
-                "it stands on a wrong level of its tree",
+                "it is on a wrong level of its tree",
             ));
         }
         Ok(node)
     }
 
-    /// Moves to the node in which `key` is or would be; the last one takes all that lies beyond.
+    /// Moves to the node that has `key` or would have it; for keys after the last one, to the last node.
     pub(crate) async fn seek(&mut self, key: &[u8]) -> Result<()> {
         self.path.clear();
         self.descend(|node| node.lower_bound(key).min(node.len() - 1)).await
@@ -117,7 +117,7 @@ impl LevelCursor {
         self.descend(|node| node.len() - 1).await
     }
 
-    /// Moves to the next node; `false` if there is none, and then it stays where it is.
+    /// Moves to the next node; returns `false` and does not move if there is none.
     pub(crate) async fn next(&mut self) -> Result<bool> {
         let Some(depth) = self.path.iter().rposition(|(node, index)| index + 1 < node.len()) else {
             return Ok(false);
@@ -128,7 +128,7 @@ impl LevelCursor {
         Ok(true)
     }
 
-    /// Moves to the previous node; `false` if there is none, and then it stays where it is.
+    /// Moves to the previous node; returns `false` and does not move if there is none.
     pub(crate) async fn previous(&mut self) -> Result<bool> {
         let Some(depth) = self.path.iter().rposition(|(_, index)| *index > 0) else {
             return Ok(false);
@@ -143,12 +143,12 @@ impl LevelCursor {
         self.path.iter().all(|(node, index)| index + 1 == node.len())
     }
 
-    /// Begins to read the nodes that follow, as far as the parent knows them, and more of them each time: with a
-    /// store that is far away, reading them one by one would cost a round trip for each.
+    /// Begins to read the following nodes of the same parent, twice as many at each call. Without this, every node
+    /// would cost one round trip to the store.
     pub(crate) fn prefetch(&mut self) {
         if let Some((parent, index)) = self.path.last() {
             let wanted = |next: &usize| match &self.until {
-                // A child holds what comes after its neighbour's last key.
+                // All keys of a child are greater than the last key of the child before it.
                 Some(end) => parent.key(next - 1) < &end[..],
                 None => true,
             };
@@ -156,7 +156,7 @@ impl LevelCursor {
                 self.store.prefetch_node(parent.child(next));
             }
         }
-        self.ahead = (2 * self.ahead).min(self.store.inner.limits.nodes_ahead);
+        self.ahead = (2 * self.ahead).min(self.store.shared.limits.nodes_ahead);
     }
 
     /// Returns the node.
@@ -175,17 +175,17 @@ impl LevelCursor {
     }
 }
 
-/// Stands on an entry of a tree, or behind the last.
+/// A position in a tree: an entry, or the end.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     leaves: LevelCursor,
     leaf: Option<Arc<Node>>,
-    /// Index in the leaf; its length stands for the end of the tree.
+    /// Index in the leaf. The length of the leaf means the end of the tree.
     index: usize,
 }
 
 impl Cursor {
-    /// Prepares to walk a tree; one of the `seek` functions comes next. `None` for an empty tree.
+    /// Begins in a tree; the caller calls one of the `seek` functions next. `None` for an empty tree.
     pub(crate) async fn new(store: &Store, root: Option<TreeRoot>) -> Result<Option<Self>> {
         let Some(root) = root else { return Ok(None) };
         let leaves = LevelCursor::new(store, root, 0).await?;
@@ -196,15 +196,15 @@ impl Cursor {
         }))
     }
 
-    /// Tells the key at which the walk will stop; `None` = at the last.
+    /// Sets the key at which the reader will stop; `None` = after the last one.
     pub(crate) fn until(&mut self, end: Option<Bytes>) {
         self.leaves.until(end);
     }
 
-    /// Moves to the first entry whose key is not below `key`.
+    /// Moves to the first entry whose key is `key` or greater.
     pub(crate) async fn seek(&mut self, key: &[u8]) -> Result<()> {
         let leaf = match self.leaf.take() {
-            // Neighbouring keys are mostly asked for one after the other.
+            // Callers mostly ask for keys in ascending order, so the next one is often in the same leaf.
             Some(leaf) if leaf.key(0) <= key && key <= leaf.last_key() => leaf,
             _ => {
                 self.leaves.seek(key).await?;
@@ -216,7 +216,7 @@ impl Cursor {
         Ok(())
     }
 
-    /// Moves behind the last entry.
+    /// Moves to the end, after the last entry.
     pub(crate) async fn seek_end(&mut self) -> Result<()> {
         self.leaves.seek_last().await?;
         let leaf = self.leaves.node().await?;
@@ -225,14 +225,14 @@ impl Cursor {
         Ok(())
     }
 
-    /// Returns the key it stands on; `None` at the end.
+    /// Returns the key of the current entry; `None` at the end.
     pub(crate) fn key(&self) -> Option<&[u8]> {
         let leaf = self.leaf.as_ref()?;
         (self.index < leaf.len()).then(|| leaf.key(self.index))
     }
 
-    /// Returns the entry it stands on; `None` at the end.
-    pub(crate) fn item(&self) -> Option<Item> {
+    /// Returns the current entry; `None` at the end.
+    pub(crate) fn item(&self) -> Option<NodeEntry> {
         let leaf = self.leaf.as_ref()?;
         (self.index < leaf.len()).then(|| leaf.item(self.index))
     }
@@ -251,7 +251,7 @@ impl Cursor {
         Ok(())
     }
 
-    /// Moves to the previous entry; `false` if it stands on the first.
+    /// Moves to the previous entry; returns `false` if the current one is the first.
     pub(crate) async fn previous(&mut self) -> Result<bool> {
         if self.index == 0 {
             if !self.leaves.previous().await? {
@@ -266,17 +266,17 @@ impl Cursor {
     }
 }
 
-/// Neighbouring entries of a leaf.
+/// Consecutive entries of a leaf.
 #[derive(Debug)]
-pub(crate) struct Run {
+pub(crate) struct LeafRun {
     pub(crate) leaf: Arc<Node>,
     pub(crate) start: usize,
     pub(crate) stop: usize,
 }
 
-impl Run {
-    pub(crate) fn into_items(self) -> impl DoubleEndedIterator<Item = Item> + Send {
-        let Run { leaf, start, stop } = self;
+impl LeafRun {
+    pub(crate) fn into_items(self) -> impl DoubleEndedIterator<Item = NodeEntry> + Send {
+        let LeafRun { leaf, start, stop } = self;
         (start..stop).map(move |index| leaf.item(index))
     }
 }

@@ -1,60 +1,66 @@
-//! Comparing two trees without looking into what they share.
+//! Comparing two trees without reading the nodes that they share.
+//!
+//! Both trees are opened from the left, node by node. While both have an unopened subtree leftmost and the two have the
+//! same hash, both are skipped. The shape of a tree depends on its content alone, so equal content that is not at
+//! the border of a change is in equal nodes.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
-use howdah_model::ContentHash;
+use howdah_model::{ContentHash, TreeRoot};
 
-use super::node::{Item, Node};
-use super::{DiffItem, Entry, KeyRange, Tree, Value, scan};
+use super::entry::{DiffItem, Entry, Value};
+use super::range::KeyRange;
+use super::scan;
 use crate::error::Result;
+use crate::format::node::{Node, NodeEntry};
 use crate::store::Store;
 
-/// One tree, taken apart as far as the comparison has come: nodes still to be looked at, the
-/// leftmost innermost.
-struct Side {
+/// One of the two trees, opened as far as the comparison has got.
+struct ComparedTree {
     store: Store,
-    /// A root that has not been looked at.
+    /// The root, as long as it has not been opened.
     root: Option<ContentHash>,
+    /// Opened nodes, each with the index of its next entry; the leftmost one is last.
     stack: Vec<(Arc<Node>, usize)>,
 }
 
-/// What stands leftmost on a side.
-enum Head {
+/// What comes next in a tree.
+enum Leftmost {
     End,
-    /// A subtree of this level, not taken apart.
+    /// An unopened subtree: its level, its hash, its last key.
     Subtree(u8, ContentHash, Option<Bytes>),
-    Entry(Item),
+    Entry(NodeEntry),
 }
 
-impl Side {
-    fn new(tree: &Tree) -> Self {
-        Side {
-            store: tree.store.clone(),
-            root: tree.root.map(|root| root.0),
+impl ComparedTree {
+    fn new(store: &Store, root: TreeRoot) -> Self {
+        ComparedTree {
+            store: store.clone(),
+            root: Some(root.0),
             stack: Vec::new(),
         }
     }
 
-    fn head(&mut self) -> Head {
+    fn leftmost(&mut self) -> Leftmost {
         if let Some(root) = self.root {
-            return Head::Subtree(u8::MAX, root, None);
+            return Leftmost::Subtree(u8::MAX, root, None);
         }
         while self.stack.last().is_some_and(|(node, index)| *index == node.len()) {
             self.stack.pop();
         }
         match self.stack.last() {
-            None => Head::End,
-            Some((node, index)) if node.level() == 0 => Head::Entry(node.item(*index)),
+            None => Leftmost::End,
+            Some((node, index)) if node.level() == 0 => Leftmost::Entry(node.item(*index)),
             Some((node, index)) => {
                 let last_key = node.item(*index).key;
-                Head::Subtree(node.level() - 1, node.child(*index), Some(last_key))
+                Leftmost::Subtree(node.level() - 1, node.child(*index), Some(last_key))
             }
         }
     }
 
-    /// Goes past what stands leftmost.
+    /// Skips what comes next.
     fn skip(&mut self) {
         if self.root.take().is_none()
             && let Some((_, index)) = self.stack.last_mut()
@@ -63,42 +69,50 @@ impl Side {
         }
     }
 
-    /// Takes the leftmost subtree apart.
+    /// Opens the subtree that comes next.
     async fn open(&mut self, hash: ContentHash, start: &[u8]) -> Result<()> {
         let node = self.store.node(hash).await?;
         self.skip();
-        // What lies before the range is never looked at.
+        // Entries before the range are skipped without being read.
         let first = node.lower_bound(start);
         self.stack.push((node, first));
         Ok(())
     }
 }
 
-struct Comparison {
-    old: Side,
-    new: Side,
+struct TreeComparison {
+    old: ComparedTree,
+    new: ComparedTree,
     range: KeyRange,
 }
 
-pub(super) fn diff(old: Tree, new: Tree, range: KeyRange) -> impl Stream<Item = Result<DiffItem>> + Send {
-    // Against an empty tree everything is a difference, and a plain scan reads ahead.
-    if old.root.is_none() || new.root.is_none() {
-        let is_old = new.root.is_none();
-        let rest = scan::ascending(if is_old { old } else { new }, range);
-        return rest
-            .map_ok(move |Entry { key, value }| {
-                let (old, new) = if is_old {
-                    (Some(value), None)
-                } else {
-                    (None, Some(value))
-                };
-                DiffItem { key, old, new }
-            })
-            .left_stream();
-    }
-    let comparison = Comparison {
-        old: Side::new(&old),
-        new: Side::new(&new),
+pub(super) fn diff(
+    store: &Store,
+    old: Option<TreeRoot>,
+    new: Option<TreeRoot>,
+    range: KeyRange,
+) -> impl Stream<Item = Result<DiffItem>> + Send + use<> {
+    let (old, new) = match (old, new) {
+        (Some(old), Some(new)) => (old, new),
+        // Against an empty tree everything is a difference, and a plain scan reads ahead.
+        (old, new) => {
+            let is_old = new.is_none();
+            let all = scan::ascending(store.clone(), old.or(new), range);
+            return all
+                .map_ok(move |Entry { key, value }| {
+                    let (old, new) = if is_old {
+                        (Some(value), None)
+                    } else {
+                        (None, Some(value))
+                    };
+                    DiffItem { key, old, new }
+                })
+                .left_stream();
+        }
+    };
+    let comparison = TreeComparison {
+        old: ComparedTree::new(store, old),
+        new: ComparedTree::new(store, new),
         range,
     };
     stream::try_unfold(comparison, |mut comparison| async move {
@@ -108,37 +122,38 @@ pub(super) fn diff(old: Tree, new: Tree, range: KeyRange) -> impl Stream<Item = 
     .right_stream()
 }
 
-impl Comparison {
+impl TreeComparison {
     async fn next(&mut self) -> Result<Option<DiffItem>> {
         let start = self.range.start.clone();
         loop {
-            match (self.old.head(), self.new.head()) {
-                (Head::Subtree(_, old, _), Head::Subtree(_, new, _)) if old == new => {
+            match (self.old.leftmost(), self.new.leftmost()) {
+                (Leftmost::Subtree(_, old, _), Leftmost::Subtree(_, new, _)) if old == new => {
                     self.old.skip();
                     self.new.skip();
                 }
-                // Nodes of one level that end at the same key are taken apart together.
-                (Head::Subtree(old_level, old, old_end), Head::Subtree(new_level, new, new_end))
+                // Nodes of one level that end at the same key are opened together, with two concurrent reads.
+                (Leftmost::Subtree(old_level, old, old_end), Leftmost::Subtree(new_level, new, new_end))
                     if old_level == new_level && old_end == new_end =>
                 {
                     let (old, new) = tokio::join!(self.old.open(old, &start), self.new.open(new, &start));
                     old?;
                     new?;
                 }
-                // Of different levels the higher one, for its children may be what the other has.
-                (Head::Subtree(old_level, old, _), Head::Subtree(new_level, new, _)) => {
+                // Otherwise the one of the higher level is opened, because one of its children may be the node that the
+                // other tree has. Opening the lower one first would read a shared node.
+                (Leftmost::Subtree(old_level, old, _), Leftmost::Subtree(new_level, new, _)) => {
                     if old_level >= new_level {
                         self.old.open(old, &start).await?;
                     } else {
                         self.new.open(new, &start).await?;
                     }
                 }
-                (Head::Subtree(_, old, _), _) => self.old.open(old, &start).await?,
-                (_, Head::Subtree(_, new, _)) => self.new.open(new, &start).await?,
-                (Head::End, Head::End) => return Ok(None),
-                (Head::Entry(old), Head::End) => return Ok(self.one_sided(Some(old), None)),
-                (Head::End, Head::Entry(new)) => return Ok(self.one_sided(None, Some(new))),
-                (Head::Entry(old), Head::Entry(new)) => match old.key.cmp(&new.key) {
+                (Leftmost::Subtree(_, old, _), _) => self.old.open(old, &start).await?,
+                (_, Leftmost::Subtree(_, new, _)) => self.new.open(new, &start).await?,
+                (Leftmost::End, Leftmost::End) => return Ok(None),
+                (Leftmost::Entry(old), Leftmost::End) => return Ok(self.one_sided(Some(old), None)),
+                (Leftmost::End, Leftmost::Entry(new)) => return Ok(self.one_sided(None, Some(new))),
+                (Leftmost::Entry(old), Leftmost::Entry(new)) => match old.key.cmp(&new.key) {
                     std::cmp::Ordering::Less => return Ok(self.one_sided(Some(old), None)),
                     std::cmp::Ordering::Greater => return Ok(self.one_sided(None, Some(new))),
                     std::cmp::Ordering::Equal => {
@@ -164,8 +179,8 @@ impl Comparison {
         }
     }
 
-    /// Goes past the entries that both leaves have in common next, after a key that they share. Tells whether that leads
-    /// past the range.
+    /// Skips the entries that follow in both leaves and are equal. The entries before them must have equal keys.
+    /// Returns whether the end of the range has been reached.
     fn skip_shared_run(&mut self) -> bool {
         let (Some((old, old_index)), Some((new, new_index))) = (self.old.stack.last_mut(), self.new.stack.last_mut())
         else {
@@ -177,7 +192,7 @@ impl Comparison {
         shared > 0 && self.range.is_past(old.key(*old_index - 1))
     }
 
-    fn one_sided(&mut self, old: Option<Item>, new: Option<Item>) -> Option<DiffItem> {
+    fn one_sided(&mut self, old: Option<NodeEntry>, new: Option<NodeEntry>) -> Option<DiffItem> {
         if old.is_some() {
             self.old.skip();
         }
@@ -196,7 +211,7 @@ impl Comparison {
     }
 }
 
-fn value(item: Item) -> Value {
+fn value(item: NodeEntry) -> Value {
     Value {
         data: item.data,
         placement: item.placement,

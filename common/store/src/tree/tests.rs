@@ -1,4 +1,4 @@
-//! The tree beside a `BTreeMap`.
+//! Trees compared with a `BTreeMap`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,12 +10,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::MemoryBackend;
-use crate::config::Limits;
-use crate::error::StoreError;
+use crate::error::{Result, StoreError};
+use crate::objects::config::Limits;
+use crate::store::Store;
 use crate::testing::{counted, run};
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
-type Step = (Vec<u8>, Option<Vec<u8>>);
+type ModelEdit = (Vec<u8>, Option<Vec<u8>>);
 
 fn value(data: &[u8]) -> Value {
     Value {
@@ -33,7 +34,7 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
+fn steps(most: usize) -> impl Strategy<Value = Vec<ModelEdit>> {
     vec(
         (key(), proptest::option::weighted(0.7, vec(any::<u8>(), 0..30))),
         0..most,
@@ -41,7 +42,7 @@ fn steps(most: usize) -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Applies steps to the model and turns them into edits: the last step on a key counts.
-fn edits(model: &mut Model, steps: &[Step]) -> Vec<Edit> {
+fn edits(model: &mut Model, steps: &[ModelEdit]) -> Vec<Edit> {
     let mut edits = BTreeMap::new();
     for (key, data) in steps {
         match data {
@@ -210,7 +211,7 @@ fn a_small_change_of_a_large_tree_touches_few_nodes() {
 }
 
 #[test]
-fn what_lies_beyond_a_range_is_not_read_ahead() {
+fn nodes_after_a_range_are_not_read_ahead() {
     let backend = Arc::new(MemoryBackend::default());
     run(async {
         let model = many(3000);
@@ -226,7 +227,7 @@ fn what_lies_beyond_a_range_is_not_read_ahead() {
             let end = [&keys[keys.len() - 1][..], b"\0"].concat();
             let found = content(&Tree::new(&store, root), KeyRange::between(vec![], end)).await;
             assert_eq!(found.len(), keys.len());
-            // Whatever was begun ahead is over when nothing else is left to do.
+            // Reads ahead have ended when no other task is ready.
             for _ in 0..100 {
                 tokio::task::yield_now().await;
             }
@@ -257,7 +258,7 @@ fn edits_without_effect_write_nothing() {
 }
 
 #[test]
-fn where_things_lie_does_not_change_the_root_and_the_first_place_stays() {
+fn placements_do_not_change_the_root_and_the_first_one_stays() {
     run(async {
         let backend = Arc::new(MemoryBackend::default());
         let (first, _) = counted(&backend).await;

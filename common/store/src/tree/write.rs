@@ -1,16 +1,19 @@
-//! Storing nodes, several at a time.
+//! Storing nodes in the background, several at a time.
 
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use super::node::{BuiltNode, CachedNode, Node};
 use crate::backend::PutOutcome;
-use crate::chunk::{by_size, frame_quickly};
 use crate::error::{Result, StoreError};
-use crate::store::{Kind, Store};
+use crate::format::frame::frame_quickly;
+use crate::format::node::Node;
+use crate::format::node_builder::BuiltNode;
+use crate::objects::keys::ContentKey;
+use crate::offload::by_size;
+use crate::store::Store;
 
-/// Takes finished nodes and stores them in the background, a bounded number at once.
+/// Stores finished nodes in the background, a bounded number at once.
 #[derive(Debug)]
 pub(crate) struct NodeSink {
     store: Store,
@@ -25,12 +28,12 @@ impl NodeSink {
         }
     }
 
-    /// Begins to store a node; waits while too many are under way.
+    /// Begins to store a node. Waits while too many are being stored.
     pub(crate) async fn put(&mut self, node: BuiltNode) -> Result<()> {
-        if self.store.is_known(Kind::Node, &node.hash) {
+        if self.store.is_known(&ContentKey::Node(node.hash)) {
             return Ok(());
         }
-        while self.writes.len() >= self.store.inner.limits.write_concurrency.max(1) {
+        while self.writes.len() >= self.store.shared.limits.write_concurrency.max(1) {
             self.join_one().await?;
         }
         let store = self.store.clone();
@@ -38,7 +41,7 @@ impl NodeSink {
         Ok(())
     }
 
-    /// Waits until everything is stored, durably.
+    /// Waits until all nodes are durable.
     pub(crate) async fn flush(&mut self) -> Result<()> {
         while !self.writes.is_empty() {
             self.join_one().await?;
@@ -60,11 +63,11 @@ async fn store_node(store: &Store, node: BuiltNode) -> Result<()> {
     debug_assert!(Node::decode(&hash, node.payload().clone()).is_ok_and(|read| read == node));
     let payload = node.payload().clone();
     let framed = by_size(payload.len(), move || frame_quickly(&payload)).await?;
-    let outcome = store.put_content(Kind::Node, &hash, framed).await?;
-    // A node that was there already may name other places for the same content, and what it names is
-    // what stays referred to: ours must not be served from the cache.
+    let outcome = store.put_content(ContentKey::Node(hash), framed).await?;
+    // A node that existed already may have other placements for the same content, and its chunks are the ones that stay
+    // referred to. If the cache had our node, readers could use chunks that the garbage collector may remove.
     if outcome == PutOutcome::Created {
-        store.inner.nodes.insert(hash, CachedNode(Arc::new(node)));
+        store.shared.nodes.insert(hash, Arc::new(node));
     }
     Ok(())
 }

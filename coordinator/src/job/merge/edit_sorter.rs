@@ -3,17 +3,17 @@
 use std::io;
 
 use bytes::Bytes;
-use howdah_store::sort::{self, Record};
+use howdah_store::sort::{RecordSorter, SortRecord, SortedRecords};
 use howdah_store::{Edit, Value};
 
 /// Collects edits in any order.
 #[derive(Debug)]
-pub struct EditSorter(sort::Sorter);
+pub struct EditSorter(RecordSorter);
 
 impl EditSorter {
     /// Makes a sorter that keeps about `limit` bytes in memory.
     pub fn new(limit: usize) -> Self {
-        EditSorter(sort::Sorter::new(limit))
+        EditSorter(RecordSorter::new(limit))
     }
 
     /// Adds an edit. May write to a temporary file.
@@ -44,7 +44,7 @@ impl EditSorter {
 
 /// Edits in ascending order of their keys. They can be read any number of times.
 #[derive(Debug, Clone)]
-pub struct SortedEdits(sort::Sorted);
+pub struct SortedEdits(SortedRecords);
 
 impl SortedEdits {
     /// Iterates over the edits. A key that was pushed more than once comes more than once: removals first, then values in
@@ -55,8 +55,8 @@ impl SortedEdits {
 }
 
 /// Decodes an edit: weight (8 bytes), length of the data (4 bytes), data, placement; nothing for a removal.
-fn edit(record: Record) -> Edit {
-    let Record { key, rest } = record;
+fn edit(record: SortRecord) -> Edit {
+    let SortRecord { key, rest } = record;
     let value = (!rest.is_empty()).then(|| {
         let (weight, data_length) = (array(&rest, 0), array(&rest, 8));
         let data_end = 12 + u32::from_le_bytes(data_length) as usize;

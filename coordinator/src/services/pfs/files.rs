@@ -5,7 +5,7 @@ use std::pin::pin;
 use futures::{Stream, StreamExt, TryStreamExt};
 use howdah_api::pfs_v2 as pfs;
 use howdah_model::{CommitRef, GlobalId};
-use howdah_store::{FileNode, FileTree, Page, StoreError, clean_path};
+use howdah_store::{FileNode, FileTree, ListingPage, StoreError, clean_path};
 use tonic::{Response, Status};
 
 use super::read::{ReadableCommit, file_of, glob, readable};
@@ -28,7 +28,7 @@ pub(super) async fn inspect_file(core: &Core, request: pfs::InspectFileRequest) 
 }
 
 /// Reads the page of a list that is wanted.
-fn page(marker: Option<&pfs::File>, number: i64, reverse: bool) -> Result<Page, Status> {
+fn page(marker: Option<&pfs::File>, number: i64, reverse: bool) -> Result<ListingPage, Status> {
     if number > MAX_PAGE {
         return Err(Status::invalid_argument(format!(
             "number is {number}, the most that can be asked for at once is {MAX_PAGE}"
@@ -38,7 +38,7 @@ fn page(marker: Option<&pfs::File>, number: i64, reverse: bool) -> Result<Page, 
     if reverse && limit == 0 {
         return Err(Status::invalid_argument("number must be set to list in reverse"));
     }
-    Ok(Page {
+    Ok(ListingPage {
         marker: marker.map(|file| file.path.clone()).filter(|path| !path.is_empty()),
         limit: (limit > 0).then_some(limit),
         reverse,
@@ -82,9 +82,9 @@ pub(super) async fn walk_file(core: &Core, request: pfs::WalkFileRequest) -> Str
 async fn exists(tree: &FileTree, path: &str) -> Result<bool, Status> {
     let mut first = pin!(tree.walk(
         path,
-        &Page {
+        &ListingPage {
             limit: Some(1),
-            ..Page::all()
+            ..ListingPage::all()
         }
     ));
     let first = first.next().await.transpose();
@@ -133,7 +133,7 @@ pub(super) async fn diff_file(core: &Core, request: pfs::DiffFileRequest) -> Str
     reply::from_task(move |sender| async move {
         // The two folders have other names, so the trees cannot be compared node by node: both are walked in parallel,
         // and paths relative to the folders are merged.
-        let side = |tree: &FileTree, path: &str| tree.walk(path, &Page::all());
+        let side = |tree: &FileTree, path: &str| tree.walk(path, &ListingPage::all());
         let mut old_nodes = pin!(side(&old_tree, &old_path).peekable());
         let mut new_nodes = pin!(side(&new_tree, &new_path).peekable());
         loop {

@@ -1,6 +1,9 @@
-//! Small pieces of the binary formats: variable-length numbers and a reader that never panics.
+//! Numbers and lengths of the binary formats, and a reader that never panics.
+//!
+//! A number has seven bits in each byte, the least significant first; the high bit says that another byte follows
+//! (LEB128, unsigned).
 
-/// Appends a number, seven bits a byte, least significant first.
+/// Appends a number.
 pub(crate) fn put_number(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
@@ -15,36 +18,37 @@ pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Tells what is wrong with stored bytes; whoever knows the object's name turns it into an error.
+/// Why stored bytes cannot be decoded. The caller, which knows the key, makes a [`StoreError`](crate::StoreError) of
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// The bytes end in the middle of something.
+    /// The bytes end inside of a field.
     #[error("it ends too early")]
     Truncated,
-    /// Bytes are left over at the end.
+    /// Bytes follow after the last field.
     #[error("it has surplus bytes at the end")]
     Surplus,
-    /// The first byte names a format this program does not know.
+    /// The first byte is a format version that this program does not know.
     #[error("its format version {0} is unknown")]
     Version(u8),
-    /// A number or length makes no sense.
+    /// A number or length is out of range.
     #[error("a number in it is out of range")]
     Range,
 }
 
-/// Reads stored bytes from front to back.
+/// Reads fields of stored bytes from front to back. Every error leaves memory and position valid.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Reader<'a> {
+pub(crate) struct FieldReader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> FieldReader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Reader { bytes, at: 0 }
+        FieldReader { bytes, at: 0 }
     }
 
-    /// Returns how far it has read.
+    /// Returns the number of bytes that have been read.
     pub(crate) fn position(&self) -> usize {
         self.at
     }
@@ -82,7 +86,7 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    /// Reads what [`put_bytes`] wrote.
+    /// Reads a length and that many bytes, as [`put_bytes`] writes them.
     pub(crate) fn take_prefixed(&mut self) -> Result<&'a [u8], DecodeError> {
         let length = self.length()?;
         self.take(length)
@@ -109,24 +113,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_come_back(number: u64) {
+        fn numbers_survive_a_round_trip(number: u64) {
             let mut out = Vec::new();
             put_number(&mut out, number);
-            let mut reader = Reader::new(&out);
+            let mut reader = FieldReader::new(&out);
             prop_assert_eq!(reader.number(), Ok(number));
             prop_assert_eq!(reader.finish(), Ok(()));
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes: Vec<u8>) {
-            let mut reader = Reader::new(&bytes);
+            let mut reader = FieldReader::new(&bytes);
             while reader.number().is_ok() {}
         }
     }
 
     #[test]
-    fn cut_and_overlong_numbers_are_refused() {
-        assert_eq!(Reader::new(&[0x80]).number(), Err(DecodeError::Truncated));
-        assert_eq!(Reader::new(&[0xff; 11]).number(), Err(DecodeError::Range));
+    fn truncated_and_overlong_numbers_are_refused() {
+        assert_eq!(FieldReader::new(&[0x80]).number(), Err(DecodeError::Truncated));
+        assert_eq!(FieldReader::new(&[0xff; 11]).number(), Err(DecodeError::Range));
     }
 }

@@ -1,4 +1,4 @@
-//! Where everything lies in the bucket. Every key of the system is made here.
+//! The keys of all objects. Every key of the system is made here.
 //!
 //! ```text
 //! meta/format                                        version marker
@@ -6,12 +6,12 @@
 //! meta/snapshot/<20-digit sequence>                  state after that record
 //! chunks/<aa>/<hash>                                 file bytes
 //! nodes/<aa>/<hash>                                  tree nodes
-//! staged/<id>                                        what a modification of an open commit wrote, until it is applied
-//! jobs/<project>/<pipeline>/<job>/plan               what a job will do; if that is little, all of it
+//! staged/<id>                                        staged edits: one write to an open commit, until it is applied
+//! jobs/<project>/<pipeline>/<job>/plan               plan of a job; that of a small job has its datums, too
 //! jobs/<project>/<pipeline>/<job>/sets/<n>           datums of one set, unless the plan holds them
-//! jobs/<project>/<pipeline>/<job>/results/<n>        what became of them
+//! jobs/<project>/<pipeline>/<job>/results/<n>        result of one set
 //! logs/<project>/<pipeline>/<job>/<set>              log lines of one set
-//! logs/<project>/<pipeline>/master/<20-digit time>    what the coordinator said about a pipeline
+//! logs/<project>/<pipeline>/master/<20-digit time>    log lines of the coordinator about a pipeline
 //! provenance/<project>/<repo>/<commit>               record of a finished commit
 //! ```
 
@@ -21,16 +21,35 @@ use howdah_model::ContentHash;
 
 /// Version marker of the whole store.
 pub const FORMAT: &str = "meta/format";
-/// Where log records lie.
+/// Prefix of log records.
 pub const LOG: &str = "meta/log/";
-/// Where snapshots lie.
+/// Prefix of snapshots.
 pub const SNAPSHOTS: &str = "meta/snapshot/";
-/// Where chunks lie.
+/// Prefix of chunks.
 pub const CHUNKS: &str = "chunks/";
-/// Where tree nodes lie.
+/// Prefix of tree nodes.
 pub const NODES: &str = "nodes/";
-/// Where edits lie that have not been applied yet.
+/// Prefix of staged edits.
 pub const STAGED: &str = "staged/";
+
+/// An object whose key is made of the hash of its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum ContentKey {
+    /// A chunk of file bytes.
+    Chunk(ContentHash),
+    /// A node of a tree.
+    Node(ContentHash),
+}
+
+impl ContentKey {
+    /// Returns the key of the object.
+    pub(crate) fn object_key(&self) -> String {
+        match self {
+            ContentKey::Chunk(hash) => chunk(hash),
+            ContentKey::Node(hash) => node(hash),
+        }
+    }
+}
 
 /// Returns the key of a chunk.
 #[must_use]
@@ -62,7 +81,7 @@ pub fn snapshot(seq: u64) -> String {
     format!("{SNAPSHOTS}{seq:020}")
 }
 
-/// Returns the common beginning of everything a job keeps.
+/// Returns the prefix of all objects of a job.
 #[must_use]
 pub fn job(project: impl Display, pipeline: impl Display, job: impl Display) -> String {
     format!("jobs/{project}/{pipeline}/{job}/")
@@ -80,7 +99,7 @@ pub fn job_set(project: impl Display, pipeline: impl Display, id: impl Display, 
     format!("{}sets/{set:010}", job(project, pipeline, id))
 }
 
-/// Returns the common beginning of the results of a job.
+/// Returns the prefix of the results of a job.
 #[must_use]
 pub fn job_results(project: impl Display, pipeline: impl Display, id: impl Display) -> String {
     job(project, pipeline, id) + "results/"
@@ -98,7 +117,7 @@ pub fn job_log(project: impl Display, pipeline: impl Display, id: impl Display, 
     format!("logs/{project}/{pipeline}/{id}/{set:010}")
 }
 
-/// Returns the common beginning of what the coordinator said about a pipeline. No job is called `master`.
+/// Returns the prefix of the log lines of the coordinator about a pipeline. No job is called `master`.
 #[must_use]
 pub fn master_lines(project: impl Display, pipeline: impl Display) -> String {
     format!("logs/{project}/{pipeline}/master/")
@@ -110,7 +129,7 @@ pub fn provenance(project: impl Display, repo: impl Display, commit: impl Displa
     format!("provenance/{project}/{repo}/{commit}")
 }
 
-/// Reads the number at the end of a key that one of the functions above made.
+/// Returns the number at the end of a key that one of the functions above made.
 #[must_use]
 pub fn trailing_number(key: &str) -> Option<u64> {
     let digits = key.rsplit('/').next()?;
@@ -118,7 +137,7 @@ pub fn trailing_number(key: &str) -> Option<u64> {
 }
 
 fn sharded(folder: &str, hash: &ContentHash) -> String {
-    // Two digits: 256 folders keep a local directory of a million chunks at some thousand entries each.
+    // Two digits: 256 folders. A local store of a million chunks then has some four thousand entries in each.
     let hex = hash.to_string();
     format!("{folder}{}/{hex}", &hex[..2])
 }

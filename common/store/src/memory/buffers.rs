@@ -1,39 +1,40 @@
-//! Memory that chunks are gathered in, used again.
+//! The buffers in which chunks are gathered, kept and used again.
 //!
-//! A large file passes through a thousand buffers of some megabytes. Taken from the allocator each time, most would be
-//! fresh memory of the kernel, which has to find and clear it page by page. Large buffers begin where a page does, so
-//! that they can be written to a disk as they are.
+//! A large file passes through a thousand buffers of some megabytes. If each came from the allocator, most would be
+//! fresh memory of the kernel, which finds and clears it page by page. The bytes of a large buffer begin at the begin
+//! of a page, so that direct I/O can write them without a copy.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::AVERAGE_CHUNK;
+use crate::format::chunk::AVERAGE_CHUNK;
 
 /// Buffers that are kept, over all writers.
 const KEPT: usize = 8;
-/// Length of buffers that are kept. Most chunks fit into one.
+/// Length of the buffers that are kept. Most chunks fit into one.
 const LARGE: usize = 2 * AVERAGE_CHUNK + PAGE;
-/// Chunks of more bytes are given a large buffer.
+/// Chunks of more bytes get a large buffer.
 const SMALL: usize = 128 << 10;
 const PAGE: usize = 4 << 10;
 
-/// The large buffers of a store that are free. Clones share them.
+/// The free large buffers of a store. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+pub(crate) struct ChunkBuffers(Arc<Mutex<Vec<Vec<u8>>>>);
 
-/// Bytes that grow at their end. Their memory becomes free when they are dropped.
+/// Bytes that grow at their end. When they are dropped, their memory is free for others.
 #[derive(Debug)]
-pub(crate) struct Buffer {
+pub(crate) struct ChunkBuffer {
     memory: Vec<u8>,
-    /// Where in `memory` the bytes are.
+    /// Offset in `memory` at which the bytes begin.
     start: usize,
     length: usize,
-    home: Buffers,
+    /// Takes the memory back.
+    home: ChunkBuffers,
 }
 
-impl Buffers {
-    /// Begins without bytes.
-    pub(super) fn take(&self) -> Buffer {
-        Buffer {
+impl ChunkBuffers {
+    /// Returns a buffer without bytes.
+    pub(crate) fn take(&self) -> ChunkBuffer {
+        ChunkBuffer {
             memory: Vec::new(),
             start: 0,
             length: 0,
@@ -62,19 +63,19 @@ impl Buffers {
     }
 }
 
-impl Buffer {
-    pub(super) fn len(&self) -> usize {
+impl ChunkBuffer {
+    pub(crate) fn len(&self) -> usize {
         self.length
     }
 
     /// Adds bytes.
-    pub(super) fn extend(&mut self, bytes: &[u8]) {
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
         self.room(bytes.len()).copy_from_slice(bytes);
         self.length += bytes.len();
     }
 
-    /// Returns room for so many more bytes. Once it is filled, [`Buffer::grow`] makes it part of the bytes.
-    pub(super) fn room(&mut self, more: usize) -> &mut [u8] {
+    /// Returns room for so many more bytes. After the caller has filled it, [`ChunkBuffer::grow`] adds it to the bytes.
+    pub(crate) fn room(&mut self, more: usize) -> &mut [u8] {
         let end = self.length + more;
         if self.start + end > self.memory.len() {
             let mut memory = self.home.memory(end);
@@ -90,29 +91,29 @@ impl Buffer {
         &mut self.memory[self.start..][self.length..end]
     }
 
-    /// Takes so many of the bytes behind as its own.
-    pub(super) fn grow(&mut self, more: usize) {
+    /// Adds so many bytes of the room.
+    pub(crate) fn grow(&mut self, more: usize) {
         self.length = (self.length + more).min(self.memory.len() - self.start);
     }
 
-    pub(super) fn truncate(&mut self, length: usize) {
+    pub(crate) fn truncate(&mut self, length: usize) {
         self.length = self.length.min(length);
     }
 }
 
-impl Drop for Buffer {
+impl Drop for ChunkBuffer {
     fn drop(&mut self) {
         self.home.give_back(std::mem::take(&mut self.memory));
     }
 }
 
-impl AsRef<[u8]> for Buffer {
+impl AsRef<[u8]> for ChunkBuffer {
     fn as_ref(&self) -> &[u8] {
         &self.memory[self.start..self.start + self.length]
     }
 }
 
-impl AsMut<[u8]> for Buffer {
+impl AsMut<[u8]> for ChunkBuffer {
     fn as_mut(&mut self) -> &mut [u8] {
         &mut self.memory[self.start..self.start + self.length]
     }
@@ -125,7 +126,7 @@ mod tests {
 
     #[test]
     fn bytes_stay_while_a_buffer_grows() {
-        let buffers = Buffers::default();
+        let buffers = ChunkBuffers::default();
         let all = noise(1, 6 << 20);
         let mut buffer = buffers.take();
         for part in all.chunks(333_333) {
@@ -141,7 +142,7 @@ mod tests {
 
     #[test]
     fn large_buffers_begin_with_a_page_and_are_used_again() {
-        let buffers = Buffers::default();
+        let buffers = ChunkBuffers::default();
         let mut addresses = Vec::new();
         for _ in 0..3 {
             let mut buffer = buffers.take();

@@ -1,0 +1,100 @@
+//! Paths of staged edits, and collisions among them.
+//!
+//! Two sets of staged edits, or staged edits and a commit, must not make a path both a file and a directory. This is
+//! decided from paths alone, on the safe side: a file or directory that staged edits remove counts as if it remained.
+//! If a possible collision is found, edits are not staged; applying them decides exactly.
+
+use std::collections::BTreeSet;
+
+use super::collisions::{Collision, CollisionFinder};
+use super::path::{as_directory, directories, without_slash};
+use super::view::FileTree;
+use crate::error::Result;
+
+/// The files that staged edits write, and the directories that contain them.
+#[derive(Debug)]
+pub struct StagedPaths {
+    /// Ascending.
+    files: Vec<Box<str>>,
+    /// Without the slash at the end and without the root; ascending.
+    directories: Vec<Box<str>>,
+    /// In bytes, about.
+    memory: usize,
+}
+
+#[derive(Default)]
+pub(super) struct StagedPathsBuilder {
+    files: Vec<Box<str>>,
+    directories: BTreeSet<Box<str>>,
+    /// Directory of the last file, with the slash at the end.
+    last: Box<str>,
+}
+
+impl StagedPathsBuilder {
+    /// Adds a file. Files must ascend: only the directory of the last one is compared.
+    pub(super) fn add(&mut self, path: &str) {
+        let parent = directories(path).next_back().unwrap_or_default();
+        if *parent != *self.last {
+            let known = directories(path).skip(1).map(without_slash);
+            self.directories.extend(known.map(Box::from));
+            self.last = parent.into();
+        }
+        self.files.push(path.into());
+    }
+
+    pub(super) fn finish(self) -> StagedPaths {
+        let paths = self.files.iter().chain(&self.directories);
+        let memory = paths.map(|path| path.len() + 2 * size_of::<Box<str>>()).sum();
+        StagedPaths {
+            memory,
+            files: self.files,
+            directories: self.directories.into_iter().collect(),
+        }
+    }
+}
+
+impl StagedPaths {
+    /// Returns about how many bytes of memory these paths take.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Finds a path that is a file in one set and a directory in the other. Both may be the same set.
+    #[must_use]
+    pub fn collision_with(&self, other: &StagedPaths) -> Option<Collision> {
+        self.file_in(other).or_else(|| other.file_in(self))
+    }
+
+    /// Finds a path that is a file in `self` and a directory in `other`.
+    fn file_in(&self, other: &StagedPaths) -> Option<Collision> {
+        // The paths of the smaller set are looked up in the larger one.
+        let (few, many) = match self.files.len() < other.directories.len() {
+            true => (&self.files, &other.directories),
+            false => (&other.directories, &self.files),
+        };
+        let directory = few.iter().find(|path| many.binary_search(path).is_ok())?;
+        // `other` has a file in this directory: the directories are those of its files.
+        let prefix = as_directory(directory);
+        let at = other.files.partition_point(|file| **file < *prefix);
+        Some(Collision {
+            file: directory.to_string(),
+            member: other.files.get(at)?.to_string(),
+        })
+    }
+
+    /// Finds a path that is a file here and a directory in a commit, or the reverse.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn collision_in(&self, files: &FileTree) -> Result<Option<Collision>> {
+        let mut finder = CollisionFinder::new(files.tree()).await?;
+        for path in &self.files {
+            let collision = finder.check_planned(path).await?;
+            if collision.is_some() {
+                return Ok(collision);
+            }
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,36 @@
+//! Objects of the log: one header line of JSON, then the payload.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Result, StoreError};
+
+/// Version of the format of records and snapshots.
+pub(super) const VERSION: u32 = 1;
+
+/// Puts a header line before a payload.
+pub(super) fn join(header: &impl Serialize, payload: &[u8]) -> Bytes {
+    let mut out = serde_json::to_vec(header).expect("BUG: a header of numbers and texts can be encoded");
+    out.push(b'\n');
+    out.extend_from_slice(payload);
+    out.into()
+}
+
+/// Takes header line and payload apart.
+pub(super) fn split<H: DeserializeOwned>(key: &str, stored: &Bytes) -> Result<(H, Bytes)> {
+    let end = stored.iter().position(|byte| *byte == b'\n');
+    let end = end.ok_or_else(|| StoreError::corrupt(key, "it has no header line"))?;
+    let header = serde_json::from_slice(&stored[..end])
+        .map_err(|error| StoreError::corrupt(key, format!("its header is damaged: {error}")))?;
+    Ok((header, stored.slice(end + 1..)))
+}
+
+/// Refuses objects of another format version.
+pub(super) fn check_version(key: &str, version: u32) -> Result<()> {
+    if version == VERSION {
+        return Ok(());
+    }
+    let reason = format!("its format is {version}, this program reads {VERSION}");
+    Err(StoreError::corrupt(key, reason))
+}

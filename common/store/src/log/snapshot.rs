@@ -1,0 +1,112 @@
+//! Snapshots: the state after some record, which bounds how many records are replayed.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::header::{VERSION, check_version, join, split};
+use crate::error::{Result, StoreError};
+use crate::objects::{ObjectStore, keys};
+
+/// The state after some record, as its writer encoded it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The last record it contains.
+    pub seq: u64,
+    /// The encoded state.
+    pub bytes: Bytes,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SnapshotHeader {
+    v: u32,
+    seq: u64,
+    bytes: u64,
+    blake3: String,
+}
+
+/// Level of compression of snapshots.
+const LEVEL: i32 = 3;
+
+/// Stores the state after record `seq`.
+pub(super) async fn write(store: &ObjectStore, seq: u64, bytes: &[u8]) -> Result<()> {
+    let header = SnapshotHeader {
+        v: VERSION,
+        seq,
+        bytes: bytes.len() as u64,
+        blake3: hash(seq, bytes),
+    };
+    let plain = Bytes::copy_from_slice(bytes);
+    let packing = tokio::task::spawn_blocking(move || zstd::bulk::compress(&plain, LEVEL));
+    let packed = packing.await.map_err(|error| StoreError::task(&error))?;
+    let key = keys::snapshot(seq);
+    let packed = packed.map_err(|error| StoreError::write(&key, error.into()))?;
+    store.put(&key, join(&header, &packed)).await
+}
+
+/// Reads and checks the newest snapshot; `None` if there is none.
+pub(super) async fn read_newest(store: &ObjectStore) -> Result<Option<Snapshot>> {
+    let Some(newest) = store.list(keys::SNAPSHOTS).await?.pop() else {
+        return Ok(None);
+    };
+    let key = newest.key;
+    let stored = store.get(&key).await?;
+    let (header, packed): (SnapshotHeader, _) = split(&key, &stored)?;
+    check_version(&key, header.v)?;
+    if header.seq != number_of(&key)? {
+        return Err(StoreError::corrupt(key, "its header names another record than its key"));
+    }
+    let length = usize::try_from(header.bytes).unwrap_or(usize::MAX);
+    let unpack = move || -> Result<Snapshot> {
+        let damaged = || StoreError::corrupt(&*key, "its bytes do not have the hash in its header");
+        // Streaming: a damaged length in the header must not allocate memory that the payload does not fill.
+        let bytes = zstd::stream::decode_all(&packed[..]).map_err(|_| damaged())?;
+        if bytes.len() != length || hash(header.seq, &bytes) != header.blake3 {
+            return Err(damaged());
+        }
+        Ok(Snapshot {
+            seq: header.seq,
+            bytes: bytes.into(),
+        })
+    };
+    let unpacked = tokio::task::spawn_blocking(unpack).await;
+    unpacked.map_err(|error| StoreError::task(&error))?.map(Some)
+}
+
+/// Removes all but the newest `keep` snapshots (at least one stays), and the records that no kept snapshot needs.
+/// Returns the number of objects removed.
+pub(super) async fn prune(store: &ObjectStore, keep: usize) -> Result<usize> {
+    let snapshots = store.list(keys::SNAPSHOTS).await?;
+    let surplus = snapshots.len().saturating_sub(keep.max(1));
+    let Some(oldest_kept) = snapshots
+        .get(surplus)
+        .map(|object| number_of(&object.key))
+        .transpose()?
+    else {
+        return Ok(0);
+    };
+    let records = store.list(keys::LOG).await?;
+    let covered = keys::log_record(oldest_kept);
+    let old_snapshots = snapshots[..surplus].iter().map(|object| &object.key);
+    let old_records = records.iter().map(|object| &object.key).filter(|key| **key <= covered);
+    // Snapshots go before their records: a snapshot whose following records are gone cannot be opened. Records go from
+    // the front: after a crash in the middle the remaining ones are still consecutive. All of them are covered by the
+    // oldest kept snapshot, so `open` never needs an object that this removes.
+    let mut removed = 0;
+    for key in old_snapshots.chain(old_records) {
+        store.delete(key).await?;
+        removed += 1;
+    }
+    Ok(removed)
+}
+
+fn number_of(key: &str) -> Result<u64> {
+    let number = keys::trailing_number(key);
+    number.ok_or_else(|| StoreError::corrupt(key, "its name is not that of a snapshot"))
+}
+
+fn hash(seq: u64, bytes: &[u8]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("howdah snapshot {seq}\n").as_bytes());
+    hasher.update(bytes);
+    hasher.finalize().to_hex().to_string()
+}

@@ -1,0 +1,7 @@
+//! Memory that all readers and writers of a store share.
+//!
+//! * `cache`: decoded objects, bounded in bytes, with one load for concurrent readers.
+//! * `buffers`: the large buffers in which chunks are gathered.
+
+pub(crate) mod buffers;
+pub(crate) mod cache;
