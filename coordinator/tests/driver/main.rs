@@ -1,0 +1,116 @@
+//! The job driver in process: a real command loop over a store in memory, a queue double, a scripted worker, and a clock
+//! that jumps while nothing runs.
+
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
+
+mod support;
+
+use howdah_coordinator::job::DriveError;
+use howdah_model::JobState;
+use support::World;
+
+#[tokio::test(start_paused = true)]
+async fn a_job_succeeds_with_the_results_of_all_sets() {
+    let world = World::new(&["/a", "/b", "/c"]).await;
+    let driver = world.drive();
+    for _ in 0..3 {
+        let message = world.queue.take().await;
+        driver.send(world.run(&message).await);
+    }
+    driver.ended().await.unwrap();
+    assert_eq!(world.job_state(), JobState::Success);
+    assert_eq!(world.output_paths().await, ["/a", "/b", "/c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_is_found_when_its_event_is_lost() {
+    let world = World::new(&["/a", "/b"]).await;
+    let driver = world.drive();
+    for _ in 0..2 {
+        let message = world.queue.take().await;
+        let _lost = world.run(&message).await;
+    }
+    driver.ended().await.unwrap();
+    assert_eq!(world.output_paths().await, ["/a", "/b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_is_published_again_when_its_message_is_lost() {
+    let world = World::new(&["/a", "/b"]).await;
+    let driver = world.drive();
+    let lost = world.queue.take().await;
+    let message = world.queue.take().await;
+    driver.send(world.run(&message).await);
+    let again = world.queue.take().await;
+    assert_eq!(again.set, lost.set);
+    assert_ne!(
+        again.message_id(),
+        lost.message_id(),
+        "the server must not drop it as a duplicate"
+    );
+    driver.send(world.run(&again).await);
+    driver.ended().await.unwrap();
+    assert_eq!(world.output_paths().await, ["/a", "/b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_is_reported_twice_counts_once() {
+    let world = World::new(&["/a", "/b"]).await;
+    let driver = world.drive();
+    let first = world.queue.take().await;
+    let event = world.run(&first).await;
+    driver.send(event.clone());
+    driver.send(event);
+    let second = world.queue.take().await;
+    driver.send(world.run(&second).await);
+    driver.ended().await.unwrap();
+    assert_eq!(world.processed(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_driver_continues_from_what_the_first_has_stored() {
+    let world = World::new(&["/a", "/b"]).await;
+    let first = world.drive();
+    let message = world.queue.take().await;
+    let _known_to_the_store_only = world.run(&message).await;
+    let left = world.queue.take().await;
+    world.plan_is_final().await;
+    drop(first);
+    let second = world.drive();
+    let again = world.queue.take().await;
+    assert_eq!(again.set, left.set, "only the set without a result");
+    second.send(world.run(&again).await);
+    second.ended().await.unwrap();
+    assert_eq!(world.output_paths().await, ["/a", "/b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_about_other_datums_invalidates_the_plan() {
+    let world = World::new(&["/a", "/b"]).await;
+    let driver = world.drive();
+    let message = world.queue.take().await;
+    driver.send(world.run_wrong_datums(&message).await);
+    let error = driver.ended().await.unwrap_err();
+    assert!(matches!(error, DriveError::Mismatch(_)), "{error:?}");
+    assert!(error.invalidates_plan());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_cannot_be_reached_while_planning_gets_the_sets_later() {
+    let world = World::new(&["/a", "/b"]).await;
+    world.queue.fail(true);
+    let driver = world.drive();
+    world.plan_is_final().await;
+    assert!(
+        driver.ended().await.is_err(),
+        "publishing again fails as well, so the job is driven again"
+    );
+    world.queue.fail(false);
+    let driver = world.drive();
+    for _ in 0..2 {
+        let message = world.queue.take().await;
+        driver.send(world.run(&message).await);
+    }
+    driver.ended().await.unwrap();
+    assert_eq!(world.job_state(), JobState::Success);
+}
