@@ -1,5 +1,6 @@
 //! What can go wrong with the queue.
 
+use async_nats::jetstream::ErrorCode;
 use howdah_protocol::wire::WireError;
 
 /// An error of NATS, as text.
@@ -134,4 +135,24 @@ pub enum QueueError {
         #[source]
         source: WireError,
     },
+}
+
+/// Recognises what a server answers whose store directory was removed or damaged under it.
+pub(crate) fn says_store_is_broken(text: &str) -> bool {
+    [
+        "no such file or directory",
+        "10077",
+        "stream store failed",
+        "error opening msg block",
+    ]
+    .iter()
+    .any(|sign| text.contains(sign))
+}
+
+pub(crate) fn is_missing(text: &str) -> bool {
+    text.contains("not found") || text.contains("10059")
+}
+
+pub(crate) fn gone(code: ErrorCode) -> bool {
+    code == ErrorCode::STREAM_NOT_FOUND || code == ErrorCode::CONSUMER_NOT_FOUND
 }

@@ -29,8 +29,10 @@
 //! Messages of an unknown kind or version are refused by name ([`howdah_protocol::wire::WireError`]).
 
 mod client;
+mod consumers;
 mod control;
 mod error;
+mod publish;
 mod puller;
 mod purge;
 mod streams;
@@ -40,8 +42,9 @@ mod subscribe;
 pub mod testing;
 
 pub use client::{Queue, QueueOptions};
+pub use consumers::{ACK_WAIT, ConsumerStatus};
 pub use control::{ResolveRequest, ResolveRequests};
 pub use error::QueueError;
+pub use publish::Published;
 pub use puller::{DatumPuller, Delivery, PullError};
-pub use streams::{ACK_WAIT, ConsumerStatus, Published};
 pub use subscribe::Subscription;

@@ -7,8 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::client::Queue;
-use crate::error::{NatsCause, QueueError};
-use crate::streams::gone;
+use crate::error::{NatsCause, QueueError, gone};
 use crate::subjects::DATUM_STREAM;
 
 /// What is needed of the answer to a request for a stored message.

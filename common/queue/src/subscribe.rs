@@ -140,6 +140,11 @@ impl Queue {
         self.send(subjects::RESTART.to_owned(), restart).await
     }
 
+    /// Tells workers to look at the list of pipelines again.
+    pub async fn wake_workers(&self) -> Result<(), QueueError> {
+        self.send(subjects::WAKE_UP.to_owned(), &WakeUp {}).await
+    }
+
     /// Coordinator: tells all workers which stages of a pipeline are to run.
     pub async fn publish_prewarm(&self, standing: &PrewarmOrder) -> Result<(), QueueError> {
         self.send(subjects::PREWARM.to_owned(), standing).await
