@@ -14,7 +14,7 @@
 //! Memory is bounded, whatever the number of files and of their bytes: names that do not fit go to temporary files.
 
 use futures::StreamExt;
-use howdah_api::file_broker::{FileBroker, ReceivedFile, STRETCH};
+use howdah_api::file_broker::{FileBroker, PROGRESS_STEP, ReceivedFile};
 use howdah_api::pfs_v2 as pfs;
 use howdah_api::pfs_v2::modify_file_request::Body;
 use howdah_model::{CommitKey, RejectionKind};
@@ -123,8 +123,8 @@ impl<'a> Recorder<'a> {
                 "the file is not on loan to this server (any more); put it again",
             ));
         };
-        for offset in (0..lent.size()).step_by(STRETCH as usize) {
-            let length = STRETCH.min(lent.size() - offset);
+        for offset in (0..lent.size()).step_by(PROGRESS_STEP as usize) {
+            let length = PROGRESS_STEP.min(lent.size() - offset);
             let written = self.writer.write_from(lent.file(), offset, length).await;
             written.map_err(IntoStatus::into_status)?;
             lent.report();
