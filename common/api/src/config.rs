@@ -1,8 +1,12 @@
-//! The client's configuration file and the environment variables that override it.
+//! The configuration file of clients, and the environment variables that override it.
 //!
-//! The file is `$PACH_CONFIG`, else `/pachctl/config.json` (as mounted into containers), else
-//! `~/.pachyderm/config.json`. It is shared with other clients, some of which refuse a file with a
-//! key they do not know: never add one of our own.
+//! The file is `$PACH_CONFIG`, else `/pachctl/config.json` (mounted into containers), else `~/.pachyderm/config.json`.
+//! Other clients use the same file, and some refuse a file with an unknown key: never add a key.
+//!
+//! - [`ConfigFile`]: loads and saves the file, and returns the server to connect to ([`ConnectionTarget`]).
+//! - [`Config`], [`ConfigV2`], [`ServerContext`]: its content.
+//! - [`Env`]: the environment variables.
+//! - [`ConfigError`]: the file cannot be found, read or written, or names something that does not exist.
 
 mod env;
 mod error;
@@ -11,8 +15,8 @@ mod format;
 
 pub use env::Env;
 pub use error::ConfigError;
-pub use file::{ConfigFile, Target};
-pub use format::{Config, ConfigV2, Context};
+pub use file::{ConfigFile, ConnectionTarget};
+pub use format::{Config, ConfigV2, ServerContext};
 
 #[cfg(test)]
 mod tests;

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
 
-/// Where a configuration mounted into a container is found.
+/// Path of a configuration file that is mounted into a container.
 const MOUNTED_CONFIG: &str = "/pachctl/config.json";
 
-/// The environment variables that matter; a value, so that tests need not touch the process.
+/// The environment variables that clients read. A value, so that tests need not change those of the process.
 #[derive(Debug, Clone, Default)]
 pub struct Env {
     /// `PACH_CONFIG`: the file to use.
@@ -16,14 +16,14 @@ pub struct Env {
     pub context: Option<String>,
     /// `PACHD_ADDRESS`: the address to use instead of the context's.
     pub address: Option<String>,
-    /// `PACH_IN_WORKER` with `PACHD_PEER_SERVICE_HOST` and `_PORT`: the server a worker belongs to.
+    /// `PACHD_PEER_SERVICE_HOST` and `_PORT`, if `PACH_IN_WORKER` is set: the server of a worker.
     pub peer: Option<String>,
     /// `HOME`.
     pub home: Option<PathBuf>,
 }
 
 impl Env {
-    /// Reads the process's environment; an empty variable counts as unset.
+    /// Reads the environment of the process. An empty variable is the same as none.
     pub fn from_process() -> Self {
         let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let peer = var("PACH_IN_WORKER").and_then(|_| {
@@ -40,6 +40,7 @@ impl Env {
         }
     }
 
+    /// Returns the path of the configuration file.
     pub(super) fn path(&self) -> Result<PathBuf, ConfigError> {
         if let Some(path) = &self.config {
             return Ok(path.clone());

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use crate::address::AddressError;
 
-/// What went wrong with the configuration, and what to do.
+/// An error of the configuration. Its text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// There is nowhere to look.
+    /// No variable names a folder or a file.
     #[error("cannot find the configuration: HOME is not set; set it, or PACH_CONFIG to a file")]
     NoHome,
-    /// The file is there but cannot be read.
+    /// The file exists but cannot be read.
     #[error("cannot read the configuration {}: {source}", path.display())]
     Read {
         /// The file.
@@ -18,7 +18,7 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is not what it should be.
+    /// The file has another format.
     #[error("the configuration {} is not valid: {source}; correct it or move it away", path.display())]
     Parse {
         /// The file.
@@ -34,20 +34,20 @@ pub enum ConfigError {
         /// Why.
         source: std::io::Error,
     },
-    /// A context is asked for that the file does not have.
+    /// The file does not have the context.
     #[error("context {name:?} does not exist; {}", known_contexts(.known))]
     NoSuchContext {
-        /// The name asked for.
+        /// Name of the context.
         name: String,
-        /// The names there are.
+        /// Names of all contexts.
         known: Vec<String>,
     },
-    /// The address in use is not one.
+    /// The address in use is not valid.
     #[error("{place}: {source}")]
     Address {
-        /// Where the address was found.
+        /// Where the address comes from.
         place: String,
-        /// What is wrong with it.
+        /// Why.
         source: AddressError,
     },
 }

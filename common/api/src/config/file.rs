@@ -5,38 +5,38 @@ use std::path::{Path, PathBuf};
 
 use super::env::Env;
 use super::error::ConfigError;
-use super::format::{Config, Context, DEFAULT_CONTEXT, migrate};
+use super::format::{Config, DEFAULT_CONTEXT, ServerContext, migrate};
 use crate::DEFAULT_PORT;
 use crate::address::Address;
 
-/// A server to talk to, once file and environment have been weighed.
+/// The server to connect to, from file and environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
+pub struct ConnectionTarget {
     /// The server's address.
     pub address: Address,
-    /// The name of the context it came from; none with `PACHD_ADDRESS` and inside a worker.
+    /// Name of the context of the address; `None` with `PACHD_ADDRESS` and inside a worker.
     pub context: Option<String>,
-    /// The session token to present.
+    /// Session token to send.
     pub token: Option<String>,
-    /// The transaction that changes are appended to.
+    /// Id of the transaction that changes are appended to.
     pub transaction: Option<String>,
-    /// The project in use.
+    /// Project in use.
     pub project: String,
 }
 
-/// A configuration together with the file it belongs to.
+/// A configuration and the path of its file.
 #[derive(Debug, Clone)]
 pub struct ConfigFile {
-    /// Where it is kept.
+    /// Path of the file.
     pub path: PathBuf,
-    /// What it holds.
+    /// Content.
     pub config: Config,
 }
 
 impl ConfigFile {
-    /// Reads the configuration; a file that does not exist reads as the default one.
+    /// Reads the configuration file. Without a file, returns the default configuration.
     ///
-    /// A 1.x file is migrated in memory and gets its new form at the next [`save`](Self::save).
+    /// A 1.x file is migrated in memory; the next [`save`](Self::save) writes the new form.
     pub fn load(env: &Env) -> Result<Self, ConfigError> {
         let path = env.path()?;
         let config = match std::fs::read(&path) {
@@ -53,8 +53,10 @@ impl ConfigFile {
         })
     }
 
-    /// Writes the configuration, readable by its owner only; the old file stays whole until the
-    /// new one is complete.
+    /// Writes the configuration file, readable by its owner only.
+    ///
+    /// The new content is written to another file, which then replaces the old one: a crash leaves the old content or
+    /// the new one, never a part.
     pub fn save(&self) -> Result<(), ConfigError> {
         let fail = |source| ConfigError::Write {
             path: self.path.clone(),
@@ -74,7 +76,7 @@ impl ConfigFile {
         let temporary = self.path.with_file_name(format!(".{name}.{}", std::process::id()));
         write_private(&temporary, &text).map_err(fail)?;
         std::fs::rename(&temporary, &self.path).map_err(|error| {
-            // The rename's error is the one to report, whatever becomes of the left-over.
+            // The error of the rename is reported, also if the removal fails too.
             let _ = std::fs::remove_file(&temporary);
             fail(error)
         })
@@ -90,7 +92,7 @@ impl ConfigFile {
     }
 
     /// Returns the context in use.
-    pub fn context(&self, env: &Env) -> Result<&Context, ConfigError> {
+    pub fn context(&self, env: &Env) -> Result<&ServerContext, ConfigError> {
         let name = self.context_name(env);
         self.config
             .v2
@@ -99,13 +101,13 @@ impl ConfigFile {
             .ok_or_else(|| self.no_such_context(name))
     }
 
-    /// Returns the context in use for changing; made if it is the default one and missing.
-    pub fn context_mut(&mut self, env: &Env) -> Result<&mut Context, ConfigError> {
+    /// Returns the context in use, to change it. Creates the default one if it is missing.
+    pub fn context_mut(&mut self, env: &Env) -> Result<&mut ServerContext, ConfigError> {
         let name = self.context_name(env).to_owned();
         if name != DEFAULT_CONTEXT && !self.config.v2.contexts.contains_key(&name) {
             return Err(self.no_such_context(&name));
         }
-        Ok(self.config.v2.contexts.entry(name).or_insert_with(Context::local))
+        Ok(self.config.v2.contexts.entry(name).or_insert_with(ServerContext::local))
     }
 
     fn no_such_context(&self, name: &str) -> ConfigError {
@@ -115,18 +117,16 @@ impl ConfigFile {
         }
     }
 
-    /// Makes or replaces a context for an address, named like the address, and makes it active.
-    ///
-    /// Returns the context's name.
+    /// Adds or replaces the context of an address, activates it, and returns its name, which is the address.
     pub fn connect(&mut self, address: &Address) -> String {
         let name = address.to_string();
-        self.config.v2.contexts.insert(name.clone(), Context::at(address));
+        self.config.v2.contexts.insert(name.clone(), ServerContext::at(address));
         self.config.v2.active_context.clone_from(&name);
         name
     }
 
-    /// Weighs file and environment and returns the server to talk to.
-    pub fn target(&self, env: &Env) -> Result<Target, ConfigError> {
+    /// Returns the server to connect to. The environment has priority over the file.
+    pub fn target(&self, env: &Env) -> Result<ConnectionTarget, ConfigError> {
         let parse = |text: &str, place: String| {
             text.parse::<Address>()
                 .map_err(|source| ConfigError::Address { place, source })
@@ -134,11 +134,11 @@ impl ConfigFile {
         let name = self.context_name(env);
         let context = match self.config.v2.contexts.get(name) {
             Some(context) => context.clone(),
-            // Somebody who names the server by hand need not have a context at all.
+            // With an address in the environment, the file need not have a context.
             None if env.context.is_none()
                 && (env.address.is_some() || env.peer.is_some() || name == DEFAULT_CONTEXT) =>
             {
-                Context::local()
+                ServerContext::local()
             }
             None => return Err(self.no_such_context(name)),
         };
@@ -156,7 +156,7 @@ impl ConfigFile {
             (address, Some(name.to_owned()))
         };
         let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        Ok(Target {
+        Ok(ConnectionTarget {
             address,
             context: origin,
             token: some(&context.session_token),

@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 use crate::address::Address;
 use crate::convert;
 
-/// The name of the context that is made when there is none.
+/// Name of the context that a new file has.
 pub(super) const DEFAULT_CONTEXT: &str = "default";
 
-/// The whole file.
+/// The content of a configuration file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// 32 hex digits that tell one installation from another.
+    /// 32 random hexadecimal digits that identify the user of the file.
     #[serde(default, alias = "userId")]
     pub user_id: String,
-    /// The section of 1.x clients; read and turned into a context, never written.
+    /// The section of 1.x clients. It is read and becomes a context; it is never written.
     #[serde(default, skip_serializing)]
     v1: Option<ConfigV1>,
     /// The contexts and settings.
@@ -24,7 +24,7 @@ pub struct Config {
     pub v2: ConfigV2,
 }
 
-/// The section that 1.x clients wrote.
+/// The section of 1.x clients.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 struct ConfigV1 {
     #[serde(default, alias = "pachdAddress")]
@@ -40,39 +40,39 @@ struct ConfigV1 {
 /// The contexts and settings of a configuration file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ConfigV2 {
-    /// The context in use.
+    /// Name of the context in use.
     #[serde(default, alias = "activeContext")]
     pub active_context: String,
-    /// The context of the enterprise server, kept for other clients.
+    /// Name of the context of the enterprise server. Howdah only keeps it, for other clients.
     #[serde(default, alias = "activeEnterpriseContext", skip_serializing_if = "String::is_empty")]
     pub active_enterprise_context: String,
     /// All contexts by name.
     #[serde(default)]
-    pub contexts: BTreeMap<String, Context>,
-    /// Whether clients may send usage metrics; ours never does.
+    pub contexts: BTreeMap<String, ServerContext>,
+    /// Whether clients may send usage metrics. Howdah never does.
     #[serde(default)]
     pub metrics: bool,
-    /// How many names a shell completion offers at most; 0 means the default.
+    /// Most names that a shell completion offers; 0 means the default.
     #[serde(default, alias = "maxShellCompletions", skip_serializing_if = "is_zero")]
     pub max_shell_completions: i64,
 }
 
-/// One server and how to use it.
+/// A context: one server, with the session, the project and the transaction to use there.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Context {
-    /// Where the context came from: 0 made here, 1 migrated from a 1.x file, others imported.
+pub struct ServerContext {
+    /// Origin of the context: 0 created by a client, 1 migrated from a 1.x file, others imported.
     #[serde(default)]
     pub source: serde_json::Value,
     /// The server's address.
     #[serde(default, alias = "pachdAddress", skip_serializing_if = "String::is_empty")]
     pub pachd_address: String,
-    /// Trusted certificates, base64 of PEM.
+    /// Trusted certificates: PEM in base64.
     #[serde(default, alias = "serverCas", skip_serializing_if = "String::is_empty")]
     pub server_cas: String,
     /// The token of the session.
     #[serde(default, alias = "sessionToken", skip_serializing_if = "String::is_empty")]
     pub session_token: String,
-    /// The transaction that changes are appended to.
+    /// Id of the transaction that changes are appended to.
     #[serde(default, alias = "activeTransaction", skip_serializing_if = "String::is_empty")]
     pub active_transaction: String,
     /// The cluster's name in a Kubernetes configuration.
@@ -87,13 +87,13 @@ pub struct Context {
     /// Ports forwarded from this machine, by service.
     #[serde(default, alias = "portForwarders", skip_serializing_if = "BTreeMap::is_empty")]
     pub port_forwarders: BTreeMap<String, u16>,
-    /// The deployment id the server had when it was first met.
+    /// Deployment id of the server at the first connection.
     #[serde(default, alias = "clusterDeploymentId", skip_serializing_if = "String::is_empty")]
     pub cluster_deployment_id: String,
-    /// Whether this is an enterprise server, kept for other clients.
+    /// Whether this is an enterprise server. Howdah only keeps it, for other clients.
     #[serde(default, alias = "enterpriseServer", skip_serializing_if = "is_false")]
     pub enterprise_server: bool,
-    /// The project that names without a project belong to; empty means `default`.
+    /// Project of names without a project; empty means `default`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub project: String,
 }
@@ -111,15 +111,15 @@ impl Default for ConfigV2 {
         Self {
             active_context: DEFAULT_CONTEXT.to_owned(),
             active_enterprise_context: String::new(),
-            contexts: BTreeMap::from([(DEFAULT_CONTEXT.to_owned(), Context::local())]),
+            contexts: BTreeMap::from([(DEFAULT_CONTEXT.to_owned(), ServerContext::local())]),
             metrics: false,
             max_shell_completions: 0,
         }
     }
 }
 
-impl Context {
-    /// Makes a context without an address: the server on this machine.
+impl ServerContext {
+    /// Returns a context without an address: the server on this machine.
     pub fn local() -> Self {
         Self {
             source: serde_json::Value::from(0),
@@ -127,7 +127,7 @@ impl Context {
         }
     }
 
-    /// Makes a context for an address.
+    /// Returns a context for an address.
     pub fn at(address: &Address) -> Self {
         Self {
             pachd_address: address.to_string(),
@@ -144,7 +144,8 @@ impl Context {
     }
 }
 
-/// Turns a 1.x section into the context `default`, unless there are contexts already.
+/// Returns a configuration whose 1.x section has become the context `default`. If it has contexts, the section is
+/// dropped.
 pub(super) fn migrate(mut config: Config) -> Config {
     let Some(old) = config.v1.take() else {
         return config;
@@ -154,13 +155,13 @@ pub(super) fn migrate(mut config: Config) -> Config {
     }
     config.v2.contexts.insert(
         DEFAULT_CONTEXT.to_owned(),
-        Context {
+        ServerContext {
             source: serde_json::Value::from(1),
             pachd_address: old.pachd_address,
             server_cas: old.server_cas,
             session_token: old.session_token,
             active_transaction: old.active_transaction,
-            ..Context::default()
+            ..ServerContext::default()
         },
     );
     config
