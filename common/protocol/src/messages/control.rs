@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::objects::StageSpec;
 use crate::wire::Wire;
 
-/// Says that the list of pipelines to serve has changed.
+/// The list of pipelines with a consumer has changed: workers read it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WakeUp {}
 
@@ -30,14 +30,14 @@ impl Wire for CancelJob {
     const KIND: &'static str = "cancel_job";
 }
 
-/// Tells all workers to kill the running try of matching datums and begin it again.
+/// Tells all workers to kill the command of matching datums and to run it again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestartDatum {
     /// Pipeline.
     pub pipeline: PipelineKey,
     /// Job.
     pub job: GlobalId,
-    /// Each must equal the path, or the content hash in hex, of one of the datum's inputs.
+    /// A datum matches if each filter equals the path, or the content hash in hexadecimal digits, of one of its inputs.
     pub filters: Vec<String>,
 }
 
@@ -45,24 +45,24 @@ impl Wire for RestartDatum {
     const KIND: &'static str = "restart_datum";
 }
 
-/// Tells all workers which stages of a pipeline are to run although there may be nothing to do, so that no job has to wait
-/// for their start. Holds for [`PREWARM_LEASE`]; said again every [`PREWARM_INTERVAL`].
+/// Tells all workers which stages of a pipeline to keep running without work, so that the next job does not wait for
+/// their start. An order expires after [`PREWARM_LEASE`] and is re-sent every [`PREWARM_INTERVAL`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PrewarmOrder {
     /// Pipeline.
     pub pipeline: PipelineKey,
-    /// What is to run; `None` when nothing is any more.
+    /// Stages to keep running; `None` ends the earlier order.
     pub stages: Option<PrewarmStages>,
 }
 
-/// Stages of one version of a pipeline.
+/// The stages that a prewarm order asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PrewarmStages {
     /// Version of the pipeline.
     pub version: u64,
-    /// What to start.
+    /// How to start each stage.
     pub stage: StageSpec,
-    /// In how many slots of each worker, at most.
+    /// Most stages on each worker; each takes one slot.
     pub slots: u32,
 }
 
@@ -70,18 +70,18 @@ impl Wire for PrewarmOrder {
     const KIND: &'static str = "standing";
 }
 
-/// How often the coordinator says again what stages are to run.
+/// Time between two copies of the same prewarm order.
 pub const PREWARM_INTERVAL: Duration = Duration::from_secs(30);
-/// Time after which what the coordinator said about stages no longer holds.
+/// Time after which a prewarm order expires. It outlives the loss of two copies in a row.
 pub const PREWARM_LEASE: Duration = Duration::from_secs(100);
 
-/// What a worker is told.
+/// What the coordinator asks all workers to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Control {
     /// Stop working on a job.
     Cancel(CancelJob),
-    /// Begin running datums again.
+    /// Run matching datums again from their beginning.
     Restart(RestartDatum),
-    /// Have stages running.
+    /// Keep stages running without work.
     Prewarm(Box<PrewarmOrder>),
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::Wire;
 
-/// Tells that the result of a set is in the store.
+/// The result of a set is in the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetDone {
     /// Pipeline.
@@ -15,10 +15,10 @@ pub struct SetDone {
     pub job: GlobalId,
     /// Set within the job.
     pub set: u32,
-    /// Worker that did it.
+    /// Worker that ran the set.
     pub worker: String,
-    /// A copy of what is stored, in hexadecimal digits, where the job has no other set and the result is small: it
-    /// saves the coordinator from reading it.
+    /// A copy of the stored [`crate::objects::SetResult`] in hexadecimal digits. Present if the job has no other set
+    /// and the result is small: the coordinator then need not read it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
 }
@@ -27,7 +27,8 @@ impl Wire for SetDone {
     const KIND: &'static str = "set_done";
 }
 
-/// Tells that a set could not be done for want of infrastructure and will be tried again.
+/// A worker could not run a set, because of infrastructure and not because of user code. The set will be delivered
+/// again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetFailed {
     /// Pipeline.
@@ -36,11 +37,11 @@ pub struct SetFailed {
     pub job: GlobalId,
     /// Set within the job.
     pub set: u32,
-    /// Worker that had to give it back.
+    /// Worker that gave the set back.
     pub worker: String,
-    /// What happened, for the job's reason.
+    /// What happened; shown as the job's reason.
     pub message: String,
-    /// Whether nothing will change until somebody acts (image gone, not allowed to pull).
+    /// Whether another attempt fails too until a person acts: the image is gone, or pulling it is not allowed.
     pub needs_attention: bool,
 }
 
@@ -48,11 +49,11 @@ impl Wire for SetFailed {
     const KIND: &'static str = "set_trouble";
 }
 
-/// What workers tell the coordinator about sets.
+/// What a worker reports about a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetEvent {
-    /// A result is there.
+    /// The result is in the store.
     Done(SetDone),
-    /// A set was given back.
+    /// The worker gave the set back.
     Failed(SetFailed),
 }

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::Wire;
 
-/// Asks one worker which image a reference means.
+/// Asks one worker to resolve an image reference to a digest.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolveImage {
-    /// Reference as the user wrote it.
+    /// Reference as in the pipeline spec.
     pub image: String,
-    /// Credentials, if the coordinator has any for that registry.
+    /// Credentials for the registry, if the coordinator has any.
     pub auth: Option<PullCredentials>,
 }
 
@@ -33,7 +33,7 @@ pub struct PullCredentials {
     pub username: String,
     /// Password or token.
     pub password: String,
-    /// Registry they are for; `None` is the image's own.
+    /// Registry that they are for; `None` means the registry of the image.
     pub server: Option<String>,
 }
 
@@ -50,13 +50,13 @@ impl std::fmt::Debug for PullCredentials {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResolvedImage {
-    /// The image exists and means this.
+    /// The image exists and has this digest.
     Pinned(ImagePin),
-    /// It could not be resolved.
+    /// The worker could not resolve the reference.
     Refused {
-        /// Why, for the pipeline's reason.
+        /// Why; shown as the pipeline's reason.
         message: String,
-        /// Whether nothing will change until somebody acts.
+        /// Whether another attempt fails too until a person acts.
         needs_attention: bool,
     },
 }

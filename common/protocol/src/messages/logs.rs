@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::objects::LogLine;
 use crate::wire::Wire;
 
-/// Log lines as they come, for followers. The lasting copy is a [`crate::objects::LogObject`].
+/// Log lines for followers, sent while a datum set runs. The lasting copy is a [`crate::objects::LogObject`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogBatch {
     /// Pipeline.
@@ -16,9 +16,9 @@ pub struct LogBatch {
     pub job: GlobalId,
     /// Set within the job.
     pub set: u32,
-    /// Worker.
+    /// Worker that runs the set.
     pub worker: String,
-    /// The lines.
+    /// The lines, oldest first.
     pub lines: Vec<LogLine>,
 }
 

@@ -7,7 +7,7 @@
 //! - [`Control`]: to all workers, cancel a job, restart datums, prewarm stages; and [`WakeUp`].
 //! - [`ResolveImage`] and its answer [`ResolvedImage`]: to one worker, resolve an image reference.
 //!
-//! Any message except [`SetMessage`] may be lost, and any may arrive twice. The truth is in the store.
+//! Any message may be lost, repeated or reordered: a receiver looks into the store before it relies on one.
 
 mod control;
 mod event;

@@ -9,26 +9,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::Wire;
 
-/// A worker's sign of life, sent every [`PRESENCE_INTERVAL`].
+/// The heartbeat of a worker, sent every [`PRESENCE_INTERVAL`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
-    /// Name of the worker, unique among the living ones.
+    /// Name of the worker, unique among those that run.
     pub worker: String,
-    /// Machine it runs on.
+    /// Name of its machine.
     pub host: String,
-    /// Howdah version.
+    /// Howdah version of the worker.
     pub version: String,
-    /// Runtime it uses (`docker`, ...).
+    /// Container runtime: `docker` or `scripted`.
     pub runtime: String,
     /// Number of slots.
     pub slots: u32,
-    /// What the busy ones do.
+    /// The slots that have a datum set.
     pub busy: Vec<SlotStatus>,
-    /// Pipelines it is limited to; empty means all.
+    /// Pipelines that the worker is limited to; empty means all.
     pub pipelines: Vec<PipelineKey>,
-    /// When it was started.
+    /// Start time of the worker.
     pub started: Timestamp,
-    /// Set in the last message of a worker that stops on purpose.
+    /// True in the last message of a worker that shuts down in order: the coordinator need not wait for its silence.
     #[serde(default)]
     pub leaving: bool,
 }
@@ -37,10 +37,10 @@ impl Wire for Presence {
     const KIND: &'static str = "presence";
 }
 
-/// How often a worker says that it lives.
+/// Time between two heartbeats of a worker.
 pub const PRESENCE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What a busy slot does.
+/// A slot that has a datum set, and how far the set is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotStatus {
     /// Pipeline.
@@ -49,15 +49,15 @@ pub struct SlotStatus {
     pub job: GlobalId,
     /// Set within the job.
     pub set: u32,
-    /// Datum that is being worked on.
+    /// Datum that runs now.
     pub datum: Option<DatumId>,
-    /// When that datum was begun.
+    /// Start time of that datum.
     pub started: Timestamp,
-    /// Datums of the set that are finished.
+    /// Number of finished datums of the set.
     pub done: u32,
-    /// Datums of the set in all.
+    /// Number of datums of the set.
     pub total: u32,
-    /// What holds the slot up just now (an image being pulled), if anything.
+    /// What the slot waits for now, such as the pull of an image.
     #[serde(default)]
     pub note: Option<String>,
 }

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 use crate::objects::{DatumSet, DatumSetV2};
 use crate::wire::{BodyError, Wire};
 
-/// Largest encoded datum set that travels inside its [`SetMessage`]; bigger ones go by key.
+/// Largest encoded [`SetMessage`] with a datum set inside, in bytes. A bigger set is only named by its key.
 pub const INLINE_LIMIT_BYTES: usize = 256 * 1024;
 
-/// Hands one datum set to whichever worker takes it.
+/// Delivers one datum set to one worker.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SetMessage {
     /// Pipeline.
@@ -21,14 +21,14 @@ pub struct SetMessage {
     pub job: GlobalId,
     /// Number of the set within the job.
     pub set: u32,
-    /// Raised each time that the coordinator publishes the set again, which gets it past the
-    /// server's detection of duplicates.
+    /// Number of times that the coordinator has published the set again. It is part of the message id: the server
+    /// would drop a second message of the same id as a duplicate.
     pub attempt: u32,
     /// Key of the job's [`crate::objects::JobPlan`].
     pub plan_key: String,
     /// Key of the [`DatumSet`].
     pub set_key: String,
-    /// The set itself when it is small.
+    /// The set itself if it is small; otherwise the worker reads `set_key`.
     pub inline: Option<DatumSet>,
 }
 
@@ -39,6 +39,8 @@ impl Wire for SetMessage {
     const BINARY: bool = true;
 
     fn decode_older(_version: u32, body: &[u8]) -> Result<Self, BodyError> {
+        // Sets that an older coordinator published may still wait in the stream when the workers are updated. A worker
+        // that refused them would block their jobs until a person acts.
         let older: SetMessageV2 = postcard::from_bytes(body)?;
         Ok(SetMessage {
             pipeline: older.pipeline,
@@ -53,7 +55,7 @@ impl Wire for SetMessage {
     }
 }
 
-/// A [`SetMessage`] with an older datum set.
+/// Version 2 of [`SetMessage`]: it holds a [`DatumSetV2`].
 #[derive(Deserialize)]
 struct SetMessageV2 {
     pipeline: PipelineKey,
@@ -67,7 +69,7 @@ struct SetMessageV2 {
 }
 
 impl SetMessage {
-    /// Returns the id by which the server recognises a duplicate.
+    /// Returns the message id, by which the server recognises a duplicate.
     pub fn message_id(&self) -> String {
         format!(
             "{}/{}/{}/{}/{}",

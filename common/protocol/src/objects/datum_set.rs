@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::{BodyError, Wire};
 
-/// The unit of work that is handed to a worker.
+/// The unit of delivery and acknowledgement: several datums, which share that cost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatumSet {
     /// Number of the set within its job, from 0.
     pub set: u32,
-    /// Its datums, processed one after the other.
+    /// Its datums. [`super::SetConcurrency`] says how many run at a time.
     pub datums: Vec<Datum>,
 }
 
@@ -29,7 +29,7 @@ impl Wire for DatumSet {
     }
 }
 
-/// A [`DatumSet`] that does not say where files lie.
+/// Version 2 of [`DatumSet`]: without the location of files in the store.
 #[derive(Deserialize)]
 pub(crate) struct DatumSetV2 {
     set: u32,
@@ -58,23 +58,23 @@ impl From<DatumSetV2> for DatumSet {
     }
 }
 
-/// One datum: the input files that one run of the command sees.
+/// The input files that one run of the command sees.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Datum {
-    /// Identity, independent of content.
+    /// Identity without content: names, repositories, branches and paths of the inputs.
     pub id: DatumId,
-    /// Identity with content and salt.
+    /// Identity with content: the id, the content hashes and the salt.
     pub hash: DatumHash,
-    /// Input files in the order that the identity was computed from.
+    /// Input files, in the order of which `id` is computed.
     pub inputs: Vec<DatumInput>,
-    /// Where the bytes of the inputs lie, one entry for each: `None` for directories, and for files that are empty or
-    /// do not lie in one piece. Nothing here means that the trees have to be asked for all of them.
+    /// Where the bytes of each input are in the store, one entry for each input: `None` for a directory, an empty file
+    /// or a file that is not in one slice. An empty list means unknown: read the file trees for all inputs.
     #[serde(default)]
     pub slices: Vec<Option<Slice>>,
 }
 
 impl Datum {
-    /// Goes through the inputs, each with its content where the datum says where that lies.
+    /// Returns the inputs, each with its content if the datum holds its location.
     pub fn files(&self) -> impl Iterator<Item = (&DatumInput, Option<FileContent>)> {
         self.inputs.iter().enumerate().map(|(place, input)| {
             let slice = self.slices.get(place).copied().flatten();
@@ -84,24 +84,24 @@ impl Datum {
     }
 }
 
-/// One input file (or directory) of a datum.
+/// One input file or directory of a datum.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatumInput {
-    /// Name of the input: the folder below `/pfs`.
+    /// Name of the input, which is its folder below `/pfs`.
     pub name: Arc<str>,
-    /// Repository it comes from.
+    /// Repository.
     pub repo: RepoKey,
-    /// Branch it comes from.
+    /// Branch.
     pub branch: BranchName,
-    /// Commit it comes from.
+    /// Commit.
     pub commit: GlobalId,
-    /// File tree of that commit.
+    /// Root of the file tree of that commit.
     pub root: TreeRoot,
-    /// Path in the commit, beginning with `/`; directories end in `/`.
+    /// Path in the commit. It begins with `/`; that of a directory ends with `/`.
     pub path: String,
-    /// Whether the match is a directory, which stands for everything below it.
+    /// Whether it is a directory: the datum then sees everything below it.
     pub is_dir: bool,
-    /// Bytes in the file or below the directory.
+    /// Size of the file, or of all files below the directory, in bytes.
     pub size: u64,
     /// Content hash of the file or directory.
     pub hash: ContentHash,

@@ -14,7 +14,7 @@ pub fn set_key(pipeline: &PipelineKey, job: &GlobalId, set: u32) -> String {
     keys::job_set(&pipeline.project, &pipeline.name, job, set)
 }
 
-/// Returns the prefix that all results of a job share.
+/// Returns the common prefix of the keys of all results of a job.
 pub fn results_prefix(pipeline: &PipelineKey, job: &GlobalId) -> String {
     keys::job_results(&pipeline.project, &pipeline.name, job)
 }
@@ -24,15 +24,15 @@ pub fn result_key(pipeline: &PipelineKey, job: &GlobalId, set: u32) -> String {
     keys::job_result(&pipeline.project, &pipeline.name, job, set)
 }
 
-/// Reads the set's number from a result's key.
+/// Returns the number of the set of a result's key; `None` if the key is not one of a result.
 pub fn set_of_result_key(key: &str) -> Option<u32> {
     keys::trailing_number(key).and_then(|number| u32::try_from(number).ok())
 }
 
-/// Returns the key of a set's log lines as one worker wrote them.
+/// Returns the key of the log lines that one worker wrote for a set.
 ///
-/// The worker's name is part of the key: when a set ran twice, the result that counts names the
-/// log that belongs to it.
+/// The worker is part of the key, because a set may run on two workers. The stored result names the log of its own
+/// run; the other run cannot overwrite it.
 pub fn log_key(pipeline: &PipelineKey, job: &GlobalId, set: u32, worker: &str) -> String {
     let key = keys::job_log(&pipeline.project, &pipeline.name, job, set);
     format!("{key}-{worker}")

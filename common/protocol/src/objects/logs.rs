@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::Wire;
 
-/// Log lines of one datum set, as kept in object storage.
+/// Log lines of one datum set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogObject {
     /// Pipeline.
@@ -17,11 +17,11 @@ pub struct LogObject {
     pub job: GlobalId,
     /// Set within the job.
     pub set: u32,
-    /// Worker.
+    /// Worker that ran the set.
     pub worker: String,
-    /// The lines, in order of arrival.
+    /// The lines, oldest first.
     pub lines: Vec<LogLine>,
-    /// Lines left out because the set wrote more than is kept.
+    /// Number of lines left out, because the set wrote more than the limit.
     #[serde(default)]
     pub dropped: u64,
 }
@@ -30,25 +30,25 @@ impl Wire for LogObject {
     const KIND: &'static str = "log";
 }
 
-/// One line of log.
+/// One log line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
-    /// When it was read.
+    /// Time at which the worker read it.
     pub ts: Timestamp,
-    /// Datum it belongs to; `None` for lines about the whole set.
+    /// Datum of the line; `None` for a line about the whole set.
     pub datum: Option<DatumId>,
-    /// Whether user code wrote it (else the worker).
+    /// Whether user code wrote it; otherwise the worker did.
     pub user: bool,
-    /// The text, without its line end.
+    /// The text, without a line feed at its end.
     pub message: String,
 }
 
-/// What the coordinator said about a pipeline at one moment, as kept in object storage.
+/// One line that the coordinator logged about a pipeline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MasterLine {
     /// Pipeline.
     pub pipeline: PipelineKey,
-    /// When it was said.
+    /// Time of the line.
     pub ts: Timestamp,
     /// The text.
     pub message: String,
@@ -59,14 +59,14 @@ impl Wire for MasterLine {
 }
 
 impl MasterLine {
-    /// Returns its key; keys of a pipeline sort by time.
+    /// Returns the key of the line. The keys of one pipeline sort by time.
     pub fn key(&self) -> String {
         let micros = self.ts.as_microsecond().max(0);
         format!("{}{micros:020}", master_lines_prefix(&self.pipeline))
     }
 }
 
-/// Returns the prefix that all [`MasterLine`]s of a pipeline share.
+/// Returns the common prefix of the keys of all [`MasterLine`]s of a pipeline.
 pub fn master_lines_prefix(pipeline: &PipelineKey) -> String {
     keys::master_lines(&pipeline.project, &pipeline.name)
 }

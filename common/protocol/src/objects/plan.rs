@@ -13,9 +13,9 @@ use crate::wire::Wire;
 /// What all datum sets of a job have in common.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobPlan {
-    /// Pipeline that the job belongs to.
+    /// Pipeline of the job.
     pub pipeline: PipelineKey,
-    /// Version of the pipeline that the job was made with.
+    /// Version of the pipeline that the job runs.
     pub version: u64,
     /// The job.
     pub job: GlobalId,
@@ -26,38 +26,41 @@ pub struct JobPlan {
     /// Handle of the job's input file set, given to user code as `FILESET_ID`.
     #[serde(default)]
     pub file_set: Option<String>,
-    /// Salt that went into the datum hashes.
+    /// Salt that is part of the datum hashes.
     pub salt: String,
-    /// What to run.
+    /// How to run each datum.
     pub stage: StageSpec,
-    /// How the job is laid out for the workers there were when it was planned.
+    /// Whether the datums of a set run one after the other or several at a time.
     #[serde(default, rename = "spread")]
     pub concurrency: SetConcurrency,
-    /// The rest of the plan, where it is so small that one object holds all of it. Workers need not look at it.
+    /// The rest of a small plan, so that one object holds all of it. Only the coordinator reads this.
     #[serde(rename = "whole", default, skip_serializing_if = "Option::is_none")]
     pub single_object: Option<Box<SingleObjectPlan>>,
 }
 
-/// How datum sets lie over slots. Kept with the plan, so that a job that is planned again after a crash gets the sets
-/// that it had, and results that are stored fit them.
+/// How many datums of a set run at a time.
+///
+/// The choice depends on the workers present at planning time. It is kept with the plan, so that a job that is planned
+/// again after a crash is cut into the same sets: stored results fit only those.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SetConcurrency {
-    /// A worker does the datums of a set one after the other; how many sets are out bounds how many datums run.
+    /// One datum of a set runs at a time. The number of delivered sets bounds the number of running datums.
     #[default]
     #[serde(rename = "OneAfterTheOther")]
     Sequential,
-    /// A worker may do several datums of a set at once: the pipeline's parallelism allows all slots there are.
+    /// Several datums of a set may run at a time on one worker. Chosen only if the parallelism of the pipeline allows
+    /// all slots of all workers.
     #[serde(rename = "AtOnce")]
     Concurrent {
         /// Number of workers.
         workers: u64,
-        /// Slots of the smallest.
+        /// Number of slots of the smallest worker.
         slots: u64,
     },
 }
 
 impl SetConcurrency {
-    /// Chooses for a pipeline's parallelism and the slots of each of its workers.
+    /// Chooses from the parallelism of a pipeline and the number of slots of each of its workers.
     pub fn over(parallelism: u64, slots: &[u64]) -> Self {
         let all = slots.iter().sum::<u64>();
         match slots.iter().min() {
@@ -70,12 +73,12 @@ impl SetConcurrency {
     }
 }
 
-/// What else belongs to a plan that has no more than one set, and that a small one.
+/// The rest of a plan with at most one, small datum set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SingleObjectPlan {
-    /// The only set; `None` if there is nothing to do.
+    /// The only set; `None` if no datum has to run.
     pub set: Option<DatumSet>,
-    /// What the coordinator has to know for merging.
+    /// What the coordinator needs to merge results; workers do not read it.
     pub merge: serde_json::Value,
 }
 
@@ -83,40 +86,40 @@ impl Wire for JobPlan {
     const KIND: &'static str = "job_plan";
 }
 
-/// How to run one datum's command.
+/// How to start a stage and run the command for one datum in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageSpec {
     /// Image, resolved once per pipeline version.
     pub image: ImagePin,
-    /// Program and arguments; run directly, not by a shell.
+    /// Program and arguments; started without a shell.
     pub cmd: Vec<String>,
-    /// Lines of standard input for `cmd`; `None` is an empty input.
+    /// Lines of standard input for `cmd`; `None` means no input.
     #[serde(default)]
     pub stdin: Option<Vec<String>>,
-    /// Error handler, if any.
+    /// Error handler: program and arguments, run after each failed try of `cmd`.
     #[serde(default)]
     pub err_cmd: Option<Vec<String>>,
     /// Lines of standard input for `err_cmd`.
     #[serde(default)]
     pub err_stdin: Option<Vec<String>>,
-    /// The spec's environment.
+    /// Environment variables from the spec.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
     /// Exit codes, besides 0, that count as success.
     #[serde(default)]
     pub accept_return_code: Vec<i64>,
-    /// `name`, `uid`, `name:group` or `uid:gid`; `None` is the image's user.
+    /// `name`, `uid`, `name:group` or `uid:gid`; `None` means the user of the image.
     #[serde(default)]
     pub user: Option<String>,
-    /// Working directory; `None` is the image's.
+    /// Working directory; `None` means that of the image.
     #[serde(default)]
     pub working_dir: Option<String>,
-    /// Tries per datum, at least 1.
+    /// Number of tries of each datum, at least 1.
     pub datum_tries: u32,
-    /// Limit on one run of `cmd` (and, separately, of `err_cmd`).
+    /// Time limit of one run of `cmd`, in milliseconds; `err_cmd` has the same limit for itself.
     #[serde(default)]
     pub datum_timeout_ms: Option<u64>,
-    /// Gives user code private, writable copies of its inputs.
+    /// Whether user code gets private, writable copies of its inputs.
     #[serde(default)]
     pub writable_inputs: bool,
     /// Memory limit in bytes.

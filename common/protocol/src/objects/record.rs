@@ -7,26 +7,26 @@ use serde::{Deserialize, Serialize};
 use super::{DatumInput, DatumOutcome, DatumStats};
 use crate::wire::Wire;
 
-/// What is remembered of a datum in the tree of a job's datums.
+/// A datum in the tree of a job's datums. A later job takes over the output of a datum with the same hash.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DatumRecord {
-    /// Hash that it was processed with.
+    /// Hash of the datum.
     pub hash: DatumHash,
     /// How it ended.
     pub state: DatumOutcome,
-    /// Job that ran it (an earlier one when it was skipped since).
+    /// Job that ran the datum: an earlier one if this job skipped it.
     pub job: GlobalId,
     /// Its input files.
     pub inputs: Vec<DatumInput>,
     /// Times and bytes.
     pub stats: DatumStats,
-    /// Image that it ran in.
+    /// Image of its stage.
     pub image: ImagePin,
-    /// Version of the pipeline that it ran as.
+    /// Version of the pipeline that ran it.
     pub pipeline_version: u64,
     /// Why it failed, if it did.
     pub reason: Option<String>,
-    /// Object that holds its log lines among others, if there are any.
+    /// Key of the [`super::LogObject`] of its set, if the set has log lines.
     pub log_key: Option<String>,
 }
 

@@ -7,22 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::Wire;
 
-/// What became of a whole datum set. Written once, before anybody is told.
+/// The result of a datum set. A worker stores it before it acknowledges the set or sends an event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SetResult {
     /// Number of the set within its job.
     pub set: u32,
-    /// Worker that did it.
+    /// Worker that ran the set.
     pub worker: String,
     /// Howdah version of that worker.
     pub worker_version: String,
-    /// When the first datum was begun.
+    /// Start of the first datum.
     pub started: Timestamp,
-    /// When the last byte of the set was in the store.
+    /// Time at which the last output byte was in the store.
     pub finished: Timestamp,
-    /// One entry per datum of the set, in its order.
+    /// One entry for each datum of the set, in the order of the set.
     pub datums: Vec<DatumResult>,
-    /// Object that holds the log lines (a [`LogObject`]), if there are any.
+    /// Key of the [`super::LogObject`], if the set has log lines.
     pub log_key: Option<String>,
 }
 
@@ -32,7 +32,7 @@ impl Wire for SetResult {
     const BINARY: bool = true;
 }
 
-/// What became of one datum.
+/// The result of one datum.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DatumResult {
     /// The datum.
@@ -41,15 +41,15 @@ pub struct DatumResult {
     pub hash: DatumHash,
     /// How it ended.
     pub state: DatumOutcome,
-    /// Number of tries made.
+    /// Number of tries.
     pub tries: u32,
-    /// Exit code of the last run of the command, if it exited by itself.
+    /// Exit code of the last run of the command; `None` if a signal ended it.
     pub exit_code: Option<i32>,
-    /// Why it failed (also the last error of a recovered one).
+    /// Why the datum failed; of a recovered datum, its last error.
     pub reason: Option<String>,
     /// Times and bytes.
     pub stats: DatumStats,
-    /// Output files with their paths (beginning with `/`), sorted by path; empty unless successful.
+    /// Output files, sorted by path; empty unless `state` is success.
     pub outputs: Vec<OutputFile>,
 }
 
@@ -58,7 +58,7 @@ pub struct DatumResult {
 pub struct OutputFile {
     /// Path in the output commit, beginning with `/`.
     pub path: String,
-    /// Where its bytes are.
+    /// Its size, its hash and the location of its bytes.
     pub content: FileContent,
 }
 
@@ -70,18 +70,19 @@ pub enum DatumOutcome {
     Success,
     /// Every try failed.
     Failed,
-    /// Every try failed, but the error handler succeeded at least once: no output, no failure.
+    /// Every try failed, but the error handler succeeded at least once: the datum has no output and does not fail the
+    /// job.
     Recovered,
 }
 
-/// Times and bytes of one datum, summed over its tries.
+/// Time and bytes of one datum, summed over its tries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatumStats {
-    /// Time spent laying out inputs.
+    /// Milliseconds spent on placing the inputs below `/pfs`.
     pub download_ms: u64,
-    /// Time spent in the command and its error handler.
+    /// Milliseconds spent in the command and the error handler.
     pub process_ms: u64,
-    /// Time spent storing output.
+    /// Milliseconds spent on storing output.
     pub upload_ms: u64,
     /// Bytes of input.
     pub download_bytes: u64,
