@@ -1,4 +1,6 @@
-//! Consumers: one for each pipeline.
+//! Consumers: one for each pipeline, with the number of sets that may be delivered at a time.
+//!
+//! A pipeline with a consumer is served by workers: they read the list of consumers to know what to pull.
 
 use std::time::Duration;
 
@@ -13,35 +15,35 @@ use crate::client::Queue;
 use crate::error::{NatsCause, QueueError, gone, is_missing, says_store_is_broken};
 use crate::subjects;
 
-/// Time after which an unacknowledged set goes to another worker.
+/// Time after which the server delivers an unacknowledged set again.
 pub const ACK_WAIT: Duration = Duration::from_secs(12);
 
 /// How much work a pipeline has in the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConsumerStatus {
-    /// Sets that nobody has taken yet.
+    /// Sets that wait in the stream.
     pub pending: u64,
-    /// Sets that workers have and have not acknowledged.
+    /// Sets that are delivered and not acknowledged.
     pub ack_pending: u64,
-    /// Workers that wait for a set.
+    /// Pull requests that wait for a set.
     pub waiting: u64,
-    /// Most sets that may be out at once.
+    /// Most sets that may be delivered and not acknowledged at a time.
     pub max_ack_pending: u64,
-    /// Deliveries so far, repeated ones included.
+    /// Number of deliveries so far, redeliveries included.
     pub delivered: u64,
 }
 
 impl ConsumerStatus {
-    /// Says whether more sets may be out than are.
+    /// Returns whether the server may deliver another set now.
     pub fn has_room(&self) -> bool {
         self.ack_pending < self.max_ack_pending
     }
 }
 
 impl Queue {
-    /// Makes or adjusts a pipeline's consumer; `parallelism` sets may be out at once.
+    /// Creates or changes the consumer of a pipeline; `parallelism` sets may be delivered at a time.
     ///
-    /// Workers learn of it by [`Queue::wake_workers`], which this calls when it made something.
+    /// A creation wakes the workers ([`Queue::wake_workers`]).
     pub async fn ensure_consumer(&self, pipeline: &PipelineKey, parallelism: u64) -> Result<(), QueueError> {
         let name = subjects::consumer(pipeline);
         let max_ack_pending = i64::try_from(parallelism.max(1)).unwrap_or(i64::MAX);
@@ -63,6 +65,8 @@ impl Queue {
             filter_subject: subjects::datum_filter(pipeline),
             ..pull::Config::default()
         };
+        // The stream may vanish between any two requests. One repair and one more attempt; a second failure is an
+        // error, because the server then breaks faster than it can be repaired.
         for attempt in 0.. {
             let made = self
                 .js
@@ -85,7 +89,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Removes a pipeline's consumer and its waiting sets. It is no error if there are none.
+    /// Removes the consumer of a pipeline and its waiting sets. Succeeds if there are none.
     pub async fn delete_consumer(&self, pipeline: &PipelineKey) -> Result<(), QueueError> {
         let name = subjects::consumer(pipeline);
         let subject = format!("CONSUMER.DELETE.{}.{name}", subjects::DATUM_STREAM);
@@ -99,12 +103,12 @@ impl Queue {
         {
             return Err(consumer_error("delete", &name, error));
         }
+        // A work queue keeps messages without a consumer. They would be delivered to a later pipeline of the same name.
         self.purge(&subjects::datum_filter(pipeline)).await?;
         self.wake_workers().await
     }
 
-    /// Takes back all waiting sets of a job. Sets that workers already have are not affected:
-    /// see [`Queue::cancel_job`].
+    /// Removes all waiting sets of a job. It does not affect delivered ones: see [`Queue::cancel_job`].
     pub async fn purge_job(&self, pipeline: &PipelineKey, job: &GlobalId) -> Result<(), QueueError> {
         self.purge(&subjects::datums(pipeline, job)).await
     }
@@ -135,7 +139,7 @@ impl Queue {
         }
     }
 
-    /// Returns all pipelines that have a consumer; none while the stream is missing.
+    /// Returns all pipelines with a consumer, sorted; empty while the stream is missing.
     pub async fn served_pipelines(&self) -> Result<Vec<PipelineKey>, QueueError> {
         let failed = |cause| QueueError::ListConsumers {
             stream: subjects::DATUM_STREAM.to_owned(),
@@ -144,7 +148,7 @@ impl Queue {
         let subject = format!("CONSUMER.NAMES.{}", subjects::DATUM_STREAM);
         let (mut found, mut offset) = (Vec::new(), 0);
         loop {
-            let answer: Response<NamesPage> = self
+            let answer: Response<ConsumerNames> = self
                 .js
                 .request(subject.clone(), &json!({ "offset": offset }))
                 .await
@@ -165,8 +169,9 @@ impl Queue {
     }
 }
 
+/// One page of the answer to a request for the names of consumers.
 #[derive(serde::Deserialize)]
-struct NamesPage {
+struct ConsumerNames {
     total: usize,
     consumers: Option<Vec<String>>,
 }

@@ -1,4 +1,7 @@
-//! Publishing datum sets.
+//! Publication of datum sets.
+//!
+//! A publication is done when the server has acknowledged it. Publishing the same set again is harmless: the message id
+//! makes it a duplicate, and a worker that gets a set twice finds the stored result.
 
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
@@ -9,53 +12,57 @@ use crate::subjects;
 use howdah_protocol::messages::{INLINE_LIMIT_BYTES, SetMessage};
 use howdah_protocol::wire;
 
-/// Publications that wait for their acknowledgement at a time.
+/// Most publications that wait for an acknowledgement at a time.
 const PUBLISH_WINDOW: usize = 256;
-/// Room left for subject and headers below the server's limit.
+/// Bytes reserved for subject and headers within the largest message that the server accepts.
 const HEADER_ROOM_BYTES: usize = 4 * 1024;
 
-/// What became of a publication.
+/// How the server answered a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Published {
-    /// The server has it.
+pub enum PublishOutcome {
+    /// The server has stored the message.
     Stored,
-    /// The server already had a message of that id.
+    /// The server already had a message with that id and dropped this one.
     Duplicate,
 }
 
 impl Queue {
-    /// Publishes one set and waits until the server has it.
-    pub async fn publish_set(&self, set: &SetMessage) -> Result<Published, QueueError> {
+    /// Publishes one set and waits until the server has stored it.
+    pub async fn publish_set(&self, set: &SetMessage) -> Result<PublishOutcome, QueueError> {
         let done = self.publish_sets(std::slice::from_ref(set)).await?;
-        Ok(done.first().copied().unwrap_or(Published::Stored))
+        Ok(done.first().copied().unwrap_or(PublishOutcome::Stored))
     }
 
-    /// Publishes sets in order and waits until the server has all of them.
+    /// Publishes sets in order and waits until the server has stored all of them.
     ///
-    /// Makes the stream again if it is missing, or if the server can no longer write to it.
-    /// On an error some may have been stored; publishing all of them again does no harm.
-    pub async fn publish_sets(&self, sets: &[SetMessage]) -> Result<Vec<Published>, QueueError> {
+    /// Creates the stream again if it is missing, or if the server can no longer write to it.
+    ///
+    /// # Errors
+    /// Some of the sets may have been stored then. Publish all of them again.
+    pub async fn publish_sets(&self, sets: &[SetMessage]) -> Result<Vec<PublishOutcome>, QueueError> {
         let mut results = Vec::with_capacity(sets.len());
         for window in sets.chunks(PUBLISH_WINDOW) {
+            // After a repair the whole window is published again. Parts of it that were stored before are duplicates by
+            // their message id, or are gone with the old stream.
             let done = match self.publish_window(window).await {
                 Ok(done) => done,
-                Err(Refusal::NoStream(_)) => {
+                Err(PublishFailure::NoStream(_)) => {
                     self.ensure_streams().await?;
-                    self.publish_window(window).await.map_err(Refusal::error)?
+                    self.publish_window(window).await.map_err(PublishFailure::into_error)?
                 }
-                Err(Refusal::Broken(error)) => {
-                    tracing::warn!(error = %error, "the queue refuses datum sets");
+                Err(PublishFailure::Broken(error)) => {
+                    tracing::warn!(error = %error, "the server refuses datum sets");
                     self.rebuild_streams().await?;
-                    self.publish_window(window).await.map_err(Refusal::error)?
+                    self.publish_window(window).await.map_err(PublishFailure::into_error)?
                 }
-                Err(Refusal::Passing(error)) => return Err(error),
+                Err(PublishFailure::Transient(error)) => return Err(error),
             };
             results.extend(done);
         }
         Ok(results)
     }
 
-    async fn publish_window(&self, sets: &[SetMessage]) -> Result<Vec<Published>, Refusal> {
+    async fn publish_window(&self, sets: &[SetMessage]) -> Result<Vec<PublishOutcome>, PublishFailure> {
         let mut waiting = Vec::with_capacity(sets.len());
         for set in sets {
             let subject = subjects::datums(&set.pipeline, &set.job);
@@ -63,21 +70,21 @@ impl Queue {
                 .message_id(set.message_id())
                 .payload(self.encode_set(set).into());
             let ack = self.js.send_publish(subject.clone(), message).await;
-            waiting.push((subject.clone(), ack.map_err(|e| refusal(&subject, &e))?));
+            waiting.push((subject.clone(), ack.map_err(|e| failure(&subject, &e))?));
         }
         let mut done = Vec::with_capacity(sets.len());
         for (subject, ack) in waiting {
-            let ack = ack.await.map_err(|error| refusal(&subject, &error))?;
+            let ack = ack.await.map_err(|error| failure(&subject, &error))?;
             done.push(if ack.duplicate {
-                Published::Duplicate
+                PublishOutcome::Duplicate
             } else {
-                Published::Stored
+                PublishOutcome::Stored
             });
         }
         Ok(done)
     }
 
-    /// Writes a set message, leaving the set itself out where it would be too big.
+    /// Encodes a set message, without the datum set inside if that would make it too big.
     fn encode_set(&self, set: &SetMessage) -> Vec<u8> {
         let bytes = wire::encode(set);
         let room = self.client.max_payload().saturating_sub(HEADER_ROOM_BYTES);
@@ -92,32 +99,32 @@ impl Queue {
     }
 }
 
-/// Why a publication was refused, by what to do about it.
-enum Refusal {
-    /// Nobody listens on the subject: make the stream.
+/// A failed publication, by what to do about it.
+enum PublishFailure {
+    /// No stream has the subject: create the stream.
     NoStream(QueueError),
-    /// The server has the stream but cannot write to it: throw it away and make it anew.
+    /// The server has the stream but cannot write to it: delete the stream and create it again.
     Broken(QueueError),
-    /// Try again later.
-    Passing(QueueError),
+    /// Anything else: the caller tries again later.
+    Transient(QueueError),
 }
 
-impl Refusal {
-    fn error(self) -> QueueError {
+impl PublishFailure {
+    fn into_error(self) -> QueueError {
         match self {
-            Self::NoStream(error) | Self::Broken(error) | Self::Passing(error) => error,
+            Self::NoStream(error) | Self::Broken(error) | Self::Transient(error) => error,
         }
     }
 }
 
-fn refusal(subject: &str, error: &async_nats::jetstream::context::PublishError) -> Refusal {
+fn failure(subject: &str, error: &async_nats::jetstream::context::PublishError) -> PublishFailure {
     let wrapped = QueueError::Publish {
         subject: subject.to_owned(),
         source: NatsCause::of(error),
     };
     match error.kind() {
-        PublishErrorKind::StreamNotFound => Refusal::NoStream(wrapped),
-        PublishErrorKind::Other if says_store_is_broken(&error.to_string()) => Refusal::Broken(wrapped),
-        _ => Refusal::Passing(wrapped),
+        PublishErrorKind::StreamNotFound => PublishFailure::NoStream(wrapped),
+        PublishErrorKind::Other if says_store_is_broken(&error.to_string()) => PublishFailure::Broken(wrapped),
+        _ => PublishFailure::Transient(wrapped),
     }
 }

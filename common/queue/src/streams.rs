@@ -1,4 +1,7 @@
-//! The datum stream.
+//! The datum stream: created when it is missing, created again when the server has lost its files.
+//!
+//! The stream is a work queue: the server removes a message when a worker acknowledges it. It holds nothing that the
+//! coordinator cannot publish again, so deleting it is always safe.
 
 use std::time::Duration;
 
@@ -8,43 +11,49 @@ use crate::client::Queue;
 use crate::error::{NatsCause, QueueError, is_missing};
 use crate::subjects;
 
-/// Window in which the server drops a second message of the same id.
+/// Time in which the server drops a second message with the same id.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
 impl Queue {
-    /// Makes what is missing of the streams and adjusts what differs.
+    /// Creates the datum stream if it is missing, and changes its configuration if that differs.
     ///
-    /// Raises [`Queue::stream_epoch`], on every connection, if something had to be made.
+    /// A creation raises [`Queue::stream_epoch`] of every process.
     pub async fn ensure_streams(&self) -> Result<(), QueueError> {
         let config = self.stream_config();
+        // Update before create. An update makes the server write the configuration of the stream, which fails if its
+        // files are gone. A creation with the same configuration succeeds without a look at the disk, and the server
+        // would then accept sets that it can never deliver.
         match self.js.update_stream(config.clone()).await {
             Ok(_) => return Ok(()),
             Err(error) if is_missing(&error.to_string()) => {}
             Err(error) if has_lost_its_files(&error.to_string()) => {
                 tracing::warn!(stream = subjects::DATUM_STREAM, %error, "the server lost the datum stream's files");
-                if let Err(error) = self.js.delete_stream(subjects::DATUM_STREAM).await {
-                    tracing::debug!(%error, "old stream not deleted");
-                }
+                self.delete_stream().await;
             }
             Err(error) => return Err(stream_error(error)),
         }
         self.js.create_stream(config).await.map_err(stream_error)?;
-        tracing::info!(stream = subjects::DATUM_STREAM, "made the datum stream");
+        tracing::info!(stream = subjects::DATUM_STREAM, "created the datum stream");
+        // The new stream is empty: sets that waited in the old one are gone. Every process has its own connection and
+        // would otherwise not learn of it, because its connection stayed up.
         self.stream_epoch.send_modify(|n| *n += 1);
         self.send_bytes(subjects::REBUILT.to_owned(), bytes::Bytes::new()).await
     }
 
-    /// Throws the datum stream away and makes it anew: for a server whose store is damaged.
+    /// Deletes the datum stream and creates it again: for a server whose store is damaged.
     ///
-    /// Whatever was in it must be published again; [`Queue::stream_epoch`] rises.
+    /// Raises [`Queue::stream_epoch`]: waiting sets must be published again.
     pub async fn rebuild_streams(&self) -> Result<(), QueueError> {
-        tracing::warn!(stream = subjects::DATUM_STREAM, "making the datum stream anew");
-        self.drop_stream().await;
+        tracing::warn!(
+            stream = subjects::DATUM_STREAM,
+            "deleting the datum stream to create it again"
+        );
+        self.delete_stream().await;
         self.ensure_streams().await
     }
 
-    /// Deletes the datum stream if that is possible; making it anew shows if it was not.
-    async fn drop_stream(&self) {
+    /// Deletes the datum stream. An error is only logged: it matters only if the creation that follows fails too.
+    async fn delete_stream(&self) {
         if let Err(error) = self.js.delete_stream(subjects::DATUM_STREAM).await {
             tracing::debug!(%error, "old stream not deleted");
         }
@@ -70,7 +79,8 @@ impl Queue {
     }
 }
 
-/// Newer servers notice that their store was deleted under them when they write the stream's description.
+/// Returns whether an answer means that the files of the stream are gone. Newer servers notice it when they write the
+/// configuration of the stream.
 fn has_lost_its_files(text: &str) -> bool {
     text.contains("no such file or directory")
 }
