@@ -23,6 +23,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::board::JobBoard;
+use crate::fresh_id::fresh_id;
 use crate::metrics;
 use crate::staging::Staging;
 
@@ -111,7 +112,7 @@ impl Core {
 
     /// Decides `command` now, under a fresh id, and returns when its events are durable.
     pub async fn submit(&self, command: Command) -> Result<Reply, SubmitError> {
-        self.submit_with_id(GlobalId::random(), command).await
+        self.submit_with_id(fresh_id(), command).await
     }
 
     /// Like [`Core::submit`], with the id that a commit set made by the command will have.
@@ -127,8 +128,7 @@ impl Core {
     /// The first of those that single commands had; the others may have had their effect.
     pub async fn submit_together(&self, commands: impl IntoIterator<Item = Command>) -> Result<(), SubmitError> {
         let commands = commands.into_iter();
-        let (requests, replies): (Vec<_>, Vec<_>) =
-            commands.map(|command| request(GlobalId::random(), command)).unzip();
+        let (requests, replies): (Vec<_>, Vec<_>) = commands.map(|command| request(fresh_id(), command)).unzip();
         self.send(requests).await?;
         for reply in replies {
             reply.await.map_err(|_| SubmitError::ShuttingDown)??;
@@ -225,7 +225,7 @@ pub async fn open(store: Store, jobs: JobBoard) -> anyhow::Result<(Core, Command
 /// Returns the id kept in the store, making it first if this store is new.
 async fn cluster_id(store: &Store) -> anyhow::Result<String> {
     const KEY: &str = "meta/cluster-id";
-    let fresh = GlobalId::random().to_string();
+    let fresh = fresh_id().to_string();
     if let Some(bytes) = store.get_opt(KEY).await? {
         return Ok(String::from_utf8_lossy(&bytes).trim().to_owned());
     }

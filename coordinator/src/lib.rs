@@ -14,6 +14,7 @@
 pub mod board;
 pub mod config;
 pub mod core;
+mod fresh_id;
 pub mod memory;
 pub mod merge;
 pub mod metrics;

@@ -27,6 +27,7 @@ use lru::LruCache;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use crate::core::{Core, SubmitError};
+use crate::fresh_id::fresh_id;
 use howdah_telemetry::error_chain;
 
 /// A commit with so many staged edits is settled before more are staged: each is an object to read.
@@ -291,7 +292,7 @@ impl<'a> Stager<'a> {
             return Ok(None);
         };
         let staged = Staged {
-            id: GlobalId::random(),
+            id: fresh_id(),
             hash: edits.hash(),
             size: edits.size(),
             bytes: edits.bytes,

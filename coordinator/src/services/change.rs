@@ -8,6 +8,7 @@ use tonic::metadata::MetadataMap;
 
 use super::status::IntoStatus;
 use crate::core::Core;
+use crate::fresh_id::fresh_id;
 use crate::staging::submit_settled;
 
 /// Returns the transaction that a call's headers name, if they name one.
@@ -34,7 +35,7 @@ pub fn transaction_of(metadata: &MetadataMap) -> Result<Option<GlobalId>, Status
 
 /// Does a command at once, whatever the headers say.
 pub async fn apply(core: &Core, command: Command) -> Result<Reply, Status> {
-    let done = submit_settled(core, GlobalId::random(), command).await;
+    let done = submit_settled(core, fresh_id(), command).await;
     done.map_err(IntoStatus::into_status)
 }
 

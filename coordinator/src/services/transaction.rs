@@ -13,6 +13,7 @@ use super::pps::requests as pps_requests;
 use super::status::IntoStatus;
 use super::wire;
 use crate::core::Core;
+use crate::fresh_id::fresh_id;
 use crate::staging::submit_settled;
 
 /// The commands that will take effect together with the one being read.
@@ -195,7 +196,7 @@ impl Api for Transactions {
         &self,
         request: Request<tx::BatchTransactionRequest>,
     ) -> Result<Response<tx::TransactionInfo>, Status> {
-        let id = GlobalId::random();
+        let id = fresh_id();
         let mut commands = Vec::new();
         for request in &request.into_inner().requests {
             let pending = Pending::of_batch(id, &commands);

@@ -3,9 +3,7 @@
 use howdah_api::client::WARNING_HEADER;
 use howdah_api::{pipeline as spec_messages, pps_v2 as pps};
 use howdah_model::query::JobBase;
-use howdah_model::{
-    Command, Content, GlobalId, JobKey, Pipeline, PipelineKey, PipelineName, ProjectName, Reply, State, query,
-};
+use howdah_model::{Command, Content, JobKey, Pipeline, PipelineKey, PipelineName, ProjectName, Reply, State, query};
 use howdah_spec::{ParseOptions, PipelineSpec, ReprocessSpec};
 use howdah_store::{EditError, FileEdits, PackWriter, PathRules, Tree};
 use serde_json::Value;
@@ -13,6 +11,7 @@ use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Response, Status};
 
 use crate::core::Core;
+use crate::fresh_id::fresh_id;
 use crate::services::change::{apply_or_append, transaction_of};
 use crate::services::status::IntoStatus;
 use crate::services::{find, wire};
@@ -111,7 +110,7 @@ pub async fn command(core: &Core, prepared: &Prepared) -> Result<Command, Status
         effective_json,
         update: prepared.flags.update,
         reprocess: prepared.flags.reprocess,
-        salt: GlobalId::random().to_string(),
+        salt: fresh_id().to_string(),
     })
 }
 

@@ -12,6 +12,7 @@ use tonic::{Response, Status};
 use super::convert::pipeline_info;
 use super::jq::JqFilter;
 use crate::core::Core;
+use crate::fresh_id::fresh_id;
 use crate::services::change::apply;
 use crate::services::pfs::{one_page, selection};
 use crate::services::status::IntoStatus;
@@ -189,7 +190,7 @@ pub(super) async fn rerun_pipeline(core: &Core, request: pps::RerunPipelineReque
     let command = Command::RerunPipeline {
         pipeline: wire::pipeline_key(request.pipeline.as_ref())?,
         reprocess: request.reprocess,
-        salt: GlobalId::random().to_string(),
+        salt: fresh_id().to_string(),
     };
     apply(core, command).await?;
     Ok(Response::new(()))
