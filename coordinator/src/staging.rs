@@ -232,7 +232,7 @@ async fn read(core: &Core, commit: &CommitKey, staged: Staged) -> Result<Option<
 /// Those of the command, or of a settlement.
 pub async fn submit_settled(core: &Core, id: GlobalId, command: Command) -> Result<Reply, StagingError> {
     let mut done = core.submit_with_id(id, command.clone()).await;
-    while let Err(SubmitError::Rejected(Rejection::Unsettled(commit))) = done {
+    while let Err(SubmitError::Rejected(Rejection::UnfoldedEdits(commit))) = done {
         // Else others could stage more edits every time.
         let _leave = core.staging().leave(&commit, true).await;
         settle(core, &commit).await?;

@@ -15,9 +15,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::entities::{
-    DatumCounts, JobState, PipelineState, PipelineVersion, Project, Repo, Secret, Transaction, TransactionStep,
-};
+use crate::command::{Transaction, TransactionStep};
+use crate::entities::{DatumCounts, JobState, PipelineState, PipelineVersion, Project, Repo, Secret};
 use crate::event::Event;
 use crate::names::{ProjectName, RepoKey};
 use crate::state::{NO_DEFAULTS, State};

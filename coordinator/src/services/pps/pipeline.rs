@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use howdah_api::pps_v2 as pps;
 use howdah_model::{
-    Command, GlobalId, Pipeline, PipelineKey, PipelineState, PipelineVersion, ProjectName, Rejection, Reply, RepoType,
-    Scope, State, query,
+    Command, DeletionScope, GlobalId, Pipeline, PipelineKey, PipelineState, PipelineVersion, ProjectName, Rejection,
+    Reply, RepoType, State, query,
 };
 use tonic::{Response, Status};
 
@@ -212,7 +212,13 @@ pub(super) fn run_cron(core: &Core, request: &pps::RunCronRequest) -> Result<Res
 }
 
 pub(super) async fn delete_all(core: &Core) -> Result<Response<()>, Status> {
-    apply(core, Command::DeleteAll { scope: Scope::Pps }).await?;
+    apply(
+        core,
+        Command::DeleteAll {
+            scope: DeletionScope::Pps,
+        },
+    )
+    .await?;
     Ok(Response::new(()))
 }
 
