@@ -69,10 +69,7 @@ pub fn create_job(ctx: &Ctx) -> Done {
 pub fn run_pipeline(ctx: &Ctx) -> Done {
     Err(CliError::hinted(
         "`run pipeline` is not supported",
-        format!(
-            "`{0} rerun pipeline NAME` runs a pipeline again, `{0} run cron NAME` ticks its cron inputs",
-            ctx.program
-        ),
+        format!("`{} rerun pipeline NAME` runs a pipeline again", ctx.program),
     ))
 }
 
