@@ -8,7 +8,7 @@ use std::io::{self, BufRead};
 use std::sync::OnceLock;
 
 use howdah_api::client::{Client, ClientError, ClientOptions};
-use howdah_api::config::{ConfigFile, Env, Target};
+use howdah_api::config::{ConfigFile, ConnectionTarget, Env};
 use howdah_api::file_broker::FILE_BROKER_HEADER;
 use howdah_api::{API_VERSION, admin_v2, convert, versionpb_v2};
 use tokio::sync::OnceCell;
@@ -55,7 +55,7 @@ impl Ctx {
     }
 
     /// Chooses the server.
-    pub fn target(&self) -> Result<Target, CliError> {
+    pub fn target(&self) -> Result<ConnectionTarget, CliError> {
         self.config()?
             .target(&self.env)
             .map_err(|error| CliError::refused(self.own_name(&error.to_string())))
@@ -93,7 +93,7 @@ impl Ctx {
     }
 
     /// Opens a connection and sends no request.
-    pub async fn open(&self, target: &Target) -> Result<Client, CliError> {
+    pub async fn open(&self, target: &ConnectionTarget) -> Result<Client, CliError> {
         let mut options = ClientOptions::for_target(target);
         options.rpc_timeout = self.global.rpc_timeout;
         options.user_agent = format!("howdah/{}", env!("CARGO_PKG_VERSION"));

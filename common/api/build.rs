@@ -1,4 +1,4 @@
-//! Turns the `.proto` files into Rust, without needing `protoc`.
+//! Generates Rust code from the `.proto` files, without `protoc`.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .file_descriptor_set();
 
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    // JSON is made by reflection, which needs names and numbers but no comments.
+    // Reflection needs names and numbers, but no comments.
     let mut bare = descriptors.clone();
     for file in &mut bare.file {
         file.source_code_info = None;
@@ -36,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .extern_path(".google.protobuf", "::prost_types")
         .extern_path(".google.protobuf.Empty", "()")
         .extern_path(".google.protobuf.Int64Value", "i64")
-        // File data passes through untouched instead of being copied into a vector.
+        // File data stays in its buffer instead of being copied into a vector.
         .extern_path(".google.protobuf.BytesValue", "::prost::bytes::Bytes");
     tonic_prost_build::configure()
         .compile_well_known_types(true)

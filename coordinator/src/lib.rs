@@ -18,6 +18,7 @@
 
 pub mod allocator;
 pub mod config;
+mod fresh_id;
 pub mod job;
 pub mod live;
 pub mod metadata;

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use howdah_api::address::Address;
-use howdah_api::config::{ConfigError, ConfigFile, Context};
+use howdah_api::config::{ConfigError, ConfigFile, ServerContext};
 
 use super::absent;
 use crate::args::admin::{
@@ -26,7 +26,10 @@ pub fn connect(ctx: &Ctx, arguments: &Connect) -> CommandResult {
     let mut file = ctx.config()?;
     let name = match &arguments.alias {
         Some(alias) => {
-            file.config.v2.contexts.insert(alias.clone(), Context::at(&address));
+            file.config
+                .v2
+                .contexts
+                .insert(alias.clone(), ServerContext::at(&address));
             file.config.v2.active_context.clone_from(alias);
             alias.clone()
         }
@@ -64,7 +67,7 @@ fn change(ctx: &Ctx, edit: impl FnOnce(&mut ConfigFile) -> CommandResult) -> Com
     file.save().map_err(refused)
 }
 
-fn context<'a>(file: &'a ConfigFile, name: &str) -> Result<&'a Context, CliError> {
+fn context<'a>(file: &'a ConfigFile, name: &str) -> Result<&'a ServerContext, CliError> {
     let known: Vec<_> = file.config.v2.contexts.keys().map(String::as_str).collect();
     file.config.v2.contexts.get(name).ok_or_else(|| {
         CliError::refused(format!(
@@ -108,7 +111,7 @@ fn set_context(ctx: &Ctx, arguments: &SetContext) -> CommandResult {
     std::io::stdin()
         .read_to_string(&mut text)
         .map_err(CliError::io("cannot read standard input"))?;
-    let new: Context = serde_json::from_str(&text)
+    let new: ServerContext = serde_json::from_str(&text)
         .map_err(|error| CliError::refused(format!("standard input is not a context in JSON: {error}")))?;
     if !new.pachd_address.is_empty() {
         parse_address(&new.pachd_address)?;

@@ -1,8 +1,8 @@
-//! Where a server listens, as users write it.
+//! The address of a server, as users write it.
 //!
-//! `host`, `host:port`, `grpc://host:port`, `grpcs://…`, `http(s)://…` and `unix:/path`. Without a
-//! scheme the connection is plain, without a port it goes to 30650. A path, a query, a fragment or
-//! a user name has no meaning here and is refused rather than dropped.
+//! Forms: `host`, `host:port`, `grpc://host:port`, `grpcs://…`, `http(s)://…` and `unix:/path`. Without a scheme the
+//! connection is not encrypted; without a port it uses 30650. A path, a query, a fragment or a user name is an error:
+//! it would have no effect.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::DEFAULT_PORT;
 pub enum Address {
     /// A host and a port.
     Tcp {
-        /// The host's name or IP address; IPv6 addresses without brackets.
+        /// Host name or IP address; an IPv6 address has no brackets.
         host: String,
         /// The port.
         port: u16,
@@ -30,14 +30,14 @@ pub enum Address {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not the address of a server: {problem}; expected host:port, grpc://host:port or unix:/path")]
 pub struct AddressError {
-    /// What was given.
+    /// The text.
     pub text: String,
-    /// What is wrong with it.
+    /// Why.
     pub problem: String,
 }
 
 impl Address {
-    /// Makes the address of a plain connection to a host and port.
+    /// Returns the address of a host and port, not encrypted.
     pub fn tcp(host: impl Into<String>, port: u16) -> Self {
         Self::Tcp {
             host: host.into(),
@@ -101,7 +101,7 @@ impl FromStr for Address {
                 )));
             }
         };
-        // A lone slash at the end is how browsers show an address without a path.
+        // Browsers show an address without a path with a slash at its end.
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         for (mark, what) in [('/', "a path"), ('?', "a query"), ('#', "a fragment"), ('@', "a user")] {
             if rest.contains(mark) {
@@ -112,7 +112,7 @@ impl FromStr for Address {
         if host.is_empty() {
             return Err(fail("the host is missing"));
         }
-        // A zone may follow: fe80::1%eth0.
+        // An IPv6 address may have a zone: fe80::1%eth0.
         let plain = host.split('%').next().unwrap_or_default();
         if host.contains(':') && plain.parse::<std::net::Ipv6Addr>().is_err() {
             return Err(fail("expected host, host:port or an IPv6 address"));
@@ -138,7 +138,7 @@ fn split_port(text: &str) -> Result<(&str, u16), String> {
             _ => (host, Some(rest.strip_prefix(':').ok_or("only a port may follow ']'")?)),
         }
     } else if text.matches(':').count() > 1 {
-        // An IPv6 address without brackets cannot carry a port.
+        // An IPv6 address without brackets cannot have a port.
         (text, None)
     } else {
         match text.split_once(':') {

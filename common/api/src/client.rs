@@ -1,4 +1,4 @@
-//! Talking to a server: one connection, one typed client per service.
+//! The connection to a server, with one typed client for each service.
 
 use std::time::Duration;
 
@@ -8,51 +8,51 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use crate::address::Address;
-use crate::config::Target;
+use crate::config::ConnectionTarget;
 use crate::{
     MAX_MESSAGE_BYTES, admin_v2, auth_v2, enterprise_v2, metadata, pfs_v2, pps_v2, transaction_v2, versionpb_v2,
 };
 
-/// The metadata key of the session token.
+/// Request header of the session token.
 pub const TOKEN_HEADER: &str = "authn-token";
 
-/// The metadata key of the transaction that changes are appended to.
+/// Request header of the transaction that changes are appended to.
 pub const TRANSACTION_HEADER: &str = "pach-transaction";
 
-/// The response metadata key under which a server says what a user should know about a success.
+/// Response header with a warning of the server about a successful call.
 pub const WARNING_HEADER: &str = "howdah-warning";
 
-/// How long connecting may take when nothing else is said.
+/// Default time limit of connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The transport of every typed client.
 pub type Transport = InterceptedService<Channel, CallHeaders>;
 
-/// What a call can fail with. `Display` is one line for a human, without transport details.
+/// Why a call failed. `Display` is one line for a person, without details of the transport.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The server could not be reached at all.
+    /// The server cannot be reached.
     #[error("{}", unreachable_text(.address, .context.as_deref(), .reason))]
     Unreachable {
-        /// The address that was tried.
+        /// The address.
         address: Box<Address>,
-        /// The context the address came from, if it came from one.
+        /// Name of the context of the address, if it has one.
         context: Option<String>,
-        /// What the operating system said.
+        /// The text of the operating system.
         reason: String,
     },
-    /// The address is understood but this build cannot use it.
+    /// The address is valid, but this version cannot connect to it.
     #[error("cannot connect to {address}: {problem}")]
     Unsupported {
         /// The address.
         address: Box<Address>,
-        /// Why it cannot be used.
+        /// Why.
         problem: &'static str,
     },
     /// A setting cannot be sent as a header.
     #[error("{what} cannot be sent to the server: it holds characters outside printable ASCII")]
     Header {
-        /// Which setting.
+        /// The setting.
         what: &'static str,
     },
     /// The server answered with an error.
@@ -61,7 +61,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Returns the gRPC code of the server's answer, `Unavailable` if there was none.
+    /// Returns the gRPC code of the answer; `Unavailable` without an answer.
     pub fn code(&self) -> Code {
         match self {
             Self::Server(status) => status.code(),
@@ -69,7 +69,7 @@ impl ClientError {
         }
     }
 
-    /// Returns whether the server says that something does not exist.
+    /// Returns whether the server answered that something does not exist.
     pub fn is_not_found(&self) -> bool {
         self.code() == Code::NotFound
     }
@@ -91,7 +91,7 @@ fn unreachable_text(address: &Address, context: Option<&str>, reason: &str) -> S
 fn status_text(status: &Status) -> String {
     match (status.code(), status.message()) {
         (code, "") => format!("the server answered {code:?} without saying why"),
-        // Raised by the transport when the connection breaks in the middle of a call.
+        // Texts of the transport when the connection breaks during a call.
         (Code::Unavailable | Code::Unknown, "transport error" | "h2 protocol error") => {
             "the connection to the server was lost; is it still running?".to_owned()
         }
@@ -99,20 +99,20 @@ fn status_text(status: &Status) -> String {
     }
 }
 
-/// How to connect.
+/// Options of a connection.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
-    /// The session token to present.
+    /// Session token to send.
     pub token: Option<String>,
-    /// The transaction that changes are appended to.
+    /// Id of the transaction that changes are appended to.
     pub transaction: Option<String>,
-    /// The name and version of the program, for the server's logs.
+    /// Name and version of the program, for the logs of the server.
     pub user_agent: String,
-    /// The context the address came from, for error messages.
+    /// Name of the context of the address, for error messages.
     pub context: Option<String>,
-    /// How long connecting may take.
+    /// Time limit of connecting.
     pub connect_timeout: Duration,
-    /// How long a call may take to be answered; no limit if absent.
+    /// Time limit of a call; `None` means no limit.
     pub rpc_timeout: Option<Duration>,
 }
 
@@ -130,8 +130,8 @@ impl Default for ClientOptions {
 }
 
 impl ClientOptions {
-    /// Takes token, transaction and context name from a configuration's target.
-    pub fn for_target(target: &Target) -> Self {
+    /// Returns options with the token, the transaction and the context name of a target.
+    pub fn for_target(target: &ConnectionTarget) -> Self {
         Self {
             token: target.token.clone(),
             transaction: target.transaction.clone(),
@@ -141,7 +141,7 @@ impl ClientOptions {
     }
 }
 
-/// Adds the session's token and transaction to every call.
+/// Adds token and transaction to every call.
 #[derive(Debug, Clone, Default)]
 pub struct CallHeaders {
     token: Option<MetadataValue<Ascii>>,
@@ -183,7 +183,7 @@ macro_rules! typed_clients {
 }
 
 impl Client {
-    /// Connects; returns once the server has accepted the connection.
+    /// Connects to a server. Returns when the server has accepted the connection.
     pub async fn connect(address: &Address, options: ClientOptions) -> Result<Self, ClientError> {
         let headers = CallHeaders {
             token: header(options.token.as_deref(), "the session token")?,
@@ -210,14 +210,14 @@ impl Client {
             .map_err(unreachable)?
             .connect_timeout(options.connect_timeout)
             .tcp_nodelay(true)
-            // Follow, subscribe and wait calls stay open for hours without a byte: a ping now and
-            // then notices a server that is gone.
+            // Calls that follow, subscribe or wait are open for hours without a byte. Without pings, the client would
+            // not notice a server that is gone.
             .http2_keep_alive_interval(Duration::from_secs(20))
             .keep_alive_timeout(Duration::from_secs(20))
-            // Large transfers would otherwise stop and go at the default window of 64 KiB.
+            // With the default window of 64 KiB, a large transfer waits for each acknowledgement.
             .initial_stream_window_size(4 << 20)
             .initial_connection_window_size(16 << 20)
-            // Nor is a frame of 16 KiB, the default, worth its price.
+            // Each frame has a fixed cost, which the default of 16 KiB pays too often.
             .max_frame_size(256 << 10);
         if let Some(timeout) = options.rpc_timeout {
             endpoint = endpoint.timeout(timeout);
@@ -234,7 +234,7 @@ impl Client {
         &self.address
     }
 
-    /// Returns a client that shares the connection and appends to another transaction, or none.
+    /// Returns a client with the same connection and another transaction, or none.
     pub fn with_transaction(&self, id: Option<&str>) -> Result<Self, ClientError> {
         let mut other = self.clone();
         other.headers.transaction = header(id, "the id of the transaction")?;
@@ -268,21 +268,21 @@ fn header(value: Option<&str>, what: &'static str) -> Result<Option<MetadataValu
     }
 }
 
-/// Returns the text at the bottom of a chain of errors: what the operating system said.
+/// Returns the text of the last source of an error, which is that of the operating system.
 fn innermost(error: &tonic::transport::Error) -> String {
     let mut current: &dyn std::error::Error = error;
     while let Some(source) = current.source() {
         current = source;
     }
     let text = current.to_string();
-    // "Connection refused (os error 111)": the number helps nobody.
+    // "Connection refused (os error 111)": the number is of no use to a user.
     match text.split_once(" (os error") {
         Some((text, _)) => text.to_owned(),
         None => text,
     }
 }
 
-/// Returns the warnings that a server attached to a successful answer.
+/// Returns the warnings in the headers of a successful answer.
 pub fn warnings<T>(response: &tonic::Response<T>) -> Vec<String> {
     response
         .metadata()

@@ -1,23 +1,23 @@
-//! Small constructors and conversions: names into messages, times and durations both ways.
+//! Small constructors of messages, and conversions of names, times and durations.
 
 use jiff::Timestamp;
 
 use crate::{pfs_v2, pps_v2};
 
-/// The project that is meant when a name gives none.
+/// Project of a name without one.
 pub const DEFAULT_PROJECT: &str = "default";
 
-/// Makes a project's message.
+/// Returns the message of a project.
 pub fn project(name: impl Into<String>) -> pfs_v2::Project {
     pfs_v2::Project { name: name.into() }
 }
 
-/// Makes a user repo's message.
+/// Returns the message of a user repo.
 pub fn repo(project_name: impl Into<String>, name: impl Into<String>) -> pfs_v2::Repo {
     typed_repo(project_name, name, "user")
 }
 
-/// Makes a repo's message with a type: `user`, `meta` or `spec`.
+/// Returns the message of a repo with a type: `user`, `meta` or `spec`.
 pub fn typed_repo(project_name: impl Into<String>, name: impl Into<String>, kind: impl Into<String>) -> pfs_v2::Repo {
     pfs_v2::Repo {
         name: name.into(),
@@ -26,7 +26,7 @@ pub fn typed_repo(project_name: impl Into<String>, name: impl Into<String>, kind
     }
 }
 
-/// Makes a branch's message in a user repo.
+/// Returns the message of a branch in a user repo.
 pub fn branch(
     project_name: impl Into<String>,
     repo_name: impl Into<String>,
@@ -35,7 +35,7 @@ pub fn branch(
     branch_of(repo(project_name, repo_name), name)
 }
 
-/// Makes a branch's message in a given repo.
+/// Returns the message of a branch in a repo.
 pub fn branch_of(repo: pfs_v2::Repo, name: impl Into<String>) -> pfs_v2::Branch {
     pfs_v2::Branch {
         repo: Some(repo),
@@ -43,7 +43,7 @@ pub fn branch_of(repo: pfs_v2::Repo, name: impl Into<String>) -> pfs_v2::Branch 
     }
 }
 
-/// Makes the message of the commit with an id, or with what stands for one (`master^2`).
+/// Returns the message of a commit with an id or with a reference (`master^2`).
 pub fn commit(repo: pfs_v2::Repo, id: impl Into<String>) -> pfs_v2::Commit {
     pfs_v2::Commit {
         branch: None,
@@ -52,7 +52,7 @@ pub fn commit(repo: pfs_v2::Repo, id: impl Into<String>) -> pfs_v2::Commit {
     }
 }
 
-/// Makes the message of the commit at the head of a branch.
+/// Returns the message of the head of a branch.
 pub fn head(repo: pfs_v2::Repo, branch_name: impl Into<String>) -> pfs_v2::Commit {
     pfs_v2::Commit {
         branch: Some(branch_of(repo.clone(), branch_name)),
@@ -61,7 +61,7 @@ pub fn head(repo: pfs_v2::Repo, branch_name: impl Into<String>) -> pfs_v2::Commi
     }
 }
 
-/// Makes a file's message.
+/// Returns the message of a file.
 pub fn file(commit: pfs_v2::Commit, path: impl Into<String>) -> pfs_v2::File {
     pfs_v2::File {
         commit: Some(commit),
@@ -70,7 +70,7 @@ pub fn file(commit: pfs_v2::Commit, path: impl Into<String>) -> pfs_v2::File {
     }
 }
 
-/// Makes a pipeline's message.
+/// Returns the message of a pipeline.
 pub fn pipeline(project_name: impl Into<String>, name: impl Into<String>) -> pps_v2::Pipeline {
     pps_v2::Pipeline {
         name: name.into(),
@@ -78,7 +78,7 @@ pub fn pipeline(project_name: impl Into<String>, name: impl Into<String>) -> pps
     }
 }
 
-/// Makes a job's message.
+/// Returns the message of a job.
 pub fn job(pipeline: pps_v2::Pipeline, id: impl Into<String>) -> pps_v2::Job {
     pps_v2::Job {
         pipeline: Some(pipeline),
@@ -86,7 +86,7 @@ pub fn job(pipeline: pps_v2::Pipeline, id: impl Into<String>) -> pps_v2::Job {
     }
 }
 
-/// Returns the name of a project, `default` when there is none.
+/// Returns the name of a project; `default` without one.
 pub fn project_name(project: Option<&pfs_v2::Project>) -> &str {
     match project {
         Some(project) if !project.name.is_empty() => &project.name,
@@ -94,9 +94,9 @@ pub fn project_name(project: Option<&pfs_v2::Project>) -> &str {
     }
 }
 
-/// Turns a time into its message.
+/// Returns the message of a time.
 pub fn to_timestamp(time: Timestamp) -> prost_types::Timestamp {
-    // A protobuf time counts its nanoseconds forward even before 1970, jiff's have the sign of the
+    // The nanoseconds of a protobuf time are never negative, also before 1970; those of jiff have the sign of the
     // seconds.
     let nanos = time.as_nanosecond();
     let seconds = nanos.div_euclid(1_000_000_000);
@@ -106,12 +106,12 @@ pub fn to_timestamp(time: Timestamp) -> prost_types::Timestamp {
     }
 }
 
-/// Turns a message into a time, if it lies within the years that can be represented.
+/// Returns the time of a message; `None` if it is out of range.
 pub fn from_timestamp(time: &prost_types::Timestamp) -> Option<Timestamp> {
     Timestamp::new(time.seconds, time.nanos).ok()
 }
 
-/// Turns a duration into its message.
+/// Returns the message of a duration.
 pub fn to_duration(duration: std::time::Duration) -> prost_types::Duration {
     prost_types::Duration {
         seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
@@ -119,12 +119,12 @@ pub fn to_duration(duration: std::time::Duration) -> prost_types::Duration {
     }
 }
 
-/// Turns a number of milliseconds into a duration's message.
+/// Returns the message of a duration in milliseconds.
 pub fn millis_to_duration(millis: u64) -> prost_types::Duration {
     to_duration(std::time::Duration::from_millis(millis))
 }
 
-/// Turns a message into a duration; a negative one is zero.
+/// Returns the duration of a message; a negative one is zero.
 pub fn from_duration(duration: &prost_types::Duration) -> std::time::Duration {
     match (u64::try_from(duration.seconds), u32::try_from(duration.nanos)) {
         (Ok(seconds), Ok(nanos)) => std::time::Duration::new(seconds, nanos.min(999_999_999)),

@@ -1,58 +1,66 @@
-//! Lending a file to a server on the same machine, so that it reads the file itself and no byte passes through a
+//! Passing an open file to a server on the same machine, so that the server reads it and no byte goes through a
 //! connection.
 //!
 //! ```text
 //! client                                            server
 //!   | InspectCluster ---------------------------------> |
 //!   | <---- header FILE_BROKER_HEADER: name of an abstract socket
-//!   | connect to it, hand the open file over ---------> | checks: same user, a regular file
-//!   | <-------------------------------- 32 letters: the loan's number
+//!   | connect, send the descriptor of the file -------> | checks: same user, a regular file
+//!   | <---------------- 32 hexadecimal digits: the number of the offer
 //!   | ModifyFile: AddFile from the URL howdah-lent:NUMBER ->|
-//!   | <-------------------------- one byte for each STRETCH that was read
-//!   | <------------------------------------- hang up: given back
+//!   | <---------------------- one byte after each PROGRESS_STEP read bytes
+//!   | <------------------------- end of the stream: the file is closed
 //! ```
 //!
-//! It is an extension: a server that does not say where its desk is gets the bytes, as does one that cannot be reached
-//! there, because it runs on another machine, in another container or as another user. What is handed over is an open
-//! file, not a name: the server can read what the client could open, and nothing else. Both ends make sure that the
-//! other belongs to the same user, so neither gets at anything that it could not read anyway. There is no other
-//! authorisation: whoever may put bytes may put a file this way.
+//! [`FileOffer`] is the client's end, [`FileBroker`] and [`ReceivedFile`] are the server's.
+//!
+//! It is an extension. A client sends the bytes instead if the server has no such header, or cannot be reached at the
+//! socket: it runs on another machine, in another container or as another user.
+//!
+//! The client passes an open file and not a name: the server can read what the client could open, and nothing else.
+//! Each end checks that the other belongs to the same user, so neither can read more than before. There is no other
+//! authorisation: a client that may put bytes may put a file this way.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, Shutdown, getsockopt, recvmsg, sendmsg, shutdown,
-    sockopt::PeerCredentials,
-};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::geteuid;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    Shutdown, recvmsg, sendmsg, shutdown,
+};
 use tokio::io::Interest;
 
-/// Header of the answer to `InspectCluster`: the name of the abstract socket at which files may be lent.
+/// Header of the answer to `InspectCluster`: the name of the abstract socket of the broker.
 pub const FILE_BROKER_HEADER: &str = "howdah-lending-desk";
 
-/// The server says so each time that it has read so many bytes more of a file.
-pub const STRETCH: u64 = 1 << 20;
+/// Number of bytes after which the server reports progress.
+pub const PROGRESS_STEP: u64 = 1 << 20;
 
 const SCHEME: &str = "howdah-lent:";
 const NUMBER_LENGTH: usize = 32;
-/// Linux lets a message bring no more (`SCM_MAX_FD`).
-const MOST_DESCRIPTORS: usize = 253;
-/// Loans that nobody has asked for yet. A client lends one file at a time.
+/// Most descriptors in one message on Linux (`SCM_MAX_FD`).
+const MAX_DESCRIPTORS: usize = 253;
+/// Bytes of the ancillary data of a message. There is room for all descriptors that a message can have, so that each
+/// one received is owned and closed.
+const ANCILLARY_SPACE: usize = rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS));
+/// Most received files that no request has taken yet. A client offers one file at a time.
 const MAX_WAITING: usize = 64;
-/// Pause after a connection could not be accepted.
+/// Pause after a failed `accept`.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Neither a server that does not take a file within this time nor a client that does not give one is waited for.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout for either side of the hand-over.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A file that a server may read, seen from the client.
+/// The client's end of a hand-over: an open file that a server may read once.
 #[derive(Debug)]
 pub struct FileOffer {
     connection: UnixStream,
@@ -60,22 +68,20 @@ pub struct FileOffer {
 }
 
 impl FileOffer {
-    /// Hands an open file over to the server whose desk has this name. Blocks for a moment.
+    /// Passes an open file to the broker with this name. Blocks for at most [`HAND_OVER_TIMEOUT`].
     ///
     /// # Errors
-    /// When there is no such desk on this machine, it belongs to another user, or does not take the file: send the
-    /// bytes instead.
-    pub fn offer(desk: &str, file: &File) -> io::Result<FileOffer> {
-        let mut connection = UnixStream::connect_addr(&SocketAddr::from_abstract_name(desk)?)?;
+    /// When this machine has no such broker, the broker belongs to another user, or it refuses the file. Send the bytes
+    /// instead.
+    pub fn offer(broker: &str, file: &File) -> io::Result<FileOffer> {
+        let mut connection = UnixStream::connect_addr(&SocketAddr::from_abstract_name(broker)?)?;
+        // By nix and not by rustix, which reads the process id of the peer into a type without a 0. It is 0 for a peer in
+        // another pid namespace.
         if getsockopt(&connection, PeerCredentials)?.uid() != geteuid().as_raw() {
             return Err(io::Error::other("the server belongs to another user"));
         }
-        connection.set_read_timeout(Some(PATIENCE))?;
-        let descriptors = [file.as_raw_fd()];
-        let message = [ControlMessage::ScmRights(&descriptors)];
-        // A message without any byte would not arrive.
-        let byte = [IoSlice::new(&[0])];
-        sendmsg::<()>(connection.as_raw_fd(), &byte, &message, MsgFlags::MSG_NOSIGNAL, None)?;
+        connection.set_read_timeout(Some(HAND_OVER_TIMEOUT))?;
+        send_files(&connection, &[file])?;
         let mut number = vec![0; NUMBER_LENGTH];
         connection.read_exact(&mut number)?;
         connection.set_read_timeout(None)?;
@@ -85,24 +91,24 @@ impl FileOffer {
         })
     }
 
-    /// Returns the URL that stands for the file in an `AddFile`; it can be used once.
+    /// Returns the URL of the file for an `AddFile`. It can be used once.
     #[must_use]
     pub fn url(&self) -> String {
         format!("{SCHEME}{}", self.number)
     }
 
-    /// Returns what ends [`FileOffer::wait`] early when it is shut down.
+    /// Returns the connection. Shutting it down ends [`FileOffer::wait`] early.
     pub fn connection(&self) -> io::Result<UnixStream> {
         self.connection.try_clone()
     }
 
-    /// Blocks until the server has read the file or given up; whether it succeeded is told by the call that named the
-    /// URL. `read` is called with the number of bytes read since it was last called.
-    pub fn wait(mut self, mut read: impl FnMut(u64)) {
-        let mut stretches = [0; 64];
+    /// Blocks until the server has closed the file. The answer to the call with the URL tells whether it could read it.
+    /// `progress` is called with the number of bytes that the server has read since the previous call.
+    pub fn wait(mut self, mut progress: impl FnMut(u64)) {
+        let mut steps = [0; 64];
         loop {
-            match self.connection.read(&mut stretches) {
-                Ok(count) if count > 0 => read(count as u64 * STRETCH),
+            match self.connection.read(&mut steps) {
+                Ok(count) if count > 0 => progress(count as u64 * PROGRESS_STEP),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Ok(_) | Err(_) => return,
             }
@@ -110,14 +116,17 @@ impl FileOffer {
     }
 }
 
-/// Where a server takes files on loan.
+/// The socket of a server that receives files, and the files that no request has taken yet.
 #[derive(Debug)]
 pub struct FileBroker {
     name: String,
+    /// Files by the number of their offer. Each is put here by the task of its connection, and removed by
+    /// [`FileBroker::take`] or, when the client closes the connection first, by that task.
     waiting: Mutex<HashMap<String, ReceivedFile>>,
 }
 
-/// A file on loan, seen from the server. It is given back when this is dropped.
+/// The server's end of a hand-over: a file that a client has passed. Dropping it tells the client that the server is
+/// done.
 #[derive(Debug)]
 pub struct ReceivedFile {
     file: Arc<File>,
@@ -126,7 +135,7 @@ pub struct ReceivedFile {
 }
 
 impl FileBroker {
-    /// Opens a desk of a name that nobody can guess. It takes files once it is [served](FileBroker::serve).
+    /// Opens the socket of a broker, under a random name. It receives files while [`FileBroker::serve`] is polled.
     ///
     /// # Errors
     /// When the system has no abstract sockets. Must be called inside a Tokio runtime.
@@ -134,52 +143,55 @@ impl FileBroker {
         let name = format!("howdah-{}", random_number());
         let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
         listener.set_nonblocking(true)?;
-        let desk = FileBroker {
+        let broker = FileBroker {
             name,
             waiting: Mutex::default(),
         };
-        Ok((Arc::new(desk), tokio::net::UnixListener::from_std(listener)?))
+        Ok((Arc::new(broker), tokio::net::UnixListener::from_std(listener)?))
     }
 
-    /// Returns its name, which is what [`FILE_BROKER_HEADER`] says.
+    /// Returns the name of the socket, for [`FILE_BROKER_HEADER`].
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Takes files as they come, as long as it is polled.
+    /// Receives files. Never returns.
     pub async fn serve(self: Arc<Self>, listener: tokio::net::UnixListener) -> Infallible {
         loop {
             let Ok((connection, _)) = listener.accept().await else {
-                // Too many open files, for one: that passes, and meanwhile clients send bytes.
+                // Too many open files, for example. Without the pause, this loop would keep one processor busy until
+                // some are closed. Clients send bytes meanwhile.
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
-            let desk = Arc::clone(&self);
-            // The client learns of a refusal by our hanging up, and sends the bytes.
-            tokio::spawn(async move { desk.receive(connection).await });
+            let broker = Arc::clone(&self);
+            // An error only closes the connection: the client then sends the bytes.
+            tokio::spawn(async move { broker.receive(connection).await });
         }
     }
 
-    /// Takes the file that a URL stands for. `None` = the URL is none of a loan, or the client has hung up.
+    /// Returns the file of a URL, once. `None` if the URL is not one of a passed file, or the client has closed the
+    /// connection.
     #[must_use]
     pub fn take(&self, url: &str) -> Option<ReceivedFile> {
         self.waiting().remove(url.strip_prefix(SCHEME)?)
     }
 
+    /// Receives the file of one connection, and waits until the client closes the connection.
     async fn receive(&self, connection: tokio::net::UnixStream) -> io::Result<()> {
         if connection.peer_cred()?.uid() != geteuid().as_raw() {
             return Ok(());
         }
-        let received = connection.async_io(Interest::READABLE, || receive_file(connection.as_raw_fd()));
-        let file = tokio::time::timeout(PATIENCE, received).await??;
+        let received = connection.async_io(Interest::READABLE, || receive_file(&connection));
+        let file = tokio::time::timeout(HAND_OVER_TIMEOUT, received).await??;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Ok(());
         }
         let connection = Arc::new(connection);
         let number = random_number();
-        let lent = ReceivedFile {
+        let received = ReceivedFile {
             file: Arc::new(file),
             size: metadata.len(),
             connection: Arc::clone(&connection),
@@ -189,12 +201,12 @@ impl FileBroker {
             if waiting.len() >= MAX_WAITING {
                 return Ok(());
             }
-            waiting.insert(number.clone(), lent);
+            waiting.insert(number.clone(), received);
         }
-        // Few bytes for an empty buffer: they are taken whole.
+        // 32 bytes into an empty buffer: they are never written in part.
         if connection.try_write(number.as_bytes()).is_ok() {
-            // The client says nothing more: whatever comes is its hanging up. That it is readable alone means nothing,
-            // as it may still be so from before.
+            // The client sends nothing more, so the next read is the end of its stream. `readable` alone does not mean
+            // it: it may still be set from the first message.
             while connection.readable().await.is_ok() {
                 match connection.try_read(&mut [0]) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -202,6 +214,7 @@ impl FileBroker {
                 }
             }
         }
+        // Without this, files of clients that crashed would stay open and fill `MAX_WAITING`.
         self.waiting().remove(&number);
         Ok(())
     }
@@ -212,7 +225,7 @@ impl FileBroker {
 }
 
 impl ReceivedFile {
-    /// Tells whether a URL stands for a file on loan.
+    /// Returns whether a URL is one of a passed file.
     #[must_use]
     pub fn is_url(url: &str) -> bool {
         url.starts_with(SCHEME)
@@ -224,22 +237,22 @@ impl ReceivedFile {
         &self.file
     }
 
-    /// Returns the size that the file had when it was lent, in bytes.
+    /// Returns the size of the file in bytes, at the time it was passed.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Tells the client that [`STRETCH`] bytes more have been read.
+    /// Tells the client that the server has read [`PROGRESS_STEP`] more bytes.
     pub fn report(&self) {
-        // A client that does not listen does not want to know.
+        // An error is no failure: a client with a full buffer or a closed connection misses a progress report.
         let _ = self.connection.try_write(&[0]);
     }
 }
 
 impl Drop for ReceivedFile {
     fn drop(&mut self) {
-        let _ = shutdown(self.connection.as_raw_fd(), Shutdown::Write);
+        let _ = shutdown(&*self.connection, Shutdown::Write);
     }
 }
 
@@ -247,20 +260,31 @@ fn random_number() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-/// Receives the only file that comes with a message.
-fn receive_file(connection: RawFd) -> io::Result<File> {
+/// Sends open files with one message.
+fn send_files(connection: &UnixStream, files: &[&File]) -> io::Result<()> {
+    let descriptors: Vec<_> = files.iter().map(|file| file.as_fd()).collect();
+    let mut space = [MaybeUninit::uninit(); ANCILLARY_SPACE];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+        return Err(io::Error::other("too many files for one message"));
+    }
+    // The kernel drops a message without data, and the descriptors with it.
+    let byte = [IoSlice::new(&[0])];
+    sendmsg(connection, &byte, &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Receives the one file of a message.
+fn receive_file(connection: &tokio::net::UnixStream) -> io::Result<File> {
     let mut byte = [0];
-    // What there is no room for would stay open, unknown to anybody. No message brings more.
-    let mut room = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
     let mut slices = [IoSliceMut::new(&mut byte)];
-    let message = recvmsg::<()>(connection, &mut slices, Some(&mut room), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let mut space = [MaybeUninit::uninit(); ANCILLARY_SPACE];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    recvmsg(connection, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC)?;
     let mut files = Vec::new();
-    for part in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(descriptors) = part {
-            for descriptor in descriptors {
-                // SAFETY: the kernel has just made the descriptor for us; nobody else knows it.
-                files.push(unsafe { OwnedFd::from_raw_fd(descriptor) });
-            }
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+            files.extend(descriptors);
         }
     }
     match <[OwnedFd; 1]>::try_from(files) {
@@ -284,7 +308,7 @@ mod tests {
         file
     }
 
-    /// A desk that is served, and what came of offering a file there.
+    /// Returns a broker, the task that serves it, and the result of offering a file to it.
     async fn offered(
         file: File,
     ) -> (
@@ -292,40 +316,40 @@ mod tests {
         tokio::task::JoinHandle<Infallible>,
         io::Result<FileOffer>,
     ) {
-        let (desk, listener) = FileBroker::open().unwrap();
-        let serving = tokio::spawn(Arc::clone(&desk).serve(listener));
-        let name = desk.name().to_owned();
-        let loan = tokio::task::spawn_blocking(move || FileOffer::offer(&name, &file));
-        (desk, serving, loan.await.unwrap())
+        let (broker, listener) = FileBroker::open().unwrap();
+        let serving = tokio::spawn(Arc::clone(&broker).serve(listener));
+        let name = broker.name().to_owned();
+        let offer = tokio::task::spawn_blocking(move || FileOffer::offer(&name, &file));
+        (broker, serving, offer.await.unwrap())
     }
 
     #[tokio::test]
-    async fn a_file_is_lent_read_and_given_back() {
-        let (desk, serving, loan) = offered(file(b"content")).await;
-        let loan = loan.unwrap();
-        let url = loan.url();
+    async fn a_passed_file_is_read_and_closed() {
+        let (broker, serving, offer) = offered(file(b"content")).await;
+        let offer = offer.unwrap();
+        let url = offer.url();
         assert!(ReceivedFile::is_url(&url) && !ReceivedFile::is_url("https://host/x"));
         let waiting = tokio::task::spawn_blocking(move || {
             let mut total = 0;
-            loan.wait(|bytes| total += bytes);
+            offer.wait(|bytes| total += bytes);
             total
         });
-        let lent = desk.take(&url).unwrap();
-        assert!(desk.take(&url).is_none(), "a loan is used once");
-        assert_eq!(lent.size(), 7);
+        let received = broker.take(&url).unwrap();
+        assert!(broker.take(&url).is_none(), "a URL is used once");
+        assert_eq!(received.size(), 7);
         let mut text = String::new();
-        (&**lent.file()).read_to_string(&mut text).unwrap();
+        (&**received.file()).read_to_string(&mut text).unwrap();
         assert_eq!(text, "content");
-        lent.report();
-        drop(lent);
-        assert_eq!(waiting.await.unwrap(), STRETCH);
+        received.report();
+        drop(received);
+        assert_eq!(waiting.await.unwrap(), PROGRESS_STEP);
         serving.abort();
     }
 
     #[tokio::test]
-    async fn what_is_no_file_is_refused() {
-        let (_desk, serving, loan) = offered(File::open("/dev/zero").unwrap()).await;
-        assert!(loan.is_err());
+    async fn anything_but_a_regular_file_is_refused() {
+        let (_broker, serving, offer) = offered(File::open("/dev/zero").unwrap()).await;
+        assert!(offer.is_err());
         serving.abort();
     }
 
@@ -333,49 +357,46 @@ mod tests {
     async fn a_message_with_several_files_is_refused_and_leaves_none_open() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let (desk, listener) = FileBroker::open().unwrap();
-        let serving = tokio::spawn(Arc::clone(&desk).serve(listener));
-        let address = SocketAddr::from_abstract_name(desk.name()).unwrap();
+        let (broker, listener) = FileBroker::open().unwrap();
+        let serving = tokio::spawn(Arc::clone(&broker).serve(listener));
+        let address = SocketAddr::from_abstract_name(broker.name()).unwrap();
         let file = File::create(&path).unwrap();
         let refused = tokio::task::spawn_blocking(move || {
             let mut connection = UnixStream::connect_addr(&address).unwrap();
-            let descriptors = [file.as_raw_fd(); 5];
-            let message = [ControlMessage::ScmRights(&descriptors)];
-            let byte = [IoSlice::new(&[0])];
-            sendmsg::<()>(connection.as_raw_fd(), &byte, &message, MsgFlags::empty(), None).unwrap();
+            send_files(&connection, &[&file; 5]).unwrap();
             connection.read(&mut [0]).unwrap()
         });
         assert_eq!(refused.await.unwrap(), 0, "hung up");
         let open = std::fs::read_dir("/proc/self/fd").unwrap();
         let open = open.filter(|entry| std::fs::read_link(entry.as_ref().unwrap().path()).is_ok_and(|at| at == path));
         assert_eq!(open.count(), 0);
-        assert!(desk.waiting().is_empty());
+        assert!(broker.waiting().is_empty());
         serving.abort();
     }
 
     #[tokio::test]
-    async fn a_client_that_gives_no_file_is_not_waited_for() {
-        let (desk, listener) = FileBroker::open().unwrap();
-        let address = SocketAddr::from_abstract_name(desk.name()).unwrap();
+    async fn a_client_that_sends_no_file_times_out() {
+        let (broker, listener) = FileBroker::open().unwrap();
+        let address = SocketAddr::from_abstract_name(broker.name()).unwrap();
         let silent = UnixStream::connect_addr(&address).unwrap();
         let (connection, _) = listener.accept().await.unwrap();
-        let error = desk.receive(connection).await.unwrap_err();
+        let error = broker.receive(connection).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(silent);
     }
 
     #[tokio::test]
-    async fn a_client_that_is_gone_has_its_file_back() {
-        let (desk, serving, loan) = offered(file(b"x")).await;
-        drop(loan.unwrap());
-        while !desk.waiting().is_empty() {
+    async fn the_file_of_a_client_that_is_gone_is_closed() {
+        let (broker, serving, offer) = offered(file(b"x")).await;
+        drop(offer.unwrap());
+        while !broker.waiting().is_empty() {
             tokio::task::yield_now().await;
         }
         serving.abort();
     }
 
     #[test]
-    fn without_a_desk_nothing_is_lent() {
+    fn without_a_broker_an_offer_fails() {
         assert!(FileOffer::offer("howdah-of-another-machine", &file(b"x")).is_err());
     }
 }

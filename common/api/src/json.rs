@@ -1,9 +1,8 @@
-//! Messages as canonical protobuf JSON, and back.
+//! Conversion between messages and canonical protobuf JSON.
 //!
-//! The text form is the one every protobuf library agrees on: camelCase names, enums by name,
-//! 64-bit integers as strings, times in RFC 3339, durations in seconds (`"1.5s"`), bytes in
-//! base64, zero values left out. Reading is strict (an unknown field is an error) and accepts
-//! snake_case names, enum numbers and plain integers too.
+//! The form is that of every protobuf library: names in camelCase, enums by name, 64-bit integers as strings, times in
+//! RFC 3339, durations in seconds (`"1.5s"`), bytes in base64, no zero values. A reader also accepts names in
+//! snake_case, enum numbers and plain integers. An unknown field is an error, except in [`from_json_lenient`].
 
 use std::sync::LazyLock;
 
@@ -11,32 +10,32 @@ use prost::{Message, Name};
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
 
-/// Every message, enum and service of this API, for code that works by reflection.
+/// Descriptors of every message, enum and service of this API, for reflection.
 pub static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(&include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"))[..])
         .expect("the descriptors were written by this crate's own build script")
 });
 
-/// Why JSON could not become a message, or the reverse.
+/// Why a conversion failed.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
-    /// The text is not JSON at all.
+    /// The text is not JSON.
     #[error("not valid JSON: {0}")]
     Syntax(#[source] serde_json::Error),
     /// The JSON does not fit the message: unknown field, wrong type, number out of range.
     #[error("{message}: {source}")]
     Shape {
-        /// The full name of the message that was expected.
+        /// Full name of the expected message.
         message: String,
-        /// What did not fit.
+        /// Cause.
         source: serde_json::Error,
     },
-    /// A message could not be written as JSON, for instance because a time is out of range.
+    /// The message has no JSON form, for example because a time is out of range.
     #[error("cannot write {message} as JSON: {source}")]
     Write {
-        /// The full name of the message.
+        /// Full name of the message.
         message: String,
-        /// What could not be written.
+        /// Cause.
         source: serde_json::Error,
     },
 }
@@ -67,7 +66,7 @@ pub fn to_json<M: Message + Name>(message: &M) -> Result<Value, JsonError> {
 
 /// Returns a message as JSON with the names of the `.proto` files (snake_case).
 ///
-/// This is the form that `jqFilter` programs see.
+/// `jqFilter` programs get this form.
 pub fn to_snake_json<M: Message + Name>(message: &M) -> Result<Value, JsonError> {
     write(message, &SerializeOptions::new().use_proto_field_name(true))
 }
@@ -82,9 +81,9 @@ pub fn from_str<M: Message + Name + Default>(text: &str) -> Result<M, JsonError>
     from_json(&serde_json::from_str(text).map_err(JsonError::Syntax)?)
 }
 
-/// Reads a message from JSON and passes over fields that the message does not have.
+/// Reads a message from JSON, without the fields that the message does not have.
 ///
-/// For JSON that holds extensions of ours, which the wire format has no place for.
+/// For JSON with fields of Howdah that the wire format does not have.
 pub fn from_json_lenient<M: Message + Name + Default>(value: &Value) -> Result<M, JsonError> {
     read(value, false)
 }
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_survives_the_journey_through_json() {
+    fn a_message_is_the_same_after_json() {
         let request = transaction_v2::BatchTransactionRequest {
             requests: vec![transaction_v2::TransactionRequest {
                 start_commit: Some(pfs_v2::StartCommitRequest {

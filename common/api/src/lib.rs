@@ -1,15 +1,18 @@
-//! The wire API: protobuf messages, gRPC services, their JSON form, and a client.
+//! The API of the server: protobuf messages, gRPC services, their JSON form, and a client.
 //!
 //! - [`pfs_v2`], [`pps_v2`] and the other packages: messages, clients and server traits, generated
 //!   from `proto/`. The names and numbers are those of the Pachyderm 2.12 API, so that existing
 //!   clients work unchanged.
 //! - [`json`]: any message as canonical protobuf JSON, and back.
-//! - [`address`], [`config`], [`client`]: which server to talk to, and talking to it.
-//! - [`lend`]: letting a server on the same machine read a file instead of sending its bytes.
-//! - [`convert`]: small constructors and conversions for times and names;
-//!   [`pipeline`]: between a pipeline specification and the messages that carry one.
+//! - [`address`], [`config`]: the server that a client connects to; [`client`]: the connection.
+//! - [`file_broker`]: passing an open file to a server on the same machine instead of its bytes.
+//! - [`convert`]: small constructors, and conversions of times and names;
+//!   [`pipeline`]: conversions between pipeline specs and messages.
 //!
-//! Nothing here prints, decides or keeps state: servers and command lines do that.
+//! What can go wrong: [`address::AddressError`], [`config::ConfigError`], [`client::ClientError`] and
+//! [`json::JsonError`]. The texts of the first three are for users.
+//!
+//! The crate prints nothing and has no rules of the system: servers and command lines have them.
 
 pub mod address;
 pub mod client;
@@ -26,18 +29,18 @@ mod generated {
 
 pub use generated::*;
 
-/// The largest gRPC message that either side accepts: 20 MiB.
+/// Largest gRPC message that either side accepts: 20 MiB.
 pub const MAX_MESSAGE_BYTES: usize = 20 << 20;
 
-/// The most file data put into one streamed message: 19 MiB, which leaves room for the frame.
+/// Most file data in one streamed message: 19 MiB, which leaves room for the other fields.
 pub const MAX_CHUNK_BYTES: usize = 19 << 20;
 
-/// The port clients use when an address names none.
+/// Port of an address without one.
 pub const DEFAULT_PORT: u16 = 30650;
 
-/// The API version that the server says it has.
+/// Version of the API, as the server reports it.
 pub const API_VERSION: (u32, u32, u32) = (2, 12, 2);
 
-/// Header of the answer to `GetVersion` with the version of Howdah itself; the message has no place for it that other
-/// clients would not take for a part of the API's version.
+/// Header of the answer to `GetVersion`: the version of Howdah. The message has no field for it that other clients
+/// would not read as a part of the API version.
 pub const HOWDAH_VERSION_HEADER: &str = "howdah-version";

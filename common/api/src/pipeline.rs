@@ -1,9 +1,8 @@
-//! Between a pipeline specification and the messages that carry one.
+//! Conversions between pipeline specs and messages.
 //!
-//! Both sides have the same canonical JSON, so that is the bridge: a specification is written as
-//! JSON and read as a [`CreatePipelineRequest`]. What only our specifications can say
-//! (`transform.writableInputs`) has no place on the wire and is left out there; it stays visible in
-//! the JSON texts of [`PipelineInfo`](pps_v2::PipelineInfo).
+//! Both have the same canonical JSON: a spec is written as JSON and read as a [`CreatePipelineRequest`]. A field that
+//! only Howdah has (`transform.writableInputs`) is not in the message; the JSON texts of
+//! [`PipelineInfo`](pps_v2::PipelineInfo) have it.
 
 use howdah_spec::PipelineSpec;
 use serde_json::Value;
@@ -11,14 +10,14 @@ use serde_json::Value;
 use crate::json::{self, JsonError};
 use crate::pps_v2::{self, CreatePipelineRequest};
 
-/// Turns a specification into the request that would create it.
+/// Returns the request that creates a pipeline with this spec.
 pub fn request_of_spec(spec: &PipelineSpec) -> Result<CreatePipelineRequest, JsonError> {
     json::from_json_lenient(&howdah_spec::to_json(spec))
 }
 
-/// Turns a request into the JSON of a user's specification.
+/// Returns the spec of a request as JSON, as a user would write it.
 ///
-/// A service without ports, which some clients always send, is the same as none.
+/// Some clients always send a service, without ports. It is left out.
 pub fn request_to_json(request: &CreatePipelineRequest) -> Result<Value, JsonError> {
     let mut request = request.clone();
     if request.service.as_ref().is_some_and(without_ports) {
@@ -36,17 +35,17 @@ fn without_ports(service: &pps_v2::Service) -> bool {
     service.internal_port == 0 && service.external_port == 0
 }
 
-/// Returns the input tree of a specification as its message.
+/// Returns the input of a spec as a message.
 pub fn input_of_spec(spec: &PipelineSpec) -> Result<Option<pps_v2::Input>, JsonError> {
     Ok(request_of_spec(spec)?.input)
 }
 
-/// Turns an input tree's message into the JSON of a specification's `input`.
+/// Returns the message of an input as the JSON of `input` in a spec.
 pub fn input_to_json(input: &pps_v2::Input) -> Result<Value, JsonError> {
     json::to_json(input)
 }
 
-/// Returns the part of a pipeline's details that its specification decides.
+/// Returns the details of a pipeline that come from its spec.
 pub fn pipeline_details(request: CreatePipelineRequest) -> pps_v2::pipeline_info::Details {
     pps_v2::pipeline_info::Details {
         transform: request.transform,
@@ -81,7 +80,7 @@ pub fn pipeline_details(request: CreatePipelineRequest) -> pps_v2::pipeline_info
     }
 }
 
-/// Returns the part of a job's details that its pipeline's specification decides.
+/// Returns the details of a job that come from the spec of its pipeline.
 pub fn job_details(request: CreatePipelineRequest) -> pps_v2::job_info::Details {
     pps_v2::job_info::Details {
         transform: request.transform,

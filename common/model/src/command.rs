@@ -1,35 +1,34 @@
-//! What may be asked of the state, and what is answered.
+//! Commands, the answers to them, and transactions, which consist of both.
 
 use howdah_spec::PipelineSpec;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::entities::{
-    Content, DatumCounts, DatumIndex, ImagePin, JobOutcome, JobState, JobStats, PipelineState, Staged, TransactionStep,
-    Trigger,
+    BranchTrigger, Content, DatumCounts, DatumIndex, ImagePin, JobOutcome, JobState, JobStats, PipelineState, Staged,
 };
 use crate::ids::GlobalId;
 use crate::names::{BranchKey, BranchName, CommitKey, JobKey, PipelineKey, ProjectName, RepoKey};
 use crate::refs::CommitRef;
 
-/// A command with everything that must not be invented inside: time and a fresh id.
+/// A command with the time and the fresh id that `decide` must not draw itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Envelope {
-    /// Now.
+    /// Present time.
     pub at: Timestamp,
-    /// Fresh id, used if a commit set or a transaction is made.
+    /// Fresh id, for a new commit set or transaction.
     pub id: GlobalId,
-    /// What is asked.
+    /// The command.
     pub command: Command,
 }
 
-/// A change asked for.
+/// A request to change the state.
 ///
-/// Commands are kept in the log inside open transactions, so variants and fields are never
-/// renamed; new fields get a default.
+/// The log keeps the commands of open transactions: variants and fields are never renamed, and a new field gets a
+/// default.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
-    /// Makes a project; with `update`, changes its description if it is there.
+    /// Creates a project; with `update`, changes the description of an existing one.
     CreateProject {
         /// Its name.
         name: ProjectName,
@@ -38,14 +37,14 @@ pub enum Command {
         /// Whether it may exist.
         update: bool,
     },
-    /// Removes a project; with `force`, with everything in it.
+    /// Deletes a project; with `force`, with everything in it.
     DeleteProject {
         /// Its name.
         name: ProjectName,
-        /// Whether it may hold anything.
+        /// Whether it may have repositories and pipelines.
         force: bool,
     },
-    /// Makes a user repository; with `update`, changes its description if it is there.
+    /// Creates a user repository; with `update`, changes the description of an existing one.
     CreateRepo {
         /// Its key.
         repo: RepoKey,
@@ -54,70 +53,69 @@ pub enum Command {
         /// Whether it may exist.
         update: bool,
     },
-    /// Removes a repository and its system repositories; a missing one is no error.
+    /// Deletes a repository and its system repositories. Succeeds if it does not exist.
     DeleteRepo {
         /// Its key.
         repo: RepoKey,
-        /// Whether other branches may depend on it; those links are cut.
+        /// Whether other branches may depend on it; those links are removed.
         force: bool,
     },
-    /// Removes all repositories of some projects, or of all.
+    /// Deletes all repositories of some projects, or of all.
     DeleteRepos {
-        /// The projects; none means all.
+        /// The projects; `None` means all.
         projects: Option<Vec<ProjectName>>,
-        /// As for one.
+        /// As for a single one.
         force: bool,
     },
 
-    /// Opens a commit on a branch, which is made if missing. Answers [`Reply::Commit`].
+    /// Opens a commit on a branch, which is created if it is missing. Answers [`Reply::Commit`].
     StartCommit {
         /// Repository.
         repo: RepoKey,
-        /// Branch; none leaves every branch as it is.
+        /// Branch; `None` changes no branch.
         branch: Option<BranchName>,
-        /// Parent, instead of the branch's head.
+        /// Parent; `None` means the head of the branch.
         parent: Option<CommitRef>,
         /// Free text.
         description: String,
     },
-    /// Replaces the content of an open commit, if it is still what was expected and nothing is staged.
+    /// Replaces the content of an open commit, if that is the expected one and nothing is staged.
     SetContent {
         /// The commit.
         commit: CommitKey,
-        /// Content the new one was computed from.
+        /// Content that the new one was computed from.
         expected: Content,
         /// New content.
         content: Content,
     },
-    /// Adds edits to those that an open commit has staged, if content and staged edits are still what was expected.
+    /// Stages edits of an open commit, if its content and its last staged edit are the expected ones.
     StageEdits {
         /// The commit.
         commit: CommitKey,
-        /// Content that the edits fit.
+        /// Content that the edits were made for.
         expected: Content,
-        /// Last of the staged edits that they fit.
+        /// Last staged edit that they were made for.
         after: Option<GlobalId>,
         /// The edits.
         staged: Staged,
     },
-    /// Makes staged edits of an open commit part of its content, if that is still what was expected. Edits that were
-    /// staged after them stay.
+    /// Folds staged edits of an open commit into its content, if that is the expected one. Edits that were staged after
+    /// them stay staged.
     SettleEdits {
         /// The commit.
         commit: CommitKey,
-        /// Content they were applied to.
+        /// Content that the edits were applied to.
         expected: Content,
-        /// Last of the edits that were applied.
+        /// Last of the applied edits.
         through: GlobalId,
         /// New content.
         content: Content,
     },
-    /// Makes a finished commit on a branch, in one step, if the head is still what was expected.
-    /// Answers [`Reply::Commit`].
+    /// Adds a finished commit to a branch in one step, if its head is the expected one. Answers [`Reply::Commit`].
     WriteCommit {
-        /// Branch, made if missing.
+        /// Branch; created if it is missing.
         branch: BranchKey,
-        /// Head the content was computed from; none for a missing branch.
+        /// Head that the content was computed from; `None` for a missing branch.
         expected_head: Option<GlobalId>,
         /// Content.
         content: Content,
@@ -128,30 +126,30 @@ pub enum Command {
     FinishCommit {
         /// The commit.
         commit: CommitKey,
-        /// Replaces the description unless empty.
+        /// New description; empty keeps the old one.
         description: String,
-        /// Finishes it as failed.
+        /// Error: the commit finishes as failed.
         error: Option<String>,
-        /// Also output of a pipeline; its job is killed.
+        /// Whether the output commit of a job may be finished: the job is killed.
         force: bool,
     },
-    /// Takes back everything written to an open commit.
+    /// Undoes everything written to an open commit.
     ClearCommit {
         /// The commit.
         commit: CommitKey,
     },
-    /// Removes the commits of a set, keeping their changes in their children.
+    /// Removes the commits of a set; their files stay in their children.
     /// Answers [`Reply::Removed`].
     SquashCommitSet {
         /// The set.
         id: GlobalId,
     },
-    /// Removes the commits of a set and their data. Answers [`Reply::Removed`].
+    /// Removes the commits of a set and their files. Answers [`Reply::Removed`].
     DropCommitSet {
         /// The set.
         id: GlobalId,
     },
-    /// Squashes one commit; with `recursive`, everything derived from it as well.
+    /// Squashes one commit; with `recursive`, everything derived from it too.
     /// Answers [`Reply::Removed`].
     SquashCommit {
         /// The commit.
@@ -159,7 +157,7 @@ pub enum Command {
         /// Whether to take along what is derived.
         recursive: bool,
     },
-    /// Drops one commit; with `recursive`, everything derived from it as well.
+    /// Drops one commit; with `recursive`, everything derived from it too.
     /// Answers [`Reply::Removed`].
     DropCommit {
         /// The commit.
@@ -168,63 +166,63 @@ pub enum Command {
         recursive: bool,
     },
 
-    /// Makes a branch or changes its head, provenance and trigger.
+    /// Creates a branch or changes its head, provenance and trigger.
     CreateBranch {
         /// Its key.
         branch: BranchKey,
-        /// Commit to point to; none keeps the head, or makes an empty commit.
+        /// New head; `None` keeps the head, or adds an empty commit to a new branch.
         head: Option<CommitRef>,
-        /// Direct provenance, replacing the former one.
+        /// New direct provenance.
         provenance: Vec<BranchKey>,
-        /// Trigger, replacing the former one.
-        trigger: Option<Trigger>,
+        /// New trigger.
+        trigger: Option<BranchTrigger>,
     },
-    /// Removes a branch; its commits stay.
+    /// Deletes a branch; its commits stay.
     DeleteBranch {
         /// Its key.
         branch: BranchKey,
-        /// Whether other branches may depend on it; those links are cut.
+        /// Whether other branches may depend on it; those links are removed.
         force: bool,
     },
 
-    /// Makes or updates a pipeline. Answers [`Reply::Pipeline`].
+    /// Creates or updates a pipeline. Answers [`Reply::Pipeline`].
     CreatePipeline {
         /// The effective spec.
         spec: Box<PipelineSpec>,
-        /// What the user gave, as JSON.
+        /// The spec as the user wrote it, in JSON.
         user_json: String,
-        /// The effective spec as JSON.
+        /// The effective spec, in JSON.
         effective_json: String,
         /// Whether it may exist.
         update: bool,
-        /// With an update: do every datum again.
+        /// Whether an update processes every datum again.
         reprocess: bool,
-        /// Fresh random text, used as salt when one is needed.
+        /// Fresh random text, for a new salt.
         salt: String,
         /// Content of the spec commit.
         spec_content: Content,
     },
-    /// Removes a pipeline with its jobs and repositories. Answers [`Reply::DeletedPipelines`].
+    /// Deletes a pipeline with its jobs and repositories. Answers [`Reply::DeletedPipelines`].
     DeletePipeline {
         /// Its key.
         pipeline: PipelineKey,
-        /// Whether others may read its output; those links are cut.
+        /// Whether other pipelines may read its output; those links are removed.
         force: bool,
-        /// Keeps the output repository as a plain one.
+        /// Whether the output repository stays, as a plain one.
         keep_repo: bool,
         /// Whether a missing pipeline is an error.
         must_exist: bool,
     },
-    /// Removes all pipelines of some projects, or of all. Answers [`Reply::DeletedPipelines`].
+    /// Deletes all pipelines of some projects, or of all. Answers [`Reply::DeletedPipelines`].
     DeletePipelines {
-        /// The projects; none means all.
+        /// The projects; `None` means all.
         projects: Option<Vec<ProjectName>>,
-        /// As for one.
+        /// As for a single one.
         force: bool,
-        /// As for one.
+        /// As for a single one.
         keep_repo: bool,
     },
-    /// Takes a stopped pipeline up again.
+    /// Starts a stopped pipeline.
     StartPipeline {
         /// Its key.
         pipeline: PipelineKey,
@@ -236,27 +234,27 @@ pub enum Command {
         /// Whether a missing pipeline is an error.
         must_exist: bool,
     },
-    /// Updates a pipeline to the spec it has. Answers [`Reply::Pipeline`].
+    /// Adds a version with the present spec to a pipeline. Answers [`Reply::Pipeline`].
     RerunPipeline {
         /// Its key.
         pipeline: PipelineKey,
-        /// Do every datum again.
+        /// Whether every datum is processed again.
         reprocess: bool,
-        /// Fresh random text, used as salt with `reprocess`.
+        /// Fresh random text, for a new salt with `reprocess`.
         salt: String,
     },
-    /// Records how a pipeline is doing.
+    /// Records the state of a pipeline.
     SetPipelineState {
         /// Its key.
         pipeline: PipelineKey,
-        /// Version that was looked at; a newer one makes this a conflict.
+        /// Version that the state was observed of; another one is a conflict.
         version: u64,
         /// New state.
         state: PipelineState,
         /// Why.
         reason: String,
     },
-    /// Records the digest a version's image was resolved to.
+    /// Records the digest that the image of a version was resolved to.
     PinImage {
         /// Its key.
         pipeline: PipelineKey,
@@ -280,27 +278,26 @@ pub enum Command {
         /// Total and skipped datums.
         counts: DatumCounts,
     },
-    /// Records progress of a job that runs; its state may be any that is not final and not before
-    /// the present one.
+    /// Records progress of a running job. The new state must not be final and not before the present one.
     SetJobState {
         /// Its key.
         job: JobKey,
         /// RUNNING, EGRESSING or FINISHING.
         state: JobState,
-        /// Shown as the job's reason.
+        /// Reason of the job.
         reason: String,
-        /// Datums so far; none leaves them as they are.
+        /// Datums so far; `None` keeps the counts.
         counts: Option<DatumCounts>,
     },
-    /// Back to STARTING after trouble with infrastructure: plan and progress are forgotten.
+    /// Returns a job to STARTING after an infrastructure error, without plan and progress.
     RestartJob {
         /// Its key.
         job: JobKey,
-        /// What went wrong.
+        /// Why.
         reason: String,
     },
-    /// Ends a job together with its output and meta commits, and with the downstream jobs that
-    /// cannot run any more if it did not succeed.
+    /// Ends a job with its output and meta commits. If it did not succeed, ends the downstream jobs that cannot run any
+    /// more.
     FinishJob {
         /// Its key.
         job: JobKey,
@@ -308,37 +305,36 @@ pub enum Command {
         outcome: JobOutcome,
         /// Its datums.
         counts: DatumCounts,
-        /// What they took.
+        /// Time and bytes of its datums.
         stats: JobStats,
-        /// Content of the output commit; none for that of the nearest good ancestor.
+        /// Content of the output commit; `None` means that of its nearest ancestor that finished without an error.
         output: Option<Content>,
-        /// Datum records; none if nothing was recorded.
+        /// Datum records; `None` if there are none.
         datums: Option<DatumIndex>,
     },
-    /// Kills a job; one that has ended is left alone.
+    /// Kills a job. Succeeds without a change if it has ended.
     StopJob {
         /// Its key.
         job: JobKey,
-        /// Why; empty for "job stopped".
+        /// Reason; empty means "job stopped".
         reason: String,
     },
     /// Kills all jobs of a set.
     StopJobSet {
         /// The set.
         id: GlobalId,
-        /// Why; empty for "job stopped".
+        /// Reason; empty means "job stopped".
         reason: String,
     },
-    /// Kills a job and forgets it; its commits stay.
+    /// Kills and deletes a job; its commits stay.
     DeleteJob {
         /// Its key.
         job: JobKey,
     },
 
-    /// Opens a transaction under the envelope's id. Answers [`Reply::Transaction`].
+    /// Opens a transaction with the id of the envelope. Answers [`Reply::Transaction`].
     StartTransaction,
-    /// Tries a command after the earlier ones of a transaction and keeps it.
-    /// Answers what the command will answer.
+    /// Appends a command to a transaction, after a trial run behind the earlier ones. Answers as the command will.
     AppendTransaction {
         /// The transaction.
         id: GlobalId,
@@ -350,58 +346,58 @@ pub enum Command {
         /// The transaction.
         id: GlobalId,
     },
-    /// Throws a transaction away.
+    /// Deletes a transaction.
     DeleteTransaction {
         /// The transaction.
         id: GlobalId,
     },
-    /// Throws all transactions away.
+    /// Deletes all transactions.
     DeleteTransactions,
-    /// Runs commands at once, all or nothing. Answers [`Reply::Batch`].
+    /// Runs commands as one: all of them or none. Answers [`Reply::Batch`].
     Batch {
         /// The commands, in order.
         commands: Vec<Command>,
     },
 
-    /// Stores a secret, replacing one of that name.
+    /// Stores a secret. It replaces one with the same name.
     CreateSecret {
         /// Its name.
         name: String,
-        /// Type word, such as `Opaque`.
+        /// Type, such as `Opaque`.
         kind: String,
-        /// The data, in whatever text form.
+        /// The data, in a text form of the caller.
         data: String,
     },
-    /// Removes a secret.
+    /// Deletes a secret.
     DeleteSecret {
         /// Its name.
         name: String,
     },
-    /// Sets the defaults of all pipelines, or of those of one project: a JSON object.
+    /// Sets the defaults for all pipelines, or for those of one project.
     SetDefaults {
-        /// The project; none for all.
+        /// The project; `None` means all.
         project: Option<ProjectName>,
-        /// The JSON text.
+        /// A JSON object.
         json: String,
     },
-    /// Removes everything of a kind.
+    /// Deletes everything in a scope.
     DeleteAll {
-        /// What.
-        scope: Scope,
+        /// The scope.
+        scope: DeletionScope,
     },
 }
 
-/// What [`Command::DeleteAll`] removes.
+/// What [`Command::DeleteAll`] deletes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Scope {
+pub enum DeletionScope {
     /// Pipelines and secrets.
     Pps,
-    /// Everything but secrets; `default` is made anew.
+    /// Everything but secrets; an empty project `default` is created.
     Pfs,
 }
 
 impl Command {
-    /// Gives the name of the request in words.
+    /// Returns the name of the command in words.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -452,7 +448,7 @@ impl Command {
         }
     }
 
-    /// Tells whether the command may be appended to a transaction.
+    /// Returns whether the command may be appended to a transaction.
     #[must_use]
     pub fn fits_transaction(&self) -> bool {
         matches!(
@@ -472,35 +468,55 @@ impl Command {
     }
 }
 
-/// What a command answers.
+/// The answer to an accepted command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Reply {
-    /// Done; there is nothing to say.
+    /// Done, without a result.
     Done,
-    /// The commit that was started or written.
+    /// The commit that was opened or written.
     Commit(CommitKey),
-    /// Repositories removed; empty if there was none.
+    /// Deleted repositories; empty if there were none.
     DeletedRepos(Vec<RepoKey>),
-    /// Pipelines removed; empty if there was none.
+    /// Deleted pipelines; empty if there were none.
     DeletedPipelines(Vec<PipelineKey>),
-    /// Commits removed.
+    /// Removed commits.
     Removed(Vec<CommitKey>),
-    /// Pipeline made or updated.
+    /// Created or updated pipeline.
     Pipeline {
         /// Its key.
         pipeline: PipelineKey,
-        /// Its version now.
+        /// Its present version.
         version: u64,
     },
-    /// Transaction opened.
+    /// Opened transaction.
     Transaction(GlobalId),
-    /// Transaction finished.
+    /// Finished transaction.
     TransactionFinished {
         /// Its id.
         id: GlobalId,
-        /// Every request with its answer.
+        /// Its commands with their answers.
         steps: Vec<TransactionStep>,
     },
     /// Answers to the commands of a batch, in order.
     Batch(Vec<Reply>),
+}
+
+/// Commands that will take effect together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Transaction {
+    /// Its id, which becomes the id of every commit made in it.
+    pub id: GlobalId,
+    /// When it was started.
+    pub started: Timestamp,
+    /// The appended commands, with the answers of their trial runs.
+    pub requests: Vec<TransactionStep>,
+}
+
+/// One command of a transaction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TransactionStep {
+    /// The command.
+    pub command: Command,
+    /// The answer of its trial run.
+    pub reply: Reply,
 }

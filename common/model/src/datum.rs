@@ -1,4 +1,6 @@
-//! Datum identity (semantics 12): pure functions from input files to ids and hashes.
+//! Identity of datums (semantics 12): functions from input files to ids and hashes.
+//!
+//! Stores hold these values: a changed computation would make every datum of every pipeline run again.
 
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
@@ -6,25 +8,26 @@ use blake2::{Blake2b, Digest};
 use crate::ids::{ContentHash, DatumHash, DatumId};
 use crate::names::{BranchName, RepoName};
 
-/// One input file of a datum, as far as its identity goes.
+/// One input file of a datum: the parts that its id is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct DatumPart<'a> {
     /// Name of the input.
     pub name: &'a str,
     /// Name of the repository, without project and type.
     pub repo: &'a RepoName,
-    /// Branch the input follows.
+    /// Branch of the input.
     pub branch: &'a BranchName,
-    /// Path of the match, with a leading `/` and, for a folder, a trailing one.
+    /// Path of the match. It begins with `/`; that of a directory ends with `/`.
     pub path: &'a str,
 }
 
+/// Adds a text and its length. Without the length, `("ab", "c")` and `("a", "bc")` would have the same hash.
 fn part(hasher: &mut Blake2b<U32>, bytes: &[u8]) {
     hasher.update(bytes);
     hasher.update((bytes.len() as u64).to_be_bytes());
 }
 
-/// Computes a datum's id: BLAKE2b-256 over name, repo, branch and path of each part in order, each
+/// Returns the id of a datum: BLAKE2b-256 over name, repository, branch and path of each part in order. Each text is
 /// followed by its length as eight bytes, most significant first.
 #[must_use]
 pub fn datum_id(parts: &[DatumPart<'_>]) -> DatumId {
@@ -38,8 +41,8 @@ pub fn datum_id(parts: &[DatumPart<'_>]) -> DatumId {
     DatumId::new(hasher.finalize().into())
 }
 
-/// Computes a datum's hash: its id, the content hashes of its files in order (inputs marked
-/// `reference` left out by the caller), and the pipeline's salt.
+/// Returns the hash of a datum: BLAKE2b-256 over its id, the number of content hashes, the content hashes in the order
+/// of its files, and the salt of the pipeline. The caller leaves out inputs marked `reference`.
 #[must_use]
 pub fn datum_hash(id: &DatumId, contents: &[ContentHash], salt: &str) -> DatumHash {
     let mut hasher = Blake2b::<U32>::new();

@@ -1,12 +1,12 @@
-//! What happened: the content of the metadata log.
+//! Events: the content of the metadata log.
 //!
-//! Events are written for good. Variants and fields are **never renamed or given another meaning**;
-//! a new field gets a default, a new meaning gets a new variant. `tests/samples` holds one sample
-//! of each that must parse for ever.
+//! The log keeps every event. A variant or field is **never renamed and never gets another meaning**: a new field gets
+//! a default, a new meaning gets a new variant. `tests/samples` holds a sample of each event, which must parse in every
+//! later release.
 //!
-//! They are kept small: what follows from the state by the definition of the thing is not
-//! repeated. The commits of a [`Event::Propagated`], for example, have as parent the former head of
-//! their branch and as provenance the heads of the branch's direct provenance.
+//! An event is small: it does not repeat what follows from the state. The commits of [`Event::Propagated`], for
+//! example, have the former head of their branch as parent and the heads of the branch's direct provenance as
+//! provenance.
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, Reply};
 use crate::entities::{
-    Content, DatumCounts, DatumIndex, ImagePin, JobOutcome, JobState, JobStats, Origin, PipelineKind, PipelineState,
-    Staged, Trigger,
+    BranchTrigger, CommitOrigin, Content, DatumCounts, DatumIndex, ImagePin, JobOutcome, JobState, JobStats,
+    PipelineKind, PipelineState, Staged,
 };
 use crate::ids::GlobalId;
 use crate::names::{BranchKey, BranchName, CommitKey, JobKey, PipelineKey, ProjectName, RepoKey};
@@ -41,7 +41,7 @@ fn no_stats(stats: &JobStats) -> bool {
 /// One change of the state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Event {
-    /// A project came into being.
+    /// A project was created.
     ProjectCreated {
         /// Its name.
         name: ProjectName,
@@ -58,12 +58,12 @@ pub enum Event {
         /// Free text.
         description: String,
     },
-    /// An empty project went.
+    /// An empty project was deleted.
     ProjectDeleted {
         /// Its name.
         name: ProjectName,
     },
-    /// A repository came into being.
+    /// A repository was created.
     RepoCreated {
         /// Its key.
         repo: RepoKey,
@@ -80,15 +80,14 @@ pub enum Event {
         /// Free text.
         description: String,
     },
-    /// A repository went, with its branches and commits and every link to them.
+    /// A repository was deleted, with its branches and commits and every link to them.
     RepoDeleted {
         /// Its key.
         repo: RepoKey,
         /// When.
         at: Timestamp,
     },
-    /// A branch came into being or was rewired: head, direct provenance and trigger are as given
-    /// from now on.
+    /// A branch was created or changed: it has this head, direct provenance and trigger from now on.
     BranchSet {
         /// Its key.
         branch: BranchKey,
@@ -100,22 +99,22 @@ pub enum Event {
         provenance: Vec<BranchKey>,
         /// Trigger.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        trigger: Option<Trigger>,
+        trigger: Option<BranchTrigger>,
         /// When.
         at: Timestamp,
     },
-    /// A branch went, with every link to it; its commits stay.
+    /// A branch was deleted, with every link to it; its commits stay.
     BranchDeleted {
         /// Its key.
         branch: BranchKey,
         /// When.
         at: Timestamp,
     },
-    /// A commit was opened. Its content is that of the nearest good ancestor.
+    /// A commit was opened. Its content is that of its nearest ancestor that finished without an error.
     CommitStarted {
         /// Its key.
         commit: CommitKey,
-        /// Branch whose head it becomes.
+        /// Branch; the commit becomes its head.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         branch: Option<BranchName>,
         /// Parent.
@@ -127,14 +126,14 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
-    /// A finished commit was put on a branch, whose former head is its parent.
+    /// A finished commit was added to a branch. The former head is its parent.
     CommitWritten {
         /// Branch.
         branch: BranchKey,
         /// Id.
         id: GlobalId,
-        /// Who asked for it.
-        origin: Origin,
+        /// Why it was made.
+        origin: CommitOrigin,
         /// Free text.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         description: String,
@@ -144,7 +143,7 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
-    /// Content of an open commit changed; nothing is staged any more.
+    /// The content of an open commit was replaced. It has no staged edits any more.
     ContentSet {
         /// The commit.
         commit: CommitKey,
@@ -158,11 +157,11 @@ pub enum Event {
         /// The edits.
         staged: Staged,
     },
-    /// Staged edits of an open commit became part of its content.
+    /// Staged edits of an open commit were folded into its content.
     EditsSettled {
         /// The commit.
         commit: CommitKey,
-        /// Last of them.
+        /// The last of these edits.
         through: GlobalId,
         /// New content.
         content: Content,
@@ -180,13 +179,13 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
-    /// Changed heads took effect downstream: every branch listed got an open AUTO commit, in this
-    /// order; its parent is the branch's former head, its provenance the heads of the branch's
-    /// direct provenance. Every pipeline listed got a job.
+    /// Changed heads were propagated. Each of these branches got an open AUTO commit, in this order: its parent is the
+    /// former head of the branch, its provenance the heads of the branch's direct provenance. Each of these pipelines
+    /// got a job.
     Propagated {
         /// Id of the set.
         id: GlobalId,
-        /// Branches, provenance first.
+        /// Branches, each after those in its provenance.
         branches: Vec<BranchKey>,
         /// Pipelines.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -194,16 +193,16 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
-    /// Commits went, with their jobs. Children and branch heads go to the nearest ancestor left.
+    /// Commits were removed, with their jobs. Children and branch heads move to the nearest remaining ancestor.
     CommitsRemoved {
         /// The commits.
         commits: Vec<CommitKey>,
-        /// Whether data went too (drop) or lives on in the children (squash).
+        /// Whether the files were removed too (drop); otherwise they stay in the children (squash).
         drop: bool,
         /// When.
         at: Timestamp,
     },
-    /// A pipeline came into being or got another version.
+    /// A pipeline was created or got another version.
     PipelineVersionAdded {
         /// Its key.
         pipeline: PipelineKey,
@@ -224,14 +223,14 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
-    /// A pipeline was stopped by a user.
+    /// A user stopped a pipeline.
     PipelineStopped {
         /// Its key.
         pipeline: PipelineKey,
         /// When.
         at: Timestamp,
     },
-    /// A stopped pipeline was started again.
+    /// A user started a stopped pipeline.
     PipelineStarted {
         /// Its key.
         pipeline: PipelineKey,
@@ -248,7 +247,7 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
     },
-    /// A version's image was resolved.
+    /// The image of a version was resolved to a digest.
     ImagePinned {
         /// Its key.
         pipeline: PipelineKey,
@@ -257,19 +256,19 @@ pub enum Event {
         /// Reference and digest.
         pin: ImagePin,
     },
-    /// A pipeline went, with its jobs and versions; its repositories go by their own events.
+    /// A pipeline was deleted, with its jobs and versions. Its repositories have their own events.
     PipelineDeleted {
         /// Its key.
         pipeline: PipelineKey,
     },
-    /// A job was looked at for the first time.
+    /// The scheduler started a job.
     JobStarted {
         /// Its key.
         job: JobKey,
         /// When.
         at: Timestamp,
     },
-    /// A job's datums were planned and handed out.
+    /// The datums of a job were planned.
     JobPlanned {
         /// Its key.
         job: JobKey,
@@ -281,7 +280,7 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
-    /// A job that runs got on.
+    /// The state, reason or counts of a running job changed.
     JobStateSet {
         /// Its key.
         job: JobKey,
@@ -294,11 +293,11 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         counts: Option<DatumCounts>,
     },
-    /// A job went back to STARTING.
+    /// A job returned to STARTING.
     JobRestarted {
         /// Its key.
         job: JobKey,
-        /// What went wrong.
+        /// Why.
         reason: String,
     },
     /// A job ended, and its output and meta commits were finished.
@@ -310,10 +309,10 @@ pub enum Event {
         /// Its datums.
         #[serde(default, skip_serializing_if = "no_counts")]
         counts: DatumCounts,
-        /// What they took.
+        /// Time and bytes of its datums.
         #[serde(default, skip_serializing_if = "no_stats")]
         stats: JobStats,
-        /// Content of the output commit; none for that of the nearest good ancestor.
+        /// Content of the output commit; `None` means that of its nearest ancestor that finished without an error.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<Content>,
         /// Datum records of the meta commit.
@@ -322,7 +321,7 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
-    /// A job was forgotten.
+    /// A job was deleted.
     JobDeleted {
         /// Its key.
         job: JobKey,
@@ -334,20 +333,20 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
-    /// A command was put into a transaction.
+    /// A command was appended to a transaction.
     TransactionAppended {
         /// The transaction.
         id: GlobalId,
         /// The command.
         command: Command,
-        /// What it was answered.
+        /// The answer it got.
         reply: Reply,
     },
-    /// A transaction was finished or thrown away.
+    /// A transaction was finished or deleted.
     TransactionClosed {
         /// Its id.
         id: GlobalId,
-        /// Whether it took effect.
+        /// Whether it was finished: its commands took effect.
         #[serde(default, skip_serializing_if = "is_false")]
         finished: bool,
     },
@@ -362,20 +361,20 @@ pub enum Event {
         /// When.
         at: Timestamp,
     },
-    /// A secret went.
+    /// A secret was deleted.
     SecretDeleted {
         /// Its name.
         name: String,
     },
-    /// Defaults for pipelines changed.
+    /// The defaults for pipelines changed.
     DefaultsSet {
-        /// The project; none for all.
+        /// The project; `None` means all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         project: Option<ProjectName>,
         /// A JSON object.
         json: String,
     },
-    /// Projects, repositories, pipelines and jobs all went; `default` was made anew.
+    /// All projects, repositories, pipelines and jobs were deleted; an empty project `default` was created.
     AllDeleted {
         /// When.
         at: Timestamp,

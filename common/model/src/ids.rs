@@ -1,7 +1,8 @@
 //! Identifiers: global ids, content hashes, datum ids and hashes.
 //!
-//! All are fixed-size byte arrays that print, parse and serialise as lower-case hex. Nothing here
-//! decides *which* id a thing gets: ids travel in from outside, so that `decide` stays deterministic.
+//! All are byte arrays of a fixed size that print and parse as lower-case hexadecimal digits. Serialised, they are
+//! those digits in text formats and bare bytes in binary ones. No function here draws an id: callers pass them in, so
+//! that `decide` stays deterministic.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +10,7 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Tells what is wrong with the text of an id.
+/// Why a text is not an id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// The text is not the hex form of a version-4 UUID.
@@ -20,27 +21,22 @@ pub enum IdError {
     Hash(String),
 }
 
-/// Names one change and everything that follows from it: commits, commit sets, jobs, transactions.
+/// The id of a change and of everything that follows from it: commits, the commit set, jobs, a transaction.
 ///
-/// A version-4 UUID, written as 32 lower-case hex digits without dashes.
+/// A version-4 UUID, written as 32 lower-case hexadecimal digits without dashes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GlobalId([u8; 16]);
 
 impl GlobalId {
-    /// Draws a fresh random id. The only source of randomness in this crate; never called by
-    /// `decide` or `apply`.
+    /// Returns the id made of 16 random bytes of the caller. Six bits are replaced by version and variant of a UUID.
     #[must_use]
-    pub fn random() -> Self {
-        Self(uuid::Uuid::new_v4().into_bytes())
+    pub fn from_random_bytes(mut bytes: [u8; 16]) -> Self {
+        bytes[6] = (bytes[6] & 0x0f) | 0x40;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        Self(bytes)
     }
 
-    /// Makes an id of given random bytes by stamping version and variant on them.
-    #[must_use]
-    pub fn from_random_bytes(bytes: [u8; 16]) -> Self {
-        Self(uuid::Builder::from_random_bytes(bytes).into_uuid().into_bytes())
-    }
-
-    /// Makes an id of a number; handy where ids must be predictable.
+    /// Returns the id made of a number, for tests that need predictable ids.
     #[must_use]
     pub fn from_number(number: u64) -> Self {
         let mut bytes = [0; 16];
@@ -48,13 +44,13 @@ impl GlobalId {
         Self::from_random_bytes(bytes)
     }
 
-    /// Gives the bytes.
+    /// Returns the bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
     }
 
-    /// Tells whether a text has the shape of an id: 32 hex digits, the 13th of them `4`.
+    /// Returns whether a text has the shape of an id: 32 hexadecimal digits, the 13th of them `4`.
     #[must_use]
     pub fn is_id_shaped(text: &str) -> bool {
         text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit()) && text.as_bytes()[12] == b'4'
@@ -85,8 +81,6 @@ impl FromStr for GlobalId {
     }
 }
 
-// Ids are hex digits in text and bare bytes in binary formats.
-
 impl Serialize for GlobalId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
@@ -114,13 +108,13 @@ macro_rules! hash_type {
         pub struct $name([u8; 32]);
 
         impl $name {
-            /// Wraps the 32 bytes.
+            /// Returns the hash with these bytes.
             #[must_use]
             pub const fn new(bytes: [u8; 32]) -> Self {
                 Self(bytes)
             }
 
-            /// Gives the bytes.
+            /// Returns the bytes.
             #[must_use]
             pub const fn as_bytes(&self) -> &[u8; 32] {
                 &self.0
@@ -177,21 +171,21 @@ hash_type! {
     ContentHash
 }
 hash_type! {
-    /// Identity of a datum: which files of which inputs, whatever they contain.
+    /// Identity of a datum without content: which files of which inputs.
     DatumId
 }
 hash_type! {
-    /// Identity of a datum together with the content of its files and the pipeline's salt.
+    /// Identity of a datum with content: its id, the content of its files, and the salt of the pipeline.
     DatumHash
 }
 
-/// Root of a stored tree: the hash of its top node, and so the identity of everything in it.
+/// The hash of the top node of a stored tree. Trees with the same content have the same root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TreeRoot(pub ContentHash);
 
 impl TreeRoot {
-    /// Wraps the 32 bytes of a node's hash.
+    /// Returns the root whose top node has this hash.
     #[must_use]
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(ContentHash::new(bytes))
@@ -223,7 +217,9 @@ mod tests {
         assert_eq!(text.len(), 32);
         assert_eq!(&text[12..13], "4");
         assert_eq!(text.parse(), Ok(id));
-        assert!(GlobalId::is_id_shaped(&GlobalId::random().to_string()));
+        let id = GlobalId::from_random_bytes([0xff; 16]);
+        assert_eq!(id.to_string(), "ffffffffffff4fffbfffffffffffffff");
+        assert!(GlobalId::is_id_shaped(&id.to_string()));
     }
 
     #[test]

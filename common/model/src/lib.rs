@@ -1,4 +1,4 @@
-//! The metadata of Howdah as a value: what exists, what may be asked, what happens.
+//! The metadata of Howdah as a value: entities, commands, events, and the rules between them.
 //!
 //! ```text
 //!            Envelope (command, time, fresh id)
@@ -8,28 +8,29 @@
 //!   State ──► apply(event) ... ──► the same state after
 //! ```
 //!
-//! [`decide()`] is a pure function: no clock, no randomness, no I/O. Its events are atomic: the log
-//! stores all of them or none. Folding [`apply()`] over them from the old state gives exactly the
-//! state in the decision, so that a restart that reads the log knows what the first run knew.
+//! [`decide()`] is a pure function: no clock, no randomness, no I/O. Time and fresh ids come in with the [`Envelope`].
+//! The events of a decision are atomic: the log stores all of them
+//! or none. Applying them with [`apply()`] to the old state gives exactly the state of the decision. A restart that
+//! reads the log therefore has the same state as before.
 //!
 //! Overview:
 //! - [`ids`], [`names`]: [`GlobalId`], hashes, validated names, keys ([`RepoKey`], [`BranchKey`],
 //!   [`CommitKey`], [`PipelineKey`], [`JobKey`]) that print and parse in the shapes clients know;
 //! - [`entities`]: [`Project`], [`Repo`], [`Branch`], [`Commit`], [`CommitSet`], [`Pipeline`] with
-//!   its [`PipelineVersion`]s, [`Job`], [`Transaction`], [`Secret`], and the small values in them
+//!   its [`PipelineVersion`]s, [`Job`], [`Secret`], and the small values in them
 //!   ([`Content`], [`DatumIndex`], [`DatumCounts`], states);
-//! - [`command`]: [`Envelope`], [`Command`], [`Reply`]; [`rejection`]: [`Rejection`] with the texts
-//!   clients search for and a [`RejectionKind`] for the status code;
-//! - [`event`]: [`Event`], the content of the log, stable for ever;
+//! - [`command`]: [`Envelope`], [`Command`], [`Reply`], [`Transaction`]; [`rejection`]: [`Rejection`] with the texts
+//!   that clients search for and a [`RejectionKind`] for the status code;
+//! - [`event`]: [`Event`], the content of the log, which every later release must read;
 //! - [`state`]: [`State`], cheap to clone, read through methods (`state.commit(&key)` ...) and
 //!   [`query`]: `resolve_commit`, `commit_state`, `commit_set`, `base_content`, `build_content`,
 //!   `list_commits`, `job_inputs`, `job_ready`, `job_base`, `open_jobs` ...;
 //! - [`refs`]: [`CommitRef`] and the text form of references with ancestry;
 //! - [`datum`]: datum ids and hashes;
-//! - [`spec_view`]: keys out of a pipeline spec.
+//! - [`spec_view`]: the keys in a pipeline spec.
 //!
-//! What is not here: bytes of files, trees, the log's storage, scheduling. Triggers are stored and
-//! checked; firing them is up to the caller, with [`Command::CreateBranch`].
+//! Not here: file contents, trees, storage of the log, scheduling. Triggers are stored and checked here; the caller
+//! fires them with [`Command::CreateBranch`].
 
 pub mod apply;
 pub mod command;
@@ -46,13 +47,13 @@ pub mod spec_view;
 pub mod state;
 
 pub use apply::apply;
-pub use command::{Command, Envelope, Reply, Scope};
+pub use command::{Command, DeletionScope, Envelope, Reply, Transaction, TransactionStep};
 pub use datum::{DatumPart, datum_hash, datum_id};
 pub use decide::{Decision, decide};
 pub use entities::{
-    Branch, Commit, CommitSet, CommitState, Content, DatumCounts, DatumIndex, ImagePin, Job, JobOutcome, JobState,
-    JobStats, Origin, Pipeline, PipelineKind, PipelineState, PipelineVersion, Project, Repo, Secret, Staged,
-    Transaction, TransactionStep, Trigger,
+    Branch, BranchTrigger, Commit, CommitOrigin, CommitSet, CommitState, Content, DatumCounts, DatumIndex, ImagePin,
+    Job, JobOutcome, JobState, JobStats, Pipeline, PipelineKind, PipelineState, PipelineVersion, Project, Repo, Secret,
+    Staged,
 };
 pub use event::Event;
 pub use ids::{ContentHash, DatumHash, DatumId, GlobalId, IdError, TreeRoot};

@@ -1,8 +1,7 @@
 //! Names of projects, repositories, branches and pipelines, and the keys made of them.
 //!
-//! A name that exists as a value is legal. Keys print in the shapes clients know
-//! (`default/images`, `default/edges.meta`, `default/images@master`), parse back from them, and
-//! serialise as those strings.
+//! A value of a name type is always legal. Keys print in the form that clients know (`default/images`,
+//! `default/edges.meta`, `default/images@master`), parse from it, and serialise as that string.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,33 +12,33 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ids::{GlobalId, IdError};
 
-/// Longest name of a project or pipeline.
+/// Most characters in the name of a project or pipeline.
 pub const MAX_NAME: usize = 51;
 
-/// Tells what is wrong with a name or with the text of a key.
+/// Why a text is not a name or a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Empty, or a character outside of the alphabet.
+    /// It is empty, or has a character outside of the alphabet.
     #[error("name ({0}) invalid: only alphanumeric characters, underscores, and dashes are allowed")]
     Alphabet(String),
-    /// A project's or pipeline's name that begins with a dash or underscore.
+    /// The name of a project or pipeline begins with a dash or an underscore.
     #[error("name ({0}) invalid: {1} names must begin with a letter or a digit")]
     FirstCharacter(String, &'static str),
-    /// A project's or pipeline's name that is too long.
+    /// The name of a project or pipeline is too long.
     #[error("name ({0}) invalid: {1} names have at most {MAX_NAME} characters")]
     TooLong(String, &'static str),
-    /// A branch named like a commit id.
+    /// The name of a branch looks like a commit id.
     #[error("name ({0}) invalid: a branch may not look like a commit id")]
     LooksLikeId(String),
-    /// Text of a key that lacks a part.
+    /// A part of the key is missing.
     #[error("{text:?} does not have the shape {expected}")]
     Shape {
-        /// What was given.
+        /// The text.
         text: String,
-        /// What it should look like.
+        /// The expected form.
         expected: &'static str,
     },
-    /// A bad id within a key.
+    /// The id in a key is not one.
     #[error(transparent)]
     Id(#[from] IdError),
 }
@@ -70,7 +69,7 @@ macro_rules! name_type {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Checks a text and makes a name of it.
+            /// Returns the name with this text.
             ///
             /// # Errors
             /// When the text is not a legal name of this kind.
@@ -80,7 +79,7 @@ macro_rules! name_type {
                 Ok(Self(Arc::from(name)))
             }
 
-            /// Gives the text.
+            /// Returns the text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -158,7 +157,7 @@ name_type! {
 }
 
 impl ProjectName {
-    /// Gives the project that is always there: `default`.
+    /// Returns the project that always exists: `default`.
     #[must_use]
     pub fn default_project() -> Self {
         Self(Arc::from("default"))
@@ -166,7 +165,7 @@ impl ProjectName {
 }
 
 impl BranchName {
-    /// Gives the customary branch `master`.
+    /// Returns the usual branch `master`.
     #[must_use]
     pub fn master() -> Self {
         Self(Arc::from("master"))
@@ -174,18 +173,18 @@ impl BranchName {
 }
 
 impl PipelineName {
-    /// Gives the name of the pipeline's repositories, which is its own.
+    /// Returns the name of the repositories of the pipeline, which is the same.
     #[must_use]
     pub fn to_repo(&self) -> RepoName {
         RepoName(self.0.clone())
     }
 }
 
-/// What a repository is for.
+/// Purpose of a repository.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RepoType {
-    /// Data: written by users, or the output of a pipeline.
+    /// Files, written by users or by the jobs of a pipeline.
     #[default]
     User,
     /// Records of the datums of a pipeline.
@@ -195,7 +194,7 @@ pub enum RepoType {
 }
 
 impl RepoType {
-    /// Gives the word used on the wire and after the dot.
+    /// Returns the word on the wire and after the dot of a key.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -228,10 +227,10 @@ impl FromStr for RepoType {
     }
 }
 
-/// Names a repository: `project/name`, with `.type` unless the type is `user`.
+/// Key of a repository: `project/name`, with `.type` unless the type is `user`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RepoKey {
-    /// Project it belongs to.
+    /// Project.
     pub project: ProjectName,
     /// Its name.
     pub name: RepoName,
@@ -239,16 +238,16 @@ pub struct RepoKey {
     pub kind: RepoType,
 }
 
-/// Names a branch: `project/repo@branch`.
+/// Key of a branch: `project/repo@branch`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BranchKey {
     /// Repository.
     pub repo: RepoKey,
-    /// Name in that repository.
+    /// Name.
     pub name: BranchName,
 }
 
-/// Names a commit: `project/repo@id`.
+/// Key of a commit: `project/repo@id`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CommitKey {
     /// Repository.
@@ -257,26 +256,26 @@ pub struct CommitKey {
     pub id: GlobalId,
 }
 
-/// Names a pipeline: `project/name`.
+/// Key of a pipeline: `project/name`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PipelineKey {
-    /// Project it belongs to.
+    /// Project.
     pub project: ProjectName,
     /// Its name.
     pub name: PipelineName,
 }
 
-/// Names a job: `project/pipeline@id`.
+/// Key of a job: `project/pipeline@id`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobKey {
-    /// Pipeline it runs.
+    /// Pipeline.
     pub pipeline: PipelineKey,
-    /// Id, the same as that of its output commit.
+    /// Id; that of its output commit.
     pub id: GlobalId,
 }
 
 impl RepoKey {
-    /// Makes the key of a user repository.
+    /// Returns the key of a user repository.
     #[must_use]
     pub fn user(project: ProjectName, name: RepoName) -> Self {
         Self {
@@ -286,7 +285,7 @@ impl RepoKey {
         }
     }
 
-    /// Gives the key of a branch in this repository.
+    /// Returns the key of a branch in this repository.
     #[must_use]
     pub fn branch(&self, name: BranchName) -> BranchKey {
         BranchKey {
@@ -295,19 +294,19 @@ impl RepoKey {
         }
     }
 
-    /// Gives the key of a commit in this repository.
+    /// Returns the key of a commit in this repository.
     #[must_use]
     pub fn commit(&self, id: GlobalId) -> CommitKey {
         CommitKey { repo: self.clone(), id }
     }
 
-    /// Gives the repository of the same name and another type.
+    /// Returns the repository of the same name and another type.
     #[must_use]
     pub fn with_kind(&self, kind: RepoType) -> Self {
         Self { kind, ..self.clone() }
     }
 
-    /// Gives the pipeline that would own this repository; none if the name cannot be a pipeline's.
+    /// Returns the pipeline that this repository would belong to; `None` if its name is not legal for a pipeline.
     #[must_use]
     pub fn pipeline(&self) -> Option<PipelineKey> {
         let name = PipelineName::new(self.name.as_str()).ok()?;
@@ -319,8 +318,8 @@ impl RepoKey {
 }
 
 impl CommitKey {
-    /// Gives the job that would have made this commit; none if the repository's name cannot be a
-    /// pipeline's.
+    /// Returns the job that this commit would belong to; `None` if the name of the repository is not legal for a
+    /// pipeline.
     #[must_use]
     pub fn job(&self) -> Option<JobKey> {
         Some(self.repo.pipeline()?.job(self.id))
@@ -336,31 +335,31 @@ impl PipelineKey {
         }
     }
 
-    /// Gives the repository the pipeline writes to.
+    /// Returns the repository of the output.
     #[must_use]
     pub fn output_repo(&self) -> RepoKey {
         self.repo(RepoType::User)
     }
 
-    /// Gives the repository of the pipeline's datum records.
+    /// Returns the repository of the datum records.
     #[must_use]
     pub fn meta_repo(&self) -> RepoKey {
         self.repo(RepoType::Meta)
     }
 
-    /// Gives the repository of the pipeline's versions.
+    /// Returns the repository of the versions.
     #[must_use]
     pub fn spec_repo(&self) -> RepoKey {
         self.repo(RepoType::Spec)
     }
 
-    /// Gives the branch of the spec repository that every version goes to.
+    /// Returns the branch of the spec repository that has a commit for each version.
     #[must_use]
     pub fn spec_branch(&self) -> BranchKey {
         self.spec_repo().branch(BranchName::master())
     }
 
-    /// Gives the key of a job of this pipeline.
+    /// Returns the key of a job of this pipeline.
     #[must_use]
     pub fn job(&self, id: GlobalId) -> JobKey {
         JobKey {
@@ -371,13 +370,13 @@ impl PipelineKey {
 }
 
 impl JobKey {
-    /// Gives the commit the job writes its output to.
+    /// Returns the commit with the output of the job.
     #[must_use]
     pub fn output_commit(&self) -> CommitKey {
         self.pipeline.output_repo().commit(self.id)
     }
 
-    /// Gives the commit the job writes its datum records to.
+    /// Returns the commit with the datum records of the job.
     #[must_use]
     pub fn meta_commit(&self) -> CommitKey {
         self.pipeline.meta_repo().commit(self.id)

@@ -1,4 +1,6 @@
-//! Commit references: a branch or an id with optional ancestry (semantics 6).
+//! Commit references: a branch or an id, with optional ancestry (semantics 6).
+//!
+//! [`parse`] reads the text; [`crate::query::resolve_commit`] finds the commit.
 
 use std::fmt;
 
@@ -7,24 +9,24 @@ use serde::{Deserialize, Serialize};
 use crate::ids::GlobalId;
 use crate::names::{BranchName, CommitKey, NameError, RepoKey};
 
-/// Names a commit the way a user does.
+/// A commit as a user names it.
 ///
-/// `id_or_ref` is an id, or a branch name, or either with ancestry marks (`master^2`, `.1`, `^`);
-/// empty, or only ancestry, it refers to `branch`.
+/// `id_or_ref` is an id or a branch name, either with optional ancestry marks (`master^2`). If it is empty or has only
+/// ancestry marks (`.1`, `^`), it starts at `branch`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CommitRef {
     /// Repository.
     pub repo: RepoKey,
-    /// Branch, when one was given beside the id.
+    /// Branch, if it is given apart from `id_or_ref`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<BranchName>,
-    /// Id, branch name, ancestry.
+    /// Id or branch name, and ancestry marks.
     #[serde(default, rename = "ref")]
     pub id_or_ref: String,
 }
 
 impl CommitRef {
-    /// Refers to a branch's head.
+    /// Returns the reference to the head of a branch.
     #[must_use]
     pub fn branch(repo: RepoKey, branch: BranchName) -> Self {
         Self {
@@ -34,7 +36,7 @@ impl CommitRef {
         }
     }
 
-    /// Refers to a commit by id.
+    /// Returns the reference to a commit by its id.
     #[must_use]
     pub fn id(repo: RepoKey, id: GlobalId) -> Self {
         Self {
@@ -44,7 +46,7 @@ impl CommitRef {
         }
     }
 
-    /// Refers by text: id, branch name, or either with ancestry marks.
+    /// Returns the reference with this text: an id or a branch name, with optional ancestry marks.
     #[must_use]
     pub fn text(repo: RepoKey, text: &str) -> Self {
         Self {
@@ -77,50 +79,50 @@ impl fmt::Display for CommitRef {
 
 /// Where a reference starts from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Base {
-    /// Nothing was named: whatever branch goes with the reference.
+pub enum RefStart {
+    /// The text has neither: the reference starts at its branch.
     Unnamed,
     /// A branch.
     Branch(BranchName),
-    /// A commit, or the whole of its set.
+    /// A commit, or a commit set.
     Id(GlobalId),
 }
 
-/// How far from there.
+/// The steps from the start to the commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ancestry {
-    /// So many parents back.
+    /// This number of parents back.
     Back(u64),
-    /// The n-th commit from the beginning, counted from 1, and then so many back.
+    /// The n-th commit of the branch, counted from 1, and then this number of parents back.
     FromStart(u64, u64),
 }
 
-/// Tells what is wrong with the text of a reference.
+/// Why a text is not a reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RefError {
     /// Neither a branch nor an id.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// Ancestry marks that mean nothing.
+    /// The ancestry marks have no known form.
     #[error(
         "invalid ancestry {0:?}: write ^, ^^, ^2 or ~2 to go back from a commit, .1 to count from the first, .3^1 for both"
     )]
     Ancestry(String),
 }
 
-/// Takes the text of a reference apart.
+/// Reads the text of a reference.
 ///
 /// # Errors
 /// When the name is not legal or the ancestry marks are of no known form.
-pub fn parse(text: &str) -> Result<(Base, Ancestry), RefError> {
+pub fn parse(text: &str) -> Result<(RefStart, Ancestry), RefError> {
     let end = text.find(['^', '~', '.']).unwrap_or(text.len());
     let (name, marks) = text.split_at(end);
     let base = if name.is_empty() {
-        Base::Unnamed
+        RefStart::Unnamed
     } else if let Ok(id) = name.parse() {
-        Base::Id(id)
+        RefStart::Id(id)
     } else {
-        Base::Branch(BranchName::new(name)?)
+        RefStart::Branch(BranchName::new(name)?)
     };
     let ancestry = ancestry(marks).ok_or_else(|| RefError::Ancestry(marks.to_owned()))?;
     Ok((base, ancestry))
@@ -140,7 +142,7 @@ fn ancestry(marks: &str) -> Option<Ancestry> {
     (back < from_start).then_some(Ancestry::FromStart(from_start, back))
 }
 
-/// Reads `^`, `^^`, `^3`, and the same with tildes; no marks are no steps.
+/// Reads `^`, `^^`, `^3`, and the same with tildes. No marks mean zero steps.
 fn back(marks: &str) -> Option<u64> {
     let Some(mark) = marks.chars().next() else {
         return Some(0);
@@ -215,8 +217,8 @@ mod tests {
     #[test]
     fn ids_are_told_from_branches() {
         let id = GlobalId::from_number(4);
-        assert_eq!(parse(&format!("{id}^")).unwrap(), (Base::Id(id), Ancestry::Back(1)));
+        assert_eq!(parse(&format!("{id}^")).unwrap(), (RefStart::Id(id), Ancestry::Back(1)));
         let branch = BranchName::new("0123456789ab").unwrap();
-        assert_eq!(parse("0123456789ab").unwrap().0, Base::Branch(branch));
+        assert_eq!(parse("0123456789ab").unwrap().0, RefStart::Branch(branch));
     }
 }

@@ -1,27 +1,29 @@
-//! Why a command was refused, in the words clients search for.
+//! Rejections: why a command is not accepted.
+//!
+//! Clients search for some of these texts, and tests pin them.
 
 use crate::ids::GlobalId;
 use crate::names::{BranchKey, BranchName, CommitKey, JobKey, NameError, PipelineKey, ProjectName, RepoKey};
 use crate::refs::{CommitRef, RefError};
 
-/// Kind of a refusal; each has one status code on the wire.
+/// Kind of a rejection. Each has one status code on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RejectionKind {
-    /// Something named is not there.
+    /// A named thing does not exist.
     NotFound,
-    /// Something that should be made is there already.
+    /// The thing to create exists already.
     AlreadyExists,
-    /// The request makes no sense in any state.
+    /// The request is wrong in every state.
     InvalidArgument,
-    /// The request makes no sense in this state.
+    /// The request is wrong in the present state.
     FailedPrecondition,
-    /// The state changed under the request; try again from fresh reads.
+    /// The state has changed since the request was made. Read again and retry.
     Conflict,
-    /// Anything else; the text tells.
+    /// Anything else; the text explains it.
     Unknown,
 }
 
-/// A refusal.
+/// Why a command is not accepted.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Rejection {
     /// No such project.
@@ -36,15 +38,12 @@ pub enum Rejection {
     /// No such commit.
     #[error("commit {0} not found")]
     NoCommit(CommitKey),
-    /// A reference leads to no commit.
-    #[error("commit {0} not found")]
-    NoRef(CommitRef),
-    /// Ancestry goes past the first commit.
+    /// The ancestry leads past the first commit.
     #[error("commit {reference} not found: there are only {commits} commits to count")]
     PastTheFirst {
-        /// What was asked.
+        /// The reference.
         reference: CommitRef,
-        /// How many there are.
+        /// Number of commits up to the first.
         commits: u64,
     },
     /// No commit of a global id.
@@ -66,39 +65,39 @@ pub enum Rejection {
     #[error("secret {0:?} not found")]
     NoSecret(String),
 
-    /// The project is there.
+    /// The project exists.
     #[error("project {0} already exists")]
     ProjectExists(ProjectName),
-    /// The repository is there.
+    /// The repository exists.
     #[error("repo {0} already exists")]
     RepoExists(RepoKey),
-    /// The pipeline is there.
+    /// The pipeline exists.
     #[error("pipeline \"{0}\" already exists")]
     PipelineExists(PipelineKey),
-    /// A second commit in one repository in one set.
+    /// A second commit of one set in one repository.
     #[error("repo {0} already has a commit in this transaction")]
     CommitInTransaction(RepoKey),
 
-    /// A bad name.
+    /// A name is not legal.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// A bad reference.
+    /// A reference is not legal.
     #[error(transparent)]
     Reference(#[from] RefError),
-    /// A reference that names nothing.
+    /// A reference names neither a branch nor an id.
     #[error("commit of repo {0} not given: name a branch or an id")]
     EmptyRef(RepoKey),
-    /// Anything else that is wrong with a request whatever the state.
+    /// The request is wrong in every state, for another reason.
     #[error("{0}")]
     Invalid(String),
-    /// A system repository where a user repository is expected.
+    /// Only user repositories can be created.
     #[error("repo {0} belongs to the system: only repos of type user can be created")]
     SystemRepo(RepoKey),
-    /// A command that cannot be part of a transaction.
+    /// The command cannot be part of a transaction.
     #[error("{0} cannot be part of a transaction: run it on its own")]
     NotInTransaction(&'static str),
 
-    /// The project that must stay.
+    /// The project `default` cannot be deleted.
     #[error("project \"{0}\" cannot be deleted: it is always there")]
     PermanentProject(ProjectName),
     /// The project is not empty.
@@ -109,7 +108,7 @@ pub enum Rejection {
         /// One of its repositories.
         repo: RepoKey,
     },
-    /// The repository is a pipeline's.
+    /// The repository belongs to a pipeline.
     #[error(
         "cannot delete a repo associated with a pipeline - delete the pipeline instead: repo {repo}, pipeline \"{pipeline}\""
     )]
@@ -119,22 +118,22 @@ pub enum Rejection {
         /// The pipeline.
         pipeline: PipelineKey,
     },
-    /// A branch others depend on.
+    /// Other branches depend on the branch.
     #[error(
         "branch {branch} cannot be deleted because it's in the direct provenance of {}; delete that first, or use force to cut the link", list(.dependants)
     )]
     BranchInProvenance {
         /// The branch.
         branch: BranchKey,
-        /// Those that depend on it.
+        /// Branches that depend on it.
         dependants: Vec<BranchKey>,
     },
-    /// A branch watched by a trigger.
+    /// A trigger watches the branch.
     #[error("branch {branch} cannot be deleted because the trigger of {} watches it; delete that first, or use force to remove the trigger", list(.watchers))]
     BranchWatched {
         /// The branch.
         branch: BranchKey,
-        /// Branches with a trigger on it.
+        /// Branches with a trigger that watches it.
         watchers: Vec<BranchKey>,
     },
     /// The branch belongs to a pipeline.
@@ -146,16 +145,16 @@ pub enum Rejection {
         branch: BranchKey,
         /// The pipeline.
         pipeline: PipelineKey,
-        /// What was to be done with it.
+        /// The rejected change, as a participle.
         verb: &'static str,
     },
-    /// Provenance and trigger at once.
+    /// A branch cannot have provenance and a trigger.
     #[error("branch {0} cannot have both provenance and a trigger")]
     ProvenanceAndTrigger(BranchKey),
-    /// Triggers that watch each other.
+    /// Triggers that watch each other in a circle.
     #[error("triggers cannot form a loop: {0}")]
     TriggerLoop(BranchKey),
-    /// Provenance that goes in a circle.
+    /// Provenance in a circle.
     #[error("branch {0} cannot be in its own provenance: {1} depends on it")]
     Cycle(BranchKey, BranchKey),
     /// Two branches of one repository in one graph.
@@ -165,25 +164,25 @@ pub enum Rejection {
     /// The parent is open.
     #[error("parent commit {0} has not been finished")]
     ParentOpen(CommitKey),
-    /// The commit is closed.
+    /// The commit is finished.
     #[error("commit {0} has already finished")]
     CommitFinished(CommitKey),
-    /// The commit is open but must not be.
+    /// The commit is open.
     #[error("commit {0} not finished")]
     CommitNotFinished(CommitKey),
-    /// A branch that only the system writes to.
+    /// Only the system writes to the branch.
     #[error("cannot start a commit on an output branch: {0}")]
     OutputBranch(BranchKey),
-    /// An output commit that only its job finishes.
+    /// Only its job finishes the output commit.
     #[error("cannot finish output commit {0} of a pipeline: use 'stop job' instead")]
     OutputCommit(CommitKey),
-    /// An output commit that only its job writes to.
+    /// Only its job writes to the output commit.
     #[error("cannot write to output commit {0} of a pipeline: its job does that")]
     WriteToOutput(CommitKey),
-    /// Squash at the tip.
+    /// A squash needs children, which keep the files.
     #[error("cannot squash a commit that has no children: {0}")]
     SquashWithoutChildren(CommitKey),
-    /// Squash below an open commit.
+    /// A squash needs finished children.
     #[error("cannot squash commit {commit}: its child {child} has not been finished")]
     SquashBelowOpen {
         /// The commit.
@@ -191,7 +190,7 @@ pub enum Rejection {
         /// Its open child.
         child: CommitKey,
     },
-    /// Removal of a version of a pipeline.
+    /// The commit of a pipeline version cannot be removed.
     #[error("cannot {verb} commit {commit} because it updated a pipeline")]
     UpdatedPipeline {
         /// `squash` or `drop`.
@@ -199,10 +198,10 @@ pub enum Rejection {
         /// Commit of the spec repository.
         commit: CommitKey,
     },
-    /// Drop in the middle.
+    /// A drop must leave no children.
     #[error("cannot drop a commit that has children: {0}")]
     DropWithChildren(CommitKey),
-    /// Others were made from the set.
+    /// Other sets are derived from the set.
     #[error("commit set {id} cannot be dropped because it has subvenant commit sets: {}", list(.dependants))]
     SubvenantSets {
         /// The set.
@@ -210,7 +209,7 @@ pub enum Rejection {
         /// Sets derived from it.
         dependants: Vec<GlobalId>,
     },
-    /// Others were made from the commit.
+    /// Other commits are derived from the commit.
     #[error("commit {commit} cannot be removed because it has subvenant commits: {}; use the recursive form to remove those too", list(.dependants))]
     SubvenantCommits {
         /// The commit.
@@ -219,26 +218,26 @@ pub enum Rejection {
         dependants: Vec<CommitKey>,
     },
 
-    /// The pipeline cannot run at all.
+    /// The pipeline is in state FAILURE.
     #[error("pipeline \"{0}\" has failed: only an update changes that")]
     PipelineFailed(PipelineKey),
-    /// The pipeline is at another version now.
+    /// The pipeline has another version by now.
     #[error("pipeline \"{pipeline}\" is at version {current}, not {expected}")]
     VersionMoved {
         /// The pipeline.
         pipeline: PipelineKey,
-        /// Version there is.
+        /// Present version.
         current: u64,
-        /// Version that was expected.
+        /// Expected version.
         expected: u64,
     },
     /// The pipeline is stopped.
     #[error("pipeline \"{0}\" is stopped")]
     PipelineStopped(PipelineKey),
-    /// A pipeline reading itself.
+    /// The pipeline reads its own output.
     #[error("pipeline \"{0}\" cannot have its own output as an input")]
     OwnInput(PipelineKey),
-    /// Neither an input nor a reason to have none.
+    /// The pipeline has no input and is not a spout.
     #[error("pipeline \"{0}\": no input set")]
     NoInput(PipelineKey),
     /// The job has ended.
@@ -249,12 +248,12 @@ pub enum Rejection {
     JobState {
         /// The job.
         job: JobKey,
-        /// State it is in.
+        /// Its state.
         state: crate::JobState,
-        /// State it was to go to.
+        /// The requested state.
         to: crate::JobState,
     },
-    /// Input of the job is not finished without an error.
+    /// An input commit of the job is not finished, or has an error.
     #[error("job {job} cannot go on: input commit {commit} is not finished, or has an error")]
     JobInput {
         /// The job.
@@ -263,34 +262,34 @@ pub enum Rejection {
         commit: CommitKey,
     },
 
-    /// The head is another by now.
+    /// The branch has another head by now.
     #[error("the head of branch {branch} has moved: expected {}, found {}", or_none(.expected), or_none(.found))]
     HeadMoved {
         /// The branch.
         branch: BranchKey,
-        /// Head the request was made from.
+        /// Expected head.
         expected: Option<GlobalId>,
-        /// Head there is.
+        /// Present head.
         found: Option<GlobalId>,
     },
-    /// The content is another by now.
+    /// The commit has another content or other staged edits by now.
     #[error("the content of commit {0} has changed meanwhile")]
     ContentMoved(CommitKey),
-    /// Something is staged that has to be settled first.
+    /// The commit has staged edits that must be folded into its content first.
     #[error("commit {0} has edits that are not part of its content yet")]
-    Unsettled(CommitKey),
-    /// A request of the transaction answers otherwise than it did when appended.
+    UnfoldedEdits(CommitKey),
+    /// A command of the transaction has another answer than in its trial run.
     #[error("transaction {id} cannot finish: request {index} has another result now than when it was appended")]
     TransactionMoved {
         /// The transaction.
         id: GlobalId,
-        /// Which request, from 0.
+        /// Number of the command, from 0.
         index: usize,
     },
-    /// The envelope's id is taken.
+    /// The id of the envelope is in use.
     #[error("id {0} is in use: send the command with a fresh one")]
     IdInUse(GlobalId),
-    /// A branch name where a repository has none of it to give.
+    /// The branch has no head.
     #[error("branch {0} of repo {1} has no commits")]
     EmptyBranch(BranchName, RepoKey),
 }
@@ -304,7 +303,7 @@ fn or_none(id: &Option<GlobalId>) -> String {
 }
 
 impl Rejection {
-    /// Gives the kind of the refusal.
+    /// Returns the kind of the rejection.
     #[must_use]
     pub fn kind(&self) -> RejectionKind {
         use Rejection as R;
@@ -313,7 +312,6 @@ impl Rejection {
             | R::NoRepo(_)
             | R::NoBranch(_)
             | R::NoCommit(_)
-            | R::NoRef(_)
             | R::PastTheFirst { .. }
             | R::NoCommitSet(_)
             | R::NoPipeline(_)
@@ -337,7 +335,7 @@ impl Rejection {
             R::VersionMoved { .. }
             | R::HeadMoved { .. }
             | R::ContentMoved(_)
-            | R::Unsettled(_)
+            | R::UnfoldedEdits(_)
             | R::TransactionMoved { .. }
             | R::IdInUse(_) => RejectionKind::Conflict,
             _ => RejectionKind::Unknown,

@@ -1,29 +1,29 @@
-//! What the state needs to know of a pipeline spec: keys instead of strings.
+//! The parts of a pipeline spec that the state needs, as keys instead of strings.
 
 use howdah_spec::{Input, PipelineSpec};
 
-use crate::entities::{PipelineKind, Trigger};
+use crate::entities::{BranchTrigger, PipelineKind};
 use crate::names::{
     BranchKey, BranchName, NameError, PipelineKey, PipelineName, ProjectName, RepoKey, RepoName, RepoType,
 };
 
-/// One leaf of a spec's input.
+/// One leaf of the input of a spec.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InputLeaf {
     /// Name of the input.
     pub name: String,
-    /// Branch it follows.
+    /// Branch that it reads.
     pub branch: BranchKey,
-    /// Whether it is a clock, whose repository belongs to the pipeline.
+    /// Whether it is a cron input: its repository belongs to the pipeline.
     pub cron: bool,
-    /// Trigger its branch should have.
-    pub trigger: Option<Trigger>,
+    /// BranchTrigger of its branch, if the spec asks for one.
+    pub trigger: Option<BranchTrigger>,
 }
 
-/// Gives the key of the pipeline a spec is for.
+/// Returns the key of the pipeline of a spec.
 ///
 /// # Errors
-/// When project or name are not legal.
+/// When the name of the project or pipeline is not legal.
 pub fn pipeline_key(spec: &PipelineSpec) -> Result<PipelineKey, NameError> {
     let project = project_or(&spec.pipeline.project, &ProjectName::default_project())?;
     Ok(PipelineKey {
@@ -40,7 +40,7 @@ fn project_or(name: &str, default: &ProjectName) -> Result<ProjectName, NameErro
     }
 }
 
-/// Gives the leaves of a spec's input in order; none without an input.
+/// Returns the leaves of the input of a spec, in order; empty without an input.
 ///
 /// # Errors
 /// When a name in an input is not legal.
@@ -93,7 +93,7 @@ fn input_leaf(input: &Input, pipeline: &PipelineKey) -> Result<Option<InputLeaf>
                 trigger: None,
             }))
         }
-        // An empty compound input has no leaves; the spec's own rules refuse it.
+        // An empty compound input has no leaves. The validation of specs rejects it.
         Input::Cross(_) | Input::Union(_) | Input::Join(_) | Input::Group(_) => Ok(None),
     }
 }
@@ -106,8 +106,8 @@ fn branch_or_master(name: &str) -> Result<BranchName, NameError> {
     }
 }
 
-fn trigger(trigger: &howdah_spec::TriggerSpec) -> Result<Trigger, NameError> {
-    Ok(Trigger {
+fn trigger(trigger: &howdah_spec::TriggerSpec) -> Result<BranchTrigger, NameError> {
+    Ok(BranchTrigger {
         branch: branch_or_master(&trigger.branch)?,
         all: trigger.all,
         rate_limit_spec: trigger.rate_limit_spec.clone(),
@@ -117,13 +117,7 @@ fn trigger(trigger: &howdah_spec::TriggerSpec) -> Result<Trigger, NameError> {
     })
 }
 
-/// Gives the branch a spec writes to; `master` if it names none that is legal.
-#[must_use]
-pub fn output_branch(spec: &PipelineSpec) -> BranchName {
-    BranchName::new(&spec.output_branch).unwrap_or_else(|_| BranchName::master())
-}
-
-/// Tells what a pipeline of this spec does.
+/// Returns the kind of a pipeline with this spec.
 #[must_use]
 pub fn kind(spec: &PipelineSpec) -> PipelineKind {
     if spec.spout.is_some() {

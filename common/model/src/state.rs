@@ -1,7 +1,7 @@
-//! The state: every entity, and the indices that keep questions cheap.
+//! The state: every entity, and indices over them.
 //!
-//! All maps are persistent: a clone costs nothing and shares everything, so a reader may keep one
-//! for as long as it likes while the writer goes on. Indices are kept by `apply`, never rebuilt.
+//! All maps are persistent: a clone takes constant time and shares all entries. A reader may keep a clone while the
+//! writer continues. `apply` updates the indices with each event; nothing rebuilds them.
 
 use std::sync::Arc;
 
@@ -9,13 +9,14 @@ use imbl::{OrdMap, OrdSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::entities::{Branch, Commit, CommitSet, Job, Pipeline, Project, Repo, Secret, Transaction};
+use crate::command::Transaction;
+use crate::entities::{Branch, Commit, CommitSet, Job, Pipeline, Project, Repo, Secret};
 use crate::ids::GlobalId;
 use crate::names::{BranchKey, CommitKey, JobKey, PipelineKey, ProjectName, RepoKey};
 
-/// Everything there is to know except the bytes of files.
+/// All metadata.
 ///
-/// Read it through its methods and [`crate::query`]; only `apply` writes to it.
+/// Read it through its methods and [`crate::query`]; only `apply` changes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {
     pub(crate) projects: OrdMap<ProjectName, Arc<Project>>,
@@ -29,13 +30,13 @@ pub struct State {
     pub(crate) secrets: OrdMap<String, Arc<Secret>>,
     pub(crate) cluster_defaults: Arc<str>,
     pub(crate) next_seq: u64,
-    // Indices, by order of creation.
+    // Indices in the order of creation: the number is the `seq` of the entity.
     pub(crate) repo_commits: OrdMap<RepoKey, OrdMap<u64, GlobalId>>,
     pub(crate) set_order: OrdMap<u64, GlobalId>,
     pub(crate) job_order: OrdMap<u64, JobKey>,
     pub(crate) pipeline_jobs: OrdMap<PipelineKey, OrdMap<u64, GlobalId>>,
     pub(crate) open_jobs: OrdMap<PipelineKey, OrdMap<u64, GlobalId>>,
-    /// Projects of pipelines' cron repositories and the pipelines they belong to.
+    /// The cron repositories of pipelines, each with the pipelines that use it.
     pub(crate) cron_repos: OrdMap<RepoKey, OrdSet<PipelineKey>>,
 }
 
@@ -45,11 +46,11 @@ impl Default for State {
     }
 }
 
-/// Text of defaults that were never set.
+/// Defaults that were never set: an empty JSON object.
 pub(crate) const NO_DEFAULTS: &str = "{}";
 
 impl State {
-    /// Makes the state of a new system: one empty project, `default`.
+    /// Returns the state of a new system: one empty project, `default`.
     #[must_use]
     pub fn new() -> Self {
         let mut state = Self {
@@ -86,112 +87,112 @@ impl State {
         self.projects.insert(name, Arc::new(project));
     }
 
-    /// Looks a project up.
+    /// Returns a project; `None` if it does not exist.
     #[must_use]
     pub fn project(&self, name: &ProjectName) -> Option<&Arc<Project>> {
         self.projects.get(name)
     }
 
-    /// Gives all projects by name.
+    /// Returns all projects by name.
     pub fn projects(&self) -> impl DoubleEndedIterator<Item = &Arc<Project>> {
         self.projects.values()
     }
 
-    /// Looks a repository up.
+    /// Returns a repository; `None` if it does not exist.
     #[must_use]
     pub fn repo(&self, key: &RepoKey) -> Option<&Arc<Repo>> {
         self.repos.get(key)
     }
 
-    /// Gives all repositories of all types by key.
+    /// Returns all repositories of all types by key.
     pub fn repos(&self) -> impl DoubleEndedIterator<Item = &Arc<Repo>> {
         self.repos.values()
     }
 
-    /// Looks a branch up.
+    /// Returns a branch; `None` if it does not exist.
     #[must_use]
     pub fn branch(&self, key: &BranchKey) -> Option<&Arc<Branch>> {
         self.branches.get(key)
     }
 
-    /// Gives all branches by key.
+    /// Returns all branches by key.
     pub fn branches(&self) -> impl DoubleEndedIterator<Item = &Arc<Branch>> {
         self.branches.values()
     }
 
-    /// Looks a commit up.
+    /// Returns a commit; `None` if it does not exist.
     #[must_use]
     pub fn commit(&self, key: &CommitKey) -> Option<&Arc<Commit>> {
         self.commits.get(key)
     }
 
-    /// Gives all commits by key.
+    /// Returns all commits by key.
     pub fn commits(&self) -> impl DoubleEndedIterator<Item = &Arc<Commit>> {
         self.commits.values()
     }
 
-    /// Looks a commit set up.
+    /// Returns a commit set; `None` if it does not exist.
     #[must_use]
     pub fn set(&self, id: GlobalId) -> Option<&Arc<CommitSet>> {
         self.sets.get(&id)
     }
 
-    /// Gives the ids of all commit sets, oldest first.
+    /// Returns the ids of all commit sets, oldest first.
     pub fn set_ids(&self) -> impl DoubleEndedIterator<Item = GlobalId> {
         self.set_order.values().copied()
     }
 
-    /// Looks a pipeline up.
+    /// Returns a pipeline; `None` if it does not exist.
     #[must_use]
     pub fn pipeline(&self, key: &PipelineKey) -> Option<&Arc<Pipeline>> {
         self.pipelines.get(key)
     }
 
-    /// Gives all pipelines by key.
+    /// Returns all pipelines by key.
     pub fn pipelines(&self) -> impl DoubleEndedIterator<Item = &Arc<Pipeline>> {
         self.pipelines.values()
     }
 
-    /// Looks a job up.
+    /// Returns a job; `None` if it does not exist.
     #[must_use]
     pub fn job(&self, key: &JobKey) -> Option<&Arc<Job>> {
         self.jobs.get(key)
     }
 
-    /// Gives all jobs, oldest first.
+    /// Returns all jobs, oldest first.
     pub fn jobs(&self) -> impl DoubleEndedIterator<Item = &Arc<Job>> {
         self.job_order.values().filter_map(|key| self.jobs.get(key))
     }
 
-    /// Looks a transaction up.
+    /// Returns a transaction; `None` if it does not exist.
     #[must_use]
     pub fn transaction(&self, id: GlobalId) -> Option<&Arc<Transaction>> {
         self.transactions.get(&id)
     }
 
-    /// Gives all open transactions by id.
+    /// Returns all open transactions by id.
     pub fn transactions(&self) -> impl DoubleEndedIterator<Item = &Arc<Transaction>> {
         self.transactions.values()
     }
 
-    /// Looks a secret up.
+    /// Returns a secret; `None` if it does not exist.
     #[must_use]
     pub fn secret(&self, name: &str) -> Option<&Arc<Secret>> {
         self.secrets.get(name)
     }
 
-    /// Gives all secrets by name.
+    /// Returns all secrets by name.
     pub fn secrets(&self) -> impl DoubleEndedIterator<Item = &Arc<Secret>> {
         self.secrets.values()
     }
 
-    /// Gives the defaults of all pipelines, a JSON object.
+    /// Returns the defaults for all pipelines, a JSON object.
     #[must_use]
     pub fn cluster_defaults(&self) -> &str {
         &self.cluster_defaults
     }
 
-    /// Gives a number that grows with every entity made.
+    /// Returns the `seq` of the next entity. It rises with each one.
     #[must_use]
     pub fn next_seq(&self) -> u64 {
         self.next_seq

@@ -1,4 +1,4 @@
-//! Examples that read like the reference: branches, squash, drop, transactions, cost.
+//! Examples of the rules: branches, squash, drop, transactions, cost.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -14,7 +14,7 @@ fn drop_set(id: GlobalId) -> Command {
     Command::DropCommitSet { id }
 }
 
-/// Three sets over images and edges, all done.
+/// Returns three commit sets over images and edges, with all jobs finished.
 fn three_sets() -> (World, Vec<GlobalId>) {
     let mut world = World::new();
     world.repo("images");
@@ -103,7 +103,7 @@ fn drop_of_the_only_commit_leaves_an_empty_one() {
     let empty = world.ok(drop_set(id));
     assert_eq!(world.head("images"), empty);
     let commit = world.commit("images", empty);
-    assert_eq!((commit.content, commit.origin), (Content::EMPTY, Origin::Auto));
+    assert_eq!((commit.content, commit.origin), (Content::EMPTY, CommitOrigin::Auto));
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn drop_stops_running_jobs() {
 }
 
 #[test]
-fn one_commit_is_removed_with_what_was_made_from_it() {
+fn one_commit_is_removed_with_those_derived_from_it() {
     let (mut world, ids) = three_sets();
     let single = |recursive| Command::DropCommit {
         commit: repo("images").commit(ids[2]),
@@ -219,7 +219,7 @@ fn triggers_are_checked() {
         branch: branch(name),
         head: None,
         provenance: provenance.iter().map(|name| branch(name)).collect(),
-        trigger: Some(Trigger {
+        trigger: Some(BranchTrigger {
             branch: BranchName::new(watched).unwrap(),
             all: false,
             rate_limit_spec: String::new(),
@@ -274,7 +274,7 @@ fn two_inputs_in_one_transaction_make_one_job() {
     );
     assert!(
         world.state.commit(&repo("a").commit(id)).is_none(),
-        "nobody sees it yet"
+        "it has no effect yet"
     );
     world.ok(append(start_command("b")));
     let twice = world.send(append(start_command("b@dev"))).unwrap_err();
@@ -303,7 +303,7 @@ fn two_inputs_in_one_transaction_make_one_job() {
 }
 
 #[test]
-fn a_transaction_fails_when_the_world_has_moved() {
+fn a_transaction_fails_when_the_state_has_changed() {
     let mut world = World::new();
     let id = world.ok(Command::StartTransaction);
     let create = Command::CreateRepo {
@@ -372,7 +372,7 @@ fn writing_needs_the_head_that_was_read() {
 }
 
 #[test]
-fn an_id_serves_once() {
+fn an_id_can_be_used_once() {
     let mut world = World::new();
     world.repo("a");
     world.repo("b");
@@ -415,7 +415,7 @@ fn secrets_and_defaults() {
     });
 }
 
-/// A hundred thousand commits of history, most of them failed: deciding stays fast.
+/// With a hundred thousand commits, most of them failed, a decision is still fast.
 #[test]
 fn cost_does_not_grow_with_history() {
     let mut world = World::new();
@@ -425,7 +425,7 @@ fn cost_does_not_grow_with_history() {
     world.pipeline("x", &["images", "model"]);
     let mut slices = Vec::new();
     for slice in 0..100 {
-        let begun = std::time::Instant::now();
+        let started = std::time::Instant::now();
         for round in slice * 340..(slice + 1) * 340 {
             let id = GlobalId::from_number(1_000_000 + round);
             let at = jiff::Timestamp::from_second(round as i64).unwrap();
@@ -438,10 +438,10 @@ fn cost_does_not_grow_with_history() {
                 world.state = decide(&world.state, &envelope).unwrap().state;
             }
         }
-        slices.push(begun.elapsed());
+        slices.push(started.elapsed());
     }
     assert!(world.state.commits().count() > 100_000);
-    // Medians, since other work on the machine slows single slices down.
+    // Medians, because other processes on the machine slow single slices down.
     let median = |slices: &[std::time::Duration]| {
         let mut slices = slices.to_vec();
         slices.sort();

@@ -1,4 +1,4 @@
-//! Examples that read like the reference: creating, updating, stopping, deleting pipelines.
+//! Examples of the rules: creation, update, stop and deletion of pipelines.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -19,7 +19,10 @@ fn creation_makes_repos_wiring_and_the_first_job() {
     let output = world.state.branch(&branch("edges")).unwrap();
     assert_eq!(output.direct_provenance, [branch("images"), branch("edges.spec")]);
     let spec_commit = world.commit("edges.spec", id);
-    assert_eq!((spec_commit.origin, spec_commit.content), (Origin::User, content(99)));
+    assert_eq!(
+        (spec_commit.origin, spec_commit.content),
+        (CommitOrigin::User, content(99))
+    );
     assert!(spec_commit.finished.is_some());
     assert_eq!(world.jobs("edges"), [id], "one job, for the present head only");
     let pipeline = world.state.pipeline(&pipeline_key("edges")).unwrap();
@@ -28,12 +31,12 @@ fn creation_makes_repos_wiring_and_the_first_job() {
 }
 
 #[test]
-fn missing_input_branches_come_empty() {
+fn missing_input_branches_are_created_empty() {
     let mut world = World::new();
     world.repo("images");
     let id = world.pipeline("edges", &["images@dev"]);
     let commit = world.commit("images", id);
-    assert_eq!((commit.origin, commit.content), (Origin::Auto, Content::EMPTY));
+    assert_eq!((commit.origin, commit.content), (CommitOrigin::Auto, Content::EMPTY));
     assert!(commit.finished.is_some());
     assert_eq!(
         query::job_ready(&world.state, &job("edges", id)),
@@ -73,7 +76,7 @@ fn creation_is_checked() {
 }
 
 #[test]
-fn two_branches_of_one_repo_do_not_meet() {
+fn two_branches_of_one_repo_cannot_be_in_one_graph() {
     let mut world = World::new();
     world.repo("images");
     let text = world.refused(pipeline_command("x", &["images", "images@dev"]));
@@ -91,7 +94,7 @@ fn two_branches_of_one_repo_do_not_meet() {
 }
 
 #[test]
-fn the_same_branch_twice_is_fine() {
+fn the_same_branch_may_be_an_input_twice() {
     let mut world = World::new();
     world.repo("images");
     let id = world.pipeline("x", &["images", "images"]);
@@ -160,7 +163,7 @@ fn salt_changes_with_reprocess_only() {
 }
 
 #[test]
-fn changing_the_output_branch_leaves_the_old_one() {
+fn a_former_output_branch_becomes_a_plain_one() {
     let mut world = images_edges_montage();
     let mut staged = spec("edges", &["images"]);
     staged.output_branch = "staging".to_owned();
@@ -176,7 +179,7 @@ fn changing_the_output_branch_leaves_the_old_one() {
     );
     let old = world.head("edges");
     assert_ne!(old, id);
-    // Deferred processing: who follows master sees the result when master is moved.
+    // Deferred processing: a pipeline that reads master sees the result when the head of master is moved.
     world.succeed("edges", id, 5);
     let moved = world.ok(branch_command("edges", Some("staging"), &[]));
     assert_eq!(world.head("edges"), id);
@@ -286,7 +289,7 @@ fn deleting_pipelines() {
     assert!(text.contains("in the direct provenance of"), "{text}");
     assert!(text.contains("default/montage@master"));
 
-    // By force: the reader stays without its input and runs no more.
+    // With force, the pipeline that reads it loses its input and does not run any more.
     world.ok(delete("edges", true, false));
     assert!(world.state.repo(&repo("edges")).is_none());
     assert!(world.state.repo(&repo("edges.meta")).is_none());
@@ -294,7 +297,7 @@ fn deleting_pipelines() {
     world.write("images", 4);
     assert_eq!(world.jobs("montage").len(), jobs);
 
-    // With the repository kept, its history stays.
+    // With keep_repo, the commits of the repository stay.
     let id = world.update("montage", &["images"]);
     world.succeed("montage", id, 6);
     world.ok(delete("montage", false, true));
@@ -367,9 +370,13 @@ fn deleting_repos_and_projects() {
     };
     assert!(world.refused(permanent).contains("cannot be deleted"));
 
-    world.ok(Command::DeleteAll { scope: Scope::Pps });
+    world.ok(Command::DeleteAll {
+        scope: DeletionScope::Pps,
+    });
     assert_eq!(world.state.pipelines().count(), 0);
-    world.ok(Command::DeleteAll { scope: Scope::Pfs });
+    world.ok(Command::DeleteAll {
+        scope: DeletionScope::Pfs,
+    });
     assert_eq!((world.state.repos().count(), world.state.projects().count()), (0, 1));
 }
 

@@ -1,4 +1,4 @@
-//! Random command sequences against the invariants.
+//! Properties: random command sequences keep the invariants.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -7,7 +7,7 @@ use howdah_model::*;
 use proptest::prelude::*;
 use support::*;
 
-/// Random numbers that a step draws its choices from.
+/// Random numbers that choose the command of a step.
 #[derive(Clone, Debug)]
 struct Dice {
     op: u8,
@@ -35,7 +35,7 @@ fn any_branch(draw: u16) -> String {
     format!("{}@{}", any_repo(draw), pick(&BRANCHES, draw >> 8).unwrap())
 }
 
-/// Makes a command that writes to an open commit: at once, staged, or what is staged.
+/// Returns a command for an open commit: new content, staged edits, or folding of staged edits.
 fn write_open(open: &Commit, number: u16, way: u16) -> Command {
     let (commit, expected) = (open.key.clone(), open.content);
     let last = open.staged.last().map(|staged| staged.id);
@@ -43,7 +43,7 @@ fn write_open(open: &Commit, number: u16, way: u16) -> Command {
         (0 | 1, _) => Command::StageEdits {
             commit,
             expected,
-            // Now and then somebody else was faster.
+            // Sometimes another writer was faster.
             after: last.filter(|_| !number.is_multiple_of(8)),
             staged: staged(number.into()),
         },
@@ -61,7 +61,7 @@ fn write_open(open: &Commit, number: u16, way: u16) -> Command {
     }
 }
 
-/// Makes a command that has a chance to make sense in the state.
+/// Returns a command that may be accepted in the state.
 fn command(world: &World, dice: &Dice) -> Option<Command> {
     let [d0, d1, d2, d3] = dice.draws;
     let state = &world.state;
@@ -185,7 +185,7 @@ fn command(world: &World, dice: &Dice) -> Option<Command> {
                 vec![branch(&any_branch(d2))]
             };
             let head = pick(&commits, d3).filter(|c| c.repo == key.repo).map(CommitRef::from);
-            let trigger = (d1 % 8 == 0).then(|| Trigger {
+            let trigger = (d1 % 8 == 0).then(|| BranchTrigger {
                 branch: BranchName::master(),
                 all: false,
                 rate_limit_spec: String::new(),
@@ -245,8 +245,12 @@ fn command(world: &World, dice: &Dice) -> Option<Command> {
             }
         }
         _ => match d0 % 12 {
-            0 => Command::DeleteAll { scope: Scope::Pps },
-            1 => Command::DeleteAll { scope: Scope::Pfs },
+            0 => Command::DeleteAll {
+                scope: DeletionScope::Pps,
+            },
+            1 => Command::DeleteAll {
+                scope: DeletionScope::Pfs,
+            },
             2 => Command::DeleteProject {
                 name: "p".parse().unwrap(),
                 force,
@@ -262,7 +266,7 @@ fn command(world: &World, dice: &Dice) -> Option<Command> {
     })
 }
 
-/// Brings a job on.
+/// Returns a command that changes the state of a job.
 fn step(job: &Job, draw: u16, size: u16) -> Command {
     let key = job.key.clone();
     let end = |outcome: JobOutcome| Command::FinishJob {
@@ -306,7 +310,7 @@ fn step(job: &Job, draw: u16, size: u16) -> Command {
     }
 }
 
-/// Two repositories and two chained pipelines, so that most sequences have something to work on.
+/// Returns a state with two repositories and a chain of two pipelines, so that most commands have something to change.
 fn start() -> World {
     let mut world = World::new();
     for name in ["a", "b"] {
@@ -344,7 +348,7 @@ proptest! {
     fn invariants_hold_after_every_step(steps in prop::collection::vec(dice(), 1..80)) {
         let world = run(&steps);
 
-        // The log alone gives the same state, also after a trip through text.
+        // The events give the same state, also after serialisation.
         let text = serde_json::to_string(&world.log).unwrap();
         let log: Vec<Event> = serde_json::from_str(&text).unwrap();
         prop_assert_eq!(&log, &world.log);
@@ -354,13 +358,13 @@ proptest! {
         }
         prop_assert!(replayed == world.state);
 
-        // So does a snapshot.
+        // A snapshot gives the same state.
         let text = serde_json::to_string(&world.state).unwrap();
         let restored: State = serde_json::from_str(&text).unwrap();
         prop_assert!(restored == world.state);
     }
 
-    /// Events that do not fit are no reason to panic: any subset of a log can be applied.
+    /// Any subset of a log can be applied without a panic.
     #[test]
     fn apply_is_total(steps in prop::collection::vec(dice(), 1..40), keep in any::<u64>()) {
         let world = run(&steps);

@@ -1,7 +1,7 @@
-//! The log is for ever: every event ever written must keep its meaning.
+//! Compatibility of the log: every release reads the events of all earlier ones.
 //!
-//! `samples/<event>.json` holds events as they were written. A sample is never changed; when an
-//! event gets a field, a sample with that field is added.
+//! `samples/<event>.json` holds events as a release wrote them. A sample is never changed. When an event gets a field,
+//! a sample with that field is added.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use howdah_model::{Command, Event};
 
-/// Names an event; the match makes sure that a new variant is not forgotten below.
+/// Returns the name of an event. The match has no wildcard, so a new event does not compile without a name here.
 fn name(event: &Event) -> &'static str {
     macro_rules! names {
         ($($name:ident),* $(,)?) => {

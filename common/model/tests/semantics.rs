@@ -1,4 +1,4 @@
-//! Examples that read like the reference: commits, sets, propagation, pipelines, jobs.
+//! Examples of the rules: commits, sets, propagation, pipelines, jobs.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -41,7 +41,7 @@ fn one_write_makes_a_set_of_five_and_lists_seven() {
     }
     assert_eq!(query::jobs_of_set(&world.state, id).len(), 2);
     assert!(world.commit("images", id).finished.is_some());
-    assert_eq!(world.commit("edges", id).origin, Origin::Auto);
+    assert_eq!(world.commit("edges", id).origin, CommitOrigin::Auto);
     assert_eq!(world.job_state("montage", id), JobState::Created);
 }
 
@@ -145,7 +145,7 @@ fn an_open_commit_makes_jobs_that_wait() {
 }
 
 #[test]
-fn staged_edits_wait_for_somebody_to_settle_them() {
+fn staged_edits_stay_until_they_are_folded() {
     let mut world = World::new();
     world.repo("images");
     let id = world.start("images");
@@ -162,7 +162,7 @@ fn staged_edits_wait_for_somebody_to_settle_them() {
     };
     world.ok(stage(None, 1, Content::EMPTY));
     world.ok(stage(Some(1), 2, Content::EMPTY));
-    // Who has not seen the last of them has not seen what his own edits may not fit.
+    // A writer that does not know the last staged edits cannot know whether its own fit.
     for command in [
         stage(Some(1), 3, Content::EMPTY),
         stage(None, 3, Content::EMPTY),
@@ -246,7 +246,7 @@ fn output_is_written_by_jobs_only() {
 }
 
 #[test]
-fn a_failed_job_takes_those_below_along() {
+fn a_failed_job_makes_downstream_jobs_unrunnable() {
     let mut world = images_edges_montage();
     let good = world.write("images", 1);
     world.succeed("edges", good, 11);
@@ -270,7 +270,7 @@ fn a_failed_job_takes_those_below_along() {
     assert!(world.commit("montage.meta", bad).error.is_some());
     assert_eq!(world.head("montage"), bad, "the head is the failed commit");
 
-    // Later work builds on the last good commit, and the job on the last good job.
+    // Later commits start from the last good commit, and the base of the job is the last good job.
     let next = world.write("images", 3);
     assert_eq!(
         query::base_content(&world.state, &repo("edges").commit(next)),
@@ -280,7 +280,7 @@ fn a_failed_job_takes_those_below_along() {
     assert!(matches!(base, query::JobBase::Job { job: base, output, .. }
         if base == job("edges", good) && output == content(11)));
 
-    // A commit elsewhere that relies on the failed one makes a job that is unrunnable from birth.
+    // A commit in another input makes a job that also reads the failed commit: it ends as unrunnable at once.
     world.repo("other");
     let update = world.update("montage", &["edges", "other"]);
     assert_eq!(world.job_state("montage", update), JobState::Created);
@@ -291,7 +291,7 @@ fn a_failed_job_takes_those_below_along() {
 }
 
 #[test]
-fn a_job_waits_for_the_one_it_builds_on() {
+fn a_job_waits_for_its_base() {
     let mut world = images_edges_montage();
     let first = world.write("images", 1);
     let second = world.write("images", 2);
@@ -328,7 +328,7 @@ fn a_user_commit_that_fails_makes_its_jobs_unrunnable() {
 }
 
 #[test]
-fn final_states_stay() {
+fn final_states_do_not_change() {
     let mut world = images_edges_montage();
     let id = world.write("images", 1);
     world.succeed("edges", id, 2);

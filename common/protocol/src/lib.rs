@@ -1,14 +1,17 @@
-//! What coordinator and workers exchange: the objects they keep in the store and the messages they send.
+//! The protocol between coordinator and workers: the objects they keep in the store and the messages they send.
 //!
 //! - [`objects`]: objects in the store. A job's plan ([`objects::JobPlan`]), its datum sets ([`objects::DatumSet`]),
 //!   their results ([`objects::SetResult`]), the record of each datum ([`objects::DatumRecord`]) and log lines
 //!   ([`objects::LogObject`]), with the functions that make their keys.
-//! - [`messages`]: messages over the queue. Work ([`messages::SetMessage`]), set events, presence, live log lines,
-//!   control.
+//! - [`messages`]: messages over the queue. Datum sets ([`messages::SetMessage`]), set events, presence, live log
+//!   lines, control, image references.
 //! - [`wire`]: the envelope around all of them, with kind and version.
 //!
-//! The crate holds types and their encoding. It opens no connection and reads no object: the store and the queue do
-//! that. A reader refuses an unknown kind or version by name ([`wire::WireError`]).
+//! What can go wrong: bytes are of another kind, of an unknown version, or damaged ([`wire::WireError`]). The error
+//! names the kind.
+//!
+//! The crate holds types and their encoding. It opens no connection and reads no object: `howdah-queue` and
+//! `howdah-store` do that.
 
 pub mod messages;
 pub mod objects;

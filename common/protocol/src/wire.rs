@@ -1,30 +1,31 @@
-//! The envelope around everything this crate writes: kind, version, body.
+//! The envelope of every object and message of this crate: kind, version, body.
 //!
 //! ```text
 //! text    {"kind":"job_plan","v":1,"body":{...}}
 //! binary  "HWD" 0x00 | length of kind (1 byte) | kind | version (4 bytes, least significant first) | body
 //! ```
 //!
-//! A reader checks kind and version before it looks at the body, so that old programs refuse new data by
-//! name instead of guessing. Text is for what there is little of and what operators may want to read;
-//! what there is one of for every datum is binary (postcard), a fifth of the size and of the time.
+//! [`encode`] writes it, [`decode`] reads it. A reader checks kind and version before it reads the body: an old
+//! program refuses new data and names the version. [`WireError`] says what is wrong.
+//!
+//! Types of which there are few are text (JSON), so that operators can read them. Types that hold something for each
+//! datum are binary (postcard), which takes a fifth of the bytes and of the time.
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 
-/// A type that is written with its kind and version.
+/// A type with an envelope.
 pub trait Wire: Serialize + DeserializeOwned {
     /// Name of the type on the wire; never changes.
     const KIND: &'static str;
-    /// Version this program writes. Older versions that it still reads are listed in
-    /// [`Wire::READS`].
+    /// Version that this program writes. [`Wire::READS`] has the older ones that it can read.
     const VERSION: u32 = 1;
-    /// Versions that this program understands.
+    /// Versions that this program can read.
     const READS: &'static [u32] = &[Self::VERSION];
-    /// Whether the body is binary. Fields of such a type cannot be left out or added without a new version.
+    /// Whether the body is binary. Such a body has no field names: every change of the fields needs a new version.
     const BINARY: bool = false;
 
-    /// Reads a binary body of an older version among [`Wire::READS`].
+    /// Reads a binary body of a version in [`Wire::READS`] other than [`Wire::VERSION`].
     ///
     /// # Errors
     /// When the body is not of that version.
@@ -33,23 +34,23 @@ pub trait Wire: Serialize + DeserializeOwned {
     }
 }
 
-/// What binary envelopes begin with; no JSON text does.
+/// First bytes of a binary envelope. No JSON text begins with them.
 const MAGIC: &[u8; 4] = b"HWD\0";
 
-/// Why bytes were not accepted.
+/// Why bytes cannot be read as a value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// They are not in the envelope at all.
+    /// They have no envelope.
     #[error("expected a {expected} message, found something else")]
     NotAMessage {
         /// Kind that was expected.
         expected: &'static str,
-        /// What the reader stumbled over.
+        /// Cause.
         #[source]
         source: BodyError,
     },
-    /// They hold another kind of message.
+    /// They are of another kind.
     #[error("expected a {expected} message, found a {found} message")]
     OtherKind {
         /// Kind that was expected.
@@ -57,7 +58,7 @@ pub enum WireError {
         /// Kind that was found.
         found: String,
     },
-    /// Kind is right, version unknown.
+    /// The kind is right, the version is unknown.
     #[error(
         "{kind} message has version {found}, this program understands version {understood}: \
          run the same release of Howdah everywhere"
@@ -67,44 +68,44 @@ pub enum WireError {
         kind: &'static str,
         /// Version that was found.
         found: u32,
-        /// Newest version that would have been understood.
+        /// Newest version that this program can read.
         understood: u32,
     },
-    /// Kind and version are right, the body is not.
+    /// Kind and version are right, the body cannot be read.
     #[error("{kind} message cannot be read")]
     BadBody {
         /// Kind of the message.
         kind: &'static str,
-        /// What the reader stumbled over.
+        /// Cause.
         #[source]
         source: BodyError,
     },
 }
 
-/// What a reader stumbles over.
+/// Why an envelope or a body cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BodyError {
-    /// In text.
+    /// The text is not the expected JSON.
     #[error(transparent)]
     Text(#[from] serde_json::Error),
-    /// In a binary body.
+    /// The binary body is not the expected type.
     #[error(transparent)]
     Binary(#[from] postcard::Error),
-    /// The header of a binary envelope is cut off or not text.
+    /// The header of a binary envelope is cut off, or its kind is not UTF-8.
     #[error("the header is damaged")]
     Header,
 }
 
 #[derive(Serialize)]
-struct Written<'a, T> {
+struct TextEnvelope<'a, T> {
     kind: &'static str,
     v: u32,
     body: &'a T,
 }
 
 #[derive(Deserialize)]
-struct Header {
+struct TextHeader {
     kind: String,
     v: u32,
     #[serde(rename = "body")]
@@ -112,7 +113,7 @@ struct Header {
 }
 
 #[derive(Deserialize)]
-struct Body<T> {
+struct TextBody<T> {
     body: T,
 }
 
@@ -126,7 +127,7 @@ pub fn encode<T: Wire>(value: &T) -> Vec<u8> {
         out.extend_from_slice(&T::VERSION.to_le_bytes());
         return postcard::to_extend(value, out).expect("types of this crate know the lengths of their lists");
     }
-    let written = Written {
+    let written = TextEnvelope {
         kind: T::KIND,
         v: T::VERSION,
         body: value,
@@ -134,7 +135,10 @@ pub fn encode<T: Wire>(value: &T) -> Vec<u8> {
     serde_json::to_vec(&written).expect("types of this crate have string keys and cannot fail")
 }
 
-/// Reads a value, refusing other kinds and unknown versions by name.
+/// Reads a value.
+///
+/// # Errors
+/// When the bytes are of another kind, of an unknown version, or damaged.
 pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, WireError> {
     let header = header(bytes).map_err(|source| WireError::NotAMessage {
         expected: T::KIND,
@@ -153,27 +157,31 @@ pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, WireError> {
             understood: T::VERSION,
         });
     }
+    // `READS` has no older version of any text type: those only ever get fields with a default.
     let body = match header.binary_body {
+        // Postcard has no field names and reads a shorter body as garbage or as a short list. An older version is
+        // therefore read by its own type, never by the current one.
         Some(at) if header.v != T::VERSION => T::decode_older(header.v, &bytes[at..]),
         Some(at) => postcard::from_bytes(&bytes[at..]).map_err(BodyError::from),
-        None => serde_json::from_slice::<Body<T>>(bytes)
+        None => serde_json::from_slice::<TextBody<T>>(bytes)
             .map(|written| written.body)
             .map_err(BodyError::from),
     };
     body.map_err(|source| WireError::BadBody { kind: T::KIND, source })
 }
 
-struct Found {
+/// Kind and version of an envelope.
+struct Header {
     kind: String,
     v: u32,
-    /// Where the body of a binary envelope begins.
+    /// Offset of the body in a binary envelope; `None` for text.
     binary_body: Option<usize>,
 }
 
-fn header(bytes: &[u8]) -> Result<Found, BodyError> {
+fn header(bytes: &[u8]) -> Result<Header, BodyError> {
     let Some(rest) = bytes.strip_prefix(MAGIC) else {
-        let Header { kind, v, .. } = serde_json::from_slice(bytes)?;
-        return Ok(Found {
+        let TextHeader { kind, v, .. } = serde_json::from_slice(bytes)?;
+        return Ok(Header {
             kind,
             v,
             binary_body: None,
@@ -182,14 +190,14 @@ fn header(bytes: &[u8]) -> Result<Found, BodyError> {
     let (length, rest) = rest.split_first().ok_or(BodyError::Header)?;
     let (kind, rest) = rest.split_at_checked(usize::from(*length)).ok_or(BodyError::Header)?;
     let (version, body) = rest.split_first_chunk().ok_or(BodyError::Header)?;
-    Ok(Found {
+    Ok(Header {
         kind: std::str::from_utf8(kind).map_err(|_| BodyError::Header)?.to_owned(),
         v: u32::from_le_bytes(*version),
         binary_body: Some(bytes.len() - body.len()),
     })
 }
 
-/// Returns the kind that bytes say they are, without reading the rest.
+/// Returns the kind in the envelope, without reading the body; `None` without an envelope.
 pub fn kind_of(bytes: &[u8]) -> Option<String> {
     header(bytes).ok().map(|found| found.kind)
 }
@@ -203,7 +211,7 @@ mod tests {
     use crate::objects::{DatumInput, DatumSet};
 
     #[test]
-    fn what_is_written_can_be_read() {
+    fn encoded_values_decode_to_themselves() {
         let set = DatumSet {
             set: 3,
             datums: Vec::new(),
@@ -222,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_that_do_not_say_where_files_lie_are_understood() {
+    fn version_2_sets_without_slices_decode() {
         let mut old = b"HWD\0\x09datum_set\x02\0\0\0\x03\x01".to_vec();
         // One datum: its id, its hash, one input.
         let input = input();
@@ -235,7 +243,7 @@ mod tests {
         assert_eq!((datum.id.as_bytes(), datum.hash.as_bytes()), (&[7; 32], &[8; 32]));
         assert_eq!((&datum.inputs[..], &datum.slices[..]), (&[input][..], &[][..]));
 
-        // The same set in a message that was sent by an older coordinator and has not been taken yet.
+        // The same set in a message of an older coordinator that still waits in the stream.
         let message = SetMessage {
             pipeline: "default/edges".parse().unwrap(),
             version: 5,
@@ -279,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused_by_name() {
+    fn other_kinds_and_versions_are_refused_by_name() {
         let other = decode::<DatumSet>(&encode(&WakeUp {})).unwrap_err();
         assert_eq!(
             other.to_string(),

@@ -1,4 +1,4 @@
-//! The connection.
+//! The connection to NATS, its stream epoch, and plain publications.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,36 +12,41 @@ use crate::error::{NatsCause, QueueError};
 use crate::subjects;
 use howdah_protocol::wire::{self, Wire};
 
-/// Longest time that a publication may wait for its place in the connection's buffer.
-const PUBLISH_PATIENCE: Duration = Duration::from_secs(5);
-/// Time that JetStream has to answer.
-const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
+/// Longest time that a publication may wait for room in the buffer of the connection.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time that a JetStream request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How to connect.
+/// Options of a connection.
 #[derive(Clone, Debug)]
 pub struct QueueOptions {
     /// Addresses, separated by commas: `nats://[USER:PASSWORD@]HOST:PORT`.
     pub url: String,
-    /// Name of the connection, shown by the server's monitoring.
+    /// Name of the connection; the monitoring of the server shows it.
     pub name: String,
-    /// Copies that a NATS cluster keeps of the datum stream.
+    /// Number of copies of the datum stream in a NATS cluster.
     pub replicas: usize,
 }
 
-/// A connection to NATS. Clones share it.
+/// A connection to NATS. Clones share the connection.
 #[derive(Clone)]
 pub struct Queue {
     pub(crate) client: async_nats::Client,
     pub(crate) js: jetstream::Context,
     pub(crate) replicas: usize,
-    /// Written by the connection's event callback, and whenever anybody had to make a stream; read by everybody who must then look at the state again.
+    /// Raised by the event callback on every connection, by [`Queue::ensure_streams`] when it creates the stream, and
+    /// by the task that receives [`subjects::REBUILT`]. Read through [`Queue::stream_epoch`]. A `watch`, because a
+    /// reader needs only the newest value.
     pub(crate) stream_epoch: Arc<watch::Sender<u64>>,
 }
 
 impl Queue {
-    /// Connects, or says within a few seconds why that is not possible.
+    /// Connects with one copy of the stream.
     ///
-    /// A connection that was made once is made again for ever when it is lost.
+    /// A lost connection is established again without a limit of attempts.
+    ///
+    /// # Errors
+    /// When the address is wrong, or no server answers within five seconds.
     pub async fn connect(url: &str, name: &str) -> Result<Self, QueueError> {
         Self::connect_with(&QueueOptions {
             url: url.to_owned(),
@@ -51,7 +56,7 @@ impl Queue {
         .await
     }
 
-    /// Connects with all options given.
+    /// Connects with the given options. See [`Queue::connect`].
     pub async fn connect_with(options: &QueueOptions) -> Result<Self, QueueError> {
         let addresses = options
             .url
@@ -63,22 +68,22 @@ impl Queue {
                 source: NatsCause::of(error),
             })?;
         let stream_epoch = Arc::new(watch::Sender::new(0_u64));
-        let raise = Arc::clone(&stream_epoch);
+        let on_connect = Arc::clone(&stream_epoch);
         let client = async_nats::ConnectOptions::new()
             .name(&options.name)
             .connection_timeout(Duration::from_secs(5))
             .max_reconnects(None)
             .reconnect_delay_callback(|attempts| Duration::from_millis(50 * attempts.min(20) as u64))
             .event_callback(move |event| {
-                let raise = Arc::clone(&raise);
+                let on_connect = Arc::clone(&on_connect);
                 async move {
                     match event {
-                        async_nats::Event::Connected => raise.send_modify(|n| *n += 1),
+                        async_nats::Event::Connected => on_connect.send_modify(|n| *n += 1),
                         async_nats::Event::Disconnected => {
-                            tracing::warn!("connection to NATS lost, trying to get it back");
+                            tracing::warn!("connection to NATS lost, reconnecting");
                         }
                         async_nats::Event::SlowConsumer(_) => {
-                            tracing::warn!("messages from NATS dropped: this process is too slow");
+                            tracing::warn!("messages from NATS dropped: this process reads them too slowly");
                         }
                         other => tracing::debug!(event = %other, "nats event"),
                     }
@@ -95,16 +100,16 @@ impl Queue {
             subject: subjects::REBUILT.to_owned(),
             source: NatsCause::of(error),
         })?;
-        let raise = Arc::clone(&stream_epoch);
-        // Ends when the last clone of the connection is gone, which closes the subscription.
+        let on_rebuilt = Arc::clone(&stream_epoch);
+        // The task holds no clone of the connection: the subscription, and with it the task, ends with the last clone.
         tokio::spawn(async move {
             while rebuilt.next().await.is_some() {
-                raise.send_modify(|n| *n += 1);
+                on_rebuilt.send_modify(|n| *n += 1);
             }
         });
         let js = jetstream::ContextBuilder::new()
-            .timeout(REQUEST_PATIENCE)
-            .ack_timeout(REQUEST_PATIENCE)
+            .timeout(REQUEST_TIMEOUT)
+            .ack_timeout(REQUEST_TIMEOUT)
             .build(client.clone());
         Ok(Self {
             client,
@@ -114,36 +119,37 @@ impl Queue {
         })
     }
 
-    /// Returns a number that rises after every (re)connection and whenever streams were made again.
+    /// Returns the stream epoch: a number that rises after every connection and whenever any process creates the
+    /// stream.
     ///
-    /// A rise means: anything published earlier may be gone. The coordinator then ensures streams
-    /// and consumers and publishes outstanding sets again; a worker lists pipelines again.
+    /// After a rise, anything published earlier may be gone. The coordinator ensures streams and consumers and
+    /// publishes outstanding sets again; a worker reads the list of pipelines again.
     pub fn stream_epoch(&self) -> watch::Receiver<u64> {
         self.stream_epoch.subscribe()
     }
 
-    /// Says whether the connection stands at this moment.
+    /// Returns whether the connection is up at this moment.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
 
-    /// Waits until everything published so far has been handed to the server.
+    /// Waits until everything published so far has been sent to the server.
     pub async fn flush(&self) -> Result<(), QueueError> {
-        match tokio::time::timeout(PUBLISH_PATIENCE, self.client.flush()).await {
+        match tokio::time::timeout(PUBLISH_TIMEOUT, self.client.flush()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(publish_error("the server", error)),
             Err(_) => Err(publish_error("the server", "timed out")),
         }
     }
 
-    /// Publishes a core message, waiting a moment while the connection is down.
+    /// Publishes a message to present subscribers. Waits for at most [`PUBLISH_TIMEOUT`] while the connection is down.
     pub(crate) async fn send<T: Wire>(&self, subject: String, value: &T) -> Result<(), QueueError> {
         self.send_bytes(subject, wire::encode(value).into()).await
     }
 
     pub(crate) async fn send_bytes(&self, subject: String, bytes: Bytes) -> Result<(), QueueError> {
         let publication = self.client.publish(subject.clone(), bytes);
-        match tokio::time::timeout(PUBLISH_PATIENCE, publication).await {
+        match tokio::time::timeout(PUBLISH_TIMEOUT, publication).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(publish_error(&subject, error)),
             Err(_) => Err(publish_error(&subject, "timed out")),
@@ -158,7 +164,7 @@ fn publish_error(subject: &str, error: impl std::fmt::Display) -> QueueError {
     }
 }
 
-/// Returns addresses as they may be shown.
+/// Returns addresses without user name and password.
 pub(crate) fn without_password(url: &str) -> String {
     let shown = |one: &str| match (one.find("://"), one.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme => {

@@ -1,4 +1,4 @@
-//! Requests that one worker answers.
+//! Requests that one worker answers: today only to resolve an image reference.
 
 use std::time::Duration;
 
@@ -11,13 +11,12 @@ use howdah_protocol::messages::{ResolveImage, ResolvedImage};
 use howdah_protocol::wire;
 
 impl Queue {
-    /// Coordinator: asks one worker which image a reference means.
+    /// Coordinator: asks one worker to resolve an image reference, and waits for the answer for at most `timeout`.
     ///
-    /// Pulling may take minutes; asking again after [`QueueError::NoAnswer`] is cheap, because the
-    /// pull goes on meanwhile.
-    pub async fn resolve_image(&self, request: &ResolveImage, patience: Duration) -> Result<ResolvedImage, QueueError> {
+    /// A pull may take minutes. After [`QueueError::NoAnswer`] the pull continues, so another request is cheap.
+    pub async fn resolve_image(&self, request: &ResolveImage, timeout: Duration) -> Result<ResolvedImage, QueueError> {
         let payload = wire::encode(request).into();
-        let asked = async_nats::Request::new().timeout(Some(patience)).payload(payload);
+        let asked = async_nats::Request::new().timeout(Some(timeout)).payload(payload);
         let answer = self
             .client
             .send_request(subjects::RESOLVE, asked)
@@ -25,7 +24,7 @@ impl Queue {
             .map_err(|error| match error.kind() {
                 async_nats::RequestErrorKind::NoResponders => QueueError::NoWorkers,
                 async_nats::RequestErrorKind::TimedOut => QueueError::NoAnswer {
-                    seconds: patience.as_secs(),
+                    seconds: timeout.as_secs(),
                 },
                 _ => QueueError::Publish {
                     subject: subjects::RESOLVE.to_owned(),
@@ -38,7 +37,7 @@ impl Queue {
         })
     }
 
-    /// Worker: requests to resolve an image. Each goes to one worker.
+    /// Worker: subscribes to requests to resolve an image. The server sends each request to one worker.
     pub async fn resolve_requests(&self) -> Result<ResolveRequests, QueueError> {
         let inner = self
             .client
@@ -56,7 +55,7 @@ impl Queue {
     }
 }
 
-/// Requests to resolve an image, as they arrive.
+/// A subscription to requests to resolve an image.
 pub struct ResolveRequests {
     inner: async_nats::Subscriber,
     queue: Queue,
@@ -79,6 +78,7 @@ impl ResolveRequests {
                     });
                 }
                 Err(error) => {
+                    // Without an answer the coordinator would wait for its whole time limit.
                     let refused = ResolvedImage::Refused {
                         message: format!("the worker could not read the request: {error}"),
                         needs_attention: true,
@@ -92,16 +92,16 @@ impl ResolveRequests {
     }
 }
 
-/// One request to resolve an image, to be answered.
+/// One request to resolve an image. Answer it with [`ResolveRequest::answer`].
 pub struct ResolveRequest {
-    /// What is asked.
+    /// The request.
     pub request: ResolveImage,
     reply: String,
     queue: Queue,
 }
 
 impl ResolveRequest {
-    /// Answers it.
+    /// Sends the answer.
     pub async fn answer(self, answer: &ResolvedImage) -> Result<(), QueueError> {
         self.queue.send(self.reply, answer).await
     }

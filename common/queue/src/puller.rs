@@ -1,12 +1,14 @@
-//! A worker's end of a pipeline's consumer.
+//! The worker's end of the consumer of a pipeline: pull requests, deliveries and their acknowledgement.
 //!
-//! One subscription lives as long as the puller; each pull request names its own reply subject
-//! below it. A set that arrives for a request which was given up (reconnection, missed heartbeats)
-//! is therefore still seen, and handed back by the caller instead of being lost for
-//! [`crate::ACK_WAIT`].
+//! A [`DatumPuller`] has one subscription for its whole life. Each pull request has its own reply subject below it. A
+//! set for an abandoned request (after a reconnection, or without heartbeats) is therefore still received, and the
+//! caller gives it back. Otherwise it would be unavailable for [`crate::ACK_WAIT`].
 //!
-//! The client library's own batches are not used: they subscribe anew for every pull, and stop
-//! polling after an idle heartbeat.
+//! The pull batches of the client library are not used: they subscribe again for each pull, and they stop polling after
+//! an idle heartbeat.
+//!
+//! What can go wrong: [`PullError`]. A delivery that is neither acknowledged nor kept is redelivered after
+//! [`crate::ACK_WAIT`]; the dropped value itself sends nothing.
 
 use std::time::Duration;
 
@@ -24,20 +26,20 @@ use howdah_protocol::messages::SetMessage;
 use howdah_protocol::wire;
 use howdah_protocol::wire::WireError;
 
-/// How long a pull request stays with the server.
+/// Time after which the server ends a pull request.
 const PULL_EXPIRY: Duration = Duration::from_secs(10);
-/// How often the server says that a request still stands.
-const HEARTBEAT: Duration = Duration::from_secs(4);
-/// Silence after which a request counts as lost.
-const SILENCE: Duration = Duration::from_secs(9);
-/// Time after which a set that we cannot read is offered again, perhaps to a newer worker.
-const REFUSED_DELAY: Duration = Duration::from_secs(30);
+/// Time between two idle heartbeats of the server for a pull request.
+const IDLE_HEARTBEAT: Duration = Duration::from_secs(4);
+/// Time without a heartbeat after which a request counts as lost: two heartbeats and a margin.
+const LOST_AFTER: Duration = Duration::from_secs(9);
+/// Delay before the server delivers a set again that this program cannot read: a newer worker may take it.
+const UNREADABLE_DELAY: Duration = Duration::from_secs(30);
 
-/// Why no set was delivered.
+/// Why a pull ended without a set.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PullError {
-    /// The pipeline has no consumer (any more).
+    /// The pipeline has no consumer.
     #[error("pipeline {pipeline} has no consumer")]
     NoConsumer {
         /// The pipeline.
@@ -53,21 +55,21 @@ pub enum PullError {
         source: NatsCause,
     },
     /// The server refused the request.
-    #[error("the NATS server refuses to hand out datum sets of pipeline {pipeline}: {status}")]
+    #[error("the NATS server refuses to deliver datum sets of pipeline {pipeline}: {status}")]
     Refused {
         /// The pipeline.
         pipeline: PipelineKey,
-        /// The server's words.
+        /// The status and the text of the server.
         status: String,
     },
-    /// The server holds sets and does not hand them out: its store was damaged or removed under
-    /// it. [`Queue::rebuild_streams`] helps.
-    #[error("the NATS server holds datum sets of pipeline {pipeline} but cannot hand them out")]
+    /// The server has waiting sets and does not deliver them: its store was damaged or removed while it runs. Call
+    /// [`Queue::rebuild_streams`].
+    #[error("the NATS server holds datum sets of pipeline {pipeline} but cannot deliver them")]
     Stalled {
         /// The pipeline.
         pipeline: PipelineKey,
     },
-    /// A set arrived that this program cannot read. It was handed back.
+    /// This program cannot read a delivered set. The set is given back.
     #[error("datum set of pipeline {pipeline} cannot be read")]
     Unreadable {
         /// The pipeline.
@@ -87,20 +89,21 @@ pub struct DatumPuller {
     pipeline: PipelineKey,
     request_subject: String,
     inbox: String,
-    arrivals: Subscriber,
+    /// Answers to all pull requests.
+    answers: Subscriber,
+    /// Number of pull requests so far; the newest has this number in its reply subject.
     requests: u64,
-    /// The request that stands, and when it was last heard of.
-    standing: Option<(u64, Instant)>,
-    /// Number of deliveries at the last fruitless end of a request while sets were waiting.
-    suspicion: Option<u64>,
+    /// The newest request, if it has not ended: its number, and when the server last answered it.
+    outstanding: Option<(u64, Instant)>,
+    /// Number of deliveries of the consumer when a request last ended without a set although sets waited.
+    stalled_at: Option<u64>,
 }
 
 impl Queue {
-    /// Worker: begins to take sets of a pipeline. Nothing is asked for before
-    /// [`DatumPuller::next`].
+    /// Worker: subscribes to the sets of a pipeline. The first pull request is sent by [`DatumPuller::next`].
     pub async fn datums(&self, pipeline: &PipelineKey) -> Result<DatumPuller, QueueError> {
         let inbox = self.client.new_inbox();
-        let arrivals = self
+        let answers = self
             .client
             .subscribe(format!("{inbox}.*"))
             .await
@@ -117,21 +120,22 @@ impl Queue {
             ),
             pipeline: pipeline.clone(),
             inbox,
-            arrivals,
+            answers,
             requests: 0,
-            standing: None,
-            suspicion: None,
+            outstanding: None,
+            stalled_at: None,
         })
     }
 }
 
 impl Queue {
-    /// Worker: hands a set back that an earlier life of this worker had, by its [`Delivery::receipt`].
+    /// Worker: gives back a set that this worker had before it crashed, by its [`Delivery::receipt`].
     ///
-    /// Harmless when the set has long been acknowledged; it is given out once too often at worst.
+    /// Without this, the set would be redelivered only after [`crate::ACK_WAIT`]. The server ignores the receipt of an
+    /// acknowledged set. If another worker has the set by now, it is delivered once too often, which is harmless.
     pub async fn hand_back(&self, receipt: &str) -> Result<(), QueueError> {
         let failed = |source| QueueError::Acknowledge {
-            operation: "hand back",
+            operation: "give back",
             source,
         };
         if !receipt.starts_with("$JS.ACK.") || receipt.contains(char::is_whitespace) {
@@ -150,37 +154,39 @@ impl DatumPuller {
         &self.pipeline
     }
 
-    /// Waits for the next set, asking for one unless a request stands already.
+    /// Returns the next set. Sends a pull request unless one is outstanding.
     ///
-    /// May be dropped at any time: the request then stands on, and what it brings is returned by
-    /// the next call or by [`DatumPuller::arrived`].
+    /// Cancel safe: the request remains outstanding, and the next call or [`DatumPuller::arrived`] returns its set.
     pub async fn next(&mut self) -> Result<Delivery, PullError> {
         loop {
-            if self.standing.is_none() {
-                self.ask().await?;
+            // One request at a time: a second one would deliver a set for which this worker has no slot.
+            if self.outstanding.is_none() {
+                self.request().await?;
             }
-            let deadline = self.standing.map_or_else(Instant::now, |(_, at)| at + SILENCE);
-            match tokio::time::timeout_at(deadline, self.arrivals.next()).await {
-                Err(_) => self.look().await?,
+            let deadline = self.outstanding.map_or_else(Instant::now, |(_, at)| at + LOST_AFTER);
+            // Cancellation: a future dropped here has taken no message out of the subscription, and a readable set is
+            // returned below without another await. No delivered set can get lost between the two.
+            match tokio::time::timeout_at(deadline, self.answers.next()).await {
+                Err(_) => self.check_consumer().await?,
                 Ok(None) => return Err(PullError::Closed),
                 Ok(Some(message)) => {
                     if let Some(delivery) = self.receive(message).await? {
                         return Ok(delivery);
                     }
-                    if self.standing.is_none() {
-                        self.look().await?;
+                    if self.outstanding.is_none() {
+                        self.check_consumer().await?;
                     }
                 }
             }
         }
     }
 
-    /// Waits for a set that an earlier request brings, without asking for one.
+    /// Returns a set of an earlier request, without a new request.
     ///
-    /// For the time in which there is no room: hand back what this returns.
+    /// Call it while no slot is free, and give back the sets that it returns. Cancel safe.
     pub async fn arrived(&mut self) -> Result<Delivery, PullError> {
         loop {
-            let message = self.arrivals.next().await.ok_or(PullError::Closed)?;
+            let message = self.answers.next().await.ok_or(PullError::Closed)?;
             match self.receive(message).await {
                 Ok(Some(delivery)) => return Ok(delivery),
                 Ok(None) | Err(PullError::Refused { .. } | PullError::NoConsumer { .. }) => {}
@@ -189,22 +195,26 @@ impl DatumPuller {
         }
     }
 
-    /// Forgets the standing request, as after a reconnection: the server has forgotten it too.
+    /// Forgets the outstanding request. Call it after a reconnection, because the server forgets the request too: the
+    /// next pull would otherwise wait for [`LOST_AFTER`].
     pub fn reset(&mut self) {
-        self.standing = None;
+        self.outstanding = None;
     }
 
-    /// A request ended without a set, or nothing was heard of it: looks what is the matter.
+    /// Checks the consumer after a request that ended without a set or was lost.
     ///
-    /// Servers before 2.10 are silent when a consumer is missing. Servers whose store was removed
-    /// under them accept sets and can never hand them out.
-    async fn look(&mut self) -> Result<(), PullError> {
-        self.standing = None;
+    /// Servers before 2.10 do not answer a request to a missing consumer. A server whose store was removed while it
+    /// runs accepts sets and never delivers them.
+    async fn check_consumer(&mut self) -> Result<(), PullError> {
+        self.outstanding = None;
         match self.queue.consumer_info(&self.pipeline).await {
             Ok(Some(status)) if status.pending > 0 && status.has_room() => {
-                let before = self.suspicion.replace(status.delivered);
+                // Once is no proof: a set may have been published after the request ended. Two requests in a row
+                // without any delivery in between, to any worker, are one. A rebuild deletes waiting sets of all
+                // pipelines, so a false alarm would be expensive.
+                let before = self.stalled_at.replace(status.delivered);
                 if before == Some(status.delivered) {
-                    self.suspicion = None;
+                    self.stalled_at = None;
                     return Err(PullError::Stalled {
                         pipeline: self.pipeline.clone(),
                     });
@@ -212,25 +222,26 @@ impl DatumPuller {
                 Ok(())
             }
             Ok(Some(_)) => {
-                self.suspicion = None;
+                self.stalled_at = None;
                 Ok(())
             }
             Ok(None) => Err(PullError::NoConsumer {
                 pipeline: self.pipeline.clone(),
             }),
             Err(error) => {
-                tracing::debug!(pipeline = %self.pipeline, %error, "consumer not seen");
+                tracing::debug!(pipeline = %self.pipeline, %error, "state of the consumer unknown");
                 Ok(())
             }
         }
     }
 
-    async fn ask(&mut self) -> Result<(), PullError> {
+    /// Sends a pull request for one set.
+    async fn request(&mut self) -> Result<(), PullError> {
         self.requests += 1;
         let payload = json!({
             "batch": 1,
             "expires": u64::try_from(PULL_EXPIRY.as_nanos()).unwrap_or(u64::MAX),
-            "idle_heartbeat": u64::try_from(HEARTBEAT.as_nanos()).unwrap_or(u64::MAX),
+            "idle_heartbeat": u64::try_from(IDLE_HEARTBEAT.as_nanos()).unwrap_or(u64::MAX),
         });
         self.queue
             .client
@@ -244,34 +255,35 @@ impl DatumPuller {
                 pipeline: self.pipeline.clone(),
                 source: NatsCause::of(error),
             })?;
-        self.standing = Some((self.requests, Instant::now()));
+        self.outstanding = Some((self.requests, Instant::now()));
         Ok(())
     }
 
-    /// Makes sense of one message; `None` if it was only a sign of life or the end of a request.
+    /// Handles one answer; `None` if it is a heartbeat or an ordinary end of a request.
     async fn receive(&mut self, message: async_nats::Message) -> Result<Option<Delivery>, PullError> {
         match message.status {
             None | Some(StatusCode::OK) => self.deliver(message).await.map(Some),
             Some(status) => {
-                if !self.is_standing(&message) {
+                // The end of an abandoned request says nothing about the newest one, which would be sent twice.
+                if !self.answers_outstanding(&message) {
                     return Ok(None);
                 }
                 if status == StatusCode::IDLE_HEARTBEAT {
-                    self.standing = Some((self.requests, Instant::now()));
+                    self.outstanding = Some((self.requests, Instant::now()));
                     return Ok(None);
                 }
-                self.standing = None;
-                self.ended(status, message.description.unwrap_or_default())
+                self.outstanding = None;
+                self.end_of_request(status, message.description.unwrap_or_default())
             }
         }
     }
 
-    /// Tells the ordinary ends of a request from those that the caller must know of.
-    fn ended(&self, status: StatusCode, description: String) -> Result<Option<Delivery>, PullError> {
-        let said = description.to_ascii_lowercase();
+    /// Returns an error unless the end of a request is an ordinary one.
+    fn end_of_request(&self, status: StatusCode, description: String) -> Result<Option<Delivery>, PullError> {
+        let text = description.to_ascii_lowercase();
         let gone = status == StatusCode::NO_RESPONDERS
-            || said.contains("consumer deleted")
-            || said.contains("consumer not found");
+            || text.contains("consumer deleted")
+            || text.contains("consumer not found");
         if gone {
             return Err(PullError::NoConsumer {
                 pipeline: self.pipeline.clone(),
@@ -281,7 +293,7 @@ impl DatumPuller {
             || status == StatusCode::NOT_FOUND
             || ["leadership change", "server shutdown", "maxackpending"]
                 .iter()
-                .any(|sign| said.contains(sign));
+                .any(|sign| text.contains(sign));
         if ordinary {
             return Ok(None);
         }
@@ -292,10 +304,11 @@ impl DatumPuller {
     }
 
     async fn deliver(&mut self, message: async_nats::Message) -> Result<Delivery, PullError> {
-        // The message carries the subject it was published on; which request it answers is not
-        // told. One request stands at a time and asks for one message.
-        self.standing = None;
-        self.suspicion = None;
+        // A delivery has the subject of its publication, not the reply subject: it does not tell which request it
+        // answers. A set of an abandoned request therefore ends the outstanding one too. At worst one more request is
+        // sent, and `arrived` returns the surplus set.
+        self.outstanding = None;
+        self.stalled_at = None;
         let bytes = message.payload.clone();
         let delivery = async_nats::jetstream::Message {
             message,
@@ -309,8 +322,9 @@ impl DatumPuller {
                 message: delivery,
             }),
             Err(source) => {
-                if let Err(error) = delivery.ack_with(AckKind::Nak(Some(REFUSED_DELAY))).await {
-                    tracing::warn!(%error, "unreadable datum set not handed back");
+                // Without the delay, the server would deliver the set to this worker again at once, for ever.
+                if let Err(error) = delivery.ack_with(AckKind::Nak(Some(UNREADABLE_DELAY))).await {
+                    tracing::warn!(%error, "unreadable datum set not given back");
                 }
                 Err(PullError::Unreadable {
                     pipeline: self.pipeline.clone(),
@@ -320,43 +334,46 @@ impl DatumPuller {
         }
     }
 
-    fn is_standing(&self, message: &async_nats::Message) -> bool {
+    fn answers_outstanding(&self, message: &async_nats::Message) -> bool {
         let number = message.subject.rsplit('.').next();
         matches!(
-            (self.standing, number.and_then(|n| n.parse::<u64>().ok())),
-            (Some((standing, _)), Some(number)) if standing == number
+            (self.outstanding, number.and_then(|n| n.parse::<u64>().ok())),
+            (Some((outstanding, _)), Some(number)) if outstanding == number
         )
     }
 }
 
-/// A datum set that this worker has until it is acknowledged, handed back, or silent for too long.
+/// A datum set that is delivered to this worker, until the worker acknowledges it, gives it back, or does not keep it
+/// for [`crate::ACK_WAIT`].
 pub struct Delivery {
-    /// The work.
+    /// The message with the set.
     pub set: SetMessage,
-    /// How often the server has handed it out, this time included.
+    /// Number of deliveries of the set so far, this one included.
     pub delivered: u64,
     message: async_nats::jetstream::Message,
 }
 
 impl Delivery {
-    /// Tells the server that the set is done (or no longer wanted).
+    /// Tells the server that the set is done, or that its job has ended.
+    ///
+    /// The result must be in the store before: an acknowledged set is never delivered again.
     pub async fn ack(&self) -> Result<(), QueueError> {
         self.answer("acknowledge", AckKind::Ack).await
     }
 
-    /// Tells the server that work goes on. To be repeated well within [`crate::ACK_WAIT`].
+    /// Tells the server that this worker still runs the set. Repeat it within [`crate::ACK_WAIT`].
     pub async fn in_progress(&self) -> Result<(), QueueError> {
         self.answer("keep", AckKind::Progress).await
     }
 
-    /// Returns what [`Queue::hand_back`] needs to do so in another life.
+    /// Returns the receipt of the delivery, for [`Queue::hand_back`] after a crash.
     pub fn receipt(&self) -> &str {
         self.message.reply.as_deref().unwrap_or_default()
     }
 
-    /// Hands the set back, to be given out again at once or after a delay.
+    /// Gives the set back. The server delivers it again at once or after the delay.
     pub async fn nak(&self, delay: Option<Duration>) -> Result<(), QueueError> {
-        self.answer("hand back", AckKind::Nak(delay)).await
+        self.answer("give back", AckKind::Nak(delay)).await
     }
 
     async fn answer(&self, operation: &'static str, kind: AckKind) -> Result<(), QueueError> {

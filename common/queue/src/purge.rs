@@ -1,4 +1,4 @@
-//! Taking back sets that nobody has taken yet.
+//! Removal of waiting sets from the stream.
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::response::Response;
@@ -7,29 +7,29 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::client::Queue;
-use crate::error::{NatsCause, QueueError};
-use crate::streams::gone;
+use crate::error::{NatsCause, QueueError, gone};
 use crate::subjects::DATUM_STREAM;
 
-/// What is needed of the answer to a request for a stored message.
+/// The answer to a request for a waiting message, as far as it is needed.
 #[derive(Deserialize)]
-struct Stored {
-    message: StoredMessage,
+struct FoundMessage {
+    message: MessageSequence,
 }
 
 #[derive(Deserialize)]
-struct StoredMessage {
+struct MessageSequence {
     seq: u64,
 }
 
+/// The answer to the deletion of a message.
 #[derive(Deserialize)]
-struct Deleted {}
+struct DeletedMessage {}
 
 impl Queue {
-    /// Removes all waiting messages of a subject, which may hold wildcards.
+    /// Removes all waiting messages of a subject, which may have wildcards.
     pub(crate) async fn purge(&self, filter: &str) -> Result<(), QueueError> {
-        // Before 2.10, purging one subject makes *every* consumer of the stream jump over the
-        // waiting messages of other subjects.
+        // Before 2.10, the purge of one subject makes every consumer of the stream skip waiting messages of other
+        // subjects: sets of other jobs would never be delivered.
         if self.client.is_server_compatible(2, 10, 0) {
             self.purge_at_once(filter).await
         } else {
@@ -53,7 +53,7 @@ impl Queue {
     async fn purge_one_by_one(&self, filter: &str) -> Result<(), QueueError> {
         let mut from = 1_u64;
         loop {
-            let found: Response<Stored> = self
+            let found: Response<FoundMessage> = self
                 .js
                 .request(
                     format!("STREAM.MSG.GET.{DATUM_STREAM}"),
@@ -62,11 +62,11 @@ impl Queue {
                 .await
                 .map_err(|error| failed(filter, error))?;
             let seq = match found {
-                Response::Ok(stored) => stored.message.seq,
+                Response::Ok(found) => found.message.seq,
                 Response::Err { error } if nothing_left(error.error_code()) => return Ok(()),
                 Response::Err { error } => return Err(failed(filter, error)),
             };
-            let deleted: Response<Deleted> = self
+            let deleted: Response<DeletedMessage> = self
                 .js
                 .request(
                     format!("STREAM.MSG.DELETE.{DATUM_STREAM}"),
@@ -75,7 +75,7 @@ impl Queue {
                 .await
                 .map_err(|error| failed(filter, error))?;
             if let Response::Err { error } = deleted {
-                // A worker may have taken and acknowledged it in between.
+                // A worker may have acknowledged the set since the previous request, which removes it.
                 tracing::debug!(seq, %error, "waiting set not deleted");
             }
             from = seq + 1;

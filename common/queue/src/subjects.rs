@@ -1,40 +1,40 @@
-//! Names of subjects, streams and consumers: both sides get them here.
+//! Names of subjects, streams and consumers. No other module spells one.
 //!
-//! Names of projects and pipelines hold only `a-zA-Z0-9_-`, so they are legal subject tokens as
-//! they are. A consumer's name must tell them apart again although either may hold `_` and `-`;
-//! hence the length in front.
+//! Names of projects and pipelines consist of `a-zA-Z0-9_-` and are legal tokens of a subject. The name of a consumer
+//! holds both, separated by `_`, which either may contain: the length of the project's name in front tells where it
+//! ends.
 
 use howdah_model::ids::GlobalId;
 use howdah_model::names::{PipelineKey, PipelineName, ProjectName};
 
-/// Stream that holds the datum sets waiting for a worker.
+/// Stream of the datum sets that wait for a worker.
 pub const DATUM_STREAM: &str = "HOWDAH_DATUMS";
-/// Everything in [`DATUM_STREAM`].
+/// All subjects of [`DATUM_STREAM`].
 pub const DATUM_SUBJECTS: &str = "howdah.datums.>";
-/// Notices about sets.
+/// Set events.
 pub const SET_EVENTS: &str = "howdah.results";
-/// Signs of life.
+/// Heartbeats of workers.
 pub const PRESENCE: &str = "howdah.presence";
-/// The list of pipelines to serve has changed.
+/// The list of pipelines with a consumer has changed.
 pub const WAKE_UP: &str = "howdah.wake";
-/// Streams were made again: whatever was published earlier may be gone.
+/// The stream was created again: anything published earlier may be gone.
 pub const REBUILT: &str = "howdah.rebuilt";
-/// Requests to resolve an image; one worker answers.
+/// Requests to resolve an image; one worker of [`WORKER_GROUP`] answers.
 pub const RESOLVE: &str = "howdah.ctl.resolve";
-/// Queue group that shares [`RESOLVE`].
+/// Queue group of all workers: the server sends each request to one member.
 pub const WORKER_GROUP: &str = "workers";
-/// Jobs to stop working on.
+/// Orders to stop working on a job.
 pub const CANCEL: &str = "howdah.ctl.cancel";
-/// Datums to begin again.
+/// Orders to run datums again.
 pub const RESTART: &str = "howdah.ctl.restart";
-/// Stages to have running.
+/// Prewarm orders.
 pub const PREWARM: &str = "howdah.ctl.standing";
-/// Log lines of all pipelines.
+/// Live log lines of all pipelines.
 pub const ALL_LOGS: &str = "howdah.logs.>";
 
 /// Returns the subject that a job's sets are published on.
 ///
-/// The job is part of it so that [`crate::Queue::purge_job`] can take back one job's work.
+/// The job is part of it, so that [`crate::Queue::purge_job`] can remove the sets of one job.
 pub fn datums(pipeline: &PipelineKey, job: &GlobalId) -> String {
     format!("howdah.datums.{}.{}.{job}", pipeline.project, pipeline.name)
 }
@@ -44,7 +44,7 @@ pub fn datum_filter(pipeline: &PipelineKey) -> String {
     format!("howdah.datums.{}.{}.*", pipeline.project, pipeline.name)
 }
 
-/// Returns the subject of a pipeline's log lines.
+/// Returns the subject of the live log lines of a pipeline.
 pub fn logs(pipeline: &PipelineKey) -> String {
     format!("howdah.logs.{}.{}", pipeline.project, pipeline.name)
 }
@@ -55,7 +55,7 @@ pub fn consumer(pipeline: &PipelineKey) -> String {
     format!("p{}_{project}_{}", project.len(), pipeline.name)
 }
 
-/// Reads a pipeline from the name of its consumer; `None` for names that are not ours.
+/// Returns the pipeline of a consumer by its name; `None` for a name that [`consumer`] does not make.
 pub fn pipeline_of(consumer: &str) -> Option<PipelineKey> {
     let (length, rest) = consumer.strip_prefix('p')?.split_once('_')?;
     let length: usize = length.parse().ok()?;
@@ -74,7 +74,7 @@ mod tests {
     use super::{consumer, pipeline_of};
 
     #[test]
-    fn consumers_tell_pipelines_apart_and_lead_back_to_them() {
+    fn names_of_consumers_are_distinct_and_parse_back() {
         let tricky = [
             "default/a",
             "a_/b",

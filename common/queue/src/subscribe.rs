@@ -1,4 +1,6 @@
-//! Streams of messages, and what each side sends the other without storing it.
+//! Messages that no stream keeps: set events, presence, live log lines, control.
+//!
+//! A message sent while the receiver is not connected is lost. Each receiver can do without it.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -14,9 +16,9 @@ use howdah_protocol::messages::{
 };
 use howdah_protocol::wire::{self, Wire, WireError};
 
-/// Messages of one kind as they arrive. Unreadable ones are logged and left out.
+/// A subscription that decodes its messages. It logs and skips those that it cannot read.
 ///
-/// Survives reconnections; what is sent while the connection is down is lost.
+/// It survives reconnections; messages sent while the connection is down are lost.
 pub struct Subscription<T> {
     inner: Pin<Box<dyn Stream<Item = async_nats::Message> + Send>>,
     read: fn(&[u8]) -> Result<T, WireError>,
@@ -49,7 +51,7 @@ impl<T> Stream for Subscription<T> {
 }
 
 impl Queue {
-    async fn listen<T>(
+    async fn subscribe_to<T>(
         &self,
         subjects: &[&str],
         read: fn(&[u8]) -> Result<T, WireError>,
@@ -62,8 +64,8 @@ impl Queue {
                 source: NatsCause::of(error),
             })?);
         }
-        // The server has the subscription when this returns, so that whoever asks for something
-        // afterwards cannot miss the answer.
+        // Without the flush, the server may get the subscription after a message that the caller sends next, and the
+        // caller would miss the answer.
         self.flush().await?;
         Ok(Subscription {
             inner: Box::pin(futures::stream::select_all(all)),
@@ -72,12 +74,12 @@ impl Queue {
         })
     }
 
-    /// Coordinator: notices about sets, from all workers.
+    /// Coordinator: subscribes to the set events of all workers.
     pub async fn set_events(&self) -> Result<Subscription<SetEvent>, QueueError> {
-        self.listen(&[subjects::SET_EVENTS], read_set_event).await
+        self.subscribe_to(&[subjects::SET_EVENTS], read_set_event).await
     }
 
-    /// Worker: sends a notice about a set.
+    /// Worker: sends a set event.
     pub async fn publish_set_event(&self, event: &SetEvent) -> Result<(), QueueError> {
         let bytes = match event {
             SetEvent::Done(done) => wire::encode(done),
@@ -86,12 +88,12 @@ impl Queue {
         self.send_bytes(subjects::SET_EVENTS.to_owned(), bytes.into()).await
     }
 
-    /// Coordinator: signs of life, from all workers.
+    /// Coordinator: subscribes to the heartbeats of all workers.
     pub async fn presence(&self) -> Result<Subscription<Presence>, QueueError> {
-        self.listen(&[subjects::PRESENCE], wire::decode).await
+        self.subscribe_to(&[subjects::PRESENCE], wire::decode).await
     }
 
-    /// Worker: gives a sign of life; does nothing while the connection is down.
+    /// Worker: sends a heartbeat; does nothing while the connection is down.
     pub async fn publish_presence(&self, presence: &Presence) -> Result<(), QueueError> {
         if !self.is_connected() {
             return Ok(());
@@ -99,13 +101,13 @@ impl Queue {
         self.send(subjects::PRESENCE.to_owned(), presence).await
     }
 
-    /// Coordinator: log lines as they come, of one pipeline or of all.
+    /// Coordinator: subscribes to live log lines of one pipeline or of all.
     pub async fn logs(
         &self,
         pipeline: Option<&howdah_model::names::PipelineKey>,
     ) -> Result<Subscription<LogBatch>, QueueError> {
         let subject = pipeline.map_or_else(|| subjects::ALL_LOGS.to_owned(), subjects::logs);
-        self.listen(&[&subject], wire::decode).await
+        self.subscribe_to(&[&subject], wire::decode).await
     }
 
     /// Worker: sends log lines to followers; does nothing while the connection is down.
@@ -116,33 +118,38 @@ impl Queue {
         self.send(subjects::logs(&batch.pipeline), batch).await
     }
 
-    /// Worker: says when the list of pipelines has changed.
+    /// Worker: subscribes to changes of the list of pipelines.
     pub async fn wake_ups(&self) -> Result<Subscription<WakeUp>, QueueError> {
-        self.listen(&[subjects::WAKE_UP], wire::decode).await
+        self.subscribe_to(&[subjects::WAKE_UP], wire::decode).await
     }
 
-    /// Worker: what the coordinator tells all workers.
+    /// Worker: subscribes to control messages.
     pub async fn controls(&self) -> Result<Subscription<Control>, QueueError> {
         let subjects = [subjects::CANCEL, subjects::RESTART, subjects::PREWARM];
-        self.listen(&subjects, read_control).await
+        self.subscribe_to(&subjects, read_control).await
     }
 
     /// Coordinator: tells all workers to stop working on a job.
     ///
-    /// Call [`Queue::purge_job`] first; and again for every worker whose presence still shows the
-    /// job, since this message may be lost.
+    /// Call [`Queue::purge_job`] first, so that no worker gets another set of the job. Send the message again while the
+    /// presence of a worker shows the job: the message may be lost.
     pub async fn cancel_job(&self, cancel: &CancelJob) -> Result<(), QueueError> {
         self.send(subjects::CANCEL.to_owned(), cancel).await
     }
 
-    /// Coordinator: tells all workers to begin running datums again.
+    /// Coordinator: tells all workers to run matching datums again.
     pub async fn restart_datums(&self, restart: &RestartDatum) -> Result<(), QueueError> {
         self.send(subjects::RESTART.to_owned(), restart).await
     }
 
-    /// Coordinator: tells all workers which stages of a pipeline are to run.
-    pub async fn publish_prewarm(&self, standing: &PrewarmOrder) -> Result<(), QueueError> {
-        self.send(subjects::PREWARM.to_owned(), standing).await
+    /// Coordinator: tells all workers to read the list of pipelines again.
+    pub async fn wake_workers(&self) -> Result<(), QueueError> {
+        self.send(subjects::WAKE_UP.to_owned(), &WakeUp {}).await
+    }
+
+    /// Coordinator: sends a prewarm order to all workers.
+    pub async fn publish_prewarm(&self, order: &PrewarmOrder) -> Result<(), QueueError> {
+        self.send(subjects::PREWARM.to_owned(), order).await
     }
 }
 
@@ -156,7 +163,7 @@ fn read_set_event(bytes: &[u8]) -> Result<SetEvent, WireError> {
 fn read_control(bytes: &[u8]) -> Result<Control, WireError> {
     match wire::kind_of(bytes).as_deref() {
         Some(RestartDatum::KIND) => wire::decode(bytes).map(Control::Restart),
-        Some(PrewarmOrder::KIND) => wire::decode(bytes).map(|said| Control::Prewarm(Box::new(said))),
+        Some(PrewarmOrder::KIND) => wire::decode(bytes).map(|order| Control::Prewarm(Box::new(order))),
         _ => wire::decode::<CancelJob>(bytes).map(Control::Cancel),
     }
 }

@@ -1,8 +1,7 @@
-//! Real nats-server children for tests, of this crate and of those above it.
+//! Real nats-server children for the tests of this crate and of those above it.
 //!
-//! The server from PATH is always used; tests that run against several add those listed in
-//! `HOWDAH_TEST_NATS_SERVERS` (executables separated by colons). There is no stand-in: a machine
-//! without a nats-server fails the tests.
+//! Tests use the server from PATH. Tests that run against several servers add the executables in
+//! `HOWDAH_TEST_NATS_SERVERS`, separated by colons. There is no replacement: without a nats-server the tests fail.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 ///
 /// # Panics
 ///
-/// If there is none in PATH, or a listed one does not exist.
+/// If PATH has none, or a listed executable does not exist.
 pub fn executables() -> Vec<PathBuf> {
     let mut found = vec![in_path()];
     for listed in std::env::var("HOWDAH_TEST_NATS_SERVERS")
@@ -35,7 +34,7 @@ pub fn executables() -> Vec<PathBuf> {
 ///
 /// # Panics
 ///
-/// If there is none.
+/// If PATH has none.
 pub fn in_path() -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
@@ -45,7 +44,7 @@ pub fn in_path() -> PathBuf {
         .expect("nats-server is not in PATH: install it (apt-get install nats-server)")
 }
 
-/// A nats-server on a loopback port of its own, killed when dropped.
+/// A nats-server on its own loopback port. Dropping it kills the server.
 pub struct NatsServer {
     executable: PathBuf,
     folder: tempfile::TempDir,
@@ -63,7 +62,7 @@ impl NatsServer {
     ///
     /// # Panics
     ///
-    /// If it does not come up.
+    /// If it does not accept connections within 20 seconds.
     pub fn start_with(executable: &Path, config: &[&str]) -> Self {
         Self::configured(executable, config, true)
     }
@@ -72,7 +71,7 @@ impl NatsServer {
     ///
     /// # Panics
     ///
-    /// If it does not come up.
+    /// If it does not accept connections within 20 seconds.
     pub fn start_without_jetstream(executable: &Path) -> Self {
         Self::configured(executable, &[], false)
     }
@@ -117,7 +116,7 @@ impl NatsServer {
         }
     }
 
-    /// Deletes everything that JetStream has written.
+    /// Deletes the store of JetStream.
     pub fn wipe(&self) {
         let _ = std::fs::remove_dir_all(self.store_dir());
     }
@@ -152,7 +151,7 @@ impl NatsServer {
             child.id()
         ));
         self.child = Some(child);
-        let patience = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             if self.port == 0 {
                 self.port = read_port(&ports_file).unwrap_or(0);
@@ -161,7 +160,7 @@ impl NatsServer {
                 return;
             }
             assert!(
-                Instant::now() < patience,
+                Instant::now() < deadline,
                 "nats-server did not come up:\n{}",
                 std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
             );

@@ -1,15 +1,17 @@
-//! What the programs share at their edge: log output and the check of settings.
+//! Log output, texts of errors, and the check of settings, for all programs.
 //!
-//! Every program takes a setting as a flag `--a-b` or as the environment variable `HOWDAH_A_B`. A
-//! variable of that form that no program knows is a mistake that would otherwise go unnoticed, so it
-//! is refused by name.
+//! A setting is a flag `--a-b` or the environment variable `HOWDAH_A_B`. A variable of that form that no program has is
+//! a typing mistake: the program stops and names it ([`refuse_unknown_settings`]). Without that check, the mistake
+//! would have no visible effect.
+//!
+//! The crate has no metrics: each program has its own.
 
 use anyhow::bail;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Returns an error and all its causes on one line, each text once.
+/// Returns an error and its sources on one line, without repeated texts.
 pub fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -27,8 +29,8 @@ pub fn error_chain(error: &dyn std::error::Error) -> String {
 /// Prefix of all environment variables that are settings.
 const PREFIX: &str = "HOWDAH_";
 
-/// Every setting of every program: they may share one environment file, so each accepts what another reads.
-/// Programs test that this list has all of theirs.
+/// All settings of all programs. Programs may share one environment file, so each accepts the settings of the others.
+/// The tests of each program check that its settings are here.
 pub const SETTINGS: &[&str] = &[
     "HOWDAH_CACHE_BYTES",
     "HOWDAH_CHUNK_CACHE_BYTES",
@@ -61,7 +63,7 @@ pub const SETTINGS: &[&str] = &[
 /// Variables with the prefix that belong to scripts and tests, not to a program.
 const NOT_SETTINGS: &[&str] = &["HOWDAH_CACHE", "HOWDAH_DEMO_PORT"];
 
-/// Form of log lines.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum LogFormat {
     /// One readable line each, coloured on a terminal.
@@ -71,7 +73,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Settings for log output, to be flattened into a program's arguments.
+/// Settings of log output, to be flattened into the arguments of a program.
 #[derive(Debug, Clone, clap::Args)]
 pub struct LogArgs {
     /// Form of the log lines on standard error.
@@ -82,7 +84,7 @@ pub struct LogArgs {
     pub log: String,
 }
 
-/// Sends log lines to standard error from now on.
+/// Starts log output to standard error.
 pub fn init_logging(args: &LogArgs) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log).map_err(|error| {
         anyhow::anyhow!(
@@ -105,7 +107,7 @@ pub fn init_logging(args: &LogArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Fails when the environment holds a `HOWDAH_...` variable that no program reads.
+/// Returns an error if the environment has a `HOWDAH_...` variable that no program reads.
 pub fn refuse_unknown_settings() -> anyhow::Result<()> {
     let present = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     if let Some(unknown) = first_unknown(present) {
@@ -117,7 +119,7 @@ pub fn refuse_unknown_settings() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Returns the settings of a program that are missing in [`SETTINGS`], for its tests.
+/// Returns the settings of a program that are missing in [`SETTINGS`]. For the tests of programs.
 pub fn unlisted_settings(command: &clap::Command) -> Vec<String> {
     let own = command.get_arguments().filter_map(clap::Arg::get_env);
     let names = own.map(|name| name.to_string_lossy().into_owned());
@@ -132,7 +134,7 @@ fn first_unknown(present: impl Iterator<Item = String>) -> Option<String> {
         .find(|name| !SETTINGS.contains(&name.as_str()) && !NOT_SETTINGS.contains(&name.as_str()))
 }
 
-/// Returns the known name that takes the fewest edits, if it is close enough to be a typing mistake.
+/// Returns the known name with the smallest edit distance; `None` if it is too large for a typing mistake.
 fn nearest(name: &str) -> Option<&'static str> {
     SETTINGS
         .iter()
@@ -142,7 +144,7 @@ fn nearest(name: &str) -> Option<&'static str> {
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein distance by the two-row method (Wagner and Fischer, 1974).
+/// Returns the Levenshtein distance, with one row of the matrix (Wagner and Fischer, 1974).
 fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
@@ -163,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_misspelt_setting_is_found_and_the_right_one_is_named() {
+    fn a_misspelt_setting_gets_a_suggestion() {
         let present = [
             "PATH",
             "HOWDAH_SLOTS",
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_suggested_for_a_name_that_resembles_none() {
+    fn an_unrelated_name_gets_no_suggestion() {
         assert_eq!(nearest("HOWDAH_COMPLETELY_DIFFERENT"), None);
     }
 }

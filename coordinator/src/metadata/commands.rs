@@ -1,5 +1,6 @@
 //! The handle to the command loop: submits commands and reads the published state.
 
+use crate::fresh_id::fresh_id;
 use howdah_model::{Command, Envelope, GlobalId, Rejection, Reply, State};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -78,7 +79,7 @@ impl CommandHandle {
     ///
     /// A caller that drops this future does not take the command back: it may still have its effect.
     pub async fn submit(&self, command: Command) -> Result<Reply, SubmitError> {
-        self.submit_with_id(GlobalId::random(), command).await
+        self.submit_with_id(fresh_id(), command).await
     }
 
     /// Like [`CommandHandle::submit`], with the id that a commit set made by the command will have.
@@ -94,8 +95,7 @@ impl CommandHandle {
     /// The first error of a single command. The other commands may have had their effect.
     pub async fn submit_together(&self, commands: impl IntoIterator<Item = Command>) -> Result<(), SubmitError> {
         let commands = commands.into_iter();
-        let (submission, replies): (Vec<_>, Vec<_>) =
-            commands.map(|command| queued(GlobalId::random(), command)).unzip();
+        let (submission, replies): (Vec<_>, Vec<_>) = commands.map(|command| queued(fresh_id(), command)).unzip();
         self.send(submission).await?;
         for reply in replies {
             reply.await.map_err(|_| SubmitError::ShuttingDown)??;

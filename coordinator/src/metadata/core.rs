@@ -11,6 +11,7 @@ use super::command_loop::CommandLoop;
 use super::commands::{CommandHandle, SubmitError, command_channel};
 use super::snapshot;
 use super::staging::Staging;
+use crate::fresh_id::fresh_id;
 use crate::live::LiveStatus;
 
 /// Cheap handle to the coordinator's state, store, command loop and live facts.
@@ -116,7 +117,7 @@ pub async fn open(store: Store, live: LiveStatus) -> anyhow::Result<(Core, Comma
 /// Returns the id kept in the store, making it first if this store is new.
 async fn cluster_id(store: &Store) -> anyhow::Result<String> {
     const KEY: &str = "meta/cluster-id";
-    let fresh = GlobalId::random().to_string();
+    let fresh = fresh_id().to_string();
     if let Some(bytes) = store.get_opt(KEY).await? {
         return Ok(String::from_utf8_lossy(&bytes).trim().to_owned());
     }

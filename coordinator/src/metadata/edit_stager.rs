@@ -1,5 +1,6 @@
 //! Staging one write to an open commit.
 
+use crate::fresh_id::fresh_id;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -51,7 +52,7 @@ impl<'a> EditStager<'a> {
             return Ok(None);
         };
         let staged = Staged {
-            id: GlobalId::random(),
+            id: fresh_id(),
             hash: edits.hash(),
             size: edits.size(),
             bytes: edits.bytes,

@@ -85,7 +85,7 @@ impl Staging {
     /// Those of the command, or of a fold.
     pub async fn submit_folding_first(&self, id: GlobalId, command: Command) -> Result<Reply, StagingError> {
         let mut done = self.commands().submit_with_id(id, command.clone()).await;
-        while let Err(SubmitError::Rejected(Rejection::Unsettled(commit))) = done {
+        while let Err(SubmitError::Rejected(Rejection::UnfoldedEdits(commit))) = done {
             // Keeps writers out until the command is decided. Otherwise they could stage more edits after each fold, and
             // the command would be refused every time.
             let _permit = self.write_permit(&commit, true).await;

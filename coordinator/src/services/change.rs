@@ -6,6 +6,7 @@ use tonic::Status;
 use tonic::metadata::MetadataMap;
 
 use super::status::IntoStatus;
+use crate::fresh_id::fresh_id;
 use crate::metadata::Core;
 
 /// Returns the transaction that the headers of a call name, if they name one.
@@ -38,7 +39,7 @@ pub fn transaction_of(metadata: &MetadataMap) -> Result<Option<GlobalId>, Status
 /// # Errors
 /// When the command is refused, or the store or the log fails.
 pub async fn apply(core: &Core, command: Command) -> Result<Reply, Status> {
-    let done = core.staging().submit_folding_first(GlobalId::random(), command).await;
+    let done = core.staging().submit_folding_first(fresh_id(), command).await;
     done.map_err(IntoStatus::into_status)
 }
 

@@ -17,6 +17,7 @@ use super::pps::requests as pps_requests;
 use super::reply::UnaryReply;
 use super::status::IntoStatus;
 use super::wire;
+use crate::fresh_id::fresh_id;
 use crate::metadata::Core;
 
 /// Answers `transaction_v2.API`.
@@ -145,7 +146,7 @@ impl Api for TransactionService {
         &self,
         request: Request<tx::BatchTransactionRequest>,
     ) -> UnaryReply<tx::TransactionInfo> {
-        let id = GlobalId::random();
+        let id = fresh_id();
         let mut commands = Vec::new();
         for request in &request.into_inner().requests {
             // A request may name a commit that an earlier one starts, so each is read with those before it.

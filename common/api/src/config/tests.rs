@@ -1,5 +1,9 @@
-use super::*;
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
+
+use super::*;
+use crate::address::Address;
 
 /// Every key that other clients allow in a context.
 const ALLOWED: [&str; 12] = [

@@ -1,4 +1,6 @@
-//! Branches and the exact closures of their provenance.
+//! Branches, and the transitive closures of their provenance and subvenance.
+//!
+//! Both closures are exact after each event: `decide` and listings read them instead of walking the graph.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,7 +8,7 @@ use std::sync::Arc;
 use imbl::OrdSet;
 use jiff::Timestamp;
 
-use crate::entities::{Branch, Trigger};
+use crate::entities::{Branch, BranchTrigger};
 use crate::ids::GlobalId;
 use crate::names::BranchKey;
 use crate::state::State;
@@ -18,7 +20,7 @@ impl State {
         }
     }
 
-    /// Makes a bare branch if it is missing and its repository is not.
+    /// Adds a branch without head and provenance, if it is missing and its repository exists.
     fn ensure_branch(&mut self, key: &BranchKey, at: Timestamp) {
         if self.branches.contains_key(key) || !self.repos.contains_key(&key.repo) {
             return;
@@ -45,7 +47,7 @@ impl State {
         key: &BranchKey,
         head: Option<GlobalId>,
         provenance: &[BranchKey],
-        trigger: Option<&Trigger>,
+        trigger: Option<&BranchTrigger>,
         at: Timestamp,
     ) {
         self.ensure_branch(key, at);
@@ -65,6 +67,7 @@ impl State {
         });
     }
 
+    /// Removes a branch, the provenance links to it, and the triggers that watch it.
     pub(super) fn remove_branch(&mut self, key: &BranchKey, at: Timestamp) {
         let Some(branch) = self.branches.get(key).cloned() else {
             return;
@@ -94,13 +97,13 @@ impl State {
         }
     }
 
-    /// Gives a branch another direct provenance and brings the closures of everything downstream
-    /// up to date, and with them the inverse.
+    /// Replaces the direct provenance of a branch, and updates the closures of it and of everything downstream.
     fn rewire(&mut self, key: &BranchKey, direct: Vec<BranchKey>) {
         let Some(branch) = self.branches.get(key) else { return };
         if branch.direct_provenance == direct {
             return;
         }
+        // Collected before the change: the subvenance below is edited while it is walked.
         let downstream: Vec<BranchKey> = std::iter::once(key.clone())
             .chain(branch.subvenance.iter().cloned())
             .collect();
@@ -125,7 +128,7 @@ impl State {
         }
     }
 
-    /// Follows direct provenance to the end.
+    /// Returns everything upstream of a branch, by a walk over direct provenance.
     fn closure(&self, key: &BranchKey) -> OrdSet<BranchKey> {
         let mut found = BTreeSet::new();
         let mut pending = vec![key.clone()];

@@ -1,11 +1,13 @@
 //! Commits, commit sets, and the links between commits.
+//!
+//! Links are stored at both ends (parent and children, provenance and subvenance). Each method here changes both.
 
 use std::sync::Arc;
 
 use imbl::OrdSet;
 use jiff::Timestamp;
 
-use crate::entities::{Commit, CommitSet, Content, Origin};
+use crate::entities::{Commit, CommitOrigin, CommitSet, Content};
 use crate::ids::GlobalId;
 use crate::names::{BranchKey, BranchName, CommitKey, RepoType};
 use crate::query::{BaseCommit, base_commit, build_content};
@@ -26,7 +28,7 @@ impl State {
         description: &str,
         at: Timestamp,
     ) {
-        let mut commit = self.open_commit(key, parent, Origin::User, at);
+        let mut commit = self.open_commit(key, parent, CommitOrigin::User, at);
         commit.branch = branch.cloned();
         commit.description = Arc::from(description);
         self.add_commit(commit);
@@ -39,7 +41,7 @@ impl State {
         &mut self,
         branch: &BranchKey,
         id: GlobalId,
-        origin: Origin,
+        origin: CommitOrigin,
         description: &str,
         content: Content,
         at: Timestamp,
@@ -56,13 +58,15 @@ impl State {
         self.set_head(branch, id, at);
     }
 
-    /// Makes the AUTO commit that a changed head upstream asks for.
+    /// Adds the AUTO commit of a branch for a changed head upstream.
     pub(super) fn propagate_to(&mut self, key: &BranchKey, id: GlobalId, at: Timestamp) {
         let Some(branch) = self.branches.get(key).cloned() else {
             return;
         };
-        let mut commit = self.open_commit(&key.repo.commit(id), branch.head, Origin::Auto, at);
+        let mut commit = self.open_commit(&key.repo.commit(id), branch.head, CommitOrigin::Auto, at);
         commit.branch = Some(key.name.clone());
+        // The heads upstream are those of this set already: the event lists branches in the order of provenance. In any
+        // other order the commit would be derived from the heads of the set before.
         commit.provenance = branch
             .direct_provenance
             .iter()
@@ -72,7 +76,15 @@ impl State {
         self.set_head(key, id, at);
     }
 
-    fn open_commit(&mut self, key: &CommitKey, parent: Option<GlobalId>, origin: Origin, at: Timestamp) -> Commit {
+    /// Returns a new commit, which is not part of the state yet. Its content is that of its base; while the base is not
+    /// settled, it is empty.
+    fn open_commit(
+        &mut self,
+        key: &CommitKey,
+        parent: Option<GlobalId>,
+        origin: CommitOrigin,
+        at: Timestamp,
+    ) -> Commit {
         Commit {
             key: key.clone(),
             branch: None,
@@ -94,8 +106,10 @@ impl State {
         }
     }
 
+    /// Puts a commit into the state, with the links to it and the indices.
     fn add_commit(&mut self, commit: Commit) {
         let key = commit.key.clone();
+        // Events of `decide` never get here. A second commit of this key would leave links to the first one behind.
         if self.commits.contains_key(&key) || !self.repos.contains_key(&key.repo) {
             return;
         }
@@ -128,7 +142,7 @@ impl State {
         self.commits.insert(key, Arc::new(commit));
     }
 
-    /// Closes a commit, leaving its content as it is.
+    /// Finishes a commit without a change of its content. A finished one stays as it is.
     pub(super) fn finish_commit(&mut self, key: &CommitKey, error: Option<&str>, at: Timestamp) {
         let Some(commit) = self.commits.get(key).cloned() else {
             return;
@@ -145,15 +159,19 @@ impl State {
         });
     }
 
-    /// Finds the first ancestor that is not known to have failed, or the oldest one.
+    /// Returns the nearest ancestor that has not failed; if all have failed, the oldest one.
+    ///
+    /// [`crate::entities::Commit::skip_to`] holds it. Without that short cut, a branch with a thousand failed commits
+    /// would cost a walk over all of them for each new commit.
     fn end_of_failures(&self, commit: &Commit) -> Option<GlobalId> {
         match base_commit(self, commit) {
             BaseCommit::Good(base) => Some(base.key.id),
             BaseCommit::Open(base) => Some(base.id),
-            // All failed: the parent's short cut leads to the oldest, or the parent is the oldest.
+            // All failed: the short cut of the parent ends at the oldest, or the parent is the oldest.
             BaseCommit::Nothing => {
                 let parent = commit.parent?;
                 let parent = self.commits.get(&commit.key.repo.commit(parent))?;
+                // The target of the short cut may have been squashed since.
                 let kept = parent
                     .skip_to
                     .filter(|id| self.commits.contains_key(&commit.key.repo.commit(*id)));
@@ -162,11 +180,13 @@ impl State {
         }
     }
 
-    /// Removes a commit and puts its parent in its place.
+    /// Removes a commit: its children and branch heads move to its parent.
     pub(super) fn remove_commit(&mut self, key: &CommitKey, at: Timestamp) {
         let Some(commit) = self.commits.get(key).cloned() else {
             return;
         };
+        // Children first, while both ends of the link are known. Their content stays: a tree is complete and not a
+        // difference to the parent, so a squash changes no file.
         for child in &commit.children {
             self.edit_commit(&key.repo.commit(*child), |child| child.parent = commit.parent);
         }
@@ -196,7 +216,9 @@ impl State {
         self.forget_commit(key);
     }
 
-    /// Removes a commit from everything but its repository's line of descent.
+    /// Removes a commit and all that refers to it, except parent and children.
+    ///
+    /// [`State::remove_repo`](State) calls it alone: there, all of them are removed.
     pub(super) fn forget_commit(&mut self, key: &CommitKey) {
         let Some(commit) = self.commits.remove(key) else { return };
         for upstream in &commit.provenance {
@@ -216,6 +238,7 @@ impl State {
                 self.sets.remove(&key.id);
             }
         }
+        // Only the output commit takes its job along: a spec commit may have the same id and not be made by the job.
         if key.repo.kind == RepoType::User
             && let Some(job) = key.job()
         {

@@ -1,82 +1,27 @@
-//! Jobs, their order and their numbers by state.
+//! Jobs, their indices, and their counts by state.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::entities::{Content, DatumCounts, DatumIndex, Job, JobOutcome, JobState, JobStats};
-use crate::event::Event;
 use crate::names::{CommitKey, JobKey};
 use crate::query::build_content;
 use crate::state::State;
 
-pub(super) fn apply(state: &mut State, event: &Event) {
-    match event {
-        Event::JobStarted { job, at } => state.edit_job(job, |job| {
-            job.state = JobState::Starting;
-            job.started = Some(*at);
-        }),
-        Event::JobPlanned { job, plan, counts, at } => state.edit_job(job, |job| {
-            job.state = JobState::Running;
-            job.reason = Arc::from("");
-            job.plan = Some(Arc::from(plan.as_str()));
-            job.counts = *counts;
-            job.running_since = job.running_since.or(Some(*at));
-        }),
-        Event::JobStateSet {
-            job,
-            state: new,
-            reason,
-            counts,
-        } => state.edit_job(job, |job| {
-            job.state = *new;
-            job.reason = Arc::from(reason.as_str());
-            job.counts = counts.unwrap_or(job.counts);
-        }),
-        Event::JobRestarted { job, reason } => state.edit_job(job, |job| {
-            job.state = JobState::Starting;
-            job.reason = Arc::from(reason.as_str());
-            job.restart += 1;
-            job.plan = None;
-            job.counts = DatumCounts::default();
-        }),
-        Event::JobFinished {
-            job,
-            outcome,
-            counts,
-            stats,
-            output,
-            datums,
-            at,
-        } => {
-            let end = End {
-                outcome,
-                counts,
-                stats,
-                output: *output,
-                datums: *datums,
-                at: *at,
-            };
-            state.finish_job(job, &end);
-        }
-        Event::JobDeleted { job } => state.remove_job(job),
-        _ => {}
-    }
-}
-
-/// How a job ends.
-struct End<'a> {
-    outcome: &'a JobOutcome,
-    counts: &'a DatumCounts,
-    stats: &'a JobStats,
-    output: Option<Content>,
-    datums: Option<DatumIndex>,
-    at: Timestamp,
+/// The fields of [`crate::Event::JobFinished`] but the job.
+pub(super) struct JobEnd<'a> {
+    pub(super) outcome: &'a JobOutcome,
+    pub(super) counts: &'a DatumCounts,
+    pub(super) stats: &'a JobStats,
+    pub(super) output: Option<Content>,
+    pub(super) datums: Option<DatumIndex>,
+    pub(super) at: Timestamp,
 }
 
 impl State {
-    /// Edits a job that has not ended, keeping the numbers and the list of open jobs.
-    fn edit_job(&mut self, key: &JobKey, edit: impl FnOnce(&mut Job)) {
+    /// Edits a job that has not ended, and updates the counts by state and the index of open jobs.
+    pub(super) fn edit_job(&mut self, key: &JobKey, edit: impl FnOnce(&mut Job)) {
         let Some(job) = self.jobs.get_mut(key) else { return };
         if job.state.is_final() {
             return;
@@ -93,6 +38,7 @@ impl State {
         }
     }
 
+    /// Removes a job from the index of open jobs.
     fn close_job(&mut self, key: &JobKey, seq: u64) {
         if let Some(open) = self.open_jobs.get_mut(&key.pipeline) {
             open.remove(&seq);
@@ -102,6 +48,7 @@ impl State {
         }
     }
 
+    /// Moves a job from one count to another, and updates the state of the newest job.
     fn count_job(&mut self, key: &JobKey, before: Option<JobState>, after: Option<JobState>) {
         let newest = self.pipeline_jobs.get(&key.pipeline).and_then(|jobs| jobs.get_max());
         let newest = newest.and_then(|(_, id)| self.jobs.get(&key.pipeline.job(*id)));
@@ -145,6 +92,7 @@ impl State {
             index.entry(key.pipeline.clone()).or_default().insert(job.seq, key.id);
         }
         self.jobs.insert(key.clone(), Arc::new(job));
+        // After the insertions: the count looks for the newest job of the pipeline in the index.
         self.count_job(key, None, Some(JobState::Created));
     }
 
@@ -161,7 +109,7 @@ impl State {
         self.count_job(key, Some(job.state), None);
     }
 
-    fn finish_job(&mut self, key: &JobKey, end: &End<'_>) {
+    pub(super) fn finish_job(&mut self, key: &JobKey, end: &JobEnd<'_>) {
         if self.jobs.get(key).is_none_or(|job| job.state.is_final()) {
             return;
         }
@@ -178,6 +126,8 @@ impl State {
             failed => Some(failed.reason()),
         };
         let output = key.output_commit();
+        // Without own output, the commit gets the content of its base and not what it was opened with: the base may
+        // have finished after this commit was opened.
         let content = end.output.or_else(|| self.inherited(&output));
         if let Some(content) = content {
             self.edit_commit(&output, |commit| commit.content = content);
@@ -188,6 +138,7 @@ impl State {
         self.finish_commit(&meta, error, end.at);
     }
 
+    /// Returns the content that the commit of a job has without own output; `None` while its base is open.
     fn inherited(&self, key: &CommitKey) -> Option<Content> {
         let parent = self.commits.get(key)?.parent;
         build_content(self, &key.repo, parent)

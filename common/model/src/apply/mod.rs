@@ -1,8 +1,10 @@
-//! The effect of events on a state.
+//! The effect of an event on a state.
 //!
-//! Total: an event that does not fit the state (which `decide` never makes) changes as much as
-//! makes sense, and never panics. Every index is kept here, at the place that changes what it
-//! indexes.
+//! [`apply`] names every event once and calls the method that changes the state: of branches, commits, jobs and
+//! pipelines in the submodules. Each index is updated by the method that changes what it indexes.
+//!
+//! Total: [`apply`] never panics and never fails. An event that does not fit the state, which `decide` never makes,
+//! changes what it can. A restart therefore always gets through the log.
 
 mod branch;
 mod commit;
@@ -13,12 +15,17 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::entities::{Project, Repo, Secret, Transaction, TransactionStep};
+use crate::command::{Transaction, TransactionStep};
+use crate::entities::{DatumCounts, JobState, PipelineState, PipelineVersion, Project, Repo, Secret};
 use crate::event::Event;
 use crate::names::{ProjectName, RepoKey};
 use crate::state::{NO_DEFAULTS, State};
 
+use job::JobEnd;
+
 /// Changes a state by an event.
+///
+/// The match has no wildcard: a new event does not compile until it has an effect here.
 pub fn apply(state: &mut State, event: &Event) {
     match event {
         Event::ProjectCreated { name, description, at } => {
@@ -88,8 +95,9 @@ pub fn apply(state: &mut State, event: &Event) {
         } => {
             state.edit_commit(commit, |commit| {
                 commit.content = *content;
-                let settled = commit.staged.iter().position(|staged| staged.id == *through);
-                commit.staged.drain(..settled.map_or(0, |last| last + 1));
+                // Edits staged after `through` are not in the new content and must stay.
+                let last = commit.staged.iter().position(|staged| staged.id == *through);
+                commit.staged.drain(..last.map_or(0, |last| last + 1));
             });
         }
         Event::CommitFinished {
@@ -104,6 +112,7 @@ pub fn apply(state: &mut State, event: &Event) {
             state.finish_commit(commit, error.as_deref(), *at);
         }
         Event::Propagated { id, branches, jobs, at } => {
+            // In the order of the event: the provenance of a commit is read from the heads that precede it here.
             for branch in branches {
                 state.propagate_to(branch, *id, *at);
             }
@@ -116,6 +125,94 @@ pub fn apply(state: &mut State, event: &Event) {
                 state.remove_commit(commit, *at);
             }
         }
+        Event::PipelineVersionAdded {
+            pipeline,
+            kind,
+            version,
+            spec,
+            user_json,
+            effective_json,
+            salt,
+            spec_commit,
+            at,
+        } => {
+            let version = PipelineVersion {
+                version: *version,
+                spec: spec.clone(),
+                user_json: Arc::from(user_json.as_str()),
+                effective_json: Arc::from(effective_json.as_str()),
+                salt: Arc::from(salt.as_str()),
+                image: None,
+                spec_commit: *spec_commit,
+                created: *at,
+            };
+            state.add_version(pipeline, *kind, version);
+        }
+        Event::PipelineStopped { pipeline, at } => {
+            state.set_stopped(pipeline, true, PipelineState::Paused, *at);
+        }
+        Event::PipelineStarted { pipeline, at } => {
+            state.set_stopped(pipeline, false, PipelineState::Starting, *at);
+        }
+        Event::PipelineStateSet {
+            pipeline,
+            state: new,
+            reason,
+        } => state.edit_pipeline(pipeline, |pipeline| {
+            pipeline.state = *new;
+            pipeline.reason = Arc::from(reason.as_str());
+        }),
+        Event::ImagePinned { pipeline, version, pin } => state.pin_image(pipeline, *version, pin),
+        Event::PipelineDeleted { pipeline } => state.remove_pipeline(pipeline),
+        Event::JobStarted { job, at } => state.edit_job(job, |job| {
+            job.state = JobState::Starting;
+            job.started = Some(*at);
+        }),
+        Event::JobPlanned { job, plan, counts, at } => state.edit_job(job, |job| {
+            job.state = JobState::Running;
+            job.reason = Arc::from("");
+            job.plan = Some(Arc::from(plan.as_str()));
+            job.counts = *counts;
+            // A restarted job keeps the time of its first plan.
+            job.running_since = job.running_since.or(Some(*at));
+        }),
+        Event::JobStateSet {
+            job,
+            state: new,
+            reason,
+            counts,
+        } => state.edit_job(job, |job| {
+            job.state = *new;
+            job.reason = Arc::from(reason.as_str());
+            job.counts = counts.unwrap_or(job.counts);
+        }),
+        Event::JobRestarted { job, reason } => state.edit_job(job, |job| {
+            job.state = JobState::Starting;
+            job.reason = Arc::from(reason.as_str());
+            job.restart += 1;
+            job.plan = None;
+            job.counts = DatumCounts::default();
+        }),
+        Event::JobFinished {
+            job,
+            outcome,
+            counts,
+            stats,
+            output,
+            datums,
+            at,
+        } => {
+            let end = JobEnd {
+                outcome,
+                counts,
+                stats,
+                output: *output,
+                datums: *datums,
+                at: *at,
+            };
+            state.finish_job(job, &end);
+        }
+        Event::JobDeleted { job } => state.remove_job(job),
         Event::SecretSet { name, kind, data, at } => {
             let secret = Secret {
                 name: name.clone(),
@@ -158,23 +255,11 @@ pub fn apply(state: &mut State, event: &Event) {
             state.transactions.remove(id);
         }
         Event::AllDeleted { at } => state.delete_all(*at),
-        Event::PipelineVersionAdded { .. }
-        | Event::PipelineStopped { .. }
-        | Event::PipelineStarted { .. }
-        | Event::PipelineStateSet { .. }
-        | Event::ImagePinned { .. }
-        | Event::PipelineDeleted { .. } => pipeline::apply(state, event),
-        Event::JobStarted { .. }
-        | Event::JobPlanned { .. }
-        | Event::JobStateSet { .. }
-        | Event::JobRestarted { .. }
-        | Event::JobFinished { .. }
-        | Event::JobDeleted { .. } => job::apply(state, event),
     }
 }
 
 impl State {
-    /// Takes the next number of the order of creation.
+    /// Returns the next number of the order of creation, and counts it up.
     fn take_seq(&mut self) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
@@ -216,7 +301,10 @@ impl State {
         self.repos.remove(key);
     }
 
-    /// Starts anew, keeping what is not data: secrets, defaults, open transactions.
+    /// Resets the state, except secrets, cluster defaults, open transactions and the creation counter.
+    ///
+    /// The counter goes on, because listings are ordered by `seq` numbers: those of deleted entities
+    /// must not be used again.
     fn delete_all(&mut self, at: Timestamp) {
         let mut state = Self::new();
         state.add_default_project(at);

@@ -1,25 +1,25 @@
-//! Branches: making, wiring, moving, deleting.
+//! Branches: creation, provenance, heads, triggers, deletion.
 
 use std::collections::BTreeSet;
 
 use crate::command::Reply;
-use crate::entities::{Branch, Trigger};
+use crate::entities::{Branch, BranchTrigger};
 use crate::event::Event;
 use crate::ids::GlobalId;
 use crate::names::{BranchKey, RepoKey, RepoType};
 use crate::refs::CommitRef;
 use crate::rejection::Rejection;
 
-use super::{Outcome, Work};
+use super::{CommandResult, DecisionBuilder};
 
-impl Work {
+impl DecisionBuilder {
     pub(super) fn create_branch(
         &mut self,
         key: &BranchKey,
         head: Option<&CommitRef>,
         provenance: &[BranchKey],
-        trigger: Option<&Trigger>,
-    ) -> Outcome {
+        trigger: Option<&BranchTrigger>,
+    ) -> CommandResult {
         self.require_repo(&key.repo)?;
         let owner = self.pipeline_of(key);
         if let Some(pipeline) = &owner
@@ -40,7 +40,7 @@ impl Work {
         if let Some(trigger) = trigger {
             self.check_trigger(key, trigger)?;
         }
-        // A pipeline's branch keeps its wiring; only its head can be moved.
+        // A user may move the head of an output branch. Its provenance follows the spec and stays.
         let provenance = match (&owner, self.state.branches.get(key)) {
             (Some(_), Some(branch)) => branch.direct_provenance.clone(),
             _ => distinct(provenance),
@@ -49,14 +49,16 @@ impl Work {
         Ok(Reply::Done)
     }
 
-    /// Makes a branch or changes it, after checking what it would be part of; a given head moves
-    /// it, otherwise the head stays.
+    /// Creates or changes a branch; without a head, the present one stays.
+    ///
+    /// # Errors
+    /// When the provenance would be a circle, or would join two branches of one repository.
     pub(super) fn put_branch(
         &mut self,
         key: &BranchKey,
         head: Option<GlobalId>,
         provenance: &[BranchKey],
-        trigger: Option<&Trigger>,
+        trigger: Option<&BranchTrigger>,
     ) -> Result<(), Rejection> {
         for upstream in provenance {
             if upstream == key {
@@ -68,12 +70,12 @@ impl Work {
                 return Err(Rejection::Cycle(key.clone(), upstream.clone()));
             }
         }
-        let there = self.state.branches.get(key).cloned();
-        let former = there.as_ref().and_then(|branch| branch.head);
+        let present = self.state.branches.get(key).cloned();
+        let former = present.as_ref().and_then(|branch| branch.head);
         let head = head.or(former);
-        let rewired = there.as_ref().is_none_or(|b| b.direct_provenance != provenance);
+        let rewired = present.as_ref().is_none_or(|b| b.direct_provenance != provenance);
         let unchanged =
-            there.is_some_and(|branch| !rewired && branch.head == head && branch.trigger.as_ref() == trigger);
+            present.is_some_and(|branch| !rewired && branch.head == head && branch.trigger.as_ref() == trigger);
         if unchanged {
             return Ok(());
         }
@@ -84,6 +86,7 @@ impl Work {
             trigger: trigger.cloned(),
             at: self.at,
         });
+        // After the event, on the new closures. An error drops the whole decision, and the event with it.
         if rewired {
             self.check_graph(key)?;
         }
@@ -93,8 +96,7 @@ impl Work {
         Ok(())
     }
 
-    /// Makes a branch that others are to depend on if it is missing; its empty first commit
-    /// comes at the end.
+    /// Creates a branch for others to depend on, if it is missing. `propagate` adds its empty first commit.
     fn ensure_branch(&mut self, key: &BranchKey) -> Result<(), Rejection> {
         self.require_repo(&key.repo)?;
         if !self.state.branches.contains_key(key) {
@@ -103,8 +105,10 @@ impl Work {
         Ok(())
     }
 
-    /// Makes sure that no two branches of one repository meet in the graph around a branch:
-    /// upstream of anything, or downstream of anything, a change reaches a repository once.
+    /// Checks that no branch in the graph around this one has two branches of one repository upstream of it, or two
+    /// downstream of it.
+    ///
+    /// A change would otherwise reach a repository twice, which has room for one commit of a set.
     fn check_graph(&self, key: &BranchKey) -> Result<(), Rejection> {
         let Some(branch) = self.state.branches.get(key) else {
             return Ok(());
@@ -130,8 +134,8 @@ impl Work {
         }
     }
 
-    /// Makes sure that a trigger can be put on a branch.
-    fn check_trigger(&self, key: &BranchKey, trigger: &Trigger) -> Result<(), Rejection> {
+    /// Checks that a trigger on a branch makes no circle of triggers.
+    fn check_trigger(&self, key: &BranchKey, trigger: &BranchTrigger) -> Result<(), Rejection> {
         let mut watched = Some(trigger.branch.clone());
         while let Some(name) = watched {
             let next = key.repo.branch(name);
@@ -147,8 +151,8 @@ impl Work {
         Ok(())
     }
 
-    /// Puts a trigger on a branch that a pipeline reads, making the branch if it is missing.
-    pub(super) fn put_trigger(&mut self, key: &BranchKey, trigger: &Trigger) -> Result<(), Rejection> {
+    /// Puts a trigger on a branch that a pipeline reads. Creates the branch if it is missing.
+    pub(super) fn put_trigger(&mut self, key: &BranchKey, trigger: &BranchTrigger) -> Result<(), Rejection> {
         self.require_repo(&key.repo)?;
         self.check_trigger(key, trigger)?;
         let derived = self
@@ -162,7 +166,7 @@ impl Work {
         self.put_branch(key, None, &[], Some(trigger))
     }
 
-    pub(super) fn delete_branch(&mut self, key: &BranchKey, force: bool) -> Outcome {
+    pub(super) fn delete_branch(&mut self, key: &BranchKey, force: bool) -> CommandResult {
         self.require_repo(&key.repo)?;
         if !self.state.branches.contains_key(key) {
             return Err(Rejection::NoBranch(key.clone()));
@@ -198,6 +202,7 @@ impl Work {
         Ok(Reply::Done)
     }
 
+    /// Returns the branches with a trigger that watches this one.
     fn watchers(&self, key: &BranchKey) -> Vec<BranchKey> {
         let names = self.state.repos.get(&key.repo).map(|repo| repo.branches.clone());
         names
@@ -212,7 +217,7 @@ impl Work {
             .collect()
     }
 
-    /// Gives the branches that have one in their direct provenance.
+    /// Returns the branches with this one in their direct provenance.
     pub(super) fn direct_dependants(&self, key: &BranchKey) -> Vec<BranchKey> {
         let Some(branch) = self.state.branches.get(key) else {
             return Vec::new();
@@ -230,8 +235,8 @@ impl Work {
             .collect()
     }
 
-    /// Prepares the dependants of a branch for its deletion. Branches of pipelines lose all
-    /// provenance, since a pipeline cannot run with part of its input; others lose this link.
+    /// Prepares the dependants of a branch for its deletion. A branch of a pipeline loses all provenance, because a
+    /// pipeline cannot run with a part of its input. Any other branch loses this link.
     pub(super) fn detach(&mut self, key: &BranchKey) {
         for dependant in self.direct_dependants(key) {
             if self.pipeline_of(&dependant).is_some() {
@@ -242,7 +247,7 @@ impl Work {
         }
     }
 
-    /// Takes all provenance off a branch.
+    /// Removes all provenance of a branch.
     pub(super) fn unwire(&mut self, key: &BranchKey) {
         let Some(branch) = self.state.branches.get(key) else {
             return;
@@ -258,12 +263,12 @@ impl Work {
             trigger,
             at: self.at,
         });
-        // Without a head, it gets an empty commit.
+        // So that `propagate` adds an empty commit if it has no head.
         self.touch(key, false);
     }
 }
 
-/// Drops repetitions.
+/// Returns branches without repetitions, in the same order.
 pub(super) fn distinct(branches: &[BranchKey]) -> Vec<BranchKey> {
     let mut seen = BTreeSet::new();
     branches.iter().filter(|branch| seen.insert(*branch)).cloned().collect()

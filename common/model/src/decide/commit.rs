@@ -1,7 +1,7 @@
-//! Commits: starting, writing, finishing.
+//! Commits: opening, writing, staged edits, finishing.
 
 use crate::command::Reply;
-use crate::entities::{Commit, Content, JobOutcome, Origin, PipelineKind, Staged};
+use crate::entities::{Commit, CommitOrigin, Content, JobOutcome, PipelineKind, Staged};
 use crate::event::Event;
 use crate::ids::GlobalId;
 use crate::names::{BranchKey, BranchName, CommitKey, JobKey, PipelineKey, RepoKey, RepoType};
@@ -9,9 +9,9 @@ use crate::query;
 use crate::refs::CommitRef;
 use crate::rejection::Rejection;
 
-use super::{Outcome, Work};
+use super::{CommandResult, DecisionBuilder};
 
-impl Work {
+impl DecisionBuilder {
     fn require_commit(&self, key: &CommitKey) -> Result<&Commit, Rejection> {
         self.require_repo(&key.repo)?;
         self.state
@@ -30,7 +30,7 @@ impl Work {
         }
     }
 
-    /// Gives the job that writes a commit: output or records.
+    /// Returns the job that writes a commit, as its output or its datum records.
     pub(super) fn job_of(&self, key: &CommitKey) -> Option<JobKey> {
         if key.repo.kind == RepoType::Spec {
             return None;
@@ -38,7 +38,7 @@ impl Work {
         key.job().filter(|job| self.state.jobs.contains_key(job))
     }
 
-    /// Gives the pipeline that a branch belongs to: as its output, its records or its versions.
+    /// Returns the pipeline that a branch belongs to: output branch, or any branch of its meta or spec repository.
     pub(super) fn pipeline_of(&self, branch: &BranchKey) -> Option<PipelineKey> {
         let key = branch.repo.pipeline()?;
         let pipeline = self.state.pipelines.get(&key)?;
@@ -49,7 +49,7 @@ impl Work {
         owned.then_some(key)
     }
 
-    /// Makes sure that users may write commits to a branch.
+    /// Checks that a user may write commits to a branch.
     fn require_writable(&self, branch: &BranchKey) -> Result<(), Rejection> {
         let derived = self
             .state
@@ -65,7 +65,7 @@ impl Work {
         Ok(())
     }
 
-    /// Makes sure that commits may follow one.
+    /// Checks that a commit exists and is not open, so that others may follow it.
     fn require_closed_parent(&self, parent: &CommitKey) -> Result<(), Rejection> {
         match self.state.commits.get(parent) {
             None => Err(Rejection::NoCommit(parent.clone())),
@@ -80,7 +80,7 @@ impl Work {
         branch: Option<&BranchName>,
         parent: Option<&CommitRef>,
         description: &str,
-    ) -> Outcome {
+    ) -> CommandResult {
         self.require_repo(repo)?;
         let branch_key = branch.map(|name| repo.branch(name.clone()));
         if let Some(key) = &branch_key {
@@ -118,7 +118,7 @@ impl Work {
         Ok(Reply::Commit(commit))
     }
 
-    /// Resolves a reference that must lead into a given repository.
+    /// Resolves a reference to a commit of this repository.
     pub(super) fn resolve_in(&self, repo: &RepoKey, reference: &CommitRef) -> Result<CommitKey, Rejection> {
         if reference.repo != *repo {
             return Err(Rejection::Invalid(format!(
@@ -134,7 +134,7 @@ impl Work {
         expected: Option<GlobalId>,
         content: Content,
         description: &str,
-    ) -> Outcome {
+    ) -> CommandResult {
         self.require_repo(&branch.repo)?;
         self.require_writable(branch)?;
         let found = self.state.branches.get(branch).and_then(|branch| branch.head);
@@ -145,6 +145,7 @@ impl Work {
                 found,
             });
         }
+        // The content was computed from the head. That of an open head may still change.
         if let Some(head) = found {
             self.require_closed_parent(&branch.repo.commit(head))?;
         }
@@ -152,7 +153,7 @@ impl Work {
         self.emit(Event::CommitWritten {
             branch: branch.clone(),
             id: self.id,
-            origin: Origin::User,
+            origin: CommitOrigin::User,
             description: description.to_owned(),
             content,
             at: self.at,
@@ -161,7 +162,7 @@ impl Work {
         Ok(Reply::Commit(branch.repo.commit(self.id)))
     }
 
-    /// Gives an open commit that is written to by users and has this content.
+    /// Returns an open commit with this content that users write to.
     fn require_content(&self, key: &CommitKey, expected: &Content) -> Result<&Commit, Rejection> {
         let commit = self.require_open(key)?;
         if commit.content != *expected {
@@ -173,10 +174,10 @@ impl Work {
         Ok(commit)
     }
 
-    pub(super) fn set_content(&mut self, key: &CommitKey, expected: &Content, content: &Content) -> Outcome {
+    pub(super) fn set_content(&mut self, key: &CommitKey, expected: &Content, content: &Content) -> CommandResult {
         let commit = self.require_content(key, expected)?;
         if !commit.staged.is_empty() {
-            return Err(Rejection::Unsettled(key.clone()));
+            return Err(Rejection::UnfoldedEdits(key.clone()));
         }
         if expected != content {
             self.emit(Event::ContentSet {
@@ -193,11 +194,14 @@ impl Work {
         expected: &Content,
         after: Option<GlobalId>,
         staged: &Staged,
-    ) -> Outcome {
+    ) -> CommandResult {
         let commit = self.require_content(key, expected)?;
+        // The edits were checked against the tree as of `after`. Edits staged since may have made a directory of a
+        // file.
         if commit.last_staged() != after {
             return Err(Rejection::ContentMoved(key.clone()));
         }
+        // Two entries of one id would read the same object, and folding one of them would remove both.
         if commit.has_staged(staged.id) {
             return Err(Rejection::IdInUse(staged.id));
         }
@@ -214,7 +218,7 @@ impl Work {
         expected: &Content,
         through: GlobalId,
         content: &Content,
-    ) -> Outcome {
+    ) -> CommandResult {
         let commit = self.require_content(key, expected)?;
         if !commit.has_staged(through) {
             return Err(Rejection::ContentMoved(key.clone()));
@@ -227,7 +231,7 @@ impl Work {
         Ok(Reply::Done)
     }
 
-    pub(super) fn clear_commit(&mut self, key: &CommitKey) -> Outcome {
+    pub(super) fn clear_commit(&mut self, key: &CommitKey) -> CommandResult {
         let commit = self.require_open(key)?;
         let base = query::build_content(&self.state, &key.repo, commit.parent).unwrap_or_default();
         let (content, has_staged) = (commit.content, !commit.staged.is_empty());
@@ -247,8 +251,8 @@ impl Work {
         description: &str,
         error: Option<&str>,
         force: bool,
-    ) -> Outcome {
-        let is_settled = self.require_open(key)?.staged.is_empty();
+    ) -> CommandResult {
+        let is_folded = self.require_open(key)?.staged.is_empty();
         let error = error.filter(|error| !error.is_empty());
         if let Some(job) = self.job_of(key) {
             if !force {
@@ -258,8 +262,8 @@ impl Work {
             self.end_job(&job, JobOutcome::Killed(reason.to_owned()));
             return Ok(Reply::Done);
         }
-        if !is_settled {
-            return Err(Rejection::Unsettled(key.clone()));
+        if !is_folded {
+            return Err(Rejection::UnfoldedEdits(key.clone()));
         }
         self.emit(Event::CommitFinished {
             commit: key.clone(),

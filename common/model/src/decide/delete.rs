@@ -1,4 +1,4 @@
-//! Deleting repositories and pipelines (semantics 22).
+//! Deletion of repositories and pipelines (semantics 22).
 
 use std::cmp::Reverse;
 
@@ -9,10 +9,10 @@ use crate::names::{BranchKey, JobKey, PipelineKey, ProjectName, RepoKey, RepoTyp
 use crate::query;
 use crate::rejection::Rejection;
 
-use super::{Outcome, Work};
+use super::{CommandResult, DecisionBuilder};
 
-impl Work {
-    pub(super) fn delete_repo(&mut self, repo: &RepoKey, force: bool) -> Outcome {
+impl DecisionBuilder {
+    pub(super) fn delete_repo(&mut self, repo: &RepoKey, force: bool) -> CommandResult {
         if !self.state.repos.contains_key(repo) {
             return Ok(Reply::DeletedRepos(Vec::new()));
         }
@@ -25,7 +25,7 @@ impl Work {
             });
         }
         let mut deleted = vec![repo.clone()];
-        // System repositories never stay behind alone.
+        // System repositories do not stay without the user repository.
         if repo.kind == RepoType::User {
             let system = [RepoType::Spec, RepoType::Meta].map(|kind| repo.with_kind(kind));
             deleted.extend(system.into_iter().filter(|r| self.state.repos.contains_key(r)));
@@ -39,7 +39,7 @@ impl Work {
         Ok(Reply::DeletedRepos(deleted))
     }
 
-    /// Makes sure that no branch elsewhere depends on these repositories.
+    /// Checks that no branch of another repository depends on these.
     fn check_unused(&self, repos: &[RepoKey]) -> Result<(), Rejection> {
         for branch in repos.iter().flat_map(|repo| self.branches_of(repo)) {
             let mut dependants = self.direct_dependants(&branch);
@@ -60,7 +60,7 @@ impl Work {
             .collect()
     }
 
-    /// Removes a repository, cutting whatever depends on it.
+    /// Deletes a repository: kills the jobs that read from it and removes the provenance links to it.
     fn drop_repo(&mut self, repo: &RepoKey) {
         if !self.state.repos.contains_key(repo) {
             return;
@@ -78,7 +78,7 @@ impl Work {
         });
     }
 
-    /// Gives the open jobs that read from a repository.
+    /// Returns the open jobs that read from a repository.
     fn readers(&self, repo: &RepoKey) -> Vec<JobKey> {
         query::open_jobs(&self.state)
             .filter(|job| {
@@ -89,7 +89,7 @@ impl Work {
             .collect()
     }
 
-    pub(super) fn delete_repos(&mut self, projects: Option<&[ProjectName]>, force: bool) -> Outcome {
+    pub(super) fn delete_repos(&mut self, projects: Option<&[ProjectName]>, force: bool) -> CommandResult {
         self.require_projects(projects)?;
         let mut repos: Vec<RepoKey> = self
             .state
@@ -99,7 +99,7 @@ impl Work {
             .filter(|repo| repo.kind == RepoType::User)
             .cloned()
             .collect();
-        // What depends on others goes first.
+        // Dependants first: without `force`, a repository with a dependant is rejected.
         repos.sort_by_cached_key(|repo| {
             let depth = |b: &BranchKey| self.state.branches.get(b).map_or(0, |b| b.provenance.len());
             Reverse(self.branches_of(repo).iter().map(depth).max())
@@ -126,7 +126,7 @@ impl Work {
         force: bool,
         keep_repo: bool,
         must_exist: bool,
-    ) -> Outcome {
+    ) -> CommandResult {
         if !self.state.pipelines.contains_key(key) {
             return if must_exist {
                 Err(Rejection::NoPipeline(key.clone()))
@@ -138,7 +138,7 @@ impl Work {
         if !force {
             let mut repos = vec![output.clone(), meta.clone(), spec.clone()];
             if keep_repo {
-                // What reads the kept output may go on reading; what reads the rest may not.
+                // Other branches may depend on the kept output, but not on the meta and spec repository.
                 repos = vec![meta.clone(), spec.clone()];
                 self.check_unused_but(&repos, &output)?;
             } else {
@@ -146,7 +146,7 @@ impl Work {
             }
         }
         self.kill_jobs(key, "pipeline deleted");
-        // Repositories of ticks go unless another pipeline counts on them.
+        // Cron repositories of this pipeline only. Read before the event, which removes the pipeline from the index.
         let cron: Vec<RepoKey> = self
             .state
             .cron_repos
@@ -172,6 +172,7 @@ impl Work {
         Ok(Reply::DeletedPipelines(vec![key.clone()]))
     }
 
+    /// Like [`DecisionBuilder::check_unused`], but a branch of `kept` may depend on them.
     fn check_unused_but(&self, repos: &[RepoKey], kept: &RepoKey) -> Result<(), Rejection> {
         for branch in repos.iter().flat_map(|repo| self.branches_of(repo)) {
             let mut dependants = self.direct_dependants(&branch);
@@ -188,7 +189,7 @@ impl Work {
         projects: Option<&[ProjectName]>,
         force: bool,
         keep_repo: bool,
-    ) -> Outcome {
+    ) -> CommandResult {
         self.require_projects(projects)?;
         let mut keys: Vec<(Reverse<usize>, PipelineKey)> = self
             .state
@@ -200,7 +201,7 @@ impl Work {
                 (Reverse(branch.map_or(0, |b| b.provenance.len())), pipeline.key.clone())
             })
             .collect();
-        // What depends on others goes first.
+        // Dependants first: without `force`, a pipeline with a dependant is rejected.
         keys.sort();
         let mut deleted = Vec::new();
         for (_, key) in keys {

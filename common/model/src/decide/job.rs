@@ -1,4 +1,4 @@
-//! Jobs: from state to state (semantics 17).
+//! Jobs: changes of state (semantics 17).
 
 use crate::command::Reply;
 use crate::entities::{Content, DatumCounts, DatumIndex, Job, JobOutcome, JobState, JobStats};
@@ -8,12 +8,12 @@ use crate::names::{JobKey, PipelineKey};
 use crate::query::{self, Readiness};
 use crate::rejection::Rejection;
 
-use super::{Outcome, Work};
+use super::{CommandResult, DecisionBuilder};
 
-/// Reason of a job that somebody stopped without giving one.
-const STOPPED: &str = "job stopped";
+/// Reason of a job that is stopped without a reason.
+const DEFAULT_STOP_REASON: &str = "job stopped";
 
-impl Work {
+impl DecisionBuilder {
     fn require_job(&self, key: &JobKey) -> Result<&Job, Rejection> {
         self.state
             .jobs
@@ -22,7 +22,7 @@ impl Work {
             .ok_or_else(|| Rejection::NoJob(key.clone()))
     }
 
-    /// Makes sure that a job is in one of some states, in order to go to another.
+    /// Returns the state of a job, if it is one of those that may change to another.
     fn require_state(&self, key: &JobKey, from: &[JobState], to: JobState) -> Result<JobState, Rejection> {
         let job = self.require_job(key)?;
         if job.state.is_final() {
@@ -38,6 +38,7 @@ impl Work {
         Ok(job.state)
     }
 
+    /// Checks that all input commits of a job are finished without an error.
     fn require_input(&self, key: &JobKey) -> Result<(), Rejection> {
         match query::job_ready(&self.state, key) {
             Readiness::Ready => Ok(()),
@@ -52,7 +53,7 @@ impl Work {
         }
     }
 
-    pub(super) fn start_job(&mut self, key: &JobKey) -> Outcome {
+    pub(super) fn start_job(&mut self, key: &JobKey) -> CommandResult {
         let from = [JobState::Created, JobState::Starting];
         if self.require_state(key, &from, JobState::Starting)? == JobState::Created {
             self.emit(Event::JobStarted {
@@ -63,7 +64,7 @@ impl Work {
         Ok(Reply::Done)
     }
 
-    pub(super) fn plan_job(&mut self, key: &JobKey, plan: &str, counts: DatumCounts) -> Outcome {
+    pub(super) fn plan_job(&mut self, key: &JobKey, plan: &str, counts: DatumCounts) -> CommandResult {
         self.require_state(key, &[JobState::Starting], JobState::Running)?;
         self.require_input(key)?;
         let plan = plan.to_owned();
@@ -82,7 +83,7 @@ impl Work {
         to: JobState,
         reason: &str,
         counts: Option<DatumCounts>,
-    ) -> Outcome {
+    ) -> CommandResult {
         use JobState::{Egressing, Finishing, Running, Starting};
         let from: &[JobState] = match to {
             Starting => &[Starting],
@@ -101,7 +102,7 @@ impl Work {
         Ok(Reply::Done)
     }
 
-    pub(super) fn restart_job(&mut self, key: &JobKey, reason: &str) -> Outcome {
+    pub(super) fn restart_job(&mut self, key: &JobKey, reason: &str) -> CommandResult {
         use JobState::{Egressing, Finishing, Running, Starting};
         self.require_state(key, &[Starting, Running, Egressing, Finishing], Starting)?;
         self.emit(Event::JobRestarted {
@@ -119,7 +120,7 @@ impl Work {
         stats: JobStats,
         output: Option<Content>,
         datums: Option<DatumIndex>,
-    ) -> Outcome {
+    ) -> CommandResult {
         use JobState::{Created, Egressing, Finishing, Running, Starting};
         let from: &[JobState] = match outcome {
             JobOutcome::Success => &[Running, Egressing, Finishing],
@@ -133,7 +134,7 @@ impl Work {
         }
         self.emit(Event::JobFinished {
             job: key.clone(),
-            outcome: worded(outcome.clone()),
+            outcome: with_reason(outcome.clone()),
             counts,
             stats,
             output,
@@ -146,7 +147,7 @@ impl Work {
         Ok(Reply::Done)
     }
 
-    /// Ends a job that did not succeed, keeping its numbers, without looking downstream.
+    /// Ends a job without success. Keeps its counts, and does not look downstream.
     pub(super) fn close_job(&mut self, key: &JobKey, outcome: JobOutcome) {
         let Some(job) = self.state.jobs.get(key).filter(|job| !job.state.is_final()) else {
             return;
@@ -154,7 +155,7 @@ impl Work {
         let (counts, stats) = (job.counts, job.stats);
         self.emit(Event::JobFinished {
             job: key.clone(),
-            outcome: worded(outcome),
+            outcome: with_reason(outcome),
             counts,
             stats,
             output: None,
@@ -163,8 +164,8 @@ impl Work {
         });
     }
 
-    /// Ends a job that did not succeed, and what cannot run without it; one that has ended is left
-    /// alone.
+    /// Ends a job without success, and the downstream jobs that cannot run without it. A job that has ended stays as it
+    /// is.
     pub(super) fn end_job(&mut self, key: &JobKey, outcome: JobOutcome) {
         if self.state.jobs.get(key).is_none_or(|job| job.state.is_final()) {
             return;
@@ -173,24 +174,24 @@ impl Work {
         self.fail_downstream(vec![key.output_commit(), key.meta_commit()]);
     }
 
-    pub(super) fn stop_job(&mut self, key: &JobKey, reason: &str) -> Outcome {
+    pub(super) fn stop_job(&mut self, key: &JobKey, reason: &str) -> CommandResult {
         self.require_job(key)?;
         self.end_job(key, JobOutcome::Killed(reason_or(reason)));
         Ok(Reply::Done)
     }
 
-    pub(super) fn stop_job_set(&mut self, id: GlobalId, reason: &str) -> Outcome {
+    pub(super) fn stop_job_set(&mut self, id: GlobalId, reason: &str) -> CommandResult {
         if !self.state.sets.contains_key(&id) {
             return Err(Rejection::NoCommitSet(id));
         }
-        // From the end, so that each is killed rather than unrunnable.
+        // Downstream jobs first, so that each is killed. After its upstream job, it would be unrunnable already.
         for job in query::jobs_of_set(&self.state, id).iter().rev() {
             self.end_job(&job.key, JobOutcome::Killed(reason_or(reason)));
         }
         Ok(Reply::Done)
     }
 
-    pub(super) fn delete_job(&mut self, key: &JobKey) -> Outcome {
+    pub(super) fn delete_job(&mut self, key: &JobKey) -> CommandResult {
         self.require_job(key)?;
         self.end_job(key, JobOutcome::Killed("job deleted".to_owned()));
         self.emit(Event::JobDeleted { job: key.clone() });
@@ -211,17 +212,18 @@ impl Work {
 
 fn reason_or(reason: &str) -> String {
     if reason.is_empty() {
-        STOPPED.to_owned()
+        DEFAULT_STOP_REASON.to_owned()
     } else {
         reason.to_owned()
     }
 }
 
-/// Makes sure that a failure has a reason: it becomes the error of the commits.
-fn worded(outcome: JobOutcome) -> JobOutcome {
+/// Adds a reason to an outcome without one, because the reason becomes the error of the commits: an empty error would
+/// be no error.
+fn with_reason(outcome: JobOutcome) -> JobOutcome {
     match outcome {
         JobOutcome::Failure(reason) if reason.is_empty() => JobOutcome::Failure("job failed".to_owned()),
-        JobOutcome::Killed(reason) if reason.is_empty() => JobOutcome::Killed(STOPPED.to_owned()),
+        JobOutcome::Killed(reason) if reason.is_empty() => JobOutcome::Killed(DEFAULT_STOP_REASON.to_owned()),
         JobOutcome::Unrunnable(reason) if reason.is_empty() => {
             JobOutcome::Unrunnable("an input commit has an error".to_owned())
         }

@@ -1,8 +1,11 @@
-//! From a command to events.
+//! The decision about a command: the events that it leads to, or a rejection.
 //!
-//! A command works on a clone of the state: each event is applied to it as it is made, so later
-//! steps see earlier ones. Heads that change are noted and take effect downstream once, at the end
-//! of the outermost command.
+//! [`decide`] runs a command on a clone of the state ([`DecisionBuilder`]). Each event is applied to the clone when it
+//! is made, so that later steps see earlier ones. Branches whose head or provenance changes are noted and propagate
+//! once, at the end (`propagate`): a transaction that writes two inputs of a pipeline makes one job.
+//!
+//! The submodules have one command group each: `project`, `repo`, `commit`, `branch`, `pipeline`, `job`, `transaction`,
+//! `delete`; `remove` is squash and drop. A rejected command leaves nothing behind, because the clone is dropped.
 
 mod branch;
 mod commit;
@@ -20,30 +23,30 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::apply::apply;
-use crate::command::{Command, Envelope, Reply, Scope};
+use crate::command::{Command, DeletionScope, Envelope, Reply};
 use crate::event::Event;
 use crate::ids::GlobalId;
 use crate::names::{BranchKey, RepoKey};
 use crate::rejection::Rejection;
 use crate::state::State;
 
-/// What a command leads to.
+/// The effect of an accepted command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// What happens, in order; to be stored as one. Empty if nothing changes.
+    /// The events, in order. The log must store all of them or none. Empty if nothing changes.
     pub events: Vec<Event>,
-    /// The state after.
+    /// The state after the events.
     pub state: State,
-    /// What to answer.
+    /// The answer.
     pub reply: Reply,
 }
 
-/// Decides what a command leads to.
+/// Decides about a command.
 ///
 /// # Errors
-/// When it is refused; nothing has happened then.
+/// When the command is rejected.
 pub fn decide(state: &State, envelope: &Envelope) -> Result<Decision, Rejection> {
-    let mut work = Work::new(state, envelope.at, envelope.id);
+    let mut work = DecisionBuilder::new(state, envelope.at, envelope.id);
     let reply = work.run_outermost(&envelope.command)?;
     work.propagate()?;
     Ok(Decision {
@@ -53,23 +56,24 @@ pub fn decide(state: &State, envelope: &Envelope) -> Result<Decision, Rejection>
     })
 }
 
-type Outcome = Result<Reply, Rejection>;
+/// The answer to one command.
+type CommandResult = Result<Reply, Rejection>;
 
-/// A command being worked out.
-struct Work {
+/// A decision under construction.
+struct DecisionBuilder {
     state: State,
     events: Vec<Event>,
     at: Timestamp,
-    /// Id of the set that new commits go to.
+    /// Id of the commit set that new commits belong to.
     id: GlobalId,
-    /// Whether commits of that id existed before.
+    /// Whether the set exists in the state before the command: it must not get more commits then.
     id_taken: bool,
-    /// Branches whose head or provenance changed, and whether each must get a new commit if it
-    /// has provenance.
+    /// Branches whose head or provenance changed. The value: whether a branch with provenance gets a new commit even if
+    /// the heads of its provenance are the same.
     dirty: BTreeMap<BranchKey, bool>,
 }
 
-impl Work {
+impl DecisionBuilder {
     fn new(state: &State, at: Timestamp, id: GlobalId) -> Self {
         Self {
             state: state.clone(),
@@ -86,12 +90,12 @@ impl Work {
         self.events.push(event);
     }
 
-    /// Notes that a branch's head or provenance changed.
+    /// Notes that the head or the provenance of a branch changed.
     fn touch(&mut self, branch: &BranchKey, force: bool) {
         *self.dirty.entry(branch.clone()).or_default() |= force;
     }
 
-    /// Makes sure that a repository can get a commit of this set.
+    /// Checks that a repository can get a commit of this set.
     fn claim(&self, repo: &RepoKey) -> Result<(), Rejection> {
         if self.id_taken {
             return Err(Rejection::IdInUse(self.id));
@@ -102,8 +106,9 @@ impl Work {
         Ok(())
     }
 
-    /// Runs a command that came by itself: only such may deal with transactions.
-    fn run_outermost(&mut self, command: &Command) -> Outcome {
+    /// Runs a command that is not part of a transaction or batch. Only such a command may open, change or close
+    /// transactions.
+    fn run_outermost(&mut self, command: &Command) -> CommandResult {
         match command {
             Command::StartTransaction => self.start_transaction(),
             Command::AppendTransaction { id, command } => self.append_transaction(*id, command),
@@ -118,7 +123,7 @@ impl Work {
         }
     }
 
-    fn run(&mut self, command: &Command) -> Outcome {
+    fn run(&mut self, command: &Command) -> CommandResult {
         match command {
             Command::CreateProject {
                 name,
@@ -169,10 +174,12 @@ impl Work {
                 force,
             } => self.finish_commit(commit, description, error.as_deref(), *force),
             Command::ClearCommit { commit } => self.clear_commit(commit),
-            Command::SquashCommitSet { id } => self.remove_set(*id, remove::How::Squash),
-            Command::DropCommitSet { id } => self.remove_set(*id, remove::How::Drop),
-            Command::SquashCommit { commit, recursive } => self.remove_commit(commit, *recursive, remove::How::Squash),
-            Command::DropCommit { commit, recursive } => self.remove_commit(commit, *recursive, remove::How::Drop),
+            Command::SquashCommitSet { id } => self.remove_set(*id, remove::Removal::Squash),
+            Command::DropCommitSet { id } => self.remove_set(*id, remove::Removal::Drop),
+            Command::SquashCommit { commit, recursive } => {
+                self.remove_commit(commit, *recursive, remove::Removal::Squash)
+            }
+            Command::DropCommit { commit, recursive } => self.remove_commit(commit, *recursive, remove::Removal::Drop),
             Command::CreateBranch {
                 branch,
                 head,
@@ -245,8 +252,13 @@ impl Work {
             Command::CreateSecret { name, kind, data } => self.create_secret(name, kind, data),
             Command::DeleteSecret { name } => self.delete_secret(name),
             Command::SetDefaults { project, json } => self.set_defaults(project.as_ref(), json),
-            Command::DeleteAll { scope: Scope::Pps } => self.delete_all_pipelines(),
-            Command::DeleteAll { scope: Scope::Pfs } => {
+            Command::DeleteAll {
+                scope: DeletionScope::Pps,
+            } => self.delete_all_pipelines(),
+            Command::DeleteAll {
+                scope: DeletionScope::Pfs,
+            } => {
+                // The branches noted so far are deleted by this event; propagation would look for them.
                 self.dirty.clear();
                 self.emit(Event::AllDeleted { at: self.at });
                 Ok(Reply::Done)

@@ -1,11 +1,11 @@
-//! Pipelines: making, updating, stopping, starting (semantics 18).
+//! Pipelines: creation, update, stop, start (semantics 18).
 
 use std::sync::Arc;
 
 use howdah_spec::PipelineSpec;
 
 use crate::command::Reply;
-use crate::entities::{Content, ImagePin, JobOutcome, JobState, Origin, Pipeline, PipelineKind, PipelineState};
+use crate::entities::{CommitOrigin, Content, ImagePin, JobOutcome, JobState, Pipeline, PipelineKind, PipelineState};
 use crate::event::Event;
 use crate::names::{BranchKey, BranchName, PipelineKey};
 use crate::query;
@@ -13,9 +13,9 @@ use crate::rejection::Rejection;
 use crate::spec_view::{self, InputLeaf};
 
 use super::branch::distinct;
-use super::{Outcome, Work};
+use super::{CommandResult, DecisionBuilder};
 
-/// A version of a pipeline to be made.
+/// A new version of a pipeline.
 pub(super) struct NewVersion {
     pub spec: Arc<PipelineSpec>,
     pub user_json: String,
@@ -26,11 +26,11 @@ pub(super) struct NewVersion {
     pub reprocess: bool,
     /// Fresh random text.
     pub salt: String,
-    /// What the spec commit holds.
+    /// Content of the spec commit.
     pub content: Content,
 }
 
-impl Work {
+impl DecisionBuilder {
     fn require_pipeline(&self, key: &PipelineKey) -> Result<&Arc<Pipeline>, Rejection> {
         self.state
             .pipelines
@@ -38,7 +38,7 @@ impl Work {
             .ok_or_else(|| Rejection::NoPipeline(key.clone()))
     }
 
-    pub(super) fn create_pipeline(&mut self, new: &NewVersion) -> Outcome {
+    pub(super) fn create_pipeline(&mut self, new: &NewVersion) -> CommandResult {
         let spec = &new.spec;
         let key = spec_view::pipeline_key(spec)?;
         self.require_project(&key.project)?;
@@ -62,12 +62,13 @@ impl Work {
         let version = former.as_ref().map_or(0, |pipeline| pipeline.version()) + 1;
         self.put_version(&key, kind, version, new, former.as_deref())?;
         if let Some(former) = former {
-            self.leave_branches(&former, &key);
+            self.detach_former_branches(&former, &key);
         }
         self.wire(&key)?;
         Ok(Reply::Pipeline { pipeline: key, version })
     }
 
+    /// Checks that a pipeline has inputs, that they exist, and that none is its own output.
     fn check_inputs(
         &self,
         key: &PipelineKey,
@@ -91,6 +92,7 @@ impl Work {
         Ok(())
     }
 
+    /// Creates the repositories of a pipeline and of its cron inputs.
     fn put_repos(&mut self, key: &PipelineKey, kind: PipelineKind, spec: &PipelineSpec, leaves: &[InputLeaf]) {
         let description = if spec.description.is_empty() {
             format!("Output repo for pipeline {key}.")
@@ -109,6 +111,7 @@ impl Work {
         }
     }
 
+    /// Adds the spec commit and the version.
     fn put_version(
         &mut self,
         key: &PipelineKey,
@@ -122,13 +125,14 @@ impl Work {
         self.emit(Event::CommitWritten {
             branch: branch.clone(),
             id: self.id,
-            origin: Origin::User,
+            origin: CommitOrigin::User,
             description: String::new(),
             content: new.content,
             at: self.at,
         });
         self.touch(&branch, false);
-        // The spec's salt counts at creation only; later ones keep the old or get a fresh one.
+        // The salt of the spec is used for the first version only. An update keeps the salt, so that datums are not
+        // processed again, unless that is asked for.
         let salt = match former {
             Some(former) if !new.reprocess => former.current().salt.to_string(),
             Some(_) => new.salt.clone(),
@@ -153,8 +157,9 @@ impl Work {
         Ok(())
     }
 
-    /// After an update that writes to another branch: makes plain branches of the former ones.
-    fn leave_branches(&mut self, former: &Pipeline, key: &PipelineKey) {
+    /// After an update to another output branch: removes the provenance of the former output and meta branches, which
+    /// would otherwise still get commits without a job.
+    fn detach_former_branches(&mut self, former: &Pipeline, key: &PipelineKey) {
         let present = self.state.pipelines.get(key).map(|pipeline| pipeline.output_branch());
         if present.is_some_and(|present| present != former.output_branch()) {
             self.unwire(&former.output_branch());
@@ -162,8 +167,8 @@ impl Work {
         }
     }
 
-    /// Connects the output and meta branches of a pipeline with its inputs, so that they get a
-    /// commit and the pipeline a job; a stopped pipeline's stay disconnected.
+    /// Sets the provenance of the output and meta branches of a pipeline to its inputs, so that they get a commit and
+    /// the pipeline a job. Those of a stopped pipeline have no provenance.
     fn wire(&mut self, key: &PipelineKey) -> Result<(), Rejection> {
         let pipeline = self.require_pipeline(key)?.clone();
         let leaves = spec_view::input_leaves(pipeline.spec())?;
@@ -191,7 +196,7 @@ impl Work {
         Ok(())
     }
 
-    pub(super) fn start_pipeline(&mut self, key: &PipelineKey) -> Outcome {
+    pub(super) fn start_pipeline(&mut self, key: &PipelineKey) -> CommandResult {
         if self.require_pipeline(key)?.stopped {
             for leaf in spec_view::input_leaves(self.require_pipeline(key)?.spec())? {
                 self.require_repo(&leaf.branch.repo)?;
@@ -205,7 +210,7 @@ impl Work {
         Ok(Reply::Done)
     }
 
-    pub(super) fn stop_pipeline(&mut self, key: &PipelineKey, must_exist: bool) -> Outcome {
+    pub(super) fn stop_pipeline(&mut self, key: &PipelineKey, must_exist: bool) -> CommandResult {
         let Some(pipeline) = self.state.pipelines.get(key).cloned() else {
             return if must_exist {
                 Err(Rejection::NoPipeline(key.clone()))
@@ -225,7 +230,7 @@ impl Work {
         Ok(Reply::Done)
     }
 
-    pub(super) fn rerun_pipeline(&mut self, key: &PipelineKey, reprocess: bool, salt: &str) -> Outcome {
+    pub(super) fn rerun_pipeline(&mut self, key: &PipelineKey, reprocess: bool, salt: &str) -> CommandResult {
         let version = self.require_pipeline(key)?.current().clone();
         let spec_commit = key.spec_repo().commit(version.spec_commit);
         let content = self.state.commits.get(&spec_commit).map(|commit| commit.content);
@@ -246,7 +251,7 @@ impl Work {
         version: u64,
         state: PipelineState,
         reason: &str,
-    ) -> Outcome {
+    ) -> CommandResult {
         let pipeline = self.require_pipeline(key)?.clone();
         let current = pipeline.version();
         if current != version {
@@ -282,7 +287,7 @@ impl Work {
         Ok(Reply::Done)
     }
 
-    /// Ends the open jobs of a pipeline that cannot run at all.
+    /// Ends the open jobs of a pipeline in state FAILURE.
     fn fail_jobs(&mut self, key: &PipelineKey, reason: &str) {
         let reason = format!("pipeline failed: {reason}");
         let open: Vec<_> = query::open_jobs_of(&self.state, key).cloned().collect();
@@ -295,7 +300,7 @@ impl Work {
         }
     }
 
-    pub(super) fn pin_image(&mut self, key: &PipelineKey, version: u64, pin: &ImagePin) -> Outcome {
+    pub(super) fn pin_image(&mut self, key: &PipelineKey, version: u64, pin: &ImagePin) -> CommandResult {
         let pipeline = self.require_pipeline(key)?;
         let Some(entry) = pipeline.at_version(version) else {
             return Err(Rejection::NoPipelineVersion(key.clone(), version));

@@ -5,9 +5,9 @@ use crate::event::Event;
 use crate::names::ProjectName;
 use crate::rejection::Rejection;
 
-use super::{Outcome, Work};
+use super::{CommandResult, DecisionBuilder};
 
-impl Work {
+impl DecisionBuilder {
     pub(super) fn require_project(&self, name: &ProjectName) -> Result<(), Rejection> {
         if self.state.projects.contains_key(name) {
             return Ok(());
@@ -15,7 +15,7 @@ impl Work {
         Err(Rejection::NoProject(name.clone()))
     }
 
-    pub(super) fn create_project(&mut self, name: &ProjectName, description: &str, update: bool) -> Outcome {
+    pub(super) fn create_project(&mut self, name: &ProjectName, description: &str, update: bool) -> CommandResult {
         let description = description.to_owned();
         match self.state.projects.get(name) {
             None => {
@@ -38,7 +38,7 @@ impl Work {
         Ok(Reply::Done)
     }
 
-    pub(super) fn delete_project(&mut self, name: &ProjectName, force: bool) -> Outcome {
+    pub(super) fn delete_project(&mut self, name: &ProjectName, force: bool) -> CommandResult {
         self.require_project(name)?;
         if *name == ProjectName::default_project() {
             return Err(Rejection::PermanentProject(name.clone()));
@@ -58,7 +58,7 @@ impl Work {
         Ok(Reply::Done)
     }
 
-    pub(super) fn set_defaults(&mut self, project: Option<&ProjectName>, json: &str) -> Outcome {
+    pub(super) fn set_defaults(&mut self, project: Option<&ProjectName>, json: &str) -> CommandResult {
         if let Some(name) = project {
             self.require_project(name)?;
         }
@@ -76,7 +76,7 @@ impl Work {
         Ok(Reply::Done)
     }
 
-    pub(super) fn create_secret(&mut self, name: &str, kind: &str, data: &str) -> Outcome {
+    pub(super) fn create_secret(&mut self, name: &str, kind: &str, data: &str) -> CommandResult {
         if name.is_empty() {
             return Err(Rejection::Invalid("a secret needs a name (metadata.name)".to_owned()));
         }
@@ -89,7 +89,7 @@ impl Work {
         Ok(Reply::Done)
     }
 
-    pub(super) fn delete_secret(&mut self, name: &str) -> Outcome {
+    pub(super) fn delete_secret(&mut self, name: &str) -> CommandResult {
         if !self.state.secrets.contains_key(name) {
             return Err(Rejection::NoSecret(name.to_owned()));
         }
@@ -97,8 +97,8 @@ impl Work {
         Ok(Reply::Done)
     }
 
-    /// Removes all pipelines and secrets.
-    pub(super) fn delete_all_pipelines(&mut self) -> Outcome {
+    /// Deletes all pipelines and secrets.
+    pub(super) fn delete_all_pipelines(&mut self) -> CommandResult {
         self.delete_pipelines(None, true, false)?;
         let secrets: Vec<_> = self.state.secrets.keys().cloned().collect();
         for name in secrets {

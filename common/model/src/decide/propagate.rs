@@ -1,19 +1,23 @@
-//! What changed heads lead to: downstream commits and jobs, all at once (semantics 4).
+//! Propagation of changed heads: all downstream commits and jobs in one event (semantics 4).
+//!
+//! Runs once for each outermost command, over the branches that [`DecisionBuilder::touch`] noted. The event
+//! [`Event::Propagated`] only names branches and pipelines; `apply` derives parents and provenance from the heads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::entities::{Content, JobOutcome, Origin, PipelineKind, PipelineState};
+use crate::entities::{CommitOrigin, Content, JobOutcome, PipelineKind, PipelineState};
 use crate::event::Event;
 use crate::names::{BranchKey, CommitKey, PipelineKey};
 use crate::query::{self, Readiness};
 use crate::rejection::Rejection;
 
-use super::Work;
+use super::DecisionBuilder;
 
-impl Work {
-    /// Makes the commits and jobs that the changes noted so far ask for.
+impl DecisionBuilder {
+    /// Adds the commits and jobs for the branches noted so far.
     pub(super) fn propagate(&mut self) -> Result<(), Rejection> {
         let dirty = std::mem::take(&mut self.dirty);
+        // Before the plan: a branch without a head would stop everything downstream of it from getting a commit.
         for key in dirty.keys() {
             self.give_head(key)?;
         }
@@ -27,13 +31,14 @@ impl Work {
             jobs: jobs.clone(),
             at: self.at,
         });
+        // In the order of provenance: a job that ends here as unrunnable makes those downstream of it unrunnable.
         for pipeline in &jobs {
-            self.settle_job(pipeline);
+            self.end_if_hopeless(pipeline);
         }
         Ok(())
     }
 
-    /// Gives a branch without head and provenance an empty commit.
+    /// Adds an empty commit to a branch without head and provenance.
     fn give_head(&mut self, key: &BranchKey) -> Result<(), Rejection> {
         let Some(branch) = self.state.branches.get(key).cloned() else {
             return Ok(());
@@ -41,10 +46,11 @@ impl Work {
         if branch.head.is_some() || !branch.direct_provenance.is_empty() {
             return Ok(());
         }
-        // Several such branches of one repository share the commit.
-        let there = self.state.commits.get(&key.repo.commit(self.id));
-        let shareable = there.is_some_and(|commit| {
-            commit.origin == Origin::Auto
+        // A repository has one commit of a set. Several such branches of one repository therefore share the commit; a
+        // second one would be rejected as a duplicate.
+        let existing = self.state.commits.get(&key.repo.commit(self.id));
+        let shareable = existing.is_some_and(|commit| {
+            commit.origin == CommitOrigin::Auto
                 && commit.is_good()
                 && commit.parent.is_none()
                 && commit.content == Content::EMPTY
@@ -63,7 +69,7 @@ impl Work {
         self.emit(Event::CommitWritten {
             branch: key.clone(),
             id: self.id,
-            origin: Origin::Auto,
+            origin: CommitOrigin::Auto,
             description: String::new(),
             content: Content::EMPTY,
             at: self.at,
@@ -71,11 +77,10 @@ impl Work {
         Ok(())
     }
 
-    /// Finds the branches that need a new commit, provenance first, and the pipelines that get a
-    /// job by that.
+    /// Returns the branches that need a new commit, in the order of provenance, and the pipelines that get a job.
     fn plan(&self, dirty: &BTreeMap<BranchKey, bool>) -> Result<(Vec<BranchKey>, Vec<PipelineKey>), Rejection> {
-        // Whatever is downstream of a branch has more provenance than it, so this is an order in
-        // which every branch comes after those it depends on.
+        // A branch has more branches in its transitive provenance than any branch upstream of it. Sorted by that
+        // number, every branch comes after those that it depends on, without a topological sort of the whole graph.
         let mut affected: BTreeMap<(usize, BranchKey), bool> = BTreeMap::new();
         let mut add = |key: &BranchKey, force: bool| {
             for key in std::iter::once(key.clone()).chain(self.twin(key)) {
@@ -97,9 +102,12 @@ impl Work {
         }
         let mut branches = Vec::new();
         let mut jobs = Vec::new();
+        // Branches that get a commit of this set. Those downstream compare with it: the state still has the old heads.
         let mut moved = BTreeSet::new();
         let mut repos = BTreeSet::new();
         for ((_, key), force) in affected {
+            // Output and meta branch get a commit together, even if only one of them was touched: a job writes both,
+            // and the base of the next job is searched along the meta commits.
             let twin = self.twin(&key);
             let needed = self.needs_commit(&key, force, &moved)
                 || twin.is_some_and(|twin| self.needs_commit(&twin, force, &moved));
@@ -107,6 +115,8 @@ impl Work {
                 continue;
             }
             self.claim(&key.repo)?;
+            // Two branches of one repository would share one commit id. `check_graph` rejects such a graph; this is for
+            // commands of one transaction that reach a repository by separate graphs.
             if !repos.insert(key.repo.clone()) {
                 return Err(Rejection::CommitInTransaction(key.repo));
             }
@@ -117,8 +127,8 @@ impl Work {
         Ok((branches, jobs))
     }
 
-    /// Gives the other branch that a pipeline's jobs write to: records for output, output for
-    /// records. Both get a commit or none does.
+    /// Returns the other branch that the jobs of a pipeline write to: the meta branch for the output branch, and the
+    /// reverse.
     fn twin(&self, key: &BranchKey) -> Option<BranchKey> {
         let pipeline = self.state.pipelines.get(&key.repo.pipeline()?)?;
         let (output, meta) = (pipeline.output_branch(), pipeline.meta_branch());
@@ -130,6 +140,8 @@ impl Work {
         self.state.branches.contains_key(&twin).then_some(twin)
     }
 
+    /// Returns whether a branch needs a commit of this set, because the heads of its provenance differ from those that
+    /// its own head was derived from.
     fn needs_commit(&self, key: &BranchKey, force: bool, moved: &BTreeSet<BranchKey>) -> bool {
         let Some(branch) = self.state.branches.get(key) else {
             return false;
@@ -148,24 +160,26 @@ impl Work {
             .map(head_of)
             .collect::<Option<BTreeSet<_>>>()
         else {
+            // A head upstream is missing: there is nothing complete to derive from, even with `force`.
             return false;
         };
         if force {
             return true;
         }
+        // As sets: the order of provenance is no difference.
         let head = branch.head.and_then(|id| self.state.commits.get(&key.repo.commit(id)));
         head.is_none_or(|head| head.provenance.iter().cloned().collect::<BTreeSet<_>>() != new)
     }
 
-    /// Gives the pipeline that runs for a new commit on a branch.
+    /// Returns the pipeline that runs for a new commit on a branch.
     fn job_for(&self, key: &BranchKey) -> Option<PipelineKey> {
         let pipeline = self.state.pipelines.get(&key.repo.pipeline()?)?;
         let runs = pipeline.kind != PipelineKind::Spout && !pipeline.stopped && *key == pipeline.output_branch();
         runs.then(|| pipeline.key.clone())
     }
 
-    /// Ends a new job at once if it can be told already that it will not run.
-    fn settle_job(&mut self, pipeline: &PipelineKey) {
+    /// Ends a new job if it is known already that it cannot run.
+    fn end_if_hopeless(&mut self, pipeline: &PipelineKey) {
         let job = pipeline.job(self.id);
         if let Readiness::Failed(failed) = query::job_ready(&self.state, &job) {
             self.end_job(&job, JobOutcome::Unrunnable(unrunnable(&failed)));
@@ -181,14 +195,16 @@ impl Work {
         }
     }
 
-    /// Ends every open job that reads one of these failed commits, and those that read its output
-    /// in turn.
+    /// Ends every open job that reads one of these failed commits, and every job that reads the output of those.
+    ///
+    /// Iterative: a long chain of pipelines would overflow the stack otherwise.
     pub(super) fn fail_downstream(&mut self, failed: Vec<CommitKey>) {
         let mut pending = failed;
         while let Some(key) = pending.pop() {
             let Some(commit) = self.state.commits.get(&key) else {
                 continue;
             };
+            // A clone: `close_job` changes the state that is walked.
             for below in commit.subvenance.clone() {
                 let Some(job) = self.job_of(&below) else { continue };
                 if self.state.jobs.get(&job).is_none_or(|job| job.state.is_final()) {
@@ -204,7 +220,7 @@ impl Work {
     }
 }
 
-/// Words the reason of a job whose input failed.
+/// Returns the reason of a job whose input failed.
 fn unrunnable(failed: &[CommitKey]) -> String {
     let failed: Vec<_> = failed.iter().map(ToString::to_string).collect();
     format!(

@@ -1,27 +1,32 @@
-//! Removing commits from history: squash and drop (semantics 8).
+//! Removal of commits from history: squash and drop (semantics 8).
+//!
+//! Both remove commits with everything that a job wrote together with them. A squash needs children, which keep the
+//! files; a drop must leave no children. Children move to the parent of the removed commit, and so do branch heads. A
+//! branch whose head moved propagates, so that downstream branches are derived from the new head.
 
 use std::collections::BTreeSet;
 
 use crate::command::Reply;
 use crate::event::Event;
 use crate::ids::GlobalId;
-use crate::names::{CommitKey, RepoType};
+use crate::names::{BranchKey, CommitKey, RepoType};
 use crate::query;
 use crate::rejection::Rejection;
 
-use super::{Outcome, Work};
+use super::{CommandResult, DecisionBuilder};
 
-/// What becomes of the data.
+/// The two ways to remove commits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum How {
-    /// It lives on in the children.
+pub(super) enum Removal {
+    /// The files stay in the children.
     Squash,
-    /// It goes.
+    /// The files are removed.
     Drop,
 }
 
-impl Work {
-    pub(super) fn remove_set(&mut self, id: GlobalId, how: How) -> Outcome {
+impl DecisionBuilder {
+    /// Removes the commits of a set.
+    pub(super) fn remove_set(&mut self, id: GlobalId, removal: Removal) -> CommandResult {
         let commits = query::set_members(&self.state, id);
         if commits.is_empty() {
             return Err(Rejection::NoCommitSet(id));
@@ -30,10 +35,11 @@ impl Work {
         if !dependants.is_empty() {
             return Err(Rejection::SubvenantSets { id, dependants });
         }
-        self.remove(commits, how)
+        self.remove(commits, removal)
     }
 
-    pub(super) fn remove_commit(&mut self, commit: &CommitKey, recursive: bool, how: How) -> Outcome {
+    /// Removes one commit; with `recursive`, everything derived from it too.
+    pub(super) fn remove_commit(&mut self, commit: &CommitKey, recursive: bool, removal: Removal) -> CommandResult {
         self.require_repo(&commit.repo)?;
         if !self.state.commits.contains_key(commit) {
             return Err(Rejection::NoCommit(commit.clone()));
@@ -48,22 +54,24 @@ impl Work {
                 dependants,
             });
         }
-        self.remove(commits, how)
+        self.remove(commits, removal)
     }
 
-    /// Gives a commit and, if a job writes it, the other commit of that job: one would mean
-    /// nothing without the other.
+    /// Returns a commit and, if a job wrote it, the other commit of that job.
+    ///
+    /// The output without its datum records could not be the base of a later job, and records without output would let
+    /// a later job skip datums whose output is gone.
     fn with_twin(&self, commit: &CommitKey) -> Vec<CommitKey> {
         let twin = match (commit.repo.kind, commit.job()) {
             (RepoType::User, Some(job)) => Some(job.meta_commit()),
             (RepoType::Meta, Some(job)) => Some(job.output_commit()),
             _ => None,
         };
-        let there = twin.filter(|twin| self.state.commits.contains_key(twin));
-        std::iter::once(commit.clone()).chain(there).collect()
+        let existing = twin.filter(|twin| self.state.commits.contains_key(twin));
+        std::iter::once(commit.clone()).chain(existing).collect()
     }
 
-    /// Gives commits and everything made from them, in order of creation.
+    /// Returns commits and everything derived from them, in the order of creation.
     fn with_derived(&self, first: &[CommitKey]) -> Vec<CommitKey> {
         let mut seen: BTreeSet<CommitKey> = first.iter().cloned().collect();
         let mut pending = first.to_vec();
@@ -72,6 +80,7 @@ impl Work {
                 continue;
             };
             for derived in &commit.subvenance {
+                // Both commits of a job, as above: an input may reach only one of them.
                 for derived in self.with_twin(derived) {
                     if seen.insert(derived.clone()) {
                         pending.push(derived);
@@ -84,32 +93,42 @@ impl Work {
         commits
     }
 
-    fn remove(&mut self, commits: Vec<CommitKey>, how: How) -> Outcome {
-        let going: BTreeSet<&CommitKey> = commits.iter().collect();
+    fn remove(&mut self, commits: Vec<CommitKey>, removal: Removal) -> CommandResult {
+        // All commits are checked before the event: a child that is removed too is no obstacle.
+        let removed: BTreeSet<&CommitKey> = commits.iter().collect();
         for key in &commits {
-            self.check_removable(key, &going, how)?;
+            self.check_removable(key, &removed, removal)?;
         }
+        // Before the event, which moves the heads to the parents.
         let branches: Vec<_> = commits.iter().flat_map(|key| self.branches_at(key)).collect();
-        // Jobs go with their commits, whether they have ended or not.
+        // The event removes the jobs of the commits too, open ones included. The scheduler stops what it no longer
+        // finds.
         self.emit(Event::CommitsRemoved {
             commits: commits.clone(),
-            drop: how == How::Drop,
+            drop: removal == Removal::Drop,
             at: self.at,
         });
+        // The parent may be derived from older inputs than the present heads, or there may be no parent at all.
         for branch in branches {
             self.touch(&branch, false);
         }
         Ok(Reply::Removed(commits))
     }
 
-    fn check_removable(&self, key: &CommitKey, going: &BTreeSet<&CommitKey>, how: How) -> Result<(), Rejection> {
+    /// Checks that a commit can be removed together with the others in `removed`.
+    fn check_removable(
+        &self,
+        key: &CommitKey,
+        removed: &BTreeSet<&CommitKey>,
+        removal: Removal,
+    ) -> Result<(), Rejection> {
         let Some(commit) = self.state.commits.get(key) else {
             return Ok(());
         };
         if key.repo.kind == RepoType::Spec {
-            let verb = match how {
-                How::Squash => "squash",
-                How::Drop => "drop",
+            let verb = match removal {
+                Removal::Squash => "squash",
+                Removal::Drop => "drop",
             };
             return Err(Rejection::UpdatedPipeline {
                 verb,
@@ -117,11 +136,13 @@ impl Work {
             });
         }
         let children = || commit.children.iter().map(|id| key.repo.commit(*id));
-        match how {
-            How::Squash if commit.children.is_empty() => Err(Rejection::SquashWithoutChildren(key.clone())),
-            How::Squash => {
+        match removal {
+            Removal::Squash if commit.children.is_empty() => Err(Rejection::SquashWithoutChildren(key.clone())),
+            Removal::Squash => {
+                // An open child has its content from this commit or waits for it. Its base would change while it is
+                // written.
                 let open = |child: &CommitKey| self.state.commits.get(child).is_some_and(|c| c.finished.is_none());
-                match children().find(|child| !going.contains(child) && open(child)) {
+                match children().find(|child| !removed.contains(child) && open(child)) {
                     Some(child) => Err(Rejection::SquashBelowOpen {
                         commit: key.clone(),
                         child,
@@ -129,14 +150,15 @@ impl Work {
                     None => Ok(()),
                 }
             }
-            How::Drop if children().any(|child| !going.contains(&child)) => {
+            Removal::Drop if children().any(|child| !removed.contains(&child)) => {
                 Err(Rejection::DropWithChildren(key.clone()))
             }
-            How::Drop => Ok(()),
+            Removal::Drop => Ok(()),
         }
     }
 
-    fn branches_at(&self, key: &CommitKey) -> Vec<crate::names::BranchKey> {
+    /// Returns the branches with this commit as their head.
+    fn branches_at(&self, key: &CommitKey) -> Vec<BranchKey> {
         let names = self.state.repos.get(&key.repo).map(|repo| repo.branches.clone());
         names
             .unwrap_or_default()

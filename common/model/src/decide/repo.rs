@@ -1,13 +1,13 @@
-//! Repositories: making, describing.
+//! Repositories: creation and description.
 
 use crate::command::Reply;
 use crate::event::Event;
 use crate::names::{RepoKey, RepoType};
 use crate::rejection::Rejection;
 
-use super::{Outcome, Work};
+use super::{CommandResult, DecisionBuilder};
 
-impl Work {
+impl DecisionBuilder {
     pub(super) fn require_repo(&self, repo: &RepoKey) -> Result<(), Rejection> {
         if self.state.repos.contains_key(repo) {
             return Ok(());
@@ -15,7 +15,7 @@ impl Work {
         Err(Rejection::NoRepo(repo.clone()))
     }
 
-    pub(super) fn create_repo(&mut self, repo: &RepoKey, description: &str, update: bool) -> Outcome {
+    pub(super) fn create_repo(&mut self, repo: &RepoKey, description: &str, update: bool) -> CommandResult {
         if repo.kind != RepoType::User {
             return Err(Rejection::SystemRepo(repo.clone()));
         }
@@ -27,7 +27,7 @@ impl Work {
         Ok(Reply::Done)
     }
 
-    /// Makes a repository if it is missing, and gives it the description.
+    /// Creates a repository if it is missing, and sets its description.
     pub(super) fn put_repo(&mut self, repo: &RepoKey, description: &str) {
         match self.state.repos.get(repo) {
             None => self.emit(Event::RepoCreated {
@@ -35,7 +35,7 @@ impl Work {
                 description: description.to_owned(),
                 at: self.at,
             }),
-            Some(there) if *there.description != *description => self.emit(Event::RepoUpdated {
+            Some(present) if *present.description != *description => self.emit(Event::RepoUpdated {
                 repo: repo.clone(),
                 description: description.to_owned(),
             }),

@@ -1,4 +1,4 @@
-//! Jobs and their numbers.
+//! Jobs, their states, counts and outcomes.
 
 use std::fmt;
 use std::ops::AddAssign;
@@ -9,40 +9,40 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{CommitKey, JobKey};
 
-/// State of a job; the numbers are those of the wire.
+/// State of a job. The numbers are those of the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum JobState {
     /// Not known.
     #[default]
     Unknown = 0,
-    /// Exists; nobody has looked at it.
+    /// The scheduler has not started it.
     Created = 1,
-    /// Being set up, or waiting for input.
+    /// It waits for input, or its datums are being planned.
     Starting = 2,
-    /// Datums are being processed.
+    /// Its datums are being processed.
     Running = 3,
-    /// A datum failed, or the output did not validate. Final.
+    /// A datum failed, or the output is not valid. Final.
     Failure = 4,
-    /// Done. Final.
+    /// It succeeded. Final.
     Success = 5,
-    /// Stopped by a user, a timeout, an update, a deletion. Final.
+    /// Ended by a user, a time limit, an update or a deletion. Final.
     Killed = 6,
-    /// Writing to the egress target.
+    /// Its output is being copied to the egress target.
     Egressing = 7,
-    /// Output commit being finished.
+    /// Its output commit is being finished.
     Finishing = 8,
     /// An input commit has an error. Final.
     Unrunnable = 9,
 }
 
 impl JobState {
-    /// Tells whether the job has ended.
+    /// Returns whether the job has ended.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Failure | Self::Success | Self::Killed | Self::Unrunnable)
     }
 
-    /// Gives the name used on the wire, such as `JOB_RUNNING`.
+    /// Returns the name on the wire, such as `JOB_RUNNING`.
     #[must_use]
     pub fn wire_name(self) -> &'static str {
         match self {
@@ -66,22 +66,22 @@ impl fmt::Display for JobState {
     }
 }
 
-/// Datums of a job by what became of them.
+/// Number of datums of a job, by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatumCounts {
-    /// All.
+    /// All datums.
     pub total: u64,
-    /// Processed with success.
+    /// Processed successfully.
     pub processed: u64,
-    /// Taken over from an earlier job.
+    /// Not processed, because the result of an earlier job is valid.
     pub skipped: u64,
     /// Failed.
     pub failed: u64,
-    /// Failed, but taken care of by the error handler.
+    /// Failed, but the error handler succeeded.
     pub recovered: u64,
 }
 
-/// Time and bytes a job's datums took.
+/// Time and bytes of the datums of a job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobStats {
     /// Milliseconds of download.
@@ -119,18 +119,18 @@ impl AddAssign for JobStats {
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum JobOutcome {
-    /// All is well.
+    /// It succeeded.
     Success,
-    /// A datum failed, or the output did not validate.
+    /// A datum failed, or the output is not valid.
     Failure(String),
-    /// Stopped.
+    /// It was ended before it was done.
     Killed(String),
     /// An input commit has an error.
     Unrunnable(String),
 }
 
 impl JobOutcome {
-    /// Gives the final state.
+    /// Returns the final state.
     #[must_use]
     pub fn state(&self) -> JobState {
         match self {
@@ -141,7 +141,7 @@ impl JobOutcome {
         }
     }
 
-    /// Gives the reason; empty for success.
+    /// Returns the reason; empty for success.
     #[must_use]
     pub fn reason(&self) -> &str {
         match self {
@@ -151,34 +151,34 @@ impl JobOutcome {
     }
 }
 
-/// One run of a pipeline: the making of one output commit.
+/// One run of a pipeline, which makes one output commit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// Its key.
     pub key: JobKey,
-    /// Version of the pipeline it runs.
+    /// Version of the pipeline that it runs.
     pub pipeline_version: u64,
-    /// How far it is.
+    /// State.
     pub state: JobState,
-    /// Why it is so.
+    /// Reason of the state.
     pub reason: Arc<str>,
-    /// How often it was begun again after trouble with infrastructure.
+    /// Number of restarts after infrastructure errors.
     pub restart: u64,
     /// Its datums.
     pub counts: DatumCounts,
-    /// What they took.
+    /// Time and bytes of its datums.
     pub stats: JobStats,
-    /// When it was made.
+    /// When it was created.
     pub created: Timestamp,
-    /// When it was first looked at.
+    /// When the scheduler started it.
     pub started: Option<Timestamp>,
-    /// When its datums were first handed out.
+    /// When its datums were planned for the first time.
     pub running_since: Option<Timestamp>,
     /// When it ended.
     pub finished: Option<Timestamp>,
-    /// Object key of its plan.
+    /// Key of its plan in the store.
     pub plan: Option<Arc<str>>,
-    /// Commit it writes.
+    /// Commit that it writes.
     pub output_commit: CommitKey,
     /// Order of creation over all entities.
     pub seq: u64,

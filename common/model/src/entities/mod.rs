@@ -1,5 +1,5 @@
-//! The things the state consists of: projects, repositories, branches, commits, pipelines, jobs,
-//! transactions, secrets.
+//! The entities of the state: projects, repositories, branches, commits, commit sets, pipelines, jobs, secrets; and the
+//! values in them. Transactions are in [`crate::command`], because they consist of commands.
 
 mod job;
 mod pipeline;
@@ -11,7 +11,6 @@ use imbl::OrdSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Command, Reply};
 use crate::ids::{ContentHash, GlobalId, TreeRoot};
 use crate::names::{BranchKey, BranchName, CommitKey, ProjectName, RepoKey};
 
@@ -25,7 +24,7 @@ pub struct Project {
     pub name: ProjectName,
     /// Free text.
     pub description: String,
-    /// When it was made; the epoch for the `default` project of a new system.
+    /// When it was created; the epoch for the `default` project of a new system.
     pub created: Timestamp,
     /// Defaults for the pipelines of the project, a JSON object.
     pub defaults: Arc<str>,
@@ -38,7 +37,7 @@ pub struct Repo {
     pub key: RepoKey,
     /// Free text.
     pub description: Arc<str>,
-    /// When it was made.
+    /// When it was created.
     pub created: Timestamp,
     /// Order of creation over all entities.
     pub seq: u64,
@@ -46,22 +45,22 @@ pub struct Repo {
     pub branches: OrdSet<BranchName>,
 }
 
-/// A named, movable pointer to a commit, and the wiring between branches.
+/// A named, movable pointer to a commit, with its provenance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Branch {
     /// Its key.
     pub key: BranchKey,
-    /// Commit it points to. Set on every branch once the command that made it is through.
+    /// Commit that it points to. `None` only within the command that creates the branch.
     pub head: Option<GlobalId>,
-    /// Branches its commits are made from, in the order given.
+    /// Branches that its commits are derived from, in the given order.
     pub direct_provenance: Vec<BranchKey>,
     /// Every branch upstream of it: the transitive closure of `direct_provenance`.
     pub provenance: OrdSet<BranchKey>,
     /// Every branch downstream of it: the inverse of `provenance`.
     pub subvenance: OrdSet<BranchKey>,
-    /// When and from where the head moves by itself.
-    pub trigger: Option<Trigger>,
-    /// When it was made.
+    /// Condition under which its head follows another branch.
+    pub trigger: Option<BranchTrigger>,
+    /// When it was created.
     pub created: Timestamp,
     /// When its head, provenance or trigger was last changed.
     pub updated: Timestamp,
@@ -71,30 +70,30 @@ pub struct Branch {
 
 /// Condition for a branch's head to follow another branch of the same repository.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trigger {
-    /// Branch watched.
+pub struct BranchTrigger {
+    /// Branch that the head follows.
     pub branch: BranchName,
-    /// All conditions that are set must hold, rather than any.
+    /// Whether all given conditions must hold; otherwise any of them.
     #[serde(default)]
     pub all: bool,
-    /// Cron expression: a tick must lie between the heads.
+    /// Cron expression: a tick must be between the start times of the two heads.
     #[serde(default)]
     pub rate_limit_spec: String,
-    /// Least growth, such as `100M`.
+    /// Least growth in bytes, such as `100M`.
     #[serde(default)]
     pub size: String,
     /// Least number of commits.
     #[serde(default)]
     pub commits: i64,
-    /// Cron expression: on every tick the head follows.
+    /// Cron expression: the head follows on every tick.
     #[serde(default)]
     pub cron_spec: String,
 }
 
-/// Data of a commit: the root of its file tree and what the tree adds up to.
+/// Files of a commit: the root of the file tree, and its number and bytes of files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
-    /// Root of the tree; none if there are no files.
+    /// Root of the tree; `None` without files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<TreeRoot>,
     /// Number of files.
@@ -114,53 +113,53 @@ impl Content {
     };
 }
 
-/// What one modification wrote to an open commit, as long as it is not part of the commit's content.
+/// Staged edits: what one modification wrote to an open commit, before it is folded into the content of the commit.
 ///
-/// It lies in the store under its id. Edits take effect in the order in which they were staged.
+/// The edits are an object of the store, named by this id. They take effect in the order in which they were staged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Staged {
-    /// Names the object that holds the edits; no other edits ever have it.
+    /// Id of the object with the edits. No other edits ever have it.
     pub id: GlobalId,
     /// Hash of the object.
     pub hash: ContentHash,
     /// Bytes of the object.
     pub size: u64,
-    /// Bytes that were written to files.
+    /// Bytes written to files.
     pub bytes: u64,
 }
 
 /// Datum records of a finished job, kept with its meta commit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatumIndex {
-    /// Tree from datum id to record; none if there are no datums.
+    /// Tree from datum id to record; `None` without datums.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records: Option<TreeRoot>,
-    /// Tree from datum id and path to file entry; none if there is no output.
+    /// Tree from datum id and path to file entry; `None` without output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs: Option<TreeRoot>,
 }
 
-/// Who asked for a commit.
+/// Why a commit was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Origin {
-    /// A user.
+pub enum CommitOrigin {
+    /// A user asked for it.
     User,
-    /// The system: output of a pipeline, an implied branch.
+    /// The system made it: for the output of a pipeline or for a new branch.
     Auto,
-    /// A repair.
+    /// A repair made it.
     Fsck,
 }
 
-/// How far a commit is; derived, see [`crate::query::commit_state`].
+/// State of a commit. It is not stored: see [`crate::query::commit_state`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum CommitState {
-    /// Open, and something it is made from is not finished.
+    /// Open, and a commit that it is derived from is not finished.
     Started = 1,
-    /// Open, and everything it is made from is finished.
+    /// Open, and all commits that it is derived from are finished.
     Ready = 2,
-    /// Finish has been asked for.
+    /// A user or job asked to finish it.
     Finishing = 3,
-    /// Closed for good.
+    /// Finished. Final.
     Finished = 4,
 }
 
@@ -169,69 +168,69 @@ pub enum CommitState {
 pub struct Commit {
     /// Its key.
     pub key: CommitKey,
-    /// Branch it was made on.
+    /// Branch on which it was made.
     pub branch: Option<BranchName>,
-    /// Commit of the same repository it follows.
+    /// Commit of the same repository that it follows.
     pub parent: Option<GlobalId>,
     /// Commits of the same repository that follow it.
     pub children: OrdSet<GlobalId>,
-    /// Who asked for it.
-    pub origin: Origin,
+    /// Why it was made.
+    pub origin: CommitOrigin,
     /// Free text.
     pub description: Arc<str>,
     /// When it was started.
     pub started: Timestamp,
-    /// When finish was asked for.
+    /// When a user or job asked to finish it.
     pub finishing: Option<Timestamp>,
     /// When it was finished.
     pub finished: Option<Timestamp>,
-    /// Why it failed; such a commit keeps its place but later ones do not build on its content.
+    /// Why it failed. A failed commit stays in the chain of parents, but later ones do not build on its content.
     pub error: Option<Arc<str>>,
-    /// Commits it was made from directly.
+    /// Commits that it is directly derived from.
     pub provenance: Vec<CommitKey>,
-    /// Commits made from it directly.
+    /// Commits directly derived from it.
     pub subvenance: OrdSet<CommitKey>,
-    /// Its files: so far, if it is open, without what is staged.
+    /// Its files; of an open commit, those so far without staged edits.
     pub content: Content,
-    /// What was written to it and is not part of `content` yet; none once it is finished.
+    /// Staged edits that are not folded into `content` yet; empty once it is finished.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub staged: Vec<Staged>,
-    /// Datum records; only on meta commits of jobs that recorded some.
+    /// Datum records; only of the meta commit of a job that has some.
     pub datums: Option<DatumIndex>,
-    /// Ancestor to look at next when this commit failed: all between are failed, too. A short cut
-    /// past long runs of failures; the parent links are the truth.
+    /// If this commit failed, the ancestor to look at next: all between have failed too. A short cut only; the parent
+    /// links are the truth, and the target may have been removed.
     pub skip_to: Option<GlobalId>,
     /// Order of creation over all entities.
     pub seq: u64,
 }
 
 impl Commit {
-    /// Tells whether the commit is finished without an error, so that others may build on it.
+    /// Returns whether the commit is finished without an error: others may build on it.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.finished.is_some() && self.error.is_none()
     }
 
-    /// Returns the last of the edits that are staged.
+    /// Returns the last staged edits.
     #[must_use]
     pub fn last_staged(&self) -> Option<GlobalId> {
         self.staged.last().map(|staged| staged.id)
     }
 
-    /// Tells whether certain edits are staged.
+    /// Returns whether these edits are staged.
     #[must_use]
     pub fn has_staged(&self, id: GlobalId) -> bool {
         self.staged.iter().any(|staged| staged.id == id)
     }
 
-    /// Returns the bytes of its files; of a commit with staged edits, at most so many: they may replace files.
+    /// Returns an upper bound of the bytes of its files. It is exact without staged edits, which may replace files.
     #[must_use]
     pub fn bytes_bound(&self) -> u64 {
         let staged: u64 = self.staged.iter().map(|staged| staged.bytes).sum();
         self.content.bytes + staged
     }
 
-    /// Tells whether the commit is still open: finish has not been asked for.
+    /// Returns whether the commit is open: nothing has asked to finish it.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.finishing.is_none()
@@ -241,7 +240,7 @@ impl Commit {
 /// All commits of one id.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommitSet {
-    /// Repositories with a commit of this id, provenance before what depends on it.
+    /// Repositories with a commit of this id, each after those in its provenance.
     pub repos: Vec<RepoKey>,
     /// When its first commit was made.
     pub created: Timestamp,
@@ -249,36 +248,16 @@ pub struct CommitSet {
     pub seq: u64,
 }
 
-/// Commands that wait to take effect together.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Transaction {
-    /// Its id, which becomes the id of every commit made in it.
-    pub id: GlobalId,
-    /// When it was started.
-    pub started: Timestamp,
-    /// What was appended, and the answer each request was given.
-    pub requests: Vec<TransactionStep>,
-}
-
-/// One request of a transaction.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TransactionStep {
-    /// What was asked.
-    pub command: Command,
-    /// What was answered.
-    pub reply: Reply,
-}
-
-/// A secret: a name and data this crate does not look into.
+/// A secret: a name and data that this crate does not read.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Secret {
     /// Its name.
     pub name: String,
-    /// Type word, such as `Opaque`.
+    /// Type, such as `Opaque`.
     pub kind: String,
-    /// The data, in whatever text form the caller chose.
+    /// The data, in a text form of the caller.
     pub data: Arc<str>,
-    /// When it was made.
+    /// When it was created.
     pub created: Timestamp,
 }
 

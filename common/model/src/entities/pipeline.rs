@@ -10,32 +10,32 @@ use crate::entities::JobState;
 use crate::ids::GlobalId;
 use crate::names::{BranchKey, BranchName, PipelineKey};
 
-/// State of a pipeline; the numbers are those of the wire.
+/// State of a pipeline. The numbers are those of the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum PipelineState {
     /// Not known.
     Unknown = 0,
-    /// No workers yet.
+    /// No worker serves it yet.
     #[default]
     Starting = 1,
-    /// Workers are there.
+    /// Workers serve it.
     Running = 2,
-    /// Being set up again.
+    /// It is being set up again.
     Restarting = 3,
-    /// Cannot run at all; only an update helps.
+    /// It cannot run. Only an update of the pipeline changes that.
     Failure = 4,
-    /// Stopped by a user.
+    /// A user stopped it.
     Paused = 5,
-    /// Autoscaling and idle.
+    /// It has autoscaling and no work.
     Standby = 6,
-    /// Workers cannot come up, for the reason given.
+    /// Its stages cannot start, for the reason in [`Pipeline::reason`]. Attempts continue.
     Crashing = 7,
 }
 
-/// What a pipeline does with its input.
+/// Kind of a pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PipelineKind {
-    /// Datums in, files out.
+    /// Processes datums and writes files.
     #[default]
     Transform,
     /// Runs without input and writes commits itself.
@@ -44,12 +44,12 @@ pub enum PipelineKind {
     Service,
 }
 
-/// An image as named in the spec and the digest it was resolved to.
+/// An image reference of a spec, and the digest it was resolved to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImagePin {
-    /// Reference as in the spec.
+    /// Reference in the spec.
     pub reference: String,
-    /// Digest in use.
+    /// Digest.
     pub digest: String,
 }
 
@@ -58,19 +58,19 @@ pub struct ImagePin {
 pub struct PipelineVersion {
     /// Number, from 1.
     pub version: u64,
-    /// The spec in force.
+    /// The effective spec.
     pub spec: Arc<PipelineSpec>,
-    /// What the user gave, as JSON.
+    /// The spec as the user wrote it, in JSON.
     pub user_json: Arc<str>,
-    /// What came of it with all defaults, as JSON.
+    /// The effective spec, with all defaults, in JSON.
     pub effective_json: Arc<str>,
-    /// Text mixed into datum hashes.
+    /// Text that is part of every datum hash.
     pub salt: Arc<str>,
-    /// Image in use, once resolved.
+    /// Image, once it is resolved.
     pub image: Option<ImagePin>,
-    /// Commit of the spec repository that holds it.
+    /// Commit of the spec repository with this version.
     pub spec_commit: GlobalId,
-    /// When it was made.
+    /// When it was added.
     pub created: Timestamp,
 }
 
@@ -79,15 +79,15 @@ pub struct PipelineVersion {
 pub struct Pipeline {
     /// Its key.
     pub key: PipelineKey,
-    /// What it does.
+    /// Kind.
     pub kind: PipelineKind,
     /// Whether a user stopped it.
     pub stopped: bool,
-    /// How it is.
+    /// State.
     pub state: PipelineState,
-    /// Why it is so.
+    /// Reason of the state.
     pub reason: Arc<str>,
-    /// When it was first made.
+    /// When its first version was added.
     pub created: Timestamp,
     /// When it was last updated, stopped or started.
     pub updated: Timestamp,
@@ -95,55 +95,55 @@ pub struct Pipeline {
     pub seq: u64,
     /// All versions, oldest first; never empty.
     pub versions: Vec<Arc<PipelineVersion>>,
-    /// Number of jobs by state, indexed by the state's number.
+    /// Number of jobs by state; the index is the number of the state.
     pub job_counts: [u64; 10],
     /// State of the newest job.
     pub last_job_state: Option<JobState>,
 }
 
 impl Pipeline {
-    /// Gives the present version.
+    /// Returns the present version.
     ///
     /// # Panics
-    /// Never on a pipeline of a [`crate::State`]: it always has a version.
+    /// When the pipeline has no version. A pipeline of a [`crate::State`] always has one.
     #[must_use]
     #[allow(clippy::missing_panics_doc)]
     pub fn current(&self) -> &Arc<PipelineVersion> {
         &self.versions[self.versions.len() - 1]
     }
 
-    /// Gives the number of the present version.
+    /// Returns the number of the present version.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.current().version
     }
 
-    /// Gives the present spec.
+    /// Returns the present spec.
     #[must_use]
     pub fn spec(&self) -> &Arc<PipelineSpec> {
         &self.current().spec
     }
 
-    /// Gives a version by its number.
+    /// Returns a version by its number.
     #[must_use]
     pub fn at_version(&self, version: u64) -> Option<&Arc<PipelineVersion>> {
         let index = usize::try_from(version.checked_sub(1)?).ok()?;
         self.versions.get(index)
     }
 
-    /// Gives the name of the branch the present version writes to.
+    /// Returns the name of the output branch of the present version; `master` if its spec has no legal one.
     #[must_use]
     pub fn output_branch_name(&self) -> BranchName {
-        crate::spec_view::output_branch(self.spec())
+        BranchName::new(&self.spec().output_branch).unwrap_or_else(|_| BranchName::master())
     }
 
-    /// Gives the branch the present version writes to.
+    /// Returns the output branch of the present version.
     #[must_use]
     pub fn output_branch(&self) -> BranchKey {
         self.key.output_repo().branch(self.output_branch_name())
     }
 
-    /// Gives the branch of the meta repository that goes with the output branch.
+    /// Returns the meta branch of the present version; it has the name of the output branch.
     #[must_use]
     pub fn meta_branch(&self) -> BranchKey {
         self.key.meta_repo().branch(self.output_branch_name())

@@ -1,26 +1,26 @@
-//! Commits: resolving references, states, what a commit builds on.
+//! Commits: resolution of references, states, and the base of a commit.
 
 use std::sync::Arc;
 
 use crate::entities::{Commit, CommitState, Content};
 use crate::ids::GlobalId;
 use crate::names::{BranchName, CommitKey, RepoKey};
-use crate::refs::{self, Ancestry, Base, CommitRef};
+use crate::refs::{self, Ancestry, CommitRef, RefStart};
 use crate::rejection::Rejection;
 use crate::state::State;
 
-/// What a commit's content starts from.
+/// The base of a commit: the ancestor whose content it starts from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BaseCommit {
-    /// Nothing: there is no ancestor without an error.
+    /// There is none: every ancestor failed, or there is no ancestor.
     Nothing,
-    /// Not settled: this ancestor has not been finished.
+    /// Unknown yet: this ancestor is not finished.
     Open(CommitKey),
     /// The nearest ancestor that finished without an error.
     Good(Arc<Commit>),
 }
 
-/// Derives how far a commit is.
+/// Returns the state of a commit.
 #[must_use]
 pub fn commit_state(state: &State, commit: &Commit) -> CommitState {
     if commit.finished.is_some() {
@@ -40,25 +40,25 @@ pub fn commit_state(state: &State, commit: &Commit) -> CommitState {
     }
 }
 
-/// Finds what a commit builds on: its nearest ancestor that finished without an error.
+/// Returns the base of a commit.
 #[must_use]
 pub fn base_commit(state: &State, commit: &Commit) -> BaseCommit {
     nearest_good(state, &commit.key.repo, commit.parent)
 }
 
-/// Gives the content a commit builds on; none while that is not settled, or without the commit.
+/// Returns the content of the base of a commit; `None` while the base is open, or without the commit.
 #[must_use]
 pub fn base_content(state: &State, key: &CommitKey) -> Option<Content> {
-    settled(base_commit(state, state.commits.get(key)?))
+    content_of_base(base_commit(state, state.commits.get(key)?))
 }
 
-/// Gives the content a new commit with this parent starts from; none while that is not settled.
+/// Returns the content that a new commit with this parent starts from; `None` while its base is open.
 #[must_use]
 pub fn build_content(state: &State, repo: &RepoKey, parent: Option<GlobalId>) -> Option<Content> {
-    settled(nearest_good(state, repo, parent))
+    content_of_base(nearest_good(state, repo, parent))
 }
 
-fn settled(base: BaseCommit) -> Option<Content> {
+fn content_of_base(base: BaseCommit) -> Option<Content> {
     match base {
         BaseCommit::Nothing => Some(Content::EMPTY),
         BaseCommit::Open(_) => None,
@@ -66,7 +66,7 @@ fn settled(base: BaseCommit) -> Option<Content> {
     }
 }
 
-/// Goes from `from` back along parents to the first commit that finished without an error.
+/// Walks from `from` along the parents to the first commit that finished without an error.
 pub(crate) fn nearest_good(state: &State, repo: &RepoKey, from: Option<GlobalId>) -> BaseCommit {
     let mut next = from;
     while let Some(id) = next {
@@ -79,7 +79,7 @@ pub(crate) fn nearest_good(state: &State, repo: &RepoKey, from: Option<GlobalId>
         if commit.finished.is_none() {
             return BaseCommit::Open(commit.key.clone());
         }
-        // The short cut may lead to a commit that has been removed since.
+        // The target of the short cut may have been removed since. The parent link is always right, only slower.
         next = commit
             .skip_to
             .filter(|id| state.commits.contains_key(&repo.commit(*id)))
@@ -88,13 +88,13 @@ pub(crate) fn nearest_good(state: &State, repo: &RepoKey, from: Option<GlobalId>
     BaseCommit::Nothing
 }
 
-/// Finds the commit a reference means (semantics 6).
+/// Returns the commit of a reference (semantics 6).
 ///
-/// An id that has no commit in the repository but exists elsewhere stands for the commit of that
-/// repository that the id's commits were made from.
+/// An id may have commits in other repositories only. It then means the commit of this repository that those were
+/// derived from.
 ///
 /// # Errors
-/// When the repository, the branch or the commit does not exist, or the ancestry makes no sense.
+/// When the repository, the branch or the commit does not exist, or the ancestry leads past the first commit.
 pub fn resolve_commit(state: &State, reference: &CommitRef) -> Result<CommitKey, Rejection> {
     let repo = &reference.repo;
     if !state.repos.contains_key(repo) {
@@ -102,9 +102,9 @@ pub fn resolve_commit(state: &State, reference: &CommitRef) -> Result<CommitKey,
     }
     let (base, ancestry) = refs::parse(&reference.id_or_ref)?;
     let start = match base {
-        Base::Id(id) => by_id(state, repo, id)?,
-        Base::Branch(name) => head(state, repo, name)?,
-        Base::Unnamed => match &reference.branch {
+        RefStart::Id(id) => by_id(state, repo, id)?,
+        RefStart::Branch(name) => head(state, repo, name)?,
+        RefStart::Unnamed => match &reference.branch {
             Some(name) => head(state, repo, name.clone())?,
             None => return Err(Rejection::EmptyRef(repo.clone())),
         },
@@ -118,7 +118,7 @@ pub fn resolve_commit(state: &State, reference: &CommitRef) -> Result<CommitKey,
         Ancestry::Back(steps) => back(state, start, steps).map_err(too_far),
         Ancestry::FromStart(count, steps) => {
             let commits = length(state, &start);
-            // `parse` has checked that steps are fewer than count.
+            // No underflow: `parse` rejects steps of at least `count`.
             let position = count - steps;
             let distance = commits.checked_sub(position).ok_or_else(|| too_far(commits))?;
             if count > commits {
@@ -129,7 +129,7 @@ pub fn resolve_commit(state: &State, reference: &CommitRef) -> Result<CommitKey,
     }
 }
 
-/// Tells a branch from a commit: what a user wrote after `@`.
+/// Returns the commit of a reference, and its branch if the text names one without ancestry.
 ///
 /// # Errors
 /// As [`resolve_commit`].
@@ -140,7 +140,7 @@ pub fn resolve_branch_or_commit(
 ) -> Result<(Option<BranchName>, CommitKey), Rejection> {
     let commit = resolve_commit(state, &CommitRef::text(repo.clone(), text))?;
     let branch = match refs::parse(text)? {
-        (Base::Branch(name), Ancestry::Back(0)) => Some(name),
+        (RefStart::Branch(name), Ancestry::Back(0)) => Some(name),
         _ => None,
     };
     Ok((branch, commit))
@@ -169,7 +169,10 @@ fn by_id(state: &State, repo: &RepoKey, id: GlobalId) -> Result<CommitKey, Rejec
         .ok_or(Rejection::NoCommit(key))
 }
 
-/// Goes so many parents back; fails with the number of commits there are.
+/// Returns the ancestor this number of parents back.
+///
+/// # Errors
+/// The number of commits, if there are fewer ancestors.
 fn back(state: &State, start: CommitKey, steps: u64) -> Result<CommitKey, u64> {
     let mut key = start;
     for step in 0..steps {
@@ -181,7 +184,7 @@ fn back(state: &State, start: CommitKey, steps: u64) -> Result<CommitKey, u64> {
     Ok(key)
 }
 
-/// Counts a commit and its ancestors.
+/// Returns the number of a commit and its ancestors.
 fn length(state: &State, start: &CommitKey) -> u64 {
     let mut key = start.clone();
     let mut count = 1;

@@ -1,4 +1,4 @@
-//! Jobs: what they read, whether they can run, what they build on.
+//! Jobs: their inputs, whether they can run, and their base.
 
 use std::sync::Arc;
 
@@ -10,20 +10,20 @@ use crate::state::State;
 
 use super::commit::{BaseCommit, commit_state, nearest_good};
 
-/// One leaf of a job's input and the commit it stands for in this job.
+/// One leaf of the input of a pipeline, with its commit in one job.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobInput {
     /// Name of the input.
     pub name: String,
-    /// Branch it follows.
+    /// Branch that it reads.
     pub branch: BranchKey,
     /// The commit.
     pub commit: CommitKey,
-    /// How far that is.
+    /// State of the commit.
     pub state: CommitState,
-    /// Its error, if it has one.
+    /// Error of the commit, if it failed.
     pub error: Option<Arc<str>>,
-    /// Its content, which counts once it is finished.
+    /// Content of the commit; not final before it is finished.
     pub content: Content,
 }
 
@@ -38,12 +38,12 @@ pub enum Readiness {
     Failed(Vec<CommitKey>),
 }
 
-/// The job whose results a job may take over.
+/// The base of a job: the earlier job whose results it may take over.
 #[derive(Clone, Debug, PartialEq)]
 pub enum JobBase {
-    /// There is none: everything is to be done.
+    /// There is none: every datum is processed.
     Nothing,
-    /// Not settled: this earlier job has not ended.
+    /// Unknown yet: this earlier job has not ended.
     Unfinished(JobKey),
     /// The nearest earlier job whose output and meta commits have no error.
     Job {
@@ -56,7 +56,7 @@ pub enum JobBase {
     },
 }
 
-/// Gives the input commits of a job, in the order of the leaves of its spec; none without the job.
+/// Returns the inputs of a job, in the order of the leaves of its spec; empty without the job.
 #[must_use]
 pub fn job_inputs(state: &State, key: &JobKey) -> Vec<JobInput> {
     let Some(commit) = state.commits.get(&key.output_commit()) else {
@@ -68,7 +68,7 @@ pub fn job_inputs(state: &State, key: &JobKey) -> Vec<JobInput> {
     leaves
         .into_iter()
         .filter_map(|leaf| {
-            // One repository has one branch in a graph, so the repository identifies the input.
+            // `check_graph` allows one branch of a repository in a graph, so the repository identifies the commit.
             let input = commit.provenance.iter().find(|c| c.repo == leaf.branch.repo)?;
             let input = state.commits.get(input)?;
             Some(JobInput {
@@ -83,7 +83,7 @@ pub fn job_inputs(state: &State, key: &JobKey) -> Vec<JobInput> {
         .collect()
 }
 
-/// Tells whether a job can run, from the state of everything its output commit is made from.
+/// Returns whether a job can run, from the state of all commits that its output commit is derived from.
 #[must_use]
 pub fn job_ready(state: &State, key: &JobKey) -> Readiness {
     let provenance = state
@@ -107,12 +107,14 @@ pub fn job_ready(state: &State, key: &JobKey) -> Readiness {
     }
 }
 
-/// Finds the job whose results a job may take over (semantics 12): going back along the parents of
-/// its meta commit, the nearest whose meta and output commits have no error.
+/// Returns the base of a job (semantics 12): along the parents of its meta commit, the nearest job whose meta and
+/// output commits have no error.
 #[must_use]
 pub fn job_base(state: &State, key: &JobKey) -> JobBase {
     let meta_repo = key.pipeline.meta_repo();
     let output_repo = key.pipeline.output_repo();
+    // Along the meta commits and not the output commits: datum records and output must be of one job. After a change of
+    // the output branch, or a squash of one of them, the two chains differ.
     let mut from = state.commits.get(&key.meta_commit()).and_then(|meta| meta.parent);
     loop {
         let meta = match nearest_good(state, &meta_repo, from) {
@@ -132,14 +134,14 @@ pub fn job_base(state: &State, key: &JobKey) -> JobBase {
     }
 }
 
-/// Gives the version of the pipeline a job was made with.
+/// Returns the version of the pipeline that a job runs.
 #[must_use]
 pub fn job_version<'a>(state: &'a State, key: &JobKey) -> Option<&'a Arc<PipelineVersion>> {
     let job = state.jobs.get(key)?;
     state.pipelines.get(&key.pipeline)?.at_version(job.pipeline_version)
 }
 
-/// Gives the jobs of a set in the order of provenance; none for an unknown id.
+/// Returns the jobs of a commit set in the order of provenance; empty for an unknown id.
 #[must_use]
 pub fn jobs_of_set(state: &State, id: GlobalId) -> Vec<Arc<Job>> {
     let Some(set) = state.sets.get(&id) else {
@@ -152,7 +154,7 @@ pub fn jobs_of_set(state: &State, id: GlobalId) -> Vec<Arc<Job>> {
         .collect()
 }
 
-/// Gives the jobs of a pipeline, oldest first.
+/// Returns the jobs of a pipeline, oldest first.
 pub fn jobs_of_pipeline<'a>(
     state: &'a State,
     pipeline: &PipelineKey,
@@ -160,7 +162,7 @@ pub fn jobs_of_pipeline<'a>(
     in_order(state, pipeline, state.pipeline_jobs.get(pipeline))
 }
 
-/// Gives the jobs of a pipeline that have not ended, oldest first: the order they are to start in.
+/// Returns the jobs of a pipeline that have not ended, oldest first: the order in which they start.
 pub fn open_jobs_of<'a>(
     state: &'a State,
     pipeline: &PipelineKey,
@@ -168,7 +170,7 @@ pub fn open_jobs_of<'a>(
     in_order(state, pipeline, state.open_jobs.get(pipeline))
 }
 
-/// Gives all jobs that have not ended, by pipeline and within a pipeline oldest first.
+/// Returns all jobs that have not ended, by pipeline; those of a pipeline oldest first.
 pub fn open_jobs(state: &State) -> impl Iterator<Item = &Arc<Job>> {
     state
         .open_jobs

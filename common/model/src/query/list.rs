@@ -1,10 +1,10 @@
-//! Listings.
+//! Listings of commits, branches, repositories and pipelines.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::entities::{Branch, Commit, Origin, Pipeline, Repo};
+use crate::entities::{Branch, Commit, CommitOrigin, Pipeline, Repo};
 use crate::names::{BranchName, CommitKey, ProjectName, RepoKey, RepoType};
 use crate::rejection::Rejection;
 use crate::state::State;
@@ -12,28 +12,28 @@ use crate::state::State;
 /// Which commits to list.
 #[derive(Clone, Debug, Default)]
 pub struct CommitQuery {
-    /// Repository; none for all user repositories.
+    /// Repository; `None` means all user repositories.
     pub repo: Option<RepoKey>,
     /// Only commits made on this branch.
     pub branch: Option<BranchName>,
-    /// Walk from this commit back along parents, rather than over the whole repository.
+    /// Only this commit and its ancestors.
     pub to: Option<CommitKey>,
-    /// Stop the walk before this commit.
+    /// With `to`: only commits after this one.
     pub from: Option<CommitKey>,
-    /// At most so many; 0 for no limit.
+    /// Most commits to return; 0 means no limit.
     pub number: u64,
     /// Oldest first.
     pub reverse: bool,
     /// Only commits of this origin.
-    pub origin: Option<Origin>,
-    /// Only commits started before this, or with `reverse` after it.
+    pub origin: Option<CommitOrigin>,
+    /// Only commits started before this time; with `reverse`, after it.
     pub bound: Option<Timestamp>,
 }
 
-/// Lists commits, newest first unless asked otherwise.
+/// Returns commits, newest first; with `reverse`, oldest first.
 ///
 /// # Errors
-/// When a repository or commit does not exist, or when `from` or `reverse` do not fit.
+/// When a repository or commit does not exist, when `from` has no `to`, or when `reverse` has either.
 pub fn list_commits(state: &State, query: &CommitQuery) -> Result<Vec<Arc<Commit>>, Rejection> {
     if let Some(repo) = &query.repo
         && !state.repos.contains_key(repo)
@@ -110,7 +110,7 @@ fn by_time(state: &State, query: &CommitQuery) -> Vec<Arc<Commit>> {
             .cloned()
             .collect(),
     };
-    // Each repository is in order; more than the limit is never needed of one.
+    // Each repository is in order, so the limit holds for each. Without it, a short listing would clone every commit.
     let mut found: Vec<Arc<Commit>> = Vec::new();
     for repo in &repos {
         let Some(order) = state.repo_commits.get(repo) else {
@@ -134,7 +134,7 @@ fn by_time(state: &State, query: &CommitQuery) -> Vec<Arc<Commit>> {
     found
 }
 
-/// Lists the branches of a repository, newest first unless asked otherwise.
+/// Returns the branches of a repository, newest first; with `reverse`, oldest first.
 ///
 /// # Errors
 /// When the repository does not exist.
@@ -152,7 +152,7 @@ pub fn list_branches(state: &State, repo: &RepoKey, reverse: bool) -> Result<Vec
     Ok(branches)
 }
 
-/// Lists repositories, newest first; of all projects if none is given, of all types if none is.
+/// Returns repositories, newest first; without projects those of all, without a type those of all types.
 #[must_use]
 pub fn list_repos(state: &State, projects: &[ProjectName], kind: Option<RepoType>) -> Vec<Arc<Repo>> {
     let mut repos: Vec<_> = state
@@ -166,7 +166,7 @@ pub fn list_repos(state: &State, projects: &[ProjectName], kind: Option<RepoType
     repos
 }
 
-/// Lists pipelines, newest first; of all projects if none is given.
+/// Returns pipelines, newest first; without projects those of all.
 #[must_use]
 pub fn list_pipelines(state: &State, projects: &[ProjectName]) -> Vec<Arc<Pipeline>> {
     let mut pipelines: Vec<_> = state

@@ -1,4 +1,4 @@
-//! Pure reads of a state: what the rules of the system say about what is there.
+//! Questions about a state: references, readiness, bases, listings. Pure functions; nothing here changes the state.
 
 mod commit;
 mod job;

@@ -1,4 +1,4 @@
-//! Commit sets: members, and the commits of earlier sets they rely on.
+//! Commit sets: members, and the commits that they are derived from.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use crate::ids::GlobalId;
 use crate::names::CommitKey;
 use crate::state::State;
 
-/// Gives the commits of a set, provenance first; none for an unknown id.
+/// Returns the commits of a set, each after those in its provenance; empty for an unknown id.
 #[must_use]
 pub fn set_members(state: &State, id: GlobalId) -> Vec<CommitKey> {
     state
@@ -16,14 +16,14 @@ pub fn set_members(state: &State, id: GlobalId) -> Vec<CommitKey> {
         .unwrap_or_default()
 }
 
-/// Gives the commits of a set and those of earlier sets they were made from, provenance before
-/// what depends on it; none for an unknown id.
+/// Returns the commits of a set and all commits that they are derived from, each after those in its provenance; empty
+/// for an unknown id.
 #[must_use]
 pub fn commit_set(state: &State, id: GlobalId) -> Vec<CommitKey> {
     set_provenance_order(state, set_members(state, id))
 }
 
-/// Gives some commits and everything they were made from, provenance before what depends on it.
+/// Returns commits and all commits that they are derived from, each after those in its provenance.
 #[must_use]
 pub fn set_provenance_order(state: &State, commits: impl IntoIterator<Item = CommitKey>) -> Vec<CommitKey> {
     let mut seen = BTreeSet::new();
@@ -32,7 +32,8 @@ pub fn set_provenance_order(state: &State, commits: impl IntoIterator<Item = Com
         if !seen.insert(commit.clone()) {
             continue;
         }
-        // Depth first with an explicit stack: a commit is put out after its provenance.
+        // Depth first, with an explicit stack of commits and the position in their provenance: recursion would overflow
+        // on a long chain of pipelines.
         let mut stack = vec![(commit, 0)];
         while let Some((key, next)) = stack.pop() {
             let provenance = state.commits.get(&key).map(|c| c.provenance.as_slice());
@@ -51,8 +52,7 @@ pub fn set_provenance_order(state: &State, commits: impl IntoIterator<Item = Com
     ordered
 }
 
-/// Gives the other sets with a commit made from one of this set, oldest first, those derived from
-/// them included.
+/// Returns the other sets with a commit that is derived from one of this set, directly or not, oldest first.
 #[must_use]
 pub fn subvenant_sets(state: &State, id: GlobalId) -> Vec<GlobalId> {
     let mut found = BTreeSet::new();

@@ -1,11 +1,11 @@
-//! What must hold in every state (semantics 1-5, 17, 18).
+//! Invariants of every state (semantics 1-5, 17, 18).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use howdah_model::query::{self, Readiness};
 use howdah_model::*;
 
-/// Checks everything that can be seen in one state.
+/// Checks the invariants of one state.
 pub fn check(state: &State) {
     branches(state);
     commits(state);
@@ -67,7 +67,7 @@ fn branches(state: &State) {
                 .collect();
             assert_eq!(
                 made_from, heads,
-                "{key}: head not made from the heads of its provenance"
+                "{key}: head not derived from the heads of its provenance"
             );
         }
     }
@@ -185,7 +185,7 @@ fn jobs(state: &State) {
             );
         }
         if matches!(job.state, JobState::Running | JobState::Success) {
-            assert_eq!(readiness, Readiness::Ready, "{key}: went on without its input");
+            assert_eq!(readiness, Readiness::Ready, "{key}: continued without its input");
         }
     }
     let listed: BTreeSet<_> = query::open_jobs(state).map(|job| job.key.clone()).collect();
@@ -231,7 +231,7 @@ fn pipelines(state: &State) {
     }
 }
 
-/// Checks what a step may not have done.
+/// Checks the invariants of the change from one state to the next.
 pub fn check_step(before: &State, after: &State) {
     for old in before.jobs() {
         let Some(new) = after.job(&old.key) else { continue };
@@ -256,8 +256,7 @@ pub fn check_step(before: &State, after: &State) {
     }
 }
 
-/// Tells whether one command may bring a job from one state to another; a batch may take several
-/// steps at once.
+/// Returns whether a job may change from one state to another within one command. A batch may take several steps.
 fn allowed(from: JobState, to: JobState) -> bool {
     use JobState::*;
     match from {

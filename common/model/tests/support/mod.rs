@@ -1,4 +1,4 @@
-//! A state driven by commands, for tests: every step is checked for replay equality.
+//! A state that tests change by commands. Each step checks that the events lead to the same state.
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod invariants;
@@ -7,7 +7,7 @@ use howdah_model::*;
 use howdah_spec::{Input, PfsInput, PipelineSpec};
 use jiff::Timestamp;
 
-/// A state and everything that ever happened to it.
+/// A state and all events that led to it.
 pub struct World {
     pub state: State,
     pub log: Vec<Event>,
@@ -23,7 +23,7 @@ impl World {
         }
     }
 
-    /// Sends a command; id and time are counted up.
+    /// Sends a command with the next id and the next second as its time.
     pub fn send(&mut self, command: Command) -> Result<(GlobalId, Reply), Rejection> {
         self.clock += 1;
         let id = GlobalId::from_number(self.clock as u64);
@@ -44,7 +44,7 @@ impl World {
         Ok((id, decision.reply))
     }
 
-    /// Sends a command that must be accepted; gives the id it was sent with.
+    /// Sends a command that must be accepted. Returns the id of its envelope.
     pub fn ok(&mut self, command: Command) -> GlobalId {
         let shown = format!("{command:?}");
         match self.send(command) {
@@ -53,7 +53,7 @@ impl World {
         }
     }
 
-    /// Sends a command that must be refused; gives the text.
+    /// Sends a command that must be rejected. Returns the text.
     pub fn refused(&mut self, command: Command) -> String {
         let shown = format!("{command:?}");
         match self.send(command) {
@@ -70,7 +70,7 @@ impl World {
         });
     }
 
-    /// Puts a finished commit of some content on a branch.
+    /// Adds a finished commit with a content of this size to a branch.
     pub fn write(&mut self, name: &str, size: u64) -> GlobalId {
         let command = self.write_command(name, size);
         self.ok(command)

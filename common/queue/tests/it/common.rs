@@ -1,4 +1,4 @@
-//! What the queue's tests share.
+//! Helpers of the queue's tests.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use howdah_protocol::messages::SetMessage;
 use howdah_queue::testing::{NatsServer, executables};
 use howdah_queue::{DatumPuller, Delivery, Queue};
 
-/// Longest time that anything may take before a test gives up.
+/// Time limit of every wait in a test.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
-/// Runs a test once per nats-server.
+/// Runs a test once for each nats-server.
 pub async fn on_every_server<F, Fut>(test: F)
 where
     F: Fn(Arc<Mutex<NatsServer>>, Queue) -> Fut,
@@ -52,20 +52,19 @@ pub fn message(pipeline: &PipelineKey, job: GlobalId, set: u32) -> SetMessage {
     }
 }
 
-/// Waits for the next set, failing the test after a long while.
+/// Returns the next set; panics after [`PATIENCE`].
 pub async fn take(puller: &mut DatumPuller) -> Delivery {
     tokio::time::timeout(PATIENCE, puller.next())
         .await
-        .expect("no datum set came")
+        .expect("no datum set was delivered")
         .expect("the pull failed")
 }
 
-/// Says whether the server would hand out a set now: asks, and gives the server one round trip on
-/// the same connection to answer first.
+/// Returns whether the server delivers no set now: pulls, and gives the server three round trips to answer.
 pub async fn nothing_comes(queue: &Queue, puller: &mut DatumPuller) -> bool {
     let pull = puller.next();
     tokio::pin!(pull);
-    // The first poll sends the request; three more round trips give the answer every chance.
+    // The first poll sends the request; the answer precedes that of a later flush on the same connection.
     for _ in 0..3 {
         tokio::select! {
             biased;

@@ -1,17 +1,17 @@
-//! Datum sets on their way to workers, against real servers.
+//! Publication, delivery and acknowledgement of datum sets, against real servers.
 
 use crate::common::{PATIENCE, job, message, nothing_comes, on_every_server, pipeline, take};
 use howdah_model::ids::{DatumHash, DatumId};
 use howdah_protocol::objects::{Datum, DatumSet};
-use howdah_queue::{ConsumerStatus, Published, PullError};
+use howdah_queue::{ConsumerStatus, PublishOutcome, PullError};
 
 #[tokio::test]
-async fn a_set_goes_to_a_worker_and_is_gone_once_acknowledged() {
+async fn a_set_is_delivered_and_removed_once_acknowledged() {
     on_every_server(|_server, queue| async move {
         let edges = pipeline("edges");
         queue.ensure_consumer(&edges, 4).await.unwrap();
         let sent = message(&edges, job(1), 7);
-        assert_eq!(queue.publish_set(&sent).await.unwrap(), Published::Stored);
+        assert_eq!(queue.publish_set(&sent).await.unwrap(), PublishOutcome::Stored);
 
         let mut puller = queue.datums(&edges).await.unwrap();
         let delivery = take(&mut puller).await;
@@ -32,7 +32,7 @@ async fn a_set_goes_to_a_worker_and_is_gone_once_acknowledged() {
             while queue.consumer_info(&edges).await.unwrap() != Some(idle) {}
         })
         .await
-        .expect("the set is still out");
+        .expect("the set is not acknowledged");
     })
     .await;
 }
@@ -43,16 +43,16 @@ async fn the_same_set_published_twice_is_one_until_its_attempt_rises() {
         let edges = pipeline("edges");
         queue.ensure_consumer(&edges, 4).await.unwrap();
         let set = message(&edges, job(1), 0);
-        assert_eq!(queue.publish_set(&set).await.unwrap(), Published::Stored);
-        assert_eq!(queue.publish_set(&set).await.unwrap(), Published::Duplicate);
+        assert_eq!(queue.publish_set(&set).await.unwrap(), PublishOutcome::Stored);
+        assert_eq!(queue.publish_set(&set).await.unwrap(), PublishOutcome::Duplicate);
         let again = howdah_protocol::messages::SetMessage { attempt: 1, ..set };
-        assert_eq!(queue.publish_set(&again).await.unwrap(), Published::Stored);
+        assert_eq!(queue.publish_set(&again).await.unwrap(), PublishOutcome::Stored);
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_big_set_travels_by_key() {
+async fn a_big_set_is_named_by_its_key() {
     on_every_server(|_server, queue| async move {
         let edges = pipeline("edges");
         queue.ensure_consumer(&edges, 4).await.unwrap();
@@ -80,7 +80,7 @@ async fn a_big_set_travels_by_key() {
 }
 
 #[tokio::test]
-async fn parallelism_limits_the_sets_that_are_out() {
+async fn parallelism_limits_the_delivered_sets() {
     on_every_server(|_server, queue| async move {
         let edges = pipeline("edges");
         queue.ensure_consumer(&edges, 1).await.unwrap();
@@ -100,7 +100,7 @@ async fn parallelism_limits_the_sets_that_are_out() {
 }
 
 #[tokio::test]
-async fn a_set_handed_back_is_given_out_again() {
+async fn a_set_given_back_is_delivered_again() {
     on_every_server(|_server, queue| async move {
         let edges = pipeline("edges");
         queue.ensure_consumer(&edges, 4).await.unwrap();
@@ -115,7 +115,7 @@ async fn a_set_handed_back_is_given_out_again() {
 }
 
 #[tokio::test]
-async fn a_request_given_up_still_shows_what_it_brings() {
+async fn a_set_of_an_abandoned_request_is_still_received() {
     on_every_server(|_server, queue| async move {
         let edges = pipeline("edges");
         queue.ensure_consumer(&edges, 4).await.unwrap();
@@ -129,7 +129,7 @@ async fn a_request_given_up_still_shows_what_it_brings() {
 }
 
 #[tokio::test]
-async fn one_job_can_be_taken_back() {
+async fn purge_job_removes_the_sets_of_that_job_only() {
     on_every_server(|_server, queue| async move {
         let edges = pipeline("edges");
         queue.ensure_consumer(&edges, 4).await.unwrap();
@@ -144,7 +144,7 @@ async fn one_job_can_be_taken_back() {
 }
 
 #[tokio::test]
-async fn workers_learn_which_pipelines_there_are() {
+async fn workers_see_the_pipelines_with_a_consumer() {
     on_every_server(|_server, queue| async move {
         let mut wake_ups = queue.wake_ups().await.unwrap();
         let (edges, montage) = (pipeline("edges"), pipeline("montage"));
@@ -161,7 +161,7 @@ async fn workers_learn_which_pipelines_there_are() {
         assert!(matches!(ended, Err(PullError::NoConsumer { .. })));
         assert_eq!(queue.served_pipelines().await.unwrap(), vec![montage]);
         assert_eq!(queue.consumer_info(&edges).await.unwrap(), None);
-        // Deleting what is not there is fine: both sides repeat their work.
+        // A second deletion succeeds: the coordinator repeats it after a crash.
         queue.delete_consumer(&edges).await.unwrap();
     })
     .await;

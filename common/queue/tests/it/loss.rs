@@ -1,4 +1,4 @@
-//! The server dies, its store vanishes, or it is not what we need: nothing of ours may depend on it.
+//! The server is killed, its store vanishes, or JetStream is off: the queue recovers or reports it.
 
 use std::error::Error;
 
@@ -7,7 +7,7 @@ use howdah_queue::testing::{NatsServer, executables};
 use howdah_queue::{PullError, Queue, QueueError};
 
 #[tokio::test]
-async fn a_server_killed_and_wiped_is_filled_again() {
+async fn a_killed_and_wiped_server_is_filled_again() {
     on_every_server(|server, queue| async move {
         let edges = pipeline("edges");
         queue.ensure_consumer(&edges, 4).await.unwrap();
@@ -33,7 +33,7 @@ async fn a_server_killed_and_wiped_is_filled_again() {
             Err(PullError::NoConsumer { .. })
         ));
 
-        // What a coordinator does on a new stream_epoch, in whatever order.
+        // What the coordinator does when the stream epoch rises.
         queue.ensure_consumer(&edges, 4).await.unwrap();
         queue.publish_set(&message(&edges, job(1), 0)).await.unwrap();
         assert_eq!(take(&mut puller).await.set.set, 0);
@@ -42,7 +42,7 @@ async fn a_server_killed_and_wiped_is_filled_again() {
 }
 
 #[tokio::test]
-async fn a_server_killed_and_started_again_keeps_its_work() {
+async fn a_restarted_server_keeps_its_sets() {
     on_every_server(|server, queue| async move {
         let edges = pipeline("edges");
         queue.ensure_consumer(&edges, 4).await.unwrap();
@@ -62,15 +62,15 @@ async fn a_server_killed_and_started_again_keeps_its_work() {
 }
 
 #[tokio::test]
-async fn a_store_wiped_under_a_running_server_is_made_again() {
+async fn a_store_wiped_under_a_running_server_is_rebuilt() {
     on_every_server(|server, queue| async move {
         let edges = pipeline("edges");
         queue.ensure_consumer(&edges, 4).await.unwrap();
         queue.publish_set(&message(&edges, job(1), 0)).await.unwrap();
         server.lock().unwrap().wipe();
 
-        // Some servers go on accepting sets which they can never hand out. The coordinator has
-        // its own connection and hears of the rebuilding that the worker does.
+        // Some servers accept sets and can never deliver them. The coordinator has its own connection; its stream
+        // epoch rises when the worker rebuilds the stream.
         let url = server.lock().unwrap().url();
         let coordinator = Queue::connect(&url, "other").await.unwrap();
         let filling = async {
@@ -103,14 +103,14 @@ async fn a_store_wiped_under_a_running_server_is_made_again() {
             }
         })
         .await
-        .expect("the set never came");
+        .expect("the set was not delivered");
         delivery.ack().await.unwrap();
     })
     .await;
 }
 
 #[tokio::test]
-async fn publishing_makes_a_missing_stream() {
+async fn publishing_creates_a_missing_stream() {
     for executable in executables() {
         let server = NatsServer::start_with(&executable, &[]);
         let queue = Queue::connect(&server.url(), "test").await.unwrap();
@@ -124,10 +124,10 @@ async fn publishing_makes_a_missing_stream() {
 }
 
 #[tokio::test]
-async fn errors_say_what_to_do_and_say_it_once() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = nobody.local_addr().unwrap().port();
-    drop(nobody);
+async fn errors_have_a_remedy_and_no_text_twice() {
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = unused.local_addr().unwrap().port();
+    drop(unused);
     let url = format!("nats://joe:secret@127.0.0.1:{port}");
     let error = Queue::connect(&url, "test").await.err().unwrap();
     let text = error.to_string();

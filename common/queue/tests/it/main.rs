@@ -4,4 +4,4 @@
 mod common;
 mod datums;
 mod loss;
-mod talk;
+mod messages;

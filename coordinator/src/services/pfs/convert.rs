@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use howdah_api::convert::to_timestamp;
 use howdah_api::pfs_v2 as pfs;
-use howdah_model::{Branch, Commit, CommitState, Origin, Project, Repo, State, Trigger, query};
+use howdah_model::{Branch, BranchTrigger, Commit, CommitOrigin, CommitState, Project, Repo, State, query};
 use tonic::Status;
 
 use crate::services::wire::{self, signed};
@@ -72,7 +72,7 @@ pub fn branch_info(branch: &Branch) -> pfs::BranchInfo {
 }
 
 /// Writes a trigger.
-pub fn trigger_message(trigger: &Trigger) -> pfs::Trigger {
+pub fn trigger_message(trigger: &BranchTrigger) -> pfs::Trigger {
     pfs::Trigger {
         branch: trigger.branch.to_string(),
         all: trigger.all,
@@ -84,8 +84,8 @@ pub fn trigger_message(trigger: &Trigger) -> pfs::Trigger {
 }
 
 /// Reads a trigger. Without a branch it watches `master`.
-pub fn trigger(message: &pfs::Trigger) -> Result<Trigger, Status> {
-    Ok(Trigger {
+pub fn trigger(message: &pfs::Trigger) -> Result<BranchTrigger, Status> {
+    Ok(BranchTrigger {
         branch: wire::branch_name(&message.branch)?.unwrap_or_else(howdah_model::BranchName::master),
         all: message.all,
         rate_limit_spec: message.rate_limit_spec.clone(),
@@ -131,21 +131,21 @@ pub fn commit_info(commit: &Commit) -> pfs::CommitInfo {
     }
 }
 
-fn origin_message(origin: Origin) -> pfs::OriginKind {
+fn origin_message(origin: CommitOrigin) -> pfs::OriginKind {
     match origin {
-        Origin::User => pfs::OriginKind::User,
-        Origin::Auto => pfs::OriginKind::Auto,
-        Origin::Fsck => pfs::OriginKind::Fsck,
+        CommitOrigin::User => pfs::OriginKind::User,
+        CommitOrigin::Auto => pfs::OriginKind::Auto,
+        CommitOrigin::Fsck => pfs::OriginKind::Fsck,
     }
 }
 
 /// Reads the origin to which a list is limited. The unknown origin is no limit.
-pub fn origin(kind: i32) -> Option<Origin> {
+pub fn origin(kind: i32) -> Option<CommitOrigin> {
     match pfs::OriginKind::try_from(kind).unwrap_or_default() {
         pfs::OriginKind::Unknown => None,
-        pfs::OriginKind::User => Some(Origin::User),
-        pfs::OriginKind::Auto => Some(Origin::Auto),
-        pfs::OriginKind::Fsck => Some(Origin::Fsck),
+        pfs::OriginKind::User => Some(CommitOrigin::User),
+        pfs::OriginKind::Auto => Some(CommitOrigin::Auto),
+        pfs::OriginKind::Fsck => Some(CommitOrigin::Fsck),
     }
 }
 

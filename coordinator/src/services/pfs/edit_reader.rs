@@ -12,7 +12,7 @@
 //! Memory is bounded, whatever the number and size of the files: edits that do not fit go to temporary files. A call
 //! that fails leaves chunks in the store that nothing mentions; a repeated call finds and uses them.
 
-use howdah_api::file_broker::{FileBroker, ReceivedFile, STRETCH};
+use howdah_api::file_broker::{FileBroker, PROGRESS_STEP, ReceivedFile};
 use howdah_api::pfs_v2 as pfs;
 use howdah_api::pfs_v2::modify_file_request::Body;
 use howdah_store::{
@@ -114,8 +114,8 @@ impl<'a> EditReader<'a> {
                 "the file that the client offered to this server is not available (any more); put it again",
             ));
         };
-        for offset in (0..received.size()).step_by(STRETCH as usize) {
-            let length = STRETCH.min(received.size() - offset);
+        for offset in (0..received.size()).step_by(PROGRESS_STEP as usize) {
+            let length = PROGRESS_STEP.min(received.size() - offset);
             let written = self.writer.write_from(received.file(), offset, length).await;
             written.map_err(IntoStatus::into_status)?;
             received.report();

@@ -1,7 +1,7 @@
 //! Calls about projects and repos.
 
 use howdah_api::pfs_v2 as pfs;
-use howdah_model::{Command, ProjectName, Reply, RepoType, Scope, query};
+use howdah_model::{Command, DeletionScope, ProjectName, Reply, RepoType, query};
 use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
@@ -115,7 +115,13 @@ pub(super) async fn delete_project(core: &Core, request: pfs::DeleteProjectReque
 }
 
 pub(super) async fn delete_all(core: &Core) -> UnaryReply<()> {
-    apply(core, Command::DeleteAll { scope: Scope::Pfs }).await?;
+    apply(
+        core,
+        Command::DeleteAll {
+            scope: DeletionScope::Pfs,
+        },
+    )
+    .await?;
     Ok(Response::new(()))
 }
 

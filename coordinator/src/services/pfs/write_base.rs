@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use howdah_api::pfs_v2 as pfs;
 use howdah_model::query::{self, BaseCommit};
-use howdah_model::refs::{self, Ancestry, Base};
+use howdah_model::refs::{self, Ancestry, RefStart};
 use howdah_model::{BranchKey, Commit, CommitKey, Content, GlobalId, Rejection, State};
 use tonic::Status;
 
@@ -59,8 +59,8 @@ impl WriteTarget {
         let (base, ancestry) =
             refs::parse(&reference.id_or_ref).map_err(|error| Rejection::from(error).into_status())?;
         let branch = match (base, ancestry) {
-            (Base::Branch(name), Ancestry::Back(0)) => Some(name),
-            (Base::Unnamed, Ancestry::Back(0)) => reference.branch.clone(),
+            (RefStart::Branch(name), Ancestry::Back(0)) => Some(name),
+            (RefStart::Unnamed, Ancestry::Back(0)) => reference.branch.clone(),
             _ => None,
         };
         match branch {

@@ -6,12 +6,13 @@
 
 use howdah_api::pipeline as spec_messages;
 use howdah_api::pps_v2 as pps;
-use howdah_model::{Command, Content, GlobalId, PipelineKey, PipelineName, ProjectName, State};
+use howdah_model::{Command, Content, PipelineKey, PipelineName, ProjectName, State};
 use howdah_spec::{ParseOptions, PipelineSpec};
 use howdah_store::{EditError, FileEdits, PackWriter, PathRules};
 use serde_json::Value;
 use tonic::Status;
 
+use crate::fresh_id::fresh_id;
 use crate::metadata::Core;
 use crate::services::status::IntoStatus;
 use crate::services::{find, wire};
@@ -117,7 +118,7 @@ impl CheckedSpec {
             effective_json,
             update: self.flags.update,
             reprocess: self.flags.reprocess,
-            salt: GlobalId::random().to_string(),
+            salt: fresh_id().to_string(),
         })
     }
 }

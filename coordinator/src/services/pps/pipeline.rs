@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use howdah_api::pps_v2 as pps;
 use howdah_model::{
-    Command, GlobalId, Pipeline, PipelineState, PipelineVersion, ProjectName, Rejection, Reply, RepoType, Scope, State,
-    query,
+    Command, DeletionScope, GlobalId, Pipeline, PipelineState, PipelineVersion, ProjectName, Rejection, Reply,
+    RepoType, State, query,
 };
 use tonic::{Response, Status};
 
 use super::convert::pipeline_info;
 use super::jq::JqFilter;
+use crate::fresh_id::fresh_id;
 use crate::metadata::Core;
 use crate::services::change::apply;
 use crate::services::list_options::{ProjectSelection, one_page};
@@ -186,7 +187,7 @@ pub(super) async fn rerun_pipeline(core: &Core, request: pps::RerunPipelineReque
     let command = Command::RerunPipeline {
         pipeline: wire::pipeline_key(request.pipeline.as_ref())?,
         reprocess: request.reprocess,
-        salt: GlobalId::random().to_string(),
+        salt: fresh_id().to_string(),
     };
     apply(core, command).await?;
     Ok(Response::new(()))
@@ -208,7 +209,13 @@ pub(super) fn run_cron(core: &Core, request: &pps::RunCronRequest) -> UnaryReply
 }
 
 pub(super) async fn delete_all(core: &Core) -> UnaryReply<()> {
-    apply(core, Command::DeleteAll { scope: Scope::Pps }).await?;
+    apply(
+        core,
+        Command::DeleteAll {
+            scope: DeletionScope::Pps,
+        },
+    )
+    .await?;
     Ok(Response::new(()))
 }
 

@@ -1,4 +1,4 @@
-//! What coordinator and workers tell each other without storing it, against real servers.
+//! Messages that no stream keeps, against real servers.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use howdah_queue::{PullError, QueueError};
 use jiff::Timestamp;
 
 #[tokio::test]
-async fn notices_presence_logs_and_controls_arrive_as_sent() {
+async fn set_events_presence_logs_and_controls_arrive_as_sent() {
     on_every_server(|_server, queue| async move {
         let edges = pipeline("edges");
-        let mut notices = queue.set_events().await.unwrap();
+        let mut events = queue.set_events().await.unwrap();
         let done = SetEvent::Done(SetDone {
             pipeline: edges.clone(),
             job: job(1),
@@ -25,7 +25,7 @@ async fn notices_presence_logs_and_controls_arrive_as_sent() {
             worker: "w".into(),
             result: None,
         });
-        let trouble = SetEvent::Failed(SetFailed {
+        let failed = SetEvent::Failed(SetFailed {
             pipeline: edges.clone(),
             job: job(1),
             set: 3,
@@ -34,9 +34,9 @@ async fn notices_presence_logs_and_controls_arrive_as_sent() {
             needs_attention: false,
         });
         queue.publish_set_event(&done).await.unwrap();
-        queue.publish_set_event(&trouble).await.unwrap();
-        assert_eq!(notices.next().await, Some(done));
-        assert_eq!(notices.next().await, Some(trouble));
+        queue.publish_set_event(&failed).await.unwrap();
+        assert_eq!(events.next().await, Some(done));
+        assert_eq!(events.next().await, Some(failed));
 
         let mut presences = queue.presence().await.unwrap();
         let presence = Presence {
@@ -98,15 +98,15 @@ async fn notices_presence_logs_and_controls_arrive_as_sent() {
 }
 
 #[tokio::test]
-async fn one_worker_answers_what_an_image_is() {
+async fn one_worker_resolves_an_image() {
     on_every_server(|_server, queue| async move {
         let asked = ResolveImage {
             image: "alpine".into(),
             auth: None,
         };
         let patience = Duration::from_secs(30);
-        let nobody = queue.resolve_image(&asked, patience).await;
-        assert!(matches!(nobody, Err(QueueError::NoWorkers)));
+        let unanswered = queue.resolve_image(&asked, patience).await;
+        assert!(matches!(unanswered, Err(QueueError::NoWorkers)));
 
         let mut requests = queue.resolve_requests().await.unwrap();
         let pinned = ResolvedImage::Pinned(ImagePin {
@@ -150,7 +150,7 @@ async fn messages_of_another_release_are_refused_by_name() {
             "datum_set_work message has version 99, this program understands version 3: \
              run the same release of Howdah everywhere"
         );
-        // Neither blocks what comes after it.
+        // Neither of them blocks the messages after it.
         queue.publish_set(&message(&edges, job(2), 0)).await.unwrap();
         assert_eq!(take(&mut puller).await.set.job, job(2));
         let leaving = Presence {

@@ -1,0 +1,59 @@
+//! Set events: a worker reports that a set is done or could not be done.
+
+use howdah_model::ids::GlobalId;
+use howdah_model::names::PipelineKey;
+use serde::{Deserialize, Serialize};
+
+use crate::wire::Wire;
+
+/// The result of a set is in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetDone {
+    /// Pipeline.
+    pub pipeline: PipelineKey,
+    /// Job.
+    pub job: GlobalId,
+    /// Set within the job.
+    pub set: u32,
+    /// Worker that ran the set.
+    pub worker: String,
+    /// A copy of the stored [`crate::objects::SetResult`] in hexadecimal digits. Present if the job has no other set
+    /// and the result is small: the coordinator then need not read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+}
+
+impl Wire for SetDone {
+    const KIND: &'static str = "set_done";
+}
+
+/// A worker could not run a set, because of infrastructure and not because of user code. The set will be delivered
+/// again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetFailed {
+    /// Pipeline.
+    pub pipeline: PipelineKey,
+    /// Job.
+    pub job: GlobalId,
+    /// Set within the job.
+    pub set: u32,
+    /// Worker that gave the set back.
+    pub worker: String,
+    /// What happened; shown as the job's reason.
+    pub message: String,
+    /// Whether another attempt fails too until a person acts: the image is gone, or pulling it is not allowed.
+    pub needs_attention: bool,
+}
+
+impl Wire for SetFailed {
+    const KIND: &'static str = "set_trouble";
+}
+
+/// What a worker reports about a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetEvent {
+    /// The result is in the store.
+    Done(SetDone),
+    /// The worker gave the set back.
+    Failed(SetFailed),
+}
