@@ -15,12 +15,11 @@
 //!
 //! - [`run`] starts a worker from a [`WorkerConfig`]; [`run_with`] from given [`Parts`].
 //! - [`runtime`]: where commands run. The rest of the crate knows containers only through it.
-//! - `pulling`, `set`, `crew`, `datum`, `set_output`: the way of a set, from the message to the acknowledgement;
-//!   `slot_thread`: the thread on which a slot goes it; `receipts`: what a killed worker had.
-//! - `slots`, `standing`: the containers that slots keep, and those that are started before there is work.
-//! - `workspace`, `reset`, `inputs`, `links`, `output`, `gather`: `/pfs` before and after a command.
-//! - `scratch`, `disk_lru`, `file_cache`, `chunks`: the local disk.
-//! - `announce`, `logs`, [`metrics`]: what the world hears.
+//! - `intake`: sets from the queue: pulling, delivery and acknowledgement, presence.
+//! - `execute`: datums of a set in slots.
+//! - `pfs`: `/pfs` before and after a command.
+//! - `slots`: the containers that slots keep, and those that are started before there is work.
+//! - `cache`: the local disk.
 //!
 //! # Host limits
 //!
@@ -32,42 +31,23 @@
 //! cache into inputs do not cross file systems. The worker should run as root, or files that
 //! commands leave behind with modes that exclude others cannot be read or removed by it.
 
-mod announce;
-mod chunks;
+mod cache;
 mod config;
-mod crew;
-mod datum;
-mod disk_lru;
-mod environment;
+mod context;
 mod error;
-mod file_cache;
-mod gather;
-mod inputs;
-mod kit;
-mod links;
-mod logs;
+mod execute;
+mod intake;
 pub mod metrics;
-mod output;
-mod pulling;
-mod reasons;
-mod receipts;
-mod reset;
+mod pfs;
 pub mod runtime;
-mod scratch;
 mod serve_metrics;
 mod service;
-mod set;
-mod set_output;
-mod slot_thread;
 mod slots;
-mod standing;
 #[cfg(test)]
 mod testing;
-mod tickets;
-mod workspace;
 
+pub use cache::scratch::Scratch;
 pub use config::{DEFAULT_CACHE_BYTES, DockerSettings, RuntimeKind, WorkerConfig, default_slots};
+pub use context::Parts;
 pub use error::{Trouble, WorkerError};
-pub use kit::Parts;
-pub use scratch::Scratch;
 pub use service::{run, run_with};

@@ -9,15 +9,16 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cache::scratch::Scratch;
 use crate::config::{RuntimeKind, WorkerConfig, own_name};
+use crate::context::{Kit, Parts};
 use crate::error::WorkerError;
-use crate::kit::{Kit, Parts};
+use crate::intake::{heartbeat, pulling};
 use crate::metrics::Metrics;
 use crate::runtime::Runtime;
 use crate::runtime::docker::{DockerConfig, DockerRuntime};
-use crate::scratch::Scratch;
+use crate::serve_metrics;
 use crate::slots::{IDLE_LIMIT, StageKey};
-use crate::{announce, pulling, serve_metrics};
 use howdah_telemetry::error_chain;
 
 /// How often idle stages are looked for.
@@ -96,9 +97,9 @@ pub async fn run_with(parts: Parts, shutdown: CancellationToken) -> Result<(), W
     let helpers = TaskTracker::new();
     // Presence goes on while work is handed back; everything else that takes orders ends first.
     let stop_presence = CancellationToken::new();
-    helpers.spawn(announce::presence(Arc::clone(&kit), started, stop_presence.clone()));
-    helpers.spawn(announce::controls(Arc::clone(&kit), stop_presence.clone()));
-    helpers.spawn(announce::resolves(Arc::clone(&kit), shutdown.clone()));
+    helpers.spawn(heartbeat::presence(Arc::clone(&kit), started, stop_presence.clone()));
+    helpers.spawn(heartbeat::controls(Arc::clone(&kit), stop_presence.clone()));
+    helpers.spawn(heartbeat::resolves(Arc::clone(&kit), shutdown.clone()));
     helpers.spawn(reap(Arc::clone(&kit), shutdown.clone()));
 
     pulling::serve(&kit, &shutdown, &sets).await;

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{OutputSink, Stream};
-use crate::slot_thread;
+use crate::execute::slot_thread;
 
 /// Name of the socket in its folder.
 pub const SOCKET_NAME: &str = "init.sock";

@@ -5,6 +5,7 @@
 //! stand (`standing`) stays then too, but its folders are cleared. [`Pool`] has them all.
 
 mod pool;
+pub(crate) mod prewarm;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,12 +18,12 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 pub use self::pool::{Lent, Pool, Preparation, Seeking};
+use crate::cache::file_cache::blocking;
+use crate::cache::scratch::Scratch;
 use crate::error::Trouble;
-use crate::file_cache::blocking;
 use crate::metrics::Metrics;
+use crate::pfs::workspace::Workspace;
 use crate::runtime::{Network, Runtime, Stage, StageRequest};
-use crate::scratch::Scratch;
-use crate::workspace::Workspace;
 
 /// Time after which an unused stage is stopped, or its folders are cleared.
 pub const IDLE_LIMIT: Duration = Duration::from_secs(60);

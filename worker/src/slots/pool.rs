@@ -378,8 +378,8 @@ mod tests {
     use tokio_util::task::TaskTracker;
 
     use super::*;
+    use crate::cache::scratch::Scratch;
     use crate::runtime::scripted::ScriptedRuntime;
-    use crate::scratch::Scratch;
     use crate::slots::{Starter, lock, stage_key};
     use crate::testing::plan;
 

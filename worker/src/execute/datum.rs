@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 use howdah_protocol::objects::{Datum, DatumOutcome, DatumResult, DatumStats, JobPlan, OutputFile, StageSpec};
 use tokio_util::sync::CancellationToken;
 
-use crate::environment;
+use crate::cache::file_cache::blocking;
+use crate::context::Kit;
 use crate::error::Trouble;
-use crate::file_cache::blocking;
-use crate::gather::{GatherError, gather};
-use crate::inputs;
-use crate::kit::Kit;
-use crate::logs::{SetLog, Splitter};
-use crate::output::{self, Bytes, Found};
-use crate::reasons;
+use crate::execute::environment;
+use crate::execute::failure_messages;
+use crate::execute::logs::{SetLog, Splitter};
+use crate::intake::running_sets::{StopReason, Ticket};
+use crate::pfs::collect_output::{GatherError, gather};
+use crate::pfs::inputs;
+use crate::pfs::output::{self, Bytes, Found};
+use crate::pfs::set_output::SetOutput;
 use crate::runtime::{RunOutcome, RunRequest, RuntimeError};
-use crate::set_output::SetOutput;
 use crate::slots::{Slot, Warm, stage_key};
-use crate::tickets::{StopReason, Ticket};
 use howdah_telemetry::error_chain;
 
 /// Times that a stage may be lost under one datum without counting as a try.
@@ -174,7 +174,7 @@ impl Work<'_> {
                     // It may have been the machine once. Not again and again under the same datum.
                     RuntimeError::StageLost { .. } if !borne || self.delivered > DELIVERIES_BORNE => {
                         return Ok(Try::Failed(Failure {
-                            reason: reasons::of_loss(&error),
+                            reason: failure_messages::of_loss(&error),
                             code: None,
                             by_command: false,
                         }));
@@ -199,7 +199,7 @@ impl Work<'_> {
         if !accepted(stage, &outcome) {
             self.check_disk(&tail)?;
             return Ok(Try::Failed(Failure {
-                reason: reasons::of_run(stage, &outcome, &tail),
+                reason: failure_messages::of_run(stage, &outcome, &tail),
                 code,
                 by_command: true,
             }));
@@ -253,7 +253,7 @@ impl Work<'_> {
             }
             Ok((outcome, _)) if accepted(stage, &outcome) => Ok(true),
             Ok((outcome, tail)) => {
-                let why = reasons::of_run(stage, &outcome, &tail);
+                let why = failure_messages::of_run(stage, &outcome, &tail);
                 self.log
                     .add(Some(datum.id), false, format!("error handler failed: {why}"));
                 Ok(false)

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use howdah_model::ids::TreeRoot;
 
-use crate::workspace::{SCRATCH, Workspace};
+use crate::pfs::workspace::{SCRATCH, Workspace};
 
 /// Files of an input that are removed one by one; the folder of one with more is renamed aside as a whole.
 const FEW_FILES: usize = 32;

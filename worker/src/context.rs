@@ -14,18 +14,18 @@ use lru::LruCache;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use crate::chunks::DiskChunks;
-use crate::disk_lru::DiskLru;
-use crate::environment::Whereabouts;
+use crate::cache::chunks::DiskChunks;
+use crate::cache::disk_lru::DiskLru;
+use crate::cache::file_cache::{FileCache, blocking};
+use crate::cache::scratch::Scratch;
 use crate::error::{Trouble, WorkerError};
-use crate::file_cache::{FileCache, blocking};
+use crate::execute::environment::Whereabouts;
+use crate::intake::delivery_journal::Receipts;
+use crate::intake::running_sets::Tickets;
 use crate::metrics::Metrics;
-use crate::receipts::Receipts;
 use crate::runtime::Runtime;
-use crate::scratch::Scratch;
+use crate::slots::prewarm::Leases;
 use crate::slots::{Pool, Starter};
-use crate::standing::Leases;
-use crate::tickets::Tickets;
 
 /// Plans kept in memory: one per job that is being worked on.
 const PLANS: NonZeroUsize = NonZeroUsize::new(128).expect("128 is not zero");

@@ -17,14 +17,14 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::datum::{Interrupt, Work};
+use crate::context::Kit;
 use crate::error::Trouble;
-use crate::kit::Kit;
-use crate::logs::SetLog;
-use crate::set_output::SetOutput;
-use crate::slot_thread;
+use crate::execute::datum::{Interrupt, Work};
+use crate::execute::logs::SetLog;
+use crate::execute::slot_thread;
+use crate::intake::running_sets::{StopReason, Ticket};
+use crate::pfs::set_output::SetOutput;
 use crate::slots::{Lent, Seeking, Slot, stage_key};
-use crate::tickets::{StopReason, Ticket};
 use howdah_telemetry::error_chain;
 
 /// What the slots on a set share.

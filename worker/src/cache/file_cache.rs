@@ -15,8 +15,8 @@ use futures::TryStreamExt;
 use howdah_model::ids::ContentHash;
 use howdah_store::{ChunkSource, FileContent, read_file_from};
 
-use crate::chunks::not_as_promised;
-use crate::disk_lru::{DiskLru, Temporary};
+use crate::cache::chunks::not_as_promised;
+use crate::cache::disk_lru::{DiskLru, Temporary};
 use crate::error::Trouble;
 use crate::metrics::Metrics;
 

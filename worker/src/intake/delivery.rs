@@ -19,13 +19,13 @@ use howdah_store::{PutOutcome, StoreError};
 use jiff::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::crew::{Crew, Done};
-use crate::datum::Interrupt;
+use crate::context::Kit;
 use crate::error::Trouble;
-use crate::kit::Kit;
-use crate::logs::SetLog;
+use crate::execute::datum::Interrupt;
+use crate::execute::logs::SetLog;
+use crate::execute::set_runner::{Crew, Done};
+use crate::intake::running_sets::{Admission, StopReason, Ticket};
 use crate::slots::Lent;
-use crate::tickets::{Admission, StopReason, Ticket};
 use howdah_telemetry::error_chain;
 
 /// How often the server is told that work goes on; well within [`howdah_queue::ACK_WAIT`].

@@ -19,8 +19,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use crate::cache::file_cache::blocking;
 use crate::error::Trouble;
-use crate::file_cache::blocking;
 
 /// How long a thread waits for more work.
 const IDLE_LIMIT: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use crate::workspace::{SCRATCH, Workspace};
+use crate::pfs::workspace::{SCRATCH, Workspace};
 
 /// Links that may be followed for one path, as in the kernel.
 const MAX_LINKS: usize = 40;

@@ -20,10 +20,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::cache::scratch::Scratch;
 use crate::error::Trouble;
-use crate::reset::{Given, Standing, Wanted, Whole, remove_with_parents, reset, reuse_inputs};
+use crate::pfs::workspace_reuse::{Given, Standing, Wanted, Whole, remove_with_parents, reset, reuse_inputs};
 use crate::runtime::SlotDirs;
-use crate::scratch::Scratch;
 
 /// Name of the read-only mount within `/pfs`.
 pub const SCRATCH: &str = ".scratch";

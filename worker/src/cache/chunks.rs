@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use howdah_store::{ChunkHash, ChunkSource, FileContent, Store, StoreError, read_file_from};
 
-use crate::disk_lru::DiskLru;
+use crate::cache::disk_lru::DiskLru;
 use crate::metrics::Metrics;
 
 /// Chunks kept in memory in front of the disk.

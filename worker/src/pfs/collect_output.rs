@@ -7,12 +7,12 @@ use howdah_stage_init::COPY_LINKS;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Trouble;
-use crate::links::View;
-use crate::output::{self, Found, OutputError};
+use crate::execute::slot_thread::short;
+use crate::pfs::links::View;
+use crate::pfs::output::{self, Found, OutputError};
+use crate::pfs::workspace::Workspace;
 use crate::runtime::{RunOutcome, RunRequest, RuntimeError, Stream};
-use crate::slot_thread::short;
 use crate::slots::{Warm, lock};
-use crate::workspace::Workspace;
 
 /// Most bytes kept of what the copying of links complains about.
 const COMPLAINT_BYTES: usize = 4096;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use howdah_queue::{Delivery, Queue};
 
-use crate::file_cache::blocking;
+use crate::cache::file_cache::blocking;
 use howdah_telemetry::error_chain;
 
 /// The folder of receipts. Clones share it.

@@ -10,14 +10,14 @@ use howdah_model::ids::{ContentHash, TreeRoot};
 use howdah_protocol::objects::{Datum, DatumInput};
 use howdah_store::{FileContent, FileDiff, FileTree};
 
-use crate::chunks::read_all;
+use crate::cache::chunks::read_all;
+use crate::cache::file_cache::{Manner, SMALL_FILE_BYTES, blocking};
+use crate::context::Kit;
 use crate::error::Trouble;
-use crate::file_cache::{Manner, SMALL_FILE_BYTES, blocking};
-use crate::kit::Kit;
-use crate::reset::{Standing, Wanted, Whole};
-use crate::slot_thread::short;
+use crate::execute::slot_thread::short;
+use crate::pfs::workspace::{SmallFile, Workspace};
+use crate::pfs::workspace_reuse::{Standing, Wanted, Whole};
 use crate::slots::lock;
-use crate::workspace::{SmallFile, Workspace};
 
 /// Small files are written in batches of so many bytes, or files, to bound memory.
 const BATCH_BYTES: u64 = 4 << 20;

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 use howdah_store::{PathRules, check_path};
 
+use crate::cache::file_cache::SMALL_FILE_BYTES;
 use crate::error::Trouble;
-use crate::file_cache::SMALL_FILE_BYTES;
-use crate::links::{LinkError, Place, View};
+use crate::pfs::links::{LinkError, Place, View};
 
 /// Bytes of small files that are read while walking; the rest is read when it is stored.
 const READ_ALONG_BYTES: u64 = 8 << 20;
@@ -259,8 +259,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::scratch::Scratch;
-    use crate::workspace::{SmallFile, Workspace};
+    use crate::cache::scratch::Scratch;
+    use crate::pfs::workspace::{SmallFile, Workspace};
 
     struct Bench {
         _folder: tempfile::TempDir,

@@ -17,8 +17,8 @@ use howdah_protocol::objects::StageSpec;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::context::Kit;
 use crate::error::Trouble;
-use crate::kit::Kit;
 use crate::slots::{Lent, Preparation, Slot, StageKey};
 use howdah_telemetry::error_chain;
 

@@ -15,9 +15,9 @@ use howdah_queue::{DatumPuller, Delivery, PullError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::kit::Kit;
-use crate::set;
-use crate::slot_thread;
+use crate::context::Kit;
+use crate::execute::slot_thread;
+use crate::intake::delivery;
 use crate::slots::Lent;
 use howdah_telemetry::error_chain;
 
@@ -175,12 +175,12 @@ async fn take(kit: &Arc<Kit>, arrived: Result<Delivery, PullError>, sets: &TaskT
     let Ok(delivery) = arrived else { return };
     let key = (delivery.set.pipeline.clone(), delivery.set.version);
     let Some(slot) = kit.pool.take(&key) else {
-        return set::hand_back(&delivery, None).await;
+        return delivery::hand_back(&delivery, None).await;
     };
     let kit = Arc::clone(kit);
     let lent = Lent::new(Arc::clone(&kit.pool), slot);
     sets.spawn(async move {
-        let work = slot_thread::run(move || async move { set::handle(&kit, delivery, lent).await });
+        let work = slot_thread::run(move || async move { delivery::handle(&kit, delivery, lent).await });
         if let Err(error) = work.await {
             // The set goes to somebody else when its time is up.
             tracing::error!(%error, "no thread can be started for a datum set");
@@ -191,7 +191,7 @@ async fn take(kit: &Arc<Kit>, arrived: Result<Delivery, PullError>, sets: &TaskT
 /// Hands back what is already here when the worker stops serving a pipeline.
 async fn drain(puller: &mut DatumPuller) {
     while let Ok(Ok(delivery)) = tokio::time::timeout(Duration::from_millis(1), puller.arrived()).await {
-        set::hand_back(&delivery, None).await;
+        delivery::hand_back(&delivery, None).await;
     }
 }
 

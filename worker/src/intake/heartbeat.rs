@@ -8,9 +8,9 @@ use howdah_queue::ResolveRequest;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::kit::Kit;
+use crate::context::Kit;
 use crate::runtime::RegistryAuth;
-use crate::standing;
+use crate::slots::prewarm;
 use howdah_telemetry::error_chain;
 
 /// Pause before listening is tried again.
@@ -69,7 +69,7 @@ pub(crate) async fn controls(kit: Arc<Kit>, stop: CancellationToken) {
                     kit.tickets.cancel(&cancel);
                 }
                 Some(Control::Restart(restart)) => kit.tickets.restart(&restart),
-                Some(Control::Prewarm(order)) => standing::obey(&kit, *order),
+                Some(Control::Prewarm(order)) => prewarm::obey(&kit, *order),
                 None => break,
             }
         }
