@@ -1,8 +1,10 @@
-//! Where the worker takes chunks from.
+//! A disk cache of chunks in front of a remote store.
 //!
-//! Small files are packed many to a chunk, so a chunk fetched for one datum serves the next ones
-//! too. The store keeps recent chunks in memory; for a store across the network this adds a disk
-//! cache in between. Chunks of a local store are not copied to the same disk again.
+//! A chunk packs many small files, so a chunk that is fetched for one datum serves the next ones too. The store itself
+//! keeps recent chunks in memory; [`DiskChunks`] adds a disk cache. A local store needs none: its chunks are on a local
+//! disk already.
+//!
+//! A chunk with wrong bytes is removed and fetched again. A cache that cannot be written only costs speed.
 
 use std::sync::Arc;
 
@@ -14,14 +16,14 @@ use howdah_store::{ChunkHash, ChunkSource, FileContent, Store, StoreError, read_
 use crate::cache::disk_lru::DiskLru;
 use crate::metrics::Metrics;
 
-/// Chunks kept in memory in front of the disk.
+/// Chunks that are kept in memory in front of the disk.
 const RECENT_CHUNKS: std::num::NonZeroUsize = std::num::NonZeroUsize::new(16).expect("sixteen is not zero");
 
 /// A store with a disk cache in front of it.
 pub struct DiskChunks {
     store: Store,
     disk: Arc<DiskLru>,
-    /// The last few chunks, so that the small files of one chunk do not read the disk each.
+    /// The last few chunks, so that reading the small files of one chunk does not read the disk for each file.
     recent: std::sync::Mutex<lru::LruCache<ChunkHash, Bytes>>,
     metrics: Arc<Metrics>,
 }
@@ -37,18 +39,18 @@ impl DiskChunks {
         }
     }
 
-    fn remember(&self, hash: ChunkHash, bytes: &Bytes) {
+    fn keep_in_memory(&self, hash: ChunkHash, bytes: &Bytes) {
         let mut recent = self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         recent.put(hash, bytes.clone());
     }
 
-    fn recall(&self, hash: &ChunkHash) -> Option<Bytes> {
+    fn read_memory(&self, hash: &ChunkHash) -> Option<Bytes> {
         let mut recent = self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         recent.get(hash).cloned()
     }
 
     async fn read_disk(&self, hash: &ChunkHash) -> Option<Bytes> {
-        self.disk.used(&hash.0)?;
+        self.disk.get(&hash.0)?;
         let (disk, wanted) = (Arc::clone(&self.disk), hash.0);
         tokio::task::spawn_blocking(move || {
             let bytes = std::fs::read(disk.path(&wanted)).ok();
@@ -64,14 +66,13 @@ impl DiskChunks {
 
     async fn write_disk(&self, hash: &ChunkHash, bytes: Bytes) {
         let (disk, hash) = (Arc::clone(&self.disk), hash.0);
-        let kept = tokio::task::spawn_blocking(move || {
-            let temporary = disk.temporary();
-            std::fs::write(temporary.path(), &bytes)?;
-            disk.adopt(&temporary, &hash, bytes.len() as u64)
+        let written = tokio::task::spawn_blocking(move || {
+            let file = disk.new_file();
+            std::fs::write(file.path(), &bytes)?;
+            disk.adopt(&file, &hash, bytes.len() as u64)
         });
-        // A cache that cannot be written costs speed, nothing else.
-        if let Ok(Err(error)) = kept.await {
-            tracing::debug!(%error, "chunk not kept on disk");
+        if let Ok(Err(error)) = written.await {
+            tracing::debug!(%error, "chunk not cached on disk");
         }
     }
 }
@@ -79,31 +80,34 @@ impl DiskChunks {
 #[async_trait]
 impl ChunkSource for DiskChunks {
     async fn chunk(&self, hash: &ChunkHash) -> Result<Bytes, StoreError> {
-        if let Some(bytes) = self.recall(hash) {
+        if let Some(bytes) = self.read_memory(hash) {
             return Ok(bytes);
         }
         if let Some(bytes) = self.read_disk(hash).await {
             self.metrics.chunk_cache_hits.inc();
-            self.remember(*hash, &bytes);
+            self.keep_in_memory(*hash, &bytes);
             return Ok(bytes);
         }
         let bytes = self.store.chunk(hash).await?;
         self.metrics.chunk_cache_misses.inc();
         self.write_disk(hash, bytes.clone()).await;
-        self.remember(*hash, &bytes);
+        self.keep_in_memory(*hash, &bytes);
         Ok(bytes)
     }
 }
 
-/// Says of a file that its bytes are not what its hash promises.
-pub(crate) fn not_as_promised(content: &FileContent) -> StoreError {
+/// Returns the error for a file whose bytes do not match its hash.
+pub(crate) fn hash_mismatch(content: &FileContent) -> StoreError {
     StoreError::Corrupt {
         key: format!("of the file with hash {}", content.hash),
         reason: "its bytes have another hash".to_owned(),
     }
 }
 
-/// Reads a small file into memory. Its own hash is checked: where it lies may come from a datum set, which has none.
+/// Reads a small file into memory and checks its hash.
+///
+/// Chunks are checked by their own hashes. The file's hash is checked too, because its place within a chunk may come
+/// from a datum set, which no hash protects.
 pub async fn read_all(source: &Arc<dyn ChunkSource>, content: &FileContent) -> Result<Bytes, StoreError> {
     if content.size == 0 {
         return Ok(Bytes::new());
@@ -121,6 +125,6 @@ pub async fn read_all(source: &Arc<dyn ChunkSource>, content: &FileContent) -> R
     if blake3::hash(&bytes).as_bytes() == content.hash.as_bytes() {
         Ok(bytes)
     } else {
-        Err(not_as_promised(content))
+        Err(hash_mismatch(content))
     }
 }

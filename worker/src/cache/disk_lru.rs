@@ -1,7 +1,7 @@
-//! A folder of files named by content hash, bounded in bytes, least recently used first out.
+//! A folder of files named by content hash, bounded in bytes; the least recently used files are evicted.
 //!
-//! Knows which files there are, not what is in them: callers write and verify. What it finds when
-//! it is opened counts as unverified, since the machine may have lost power while it was written.
+//! The index knows which files exist, not what is in them: callers write and verify. Files that are found when the
+//! folder is opened count as unverified, because the machine may have lost power while they were written.
 
 use std::fs;
 use std::io;
@@ -12,60 +12,61 @@ use std::time::{Duration, SystemTime};
 use howdah_model::ids::ContentHash;
 use lru::LruCache;
 
-/// How often the time of a file's last use is written to it, to be known after a restart.
+/// Least time between updates of a file's modification time, from which the order of use is read after a restart.
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 
 /// The folder and its index.
 pub struct DiskLru {
     folder: PathBuf,
     limit_bytes: u64,
-    state: Mutex<State>,
+    /// Locked for lookups and updates only; files are touched, renamed and removed without it.
+    index: Mutex<LruIndex>,
 }
 
-struct State {
+struct LruIndex {
     /// All files, least recently used last.
-    files: LruCache<ContentHash, Known>,
+    files: LruCache<ContentHash, CachedFile>,
     bytes: u64,
-    next_temporary: u64,
+    next_file: u64,
 }
 
-/// A file that is being written. Whoever drops it last removes it, whatever went wrong; one that has
-/// been adopted is not there any more.
-pub struct Temporary {
+/// A file that is being written. It is removed when this is dropped, unless it was adopted and thereby renamed.
+pub struct UnfinishedFile {
     path: PathBuf,
 }
 
-impl Temporary {
-    /// Returns where it is.
+impl UnfinishedFile {
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-impl Drop for Temporary {
+impl Drop for UnfinishedFile {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// What is known of a file.
+/// What is known about a file.
 #[derive(Clone, Copy, Debug)]
-pub struct Known {
-    /// Its size.
+pub struct CachedFile {
+    /// Its size in bytes.
     pub size: u64,
     /// Whether its bytes have been compared with its hash since this process started.
     pub verified: bool,
+    /// The modification time that was last written to it.
     touched: SystemTime,
 }
 
 impl DiskLru {
-    /// Opens a folder, makes it if it is new, and shrinks it to the limit.
+    /// Opens a folder, making it if necessary, and evicts files above the limit.
     pub fn open(folder: &Path, limit_bytes: u64) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let mut found = Vec::new();
         for shard in fs::read_dir(folder)?.flatten() {
             if !shard.file_type()?.is_dir() {
-                // An unfinished file of an earlier process.
+                // Left unfinished by an earlier process.
                 fs::remove_file(shard.path())?;
                 continue;
             }
@@ -83,99 +84,100 @@ impl DiskLru {
         let lru = Self {
             folder: folder.to_owned(),
             limit_bytes,
-            state: Mutex::new(State {
+            index: Mutex::new(LruIndex {
                 files: LruCache::unbounded(),
                 bytes: 0,
-                next_temporary: 0,
+                next_file: 0,
             }),
         };
         for (touched, hash, size) in found {
-            let mut state = lru.lock();
-            state.bytes += size;
-            let known = Known {
+            let mut index = lru.lock();
+            index.bytes += size;
+            let file = CachedFile {
                 size,
                 verified: false,
                 touched,
             };
-            state.files.put(hash, known);
+            index.files.put(hash, file);
         }
         lru.shrink(None);
         Ok(lru)
     }
 
-    /// Returns where a file is, or would be.
+    /// Returns the path of a file, whether it exists or not.
     pub fn path(&self, hash: &ContentHash) -> PathBuf {
         let name = hash.to_string();
         self.folder.join(&name[..2]).join(name)
     }
 
-    /// Returns a fresh place for a file that is being written.
-    pub fn temporary(&self) -> Temporary {
-        let mut state = self.lock();
-        state.next_temporary += 1;
-        let path = self.folder.join(format!("unfinished-{}", state.next_temporary));
-        Temporary { path }
+    /// Returns a new path at which a file can be written.
+    pub fn new_file(&self) -> UnfinishedFile {
+        let mut index = self.lock();
+        index.next_file += 1;
+        let path = self.folder.join(format!("unfinished-{}", index.next_file));
+        UnfinishedFile { path }
     }
 
-    /// Returns what is known of a file and marks it as used now.
-    pub fn used(&self, hash: &ContentHash) -> Option<Known> {
-        let mut state = self.lock();
-        let known = state.files.get_mut(hash)?;
-        let answer = *known;
+    /// Looks a file up and marks it as used now.
+    pub fn get(&self, hash: &ContentHash) -> Option<CachedFile> {
+        let mut index = self.lock();
+        let file = index.files.get_mut(hash)?;
+        let found = *file;
         let now = SystemTime::now();
-        let due = now.duration_since(known.touched).is_ok_and(|age| age > TOUCH_EVERY);
+        let due = now.duration_since(file.touched).is_ok_and(|age| age > TOUCH_EVERY);
         if due {
-            known.touched = now;
+            file.touched = now;
         }
-        drop(state);
+        drop(index);
         if due && let Ok(file) = fs::File::open(self.path(hash)) {
-            // Only the order of eviction after a restart depends on it.
+            // An error only affects the order of eviction after a restart.
             let _ = file.set_modified(now);
         }
-        Some(answer)
+        Some(found)
     }
 
-    /// Remembers that a file's bytes have been compared with its hash.
-    pub fn verified(&self, hash: &ContentHash) {
-        if let Some(known) = self.lock().files.peek_mut(hash) {
-            known.verified = true;
+    /// Records that a file's bytes match its hash.
+    pub fn set_verified(&self, hash: &ContentHash) {
+        if let Some(file) = self.lock().files.peek_mut(hash) {
+            file.verified = true;
         }
     }
 
     /// Removes a file, for instance because its bytes are wrong.
     pub fn remove(&self, hash: &ContentHash) {
-        let mut state = self.lock();
-        if let Some(known) = state.files.pop(hash) {
-            state.bytes -= known.size;
+        let mut index = self.lock();
+        if let Some(file) = index.files.pop(hash) {
+            index.bytes -= file.size;
         }
-        drop(state);
+        drop(index);
         let _ = fs::remove_file(self.path(hash));
     }
 
-    /// Moves a finished, verified file to its place and makes room by removing others.
-    pub fn adopt(&self, temporary: &Temporary, hash: &ContentHash, size: u64) -> io::Result<()> {
-        let temporary = temporary.path();
+    /// Adds a complete, verified file and evicts others above the limit.
+    pub fn adopt(&self, file: &UnfinishedFile, hash: &ContentHash, size: u64) -> io::Result<()> {
+        let unfinished = file.path();
         let path = self.path(hash);
-        if let Err(error) = fs::rename(temporary, &path) {
+        if let Err(error) = fs::rename(unfinished, &path) {
             if error.kind() != io::ErrorKind::NotFound {
                 return Err(error);
             }
             if let Some(shard) = path.parent() {
                 fs::create_dir_all(shard)?;
             }
-            fs::rename(temporary, &path)?;
+            fs::rename(unfinished, &path)?;
         }
-        let mut state = self.lock();
-        let known = Known {
+        // Indexed after the rename: a lookup that succeeds finds the file.
+        let mut index = self.lock();
+        let file = CachedFile {
             size,
             verified: true,
             touched: SystemTime::now(),
         };
-        if let Some(before) = state.files.put(*hash, known) {
-            state.bytes -= before.size;
+        if let Some(before) = index.files.put(*hash, file) {
+            index.bytes -= before.size;
         }
-        state.bytes += size;
-        drop(state);
+        index.bytes += size;
+        drop(index);
         self.shrink(Some(hash));
         Ok(())
     }
@@ -185,7 +187,7 @@ impl DiskLru {
         self.lock().bytes
     }
 
-    /// Says whether a file of this size may be kept at all.
+    /// Returns whether a file of this size fits into the limit.
     pub fn fits(&self, size: u64) -> bool {
         size <= self.limit_bytes
     }
@@ -196,36 +198,34 @@ impl DiskLru {
         while self.bytes() > self.limit_bytes && self.remove_oldest(spare).is_some() {}
     }
 
-    /// Removes files, least recently used first, until so many bytes are gone or none is left;
-    /// returns the bytes that are gone.
+    /// Removes the least recently used files until their sizes add up to `bytes` or none is left; returns the sum.
     pub fn evict(&self, bytes: u64) -> u64 {
-        let mut gone = 0;
-        while gone < bytes
+        let mut evicted = 0;
+        while evicted < bytes
             && let Some(size) = self.remove_oldest(None)
         {
-            gone += size;
+            evicted += size;
         }
-        gone
+        evicted
     }
 
-    /// Removes the least recently used file and returns its size; `None` if there is none, or if
-    /// it is the one to be spared.
+    /// Removes the least recently used file and returns its size; `None` if there is none, or if it is `spare`.
     fn remove_oldest(&self, spare: Option<&ContentHash>) -> Option<u64> {
-        let mut state = self.lock();
-        let oldest = *state.files.peek_lru()?.0;
+        let mut index = self.lock();
+        let oldest = *index.files.peek_lru()?.0;
         if spare == Some(&oldest) {
             return None;
         }
-        let known = state.files.pop(&oldest)?;
-        state.bytes -= known.size;
-        drop(state);
+        let file = index.files.pop(&oldest)?;
+        index.bytes -= file.size;
+        drop(index);
         let _ = fs::remove_file(self.path(&oldest));
-        Some(known.size)
+        Some(file.size)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Every update leaves the index usable, even one cut short by a panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, LruIndex> {
+        // Every update leaves the index usable, even one that a panic interrupts.
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -235,57 +235,57 @@ mod tests {
 
     fn put(lru: &DiskLru, number: u8, size: usize) -> ContentHash {
         let hash = ContentHash::new([number; 32]);
-        let temporary = lru.temporary();
-        fs::write(temporary.path(), vec![number; size]).unwrap();
-        lru.adopt(&temporary, &hash, size as u64).unwrap();
+        let file = lru.new_file();
+        fs::write(file.path(), vec![number; size]).unwrap();
+        lru.adopt(&file, &hash, size as u64).unwrap();
         hash
     }
 
     #[test]
-    fn the_least_recently_used_go_first() {
+    fn the_least_recently_used_files_are_evicted_first() {
         let folder = tempfile::tempdir().unwrap();
         let lru = DiskLru::open(folder.path(), 100).unwrap();
         let (a, b) = (put(&lru, 1, 40), put(&lru, 2, 40));
-        lru.used(&a).unwrap();
+        lru.get(&a).unwrap();
         let c = put(&lru, 3, 40);
-        assert!(lru.used(&b).is_none() && !lru.path(&b).exists());
-        assert!(lru.used(&a).is_some() && lru.path(&a).exists());
-        assert!(lru.used(&c).is_some());
+        assert!(lru.get(&b).is_none() && !lru.path(&b).exists());
+        assert!(lru.get(&a).is_some() && lru.path(&a).exists());
+        assert!(lru.get(&c).is_some());
         assert_eq!(lru.bytes(), 80);
         assert_eq!(lru.evict(1), 40);
-        assert!(lru.used(&a).is_none() && lru.used(&c).is_some());
+        assert!(lru.get(&a).is_none() && lru.get(&c).is_some());
         assert_eq!((lru.evict(1000), lru.evict(1), lru.bytes()), (40, 0, 0));
     }
 
     #[test]
-    fn what_is_not_finished_is_removed() {
+    fn unfinished_files_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let lru = DiskLru::open(folder.path(), 100).unwrap();
-        let temporary = lru.temporary();
-        fs::write(temporary.path(), "torn").unwrap();
-        drop(temporary);
+        let file = lru.new_file();
+        fs::write(file.path(), "torn").unwrap();
+        drop(file);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]
-    fn files_survive_a_restart_unverified_and_rubbish_does_not() {
+    fn files_survive_a_restart_unverified_and_unfinished_ones_do_not() {
         let folder = tempfile::tempdir().unwrap();
         let (old, new) = {
             let lru = DiskLru::open(folder.path(), 1000).unwrap();
             let (old, new) = (put(&lru, 1, 40), put(&lru, 2, 50));
             let past = SystemTime::now() - Duration::from_secs(3600);
             fs::File::open(lru.path(&old)).unwrap().set_modified(past).unwrap();
-            let torn = lru.temporary();
-            fs::write(torn.path(), "torn").unwrap();
-            // As when the process is killed.
-            std::mem::forget(torn);
+            let unfinished = lru.new_file();
+            fs::write(unfinished.path(), "torn").unwrap();
+            // As if the process were killed.
+            std::mem::forget(unfinished);
             (old, new)
         };
         let lru = DiskLru::open(folder.path(), 80).unwrap();
-        assert!(lru.used(&old).is_none(), "the older one had to go");
-        let known = lru.used(&new).unwrap();
-        assert!(!known.verified);
-        assert_eq!(known.size, 50);
+        assert!(lru.get(&old).is_none(), "the older one is evicted");
+        let file = lru.get(&new).unwrap();
+        assert!(!file.verified);
+        assert_eq!(file.size, 50);
         assert_eq!(
             fs::read_dir(folder.path())
                 .unwrap()

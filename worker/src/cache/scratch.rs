@@ -3,14 +3,14 @@
 //! ```text
 //! <scratch>/lock            held while a worker uses the folder
 //! <scratch>/slots/<n>/      pfs, inputs, run: what a stage container sees
-//! <scratch>/receipts/<n>   the datum set that slot n is on (see `receipts`)
+//! <scratch>/receipts/<n>    receipts of running datum sets (see `delivery_journal`)
 //! <scratch>/cache/files/    whole input files by content hash, hard-linked into inputs
 //! <scratch>/cache/chunks/   chunks of a remote store
-//! <scratch>/trash/          renamed aside, being removed in the background
+//! <scratch>/trash/          folders that are being removed in the background
 //! ```
 //!
-//! Everything but cache and receipts is thrown away when a worker starts: nothing of an earlier one, however
-//! it ended, reaches a datum of this one.
+//! Everything except caches and receipts is removed when a worker starts, so that no datum sees files of an earlier
+//! worker, whichever way it ended. A folder that cannot be used is a [`WorkerError`] at start.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,29 +24,32 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::error::WorkerError;
 use crate::runtime::SlotDirs;
 
-/// Entries that are removed on the spot; a bigger folder is renamed aside and removed in the
-/// background, so that the next datum does not wait for it.
+/// Entries that are removed at once. A larger folder is renamed aside and removed in the background, so that the next
+/// datum does not wait for it.
 const INLINE_REMOVALS: usize = 32;
 
 /// The folder, locked for this worker. Clones share it.
 #[derive(Clone)]
 pub struct Scratch {
-    inner: Arc<Inner>,
+    inner: Arc<LockedScratch>,
 }
 
-struct Inner {
+struct LockedScratch {
     root: PathBuf,
-    /// Keeps other workers out; released with the last clone.
+    /// Excludes other workers; released with the last clone.
     _lock: Flock<File>,
-    /// Names what goes to the trash, and slots.
+    /// Makes names in `trash` and `slots` unique.
     counter: AtomicU64,
-    /// What the remover shall remove. Unbounded: each is one path, and the remover is the only way
-    /// that scratch space comes back.
+    /// Paths for the remover thread. Unbounded: an entry is one path, and a full queue would block the datum whose
+    /// folder must go.
     trash: mpsc::Sender<PathBuf>,
 }
 
 impl Scratch {
-    /// Takes the folder into use: locks it and clears away what an earlier worker left.
+    /// Locks the folder and removes what an earlier worker left.
+    ///
+    /// # Errors
+    /// If another worker uses the folder, or it cannot be written.
     pub fn open(root: &Path) -> Result<Self, WorkerError> {
         fs::create_dir_all(root).map_err(|e| WorkerError::scratch(root, "cannot be made", e))?;
         let root = fs::canonicalize(root).map_err(|e| WorkerError::scratch(root, "cannot be found again", e))?;
@@ -62,17 +65,17 @@ impl Scratch {
         })?;
         let trash_folder = root.join("trash");
         fs::create_dir_all(&trash_folder).map_err(failed("no trash folder can be made"))?;
-        let (trash, rubbish) = mpsc::channel::<PathBuf>();
+        let (trash, paths) = mpsc::channel::<PathBuf>();
         std::thread::Builder::new()
             .name("scratch-remover".to_owned())
             .spawn(move || {
-                for path in rubbish {
-                    remove_stubbornly(&path);
+                for path in paths {
+                    remove_forcibly(&path);
                 }
             })
             .map_err(failed("no thread can be started for it"))?;
         let scratch = Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(LockedScratch {
                 root: root.clone(),
                 _lock: lock,
                 counter: AtomicU64::new(0),
@@ -98,7 +101,7 @@ impl Scratch {
         &self.inner.root
     }
 
-    /// Makes fresh folders for a stage.
+    /// Makes new folders for a stage.
     pub fn slot_dirs(&self, slot: usize) -> io::Result<SlotDirs> {
         let number = self.inner.counter.fetch_add(1, Ordering::Relaxed);
         let folder = self.root().join("slots").join(format!("{slot}-{number}"));
@@ -107,27 +110,27 @@ impl Scratch {
             inputs: folder.join("inputs"),
             run: folder.join("run"),
         };
-        // The mount point for the inputs must be there before the container starts.
+        // The mount point of the inputs must exist before the container starts.
         fs::create_dir_all(dirs.pfs.join(".scratch"))?;
         fs::create_dir_all(&dirs.inputs)?;
         fs::create_dir_all(&dirs.run)?;
-        // User code may run as anybody.
+        // User code may run as any user.
         fs::set_permissions(&dirs.pfs, fs::Permissions::from_mode(0o777))?;
         Ok(dirs)
     }
 
-    /// Throws the folders of a stage away.
+    /// Removes the folders of a stage.
     pub fn discard_slot(&self, dirs: &SlotDirs) -> io::Result<()> {
         dirs.pfs.parent().map_or(Ok(()), |folder| self.discard(folder))
     }
 
-    /// Gets a file or folder out of the way: at once if it is small, else by renaming it aside.
+    /// Removes a file or folder: at once if it is small, else by renaming it aside for the remover thread.
     pub fn discard(&self, path: &Path) -> io::Result<()> {
         let mut budget = INLINE_REMOVALS;
         match remove_within(path, &mut budget) {
             Ok(true) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            // Too much of it, or something in it resists: out of the way with it.
+            // Too large, or something in it cannot be removed yet: renamed as a whole below.
             Ok(false) | Err(_) => {}
         }
         let number = self.inner.counter.fetch_add(1, Ordering::Relaxed);
@@ -142,7 +145,7 @@ impl Scratch {
 
     fn send_to_remover(&self, path: PathBuf) {
         if self.inner.trash.send(path.clone()).is_err() {
-            tracing::warn!(path = %path.display(), "left in the trash: the remover has ended");
+            tracing::warn!(path = %path.display(), "left in the trash: the remover thread has ended");
         }
     }
 
@@ -153,7 +156,7 @@ impl Scratch {
     }
 }
 
-/// Removes a tree of at most `budget` entries; `false` if it was larger (part of it is gone then).
+/// Removes a tree of at most `budget` entries. Returns `false` if it is larger; a part of it is removed then.
 fn remove_within(path: &Path, budget: &mut usize) -> io::Result<bool> {
     if *budget == 0 {
         return Ok(false);
@@ -172,8 +175,8 @@ fn remove_within(path: &Path, budget: &mut usize) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Removes a tree, opening folders that user code has closed to us.
-fn remove_stubbornly(path: &Path) {
+/// Removes a tree, after changing the modes of folders that user code has closed.
+fn remove_forcibly(path: &Path) {
     let removed = if path.is_dir() && !path.is_symlink() {
         fs::remove_dir_all(path).or_else(|_| {
             open_up(path);
@@ -213,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_worker_left_is_cleared_but_the_cache_stays() {
+    fn folders_of_an_earlier_worker_are_removed_and_the_cache_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let old = folder.path().join("slots/3-1/pfs/out");
         fs::create_dir_all(&old).unwrap();
@@ -225,17 +228,17 @@ mod tests {
     }
 
     #[test]
-    fn big_folders_are_moved_aside_and_small_ones_removed() {
+    fn large_folders_are_moved_aside_and_small_ones_removed() {
         let folder = tempfile::tempdir().unwrap();
         let scratch = Scratch::open(folder.path()).unwrap();
         for count in [3, 200] {
-            let doomed = folder.path().join("doomed");
-            fs::create_dir_all(doomed.join("sub")).unwrap();
+            let discarded = folder.path().join("discarded");
+            fs::create_dir_all(discarded.join("sub")).unwrap();
             for n in 0..count {
-                fs::write(doomed.join(format!("sub/{n}")), "x").unwrap();
+                fs::write(discarded.join(format!("sub/{n}")), "x").unwrap();
             }
-            scratch.discard(&doomed).unwrap();
-            assert!(!doomed.exists());
+            scratch.discard(&discarded).unwrap();
+            assert!(!discarded.exists());
         }
         scratch.discard(&folder.path().join("absent")).unwrap();
     }

@@ -1,134 +1,139 @@
-//! One datum: its tries, its error handler, its output.
+//! One datum: its tries, its error handler, its result.
+//!
+//! [`DatumRunner::process`] tries the datum until a try succeeds or all allowed tries have failed. A try lays out the
+//! input, runs the command, collects the output and hands it to the set's writers. What counts as a failed try is
+//! decided in [`DatumRunner::try_once`]:
+//!
+//! - the command fails, or its output is rejected: a failed try;
+//! - the container is lost for the first time ([`DatumRunner::judge_loss`]), or the datum is restarted on request: the
+//!   try does not count;
+//! - store, disk or engine fail, or the set is stopped: an [`Interrupt`], which ends the whole set.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use howdah_protocol::objects::{Datum, DatumOutcome, DatumResult, DatumStats, JobPlan, OutputFile, StageSpec};
+use howdah_protocol::objects::{Datum, DatumOutcome, DatumResult, JobPlan, StageSpec};
 use tokio_util::sync::CancellationToken;
 
-use crate::cache::file_cache::blocking;
-use crate::context::Kit;
-use crate::error::Trouble;
+use crate::context::WorkerContext;
+use crate::error::InfraError;
+use crate::execute::datum_output::store_output;
+use crate::execute::datum_totals::{DatumEnd, DatumTotals};
 use crate::execute::environment;
 use crate::execute::failure_messages;
-use crate::execute::logs::{SetLog, Splitter};
-use crate::intake::running_sets::{StopReason, Ticket};
-use crate::pfs::collect_output::{GatherError, gather};
+use crate::execute::interrupt::Interrupt;
+use crate::execute::logs::{LineSplitter, SetLog};
+use crate::pfs::collect_output::{CollectError, collect_output};
 use crate::pfs::inputs;
-use crate::pfs::output::{self, Bytes, Found};
+use crate::pfs::output::CollectedFile;
 use crate::pfs::set_output::SetOutput;
 use crate::runtime::{RunOutcome, RunRequest, RuntimeError};
-use crate::slots::{Slot, Warm, stage_key};
+use crate::set_handle::SetHandle;
+use crate::slots::running_stage::{RunningStage, stage_key};
+use crate::slots::slot::Slot;
 use howdah_telemetry::error_chain;
 
-/// Times that a stage may be lost under one datum without counting as a try.
-const LOSSES_BORNE: u32 = 1;
-/// Deliveries of a set from which on every loss counts: it has come back often enough, and a datum
-/// that ends its container must not go round for ever.
-const DELIVERIES_BORNE: u64 = 2;
-/// Big output files are read in pieces of so many bytes.
-const PIECE_BYTES: usize = 1 << 20;
+/// Lost stages per datum that do not count as a try.
+const UNCOUNTED_LOSSES: u32 = 1;
+/// Deliveries of a set up to which the first loss does not count. A datum that ends its container may also end the
+/// worker; without this limit the set would be redelivered for ever.
+const UNCOUNTED_DELIVERIES: u64 = 2;
 
-/// Why a set did not come to its end.
-#[derive(Debug)]
-pub(crate) enum Interrupt {
-    /// It was told to stop.
-    Stopped(StopReason),
-    /// Infrastructure failed.
-    Trouble(Trouble),
-}
-
-impl From<Trouble> for Interrupt {
-    fn from(trouble: Trouble) -> Self {
-        Self::Trouble(trouble)
-    }
-}
-
-/// Everything that processing a datum needs besides the datum.
-pub(crate) struct Work<'a> {
-    pub kit: &'a Kit,
+/// Runs datums of one set.
+pub(crate) struct DatumRunner<'a> {
+    pub context: &'a WorkerContext,
     pub plan: &'a JobPlan,
     pub log: &'a SetLog,
-    pub ticket: &'a Ticket,
+    pub handle: &'a SetHandle,
     pub output: &'a SetOutput,
-    /// How often the set has been delivered, this time included.
+    /// How often the set has been delivered, including this time.
     pub delivered: u64,
 }
 
 /// How one try ended.
-enum Try {
+enum TryOutcome {
     Succeeded {
         code: Option<i32>,
-        found: Vec<Found>,
+        files: Vec<CollectedFile>,
     },
-    Failed(Failure),
-    /// The stage was lost or somebody restarted the datum: does not count.
-    Again,
+    Failed(TryFailure),
+    /// The stage was lost or the datum was restarted on request: another try follows.
+    NotCounted,
 }
 
-struct Failure {
+struct TryFailure {
     reason: String,
     code: Option<i32>,
-    /// The command itself failed, so that the error handler has its turn.
+    /// Whether the command itself failed, so that the error handler runs.
     by_command: bool,
 }
 
-/// What is summed up over the tries of a datum.
-#[derive(Default)]
-struct Sums {
-    download: Duration,
-    process: Duration,
-    upload: Duration,
-    download_bytes: u64,
-    upload_bytes: u64,
+impl TryFailure {
+    /// Returns a failure that is not the command's own.
+    fn around_command(reason: String, code: Option<i32>) -> Self {
+        Self {
+            reason,
+            code,
+            by_command: false,
+        }
+    }
 }
 
-impl Work<'_> {
-    /// Processes a datum to its end. Output is complete only once the set's writers have finished.
-    pub async fn process(&self, slot: &mut Slot, place: usize, datum: &Arc<Datum>) -> Result<DatumResult, Interrupt> {
-        let vars = environment::of_datum(self.plan, datum, &self.kit.place);
-        let mut sums = Sums::default();
+impl DatumRunner<'_> {
+    /// Processes a datum. Its output is in the store only after the set's writers have finished.
+    ///
+    /// `index` is its place in the set.
+    pub async fn process(&self, slot: &mut Slot, index: usize, datum: &Arc<Datum>) -> Result<DatumResult, Interrupt> {
+        let vars = environment::of_datum(self.plan, datum, &self.context.location);
+        let mut totals = DatumTotals::default();
         let (mut tries, mut losses, mut recovered) = (0, 0, false);
-        let mut last: Option<Failure> = None;
+        let mut last: Option<TryFailure> = None;
         let allowed = self.plan.stage.datum_tries.max(1);
+        let metrics = &self.context.metrics;
         while tries < allowed {
-            match self.try_once(slot, datum, &vars, &mut sums, &mut losses).await? {
-                Try::Again => continue,
-                Try::Failed(failure) => {
+            match self.try_once(slot, datum, &vars, &mut totals, &mut losses).await? {
+                TryOutcome::NotCounted => continue,
+                TryOutcome::Failed(failure) => {
                     tries += 1;
-                    self.kit.metrics.failed_tries.inc();
+                    metrics.failed_tries.inc();
                     let line = format!("try {tries} of {allowed} failed: {}", failure.reason);
                     self.log.add(Some(datum.id), false, line);
                     if failure.by_command {
-                        recovered |= self.handle_error(slot, datum, &vars, &mut sums).await?;
+                        recovered |= self.handle_error(slot, datum, &vars, &mut totals).await?;
                     }
                     last = Some(failure);
                 }
-                Try::Succeeded { code, found } => {
+                TryOutcome::Succeeded { code, files } => {
                     tries += 1;
-                    match self.store(place, datum, found, &mut sums).await? {
+                    let (context, handle) = (self.context, self.handle);
+                    match store_output(context, handle, self.output, index, datum, files, &mut totals).await? {
                         None => {
-                            let state = DatumOutcome::Success;
-                            return Ok(self.result(datum, state, tries, code, None, sums));
+                            let end = DatumEnd {
+                                outcome: DatumOutcome::Success,
+                                tries,
+                                exit_code: code,
+                                reason: None,
+                            };
+                            return Ok(totals.into_result(datum, end, metrics));
                         }
-                        Some(reason) => {
-                            last = Some(Failure {
-                                reason,
-                                code,
-                                by_command: false,
-                            });
-                        }
+                        Some(reason) => last = Some(TryFailure::around_command(reason, code)),
                     }
                 }
             }
         }
-        let state = if recovered {
+        let outcome = if recovered {
             DatumOutcome::Recovered
         } else {
             DatumOutcome::Failed
         };
-        let (reason, code) = last.map_or((None, None), |f| (Some(f.reason), f.code));
-        Ok(self.result(datum, state, tries, code, reason, sums))
+        let (reason, exit_code) = last.map_or((None, None), |failure| (Some(failure.reason), failure.code));
+        let end = DatumEnd {
+            outcome,
+            tries,
+            exit_code,
+            reason,
+        };
+        Ok(totals.into_result(datum, end, metrics))
     }
 
     async fn try_once(
@@ -136,124 +141,129 @@ impl Work<'_> {
         slot: &mut Slot,
         datum: &Arc<Datum>,
         vars: &[(String, String)],
-        sums: &mut Sums,
+        totals: &mut DatumTotals,
         losses: &mut u32,
-    ) -> Result<Try, Interrupt> {
+    ) -> Result<TryOutcome, Interrupt> {
         self.check_stop()?;
-        let stage = &self.plan.stage;
+        let spec = &self.plan.stage;
         let number = slot.index;
-        let warm = slot.ready(&stage_key(self.plan), stage, &self.kit.starter).await?;
+        let starter = &self.context.starter;
+        let running = slot.ensure_stage(&stage_key(self.plan), spec, starter).await?;
         let begun = Instant::now();
         let env = environment::as_lines(vars);
-        let laid_out = inputs::lay_out(self.kit, &warm.space, datum, stage.writable_inputs, env).await;
+        let storage = &self.context.storage;
+        let laid_out = inputs::lay_out(storage, &running.workspace, datum, spec.writable_inputs, env).await;
         let bytes = match laid_out {
-            Err(trouble) if trouble.is_name_too_long() => {
-                return Ok(Try::Failed(Failure {
-                    reason: format!("the input cannot be laid out under /pfs: {}", error_chain(&trouble)),
-                    code: None,
-                    by_command: false,
-                }));
+            Err(error) if error.is_name_too_long() => {
+                let reason = format!("the input cannot be laid out under /pfs: {}", error_chain(&error));
+                return Ok(TryOutcome::Failed(TryFailure::around_command(reason, None)));
             }
             other => other?,
         };
-        sums.download += begun.elapsed();
-        sums.download_bytes = bytes;
+        totals.download += begun.elapsed();
+        totals.download_bytes = bytes;
 
-        let token = self.ticket.begin_try(number, datum);
+        // Restarts reach the datum only between these two calls. Before, nothing runs yet; after, the command has
+        // ended, and a restart must not discard output that is being collected.
+        let cancel = self.handle.begin_try(number, datum);
         let begun = Instant::now();
-        let ran = self.run(warm, datum, vars, &stage.cmd, &stage.stdin, &token).await;
-        self.ticket.end_try(number);
-        sums.process += begun.elapsed();
-        let (outcome, tail) = match ran {
-            Ok(done) => done,
+        let ran = self.run(running, datum, vars, &spec.cmd, &spec.stdin, &cancel).await;
+        self.handle.end_try(number);
+        totals.process += begun.elapsed();
+        let (outcome, stderr_tail) = match ran {
+            Ok(ended) => ended,
             Err(error) => {
                 *losses += 1;
                 slot.stop().await;
-                let borne = *losses <= LOSSES_BORNE;
-                match error {
-                    // It may have been the machine once. Not again and again under the same datum.
-                    RuntimeError::StageLost { .. } if !borne || self.delivered > DELIVERIES_BORNE => {
-                        return Ok(Try::Failed(Failure {
-                            reason: failure_messages::of_loss(&error),
-                            code: None,
-                            by_command: false,
-                        }));
-                    }
-                    _ if !borne => return Err(Interrupt::Trouble(Trouble::Runtime(error))),
-                    _ => {}
-                }
-                self.log
-                    .add(Some(datum.id), false, format!("begun again: {}", error_chain(&error)));
-                return Ok(Try::Again);
+                return self.judge_loss(datum, error, *losses);
             }
         };
         let code = match outcome {
             RunOutcome::Exited(code) => Some(code),
             RunOutcome::Cancelled => {
+                // The same token serves stops and restarts: a stop is checked first, or a stopped set would try again.
                 self.check_stop()?;
                 self.log.add(Some(datum.id), false, "begun again on request".to_owned());
-                return Ok(Try::Again);
+                return Ok(TryOutcome::NotCounted);
             }
             _ => None,
         };
-        if !accepted(stage, &outcome) {
-            self.check_disk(&tail)?;
-            return Ok(Try::Failed(Failure {
-                reason: failure_messages::of_run(stage, &outcome, &tail),
+        if !is_accepted(spec, &outcome) {
+            self.check_disk(&stderr_tail)?;
+            return Ok(TryOutcome::Failed(TryFailure {
+                reason: failure_messages::of_run(spec, &outcome, &stderr_tail),
                 code,
                 by_command: true,
             }));
         }
         let begun = Instant::now();
-        let gathered = gather(warm, stage, self.ticket.stop()).await;
-        sums.upload += begun.elapsed();
-        match gathered {
-            Ok(found) => Ok(Try::Succeeded { code, found }),
-            Err(GatherError::Trouble(trouble)) => Err(Interrupt::Trouble(trouble)),
-            Err(GatherError::Cancelled) => {
+        let stop = self.handle.stop_token();
+        let collected = collect_output(&mut *running.stage, &running.workspace, spec, stop).await;
+        totals.upload += begun.elapsed();
+        match collected {
+            Ok(files) => Ok(TryOutcome::Succeeded { code, files }),
+            Err(CollectError::Infra(error)) => Err(Interrupt::Infra(error)),
+            Err(CollectError::Cancelled) => {
                 self.check_stop()?;
-                Ok(Try::Again)
+                Ok(TryOutcome::NotCounted)
             }
-            Err(GatherError::Lost(error)) => {
+            Err(CollectError::StageLost(error)) => {
                 slot.stop().await;
-                Err(Interrupt::Trouble(Trouble::Runtime(error)))
+                Err(Interrupt::Infra(InfraError::Runtime(error)))
             }
-            Err(GatherError::Fault(reason)) => {
+            Err(CollectError::Rejected(reason)) => {
                 self.check_disk(&reason)?;
-                Ok(Try::Failed(Failure {
-                    reason,
-                    code,
-                    by_command: false,
-                }))
+                Ok(TryOutcome::Failed(TryFailure::around_command(reason, code)))
             }
         }
     }
 
-    /// Runs the error handler in the same place; says whether it succeeded.
+    /// Decides what a lost stage means for the try.
+    ///
+    /// The first loss may be the machine's fault and does not count. Repeated losses under one datum are the datum's
+    /// fault, unless the engine itself fails.
+    fn judge_loss(&self, datum: &Datum, error: RuntimeError, losses: u32) -> Result<TryOutcome, Interrupt> {
+        let uncounted = losses <= UNCOUNTED_LOSSES;
+        match error {
+            RuntimeError::StageLost { .. } if !uncounted || self.delivered > UNCOUNTED_DELIVERIES => {
+                let reason = failure_messages::of_loss(&error);
+                Ok(TryOutcome::Failed(TryFailure::around_command(reason, None)))
+            }
+            _ if !uncounted => Err(Interrupt::Infra(InfraError::Runtime(error))),
+            _ => {
+                let line = format!("begun again: {}", error_chain(&error));
+                self.log.add(Some(datum.id), false, line);
+                Ok(TryOutcome::NotCounted)
+            }
+        }
+    }
+
+    /// Runs the error handler in the folders of the failed try; returns whether it succeeded.
     async fn handle_error(
         &self,
         slot: &mut Slot,
         datum: &Arc<Datum>,
         vars: &[(String, String)],
-        sums: &mut Sums,
+        totals: &mut DatumTotals,
     ) -> Result<bool, Interrupt> {
-        let stage = &self.plan.stage;
-        let Some(err_cmd) = stage.err_cmd.as_ref().filter(|cmd| !cmd.is_empty()) else {
+        let spec = &self.plan.stage;
+        let Some(err_cmd) = spec.err_cmd.as_ref().filter(|cmd| !cmd.is_empty()) else {
             return Ok(false);
         };
-        let warm = slot.ready(&stage_key(self.plan), stage, &self.kit.starter).await?;
+        let starter = &self.context.starter;
+        let running = slot.ensure_stage(&stage_key(self.plan), spec, starter).await?;
         let begun = Instant::now();
-        let stop = self.ticket.stop();
-        let ran = self.run(warm, datum, vars, err_cmd, &stage.err_stdin, stop).await;
-        sums.process += begun.elapsed();
+        let stop = self.handle.stop_token();
+        let ran = self.run(running, datum, vars, err_cmd, &spec.err_stdin, stop).await;
+        totals.process += begun.elapsed();
         match ran {
             Ok((RunOutcome::Cancelled, _)) => {
                 self.check_stop()?;
                 Ok(false)
             }
-            Ok((outcome, _)) if accepted(stage, &outcome) => Ok(true),
-            Ok((outcome, tail)) => {
-                let why = failure_messages::of_run(stage, &outcome, &tail);
+            Ok((outcome, _)) if is_accepted(spec, &outcome) => Ok(true),
+            Ok((outcome, stderr_tail)) => {
+                let why = failure_messages::of_run(spec, &outcome, &stderr_tail);
                 self.log
                     .add(Some(datum.id), false, format!("error handler failed: {why}"));
                 Ok(false)
@@ -267,179 +277,75 @@ impl Work<'_> {
         }
     }
 
-    /// Runs a command in a prepared stage; returns how it ended and the end of its errors.
+    /// Runs a command in a prepared stage; returns how it ended and the end of its standard error.
     async fn run(
         &self,
-        warm: &mut Warm,
+        running: &mut RunningStage,
         datum: &Datum,
         vars: &[(String, String)],
         argv: &[String],
         stdin: &Option<Vec<String>>,
         cancel: &CancellationToken,
     ) -> Result<(RunOutcome, String), RuntimeError> {
-        let stage = &self.plan.stage;
+        let spec = &self.plan.stage;
         if argv.is_empty() {
             let text = "there is nothing to run: transform.cmd is empty".to_owned();
             return Ok((RunOutcome::SpawnFailed(text), String::new()));
         }
-        let user = stage.user.as_deref().or(warm.stage.image_user());
+        let user = spec.user.as_deref().or(running.stage.image_user());
         let request = RunRequest {
             argv: argv.to_vec(),
-            env: environment::of_command(warm.stage.image_env(), vars, user),
-            cwd: stage.working_dir.clone(),
-            user: stage.user.clone(),
-            stdin: as_input(stdin),
-            timeout: stage.datum_timeout_ms.map(Duration::from_millis),
+            env: environment::of_command(running.stage.image_env(), vars, user),
+            cwd: spec.working_dir.clone(),
+            user: spec.user.clone(),
+            stdin: stdin_bytes(stdin),
+            timeout: spec.datum_timeout_ms.map(Duration::from_millis),
         };
-        let mut lines = Splitter::new(self.log, datum.id);
-        let outcome = warm
+        let mut lines = LineSplitter::new(self.log, datum.id);
+        let outcome = running
             .stage
             .run(request, &mut |stream, bytes| lines.push(stream, bytes), cancel)
             .await;
-        let (count, tail) = lines.finish();
-        self.kit.metrics.log_lines.inc_by(count);
-        Ok((outcome?, tail))
+        // Before the error is returned: the last lines of a lost container often say why it was lost.
+        let (count, stderr_tail) = lines.finish();
+        self.context.metrics.log_lines.inc_by(count);
+        Ok((outcome?, stderr_tail))
     }
 
-    /// Hands output to a writer of the set; returns what is wrong with it, if anything.
-    async fn store(
-        &self,
-        place: usize,
-        datum: &Datum,
-        found: Vec<Found>,
-        sums: &mut Sums,
-    ) -> Result<Option<String>, Interrupt> {
-        const DOING: &str = "cannot store the output of a datum";
-        let begun = Instant::now();
-        // References first: only they can still be at fault, and nothing is written then.
-        let mut references = Vec::new();
-        let mut new = Vec::with_capacity(found.len());
-        for Found { path, bytes } in found {
-            let Bytes::Input { input, path: inside } = bytes else {
-                new.push((path, bytes));
-                continue;
-            };
-            match inputs::content_of(self.kit, datum, &input, &inside).await? {
-                Some(content) => references.push((place, OutputFile { path, content })),
-                None => {
-                    return Ok(Some(format!(
-                        "link at /pfs/out{path}: {inside} is not a file of the input {input}"
-                    )));
-                }
-            }
-        }
-        let mut into = self.output.take();
-        for (path, bytes) in new {
-            let begin = into.pack.begin((place, path.clone()));
-            begin.await.map_err(Trouble::store(DOING))?;
-            match bytes {
-                Bytes::Read(bytes) => {
-                    sums.upload_bytes += bytes.len() as u64;
-                    let write = into.pack.write(&bytes);
-                    write.await.map_err(Trouble::store(DOING))?;
-                }
-                Bytes::File(real) => {
-                    let opened = blocking(move || output::open(&real)).await?;
-                    let mut file = opened.map_err(Trouble::io("read the output", &path))?;
-                    loop {
-                        self.check_stop()?;
-                        let read = blocking(move || output::read_piece(file, PIECE_BYTES)).await?;
-                        let piece;
-                        (file, piece) = read.map_err(Trouble::io("read the output", &path))?;
-                        if piece.is_empty() {
-                            break;
-                        }
-                        sums.upload_bytes += piece.len() as u64;
-                        let write = into.pack.write(&piece);
-                        write.await.map_err(Trouble::store(DOING))?;
-                    }
-                }
-                Bytes::Input { .. } => {}
-            }
-            into.pack.end().await.map_err(Trouble::store(DOING))?;
-        }
-        sums.upload_bytes += references.iter().map(|(_, file)| file.content.size).sum::<u64>();
-        into.references.extend(references);
-        self.output.give_back(into);
-        sums.upload += begun.elapsed();
-        Ok(None)
-    }
-
-    /// Tells a full scratch disk from a fault of the command that met it.
-    fn check_disk(&self, tail: &str) -> Result<(), Interrupt> {
+    /// Returns an interrupt if a failure that mentions a full disk happened because the scratch disk is full.
+    fn check_disk(&self, text: &str) -> Result<(), Interrupt> {
         const ROOM_BYTES: u64 = 64 << 20;
-        if !tail.contains("No space left on device") {
+        if !text.contains("No space left on device") {
             return Ok(());
         }
-        let free = self.kit.starter.scratch.free_bytes().unwrap_or(u64::MAX);
+        let storage = &self.context.storage;
+        let free = storage.scratch.free_bytes().unwrap_or(u64::MAX);
         if free >= ROOM_BYTES {
             return Ok(());
         }
-        Err(Interrupt::Trouble(self.kit.scratch_full(ROOM_BYTES)))
+        Err(Interrupt::Infra(storage.scratch_full(ROOM_BYTES)))
     }
 
     fn check_stop(&self) -> Result<(), Interrupt> {
-        self.ticket
-            .reason()
+        self.handle
+            .stop_reason()
             .map_or(Ok(()), |reason| Err(Interrupt::Stopped(reason)))
-    }
-
-    fn result(
-        &self,
-        datum: &Datum,
-        state: DatumOutcome,
-        tries: u32,
-        exit_code: Option<i32>,
-        reason: Option<String>,
-        sums: Sums,
-    ) -> DatumResult {
-        let metrics = &self.kit.metrics;
-        let label = match state {
-            DatumOutcome::Success => "success",
-            DatumOutcome::Failed => "failed",
-            DatumOutcome::Recovered => "recovered",
-        };
-        metrics.datums.with_label_values(&[label]).inc();
-        metrics.download_seconds.observe(sums.download.as_secs_f64());
-        metrics.process_seconds.observe(sums.process.as_secs_f64());
-        metrics.upload_seconds.observe(sums.upload.as_secs_f64());
-        metrics.input_bytes.inc_by(sums.download_bytes);
-        metrics.output_bytes.inc_by(sums.upload_bytes);
-        DatumResult {
-            id: datum.id,
-            hash: datum.hash,
-            state,
-            tries,
-            exit_code,
-            reason,
-            stats: DatumStats {
-                download_ms: millis(sums.download),
-                process_ms: millis(sums.process),
-                upload_ms: millis(sums.upload),
-                download_bytes: sums.download_bytes,
-                upload_bytes: sums.upload_bytes,
-            },
-            outputs: Vec::new(),
-        }
     }
 }
 
-fn accepted(stage: &StageSpec, outcome: &RunOutcome) -> bool {
+/// Returns whether a command ended with exit code 0 or one that the pipeline accepts.
+fn is_accepted(spec: &StageSpec, outcome: &RunOutcome) -> bool {
     match outcome {
         RunOutcome::Exited(0) => true,
-        RunOutcome::Exited(code) => stage.accept_return_code.contains(&i64::from(*code)),
+        RunOutcome::Exited(code) => spec.accept_return_code.contains(&i64::from(*code)),
         _ => false,
     }
 }
 
-/// Joins lines with newlines and ends them with one.
-fn as_input(lines: &Option<Vec<String>>) -> Option<Vec<u8>> {
+/// Joins lines to the bytes of standard input, each with a newline at its end.
+fn stdin_bytes(lines: &Option<Vec<String>>) -> Option<Vec<u8>> {
     let lines = lines.as_ref().filter(|lines| !lines.is_empty())?;
     let mut text = lines.join("\n");
     text.push('\n');
     Some(text.into_bytes())
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

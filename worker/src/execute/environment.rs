@@ -1,22 +1,15 @@
-//! The variables that user code sees: pure.
+//! The environment variables of user code. Pure functions without errors.
 
 use howdah_protocol::objects::{Datum, JobPlan};
 
-/// Search path where the image sets none.
+use crate::context::DatumLocation;
+
+/// Search path if the image sets none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Facts about the worker that user code may ask for.
-#[derive(Clone, Debug)]
-pub struct Whereabouts {
-    /// The worker's name.
-    pub worker: String,
-    /// The machine's name.
-    pub host: String,
-}
-
-/// Returns the variables that belong to the datum and its job, later ones winning. This is what
-/// `/pfs/.env` holds.
-pub fn of_datum(plan: &JobPlan, datum: &Datum, place: &Whereabouts) -> Vec<(String, String)> {
+/// Returns the variables of the datum and its job, which are also the content of `/pfs/.env`. Of several variables with
+/// one name the last is valid.
+pub fn of_datum(plan: &JobPlan, datum: &Datum, location: &DatumLocation) -> Vec<(String, String)> {
     let mut vars: Vec<(String, String)> = plan
         .stage
         .env
@@ -30,12 +23,12 @@ pub fn of_datum(plan: &JobPlan, datum: &Datum, place: &Whereabouts) -> Vec<(Stri
     if let Some(commit) = &plan.spec_commit {
         set("PPS_SPEC_COMMIT", commit.to_string());
     }
-    // There is no namespace, pod or etcd; code written for them finds what it can use. Ports of
-    // services that do not exist are not announced.
+    // For code that was written for Pachyderm on Kubernetes: there is no namespace or pod, so these have the nearest
+    // value. Addresses of services that do not exist are not set.
     set("PACH_NAMESPACE", "default".to_owned());
     set("PPS_NAMESPACE", "default".to_owned());
-    set("PPS_POD_NAME", place.worker.clone());
-    set("PPS_WORKER_IP", place.host.clone());
+    set("PPS_POD_NAME", location.worker.clone());
+    set("PPS_WORKER_IP", location.host.clone());
     for input in &datum.inputs {
         let path = format!("/pfs/{}{}", input.name, input.path);
         set(&input.name, path.trim_end_matches('/').to_owned());
@@ -57,7 +50,7 @@ pub fn of_datum(plan: &JobPlan, datum: &Datum, place: &Whereabouts) -> Vec<(Stri
     vars
 }
 
-/// Returns the complete environment of the command: the image's, then the datum's.
+/// Returns the complete environment of a command: defaults, then the image's variables, then the datum's.
 pub fn of_command(image: &[(String, String)], datum: &[(String, String)], user: Option<&str>) -> Vec<(String, String)> {
     let mut vars = Vec::with_capacity(image.len() + datum.len() + 2);
     vars.push(("PATH".to_owned(), DEFAULT_PATH.to_owned()));
@@ -67,7 +60,7 @@ pub fn of_command(image: &[(String, String)], datum: &[(String, String)], user: 
     vars
 }
 
-/// Guesses a home folder, for the many programs that fail without the variable.
+/// Returns a value for `HOME`, because many programs fail without it.
 fn home_of(user: Option<&str>) -> &'static str {
     let name = user.map(|user| user.split(':').next().unwrap_or(user));
     match name {
@@ -76,7 +69,7 @@ fn home_of(user: Option<&str>) -> &'static str {
     }
 }
 
-/// Writes variables as `NAME=value` lines.
+/// Formats variables as `NAME=value` lines.
 pub fn as_lines(vars: &[(String, String)]) -> String {
     let mut lines = String::new();
     for (name, value) in vars {
@@ -94,18 +87,18 @@ mod tests {
     use crate::testing::{datum, file_input, plan};
 
     #[test]
-    fn variables_come_in_order_and_the_last_wins() {
+    fn of_several_variables_with_one_name_the_last_is_valid() {
         let mut plan = plan("default/edges", &["true"]);
         plan.stage.env.insert("images".into(), "overridden".into());
         plan.stage.env.insert("MODE".into(), "fast".into());
         let mut inputs = vec![file_input("images", "/a/1"), file_input("all", "/")];
         inputs[0].join_on = "k".into();
         let datum = datum(1, inputs);
-        let place = Whereabouts {
+        let location = DatumLocation {
             worker: "w".into(),
             host: "h".into(),
         };
-        let vars = of_datum(&plan, &datum, &place);
+        let vars = of_datum(&plan, &datum, &location);
         let last = |name: &str| {
             let found = vars.iter().rev().find(|(n, _)| n == name);
             found.map(|(_, value)| value.as_str())

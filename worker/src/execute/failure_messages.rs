@@ -1,4 +1,4 @@
-//! Words for why a run of a command failed: pure.
+//! Messages about failed runs of a command, for users. Pure functions.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use howdah_protocol::objects::StageSpec;
 
 use crate::runtime::{RunOutcome, RuntimeError};
 
-/// Says that a command took its container with it.
+/// Returns the message for a container that ended while the command ran.
 pub(crate) fn of_loss(error: &RuntimeError) -> String {
     format!("the container ended while the command ran: did it kill process 1 or run out of memory? ({error})")
 }
 
-/// Says how a run failed, with advice where the end of its error output suggests some.
-pub(crate) fn of_run(stage: &StageSpec, outcome: &RunOutcome, errors: &str) -> String {
+/// Returns the message for a failed run, with advice that the end of its standard error suggests.
+pub(crate) fn of_run(stage: &StageSpec, outcome: &RunOutcome, stderr_tail: &str) -> String {
     let mut reason = match outcome {
         RunOutcome::Exited(code) => format!("command exited with code {code}"),
         RunOutcome::Signaled(signal) => {
-            let mut text = format!("command was killed by signal {signal}{}", name_of(*signal));
+            let mut text = format!("command was killed by signal {signal}{}", signal_name(*signal));
             if *signal == libc::SIGKILL
                 && let Some(limit) = stage.memory_bytes
             {
@@ -35,11 +35,11 @@ pub(crate) fn of_run(stage: &StageSpec, outcome: &RunOutcome, errors: &str) -> S
         RunOutcome::Cancelled => "command was stopped".to_owned(),
         RunOutcome::SpawnFailed(text) => text.clone(),
     };
-    if let Some(last) = errors.lines().rev().find(|line| !line.trim().is_empty()) {
+    if let Some(last) = stderr_tail.lines().rev().find(|line| !line.trim().is_empty()) {
         let shown: String = last.trim().chars().take(300).collect();
         reason.push_str(&format!(": {shown}"));
     }
-    if !stage.writable_inputs && errors.contains("Read-only file system") {
+    if !stage.writable_inputs && stderr_tail.contains("Read-only file system") {
         reason.push_str(
             " (inputs are read-only: write below /pfs/out or /tmp, or set \
              transform.writable_inputs: true to get private copies)",
@@ -48,7 +48,7 @@ pub(crate) fn of_run(stage: &StageSpec, outcome: &RunOutcome, errors: &str) -> S
     reason
 }
 
-fn name_of(signal: i32) -> String {
+fn signal_name(signal: i32) -> String {
     nix::sys::signal::Signal::try_from(signal).map_or_else(|_| String::new(), |signal| format!(" ({signal})"))
 }
 
@@ -58,7 +58,7 @@ mod tests {
     use crate::testing::plan;
 
     #[test]
-    fn reasons_read_well() {
+    fn messages_name_cause_and_advice() {
         let mut stage = plan("default/edges", &["x"]).stage;
         stage.datum_timeout_ms = Some(1500);
         let case = |outcome, errors| of_run(&stage, &outcome, errors);

@@ -1,4 +1,8 @@
-//! Log lines of one datum set: cut into lines, sent to followers in batches, kept for the store.
+//! Log lines of one datum set.
+//!
+//! [`LineSplitter`] cuts the output of a command into lines; [`SetLog`] keeps them for the store and publishes them to
+//! followers in batches. Memory is bounded: lines above [`KEEP_BYTES`] are counted and dropped. Followers may miss
+//! lines when publishing fails; the stored log does not.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,81 +16,81 @@ use tokio::sync::Notify;
 
 use crate::runtime::Stream;
 
-/// How long lines are gathered before they are sent.
+/// How long lines are collected before a batch is sent.
 const BATCH_DELAY: Duration = Duration::from_millis(100);
 /// Bytes of lines in one message; well below NATS's limit of 1 MiB.
 const BATCH_BYTES: usize = 256 * 1024;
-/// What a line takes beside its text, in memory and in a message: a program that prints nothing but
-/// newlines must not escape the limits.
+/// Bytes that a line takes in memory and in a message besides its text. Without it, a program that prints only newlines
+/// would escape the limits.
 const LINE_OVERHEAD: usize = 128;
-/// Bytes of lines kept per set; what comes after is counted and dropped.
+/// Bytes of lines that are kept per set; further lines are counted and dropped.
 const KEEP_BYTES: usize = 32 << 20;
-/// Longest line; longer ones are cut into several.
+/// Longest line; a longer one is cut into several.
 const LINE_BYTES: usize = 32 * 1024;
-/// End of standard error that is kept for the reason of a failure.
+/// Bytes at the end of standard error that are kept for failure messages.
 const TAIL_BYTES: usize = 4 * 1024;
 
-/// The lines of one set. Filled by its slot, emptied by [`SetLog::send_batches`].
+/// The lines of one set. Written by its slots, sent by [`SetLog::send_batches`], taken once the set is done.
 pub struct SetLog {
-    state: Mutex<State>,
-    /// Rung when there is something to send.
-    bell: Notify,
+    buffer: Mutex<LogBuffer>,
+    /// Notified when there is a line to send.
+    line_added: Notify,
 }
 
 #[derive(Default)]
-struct State {
+struct LogBuffer {
     lines: Vec<LogLine>,
     kept_bytes: usize,
     dropped: u64,
-    /// Lines that followers have.
+    /// Number of lines that have been sent to followers.
     sent: usize,
 }
 
 impl SetLog {
-    /// Begins a log.
+    /// Makes an empty log.
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State::default()),
-            bell: Notify::new(),
+            buffer: Mutex::new(LogBuffer::default()),
+            line_added: Notify::new(),
         })
     }
 
-    /// Adds a line.
+    /// Adds a line: of user code, or of the worker if not `user`.
     pub fn add(&self, datum: Option<DatumId>, user: bool, message: String) {
-        let mut state = self.lock();
+        let mut buffer = self.lock();
         let cost = message.len() + LINE_OVERHEAD;
-        if state.kept_bytes + cost > KEEP_BYTES {
-            state.dropped += 1;
+        if buffer.kept_bytes + cost > KEEP_BYTES {
+            buffer.dropped += 1;
             return;
         }
-        state.kept_bytes += cost;
-        state.lines.push(LogLine {
+        buffer.kept_bytes += cost;
+        buffer.lines.push(LogLine {
             ts: Timestamp::now(),
             datum,
             user,
             message,
         });
-        drop(state);
-        self.bell.notify_one();
+        drop(buffer);
+        self.line_added.notify_one();
     }
 
-    /// Takes all lines out, and the number of dropped ones. What has not been sent by then is not
-    /// sent any more: the log may be big, and a second copy of it would double what it takes.
+    /// Takes out all lines and the number of dropped ones. Lines that have not been sent by then are not sent: a second
+    /// copy of a large log would double its memory.
     pub fn take(&self) -> (Vec<LogLine>, u64) {
-        let State { lines, dropped, .. } = std::mem::take(&mut *self.lock());
+        let LogBuffer { lines, dropped, .. } = std::mem::take(&mut *self.lock());
         (lines, dropped)
     }
 
-    /// Sends lines to followers until cancelled by being dropped.
+    /// Sends lines to followers until the future is dropped.
     pub async fn send_batches(&self, queue: &Queue, set: &SetMessage, worker: &str) {
         loop {
-            self.bell.notified().await;
+            self.line_added.notified().await;
             tokio::time::sleep(BATCH_DELAY).await;
             self.send_rest(queue, set, worker).await;
         }
     }
 
-    /// Sends what has not been sent yet.
+    /// Sends the lines that have not been sent yet.
     pub async fn send_rest(&self, queue: &Queue, set: &SetMessage, worker: &str) {
         while let Some(lines) = self.next_batch() {
             let batch = LogBatch {
@@ -96,7 +100,7 @@ impl SetLog {
                 worker: worker.to_owned(),
                 lines,
             };
-            // Followers see less; the lasting copy is complete.
+            // Not retried: followers miss these lines, the stored log has them.
             if let Err(error) = queue.publish_logs(&batch).await {
                 tracing::debug!(%error, "log lines not sent");
                 return;
@@ -105,9 +109,9 @@ impl SetLog {
     }
 
     fn next_batch(&self) -> Option<Vec<LogLine>> {
-        let mut state = self.lock();
+        let mut buffer = self.lock();
         let mut bytes = 0;
-        let batch: Vec<LogLine> = state.lines[state.sent..]
+        let batch: Vec<LogLine> = buffer.lines[buffer.sent..]
             .iter()
             .take_while(|line| {
                 bytes += line.message.len() + LINE_OVERHEAD;
@@ -115,68 +119,71 @@ impl SetLog {
             })
             .cloned()
             .collect();
-        state.sent += batch.len();
+        buffer.sent += batch.len();
         (!batch.is_empty()).then_some(batch)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, LogBuffer> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Cuts the output of one command into lines.
-pub struct Splitter<'a> {
+pub struct LineSplitter<'a> {
     log: &'a SetLog,
     datum: DatumId,
-    begun: [Vec<u8>; 2],
+    /// Unfinished lines of standard output and standard error.
+    unfinished: [Vec<u8>; 2],
+    /// Number of lines so far.
     lines: u64,
+    /// End of standard error.
     tail: Vec<u8>,
 }
 
-impl<'a> Splitter<'a> {
-    /// Begins with nothing.
+impl<'a> LineSplitter<'a> {
+    /// Starts with no output.
     pub fn new(log: &'a SetLog, datum: DatumId) -> Self {
         Self {
             log,
             datum,
-            begun: [Vec::new(), Vec::new()],
+            unfinished: [Vec::new(), Vec::new()],
             lines: 0,
             tail: Vec::new(),
         }
     }
 
-    /// Takes a piece of output.
+    /// Adds a piece of output.
     pub fn push(&mut self, stream: Stream, mut bytes: &[u8]) {
         let index = match stream {
             Stream::Stdout => 0,
             Stream::Stderr => {
-                self.remember(bytes);
+                self.keep_tail(bytes);
                 1
             }
         };
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
-            self.begun[index].extend_from_slice(&bytes[..end]);
+            self.unfinished[index].extend_from_slice(&bytes[..end]);
             bytes = &bytes[end + 1..];
-            self.line(index);
+            self.end_line(index);
         }
-        self.begun[index].extend_from_slice(bytes);
-        if self.begun[index].len() > LINE_BYTES {
-            self.line(index);
+        self.unfinished[index].extend_from_slice(bytes);
+        if self.unfinished[index].len() > LINE_BYTES {
+            self.end_line(index);
         }
     }
 
-    /// Ends lines that have no end; returns their number in all and the end of standard error.
+    /// Ends unfinished lines; returns the number of all lines and the end of standard error.
     pub fn finish(mut self) -> (u64, String) {
         for index in 0..2 {
-            if !self.begun[index].is_empty() {
-                self.line(index);
+            if !self.unfinished[index].is_empty() {
+                self.end_line(index);
             }
         }
         (self.lines, String::from_utf8_lossy(&self.tail).into_owned())
     }
 
-    fn line(&mut self, index: usize) {
-        let mut bytes = std::mem::take(&mut self.begun[index]);
+    fn end_line(&mut self, index: usize) {
+        let mut bytes = std::mem::take(&mut self.unfinished[index]);
         if bytes.last() == Some(&b'\r') {
             bytes.pop();
         }
@@ -193,7 +200,7 @@ impl<'a> Splitter<'a> {
         }
     }
 
-    fn remember(&mut self, bytes: &[u8]) {
+    fn keep_tail(&mut self, bytes: &[u8]) {
         self.tail.extend_from_slice(bytes);
         if self.tail.len() > TAIL_BYTES {
             self.tail.drain(..self.tail.len() - TAIL_BYTES);
@@ -210,9 +217,9 @@ mod tests {
     }
 
     #[test]
-    fn output_is_cut_into_lines_however_it_arrives() {
+    fn output_is_cut_into_lines_at_any_boundary_of_pieces() {
         let log = SetLog::new();
-        let mut splitter = Splitter::new(&log, DatumId::new([1; 32]));
+        let mut splitter = LineSplitter::new(&log, DatumId::new([1; 32]));
         splitter.push(Stream::Stdout, b"one\ntw");
         splitter.push(Stream::Stderr, b"oh\r\n\nno");
         splitter.push(Stream::Stdout, b"o\n");
@@ -224,7 +231,7 @@ mod tests {
     #[test]
     fn endless_lines_and_endless_logs_are_bounded() {
         let log = SetLog::new();
-        let mut splitter = Splitter::new(&log, DatumId::new([1; 32]));
+        let mut splitter = LineSplitter::new(&log, DatumId::new([1; 32]));
         for _ in 0..40 {
             splitter.push(Stream::Stdout, &[b'x'; 1 << 20]);
         }
@@ -238,7 +245,7 @@ mod tests {
     #[test]
     fn empty_lines_count_too() {
         let log = SetLog::new();
-        let mut splitter = Splitter::new(&log, DatumId::new([1; 32]));
+        let mut splitter = LineSplitter::new(&log, DatumId::new([1; 32]));
         splitter.push(Stream::Stdout, &vec![b'\n'; 400_000]);
         splitter.finish();
         assert!(log.next_batch().unwrap().len() <= BATCH_BYTES / LINE_OVERHEAD);

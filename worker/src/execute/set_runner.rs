@@ -1,12 +1,22 @@
-//! The slots that work on one set.
+//! Running one datum set in one or several slots.
 //!
-//! A set begins in the slot it was taken for, which does its datums one after the other. Where the plan allows it,
-//! free slots of this worker help: each takes the next datum that nobody has begun. So a set is carried, stored
-//! and answered once for many datums, and a worker still keeps all its slots busy, to the last set of a job.
+//! A set begins in the slot for which it was pulled. If its plan allows concurrency, free slots of this worker help:
+//! each takes the next datum that no slot has begun. Sets may therefore be large, which spreads the cost of delivery
+//! and acknowledgement over many datums, and a worker still uses all its slots until the last set of a job.
 //!
-//! While a set has datums left that nobody has begun, its pipeline asks for no further set ([`crate::slots::Pool::seek_helpers`]).
-//! A slot whose container must still be started is called too, but nobody waits for it: it may come too late, and then
-//! has a container for the next set.
+//! ```text
+//!                  +--> Called    its stage runs       --+
+//! slot is taken  --+                                     +--> Working --> stopped
+//!                  +--> Starting  its stage must start --+
+//! ```
+//!
+//! Each slot is a [`Participant`] from the moment it is taken until it stops. The set is over when no participant works
+//! and none will: either no datum is left, or no participant is still to come. While datums wait for a slot, the
+//! pipeline pulls no further set ([`SlotDemand`]). Slots whose stage must still be started are taken too, but never
+//! waited for: such a slot may come too late, and then has a stage for the next set.
+//!
+//! What can go wrong: the first [`Interrupt`] of any participant stops the others and ends the set without a result. A
+//! slot whose stage does not start is only missed; the set fails with its error if no other slot did the datums.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,351 +27,375 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::context::Kit;
-use crate::error::Trouble;
-use crate::execute::datum::{Interrupt, Work};
+use crate::context::WorkerContext;
+use crate::error::InfraError;
+use crate::execute::datum::DatumRunner;
+use crate::execute::interrupt::Interrupt;
 use crate::execute::logs::SetLog;
 use crate::execute::slot_thread;
-use crate::intake::running_sets::{StopReason, Ticket};
 use crate::pfs::set_output::SetOutput;
-use crate::slots::{Lent, Seeking, Slot, stage_key};
+use crate::set_handle::{SetHandle, StopReason};
+use crate::slots::running_stage::stage_key;
+use crate::slots::slot::Slot;
+use crate::slots::slot_guard::{SlotDemand, SlotGuard};
+use crate::slots::status_board::ShownSlotStatus;
 use howdah_telemetry::error_chain;
 
-/// What the slots on a set share.
-pub(crate) struct Crew {
-    kit: Arc<Kit>,
+/// What the slots that run a set share.
+pub(crate) struct SetRunner {
+    context: Arc<WorkerContext>,
     plan: Arc<JobPlan>,
     log: Arc<SetLog>,
-    ticket: Arc<Ticket>,
+    handle: Arc<SetHandle>,
     set: SetMessage,
-    /// How often the set has been delivered, this time included.
+    /// How often the set has been delivered, including this time.
     delivered: u64,
     /// Number of datums in the set.
     total: usize,
     output: SetOutput,
-    state: Mutex<State>,
-    /// Rung when a slot has left.
-    left: Notify,
+    /// Locked for short updates, never across an await. No other lock is taken while it is held, except the pool's when
+    /// a demand ends.
+    progress: Mutex<SetProgress>,
+    /// Notified when a participant has stopped.
+    participant_stopped: Notify,
 }
 
 #[derive(Default)]
-struct State {
-    /// Datums that nobody has begun, with their places in the set.
+struct SetProgress {
+    /// Datums that no slot has begun, with their places in the set.
     waiting: std::iter::Enumerate<std::vec::IntoIter<Datum>>,
-    /// Slots that have not asked for their first datum yet, though their stage runs.
-    coming: usize,
-    /// Slots that have not asked for their first datum yet, as their stage is still to be started.
+    /// Participants that have not asked for their first datum, with a running stage.
+    called: usize,
+    /// Participants that have not asked for their first datum, with a stage that must be started.
     starting: usize,
-    /// Slots that have.
+    /// Participants that have asked for a datum.
     working: usize,
-    /// No slot is called any more.
+    /// Whether no further slots are taken, because one failed to start its stage.
     no_more_calls: bool,
     results: Vec<(usize, DatumResult)>,
-    /// Leave to store the set, once all results are there.
-    leave: Option<OwnedSemaphorePermit>,
-    /// What ended the work before its end; what follows from it comes later and does not count.
+    /// Permit to store the set, taken by the last participant once all results exist.
+    storing_permit: Option<OwnedSemaphorePermit>,
+    /// The first interrupt. Later ones are usually consequences of it.
     interrupt: Option<Interrupt>,
-    /// Why a slot that had no datum yet could not take part.
-    absence: Option<Trouble>,
-    /// Keeps further sets away as long as datums wait.
-    seeking: Option<Seeking>,
+    /// The first error of a participant that could not start its stage.
+    start_error: Option<InfraError>,
+    /// Keeps further sets of the pipeline away while datums wait.
+    demand: Option<SlotDemand>,
 }
 
-impl State {
-    /// Tells whether nobody is at work, nor will be.
+impl SetProgress {
+    /// Returns whether no participant works and none will.
     fn is_over(&self) -> bool {
-        self.working == 0 && (self.waiting.len() == 0 || self.coming + self.starting == 0)
+        self.working == 0 && (self.waiting.len() == 0 || self.called + self.starting == 0)
     }
 
-    /// Leaves no datum for anybody to begin.
+    /// Removes all datums that no slot has begun.
     fn drop_waiting(&mut self) {
         self.waiting = Vec::new().into_iter().enumerate();
-        self.seeking = None;
+        self.demand = None;
     }
 
-    fn count(&mut self, step: Step) -> &mut usize {
-        match step {
-            Step::Coming => &mut self.coming,
-            Step::Starting => &mut self.starting,
-            Step::Working => &mut self.working,
+    fn count(&mut self, phase: ParticipantPhase) -> &mut usize {
+        match phase {
+            ParticipantPhase::Called => &mut self.called,
+            ParticipantPhase::Starting => &mut self.starting,
+            ParticipantPhase::Working => &mut self.working,
         }
     }
 }
 
-/// A set that has been done.
-pub(crate) struct Done {
-    /// Results in the order of the datums, without output.
+/// A set whose datums are all done.
+pub(crate) struct FinishedSet {
+    /// Results in the order of the datums, without output files.
     pub results: Vec<DatumResult>,
-    /// Leave to store it, to be kept until that is done.
-    pub leave: Option<OwnedSemaphorePermit>,
-    crew: Arc<Crew>,
+    /// Permit to store the set; keep it until the set is stored.
+    pub storing_permit: Option<OwnedSemaphorePermit>,
+    runner: Arc<SetRunner>,
 }
 
-impl Done {
-    /// Stores the output and tells each result its files.
+impl FinishedSet {
+    /// Stores the output and adds to each result its files.
     pub async fn store_output(&mut self) -> Result<(), StoreError> {
-        self.crew.output.store(&mut self.results).await
+        self.runner.output.store(&mut self.results).await
     }
 }
 
-/// How far a slot has come.
+/// How far a participant has come.
 #[derive(Clone, Copy)]
-enum Step {
-    Coming,
+enum ParticipantPhase {
+    Called,
     Starting,
     Working,
 }
 
-/// A slot's part in a crew, from its being called to its leaving.
-struct Part {
-    crew: Arc<Crew>,
-    step: Step,
+/// A slot that takes part in a set. It is counted from `begin` until it is dropped, also when its task panics.
+struct Participant {
+    runner: Arc<SetRunner>,
+    phase: ParticipantPhase,
 }
 
-impl Part {
-    fn begin(crew: &Arc<Crew>, slot: &Slot) -> Self {
-        let step = if slot.is_starting() {
-            Step::Starting
+impl Participant {
+    fn begin(runner: &Arc<SetRunner>, slot: &Slot) -> Self {
+        let phase = if slot.is_starting() {
+            ParticipantPhase::Starting
         } else {
-            Step::Coming
+            ParticipantPhase::Called
         };
-        *crew.lock().count(step) += 1;
+        *runner.lock().count(phase) += 1;
         Self {
-            crew: Arc::clone(crew),
-            step,
+            runner: Arc::clone(runner),
+            phase,
         }
     }
 
-    /// Takes the next datum that nobody has begun.
-    fn next(&mut self) -> Option<(usize, Datum)> {
-        let mut state = self.crew.lock();
-        *state.count(self.step) -= 1;
-        self.step = Step::Working;
-        *state.count(self.step) += 1;
-        let next = state.waiting.next();
-        if state.waiting.len() == 0 {
-            state.seeking = None;
+    /// Takes the next datum that no slot has begun.
+    fn next_datum(&mut self) -> Option<(usize, Datum)> {
+        let mut progress = self.runner.lock();
+        // Phase and datum change under one lock: in between, the set could look as if it were over.
+        *progress.count(self.phase) -= 1;
+        self.phase = ParticipantPhase::Working;
+        *progress.count(self.phase) += 1;
+        let next = progress.waiting.next();
+        if progress.waiting.len() == 0 {
+            progress.demand = None;
         }
         next
     }
 
-    /// Leaves without having had a datum: others do what there is to do.
-    fn excuse(&self, trouble: Trouble) {
-        let set = &self.crew.set;
+    /// Records that the slot's stage did not start. Other participants do the datums.
+    fn record_start_error(&self, error: InfraError) {
+        let set = &self.runner.set;
         tracing::debug!(
             pipeline = %set.pipeline, job = %set.job, set = set.set,
-            error = %error_chain(&trouble), "a slot cannot take part in a datum set"
+            error = %error_chain(&error), "a slot cannot take part in a datum set"
         );
-        let mut state = self.crew.lock();
-        state.no_more_calls = true;
-        state.absence.get_or_insert(trouble);
+        let mut progress = self.runner.lock();
+        progress.no_more_calls = true;
+        progress.start_error.get_or_insert(error);
     }
 }
 
-impl Drop for Part {
+impl Drop for Participant {
     fn drop(&mut self) {
+        // The datum of a slot that panics has no result: without the interrupt the set would count as over and
+        // incomplete.
         if std::thread::panicking() {
-            self.crew.interrupt(Interrupt::Trouble(Trouble::Task));
+            self.runner.interrupt(Interrupt::Infra(InfraError::Task));
         }
-        *self.crew.lock().count(self.step) -= 1;
-        self.crew.left.notify_one();
+        // Counted before the notification, or the waiting task would look too early and wait for ever.
+        *self.runner.lock().count(self.phase) -= 1;
+        self.runner.participant_stopped.notify_one();
     }
 }
 
-/// What a slot is shown to be on, for as long as this lives.
-struct Shown<'a> {
-    kit: &'a Kit,
-    slot: usize,
-}
-
-impl Drop for Shown<'_> {
-    fn drop(&mut self) {
-        self.kit.board.clear(self.slot);
-    }
-}
-
-impl Crew {
-    /// Prepares work on a set.
+impl SetRunner {
+    /// Prepares the work on a set.
     pub fn new(
-        kit: &Arc<Kit>,
+        context: &Arc<WorkerContext>,
         plan: Arc<JobPlan>,
         log: &Arc<SetLog>,
-        ticket: &Arc<Ticket>,
+        handle: &Arc<SetHandle>,
         message: (&SetMessage, u64),
         set: DatumSet,
     ) -> Arc<Self> {
         let (message, delivered) = message;
         Arc::new(Self {
-            kit: Arc::clone(kit),
+            context: Arc::clone(context),
             plan,
             log: Arc::clone(log),
-            ticket: Arc::clone(ticket),
+            handle: Arc::clone(handle),
             set: SetMessage {
                 inline: None,
                 ..message.clone()
             },
             delivered,
             total: set.datums.len(),
-            output: SetOutput::new(&kit.store),
-            state: Mutex::new(State {
+            output: SetOutput::new(&context.storage.store),
+            progress: Mutex::new(SetProgress {
                 waiting: set.datums.into_iter().enumerate(),
-                ..State::default()
+                ..SetProgress::default()
             }),
-            left: Notify::new(),
+            participant_stopped: Notify::new(),
         })
     }
 
-    /// Does all datums of the set, beginning in a slot, and gives all slots back.
-    pub async fn work(self: Arc<Self>, mut lent: Lent) -> Result<Done, Interrupt> {
-        let part = Part::begin(&self, lent.slot());
+    /// Runs all datums of the set, beginning in the given slot, and gives all slots back.
+    pub async fn run(self: Arc<Self>, slot: SlotGuard) -> Result<FinishedSet, Interrupt> {
+        let mut slot = slot;
+        // Before helpers are called: the set must not look over while this slot is about to begin.
+        let participant = Participant::begin(&self, slot.slot());
         let calls = (self.plan.concurrency != SetConcurrency::Sequential && self.total > 1).then(|| {
-            self.lock().seeking = Some(self.kit.pool.seek_helpers(&self.plan.pipeline));
+            let demand = SlotDemand::new(&self.context.pool, &self.plan.pipeline);
+            self.lock().demand = Some(demand);
             AbortOnDropHandle::new(tokio::spawn(Arc::clone(&self).call_helpers()))
         });
-        self.take_part(part, lent).await;
+        self.take_part(participant, slot).await;
         while !self.lock().is_over() {
-            self.left.notified().await;
+            self.participant_stopped.notified().await;
         }
+        // Dropping aborts the task: no slot is taken for a set that is over.
         drop(calls);
-        let (mut results, leave) = {
-            let mut state = self.lock();
-            if let Some(interrupt) = state.interrupt.take() {
+        let (mut results, storing_permit) = {
+            let mut progress = self.lock();
+            if let Some(interrupt) = progress.interrupt.take() {
                 return Err(interrupt);
             }
-            if state.results.len() < self.total {
-                // A helper may just have been found.
-                state.drop_waiting();
-                return Err(Interrupt::Trouble(state.absence.take().unwrap_or(Trouble::Task)));
+            if progress.results.len() < self.total {
+                // Aborting is not immediate: a helper that was taken just now must not begin a datum of this failed
+                // set.
+                progress.drop_waiting();
+                return Err(Interrupt::Infra(
+                    progress.start_error.take().unwrap_or(InfraError::Task),
+                ));
             }
-            (std::mem::take(&mut state.results), state.leave.take())
+            (std::mem::take(&mut progress.results), progress.storing_permit.take())
         };
-        let leave = match leave {
-            Some(leave) => Some(leave),
-            // The last two slots have left at the same moment.
-            None => Arc::clone(&self.kit.storing).acquire_owned().await.ok(),
+        let storing_permit = match storing_permit {
+            Some(permit) => Some(permit),
+            // The last two participants stopped at the same moment, and neither saw itself as the last.
+            None => Arc::clone(&self.context.storing).acquire_owned().await.ok(),
         };
-        results.sort_unstable_by_key(|(place, _)| *place);
-        Ok(Done {
+        results.sort_unstable_by_key(|(index, _)| *index);
+        Ok(FinishedSet {
             results: results.into_iter().map(|(_, result)| result).collect(),
-            leave,
-            crew: self,
+            storing_permit,
+            runner: self,
         })
     }
 
-    /// Calls free slots as long as there are datums that nobody has begun.
+    /// Takes free slots as long as datums wait.
     async fn call_helpers(self: Arc<Self>) {
-        let pool = &self.kit.pool;
-        let mut room = pool.changes();
+        let pool = &self.context.pool;
+        let mut pool_changes = pool.changes();
         loop {
-            room.mark_unchanged();
-            while let Some(slot) = self.find_helper() {
-                let part = Part::begin(&self, &slot);
-                let lent = Lent::new(Arc::clone(pool), slot);
-                self.kit.helpers.spawn(Arc::clone(&self).help(part, lent));
+            // Marked before the pool is asked, so that no change in between is lost.
+            pool_changes.mark_unchanged();
+            while let Some(slot) = self.take_helper() {
+                // No await between taking the slot and the guard: an abort cannot lose the slot.
+                let participant = Participant::begin(&self, &slot);
+                let slot = SlotGuard::new(Arc::clone(pool), slot);
+                self.context.helpers.spawn(Arc::clone(&self).help(participant, slot));
             }
             let is_over = {
-                let state = self.lock();
-                state.waiting.len() == 0 || state.no_more_calls
+                let progress = self.lock();
+                progress.waiting.len() == 0 || progress.no_more_calls
             };
-            if is_over || room.changed().await.is_err() {
+            if is_over || pool_changes.changed().await.is_err() {
                 return;
             }
         }
     }
 
-    /// Takes a free slot if there is a datum for it. Slots whose stage runs are not kept from one by those that start.
-    fn find_helper(&self) -> Option<Slot> {
-        let (free, starting) = {
-            let state = self.lock();
-            if state.no_more_calls {
+    /// Takes a free slot if there is a datum for it.
+    ///
+    /// Participants whose stage is starting do not count as takers of a datum for slots whose stage runs: those begin
+    /// at once.
+    fn take_helper(&self) -> Option<Slot> {
+        let (open, starting) = {
+            let progress = self.lock();
+            if progress.no_more_calls {
                 return None;
             }
-            (state.waiting.len().saturating_sub(state.coming), state.starting)
+            (
+                progress.waiting.len().saturating_sub(progress.called),
+                progress.starting,
+            )
         };
         let key = stage_key(&self.plan);
-        (free > 0)
-            .then(|| self.kit.pool.take_to_help(&key, free > starting))
+        (open > 0)
+            .then(|| self.context.pool.take_to_help(&key, open > starting))
             .flatten()
     }
 
-    async fn help(self: Arc<Self>, part: Part, lent: Lent) {
-        let work = slot_thread::run(move || async move { self.take_part(part, lent).await });
+    async fn help(self: Arc<Self>, participant: Participant, slot: SlotGuard) {
+        let work = slot_thread::run(move || async move { self.take_part(participant, slot).await });
         if let Err(error) = work.await {
-            // Those who are at work do what it would have done.
-            tracing::error!(%error, "no thread can be started for a datum");
+            // Participant and slot were dropped with the closure; the other participants do the datums.
+            tracing::error!(%error, "cannot start a thread for a datum");
         }
     }
 
-    /// Does datums in a slot until none is left.
-    async fn take_part(&self, mut part: Part, mut lent: Lent) {
-        let shown = self.show(lent.slot());
-        if let Err(interrupt) = self.do_datums(lent.slot(), &mut part).await {
+    /// Runs datums in a slot until none is left, then gives the slot back.
+    async fn take_part(&self, mut participant: Participant, mut slot: SlotGuard) {
+        let status = self.show_status(slot.slot());
+        if let Err(interrupt) = self.run_datums(slot.slot(), &mut participant, &status).await {
             self.interrupt(interrupt);
         }
-        // What waits to be stored is in memory: where the store is slower than the commands, slots wait for it.
+        // The last participant keeps its slot until the set may be stored. Output that waits for the store is in
+        // memory: where the store is slower than the commands, slots must wait for it, or memory grows without limit.
         let is_last = {
-            let state = self.lock();
-            state.results.len() == self.total && state.working == 1
+            let progress = self.lock();
+            progress.results.len() == self.total && progress.working == 1
         };
-        if is_last && matches!(part.step, Step::Working) {
-            let leave = Arc::clone(&self.kit.storing).acquire_owned().await;
-            self.lock().leave = leave.ok();
+        if is_last && matches!(participant.phase, ParticipantPhase::Working) {
+            let permit = Arc::clone(&self.context.storing).acquire_owned().await;
+            self.lock().storing_permit = permit.ok();
         }
-        // Before the slot, which shows its next set at once, and is looked for by whoever calls helpers.
-        drop(shown);
-        drop(part);
-        drop(lent);
+        // Drop these before releasing the slot. The next set may show its status in the slot immediately, and clearing
+        // ours later would erase it. And the release wakes `call_helpers`, which must not count this participant any
+        // more.
+        drop(status);
+        drop(participant);
+        drop(slot);
     }
 
-    async fn do_datums(&self, slot: &mut Slot, part: &mut Part) -> Result<(), Interrupt> {
-        // Starting may mean minutes of pulling an image; a cancelled job must not wait for it.
+    async fn run_datums(
+        &self,
+        slot: &mut Slot,
+        participant: &mut Participant,
+        status: &ShownSlotStatus<'_>,
+    ) -> Result<(), Interrupt> {
+        // A start may include minutes of pulling an image: a stop must not wait for it. Dropping the start is safe, see
+        // `StageStarter::start`.
         let key = stage_key(&self.plan);
-        let ready = tokio::select! {
-            ready = slot.ready(&key, &self.plan.stage, &self.kit.starter) => ready.map(drop),
-            () = self.ticket.stop().cancelled() => {
-                return Err(Interrupt::Stopped(self.ticket.reason().unwrap_or(StopReason::Shutdown)));
+        let started = tokio::select! {
+            started = slot.ensure_stage(&key, &self.plan.stage, &self.context.starter) => started.map(drop),
+            () = self.handle.stop_token().cancelled() => {
+                let reason = self.handle.stop_reason().unwrap_or(StopReason::Shutdown);
+                return Err(Interrupt::Stopped(reason));
             }
-            // The set may be over meanwhile, and its ticket not reached any more.
-            () = self.kit.tickets.closing().cancelled() => return Err(Interrupt::Stopped(StopReason::Shutdown)),
+            // A helper that starts slowly may outlive its set, whose handle is unregistered then and receives no stop.
+            () = self.context.closing.cancelled() => return Err(Interrupt::Stopped(StopReason::Shutdown)),
         };
-        if let Err(trouble) = ready {
-            part.excuse(trouble);
+        if let Err(error) = started {
+            participant.record_start_error(error);
             return Ok(());
         }
-        self.kit.pool.started(slot);
-        let work = Work {
-            kit: &self.kit,
+        self.context.pool.stage_started(slot);
+        let runner = DatumRunner {
+            context: &self.context,
             plan: &self.plan,
             log: &self.log,
-            ticket: &self.ticket,
+            handle: &self.handle,
             output: &self.output,
             delivered: self.delivered,
         };
-        while let Some((place, datum)) = part.next() {
+        while let Some((index, datum)) = participant.next_datum() {
             let done = self.lock().results.len();
-            self.kit.board.update(slot.index, |status| {
+            status.update(|status| {
                 status.datum = Some(datum.id);
                 status.started = Timestamp::now();
                 status.done = u32::try_from(done).unwrap_or(u32::MAX);
                 status.note = None;
             });
-            let result = work.process(slot, place, &Arc::new(datum)).await?;
-            self.lock().results.push((place, result));
+            let result = runner.process(slot, index, &Arc::new(datum)).await?;
+            self.lock().results.push((index, result));
         }
         Ok(())
     }
 
-    /// Ends the work of everybody, who are then at it in vain.
+    /// Ends the set early: waiting datums are dropped and the other participants are stopped.
     fn interrupt(&self, interrupt: Interrupt) {
         {
-            let mut state = self.lock();
-            state.interrupt.get_or_insert(interrupt);
-            state.drop_waiting();
+            let mut progress = self.lock();
+            // Recorded before the others are stopped: they end with interrupts of their own, which must not come first.
+            progress.interrupt.get_or_insert(interrupt);
+            progress.drop_waiting();
         }
-        self.ticket.abandon();
+        self.handle.stop(StopReason::Abandoned);
     }
 
-    fn show(&self, slot: &Slot) -> Shown<'_> {
+    fn show_status(&self, slot: &Slot) -> ShownSlotStatus<'_> {
         let status = SlotStatus {
             pipeline: self.set.pipeline.clone(),
             job: self.set.job,
@@ -372,14 +406,10 @@ impl Crew {
             total: u32::try_from(self.total).unwrap_or(u32::MAX),
             note: Some(format!("starting a container of {}", self.plan.stage.image.reference)),
         };
-        self.kit.board.show(slot.index, status);
-        Shown {
-            kit: &self.kit,
-            slot: slot.index,
-        }
+        self.context.slot_status.show(slot.index, status)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, SetProgress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

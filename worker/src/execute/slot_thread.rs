@@ -1,14 +1,13 @@
-//! Threads of their own for slots.
+//! The threads on which slots run.
 //!
-//! What a slot does for a trivial datum is a row of short steps that block: a few files laid out, a
-//! message to `stage-init` and its answer, a few files read. Handed to a pool of threads one by one,
-//! they cost more in waking threads than in work. On a thread of its own a slot simply does them,
-//! and keeps nobody else waiting; what it awaits is driven by the worker's ordinary threads.
+//! A trivial datum is a sequence of short blocking steps: a few files are laid out, a message goes to `stage-init` and
+//! its answer comes back, a few files are read. Moving each step to Tokio's blocking pool costs more for waking threads
+//! than the step itself. On a thread of its own a slot blocks in place and delays no other task; timers and sockets
+//! that it awaits are driven by Tokio's threads.
 //!
-//! A thread whose work has ended waits a while for more: making one for each datum of a short command would cost as much
-//! as laying out its files.
+//! A thread whose work has ended waits [`IDLE_LIMIT`] for more, because starting a thread per datum of a short command
+//! would cost as much as laying out its files. A panic ends the work, not the thread.
 
-use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, RecvTimeoutError, SendError, Sender};
@@ -19,56 +18,50 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use crate::cache::file_cache::blocking;
-use crate::error::Trouble;
+use crate::thread_role::mark_slot_thread;
 
-/// How long a thread waits for more work.
+/// How long an idle thread waits for more work.
 const IDLE_LIMIT: Duration = Duration::from_secs(10);
 
-type Work = Box<dyn FnOnce() + Send>;
+type ThreadWork = Box<dyn FnOnce() + Send>;
 
-/// Threads that wait for work, the last to become idle at the end.
-static IDLE: Mutex<Vec<(ThreadId, Sender<Work>)>> = Mutex::new(Vec::new());
+/// Threads that wait for work. The last one is reused first, so that surplus threads stay idle and end.
+static IDLE: Mutex<Vec<(ThreadId, Sender<ThreadWork>)>> = Mutex::new(Vec::new());
 
-thread_local! {
-    static IS_SLOTS: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Says whether this thread belongs to a slot, so that blocking for a moment harms nobody.
-pub(crate) fn is_current() -> bool {
-    IS_SLOTS.get()
-}
-
-/// Runs work on a thread of its own and waits for its end, also when it panics.
+/// Runs work on a thread of its own and waits until it ends, also by a panic.
 ///
-/// The work is made on that thread, so that it need not be movable between threads.
+/// The work is made on that thread and need not be `Send`.
+///
+/// # Errors
+/// If no thread can be started; the work is dropped then.
 pub(crate) async fn run<W: Future<Output = ()>>(make: impl FnOnce() -> W + Send + 'static) -> io::Result<()> {
     let runtime = Handle::current();
     let (done, ended) = oneshot::channel::<()>();
-    give(Box::new(move || {
+    hand_over(Box::new(move || {
         runtime.block_on(make());
         drop(done);
     }))?;
-    // Nothing is ever sent: the other half goes with the work.
+    // Nothing is sent: the channel closes when the work ends, or when its closure is dropped by a panic.
     let _ = ended.await;
     Ok(())
 }
 
-/// Gives work to a thread that waits for some, or to a new one.
-fn give(mut work: Work) -> io::Result<()> {
+/// Hands work to an idle thread, or to a new one.
+fn hand_over(mut work: ThreadWork) -> io::Result<()> {
     loop {
         let Some((_, thread)) = idle().pop() else { break };
         match thread.send(work) {
             Ok(()) => return Ok(()),
+            // Not expected: a thread removes itself from the list before it ends.
             Err(SendError(refused)) => work = refused,
         }
     }
     thread::Builder::new().name("slot".to_owned()).spawn(move || {
-        IS_SLOTS.set(true);
-        let (more, next) = mpsc::channel::<Work>();
+        mark_slot_thread();
+        let (more, next) = mpsc::channel::<ThreadWork>();
         let own = thread::current().id();
         loop {
-            // What is left of it is seen by whoever waits for it; the panic itself has been reported.
+            // The panic hook has reported the panic, and `run` returns because the work's channel is closed.
             let _ = catch_unwind(AssertUnwindSafe(work));
             idle().push((own, more.clone()));
             work = match next.recv_timeout(IDLE_LIMIT) {
@@ -81,7 +74,8 @@ fn give(mut work: Work) -> io::Result<()> {
                         return;
                     }
                     drop(idle);
-                    // Somebody has just taken it off the list to give it work.
+                    // Not on the list: `hand_over` has taken this thread and is about to send. Ending now would lose
+                    // the work.
                     match next.recv() {
                         Ok(work) => work,
                         Err(_) => return,
@@ -93,11 +87,6 @@ fn give(mut work: Work) -> io::Result<()> {
     Ok(())
 }
 
-fn idle() -> MutexGuard<'static, Vec<(ThreadId, Sender<Work>)>> {
+fn idle() -> MutexGuard<'static, Vec<(ThreadId, Sender<ThreadWork>)>> {
     IDLE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Does a short piece of blocking work: here if this is a slot's thread, else where that harms nobody.
-pub(crate) async fn short<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
-    if is_current() { Ok(work()) } else { blocking(work).await }
 }

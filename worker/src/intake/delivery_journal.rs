@@ -1,10 +1,12 @@
-//! What a killed worker had: so that it can be handed back when the worker starts again.
+//! A journal on disk of the deliveries that this worker has not acknowledged yet.
 //!
-//! The server waits [`howdah_queue::ACK_WAIT`] before it takes a silent worker for dead. A worker
-//! that starts again over the same scratch folder knows it at once: its predecessor is dead, for
-//! only one at a time holds the folder. Each set leaves its receipt in a file until it is acknowledged.
-//! Files are emptied and used again: a file system that has just deleted many is slow to make new ones.
-//! Not synced to the disk: after a crash of the machine the server's patience serves.
+//! The queue waits [`howdah_queue::ACK_WAIT`] before it redelivers the sets of a silent worker. A worker that restarts
+//! on the same scratch folder need not wait: the folder's lock proves that its predecessor is dead, so it hands the
+//! predecessor's sets back at once ([`DeliveryJournal::recover`]).
+//!
+//! Each running set has one file, which holds the delivery's receipt (the queue's address for an answer). Files are
+//! emptied and reused, because some file systems create files slowly right after many deletions. Nothing is synced to
+//! disk: after a crash of the machine, the queue's own timeout applies. Errors only cost that speed-up and are logged.
 
 use std::fs;
 use std::io;
@@ -13,96 +15,100 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use howdah_queue::{Delivery, Queue};
 
-use crate::cache::file_cache::blocking;
+use crate::blocking::blocking;
 use howdah_telemetry::error_chain;
 
-/// The folder of receipts. Clones share it.
+/// The journal's folder. Clones share it.
 #[derive(Clone)]
-pub(crate) struct Receipts {
+pub(crate) struct DeliveryJournal {
     folder: Arc<Path>,
-    free: Arc<Mutex<Free>>,
+    files: Arc<Mutex<JournalFiles>>,
 }
 
 /// Files that can be used.
 #[derive(Default)]
-struct Free {
+struct JournalFiles {
     empty: Vec<PathBuf>,
-    /// Number of the next one to be made.
+    /// Name of the next file to be created.
     next: u64,
 }
 
-/// A receipt on the disk, for as long as this lives.
-pub(crate) struct Kept {
+/// A recorded delivery; the record is erased when this is dropped.
+pub(crate) struct JournalEntry {
     file: PathBuf,
-    free: Arc<Mutex<Free>>,
+    files: Arc<Mutex<JournalFiles>>,
 }
 
-impl Receipts {
-    /// Takes the folder into use; [`Receipts::redeem`] comes before the first [`Receipts::keep`].
+impl DeliveryJournal {
+    /// Opens the journal in a scratch folder. Call [`DeliveryJournal::recover`] before the first
+    /// [`DeliveryJournal::record`].
     pub fn open(scratch: &Path) -> io::Result<Self> {
         let folder = scratch.join("receipts");
         fs::create_dir_all(&folder)?;
         Ok(Self {
             folder: folder.into(),
-            free: Arc::default(),
+            files: Arc::default(),
         })
     }
 
-    /// Notes that this worker is on a set, until the value returned is dropped.
-    pub fn keep(&self, delivery: &Delivery) -> Kept {
+    /// Records that this worker has a delivery, until the returned entry is dropped.
+    pub fn record(&self, delivery: &Delivery) -> JournalEntry {
         let file = {
-            let mut free = lock(&self.free);
-            let number = free.next;
-            free.empty.pop().unwrap_or_else(|| {
-                free.next += 1;
+            let mut files = lock(&self.files);
+            let number = files.next;
+            files.empty.pop().unwrap_or_else(|| {
+                files.next += 1;
                 self.folder.join(number.to_string())
             })
         };
         if let Err(error) = fs::write(&file, delivery.receipt()) {
-            // Only a quicker return of the set after a crash depends on it.
-            tracing::debug!(file = %file.display(), %error, "receipt of a datum set not kept");
+            tracing::debug!(file = %file.display(), %error, "receipt of a datum set not recorded");
         }
-        Kept {
+        JournalEntry {
             file,
-            free: Arc::clone(&self.free),
+            files: Arc::clone(&self.files),
         }
     }
 
-    /// Hands back what an earlier worker on this folder had when it was killed.
-    pub async fn redeem(&self, queue: &Queue) {
+    /// Hands back the sets that an earlier worker on this folder had when it was killed.
+    pub async fn recover(&self, queue: &Queue) {
         let folder = Arc::clone(&self.folder);
         let Ok(Ok(receipts)) = blocking(move || take_all(&folder)).await else {
             return;
         };
         for receipt in &receipts {
             if let Err(error) = queue.hand_back(receipt).await {
-                tracing::debug!(error = %error_chain(&error), "set of a killed worker not handed back");
+                tracing::debug!(error = %error_chain(&error), "datum set of a killed worker not handed back");
             }
         }
         if !receipts.is_empty() {
-            tracing::info!(sets = receipts.len(), "handed back what a killed worker had");
+            tracing::info!(sets = receipts.len(), "handed back the datum sets of a killed worker");
         }
     }
 }
 
-impl Drop for Kept {
+impl Drop for JournalEntry {
     fn drop(&mut self) {
-        // One that cannot be emptied is not used again, and hands back a set that is done: that does no harm.
+        // A file that cannot be emptied is not reused. Its receipt is handed back after a restart although the set is
+        // acknowledged by then; that is harmless.
         if fs::write(&self.file, "").is_ok() {
-            lock(&self.free).empty.push(std::mem::take(&mut self.file));
+            lock(&self.files).empty.push(std::mem::take(&mut self.file));
         }
     }
 }
 
-fn lock(free: &Mutex<Free>) -> MutexGuard<'_, Free> {
-    free.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(files: &Mutex<JournalFiles>) -> MutexGuard<'_, JournalFiles> {
+    files.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Reads all receipts and removes their files.
 fn take_all(folder: &Path) -> io::Result<Vec<String>> {
     let mut receipts = Vec::new();
     for entry in fs::read_dir(folder)? {
         let file = entry?.path();
         receipts.extend(fs::read_to_string(&file).ok().filter(|text| !text.is_empty()));
+        // Removed before the receipts are used. A crash in between loses the speed-up and nothing else; with the other
+        // order the next start would hand back again what another worker may run by then.
         fs::remove_file(&file)?;
     }
     Ok(receipts)

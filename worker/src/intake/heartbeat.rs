@@ -1,4 +1,8 @@
-//! What a worker says of itself, and what it is told.
+//! The worker's presence, and the orders of the coordinator.
+//!
+//! Three loops, each on a task of its own: [`presence`] publishes what this worker does, [`controls`] receives orders
+//! (cancel a job, restart datums, prewarm stages), [`resolves`] answers which image a reference means. A subscription
+//! that fails is retried after [`PAUSE`]. Orders may be lost; the coordinator repeats those that matter.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,31 +12,32 @@ use howdah_queue::ResolveRequest;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::context::Kit;
+use crate::context::WorkerContext;
+use crate::intake::intake_state::IntakeState;
 use crate::runtime::RegistryAuth;
-use crate::slots::prewarm;
 use howdah_telemetry::error_chain;
 
-/// Pause before listening is tried again.
+/// Pause before a failed subscription is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Gives signs of life until told to stop, then a last one.
-pub(crate) async fn presence(kit: Arc<Kit>, started: Timestamp, stop: CancellationToken) {
+/// Publishes presence every [`PRESENCE_INTERVAL`] until `stop` is cancelled, then once more with `leaving` set.
+pub(crate) async fn presence(intake: Arc<IntakeState>, started: Timestamp, stop: CancellationToken) {
+    let context = &intake.context;
     loop {
         let leaving = stop.is_cancelled();
         let presence = Presence {
-            worker: kit.name.clone(),
-            host: kit.place.host.clone(),
+            worker: context.name.clone(),
+            host: context.location.host.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            runtime: kit.starter.runtime.name().to_owned(),
-            slots: u32::try_from(kit.pool.size()).unwrap_or(u32::MAX),
-            busy: kit.board.all(),
-            pipelines: kit.pipelines.clone(),
+            runtime: context.starter.runtime.name().to_owned(),
+            slots: u32::try_from(context.pool.size()).unwrap_or(u32::MAX),
+            busy: context.slot_status.all(),
+            pipelines: intake.pipelines.clone(),
             started,
             leaving,
         };
-        if let Err(error) = kit.queue.publish_presence(&presence).await {
-            tracing::debug!(error = %error_chain(&error), "no sign of life given");
+        if let Err(error) = context.queue.publish_presence(&presence).await {
+            tracing::debug!(error = %error_chain(&error), "presence not published");
         }
         if leaving {
             return;
@@ -44,13 +49,14 @@ pub(crate) async fn presence(kit: Arc<Kit>, started: Timestamp, stop: Cancellati
     }
 }
 
-/// Does as the coordinator says: jobs to drop, datums to begin again, stages to have running.
-pub(crate) async fn controls(kit: Arc<Kit>, stop: CancellationToken) {
+/// Applies the coordinator's orders until `stop` is cancelled.
+pub(crate) async fn controls(intake: Arc<IntakeState>, stop: CancellationToken) {
+    let context = &intake.context;
     while !stop.is_cancelled() {
-        let mut controls = match kit.queue.controls().await {
+        let mut controls = match context.queue.controls().await {
             Ok(controls) => controls,
             Err(error) => {
-                tracing::debug!(error = %error_chain(&error), "not listening for controls yet");
+                tracing::debug!(error = %error_chain(&error), "cannot subscribe to controls yet");
                 tokio::select! {
                     () = stop.cancelled() => {}
                     () = tokio::time::sleep(PAUSE) => {}
@@ -64,25 +70,29 @@ pub(crate) async fn controls(kit: Arc<Kit>, stop: CancellationToken) {
                 control = controls.next() => control,
             };
             match control {
-                Some(Control::Cancel(cancel)) => {
-                    tracing::info!(job = %cancel.job, "job cancelled");
-                    kit.tickets.cancel(&cancel);
+                Some(Control::Cancel(order)) => {
+                    tracing::info!(job = %order.job, "job cancelled");
+                    intake.running_sets.cancel_job(&order);
                 }
-                Some(Control::Restart(restart)) => kit.tickets.restart(&restart),
-                Some(Control::Prewarm(order)) => prewarm::obey(&kit, *order),
+                Some(Control::Restart(order)) => intake.running_sets.restart_datums(&order),
+                Some(Control::Prewarm(order)) => {
+                    if intake.serves(&order.pipeline) {
+                        context.prewarmer.apply(*order);
+                    }
+                }
                 None => break,
             }
         }
     }
 }
 
-/// Answers what images mean.
-pub(crate) async fn resolves(kit: Arc<Kit>, stop: CancellationToken) {
+/// Answers which image a reference means, until `stop` is cancelled.
+pub(crate) async fn resolves(context: Arc<WorkerContext>, stop: CancellationToken) {
     while !stop.is_cancelled() {
-        let mut requests = match kit.queue.resolve_requests().await {
+        let mut requests = match context.queue.resolve_requests().await {
             Ok(requests) => requests,
             Err(error) => {
-                tracing::debug!(error = %error_chain(&error), "not listening for images yet");
+                tracing::debug!(error = %error_chain(&error), "cannot subscribe to image requests yet");
                 tokio::select! {
                     () = stop.cancelled() => {}
                     () = tokio::time::sleep(PAUSE) => {}
@@ -96,16 +106,16 @@ pub(crate) async fn resolves(kit: Arc<Kit>, stop: CancellationToken) {
                 request = requests.next() => request,
             };
             let Some(request) = request else { break };
-            // A pull may take minutes; other questions must not wait for it.
-            tokio::spawn(resolve(Arc::clone(&kit), request));
+            // On a task of its own: a pull may take minutes, and other requests must not wait for it.
+            tokio::spawn(resolve(Arc::clone(&context), request));
         }
     }
 }
 
-async fn resolve(kit: Arc<Kit>, request: ResolveRequest) {
-    let auth = request.request.auth.clone().map(credentials);
+async fn resolve(context: Arc<WorkerContext>, request: ResolveRequest) {
+    let auth = request.request.auth.clone().map(registry_auth);
     let image = request.request.image.clone();
-    let answer = match kit.starter.runtime.resolve(&image, auth).await {
+    let answer = match context.starter.runtime.resolve(&image, auth).await {
         Ok(pin) => ResolvedImage::Pinned(pin),
         Err(error) => ResolvedImage::Refused {
             message: error_chain(&error),
@@ -113,15 +123,15 @@ async fn resolve(kit: Arc<Kit>, request: ResolveRequest) {
         },
     };
     if let Err(error) = request.answer(&answer).await {
-        tracing::debug!(image, error = %error_chain(&error), "answer about an image not sent");
+        tracing::debug!(image, error = %error_chain(&error), "answer to an image request not sent");
     }
 }
 
-fn credentials(given: PullCredentials) -> RegistryAuth {
+fn registry_auth(credentials: PullCredentials) -> RegistryAuth {
     RegistryAuth {
-        username: given.username,
-        password: given.password,
+        username: credentials.username,
+        password: credentials.password,
         identity_token: None,
-        server: given.server,
+        server: credentials.server,
     }
 }

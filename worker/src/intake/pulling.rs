@@ -1,10 +1,14 @@
-//! Which pipelines are served, and taking their sets while there is room.
+//! Serving pipelines: pulling their datum sets while slots are free.
 //!
-//! One task per pipeline keeps at most one request with the server, and only while a slot is free that
-//! runs the pipeline's stage, or may start it: starts are few at a time, so that sets go to slots that are
-//! warm already, on this worker or another, instead of waiting for a start of their own. Nor while a set that is here
-//! has datums left for a free slot. Requests of several pipelines may stand for one free slot; what arrives too much is
-//! handed back at once, for another worker or for later.
+//! [`serve`] keeps one task per served pipeline. Each task keeps at most one pull request open, and only while
+//!
+//! - a slot is idle that runs the pipeline's stage, or that may start it. Only a few stages start at a time, so that
+//!   sets go to slots whose stage already runs, on this worker or another, instead of waiting for a start; and
+//! - no running set of the pipeline has datums left that wait for a free slot.
+//!
+//! Several pipelines may have a pull request outstanding for one free slot; surplus deliveries are nak'ed at once.
+//!
+//! Errors of the queue are retried after [`PAUSE`]. A delivered set runs on a task of its own (`delivery`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,59 +19,61 @@ use howdah_queue::{DatumPuller, Delivery, PullError};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::context::Kit;
 use crate::execute::slot_thread;
 use crate::intake::delivery;
-use crate::slots::Lent;
+use crate::intake::intake_state::IntakeState;
+use crate::slots::slot_guard::SlotGuard;
 use howdah_telemetry::error_chain;
 
-/// How often the list of pipelines is read although nobody said that it changed.
+/// How often the list of pipelines is read without a wake-up.
 const LIST_EVERY: Duration = Duration::from_secs(10);
-/// How long a pipeline must have been missing from the list until its running sets are stopped.
-/// Right after NATS has lost everything all are missing, and each comes back within moments.
-const GONE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a pipeline must be missing from the list before its running sets are stopped. After NATS has lost its
+/// state, all pipelines are missing for a few moments.
+const MISSING_LIMIT: Duration = Duration::from_secs(10);
 /// Pause after an error of the queue.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Serves pipelines until told to stop; running sets are left to `sets`.
-pub(crate) async fn serve(kit: &Arc<Kit>, stop: &CancellationToken, sets: &TaskTracker) {
+/// Serves pipelines until `stop` is cancelled. Tasks of running sets are tracked in `sets` and not awaited here.
+pub(crate) async fn serve(intake: &Arc<IntakeState>, stop: &CancellationToken, sets: &TaskTracker) {
+    let context = &intake.context;
     let mut wake_ups = loop {
-        match kit.queue.wake_ups().await {
+        match context.queue.wake_ups().await {
             Ok(wake_ups) => break wake_ups,
             Err(error) => {
-                tracing::warn!(error = %error_chain(&error), "cannot listen for pipelines yet");
+                tracing::warn!(error = %error_chain(&error), "cannot subscribe to wake-ups yet");
                 if pause(stop).await {
                     return;
                 }
             }
         }
     };
-    let mut stream_epoch = kit.queue.stream_epoch();
-    let mut missing = Missing::default();
+    let mut stream_epoch = context.queue.stream_epoch();
+    let mut missing = MissingPipelines::default();
     let mut served: HashMap<PipelineKey, (CancellationToken, tokio::task::JoinHandle<()>)> = HashMap::new();
     while !stop.is_cancelled() {
-        match kit.queue.served_pipelines().await {
+        match context.queue.served_pipelines().await {
             Ok(listed) => {
-                let wanted: HashSet<PipelineKey> = listed.into_iter().filter(|pipeline| kit.serves(pipeline)).collect();
-                let gone: Vec<PipelineKey> = served.keys().filter(|p| !wanted.contains(*p)).cloned().collect();
-                for pipeline in gone {
+                let listed: HashSet<PipelineKey> =
+                    listed.into_iter().filter(|pipeline| intake.serves(pipeline)).collect();
+                let removed: Vec<PipelineKey> = served.keys().filter(|p| !listed.contains(*p)).cloned().collect();
+                for pipeline in removed {
                     if let Some((token, _)) = served.remove(&pipeline) {
-                        tracing::info!(%pipeline, "no longer served");
+                        tracing::info!(%pipeline, "pipeline no longer served");
                         token.cancel();
-                        kit.pool.stop_pipeline(&pipeline).await;
+                        context.pool.stop_pipeline(&pipeline).await;
                     }
                 }
-                for pipeline in missing.overdue(kit.tickets.pipelines(), &wanted, Instant::now()) {
-                    tracing::info!(%pipeline, "deleted, as it seems: stopping its datum sets");
-                    kit.tickets.retire(&pipeline);
+                for pipeline in missing.overdue(intake.running_sets.pipelines(), &listed, Instant::now()) {
+                    tracing::info!(%pipeline, "pipeline probably deleted: stopping its datum sets");
+                    intake.running_sets.stop_pipeline(&pipeline);
                 }
-                for pipeline in wanted {
+                for pipeline in listed {
                     if served.get(&pipeline).is_some_and(|(_, task)| !task.is_finished()) {
                         continue;
                     }
-                    tracing::debug!(%pipeline, "served");
+                    tracing::debug!(%pipeline, "pipeline served");
                     let token = stop.child_token();
-                    let puller = pull(Arc::clone(kit), pipeline.clone(), token.clone(), sets.clone());
+                    let puller = pull(Arc::clone(intake), pipeline.clone(), token.clone(), sets.clone());
                     served.insert(pipeline, (token, tokio::spawn(puller)));
                 }
             }
@@ -86,21 +92,22 @@ pub(crate) async fn serve(kit: &Arc<Kit>, stop: &CancellationToken, sets: &TaskT
             () = tokio::time::sleep(LIST_EVERY) => {}
         }
     }
-    // Each hands back what reached it too late.
+    // Awaited, so that each hands back the deliveries that are still on their way to it before the connection closes.
     for (_, (_, task)) in served {
         if let Err(error) = task.await {
-            tracing::warn!(%error, "a puller ended badly");
+            tracing::warn!(%error, "the pulling task of a pipeline panicked");
         }
     }
 }
 
-/// Since when pipelines with running sets have been missing from the list. Whoever deletes one also
-/// tells the workers to stop, but that message may be lost.
+/// Since when each pipeline that has running sets has been missing from the list.
+///
+/// Deleting a pipeline also sends an order to stop its jobs; this covers the loss of that order.
 #[derive(Default)]
-struct Missing(HashMap<PipelineKey, Instant>);
+struct MissingPipelines(HashMap<PipelineKey, Instant>);
 
-impl Missing {
-    /// Returns those of the running pipelines that have been missing for too long.
+impl MissingPipelines {
+    /// Returns the running pipelines that have been missing for [`MISSING_LIMIT`].
     fn overdue(
         &mut self,
         mut running: HashSet<PipelineKey>,
@@ -111,48 +118,51 @@ impl Missing {
         self.0.retain(|pipeline, _| running.contains(pipeline));
         running.retain(|pipeline| {
             let since = *self.0.entry(pipeline.clone()).or_insert(now);
-            now.duration_since(since) >= GONE_PATIENCE
+            now.duration_since(since) >= MISSING_LIMIT
         });
         running
     }
 }
 
-/// Takes sets of one pipeline until told to stop, or until it has no consumer.
-async fn pull(kit: Arc<Kit>, pipeline: PipelineKey, stop: CancellationToken, sets: TaskTracker) {
-    let mut puller = match kit.queue.datums(&pipeline).await {
+/// Pulls sets of one pipeline until `stop` is cancelled or the pipeline has no consumer.
+async fn pull(intake: Arc<IntakeState>, pipeline: PipelineKey, stop: CancellationToken, sets: TaskTracker) {
+    let context = &intake.context;
+    let mut puller = match context.queue.datums(&pipeline).await {
         Ok(puller) => puller,
         Err(error) => {
-            tracing::warn!(%pipeline, error = %error_chain(&error), "not served for now");
+            tracing::warn!(%pipeline, error = %error_chain(&error), "cannot pull datum sets yet");
             pause(&stop).await;
             return;
         }
     };
-    let mut room = kit.pool.changes();
-    let mut stream_epoch = kit.queue.stream_epoch();
+    let mut pool_changes = context.pool.changes();
+    let mut stream_epoch = context.queue.stream_epoch();
     while !stop.is_cancelled() {
-        // No room: only hand back what an earlier request still brings.
-        room.mark_unchanged();
-        if !kit.pool.wants_set(&pipeline) {
+        // Marked before the pool is asked: a change in between wakes the select below instead of being lost.
+        pool_changes.mark_unchanged();
+        if !context.pool.wants_set(&pipeline) {
+            // No new request. An earlier one may still deliver; such a set is begun or handed back at once, or it would
+            // be held until its acknowledgement deadline.
             tokio::select! {
                 () = stop.cancelled() => {}
-                _ = room.changed() => {}
-                late = puller.arrived() => take(&kit, late, &sets).await,
+                _ = pool_changes.changed() => {}
+                late = puller.arrived() => begin(&intake, late, &sets).await,
             }
             continue;
         }
         tokio::select! {
             () = stop.cancelled() => {}
             _ = stream_epoch.changed() => puller.reset(),
-            _ = room.changed() => {}
+            _ = pool_changes.changed() => {}
             next = puller.next() => match next {
                 Err(PullError::NoConsumer { .. } | PullError::Closed) => {
                     pause(&stop).await;
                     return;
                 }
                 Err(PullError::Stalled { .. }) => {
-                    tracing::warn!(%pipeline, "NATS holds sets back, making its stream anew");
-                    if let Err(error) = kit.queue.rebuild_streams().await {
-                        tracing::warn!(error = %error_chain(&error), "stream not made");
+                    tracing::warn!(%pipeline, "NATS withholds datum sets: recreating the stream");
+                    if let Err(error) = context.queue.rebuild_streams().await {
+                        tracing::warn!(error = %error_chain(&error), "stream not recreated");
                     }
                     pause(&stop).await;
                 }
@@ -163,39 +173,41 @@ async fn pull(kit: Arc<Kit>, pipeline: PipelineKey, stop: CancellationToken, set
                     tracing::debug!(%pipeline, error = %error_chain(&error), "pull failed");
                     pause(&stop).await;
                 }
-                delivery => take(&kit, delivery, &sets).await,
+                delivery => begin(&intake, delivery, &sets).await,
             },
         }
     }
     drain(&mut puller).await;
 }
 
-/// Begins a set if there is room for it, else hands it back.
-async fn take(kit: &Arc<Kit>, arrived: Result<Delivery, PullError>, sets: &TaskTracker) {
-    let Ok(delivery) = arrived else { return };
+/// Begins a delivered set if a slot is free, else hands it back.
+async fn begin(intake: &Arc<IntakeState>, delivery: Result<Delivery, PullError>, sets: &TaskTracker) {
+    let Ok(delivery) = delivery else { return };
+    let pool = &intake.context.pool;
     let key = (delivery.set.pipeline.clone(), delivery.set.version);
-    let Some(slot) = kit.pool.take(&key) else {
+    let Some(slot) = pool.take(&key) else {
         return delivery::hand_back(&delivery, None).await;
     };
-    let kit = Arc::clone(kit);
-    let lent = Lent::new(Arc::clone(&kit.pool), slot);
+    // In a guard before the task starts: the slot returns to the pool even if the task never runs.
+    let slot = SlotGuard::new(Arc::clone(pool), slot);
+    let intake = Arc::clone(intake);
     sets.spawn(async move {
-        let work = slot_thread::run(move || async move { delivery::handle(&kit, delivery, lent).await });
+        let work = slot_thread::run(move || async move { delivery::handle(&intake, delivery, slot).await });
         if let Err(error) = work.await {
-            // The set goes to somebody else when its time is up.
-            tracing::error!(%error, "no thread can be started for a datum set");
+            // The set is redelivered when its acknowledgement deadline passes.
+            tracing::error!(%error, "cannot start a thread for a datum set");
         }
     });
 }
 
-/// Hands back what is already here when the worker stops serving a pipeline.
+/// Hands back the deliveries that have already arrived when the worker stops serving a pipeline.
 async fn drain(puller: &mut DatumPuller) {
     while let Ok(Ok(delivery)) = tokio::time::timeout(Duration::from_millis(1), puller.arrived()).await {
         delivery::hand_back(&delivery, None).await;
     }
 }
 
-/// Waits a moment; `true` if it is time to stop.
+/// Waits for [`PAUSE`]; returns `true` if `stop` is cancelled meanwhile.
 async fn pause(stop: &CancellationToken) -> bool {
     tokio::select! {
         () = stop.cancelled() => true,
@@ -208,12 +220,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sets_are_stopped_only_when_their_pipeline_stays_away() {
+    fn sets_are_stopped_only_when_their_pipeline_stays_missing() {
         let set = |names: &[&str]| -> HashSet<PipelineKey> { names.iter().map(|n| n.parse().unwrap()).collect() };
         let running = set(&["default/a", "default/b"]);
         let (all, only_b) = (running.clone(), set(&["default/b"]));
         let start = Instant::now();
-        let mut missing = Missing::default();
+        let mut missing = MissingPipelines::default();
         let mut at = |seconds, listed: &HashSet<PipelineKey>| {
             missing.overdue(running.clone(), listed, start + Duration::from_secs(seconds))
         };

@@ -1,4 +1,7 @@
-//! Gathering the output of a try, with the container's help where links lead out of `/pfs`.
+//! Collecting the output of a try, with the container's help for links that lead out of `/pfs`.
+//!
+//! The worker does not see the container's own file system. Links that lead there are replaced by copies of their
+//! targets, by `stage-init` inside the container and as the datum's user; then the output is listed again.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,102 +9,100 @@ use howdah_protocol::objects::StageSpec;
 use howdah_stage_init::COPY_LINKS;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::Trouble;
-use crate::execute::slot_thread::short;
-use crate::pfs::links::View;
-use crate::pfs::output::{self, Found, OutputError};
-use crate::pfs::workspace::Workspace;
-use crate::runtime::{RunOutcome, RunRequest, RuntimeError, Stream};
-use crate::slots::{Warm, lock};
+use crate::blocking::short;
+use crate::error::InfraError;
+use crate::pfs::output::{self, CollectedFile, OutputError};
+use crate::pfs::workspace::{Workspace, lock_workspace};
+use crate::runtime::{RunOutcome, RunRequest, RuntimeError, Stage, Stream};
 
-/// Most bytes kept of what the copying of links complains about.
-const COMPLAINT_BYTES: usize = 4096;
+/// Bytes kept of the error output of the program that copies links.
+const COPY_ERRORS_BYTES: usize = 4096;
 
 /// Why there is no output.
-pub(crate) enum GatherError {
-    /// The output is at fault.
-    Fault(String),
-    /// This machine is.
-    Trouble(Trouble),
-    /// The stage was lost on the way.
-    Lost(RuntimeError),
-    /// It was told to stop.
+pub(crate) enum CollectError {
+    /// The output is not acceptable; the text is for the user.
+    Rejected(String),
+    /// This machine failed.
+    Infra(InfraError),
+    /// The stage was lost while it copied links.
+    StageLost(RuntimeError),
+    /// The set was stopped.
     Cancelled,
 }
 
-impl From<Trouble> for GatherError {
-    fn from(trouble: Trouble) -> Self {
-        Self::Trouble(trouble)
+impl From<InfraError> for CollectError {
+    fn from(error: InfraError) -> Self {
+        Self::Infra(error)
     }
 }
 
 /// Collects what a command left in `/pfs/out`, sorted by path.
-pub(crate) async fn gather(
-    warm: &mut Warm,
-    stage: &StageSpec,
+pub(crate) async fn collect_output(
+    stage: &mut dyn Stage,
+    workspace: &Arc<Mutex<Workspace>>,
+    spec: &StageSpec,
     cancel: &CancellationToken,
-) -> Result<Vec<Found>, GatherError> {
-    let outside = match collect(&warm.space).await? {
-        Ok(found) => return Ok(found),
+) -> Result<Vec<CollectedFile>, CollectError> {
+    let outside = match list(workspace).await? {
+        Ok(files) => return Ok(files),
         Err(links) => links,
     };
-    copy_links(warm, stage, &outside, cancel).await?;
-    // With the links gone nothing can lead outside, unless somebody else still writes there.
-    collect(&warm.space).await?.map_err(|links| {
+    copy_links(stage, spec, &outside, cancel).await?;
+    // Once only: a process that the command left behind may keep making such links, and a loop would not end.
+    list(workspace).await?.map_err(|links| {
         let link = links.first().map_or("/pfs/out", String::as_str);
-        GatherError::Fault(format!(
+        CollectError::Rejected(format!(
             "link at {link}: its target is outside of /pfs and changed meanwhile"
         ))
     })
 }
 
-/// Collects as the worker sees it; gives the links that it cannot follow, if there are any.
-async fn collect(space: &Arc<Mutex<Workspace>>) -> Result<Result<Vec<Found>, Vec<String>>, GatherError> {
-    let space = Arc::clone(space);
-    match short(move || output::collect(&View::of(&lock(&space)))).await? {
-        Ok(found) => Ok(Ok(found)),
+/// Lists the output as the worker sees it; the inner error is the links that only the container can follow.
+async fn list(workspace: &Arc<Mutex<Workspace>>) -> Result<Result<Vec<CollectedFile>, Vec<String>>, CollectError> {
+    let workspace = Arc::clone(workspace);
+    match short(move || output::collect(lock_workspace(&workspace).layout())).await? {
+        Ok(files) => Ok(Ok(files)),
         Err(OutputError::Outside(links)) => Ok(Err(links)),
-        Err(OutputError::Fault(reason)) => Err(GatherError::Fault(reason)),
-        Err(OutputError::Trouble(trouble)) => Err(trouble.into()),
+        Err(OutputError::Rejected(reason)) => Err(CollectError::Rejected(reason)),
+        Err(OutputError::Infra(error)) => Err(error.into()),
     }
 }
 
-/// Has links replaced by copies of their targets, by `stage-init` as the user of the datum.
+/// Replaces links by copies of their targets, with `stage-init` as the user of the datum.
 async fn copy_links(
-    warm: &mut Warm,
-    stage: &StageSpec,
+    stage: &mut dyn Stage,
+    spec: &StageSpec,
     links: &[String],
     cancel: &CancellationToken,
-) -> Result<(), GatherError> {
+) -> Result<(), CollectError> {
     let request = RunRequest {
-        argv: vec![warm.stage.init().to_owned(), COPY_LINKS.to_owned()],
+        argv: vec![stage.init().to_owned(), COPY_LINKS.to_owned()],
         cwd: Some("/".to_owned()),
-        user: stage.user.clone(),
+        user: spec.user.clone(),
         stdin: Some(links.join("\0").into_bytes()),
-        timeout: stage.datum_timeout_ms.map(std::time::Duration::from_millis),
+        timeout: spec.datum_timeout_ms.map(std::time::Duration::from_millis),
         ..RunRequest::default()
     };
-    let mut complaint = Vec::new();
-    let mut listen = |stream, bytes: &[u8]| {
+    let mut errors = Vec::new();
+    let mut keep_errors = |stream, bytes: &[u8]| {
         if stream == Stream::Stderr {
-            let room = COMPLAINT_BYTES.saturating_sub(complaint.len());
-            complaint.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            let room = COPY_ERRORS_BYTES.saturating_sub(errors.len());
+            errors.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
     };
-    let outcome = warm
-        .stage
-        .run(request, &mut listen, cancel)
+    let outcome = stage
+        .run(request, &mut keep_errors, cancel)
         .await
-        .map_err(GatherError::Lost)?;
+        .map_err(CollectError::StageLost)?;
     let many = links.len();
     let first = links.first().map_or("", String::as_str);
-    Err(GatherError::Fault(match outcome {
+    Err(CollectError::Rejected(match outcome {
         RunOutcome::Exited(0) => return Ok(()),
-        RunOutcome::Cancelled => return Err(GatherError::Cancelled),
+        RunOutcome::Cancelled => return Err(CollectError::Cancelled),
         RunOutcome::TimedOut => {
             format!("copying the targets of {many} links outside of /pfs ({first}) exceeded the datum's time limit")
         }
-        RunOutcome::Exited(_) if !complaint.is_empty() => String::from_utf8_lossy(&complaint).into_owned(),
+        RunOutcome::Exited(_) if !errors.is_empty() => String::from_utf8_lossy(&errors).into_owned(),
         RunOutcome::Exited(code) => format!("link at {first}: its target could not be copied (exit code {code})"),
         RunOutcome::Signaled(signal) => format!("link at {first}: its target could not be copied (signal {signal})"),
         RunOutcome::SpawnFailed(text) => format!("link at {first}: its target could not be copied ({text})"),

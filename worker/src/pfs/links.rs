@@ -1,4 +1,8 @@
 //! Following symbolic links as a stage container sees them.
+//!
+//! The worker's kernel must not follow a link that user code made: a link to `/etc/passwd` would read the worker's
+//! file. So [`LinkResolver::resolve`] walks a path step by step, maps each step to the worker's side and reads links
+//! itself.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -6,50 +10,50 @@ use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use crate::pfs::workspace::{SCRATCH, Workspace};
+use crate::pfs::layout::{PfsLayout, SCRATCH};
 
 /// Links that may be followed for one path, as in the kernel.
 const MAX_LINKS: usize = 40;
 
-/// Where the folders of a container are on the worker's side.
+/// Resolves paths of a container to paths on the worker's side.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct LinkResolver {
     pfs: PathBuf,
     inputs: PathBuf,
-    /// The running try's folder below `.scratch`.
+    /// Name of the running try's folder below `.scratch`.
     current: String,
-    /// Inputs are shared with the cache, so nobody can have changed them.
+    /// Whether inputs are read-only, so that they are as the store has them.
     unmodified: bool,
 }
 
-/// What a link leads to.
+/// A resolved path.
 #[derive(Clone, Debug)]
-pub struct Place {
-    /// Path on the worker's side; no part of it is a link.
+pub struct LinkTarget {
+    /// Path on the worker's side; no component of it is a link.
     pub real: PathBuf,
-    /// Input and path within it, if it is part of an unmodified input.
+    /// Name of the input and path in its commit, if it is part of an unmodified input.
     pub in_input: Option<(String, String)>,
 }
 
-/// Why a link leads nowhere.
+/// Why a path cannot be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
-    /// Nothing is there.
+    /// Nothing is at its end.
     #[error("its target {target} does not exist")]
     Dangling {
-        /// Where it leads, as the container sees it.
+        /// Its end, as the container sees it.
         target: String,
     },
-    /// It leads to the container's own file system, which the worker does not see.
+    /// It ends in the container's own file system, which the worker does not see.
     #[error("its target is outside of /pfs")]
     Outside,
-    /// It goes in circles.
+    /// It has more than [`MAX_LINKS`] links, usually because they form a circle.
     #[error("it leads through too many other links")]
     TooManyLinks,
     /// The worker's disk failed.
     #[error("cannot be followed")]
     Io {
-        /// Where.
+        /// The path on the worker's side.
         path: PathBuf,
         /// The system's error.
         #[source]
@@ -57,39 +61,35 @@ pub enum LinkError {
     },
 }
 
-impl View {
-    /// Returns the view of the running try.
-    pub fn of(space: &Workspace) -> Self {
-        let inputs = space.inputs();
+impl LinkResolver {
+    /// Makes a resolver for the running try of a workspace.
+    pub fn new(layout: &PfsLayout) -> Self {
+        let inputs = layout.inputs();
         let current = inputs.file_name().map(|name| name.to_string_lossy().into_owned());
         Self {
-            pfs: space.dirs().pfs.clone(),
-            inputs: space.dirs().inputs.clone(),
+            pfs: layout.dirs.pfs.clone(),
+            inputs: layout.dirs.inputs.clone(),
             current: current.unwrap_or_default(),
-            unmodified: !space.writable(),
+            unmodified: !layout.writable,
         }
     }
 
-    /// Returns the output folder on the worker's side.
-    pub fn out(&self) -> PathBuf {
-        self.pfs.join("out")
-    }
-
-    /// Follows a path of the container, links included, to the end.
-    pub fn resolve(&self, path: &str) -> Result<Place, LinkError> {
-        let mut ahead: VecDeque<OsString> = parts(Path::new(path));
-        let mut here = PathBuf::from("/");
+    /// Resolves a path of the container, following all links.
+    pub fn resolve(&self, path: &str) -> Result<LinkTarget, LinkError> {
+        let mut ahead: VecDeque<OsString> = components(Path::new(path));
+        let mut resolved = PathBuf::from("/");
         let mut links = 0;
-        while let Some(part) = ahead.pop_front() {
-            if part == ".." {
-                here.pop();
+        while let Some(component) = ahead.pop_front() {
+            if component == ".." {
+                // Applied to the resolved path, as the kernel does: `link/..` is the parent of the link's target.
+                resolved.pop();
                 continue;
             }
-            let next = here.join(&part);
+            let next = resolved.join(&component);
             let Some(real) = self.real(&next) else {
-                // The way to /pfs itself, or somewhere else.
+                // A folder above /pfs may still lead into it; everything else is outside.
                 if Path::new("/pfs").starts_with(&next) {
-                    here = next;
+                    resolved = next;
                     continue;
                 }
                 return Err(LinkError::Outside);
@@ -104,7 +104,7 @@ impl View {
                 },
             })?;
             if !meta.is_symlink() {
-                here = next;
+                resolved = next;
                 continue;
             }
             links += 1;
@@ -116,22 +116,22 @@ impl View {
                 source,
             })?;
             if target.is_absolute() {
-                here = PathBuf::from("/");
+                resolved = PathBuf::from("/");
             }
-            let mut through = parts(&target);
-            through.append(&mut ahead);
-            ahead = through;
+            let mut inserted = components(&target);
+            inserted.append(&mut ahead);
+            ahead = inserted;
         }
-        let Some(real) = self.real(&here) else {
+        let Some(real) = self.real(&resolved) else {
             return Err(LinkError::Outside);
         };
-        Ok(Place {
+        Ok(LinkTarget {
             real,
-            in_input: self.in_input(&here),
+            in_input: self.in_input(&resolved),
         })
     }
 
-    /// Writes a path for people: inputs under the names that user code knows.
+    /// Formats a path for messages, with inputs under the names that user code knows.
     fn shown(&self, path: &Path, ahead: &VecDeque<OsString>) -> String {
         let mut path = path.to_owned();
         path.extend(ahead);
@@ -151,7 +151,7 @@ impl View {
         })
     }
 
-    /// Reads input and path from a path below the running try's inputs.
+    /// Splits a path below the running try's inputs into the name of the input and the path in its commit.
     fn in_input(&self, path: &Path) -> Option<(String, String)> {
         if !self.unmodified {
             return None;
@@ -159,7 +159,7 @@ impl View {
         let inside = path.strip_prefix(Path::new("/pfs").join(SCRATCH)).ok()?;
         let inside = inside.strip_prefix(&self.current).ok()?.to_str()?;
         let (input, path) = inside.split_once('/').unwrap_or((inside, ""));
-        // The folder of all inputs is none of them.
+        // The folder that holds all inputs belongs to none of them.
         (!input.is_empty()).then(|| {
             let path = if path.is_empty() {
                 String::new()
@@ -171,10 +171,10 @@ impl View {
     }
 }
 
-/// Splits a path into what is still to be walked.
-fn parts(path: &Path) -> VecDeque<OsString> {
+/// Splits a path into the components that must be walked.
+fn components(path: &Path) -> VecDeque<OsString> {
     path.components()
-        .filter_map(|part| match part {
+        .filter_map(|component| match component {
             Component::Normal(name) => Some(name.to_owned()),
             Component::ParentDir => Some(OsString::from("..")),
             Component::RootDir | Component::CurDir | Component::Prefix(_) => None,

@@ -1,11 +1,16 @@
-//! Making a workspace fresh again with what the try before left.
+//! Reusing the folders of one try for the next.
 //!
-//! Removing and making every folder and link anew costs more than starting a trivial command.
-//! When the next try needs the same folders and everything in `/pfs` is found as expected, only files go.
-//! Anything unexpected ends the attempt, and `/pfs` is cleared and made from nothing.
+//! Removing and making every folder and link anew costs more than starting a trivial command. Two parts are reused,
+//! each by itself:
 //!
-//! Inputs are apart from that, since no command can write to them: whatever it did in `/pfs`, a large folder
-//! that the next try needs too, of another commit or the same, stands, and only what differs is changed in it.
+//! - `/pfs` ([`reset_pfs`]): if it holds exactly what the worker made, plus a few plain output files, only those files
+//!   are removed. Commands can write there, so everything is checked first; anything unexpected makes the caller clear
+//!   `/pfs`.
+//! - Inputs ([`reuse_inputs`]): commands cannot write to them, so they need no check. Files that were placed one by one
+//!   are removed; a complete large folder that the next try needs too is kept, of the same commit or another one, and
+//!   the caller applies the differences.
+//!
+//! An I/O error here is not reported: the caller clears everything instead, and meets it again if it persists.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,130 +21,129 @@ use std::sync::Arc;
 
 use howdah_model::ids::TreeRoot;
 
-use crate::pfs::workspace::{SCRATCH, Workspace};
+use crate::pfs::fs_steps::remove_with_parents;
+use crate::pfs::layout::{PfsLayout, SCRATCH};
 
-/// Files of an input that are removed one by one; the folder of one with more is renamed aside as a whole.
+/// Files of an input that are removed one by one. The folder of an input with more files is renamed aside as a whole.
 const FEW_FILES: usize = 32;
 
 /// A folder of a commit that is all that an input consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whole {
+pub struct CommitFolder {
     /// Its path, with a slash at the end.
     pub path: String,
     /// The file tree of the commit.
     pub root: TreeRoot,
 }
 
-/// What a try was given as one input, as far as it is known to the last file.
+/// The inputs of a datum by name; with its folder where an input consists of one folder and nothing else.
+pub type DatumInputs = BTreeMap<Arc<str>, Option<CommitFolder>>;
+
+/// Inputs whose folder was kept, by name, with the tree of the commit that its files are from.
+pub type ReusedFolders = BTreeMap<Arc<str>, TreeRoot>;
+
+/// What a try was given as one input.
 #[derive(Debug)]
-enum Laid {
-    /// These files and nothing else.
-    Few(Vec<PathBuf>),
-    /// Too many to be remembered one by one: all that is below the folder, if it was laid out to the end.
-    Many(Option<Whole>),
+enum LaidOutInput {
+    /// Exactly these files.
+    Files(Vec<PathBuf>),
+    /// More files than are remembered: all files of the folder if it was laid out completely, else unknown files.
+    Folder(Option<CommitFolder>),
 }
 
 /// What a try was given: its inputs by name.
 #[derive(Debug, Default)]
-pub(crate) struct Given {
-    inputs: BTreeMap<Arc<str>, Laid>,
+pub(super) struct LaidOutInputs {
+    inputs: BTreeMap<Arc<str>, LaidOutInput>,
 }
 
-impl Given {
-    /// Begins with empty folders.
+impl LaidOutInputs {
+    /// Starts with empty folders.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a Arc<str>>) -> Self {
-        let empty = |name: &Arc<str>| (Arc::clone(name), Laid::Few(Vec::new()));
+        let empty = |name: &Arc<str>| (Arc::clone(name), LaidOutInput::Files(Vec::new()));
         Self {
             inputs: names.into_iter().map(empty).collect(),
         }
     }
 
-    /// Remembers a file that is about to be placed.
+    /// Records a file that is about to be placed.
     pub fn add(&mut self, input: &str, file: PathBuf) {
-        let Some(laid) = self.inputs.get_mut(input) else {
+        let Some(laid_out) = self.inputs.get_mut(input) else {
             return;
         };
-        match laid {
-            Laid::Few(files) if files.len() < FEW_FILES => files.push(file),
-            _ => *laid = Laid::Many(None),
+        match laid_out {
+            LaidOutInput::Files(files) if files.len() < FEW_FILES => files.push(file),
+            // Not known to be complete any more.
+            _ => *laid_out = LaidOutInput::Folder(None),
         }
     }
 
-    /// Remembers that an input has been laid out to the end.
-    pub fn complete(&mut self, input: &str, whole: Whole) {
-        if let Some(Laid::Many(known)) = self.inputs.get_mut(input) {
-            *known = Some(whole);
+    /// Records that all files of an input have been placed.
+    pub fn complete(&mut self, input: &str, folder: CommitFolder) {
+        if let Some(LaidOutInput::Folder(known)) = self.inputs.get_mut(input) {
+            *known = Some(folder);
         }
-    }
-
-    /// Says whether these are the inputs.
-    fn has_inputs(&self, wanted: &Wanted) -> bool {
-        self.inputs.keys().eq(wanted.keys())
     }
 }
 
-/// The inputs of the next try by name, each with its folder where it consists of one and nothing else.
-pub type Wanted = BTreeMap<Arc<str>, Option<Whole>>;
-
-/// What stands from the try before, by name of the input: the same folder of another commit, or of the same.
-pub type Standing = BTreeMap<Arc<str>, TreeRoot>;
-
-/// Readies the folders of inputs for the next try: what the next one needs too stands, all else goes. `None`
-/// if they are not the same inputs.
-pub(crate) fn reuse_inputs(
-    space: &Workspace,
-    given: Given,
-    wanted: &Wanted,
+/// Readies the folders of inputs for the next try; returns the new record and the folders that were kept.
+///
+/// Returns `None` if the next try has inputs of other names.
+pub(super) fn reuse_inputs(
+    layout: &PfsLayout,
+    laid_out: LaidOutInputs,
+    next: &DatumInputs,
     discard: impl Fn(&Path) -> io::Result<()>,
-) -> io::Result<Option<(Given, Standing)>> {
-    if !given.has_inputs(wanted) {
+) -> io::Result<Option<(LaidOutInputs, ReusedFolders)>> {
+    if !laid_out.inputs.keys().eq(next.keys()) {
         return Ok(None);
     }
-    let inputs = space.inputs();
-    let mut next = Given::new(wanted.keys());
-    let mut standing = Standing::new();
-    for (name, laid) in given.inputs {
-        let same = |whole: &Whole| {
-            wanted
-                .get(&name)
+    let inputs = layout.inputs();
+    let mut record = LaidOutInputs::new(next.keys());
+    let mut reused = ReusedFolders::new();
+    for (name, laid_out) in laid_out.inputs {
+        let is_needed = |folder: &CommitFolder| {
+            next.get(&name)
                 .and_then(Option::as_ref)
-                .is_some_and(|next| next.path == whole.path)
+                .is_some_and(|next| next.path == folder.path)
         };
-        match laid {
-            Laid::Few(files) => {
+        match laid_out {
+            LaidOutInput::Files(files) => {
                 for file in &files {
                     remove_with_parents(file, &inputs)?;
                 }
             }
-            Laid::Many(Some(whole)) if same(&whole) => {
-                // Not known to be complete again until the differences are made.
-                next.inputs.insert(Arc::clone(&name), Laid::Many(None));
-                standing.insert(name, whole.root);
+            LaidOutInput::Folder(Some(folder)) if is_needed(&folder) => {
+                // Recorded as incomplete until the caller has applied the differences: a try that fails in between must
+                // not pass a mixture of two commits on to the next one.
+                record.inputs.insert(Arc::clone(&name), LaidOutInput::Folder(None));
+                reused.insert(name, folder.root);
             }
-            Laid::Many(_) => {
+            LaidOutInput::Folder(_) => {
                 let folder = inputs.join(&*name);
                 discard(&folder)?;
                 fs::create_dir(&folder)?;
             }
         }
     }
-    Ok(Some((next, standing)))
+    Ok(Some((record, reused)))
 }
 
-/// Makes `/pfs` as good as new without making anything anew; `false` if that was not possible.
-pub(crate) fn reset(space: &Workspace, given: &Given, env: &str) -> bool {
-    // An error is no trouble yet: clearing everything meets it again if it is one.
-    matches!(try_reset(space, given, env), Ok(true))
+/// Resets `/pfs` without making anything anew. Returns `false` if that was not possible; it is half reset then and must
+/// be cleared.
+pub(super) fn reset_pfs(layout: &PfsLayout, laid_out: &LaidOutInputs, env: &str) -> bool {
+    matches!(try_reset(layout, laid_out, env), Ok(true))
 }
 
-fn try_reset(space: &Workspace, given: &Given, env: &str) -> io::Result<bool> {
-    Ok(is_as_made(space, given)? && empty_out(&space.out())? && rewrite_env(&space.dirs().pfs.join(".env"), env)?)
+fn try_reset(layout: &PfsLayout, laid_out: &LaidOutInputs, env: &str) -> io::Result<bool> {
+    // Checked first: nothing is removed through a folder that the command replaced.
+    Ok(is_as_made(layout, laid_out)? && empty_out(&layout.out())? && rewrite_env(&layout.env_file(), env)?)
 }
 
-/// Says whether `/pfs` holds what it was given and nothing else.
-fn is_as_made(space: &Workspace, given: &Given) -> io::Result<bool> {
+/// Returns whether `/pfs` holds what the worker made and nothing else.
+fn is_as_made(layout: &PfsLayout, laid_out: &LaidOutInputs) -> io::Result<bool> {
     let mut found = 0;
-    for entry in fs::read_dir(&space.dirs().pfs)? {
+    for entry in fs::read_dir(&layout.dirs.pfs)? {
         let entry = entry?;
         let kind = entry.file_type()?;
         let name = entry.file_name();
@@ -148,8 +152,8 @@ fn is_as_made(space: &Workspace, given: &Given) -> io::Result<bool> {
             Some(".env") => kind.is_file(),
             Some(name) => {
                 kind.is_symlink()
-                    && given.inputs.contains_key(name)
-                    && fs::read_link(entry.path())? == Path::new(&space.link_target(name))
+                    && laid_out.inputs.contains_key(name)
+                    && fs::read_link(entry.path())? == Path::new(&layout.link_target(name))
             }
             None => false,
         };
@@ -158,10 +162,11 @@ fn is_as_made(space: &Workspace, given: &Given) -> io::Result<bool> {
         }
         found += 1;
     }
-    Ok(found == given.inputs.len() + 3)
+    // `.scratch`, `out`, `.env` and a link per input.
+    Ok(found == laid_out.inputs.len() + 3)
 }
 
-/// Empties the output folder if it holds a few plain files and is as open as it was made.
+/// Empties the output folder. Returns `false` if it holds a folder or many files, or if its mode was changed.
 fn empty_out(out: &Path) -> io::Result<bool> {
     for (number, entry) in fs::read_dir(out)?.enumerate() {
         let entry = entry?;
@@ -173,39 +178,15 @@ fn empty_out(out: &Path) -> io::Result<bool> {
     Ok(fs::symlink_metadata(out)?.mode() & 0o7777 == 0o777)
 }
 
-/// Removes an input file and the folders that were made for it, up to the input's own.
-pub(crate) fn remove_with_parents(file: &Path, inputs: &Path) -> io::Result<()> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut folder = file.parent();
-    while let Some(made) = folder {
-        // `inputs/<input>` itself stays.
-        if made == inputs || made.parent() == Some(inputs) {
-            return Ok(());
-        }
-        match fs::remove_dir(made) {
-            Ok(()) => folder = made.parent(),
-            // Shared with a file that is still to be removed, or went with one before.
-            Err(error) if matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {
-                folder = (error.kind() == io::ErrorKind::NotFound)
-                    .then(|| made.parent())
-                    .flatten();
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Writes the variables into the file that is there, if it is still an ordinary one of ours.
+/// Overwrites the file of variables. Returns `false` if it is not a plain, readable file of its own any more.
 fn rewrite_env(file: &Path, env: &str) -> io::Result<bool> {
+    // The command may have replaced the file by a link or a pipe: neither is followed or waited for.
     let mut open = fs::OpenOptions::new()
         .write(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
         .open(file)?;
     let meta = open.metadata()?;
+    // More than one link: writing would change another file of the command's choice.
     if !meta.is_file() || meta.nlink() != 1 || meta.permissions().mode() & 0o444 != 0o444 {
         return Ok(false);
     }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{OutputSink, Stream};
-use crate::execute::slot_thread;
+use crate::thread_role::is_slot_thread;
 
 /// Name of the socket in its folder.
 pub const SOCKET_NAME: &str = "init.sock";
@@ -122,7 +122,7 @@ impl InitConnection {
         self.usable = false;
         self.send(&bytes).await?;
         drop(bytes);
-        if slot_thread::is_current()
+        if is_slot_thread()
             && let Some(exit) = self.wait_here(out, cancel)?
         {
             self.usable = true;

@@ -1,11 +1,13 @@
-//! Stages that run before there is work for them, so that no job waits for containers.
+//! Stages that start before there is work for them, so that no job waits for containers.
 //!
-//! The coordinator says of which pipelines, and says it again as long as it holds. They start in slots that have no stage
-//! yet, few at a time, and are not stopped for being idle; but a slot is nobody's: where another pipeline has work and
-//! no other slot is free, its stage takes their place.
+//! The coordinator sends a prewarm order for each pipeline that needs it. An order expires after [`PREWARM_LEASE`], so
+//! the coordinator re-sends it as long as it holds. Prewarmed stages start in slots without a stage, a few at a time,
+//! and are not stopped for being idle. They reserve nothing: if another pipeline has work and no other slot is free,
+//! its stage replaces a prewarmed one.
 //!
-//! Pulling an image needs no slot. What is told to stop in the meantime, or to be another version, stops at once. What
-//! fails is tried again with later orders, less and less often; a job that needs it tells the user why.
+//! Pulling an image needs no slot. A new order for another version, or one that ends prewarming, stops starts that are
+//! under way. A start that fails is retried with later orders, at growing intervals; the error is logged once and
+//! otherwise dropped, because a job that needs the stage reports it to the user.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,85 +18,225 @@ use howdah_protocol::messages::{PREWARM_LEASE, PrewarmOrder};
 use howdah_protocol::objects::StageSpec;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::context::Kit;
-use crate::error::Trouble;
-use crate::slots::{Lent, Preparation, Slot, StageKey};
+use crate::error::InfraError;
+use crate::slots::pool::{Pool, PrewarmDecision};
+use crate::slots::running_stage::{StageKey, StageStarter};
+use crate::slots::slot::Slot;
+use crate::slots::slot_guard::SlotGuard;
 use howdah_telemetry::error_chain;
 
-/// Least time between a start that failed and the next one; doubled with each failure.
+/// Pause after the first failed start; doubled with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// Most time between them.
+/// Longest pause between starts that fail.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
-/// What the coordinator said lately.
-#[derive(Default)]
-pub(crate) struct Leases(Mutex<HashMap<PipelineKey, Lease>>);
-
-struct Lease {
-    version: u64,
-    /// Number of stages that are to run.
-    stages: usize,
-    ends: Instant,
-    /// Its stages are being started.
-    preparing: bool,
-    /// How often that failed, without a success since.
-    failures: u32,
-    /// When it may be tried again.
-    not_before: Instant,
-    /// Cancelled when the lease is over, but for one that nobody renewed.
-    over: CancellationToken,
+/// Applies prewarm orders. Clones share everything.
+#[derive(Clone)]
+pub(crate) struct Prewarmer {
+    pool: Arc<Pool>,
+    starter: StageStarter,
+    leases: Arc<PrewarmLeases>,
+    /// Tracks the tasks that start and stop stages; shutdown waits for them.
+    tasks: TaskTracker,
+    /// Cancelled when the worker shuts down.
+    closing: CancellationToken,
 }
 
-impl Leases {
-    /// Returns how many stages are to run although there may be nothing to do.
-    pub fn stages(&self, key: &StageKey, now: Instant) -> usize {
+impl Prewarmer {
+    /// Starts without orders.
+    pub fn new(pool: Arc<Pool>, starter: StageStarter, tasks: TaskTracker, closing: CancellationToken) -> Self {
+        Self {
+            pool,
+            starter,
+            leases: Arc::default(),
+            tasks,
+            closing,
+        }
+    }
+
+    /// Returns how many stages must be kept although they may be idle.
+    pub fn target(&self, key: &StageKey) -> usize {
+        self.leases.target(key, Instant::now())
+    }
+
+    /// Applies an order. Starting and stopping happens on tasks.
+    ///
+    /// The lease changes before this returns, so that orders take effect in the order in which they arrive.
+    pub fn apply(&self, order: PrewarmOrder) {
+        let pipeline = order.pipeline;
+        let this = self.clone();
+        let Some(stages) = order.stages else {
+            self.leases.end(&pipeline);
+            self.tasks
+                .spawn(async move { this.pool.stop_pipeline(&pipeline).await });
+            return;
+        };
+        let key = (pipeline, stages.version);
+        let target = stages.slots as usize;
+        if let Some(cancelled) = self.leases.renew(&key, target, Instant::now(), &self.closing) {
+            self.tasks
+                .spawn(async move { this.run_starts(&key, Arc::new(stages.stage), &cancelled).await });
+        }
+    }
+
+    /// Starts the missing stages of a lease and records the outcome.
+    async fn run_starts(&self, key: &StageKey, spec: Arc<StageSpec>, cancelled: &CancellationToken) {
+        self.pool.stop_before(key).await;
+        let failure = self.start_missing(key, &spec, cancelled).await.err();
+        let is_first = self.leases.end_starts(key, failure.is_none(), Instant::now());
+        if let Some(error) = failure.filter(|_| is_first) {
+            tracing::warn!(
+                pipeline = %key.0, image = %spec.image.reference, error = %error_chain(&error),
+                "a stage could not be prewarmed"
+            );
+        }
+    }
+
+    /// Starts stages until enough run, no slot is left for them, one fails to start, or the lease is cancelled.
+    async fn start_missing(
+        &self,
+        key: &StageKey,
+        spec: &Arc<StageSpec>,
+        cancelled: &CancellationToken,
+    ) -> Result<(), InfraError> {
+        if !self.pool.needs_prewarm(key, self.target(key)) {
+            return Ok(());
+        }
+        let fetch = self.starter.runtime.fetch(&spec.image);
+        let Some(fetched) = cancelled.run_until_cancelled(fetch).await else {
+            return Ok(());
+        };
+        fetched.map_err(InfraError::Runtime)?;
+        let mut starts = JoinSet::new();
+        let mut pool_changes = self.pool.changes();
+        let mut one_succeeded = false;
+        let mut outcome = Ok(());
+        while outcome.is_ok() {
+            // Marked before the pool is asked, so that no change in between is lost.
+            pool_changes.mark_unchanged();
+            // A single start first: if the stage cannot start, only one slot is occupied to find out.
+            if one_succeeded || starts.is_empty() {
+                match self.pool.take_to_prewarm(key, self.target(key)) {
+                    PrewarmDecision::Start(slot) => {
+                        let this = self.clone();
+                        let (key, spec, cancelled) = (key.clone(), Arc::clone(spec), cancelled.clone());
+                        starts.spawn(async move { this.start(&key, &spec, &cancelled, slot).await });
+                        continue;
+                    }
+                    PrewarmDecision::Wait => {}
+                    PrewarmDecision::Finished => break,
+                }
+            }
+            tokio::select! {
+                Some(ended) = starts.join_next() => {
+                    outcome = ended.unwrap_or(Err(InfraError::Task));
+                    one_succeeded = outcome.is_ok();
+                }
+                // Never an error: the pool outlives this function.
+                _ = pool_changes.changed() => {}
+                () = cancelled.cancelled() => break,
+            }
+        }
+        // Joined, not dropped: after one failure the other starts may still succeed, and dropping would abort them.
+        while let Some(ended) = starts.join_next().await {
+            outcome = outcome.and(ended.unwrap_or(Err(InfraError::Task)));
+        }
+        outcome
+    }
+
+    /// Starts a stage in a slot and gives the slot back.
+    async fn start(
+        &self,
+        key: &StageKey,
+        spec: &StageSpec,
+        cancelled: &CancellationToken,
+        slot: Slot,
+    ) -> Result<(), InfraError> {
+        let mut guard = SlotGuard::new(Arc::clone(&self.pool), slot);
+        let stage = guard.slot().ensure_stage(key, spec, &self.starter);
+        if let Some(started) = cancelled.run_until_cancelled(stage).await {
+            started?;
+        }
+        if cancelled.is_cancelled() {
+            // The order that cancelled the lease stopped idle stages only. This slot was not idle then, and its stage
+            // would stay until it expires.
+            guard.slot().stop().await;
+        }
+        Ok(())
+    }
+}
+
+/// The orders in effect, one lease per pipeline.
+#[derive(Default)]
+struct PrewarmLeases(Mutex<HashMap<PipelineKey, PrewarmLease>>);
+
+struct PrewarmLease {
+    version: u64,
+    /// Number of stages that must run.
+    target: usize,
+    ends: Instant,
+    /// Whether a task starts its stages.
+    starting: bool,
+    /// Failed starts since the last success.
+    failures: u32,
+    /// When starts may be tried again.
+    not_before: Instant,
+    /// Cancelled when another order replaces or ends the lease, but not when it expires.
+    cancelled: CancellationToken,
+}
+
+impl PrewarmLeases {
+    fn target(&self, key: &StageKey, now: Instant) -> usize {
         let leases = self.lock();
         let lease = leases.get(&key.0);
         lease
             .filter(|lease| lease.version == key.1 && now < lease.ends)
-            .map_or(0, |lease| lease.stages)
+            .map_or(0, |lease| lease.target)
     }
 
-    /// Begins or renews a lease. Whoever gets a token is to start what is missing until that is cancelled, and to say
-    /// then how it [`ended`](Self::prepared).
+    /// Begins or renews a lease.
+    ///
+    /// If this returns a token, the caller must start what is missing until the token is cancelled, and then report
+    /// with [`Self::end_starts`]. At most one caller per lease has a token.
     fn renew(
         &self,
         key: &StageKey,
-        stages: usize,
+        target: usize,
         now: Instant,
         closing: &CancellationToken,
     ) -> Option<CancellationToken> {
         let mut leases = self.lock();
-        let new = || Lease {
+        let new = || PrewarmLease {
             version: key.1,
-            stages,
+            target,
             ends: now,
-            preparing: false,
+            starting: false,
             failures: 0,
             not_before: now,
-            over: closing.child_token(),
+            cancelled: closing.child_token(),
         };
         let lease = leases.entry(key.0.clone()).or_insert_with(new);
         if lease.version != key.1 {
-            lease.over.cancel();
+            lease.cancelled.cancel();
             *lease = new();
         }
-        lease.stages = stages;
+        lease.target = target;
         lease.ends = now + PREWARM_LEASE;
-        let begins = !lease.preparing && lease.not_before <= now;
-        lease.preparing |= begins;
-        begins.then(|| lease.over.clone())
+        let begins = !lease.starting && lease.not_before <= now;
+        lease.starting |= begins;
+        begins.then(|| lease.cancelled.clone())
     }
 
-    /// Notes how starting what was missing ended. Says whether it failed for the first time.
-    fn prepared(&self, key: &StageKey, good: bool, now: Instant) -> bool {
+    /// Records that starting what was missing has ended. Returns whether this was the first failure in a row.
+    fn end_starts(&self, key: &StageKey, succeeded: bool, now: Instant) -> bool {
         let mut leases = self.lock();
         let Some(lease) = leases.get_mut(&key.0).filter(|lease| lease.version == key.1) else {
             return false;
         };
-        lease.preparing = false;
-        if good {
+        lease.starting = false;
+        if succeeded {
             lease.failures = 0;
             return false;
         }
@@ -106,121 +248,13 @@ impl Leases {
 
     fn end(&self, pipeline: &PipelineKey) {
         if let Some(lease) = self.lock().remove(pipeline) {
-            lease.over.cancel();
+            lease.cancelled.cancel();
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PipelineKey, Lease>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PipelineKey, PrewarmLease>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Does what the coordinator said of a pipeline's stages. What holds is noted before this returns, so that orders count in
-/// the order in which they came; starting and stopping take their time.
-pub(crate) fn obey(kit: &Arc<Kit>, order: PrewarmOrder) {
-    let pipeline = order.pipeline;
-    if !kit.serves(&pipeline) {
-        return;
-    }
-    let here = Arc::clone(kit);
-    let Some(stages) = order.stages else {
-        kit.standing.end(&pipeline);
-        kit.helpers
-            .spawn(async move { here.pool.stop_pipeline(&pipeline).await });
-        return;
-    };
-    let key = (pipeline, stages.version);
-    let closing = kit.tickets.closing();
-    let wanted = stages.slots as usize;
-    if let Some(over) = kit.standing.renew(&key, wanted, Instant::now(), closing) {
-        kit.helpers.spawn(async move {
-            here.pool.stop_before(&key).await;
-            let stage = Arc::new(stages.stage);
-            let failure = prepare(&here, &key, &stage, &over).await.err();
-            let first = here.standing.prepared(&key, failure.is_none(), Instant::now());
-            if let Some(error) = failure.filter(|_| first) {
-                tracing::warn!(
-                    pipeline = %key.0, image = %stage.image.reference, error = %error_chain(&error),
-                    "a stage could not be started ahead of work"
-                );
-            }
-        });
-    }
-}
-
-/// Starts stages until enough run, no slot is left for them, one cannot be started, or the lease is over.
-async fn prepare(
-    kit: &Arc<Kit>,
-    key: &StageKey,
-    stage: &Arc<StageSpec>,
-    over: &CancellationToken,
-) -> Result<(), Trouble> {
-    let wanted = || kit.standing.stages(key, Instant::now());
-    if !kit.pool.is_to_prepare(key, wanted()) {
-        return Ok(());
-    }
-    let fetch = kit.starter.runtime.fetch(&stage.image);
-    let Some(fetched) = over.run_until_cancelled(fetch).await else {
-        return Ok(());
-    };
-    fetched.map_err(Trouble::Runtime)?;
-    let mut starts = JoinSet::new();
-    let mut room = kit.pool.changes();
-    let mut ended_well = false;
-    let mut outcome = Ok(());
-    while outcome.is_ok() {
-        room.mark_unchanged();
-        // What cannot be started is found out with one.
-        if ended_well || starts.is_empty() {
-            match kit.pool.take_to_prepare(key, wanted()) {
-                Preparation::Begin(slot) => {
-                    starts.spawn(start(
-                        Arc::clone(kit),
-                        key.clone(),
-                        Arc::clone(stage),
-                        over.clone(),
-                        slot,
-                    ));
-                    continue;
-                }
-                Preparation::Wait => {}
-                Preparation::Over => break,
-            }
-        }
-        tokio::select! {
-            Some(ended) = starts.join_next() => {
-                outcome = ended.unwrap_or(Err(Trouble::Task));
-                ended_well = outcome.is_ok();
-            }
-            // The pool outlives this.
-            _ = room.changed() => {}
-            () = over.cancelled() => break,
-        }
-    }
-    while let Some(ended) = starts.join_next().await {
-        outcome = outcome.and(ended.unwrap_or(Err(Trouble::Task)));
-    }
-    outcome
-}
-
-/// Starts a stage in a slot and gives the slot back.
-async fn start(
-    kit: Arc<Kit>,
-    key: StageKey,
-    stage: Arc<StageSpec>,
-    over: CancellationToken,
-    slot: Slot,
-) -> Result<(), Trouble> {
-    let mut lent = Lent::new(Arc::clone(&kit.pool), slot);
-    let ready = lent.slot().ready(&key, &stage, &kit.starter);
-    if let Some(ready) = over.run_until_cancelled(ready).await {
-        ready?;
-    }
-    if over.is_cancelled() {
-        // Whoever ended the lease stopped what was idle then.
-        lent.slot().stop().await;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -232,38 +266,44 @@ mod tests {
     }
 
     #[test]
-    fn stages_stand_as_long_as_the_coordinator_says_so() {
-        let leases = Leases::default();
+    fn a_lease_holds_until_it_expires_or_is_replaced() {
+        let leases = PrewarmLeases::default();
         let (start, closing) = (Instant::now(), CancellationToken::new());
         let [first, second] = keys();
-        let over = leases.renew(&first, 3, start, &closing).expect("to be started");
+        let cancelled = leases.renew(&first, 3, start, &closing).expect("to be started");
         assert!(leases.renew(&first, 3, start, &closing).is_none(), "being started");
-        assert!(!leases.prepared(&first, true, start));
+        assert!(!leases.end_starts(&first, true, start));
         let later = start + Duration::from_secs(1);
-        assert!(leases.renew(&first, 2, later, &closing).is_some(), "what is missing");
+        assert!(
+            leases.renew(&first, 2, later, &closing).is_some(),
+            "what is missing starts"
+        );
         let late = start + PREWARM_LEASE;
-        assert_eq!((leases.stages(&first, late), leases.stages(&second, late)), (2, 0));
-        assert_eq!(leases.stages(&first, later + PREWARM_LEASE), 0, "not renewed");
-        assert!(!over.is_cancelled());
+        assert_eq!((leases.target(&first, late), leases.target(&second, late)), (2, 0));
+        assert_eq!(leases.target(&first, later + PREWARM_LEASE), 0, "not renewed");
+        assert!(!cancelled.is_cancelled());
         let next = leases.renew(&second, 1, late, &closing).expect("another version");
-        assert!(over.is_cancelled() && !next.is_cancelled());
-        assert!(!leases.prepared(&first, false, late), "it is no longer about this one");
-        assert_eq!((leases.stages(&first, late), leases.stages(&second, late)), (0, 1));
+        assert!(cancelled.is_cancelled() && !next.is_cancelled());
+        assert!(
+            !leases.end_starts(&first, false, late),
+            "the lease is of another version"
+        );
+        assert_eq!((leases.target(&first, late), leases.target(&second, late)), (0, 1));
         leases.end(&second.0);
-        assert_eq!(leases.stages(&second, late), 0);
+        assert_eq!(leases.target(&second, late), 0);
         assert!(next.is_cancelled());
     }
 
     #[test]
-    fn what_cannot_be_started_is_tried_less_and_less_often() {
-        let leases = Leases::default();
+    fn failed_starts_are_retried_at_growing_intervals() {
+        let leases = PrewarmLeases::default();
         let closing = CancellationToken::new();
         let [key, _] = keys();
         let mut now = Instant::now();
         let mut tries = Vec::new();
         while tries.len() < 12 {
             if leases.renew(&key, 1, now, &closing).is_some() {
-                assert_eq!(leases.prepared(&key, false, now), tries.is_empty(), "said once");
+                assert_eq!(leases.end_starts(&key, false, now), tries.is_empty(), "reported once");
                 tries.push(now);
             }
             now += Duration::from_secs(1);
