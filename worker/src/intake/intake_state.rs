@@ -30,7 +30,7 @@ impl IntakeState {
         let journal = DeliveryJournal::open(root)
             .map_err(|error| WorkerError::scratch(root, "no folder for receipts can be made", error))?;
         Ok(Self {
-            running_sets: RunningSets::new(),
+            running_sets: RunningSets::new(context.closing.clone()),
             journal,
             job_objects: JobObjects::new(&context.storage.store),
             pipelines,

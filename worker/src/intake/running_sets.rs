@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use howdah_model::names::{JobKey, PipelineKey};
 use howdah_protocol::messages::{CancelJob, RestartDatum, SetMessage};
 use lru::LruCache;
+use tokio_util::sync::CancellationToken;
 
 use crate::set_handle::{SetHandle, StopReason};
 
@@ -28,6 +29,8 @@ pub struct RunningSets {
     running: Mutex<HashMap<(JobKey, u32), Arc<SetHandle>>>,
     /// When each of the last cancelled jobs was cancelled.
     cancelled: Mutex<LruCache<JobKey, Instant>>,
+    /// Cancelled when the worker shuts down.
+    closing: CancellationToken,
 }
 
 /// Whether a delivered set may begin.
@@ -41,11 +44,12 @@ pub enum Admission {
 }
 
 impl RunningSets {
-    /// Makes an empty registry.
-    pub fn new() -> Self {
+    /// Makes an empty registry. The worker cancels `closing` before it calls [`RunningSets::stop_all`].
+    pub fn new(closing: CancellationToken) -> Self {
         Self {
             running: Mutex::new(HashMap::new()),
             cancelled: Mutex::new(LruCache::new(REMEMBERED_JOBS)),
+            closing,
         }
     }
 
@@ -54,17 +58,22 @@ impl RunningSets {
         let now = Instant::now();
         // All jobs of a commit set share one id: only together with the pipeline it names one job.
         let job = set.pipeline.job(set.job);
+        // Locked from the check to the insertion: a cancellation in between would find the set neither here nor refused.
+        let mut running = self.running();
         let remembered = self.cancelled().peek(&job).copied();
         if remembered.is_some_and(|when| now.duration_since(when) < REMEMBER_CANCELLED) {
             return Admission::Cancelled;
         }
-        let mut running = self.running();
         let key = (job.clone(), set.set);
         if running.contains_key(&key) {
             return Admission::AlreadyRunning;
         }
         let handle = Arc::new(SetHandle::new(job));
         running.insert(key, Arc::clone(&handle));
+        // A set that begins after `stop_all` has run receives no other stop, and shutdown would wait for its end.
+        if self.closing.is_cancelled() {
+            handle.stop(StopReason::Shutdown);
+        }
         Admission::Admitted(handle)
     }
 
@@ -76,10 +85,11 @@ impl RunningSets {
     /// Stops all sets of a job and refuses further ones for [`REMEMBER_CANCELLED`].
     pub fn cancel_job(&self, order: &CancelJob) {
         let job = order.pipeline.job(order.job);
+        // Refused first, then stopped: a set that is registered meanwhile is either refused or found below.
+        self.cancelled().put(job.clone(), Instant::now());
         for handle in self.running().values().filter(|handle| *handle.job() == job) {
             handle.stop(StopReason::JobCancelled);
         }
-        self.cancelled().put(job, Instant::now());
     }
 
     /// Cancels the running tries of matching datums of a job, so that each of them runs again.
@@ -144,7 +154,7 @@ mod tests {
 
     #[test]
     fn sets_of_a_pipeline_that_is_no_longer_served_are_stopped() {
-        let sets = RunningSets::new();
+        let sets = RunningSets::new(CancellationToken::new());
         let register = |pipeline: &str| match sets.register(&set_of(pipeline)) {
             Admission::Admitted(handle) => handle,
             _ => panic!("{pipeline} was not admitted"),
@@ -159,8 +169,36 @@ mod tests {
     }
 
     #[test]
+    fn a_cancelled_job_is_stopped_and_refused() {
+        let sets = RunningSets::new(CancellationToken::new());
+        let set = set_of("default/edges");
+        let Admission::Admitted(handle) = sets.register(&set) else {
+            panic!("not admitted");
+        };
+        sets.cancel_job(&CancelJob {
+            pipeline: set.pipeline.clone(),
+            job: set.job,
+        });
+        assert_eq!(handle.stop_reason(), Some(StopReason::JobCancelled));
+        sets.unregister(&set);
+        assert!(matches!(sets.register(&set), Admission::Cancelled));
+    }
+
+    #[test]
+    fn a_set_that_begins_during_shutdown_is_stopped_at_once() {
+        let closing = CancellationToken::new();
+        let sets = RunningSets::new(closing.clone());
+        closing.cancel();
+        sets.stop_all();
+        let Admission::Admitted(handle) = sets.register(&set_of("default/edges")) else {
+            panic!("not admitted");
+        };
+        assert_eq!(handle.stop_reason(), Some(StopReason::Shutdown));
+    }
+
+    #[test]
     fn only_matching_datums_of_a_set_are_restarted() {
-        let sets = RunningSets::new();
+        let sets = RunningSets::new(CancellationToken::new());
         let set = set_of("default/edges");
         let Admission::Admitted(handle) = sets.register(&set) else {
             panic!("not admitted");
