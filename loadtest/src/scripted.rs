@@ -15,7 +15,7 @@ use howdah_api::{convert, pfs_v2};
 use howdah_queue::Queue;
 use howdah_store::{S3Config, Store, StoreConfig};
 use howdah_worker::runtime::scripted::{ScriptedCall, ScriptedEnd, ScriptedRuntime};
-use howdah_worker::{DEFAULT_CACHE_BYTES, Parts, Scratch};
+use howdah_worker::{DEFAULT_CACHE_BYTES, Scratch, WorkerParts};
 use tokio_util::sync::CancellationToken;
 
 /// Name of the command.
@@ -66,7 +66,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         };
     }
     let store_is_local = arguments.s3_endpoint.is_none();
-    let parts = Parts {
+    let parts = WorkerParts {
         name: "scripted".to_owned(),
         queue: Queue::connect(&arguments.nats_url, "scripted").await?,
         store: Store::open(&store).await?,

@@ -1,4 +1,4 @@
-//! What a worker is told when it is started.
+//! Configuration of a worker.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use crate::runtime::docker::credentials::Credentials;
 /// Settings of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerConfig {
-    /// Name, unique among the living workers; `None` makes one from host and process.
+    /// Name, unique among the running workers; `None` makes one from host and process.
     pub name: Option<String>,
     /// Addresses of NATS, separated by commas.
     pub nats_url: String,
@@ -23,7 +23,7 @@ pub struct WorkerConfig {
     pub slots: usize,
     /// Most bytes that the caches of this worker keep on disk.
     pub cache_bytes: u64,
-    /// Where to serve `/metrics` and `/healthz`, if anywhere.
+    /// Where to serve `/metrics` and `/healthz`; `None` serves them nowhere.
     pub metrics_addr: Option<SocketAddr>,
     /// Pipelines to serve; empty means all.
     pub pipelines: Vec<PipelineKey>,
@@ -46,7 +46,7 @@ pub struct DockerSettings {
 }
 
 impl WorkerConfig {
-    /// Names what has no default; everything else gets its default.
+    /// Makes a configuration with defaults for everything that has one.
     pub fn new(nats_url: impl Into<String>, store: StoreConfig, scratch: PathBuf) -> Self {
         Self {
             name: None,
@@ -81,16 +81,16 @@ impl std::str::FromStr for RuntimeKind {
     }
 }
 
-/// Bytes of cache unless told otherwise: 10 GiB.
+/// Default size of the disk caches: 10 GiB.
 pub const DEFAULT_CACHE_BYTES: u64 = 10 << 30;
 
-/// Returns the number of slots unless told otherwise: one per core.
+/// Returns the default number of slots: one per core.
 pub fn default_slots() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Makes a name from host and process id, with something random so that a restarted container
-/// with the same process id is somebody else.
+/// Makes a name from host, process id and a random suffix. The suffix distinguishes a restarted container, whose
+/// process often gets the same id.
 pub(crate) fn own_name() -> String {
     let random = uuid::Uuid::new_v4().simple().to_string();
     let host: String = host_name()

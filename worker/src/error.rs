@@ -1,4 +1,6 @@
-//! What can stop a worker, and what makes it hand a datum set back.
+//! Errors of the worker: [`WorkerError`] ends the process, [`InfraError`] hands a datum set back.
+//!
+//! A failure of a datum itself (its command, its output) is neither: it is part of the set's result.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +10,7 @@ use howdah_store::StoreError;
 
 use crate::runtime::RuntimeError;
 
-/// Why a worker could not start or go on.
+/// Why a worker cannot start or continue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WorkerError {
@@ -17,7 +19,7 @@ pub enum WorkerError {
     Setting {
         /// Its name.
         setting: &'static str,
-        /// What is wrong and what was expected.
+        /// What is wrong and what is expected.
         text: String,
     },
     /// The scratch folder cannot be used.
@@ -25,7 +27,7 @@ pub enum WorkerError {
     Scratch {
         /// The folder.
         folder: PathBuf,
-        /// What was being done, or what to do.
+        /// What failed, or what to do.
         text: String,
         /// The system's error, if there is one.
         #[source]
@@ -67,20 +69,20 @@ impl WorkerError {
     }
 }
 
-/// Trouble with infrastructure: no fault of the datum. The set is handed back and tried again.
+/// A failure of infrastructure, not of the datum. The set is handed back to the queue and tried again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Trouble {
+pub enum InfraError {
     /// The object store failed.
     #[error("{doing}")]
     Store {
-        /// What was being done.
+        /// What failed, as a sentence.
         doing: &'static str,
         /// Why it failed.
         #[source]
         source: StoreError,
     },
-    /// An object of the job cannot be read.
+    /// An object of the job cannot be decoded.
     #[error("object {key} of the job cannot be used")]
     Object {
         /// Its key.
@@ -110,27 +112,27 @@ pub enum Trouble {
         folder: PathBuf,
         /// Free space.
         free_mib: u64,
-        /// What the datum needs at least, as far as known.
+        /// What the datum needs at least, as far as it is known.
         needed_mib: u64,
     },
-    /// Something on this machine failed.
+    /// A file-system operation failed.
     #[error("cannot {doing} {path}")]
     Io {
-        /// What was being done.
+        /// What was tried, as a verb.
         doing: &'static str,
-        /// To what.
+        /// On which path.
         path: PathBuf,
         /// The system's error.
         #[source]
         source: std::io::Error,
     },
-    /// A part of the worker ended early.
+    /// A task or thread of the worker ended early, because it panicked or the process is about to exit.
     #[error("a background task of the worker ended early")]
     Task,
 }
 
-impl Trouble {
-    /// Says whether nothing will change until somebody acts.
+impl InfraError {
+    /// Returns whether retries will fail until a person changes something.
     pub fn needs_attention(&self) -> bool {
         match self {
             Self::Runtime(error) => error.is_users_fault(),
@@ -149,13 +151,12 @@ impl Trouble {
         move |source| Self::Io { doing, path, source }
     }
 
-    /// Says whether a path of the input is longer than this machine can have, which no other attempt
-    /// would change.
+    /// Returns whether a path of the input is longer than this machine allows, so that retries would fail too.
     pub(crate) fn is_name_too_long(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidFilename)
     }
 
-    /// Says whether this machine's disk is full.
+    /// Returns whether this machine's disk is full.
     pub(crate) fn is_disk_full(&self) -> bool {
         matches!(self, Self::Io { source, .. }
             if matches!(source.kind(),

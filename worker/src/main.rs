@@ -1,5 +1,4 @@
-//! `howdah-worker`: settings from flags and environment, logs, signals. Everything else is the
-//! library's.
+//! `howdah-worker`: reads settings from flags and environment, sets up logs and signals, and runs the library.
 
 mod settings;
 
@@ -16,13 +15,13 @@ fn main() -> ExitCode {
     if let Err(error) =
         howdah_telemetry::init_logging(&settings.log).and_then(|()| howdah_telemetry::refuse_unknown_settings())
     {
-        return complain(&format!("{error:#}"), 2);
+        return report(&format!("{error:#}"), 2);
     }
-    // Inputs must be readable for whatever user a stage runs as.
+    // Inputs must be readable for every user that a stage may run as.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return complain(&format!("cannot start: {error}"), 1),
+        Err(error) => return report(&format!("cannot start: {error}"), 1),
     };
     let done = runtime.block_on(async {
         let shutdown = CancellationToken::new();
@@ -31,11 +30,11 @@ fn main() -> ExitCode {
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(&format!("{:#}", anyhow::Error::new(error)), 1),
+        Err(error) => report(&format!("{:#}", anyhow::Error::new(error)), 1),
     }
 }
 
-/// Cancels at the first signal and leaves at the second.
+/// Cancels `shutdown` at the first signal and exits the process at the second.
 async fn watch_signals(shutdown: CancellationToken) {
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
@@ -54,9 +53,9 @@ async fn watch_signals(shutdown: CancellationToken) {
     }
 }
 
-fn complain(text: &str, code: u8) -> ExitCode {
+fn report(text: &str, code: u8) -> ExitCode {
     use std::io::Write;
-    // Where standard error is closed there is nobody left to tell.
+    // An error means that standard error is closed.
     let _ = writeln!(std::io::stderr(), "howdah-worker: {text}");
     ExitCode::from(code)
 }

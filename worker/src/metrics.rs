@@ -1,8 +1,8 @@
-//! What a worker counts. Names, help and label values stand here and nowhere else.
+//! Metrics of a worker: names, help texts and labels, all in this file.
 
 use prometheus::{Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
-/// Buckets for times of a datum, in seconds: from the fork of a trivial program to hours.
+/// Buckets for durations in seconds: from the start of a trivial program to hours.
 const SECONDS: &[f64] = &[
     0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0,
 ];
@@ -28,7 +28,7 @@ pub struct Metrics {
     pub output_bytes: IntCounter,
     /// Slots.
     pub slots: IntGauge,
-    /// Slots that work.
+    /// Slots that are taken.
     pub slots_busy: IntGauge,
     /// Stage containers started.
     pub stage_starts: IntCounter,
@@ -123,12 +123,12 @@ impl Metrics {
         metrics
     }
 
-    /// Returns the registry, for a process that serves one page for several parts.
+    /// Returns the registry, for a process that serves the metrics of several components on one page.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// Returns everything in the text format of Prometheus.
+    /// Returns all metrics in the text format of Prometheus.
     pub fn page(&self) -> String {
         let mut page = String::new();
         if let Err(error) = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut page) {
@@ -144,7 +144,7 @@ impl Default for Metrics {
     }
 }
 
-/// Puts a metric into the registry. Names are constants: a failure is a mistake in this file.
+/// Registers a metric. Names are constants, so an error is a mistake in this file.
 fn registered<M>(registry: &Registry, made: prometheus::Result<M>) -> M
 where
     M: prometheus::core::Collector + Clone + 'static,

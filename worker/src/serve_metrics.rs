@@ -1,4 +1,4 @@
-//! The worker's HTTP page: `/metrics` and `/healthz`.
+//! The worker's HTTP endpoints: `/metrics` and `/healthz`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::error::WorkerError;
 use crate::metrics::Metrics;
 
-/// Begins to serve; the task ends after `stop` is cancelled.
+/// Starts serving on a task, which ends after `stop` is cancelled.
+///
+/// # Errors
+/// If the address cannot be bound.
 pub(crate) async fn start(
     addr: SocketAddr,
     metrics: Arc<Metrics>,
@@ -23,12 +26,12 @@ pub(crate) async fn start(
     let listener = tokio::net::TcpListener::bind(addr)
         .await
         .map_err(|source| WorkerError::Metrics { addr, source })?;
-    let pages = Router::new()
+    let routes = Router::new()
         .route("/metrics", get(page))
         .route("/healthz", get(|| async { "ok\n" }))
         .with_state(metrics);
     Ok(tokio::spawn(async move {
-        let serving = axum::serve(listener, pages).with_graceful_shutdown(async move { stop.cancelled().await });
+        let serving = axum::serve(listener, routes).with_graceful_shutdown(async move { stop.cancelled().await });
         if let Err(error) = serving.await {
             tracing::warn!(%error, "metrics are no longer served");
         }

@@ -1,4 +1,9 @@
 //! Starting and stopping a worker.
+//!
+//! [`run`] connects to the outside and builds the parts; [`run_with`] runs a worker made of given parts until
+//! `shutdown` is cancelled. Stopping has a fixed order: no new sets, running sets stop and are handed back, stages
+//! stop, presence ends. Each step has a time limit; what does not stop in time is redelivered by the queue or removed
+//! by the next start.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,28 +14,33 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cache::scratch::Scratch;
 use crate::config::{RuntimeKind, WorkerConfig, own_name};
+use crate::context::{WorkerContext, WorkerParts};
 use crate::error::WorkerError;
-use crate::kit::{Kit, Parts};
+use crate::intake::intake_state::IntakeState;
+use crate::intake::{heartbeat, pulling};
 use crate::metrics::Metrics;
 use crate::runtime::Runtime;
 use crate::runtime::docker::{DockerConfig, DockerRuntime};
-use crate::scratch::Scratch;
-use crate::slots::{IDLE_LIMIT, StageKey};
-use crate::{announce, pulling, serve_metrics};
+use crate::serve_metrics;
+use crate::slots::pool::IDLE_LIMIT;
 use howdah_telemetry::error_chain;
 
-/// How often idle stages are looked for.
+/// How often stages of idle slots are checked.
 const REAP_EVERY: Duration = Duration::from_secs(5);
-/// Time that running sets have to stop and be handed back.
-const STOP_PATIENCE: Duration = Duration::from_secs(20);
+/// Time that running sets and starts have to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause between attempts to reach NATS at start.
 const CONNECT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Runs a worker until `shutdown` is cancelled, then hands its work back and removes its stages.
+/// Runs a worker until `shutdown` is cancelled, then hands its sets back and removes its stages.
 ///
-/// Waits for NATS if it is not there yet. A container engine that does not answer is reported and
-/// tried again by every set that needs it.
+/// Waits until NATS answers. A container engine that does not answer is only reported here; every set that needs it
+/// tries again.
+///
+/// # Errors
+/// If a setting makes no sense, or scratch folder, store, NATS address or metrics address cannot be used.
 pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<(), WorkerError> {
     if config.slots == 0 {
         return Err(WorkerError::Setting {
@@ -55,7 +65,7 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
         return Ok(());
     };
     let metrics = Arc::new(Metrics::new());
-    let parts = Parts {
+    let parts = WorkerParts {
         name,
         queue,
         store,
@@ -67,63 +77,72 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
         pipelines: config.pipelines,
         metrics: Arc::clone(&metrics),
     };
-    let page = match config.metrics_addr {
+    let metrics_page = match config.metrics_addr {
         Some(addr) => Some(serve_metrics::start(addr, metrics, shutdown.clone()).await?),
         None => None,
     };
     run_with(parts, shutdown).await?;
-    // A container whose start was given up in the last moment would stay until the next start.
+    // Again at the end: a container whose start did not finish in time would otherwise stay until the next start.
     if let Err(error) = runtime.cleanup_orphans().await {
-        tracing::debug!(error = %error_chain(&error), "not looked for containers left behind");
+        tracing::debug!(error = %error_chain(&error), "cannot look for containers left behind");
     }
-    if let Some(page) = page {
+    if let Some(page) = metrics_page {
         let _ = page.await;
     }
     Ok(())
 }
 
 /// Runs a worker made of given parts, as [`run`] does.
-pub async fn run_with(parts: Parts, shutdown: CancellationToken) -> Result<(), WorkerError> {
-    let kit = Arc::new(Kit::new(parts)?);
+///
+/// # Errors
+/// If the scratch folder cannot be used.
+pub async fn run_with(parts: WorkerParts, shutdown: CancellationToken) -> Result<(), WorkerError> {
+    let (context, pipelines) = WorkerContext::new(parts)?;
+    let context = Arc::new(context);
+    let intake = Arc::new(IntakeState::new(Arc::clone(&context), pipelines)?);
     let started = Timestamp::now();
     tracing::info!(
-        worker = kit.name, slots = kit.pool.size(), runtime = kit.starter.runtime.name(),
-        scratch = %kit.starter.scratch.root().display(), store = kit.store.describe(),
+        worker = context.name, slots = context.pool.size(), runtime = context.starter.runtime.name(),
+        scratch = %context.storage.scratch.root().display(), store = context.storage.store.describe(),
         "worker ready"
     );
-    kit.receipts.redeem(&kit.queue).await;
+    // Before the first pull: the journal's files are reused by new deliveries.
+    intake.journal.recover(&context.queue).await;
     let sets = TaskTracker::new();
-    let helpers = TaskTracker::new();
-    // Presence goes on while work is handed back; everything else that takes orders ends first.
+    let loops = TaskTracker::new();
+    // Presence and controls continue while sets are handed back, so that the coordinator sees a worker that leaves, not
+    // one that died. The other loops end at once.
     let stop_presence = CancellationToken::new();
-    helpers.spawn(announce::presence(Arc::clone(&kit), started, stop_presence.clone()));
-    helpers.spawn(announce::controls(Arc::clone(&kit), stop_presence.clone()));
-    helpers.spawn(announce::resolves(Arc::clone(&kit), shutdown.clone()));
-    helpers.spawn(reap(Arc::clone(&kit), shutdown.clone()));
+    loops.spawn(heartbeat::presence(Arc::clone(&intake), started, stop_presence.clone()));
+    loops.spawn(heartbeat::controls(Arc::clone(&intake), stop_presence.clone()));
+    loops.spawn(heartbeat::resolves(Arc::clone(&context), shutdown.clone()));
+    loops.spawn(reap(Arc::clone(&context), shutdown.clone()));
 
-    pulling::serve(&kit, &shutdown, &sets).await;
+    pulling::serve(&intake, &shutdown, &sets).await;
 
-    tracing::info!(worker = kit.name, "stopping: handing back what is not finished");
-    kit.tickets.shut_down();
+    tracing::info!(worker = context.name, "stopping: handing back unfinished datum sets");
+    context.closing.cancel();
+    intake.running_sets.stop_all();
     sets.close();
-    kit.helpers.close();
-    let patience = tokio::time::Instant::now() + STOP_PATIENCE;
-    let all = async { tokio::join!(sets.wait(), kit.helpers.wait()) };
-    if tokio::time::timeout_at(patience, all).await.is_err() {
-        tracing::warn!("some datum sets did not stop in time; they will be given out again");
+    context.helpers.close();
+    let deadline = tokio::time::Instant::now() + STOP_TIMEOUT;
+    let all = async { tokio::join!(sets.wait(), context.helpers.wait()) };
+    if tokio::time::timeout_at(deadline, all).await.is_err() {
+        tracing::warn!("some datum sets did not stop in time; they will be redelivered");
     }
-    let starts = &kit.starter.starts;
+    // After the sets: a set that stops may still hand a half-started stage to this tracker.
+    let starts = &context.starter.starts;
     starts.close();
     let started = async {
-        if tokio::time::timeout_at(patience, starts.wait()).await.is_err() {
+        if tokio::time::timeout_at(deadline, starts.wait()).await.is_err() {
             tracing::warn!("some containers were still being started; the next start of a worker here removes them");
         }
     };
-    tokio::join!(kit.pool.stop_all(), started);
+    tokio::join!(context.pool.stop_all(), started);
     stop_presence.cancel();
-    helpers.close();
-    helpers.wait().await;
-    if let Err(error) = kit.queue.flush().await {
+    loops.close();
+    loops.wait().await;
+    if let Err(error) = context.queue.flush().await {
         tracing::debug!(error = %error_chain(&error), "last messages not sent");
     }
     Ok(())
@@ -140,7 +159,7 @@ fn make_runtime(config: &WorkerConfig, scratch: &Scratch) -> Arc<dyn Runtime> {
     }
 }
 
-/// Connects, however long it takes; `None` if told to stop meanwhile.
+/// Connects to NATS, trying until it answers; returns `None` if `shutdown` is cancelled first.
 async fn connect(url: &str, name: &str, shutdown: &CancellationToken) -> Result<Option<Queue>, WorkerError> {
     loop {
         let attempt = tokio::select! {
@@ -161,18 +180,18 @@ async fn connect(url: &str, name: &str, shutdown: &CancellationToken) -> Result<
     }
 }
 
-/// Stops stages that nobody has needed for a while, or clears their folders, and keeps the cache's size on the page.
-async fn reap(kit: Arc<Kit>, stop: CancellationToken) {
+/// Periodically stops idle stages or clears their folders, and updates the metric of the caches' size.
+async fn reap(context: Arc<WorkerContext>, stop: CancellationToken) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(REAP_EVERY) => {}
         }
+        // `None` shortly after the machine has booted.
         if let Some(moment) = Instant::now().checked_sub(IDLE_LIMIT) {
-            let stand = |key: &StageKey| kit.standing.stages(key, Instant::now());
-            kit.pool.reap(moment, stand).await;
+            context.pool.reap(moment, |key| context.prewarmer.target(key)).await;
         }
-        let bytes = i64::try_from(kit.cached_bytes()).unwrap_or(i64::MAX);
-        kit.metrics.cache_bytes.set(bytes);
+        let bytes = i64::try_from(context.storage.cached_bytes()).unwrap_or(i64::MAX);
+        context.metrics.cache_bytes.set(bytes);
     }
 }

@@ -62,7 +62,7 @@ pub struct Settings {
     pub log: howdah_telemetry::LogArgs,
 }
 
-/// How to reach an S3-compatible server; what is not given comes from the usual AWS_* variables.
+/// How to reach an S3-compatible server; missing values come from the usual AWS_* variables.
 #[derive(Debug, clap::Args)]
 pub struct S3Settings {
     /// Address of the S3 server, such as http://127.0.0.1:9000 [default: Amazon's]
@@ -80,7 +80,7 @@ pub struct S3Settings {
 }
 
 impl Settings {
-    /// Turns settings into what the library takes.
+    /// Converts the settings into the library's configuration.
     pub fn into_config(self) -> WorkerConfig {
         let mut store = StoreConfig::new(self.store);
         store.s3 = S3Config {
@@ -111,7 +111,7 @@ impl Settings {
     }
 }
 
-/// Returns where `docker login` keeps its file.
+/// Returns the path of the file that `docker login` writes.
 fn own_docker_config() -> Option<PathBuf> {
     let folder = std::env::var_os("DOCKER_CONFIG")
         .map(PathBuf::from)

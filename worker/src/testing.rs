@@ -1,4 +1,4 @@
-//! Values that tests of this crate build on.
+//! Values for the tests of this crate.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use howdah_model::entities::ImagePin;
 use howdah_model::ids::{ContentHash, DatumHash, DatumId, GlobalId, TreeRoot};
 use howdah_protocol::objects::{Datum, DatumInput, JobPlan, SetConcurrency, StageSpec};
 
-/// A plan that runs a command once per datum.
+/// Returns a plan that runs a command once per datum.
 pub fn plan(pipeline: &str, cmd: &[&str]) -> JobPlan {
     JobPlan {
         pipeline: pipeline.parse().expect("a pipeline's key"),
@@ -41,7 +41,7 @@ pub fn plan(pipeline: &str, cmd: &[&str]) -> JobPlan {
     }
 }
 
-/// A datum with a number for its identity.
+/// Returns a datum whose id and hash are made from a number.
 pub fn datum(number: u8, inputs: Vec<DatumInput>) -> Datum {
     Datum {
         id: DatumId::new([number; 32]),
@@ -51,7 +51,7 @@ pub fn datum(number: u8, inputs: Vec<DatumInput>) -> Datum {
     }
 }
 
-/// An input of which nothing is stored.
+/// Returns an input whose content is not stored.
 pub fn file_input(name: &str, path: &str) -> DatumInput {
     DatumInput {
         name: Arc::from(name),

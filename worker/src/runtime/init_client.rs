@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{OutputSink, Stream};
-use crate::slot_thread;
+use crate::thread_role::is_slot_thread;
 
 /// File name of the socket in its folder.
 pub const SOCKET_NAME: &str = "init.sock";
@@ -149,7 +149,7 @@ impl InitConnection {
         self.send(&bytes).await?;
         // The standard input in it may be large, and the run may be long.
         drop(bytes);
-        if slot_thread::is_current()
+        if is_slot_thread()
             && let Some(exit) = self.wait_blocking(out, cancel)?
         {
             self.usable = true;

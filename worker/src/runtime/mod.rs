@@ -14,6 +14,7 @@
 pub mod docker;
 pub mod init_client;
 pub mod init_program;
+#[cfg(any(test, feature = "test-util"))]
 pub mod scripted;
 
 use std::collections::BTreeMap;

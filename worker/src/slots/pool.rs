@@ -1,83 +1,45 @@
-//! All slots of a worker: who gets which, and what becomes of those that nobody needs.
+//! All slots of a worker: which task gets which slot, and what happens to stages that are not used.
 
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use howdah_model::names::PipelineKey;
 use tokio::sync::watch;
 
-use super::{Slot, StageKey, Warm};
 use crate::metrics::Metrics;
+use crate::slots::running_stage::{RunningStage, StageKey};
+use crate::slots::slot::Slot;
+use crate::slots::slot_table::SlotTable;
 
-/// Stages of one pipeline that are started at once on a machine with fewer cores.
+/// Time after which the stage of an idle slot is stopped, or its folders are cleared.
+pub const IDLE_LIMIT: Duration = Duration::from_secs(60);
+
+/// Least number of stages of one pipeline that may start at once, for machines with fewer cores.
 const LEAST_STARTS: usize = 4;
 
-/// A slot on loan: given back when dropped, also by a panic, so that the worker does not shrink.
-pub struct Lent {
-    pool: Arc<Pool>,
-    slot: Option<Slot>,
-}
-
-impl Lent {
-    /// Takes charge of a slot of a pool.
-    pub fn new(pool: Arc<Pool>, slot: Slot) -> Self {
-        Self { pool, slot: Some(slot) }
-    }
-
-    /// Returns the slot.
-    pub fn slot(&mut self) -> &mut Slot {
-        self.slot.as_mut().expect("taken only when dropped")
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
-            self.pool.give_back(slot);
-        }
-    }
-}
-
-/// All slots of a worker.
+/// All slots of a worker. Taking and returning slots never waits; only stopping stages does.
 pub struct Pool {
-    slots: Mutex<Slots>,
-    /// Marked as changed whenever there may be room that was not there before.
+    /// Locked for short bookkeeping only, never across an await. No other lock is taken while it is held.
+    table: Mutex<SlotTable>,
+    /// Marked as changed whenever a slot may have become available that was not before.
     changes: watch::Sender<()>,
     size: usize,
-    /// Stages of one pipeline that are started at once. More would not be there sooner, and each holds back a set that a
-    /// slot which is warm already could have had.
-    starts: usize,
+    /// Stages of one pipeline that may start at once. More would not run sooner, since starts compete for the same
+    /// cores; and each start holds back a set that a slot with a running stage could have had.
+    max_starts: usize,
     metrics: Arc<Metrics>,
 }
 
 impl Pool {
-    /// Makes empty slots.
+    /// Makes a pool of empty slots.
     pub fn new(size: usize, metrics: Arc<Metrics>) -> Self {
-        let slot = |index| Slot {
-            index,
-            warm: None,
-            idle_since: Instant::now(),
-            cleared: true,
-            given_for: None,
-            preparing: false,
-            starting: false,
-        };
         metrics.slots.set(i64::try_from(size).unwrap_or(i64::MAX));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            slots: Mutex::new(Slots {
-                idle: (0..size).map(slot).collect(),
-                out: HashMap::new(),
-                preparing: Vec::new(),
-                starting: HashMap::new(),
-                versions: HashMap::new(),
-                seeking: HashMap::new(),
-            }),
+            table: Mutex::new(SlotTable::new(size)),
             changes: watch::Sender::new(()),
             size,
-            starts: cores.max(LEAST_STARTS),
+            max_starts: cores.max(LEAST_STARTS),
             metrics,
         }
     }
@@ -87,304 +49,187 @@ impl Pool {
         self.size
     }
 
-    /// Returns what tells when there may be more room.
+    /// Returns a receiver that is notified when a slot may have become available.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 
-    /// Says whether a set of a pipeline would be begun at once: a slot is idle whose stage runs, or may be started, and
-    /// no set that is here already needs it.
+    /// Returns whether a further set of a pipeline would begin at once: a slot is idle that runs its stage or may start
+    /// it, and no running set of the pipeline demands slots for its own datums.
     pub fn wants_set(&self, pipeline: &PipelineKey) -> bool {
-        let slots = self.lock();
-        // A stage of an older version than that of which a slot was last given must be started anew.
-        let version = slots.versions.get(pipeline).copied();
-        !slots.seeking.contains_key(pipeline) && self.has_room(&slots, pipeline, version)
+        let table = self.lock();
+        // A stage of an older version than the last one used does not count: it must be replaced first.
+        let version = table.versions.get(pipeline).copied();
+        !table.demands.contains_key(pipeline) && table.has_room(pipeline, version, self.max_starts)
     }
 
-    fn has_room(&self, slots: &Slots, pipeline: &PipelineKey, version: Option<u64>) -> bool {
-        let fits = |warm: &Warm| warm.key.0 == *pipeline && version.is_none_or(|version| version == warm.key.1);
-        let warm = |slot: &Slot| slot.warm.as_ref().is_some_and(fits);
-        // A stage that is started ahead of work is there sooner than another one would be.
-        let comes = |key: &StageKey| key.0 == *pipeline && version.is_none_or(|version| version == key.1);
-        let may_start = || !slots.preparing.iter().any(comes) && count_of(&slots.starting, pipeline) < self.starts;
-        slots.idle.iter().any(warm) || (!slots.idle.is_empty() && may_start())
+    /// Notes that a running set demands slots for its datums. Use [`crate::slots::slot_guard::SlotDemand`].
+    pub(super) fn begin_demand(&self, pipeline: &PipelineKey) {
+        *self.lock().demands.entry(pipeline.clone()).or_default() += 1;
     }
 
-    /// Notes that a set wants free slots for its own datums, as long as what is returned lives.
-    pub fn seek_helpers(self: &Arc<Self>, pipeline: &PipelineKey) -> Seeking {
-        *self.lock().seeking.entry(pipeline.clone()).or_default() += 1;
-        Seeking {
-            pool: Arc::clone(self),
-            pipeline: pipeline.clone(),
-        }
+    /// Withdraws a demand.
+    pub(super) fn end_demand(&self, pipeline: &PipelineKey) {
+        let mut table = self.lock();
+        table.end_demand(pipeline);
+        self.changes.send_replace(());
     }
 
-    /// Takes an idle slot to help with a set: one whose stage runs, or one whose stage may be started if such a one helps.
-    pub fn take_to_help(&self, key: &StageKey, starting_helps: bool) -> Option<Slot> {
-        let slots = self.lock();
-        let fits = if starting_helps {
-            self.has_room(&slots, &key.0, Some(key.1))
+    /// Takes an idle slot to help with a running set: one that runs the stage, or one that may start it if
+    /// `start_helps`.
+    pub fn take_to_help(&self, key: &StageKey, start_helps: bool) -> Option<Slot> {
+        let table = self.lock();
+        let fits = if start_helps {
+            table.has_room(&key.0, Some(key.1), self.max_starts)
         } else {
-            slots.idle.iter().any(|slot| slot.has(key))
+            table.idle.iter().any(|slot| slot.has(key))
         };
-        if fits { self.take_from(slots, key) } else { None }
+        if fits { self.take_from(table, key) } else { None }
     }
 
-    /// Takes an idle slot: of those whose stage fits the one used last, so that stages beyond what is needed stay idle and
-    /// go; else one without a stage, else the one whose stage was used longest ago.
+    /// Takes an idle slot for a stage, or returns `None` if all slots are taken.
     pub fn take(&self, key: &StageKey) -> Option<Slot> {
         self.take_from(self.lock(), key)
     }
 
-    fn take_from(&self, slots: MutexGuard<'_, Slots>, key: &StageKey) -> Option<Slot> {
-        let idle = || slots.idle.iter().enumerate();
-        let warm = idle()
-            .filter(|(_, slot)| slot.has(key))
-            .max_by_key(|(_, slot)| slot.idle_since);
-        let other = || idle().min_by_key(|(_, slot)| (slot.warm.is_some(), slot.idle_since));
-        let (at, _) = warm.or_else(other)?;
-        let starting = warm.is_none();
-        Some(self.give(slots, at, key, starting))
+    fn take_from(&self, mut table: MutexGuard<'_, SlotTable>, key: &StageKey) -> Option<Slot> {
+        let (index, starting) = table.choose(key)?;
+        let slot = table.take(index, key, starting);
+        self.publish(&table);
+        Some(slot)
     }
 
-    /// Tells whether a stage is to be started before it is needed: fewer than `wanted` slots have it or are given out for
-    /// it, and one is without a stage.
-    pub fn is_to_prepare(&self, key: &StageKey, wanted: usize) -> bool {
-        self.lock().place_to_prepare(key, wanted).is_some()
+    /// Returns whether a stage should be prewarmed: fewer than `target` slots have it or are taken for it, and an idle
+    /// slot has no stage.
+    pub fn needs_prewarm(&self, key: &StageKey, target: usize) -> bool {
+        self.lock().choose_to_prewarm(key, target).is_some()
     }
 
-    /// Takes a slot without a stage, for one that is to run before it is needed.
-    pub fn take_to_prepare(&self, key: &StageKey, wanted: usize) -> Preparation {
-        let mut slots = self.lock();
-        let Some(at) = slots.place_to_prepare(key, wanted) else {
-            return Preparation::Over;
+    /// Takes a slot without a stage to prewarm one in it.
+    pub fn take_to_prewarm(&self, key: &StageKey, target: usize) -> PrewarmDecision {
+        let mut table = self.lock();
+        let Some(index) = table.choose_to_prewarm(key, target) else {
+            return PrewarmDecision::Finished;
         };
-        if count_of(&slots.starting, &key.0) >= self.starts {
-            return Preparation::Wait;
+        if table.starting_of(&key.0) >= self.max_starts {
+            return PrewarmDecision::Wait;
         }
-        slots.preparing.push(key.clone());
-        let mut slot = self.give(slots, at, key, true);
-        slot.preparing = true;
-        Preparation::Begin(slot)
+        table.prewarming.push(key.clone());
+        let mut slot = table.take(index, key, true);
+        slot.prewarming = true;
+        self.publish(&table);
+        PrewarmDecision::Start(slot)
     }
 
-    fn give(&self, mut slots: MutexGuard<'_, Slots>, at: usize, key: &StageKey, starting: bool) -> Slot {
-        slots.versions.insert(key.0.clone(), key.1);
-        let mut slot = slots.idle.swap_remove(at);
-        slot.cleared = false;
-        slot.given_for = Some(key.clone());
-        *slots.out.entry(key.clone()).or_default() += 1;
-        slot.starting = starting;
-        if starting {
-            *slots.starting.entry(key.0.clone()).or_default() += 1;
-        }
-        self.count(&slots);
-        slot
-    }
-
-    /// Notes that the stage of a slot runs, so that another may be started.
-    pub fn started(&self, slot: &mut Slot) {
+    /// Notes that the stage of a slot runs, so that another may start.
+    pub fn stage_started(&self, slot: &mut Slot) {
         if !std::mem::take(&mut slot.starting) {
             return;
         }
-        let mut slots = self.lock();
-        if let Some((pipeline, _)) = &slot.given_for {
-            count_down(&mut slots.starting, pipeline);
+        let mut table = self.lock();
+        if let Some((pipeline, _)) = &slot.taken_for {
+            table.end_start(pipeline);
         }
-        self.count(&slots);
+        self.publish(&table);
     }
 
-    /// Gives a slot back.
+    /// Returns a slot to the pool. Use [`crate::slots::slot_guard::SlotGuard`] where a panic could prevent the call.
     pub fn give_back(&self, mut slot: Slot) {
-        self.started(&mut slot);
+        // A start that failed no longer counts as one.
+        self.stage_started(&mut slot);
         slot.idle_since = Instant::now();
-        let given_for = slot.given_for.take();
-        let preparing = std::mem::take(&mut slot.preparing);
-        let mut slots = self.lock();
-        if let Some(key) = given_for {
-            count_down(&mut slots.out, &key);
-            let place = slots.preparing.iter().position(|other| *other == key);
-            if let Some(place) = place.filter(|_| preparing) {
-                slots.preparing.swap_remove(place);
-            }
-        }
-        slots.idle.push(slot);
-        self.count(&slots);
+        let mut table = self.lock();
+        table.put_back(slot);
+        self.publish(&table);
     }
 
-    /// Sees to the stages of slots that have been idle since before a moment. Of each, as many as are to `stand` stay,
-    /// those that are in use or were lately counted in; but their folders are cleared, since the inputs that a datum had
-    /// take room on the disk whatever becomes of the cache, and those that are dead go as the others do.
-    pub async fn reap(&self, moment: Instant, stand: impl Fn(&StageKey) -> usize) {
-        let (gone, stay) = self.lock().idle_since(moment, stand);
-        let clear = stay.into_iter().map(|mut slot| async {
+    /// Stops stages, or clears their folders, in slots that have been idle since `moment` or longer.
+    ///
+    /// Of each stage `target` are kept, including those in use. The folders of kept stages are cleared, because the
+    /// inputs in them occupy the disk even after the cache has evicted the files; a kept stage that is dead is stopped
+    /// too.
+    pub async fn reap(&self, moment: Instant, target: impl Fn(&StageKey) -> usize) {
+        // Slots to be cleared are out of the table meanwhile, so that no task takes a slot whose folders are being
+        // removed.
+        let (to_stop, to_clear) = self.lock().take_expired(moment, target);
+        let clear = to_clear.into_iter().map(|mut slot| async {
             slot.clear().await;
-            let mut slots = self.lock();
-            slots.idle.push(slot);
-            self.count(&slots);
+            let mut table = self.lock();
+            table.idle.push(slot);
+            self.publish(&table);
         });
-        tokio::join!(stop_all(gone), futures::future::join_all(clear));
+        tokio::join!(stop_all(to_stop), futures::future::join_all(clear));
     }
 
-    /// Stops the stages of all idle slots, all at once.
+    /// Stops the stages of all idle slots, concurrently.
     pub async fn stop_all(&self) {
-        self.stop(|_| true).await;
+        self.stop_idle(|_| true).await;
     }
 
     /// Stops the idle stages of a pipeline.
     pub async fn stop_pipeline(&self, pipeline: &PipelineKey) {
         self.lock().versions.remove(pipeline);
-        self.stop(|key| key.0 == *pipeline).await;
+        self.stop_idle(|key| key.0 == *pipeline).await;
     }
 
-    /// Stops the idle stages of former versions of a pipeline.
+    /// Stops the idle stages of earlier versions of a pipeline.
     pub async fn stop_before(&self, key: &StageKey) {
-        self.stop(|(pipeline, version)| *pipeline == key.0 && *version < key.1)
+        self.stop_idle(|(pipeline, version)| *pipeline == key.0 && *version < key.1)
             .await;
     }
 
-    async fn stop(&self, gone: impl Fn(&StageKey) -> bool) {
-        let gone: Vec<Warm> = {
-            let mut slots = self.lock();
-            let idle = slots.idle.iter_mut();
-            idle.filter_map(|slot| slot.warm.take_if(|warm| gone(&warm.key)))
+    async fn stop_idle(&self, selects: impl Fn(&StageKey) -> bool) {
+        let stages: Vec<RunningStage> = {
+            let mut table = self.lock();
+            let idle = table.idle.iter_mut();
+            idle.filter_map(|slot| slot.running.take_if(|running| selects(&running.key)))
                 .collect()
         };
-        stop_all(gone).await;
+        stop_all(stages).await;
     }
 
-    fn count(&self, slots: &Slots) {
-        let busy = self.size.saturating_sub(slots.idle.len());
+    /// Updates the metrics and wakes the tasks that wait for a slot. Called with the lock held, after every change.
+    fn publish(&self, table: &SlotTable) {
+        let busy = self.size.saturating_sub(table.idle.len());
         self.metrics.slots_busy.set(i64::try_from(busy).unwrap_or(i64::MAX));
         self.changes.send_replace(());
     }
 
-    fn lock(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, SlotTable> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What changes about the slots.
-struct Slots {
-    idle: Vec<Slot>,
-    /// Number of those given out, for each stage with any.
-    out: HashMap<StageKey, usize>,
-    /// The stage of each that is given out to start it ahead of work.
-    preparing: Vec<StageKey>,
-    /// Number of those given out whose stage is being started, of each pipeline with any.
-    starting: HashMap<PipelineKey, usize>,
-    /// Version of each pipeline for which a slot was given last.
-    versions: HashMap<PipelineKey, u64>,
-    /// Number of sets of each pipeline that want free slots for datums which nobody has begun.
-    seeking: HashMap<PipelineKey, usize>,
-}
-
-impl Slots {
-    /// Returns where a stage may be started before it is needed.
-    fn place_to_prepare(&self, key: &StageKey, wanted: usize) -> Option<usize> {
-        let there = self.idle.iter().filter(|slot| slot.has(key)).count() + count_of(&self.out, key);
-        let empty = self.idle.iter().position(|slot| slot.warm.is_none());
-        empty.filter(|_| there < wanted)
-    }
-
-    /// Takes out the stages of slots idle since before a moment, and whole those slots whose stage stays and whose folders
-    /// are still to be cleared.
-    fn idle_since(&mut self, moment: Instant, stand: impl Fn(&StageKey) -> usize) -> (Vec<Warm>, Vec<Slot>) {
-        let mut stay: HashMap<StageKey, usize> = HashMap::new();
-        for slot in &self.idle {
-            if let Some(warm) = &slot.warm
-                && !stay.contains_key(&warm.key)
-            {
-                let lately = |slot: &&Slot| slot.idle_since > moment && slot.has(&warm.key);
-                let used = count_of(&self.out, &warm.key) + self.idle.iter().filter(lately).count();
-                stay.insert(warm.key.clone(), stand(&warm.key).saturating_sub(used));
-            }
-        }
-        let mut gone = Vec::new();
-        let mut to_clear = Vec::new();
-        for mut slot in std::mem::take(&mut self.idle) {
-            let key = slot.warm.as_ref().map(|warm| &warm.key);
-            let left = key
-                .filter(|_| slot.idle_since <= moment)
-                .and_then(|key| stay.get_mut(key));
-            match left {
-                Some(0) => {
-                    gone.extend(slot.warm.take());
-                    self.idle.push(slot);
-                }
-                Some(left) => {
-                    *left -= 1;
-                    if slot.cleared {
-                        self.idle.push(slot);
-                    } else {
-                        to_clear.push(slot);
-                    }
-                }
-                None => self.idle.push(slot),
-            }
-        }
-        (gone, to_clear)
-    }
-}
-
-async fn stop_all(gone: Vec<Warm>) {
-    for warm in &gone {
-        tracing::debug!(pipeline = %warm.key.0, version = warm.key.1, "stopping an idle stage");
-    }
-    futures::future::join_all(gone.into_iter().map(Warm::stop)).await;
-}
-
-fn count_of<K: Hash + Eq>(counts: &HashMap<K, usize>, key: &K) -> usize {
-    counts.get(key).copied().unwrap_or(0)
-}
-
-fn count_down<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(key);
-        }
-    }
-}
-
-/// What can be done about a stage that is to run before it is needed.
-pub enum Preparation {
-    /// It may be started in this slot.
-    Begin(Slot),
-    /// As many are being started as may be: see again when something changes.
+/// What can be done about a stage that should be prewarmed.
+pub enum PrewarmDecision {
+    /// Start it in this slot.
+    Start(Slot),
+    /// As many starts are under way as allowed: ask again after a change.
     Wait,
-    /// It need not be started, or there is no slot without a stage.
-    Over,
+    /// Enough slots have it, or no idle slot is without a stage.
+    Finished,
 }
 
-/// A set that wants free slots for its own datums.
-pub struct Seeking {
-    pool: Arc<Pool>,
-    pipeline: PipelineKey,
-}
-
-impl Drop for Seeking {
-    fn drop(&mut self) {
-        let mut slots = self.pool.lock();
-        count_down(&mut slots.seeking, &self.pipeline);
-        self.pool.changes.send_replace(());
+async fn stop_all(stages: Vec<RunningStage>) {
+    for running in &stages {
+        tracing::debug!(pipeline = %running.key.0, version = running.key.1, "stopping an idle stage");
     }
+    futures::future::join_all(stages.into_iter().map(RunningStage::stop)).await;
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio_util::task::TaskTracker;
 
     use super::*;
+    use crate::cache::scratch::Scratch;
+    use crate::pfs::workspace::lock_workspace;
     use crate::runtime::scripted::ScriptedRuntime;
-    use crate::scratch::Scratch;
-    use crate::slots::{Starter, lock, stage_key};
+    use crate::slots::running_stage::{StageStarter, stage_key};
     use crate::testing::plan;
 
     #[test]
-    fn few_stages_of_a_pipeline_start_at_once_and_other_pipelines_do_not_wait_for_them() {
+    fn starts_are_limited_for_each_pipeline_by_itself() {
         let [a, b] = ["default/a", "default/b"].map(|name| name.parse::<PipelineKey>().unwrap());
         let pool = Pool::new(1000, Arc::new(Metrics::new()));
         let key = (a.clone(), 1);
@@ -392,15 +237,15 @@ mod tests {
         while pool.wants_set(&a) {
             out.push(pool.take(&key).unwrap());
         }
-        assert_eq!(out.len(), pool.starts, "one slot for each stage that may be started");
+        assert_eq!(out.len(), pool.max_starts, "one slot for each stage that may start");
         assert!(pool.wants_set(&b));
         let mut changes = pool.changes();
         changes.mark_unchanged();
-        pool.started(&mut out[0]);
+        pool.stage_started(&mut out[0]);
         assert!(changes.has_changed().unwrap() && pool.wants_set(&a));
         out.push(pool.take(&key).unwrap());
         assert!(!pool.wants_set(&a));
-        // A start that failed makes room too, and once only.
+        // A start that failed makes room too, and only once.
         for slot in out {
             pool.give_back(slot);
         }
@@ -409,48 +254,29 @@ mod tests {
     }
 
     #[test]
-    fn a_set_that_seeks_helpers_keeps_further_sets_of_its_pipeline_away() {
-        let [a, b] = ["default/a", "default/b"].map(|name| name.parse::<PipelineKey>().unwrap());
-        let pool = Arc::new(Pool::new(2, Arc::new(Metrics::new())));
-        let (first, second) = (pool.seek_helpers(&a), pool.seek_helpers(&a));
-        assert!(!pool.wants_set(&a) && pool.wants_set(&b));
-        assert!(
-            pool.take_to_help(&(a.clone(), 1), true).is_some(),
-            "its own datums have room"
-        );
-        assert!(pool.take_to_help(&(a.clone(), 1), false).is_none(), "no stage runs");
-        drop(first);
-        assert!(!pool.wants_set(&a));
-        let mut changes = pool.changes();
-        changes.mark_unchanged();
-        drop(second);
-        assert!(changes.has_changed().unwrap() && pool.wants_set(&a));
-    }
-
-    #[test]
-    fn sets_wait_for_a_stage_that_starts_ahead_of_work_if_it_is_of_their_version() {
+    fn sets_wait_for_a_prewarming_stage_of_their_version() {
         let a = "default/a".parse::<PipelineKey>().unwrap();
         let [first, second] = [1, 2].map(|version| (a.clone(), version));
         let pool = Pool::new(3, Arc::new(Metrics::new()));
-        let Preparation::Begin(slot) = pool.take_to_prepare(&first, 1) else {
+        let PrewarmDecision::Start(slot) = pool.take_to_prewarm(&first, 1) else {
             panic!("there are empty slots");
         };
         assert!(!pool.wants_set(&a));
-        assert!(matches!(pool.take_to_prepare(&first, 1), Preparation::Over));
-        assert!(pool.is_to_prepare(&second, 1), "the former version does not count");
+        assert!(matches!(pool.take_to_prewarm(&first, 1), PrewarmDecision::Finished));
+        assert!(pool.needs_prewarm(&second, 1), "the former version does not count");
         let other = pool.take(&second).unwrap();
-        assert!(pool.wants_set(&a), "what comes is of the former version");
+        assert!(pool.wants_set(&a), "the prewarming stage is of the former version");
         pool.give_back(other);
         pool.give_back(slot);
-        assert!(pool.wants_set(&a) && pool.is_to_prepare(&first, 1));
-        let slots = pool.lock();
-        assert!(slots.out.is_empty() && slots.preparing.is_empty() && slots.starting.is_empty());
+        assert!(pool.wants_set(&a) && pool.needs_prewarm(&first, 1));
+        let table = pool.lock();
+        assert!(table.taken.is_empty() && table.prewarming.is_empty() && table.starting.is_empty());
     }
 
     #[tokio::test]
-    async fn stages_that_are_to_stand_outlast_the_others_with_their_folders_cleared() {
+    async fn prewarmed_stages_are_kept_when_idle_with_cleared_folders() {
         let folder = tempfile::tempdir().unwrap();
-        let starter = Starter {
+        let starter = StageStarter {
             runtime: Arc::new(ScriptedRuntime::new()),
             scratch: Scratch::open(folder.path()).unwrap(),
             metrics: Arc::new(Metrics::new()),
@@ -462,33 +288,33 @@ mod tests {
         let mut slots: Vec<Slot> = std::iter::from_fn(|| pool.take(&key)).collect();
         let mut left = Vec::new();
         for slot in &mut slots {
-            let warm = slot.ready(&key, &plan.stage, &starter).await.unwrap();
-            let file = lock(&warm.space).out().join("left");
+            let running = slot.ensure_stage(&key, &plan.stage, &starter).await.unwrap();
+            let file = lock_workspace(&running.workspace).out().join("left");
             std::fs::create_dir_all(file.parent().unwrap()).unwrap();
             std::fs::write(&file, "bytes").unwrap();
             left.push(file);
         }
         let busy = slots.pop().unwrap();
-        let given_back_last = slots[slots.len() - 1].index;
+        let returned_last = slots[slots.len() - 1].index;
         slots.into_iter().for_each(|slot| pool.give_back(slot));
         let last = pool.take(&key).unwrap();
-        assert_eq!((last.index, last.is_starting()), (given_back_last, false));
+        assert_eq!((last.index, last.is_starting()), (returned_last, false));
         pool.give_back(last);
-        let warm = || pool.lock().idle.iter().filter(|slot| slot.warm.is_some()).count();
+        let running = || pool.lock().idle.iter().filter(|slot| slot.running.is_some()).count();
         let there = || left.iter().filter(|file| file.exists()).count();
 
         pool.reap(Instant::now() - Duration::from_secs(60), |_| 0).await;
-        assert_eq!((warm(), there()), (3, 4), "idle for moments only");
+        assert_eq!((running(), there()), (3, 4), "not idle for long enough");
         let other = ("default/b".parse::<PipelineKey>().unwrap(), 1);
-        assert!(!pool.is_to_prepare(&other, 9), "nothing that runs gives way");
+        assert!(!pool.needs_prewarm(&other, 9), "no running stage is replaced");
         pool.reap(Instant::now(), |_| 3).await;
-        assert_eq!((warm(), there()), (2, 1), "two and the one at work");
+        assert_eq!((running(), there()), (2, 1), "two idle ones and the busy one");
         pool.reap(Instant::now(), |_| 3).await;
-        assert_eq!(warm(), 2);
-        assert!(pool.is_to_prepare(&key, 4) && !pool.is_to_prepare(&key, 3));
+        assert_eq!(running(), 2);
+        assert!(pool.needs_prewarm(&key, 4) && !pool.needs_prewarm(&key, 3));
         pool.reap(Instant::now(), |_| 0).await;
-        assert_eq!((warm(), there()), (0, 1));
+        assert_eq!((running(), there()), (0, 1));
         pool.give_back(busy);
-        assert_eq!((warm(), pool.lock().idle.len()), (1, 4));
+        assert_eq!((running(), pool.lock().idle.len()), (1, 4));
     }
 }

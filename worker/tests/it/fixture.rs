@@ -16,7 +16,7 @@ use howdah_queue::testing::NatsServer;
 use howdah_queue::{Queue, Subscription};
 use howdah_store::{FileEdits, FileTree, PackWriter, PathRules, Store};
 use howdah_worker::runtime::scripted::{ScriptedCall, ScriptedEnd, ScriptedRuntime};
-use howdah_worker::{Parts, Scratch, WorkerError, metrics::Metrics, run_with};
+use howdah_worker::{Scratch, WorkerError, WorkerParts, metrics::Metrics, run_with};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -100,7 +100,7 @@ impl WorkerFixture {
             .spawn(async move { Queue::connect(&url, &named).await.unwrap() })
             .await
             .unwrap();
-        let parts = Parts {
+        let parts = WorkerParts {
             name: name.to_owned(),
             queue,
             store: self.store.clone(),

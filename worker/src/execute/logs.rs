@@ -1,0 +1,257 @@
+//! Log lines of one datum set.
+//!
+//! [`LineSplitter`] cuts the output of a command into lines; [`SetLog`] keeps them for the store and publishes them to
+//! followers in batches. Memory is bounded: lines above [`KEEP_BYTES`] are counted and dropped. Followers may miss
+//! lines when publishing fails; the stored log does not.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use howdah_model::ids::DatumId;
+use howdah_protocol::messages::{LogBatch, SetMessage};
+use howdah_protocol::objects::LogLine;
+use howdah_queue::Queue;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use crate::runtime::Stream;
+
+/// How long lines are collected before a batch is sent.
+const BATCH_DELAY: Duration = Duration::from_millis(100);
+/// Bytes of lines in one message; well below NATS's limit of 1 MiB.
+const BATCH_BYTES: usize = 256 * 1024;
+/// Bytes that a line takes in memory and in a message besides its text. Without it, a program that prints only newlines
+/// would escape the limits.
+const LINE_OVERHEAD: usize = 128;
+/// Bytes of lines that are kept per set; further lines are counted and dropped.
+const KEEP_BYTES: usize = 32 << 20;
+/// Longest line; a longer one is cut into several.
+const LINE_BYTES: usize = 32 * 1024;
+/// Bytes at the end of standard error that are kept for failure messages.
+const TAIL_BYTES: usize = 4 * 1024;
+
+/// The lines of one set. Written by its slots, sent by [`SetLog::send_batches`], taken once the set is done.
+pub struct SetLog {
+    buffer: Mutex<LogBuffer>,
+    /// Notified when there is a line to send.
+    line_added: Notify,
+}
+
+#[derive(Default)]
+struct LogBuffer {
+    lines: Vec<LogLine>,
+    kept_bytes: usize,
+    dropped: u64,
+    /// Number of lines that have been sent to followers.
+    sent: usize,
+}
+
+impl SetLog {
+    /// Makes an empty log.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            buffer: Mutex::new(LogBuffer::default()),
+            line_added: Notify::new(),
+        })
+    }
+
+    /// Adds a line: of user code, or of the worker if not `user`.
+    pub fn add(&self, datum: Option<DatumId>, user: bool, message: String) {
+        let mut buffer = self.lock();
+        let cost = message.len() + LINE_OVERHEAD;
+        if buffer.kept_bytes + cost > KEEP_BYTES {
+            buffer.dropped += 1;
+            return;
+        }
+        buffer.kept_bytes += cost;
+        buffer.lines.push(LogLine {
+            ts: Timestamp::now(),
+            datum,
+            user,
+            message,
+        });
+        drop(buffer);
+        self.line_added.notify_one();
+    }
+
+    /// Takes out all lines and the number of dropped ones. Lines that have not been sent by then are not sent: a second
+    /// copy of a large log would double its memory.
+    pub fn take(&self) -> (Vec<LogLine>, u64) {
+        let LogBuffer { lines, dropped, .. } = std::mem::take(&mut *self.lock());
+        (lines, dropped)
+    }
+
+    /// Sends lines to followers until the future is dropped.
+    pub async fn send_batches(&self, queue: &Queue, set: &SetMessage, worker: &str) {
+        loop {
+            self.line_added.notified().await;
+            tokio::time::sleep(BATCH_DELAY).await;
+            self.send_rest(queue, set, worker).await;
+        }
+    }
+
+    /// Sends the lines that have not been sent yet.
+    pub async fn send_rest(&self, queue: &Queue, set: &SetMessage, worker: &str) {
+        while let Some(lines) = self.next_batch() {
+            let batch = LogBatch {
+                pipeline: set.pipeline.clone(),
+                job: set.job,
+                set: set.set,
+                worker: worker.to_owned(),
+                lines,
+            };
+            // Not retried: followers miss these lines, the stored log has them.
+            if let Err(error) = queue.publish_logs(&batch).await {
+                tracing::debug!(%error, "log lines not sent");
+                return;
+            }
+        }
+    }
+
+    fn next_batch(&self) -> Option<Vec<LogLine>> {
+        let mut buffer = self.lock();
+        let mut bytes = 0;
+        let batch: Vec<LogLine> = buffer.lines[buffer.sent..]
+            .iter()
+            .take_while(|line| {
+                bytes += line.message.len() + LINE_OVERHEAD;
+                bytes <= BATCH_BYTES
+            })
+            .cloned()
+            .collect();
+        buffer.sent += batch.len();
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, LogBuffer> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Cuts the output of one command into lines.
+pub struct LineSplitter<'a> {
+    log: &'a SetLog,
+    datum: DatumId,
+    /// Unfinished lines of standard output and standard error.
+    unfinished: [Vec<u8>; 2],
+    /// Number of lines so far.
+    lines: u64,
+    /// End of standard error.
+    tail: Vec<u8>,
+}
+
+impl<'a> LineSplitter<'a> {
+    /// Starts with no output.
+    pub fn new(log: &'a SetLog, datum: DatumId) -> Self {
+        Self {
+            log,
+            datum,
+            unfinished: [Vec::new(), Vec::new()],
+            lines: 0,
+            tail: Vec::new(),
+        }
+    }
+
+    /// Adds a piece of output.
+    pub fn push(&mut self, stream: Stream, mut bytes: &[u8]) {
+        let index = match stream {
+            Stream::Stdout => 0,
+            Stream::Stderr => {
+                self.keep_tail(bytes);
+                1
+            }
+        };
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            self.unfinished[index].extend_from_slice(&bytes[..end]);
+            bytes = &bytes[end + 1..];
+            self.end_line(index);
+        }
+        self.unfinished[index].extend_from_slice(bytes);
+        if self.unfinished[index].len() > LINE_BYTES {
+            self.end_line(index);
+        }
+    }
+
+    /// Ends unfinished lines; returns the number of all lines and the end of standard error.
+    pub fn finish(mut self) -> (u64, String) {
+        for index in 0..2 {
+            if !self.unfinished[index].is_empty() {
+                self.end_line(index);
+            }
+        }
+        (self.lines, String::from_utf8_lossy(&self.tail).into_owned())
+    }
+
+    fn end_line(&mut self, index: usize) {
+        let mut bytes = std::mem::take(&mut self.unfinished[index]);
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+        let pieces = bytes.chunks(LINE_BYTES).map(String::from_utf8_lossy);
+        let mut any = false;
+        for piece in pieces {
+            any = true;
+            self.lines += 1;
+            self.log.add(Some(self.datum), true, piece.into_owned());
+        }
+        if !any {
+            self.lines += 1;
+            self.log.add(Some(self.datum), true, String::new());
+        }
+    }
+
+    fn keep_tail(&mut self, bytes: &[u8]) {
+        self.tail.extend_from_slice(bytes);
+        if self.tail.len() > TAIL_BYTES {
+            self.tail.drain(..self.tail.len() - TAIL_BYTES);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(log: &SetLog) -> Vec<String> {
+        log.take().0.into_iter().map(|line| line.message).collect()
+    }
+
+    #[test]
+    fn output_is_cut_into_lines_at_any_boundary_of_pieces() {
+        let log = SetLog::new();
+        let mut splitter = LineSplitter::new(&log, DatumId::new([1; 32]));
+        splitter.push(Stream::Stdout, b"one\ntw");
+        splitter.push(Stream::Stderr, b"oh\r\n\nno");
+        splitter.push(Stream::Stdout, b"o\n");
+        let (count, tail) = splitter.finish();
+        assert_eq!(lines(&log), ["one", "oh", "", "two", "no"]);
+        assert_eq!((count, tail.as_str()), (5, "oh\r\n\nno"));
+    }
+
+    #[test]
+    fn endless_lines_and_endless_logs_are_bounded() {
+        let log = SetLog::new();
+        let mut splitter = LineSplitter::new(&log, DatumId::new([1; 32]));
+        for _ in 0..40 {
+            splitter.push(Stream::Stdout, &[b'x'; 1 << 20]);
+        }
+        splitter.finish();
+        let (lines, dropped) = log.take();
+        assert!(lines.iter().all(|line| line.message.len() <= LINE_BYTES));
+        assert!(lines.iter().map(|line| line.message.len()).sum::<usize>() <= KEEP_BYTES);
+        assert!(dropped > 0);
+    }
+
+    #[test]
+    fn empty_lines_count_too() {
+        let log = SetLog::new();
+        let mut splitter = LineSplitter::new(&log, DatumId::new([1; 32]));
+        splitter.push(Stream::Stdout, &vec![b'\n'; 400_000]);
+        splitter.finish();
+        assert!(log.next_batch().unwrap().len() <= BATCH_BYTES / LINE_OVERHEAD);
+        let (lines, dropped) = log.take();
+        assert!(lines.len() * size_of::<LogLine>() <= KEEP_BYTES);
+        assert_eq!(lines.len() as u64 + dropped, 400_000);
+        assert!(log.next_batch().is_none(), "nothing is left to send");
+    }
+}

@@ -1,0 +1,20 @@
+//! Running the datums of a set in slots.
+//!
+//! - `set_runner`: shares the datums of one set between slots; `interrupt`: why that ends early.
+//! - `datum`: one datum with its tries; `datum_output` stores what a try produced, `datum_totals` sums up its times.
+//! - `environment`: variables of user code; `failure_messages`: texts about failed runs; `logs`: log lines of a set.
+//! - `slot_thread`: the threads on which slots run.
+//!
+//! A failed command is a result, not an error. Errors of infrastructure and stops are
+//! [`Interrupt`](interrupt::Interrupt)s: they end the whole set without a result. This folder does not know where sets
+//! come from and does not answer the queue (`intake`).
+
+pub(crate) mod datum;
+mod datum_output;
+mod datum_totals;
+mod environment;
+mod failure_messages;
+pub(crate) mod interrupt;
+pub(crate) mod logs;
+pub(crate) mod set_runner;
+pub(crate) mod slot_thread;

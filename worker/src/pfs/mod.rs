@@ -1,0 +1,23 @@
+//! `/pfs` of a stage container: the inputs before a command, the output after it.
+//!
+//! - `layout`: where the folders of a container are, on the worker's side and inside.
+//! - `workspace`: the folders of one container, try after try; `workspace_reuse`: what of one try serves the next;
+//!   `fs_steps`: the single file-system operations of both.
+//! - `inputs`: lays out a datum's input files in a workspace.
+//! - `links`: follows symbolic links as the container sees them; `output`: lists what a command left in `/pfs/out`;
+//!   `collect_output`: the same, with the container's help for links that lead out of `/pfs`.
+//! - `set_output`: output of a whole set on its way to the store.
+//!
+//! What can go wrong: errors of this machine or the store are [`InfraError`](crate::error::InfraError)s and no fault of
+//! the datum; output that cannot be accepted is an error of its own and fails the try. Commands run elsewhere
+//! (`execute`).
+
+pub(crate) mod collect_output;
+mod fs_steps;
+pub(crate) mod inputs;
+pub(crate) mod layout;
+mod links;
+pub(crate) mod output;
+pub(crate) mod set_output;
+pub(crate) mod workspace;
+mod workspace_reuse;

@@ -1,0 +1,80 @@
+//! The output of a datum set on its way to the store.
+//!
+//! Small files of many datums share chunks, so the datums of a set share writers. A slot takes a writer for one datum
+//! and returns it ([`SetOutput::take`], [`SetOutput::give_back`]); there are as many writers as slots had output at the
+//! same time, so no slot waits for another. Nothing is visible in the store as output before [`SetOutput::store`]
+//! succeeds and the set's result is stored.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures::future::try_join_all;
+use howdah_protocol::objects::{DatumResult, OutputFile};
+use howdah_store::{PackWriter, Store, StoreError};
+
+/// Collects output of several datums, one after the other.
+pub(crate) struct OutputWriter {
+    /// Writes new bytes; each file is tagged with its datum's index in the set and its path.
+    pub pack: PackWriter<(usize, String)>,
+    /// Files that are in the store already, with their datum's index in the set.
+    pub references: Vec<(usize, OutputFile)>,
+}
+
+/// The output of a set. Shared by the slots that run its datums.
+pub(crate) struct SetOutput {
+    store: Store,
+    /// Writers that no slot uses now.
+    idle: Mutex<Vec<OutputWriter>>,
+}
+
+impl SetOutput {
+    /// Starts without output.
+    pub fn new(store: &Store) -> Self {
+        Self {
+            store: store.clone(),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Takes a writer for the output of one datum.
+    pub fn take(&self) -> OutputWriter {
+        let idle = self.lock().pop();
+        idle.unwrap_or_else(|| OutputWriter {
+            pack: PackWriter::new(&self.store),
+            references: Vec::new(),
+        })
+    }
+
+    /// Returns a writer. The output of a writer that is dropped instead is lost, for all datums that used it; the set
+    /// must fail then.
+    pub fn give_back(&self, writer: OutputWriter) {
+        self.lock().push(writer);
+    }
+
+    /// Stores all output and adds to each result its files, sorted by path.
+    ///
+    /// # Errors
+    /// If anything could not be stored.
+    pub async fn store(&self, results: &mut [DatumResult]) -> Result<(), StoreError> {
+        let all = std::mem::take(&mut *self.lock());
+        let finished = all.into_iter().map(|OutputWriter { pack, references }| async move {
+            let written = pack.finish().await?;
+            let new = written
+                .into_iter()
+                .map(|((index, path), content)| (index, OutputFile { path, content }));
+            Ok::<_, StoreError>(new.chain(references).collect::<Vec<_>>())
+        });
+        for (index, file) in try_join_all(finished).await?.into_iter().flatten() {
+            if let Some(result) = results.get_mut(index) {
+                result.outputs.push(file);
+            }
+        }
+        for result in results {
+            result.outputs.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<OutputWriter>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
