@@ -4,8 +4,8 @@ use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 
-use crate::Common;
 use crate::harness::{BenchServer, scratch_folder};
+use crate::options::CommonOptions;
 use crate::report::{Report, Row};
 use crate::scripted::{self, ScriptedWorker};
 
@@ -30,7 +30,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Report> {
+pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
     const FIRST: &str = "round 1";
     let Arguments { files, rounds } = *arguments;
     let folder = scratch_folder(common)?;

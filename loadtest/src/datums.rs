@@ -13,9 +13,10 @@ use clap::Args;
 use serde_json::json;
 
 use crate::harness::{BenchServer, JobTimes, scratch_folder};
+use crate::image;
+use crate::options::CommonOptions;
 use crate::peers::{PeerOutcome, PeerWork};
 use crate::report::{Report, Row};
-use crate::{Common, image};
 
 const REPO: &str = "files";
 const PIPELINE: &str = "trivial";
@@ -50,7 +51,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Report> {
+pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
     let folder = scratch_folder(common)?;
     image::build(folder.path())?;
     let inputs = write_inputs(&folder.path().join("in"), arguments.datums)?;

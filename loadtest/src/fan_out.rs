@@ -13,8 +13,9 @@ use clap::Args;
 use serde_json::json;
 
 use crate::harness::{BenchServer, JobTimes, scratch_folder};
+use crate::image;
+use crate::options::CommonOptions;
 use crate::report::{Report, Row};
-use crate::{Common, image};
 
 const REPO: &str = "files";
 const PIPELINE: &str = "sleeping";
@@ -62,7 +63,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Report> {
+pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
     let folder = scratch_folder(common)?;
     image::build(folder.path())?;
     let mut up = BenchServer::start(common, folder.path(), arguments.slots).await?;

@@ -12,8 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::Common;
 use crate::api::Api;
+use crate::options::CommonOptions;
 
 /// Longest time for a start or a stop.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -56,7 +56,7 @@ impl JobTimes {
 }
 
 /// Returns an empty folder that is removed when dropped.
-pub fn scratch_folder(common: &Common) -> anyhow::Result<TempDir> {
+pub fn scratch_folder(common: &CommonOptions) -> anyhow::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("howdah-loadtest.");
     match &common.scratch {
@@ -69,12 +69,12 @@ pub fn scratch_folder(common: &Common) -> anyhow::Result<TempDir> {
 
 impl BenchServer {
     /// Starts it over `<folder>/howdah` with a worker and waits until it answers.
-    pub async fn start(common: &Common, folder: &Path, slots: u32) -> anyhow::Result<Self> {
+    pub async fn start(common: &CommonOptions, folder: &Path, slots: u32) -> anyhow::Result<Self> {
         Self::start_with(common, folder, &["--slots", &slots.to_string()]).await
     }
 
     /// Starts it over `<folder>/howdah` with further arguments and waits until it answers.
-    pub async fn start_with(common: &Common, folder: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+    pub async fn start_with(common: &CommonOptions, folder: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         let program = find_howdah(common)?;
         let port = free_port()?;
         let log = folder.join("up.log");
@@ -232,7 +232,7 @@ pub fn without_settings(command: &mut Command) {
 }
 
 /// Returns the `howdah` program to measure.
-pub fn find_howdah(common: &Common) -> anyhow::Result<PathBuf> {
+pub fn find_howdah(common: &CommonOptions) -> anyhow::Result<PathBuf> {
     if let Some(path) = &common.howdah {
         return Ok(path.clone());
     }

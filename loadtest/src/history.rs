@@ -10,8 +10,9 @@ use clap::Args;
 use serde_json::json;
 
 use crate::harness::{BenchServer, between, median, scratch_folder};
+use crate::image;
+use crate::options::CommonOptions;
 use crate::report::{Report, Row};
-use crate::{Common, image};
 
 /// Arguments of the benchmark.
 #[derive(Debug, Clone, Args)]
@@ -28,7 +29,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Report> {
+pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
     const FIRST: &str = "job, first ones";
     const LAST: &str = "job, last ones";
     let folder = scratch_folder(common)?;

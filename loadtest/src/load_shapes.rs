@@ -18,8 +18,8 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use crate::Common;
 use crate::harness::{BenchServer, scratch_folder};
+use crate::options::CommonOptions;
 use crate::process::{peak, reset_peak};
 use crate::report::{Report, Row};
 use model::{Modifications, Shape};
@@ -106,7 +106,7 @@ struct ShapeOutcome {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Report> {
+pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
     let default = if arguments.full { 25 } else { 5 };
     let commits = arguments.commits.unwrap_or(default);
     let modifications = arguments.modifications.unwrap_or(default);
@@ -170,7 +170,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
 
 /// Loads one shape into a Howdah of its own and reads it back.
 async fn load(
-    common: &Common,
+    common: &CommonOptions,
     shape: &Shape,
     commits: u32,
     modifications: u32,

@@ -35,6 +35,7 @@ mod image;
 mod load_shapes;
 mod noise;
 mod one_change;
+mod options;
 mod peers;
 mod process;
 mod report;
@@ -44,12 +45,12 @@ mod scripted;
 mod small_files;
 mod wide;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::bail;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
+use crate::options::CommonOptions;
 use crate::report::Printed;
 
 /// Benchmarks of Howdah beside its peers.
@@ -57,23 +58,9 @@ use crate::report::Printed;
 #[command(version)]
 struct LoadtestArguments {
     #[command(flatten)]
-    common: Common,
+    common: CommonOptions,
     #[command(subcommand)]
     benchmark: Benchmark,
-}
-
-/// Options of every benchmark.
-#[derive(Debug, Clone, Args)]
-pub struct Common {
-    /// The `howdah` program [default: the one beside this program]
-    #[arg(long, global = true, value_name = "PATH")]
-    pub howdah: Option<PathBuf>,
-    /// Folder for temporary data [default: the system's folder for temporary files]
-    #[arg(long, global = true, value_name = "FOLDER")]
-    pub scratch: Option<PathBuf>,
-    /// Print only the line of JSON
-    #[arg(long, global = true)]
-    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -157,7 +144,7 @@ async fn main() -> ExitCode {
 }
 
 /// Runs every benchmark, also after one has failed.
-async fn run_all(common: &Common) -> anyhow::Result<()> {
+async fn run_all(common: &CommonOptions) -> anyhow::Result<()> {
     let mut failed = Vec::new();
     let mut show = |name: &'static str, result: anyhow::Result<Printed>| match result {
         Ok(printed) => print(common, &printed),
@@ -196,7 +183,7 @@ async fn run_all(common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(common: &Common, printed: &Printed) {
+fn print(common: &CommonOptions, printed: &Printed) {
     if !common.json {
         println!("{}", printed.text);
     }

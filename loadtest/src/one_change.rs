@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::harness::{BenchServer, median, scratch_folder};
+use crate::image;
+use crate::options::CommonOptions;
 use crate::report::{Report, Row};
 use crate::scripted::{self, ScriptedWorker};
-use crate::{Common, image};
 
 const REPO: &str = "files";
 
@@ -58,7 +59,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Report> {
+pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
     const MAKE: &str = "make, last size";
     let mut report = Report::new(
         "one-change",
@@ -92,7 +93,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Repor
     Ok(report)
 }
 
-async fn chain(common: &Common, arguments: &Arguments, datums: u32) -> anyhow::Result<Duration> {
+async fn chain(common: &CommonOptions, arguments: &Arguments, datums: u32) -> anyhow::Result<Duration> {
     let folder = scratch_folder(common)?;
     let (up, worker) = match arguments.runtime {
         CommandRuntime::Docker => {

@@ -7,8 +7,8 @@ use clap::Args;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::json;
 
-use crate::Common;
 use crate::harness::{BenchServer, scratch_folder};
+use crate::options::CommonOptions;
 use crate::report::{Report, Row};
 use crate::scripted::{self, ScriptedWorker};
 
@@ -40,7 +40,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Report> {
+pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
     const READY: &str = "kill to answering";
     let folder = scratch_folder(common)?;
     let up = BenchServer::start_with(common, folder.path(), &["--no-worker"]).await?;

@@ -6,11 +6,12 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use serde_json::json;
 
-use crate::Common;
 use crate::contest::contestants::peers;
-use crate::contest::{ContestWork, Phase, contest};
+use crate::contest::phase::Phase;
+use crate::contest::{ContestWork, contest};
 use crate::harness::scratch_folder;
 use crate::noise::Noise;
+use crate::options::CommonOptions;
 use crate::report::Printed;
 
 /// Arguments of the benchmark.
@@ -46,7 +47,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Printed> {
+pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Printed> {
     let scratch = scratch_folder(common)?;
     let files = SmallFileSet::write(
         scratch.path().join("in"),

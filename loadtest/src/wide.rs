@@ -5,8 +5,8 @@ use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 
-use crate::Common;
 use crate::harness::{BenchServer, between, scratch_folder};
+use crate::options::CommonOptions;
 use crate::process::{peak, processor_time};
 use crate::report::{Report, Row};
 use crate::scripted::{self, ScriptedWorker};
@@ -26,7 +26,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Report> {
+pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
     const COORDINATOR: &str = "coordinator, processor time";
     let folder = scratch_folder(common)?;
     let up = BenchServer::start_with(common, folder.path(), &["--no-worker"]).await?;

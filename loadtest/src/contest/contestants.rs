@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{ContestPlace, Phase};
-use crate::Common;
+use super::phase::{ContestPlace, Phase};
 use crate::harness::find_howdah;
+use crate::options::CommonOptions;
 
 /// A program that stores files.
 pub trait Contestant {
@@ -37,7 +37,7 @@ pub const REPO: &str = "files";
 
 impl Howdah {
     /// Finds the program.
-    pub fn new(common: &Common) -> anyhow::Result<Self> {
+    pub fn new(common: &CommonOptions) -> anyhow::Result<Self> {
         Ok(Self {
             program: find_howdah(common)?,
         })

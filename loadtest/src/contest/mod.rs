@@ -10,6 +10,7 @@
 
 pub mod contestants;
 pub mod measure;
+pub mod phase;
 pub mod scores;
 
 use std::path::{Path, PathBuf};
@@ -18,74 +19,16 @@ use std::time::Duration;
 use anyhow::Context;
 use howdah_api::address::Address;
 
-use crate::Common;
 use crate::harness::BenchServer;
+use crate::options::CommonOptions;
 use contestants::{Contestant, Howdah};
 use measure::{Measured, run};
+use phase::{ContestPlace, Phase};
 use scores::Scores;
 
 /// Pause after many files were deleted. For five seconds ext4 steps over recently deleted inodes one by one, which makes
 /// the creation of a file ten times slower.
 const PAUSE_AFTER_DELETION: Duration = Duration::from_secs(8);
-
-/// A kind of work that every contestant does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Phase {
-    /// Stores the input.
-    Put,
-    /// Lists every file that is stored.
-    List,
-    /// Lists the children of one folder.
-    ListFolder,
-    /// Writes everything to an empty folder.
-    Get,
-    /// Stores the input again after a small part of it has changed.
-    PutAgain,
-}
-
-impl Phase {
-    /// Returns the phase's name in tables and JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Phase::Put => "put",
-            Phase::List => "list",
-            Phase::ListFolder => "list_folder",
-            Phase::Get => "get",
-            Phase::PutAgain => "put_again",
-        }
-    }
-}
-
-/// The folders of a contestant in one round.
-#[derive(Debug)]
-pub struct ContestPlace {
-    /// The folder to store.
-    pub source: PathBuf,
-    /// Name of a folder in the source.
-    pub folder: String,
-    /// The contestant's own empty folder.
-    pub own: PathBuf,
-    /// Folder for the files that are got; it does not exist yet.
-    pub out: PathBuf,
-    /// Address of the Howdah server; only for Howdah itself.
-    pub address: Option<Address>,
-}
-
-impl ContestPlace {
-    /// Makes the folders below `folder`.
-    pub fn make(folder: &Path, work: &dyn ContestWork, address: Option<Address>) -> anyhow::Result<Self> {
-        let (source, inner) = work.source();
-        let own = folder.join("own");
-        std::fs::create_dir(&own).with_context(|| format!("cannot make the folder {}", own.display()))?;
-        Ok(Self {
-            source: source.to_owned(),
-            folder: inner.to_owned(),
-            own,
-            out: folder.join("out"),
-            address,
-        })
-    }
-}
 
 /// The work of a contest.
 pub trait ContestWork {
@@ -105,7 +48,7 @@ pub trait ContestWork {
 
 /// Runs a contest of Howdah and those of `peers` that are installed.
 pub async fn contest(
-    common: &Common,
+    common: &CommonOptions,
     scratch: &Path,
     work: &dyn ContestWork,
     peers: &[Box<dyn Contestant>],
@@ -145,7 +88,7 @@ pub async fn contest(
 
 /// Runs all phases of one contestant.
 async fn take_part(
-    common: &Common,
+    common: &CommonOptions,
     contestant: &dyn Contestant,
     work: &dyn ContestWork,
     folder: &Path,
@@ -155,7 +98,7 @@ async fn take_part(
         true => Some(BenchServer::start(common, folder, 1).await?),
         false => None,
     };
-    let place = ContestPlace::make(folder, work, up.as_ref().map(|up| up.address()))?;
+    let place = ContestPlace::make(folder, work.source(), up.as_ref().map(|up| up.address()))?;
     let log = folder.join("output");
     for mut command in contestant.setup(&place) {
         run(&mut command, &log)?;

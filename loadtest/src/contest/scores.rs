@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::Phase;
+use super::phase::Phase;
 
 /// Times of all contestants in all phases and rounds.
 #[derive(Debug, Default)]

@@ -17,12 +17,12 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use crate::Common;
 use crate::contest::contestants::{Contestant, Howdah, REPO};
 use crate::contest::measure::run as run_command;
 use crate::contest::{ContestPlace, ContestWork, Phase};
 use crate::harness::{median, scratch_folder};
 use crate::one_change::Chain;
+use crate::options::CommonOptions;
 use crate::report::Printed;
 use crate::scripted;
 use crate::small_files::SmallFileSet;
@@ -78,7 +78,7 @@ impl Default for Arguments {
 const FOLDERS: u32 = 100;
 
 /// Runs the benchmark.
-pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Printed> {
+pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Printed> {
     let title = format!(
         "An S3 server that takes {} ms longer for each request: {} files of {} bytes; one file added before {} \
          pipelines with {} datums each",
@@ -115,7 +115,7 @@ pub async fn run(common: &Common, arguments: &Arguments) -> anyhow::Result<Print
 
 /// The state that both parts of the benchmark share.
 struct S3Bench<'a> {
-    common: &'a Common,
+    common: &'a CommonOptions,
     arguments: &'a Arguments,
     programs: Programs,
     findings: &'a mut Findings,

@@ -9,15 +9,11 @@ use anyhow::{Context, ensure};
 use tokio::net::TcpStream;
 
 use super::proxy::Proxy;
-use crate::Common;
+use super::traffic::{BUCKET, PREFIX};
 use crate::api::Api;
 use crate::harness::{PATIENCE, connect, find_howdah, free_port, stop, without_settings};
+use crate::options::CommonOptions;
 use crate::scripted::{BUCKET_KEY, ScriptedWorker};
-
-/// The bucket of the benchmark.
-pub const BUCKET: &str = "howdah";
-/// Prefix of the store in the bucket.
-pub const PREFIX: &str = "loadtest";
 
 /// Programs that must be installed.
 pub struct Programs {
@@ -74,7 +70,12 @@ struct BenchCoordinator {
 
 impl Bucket {
     /// Starts everything in a folder, with `latency` added to each request to the S3 server.
-    pub async fn start(common: &Common, programs: &Programs, folder: &Path, latency: Duration) -> anyhow::Result<Self> {
+    pub async fn start(
+        common: &CommonOptions,
+        programs: &Programs,
+        folder: &Path,
+        latency: Duration,
+    ) -> anyhow::Result<Self> {
         let root = folder.join("s3");
         std::fs::create_dir_all(root.join(BUCKET)).with_context(|| format!("cannot make {}", root.display()))?;
         let s3_port = free_port()?;

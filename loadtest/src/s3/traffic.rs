@@ -6,7 +6,10 @@ use std::time::Duration;
 use axum::http::{Method, Uri};
 use serde::Serialize;
 
-use super::server::{BUCKET, PREFIX};
+/// The bucket of the benchmark.
+pub const BUCKET: &str = "howdah";
+/// Prefix of the store in the bucket.
+pub const PREFIX: &str = "loadtest";
 
 /// Kinds of requests, by their cost for a store and by how they are billed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -10,7 +10,7 @@ use crate::names::{BranchKey, RepoKey, RepoType};
 use crate::refs::CommitRef;
 use crate::rejection::Rejection;
 
-use super::{CommandResult, DecisionBuilder};
+use super::builder::{CommandResult, DecisionBuilder};
 
 impl DecisionBuilder {
     pub(super) fn create_branch(

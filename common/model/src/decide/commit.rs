@@ -9,7 +9,7 @@ use crate::query;
 use crate::refs::CommitRef;
 use crate::rejection::Rejection;
 
-use super::{CommandResult, DecisionBuilder};
+use super::builder::{CommandResult, DecisionBuilder};
 
 impl DecisionBuilder {
     fn require_commit(&self, key: &CommitKey) -> Result<&Commit, Rejection> {

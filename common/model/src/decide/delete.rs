@@ -9,7 +9,7 @@ use crate::names::{BranchKey, JobKey, PipelineKey, ProjectName, RepoKey, RepoTyp
 use crate::query;
 use crate::rejection::Rejection;
 
-use super::{CommandResult, DecisionBuilder};
+use super::builder::{CommandResult, DecisionBuilder};
 
 impl DecisionBuilder {
     pub(super) fn delete_repo(&mut self, repo: &RepoKey, force: bool) -> CommandResult {

@@ -8,7 +8,7 @@ use crate::names::{JobKey, PipelineKey};
 use crate::query::{self, Readiness};
 use crate::rejection::Rejection;
 
-use super::{CommandResult, DecisionBuilder};
+use super::builder::{CommandResult, DecisionBuilder};
 
 /// Reason of a job that is stopped without a reason.
 const DEFAULT_STOP_REASON: &str = "job stopped";

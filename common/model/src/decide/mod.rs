@@ -8,6 +8,7 @@
 //! `delete`; `remove` is squash and drop. A rejected command leaves nothing behind, because the clone is dropped.
 
 mod branch;
+mod builder;
 mod commit;
 mod delete;
 mod job;
@@ -18,15 +19,9 @@ mod remove;
 mod repo;
 mod transaction;
 
-use std::collections::BTreeMap;
-
-use jiff::Timestamp;
-
-use crate::apply::apply;
+use self::builder::{CommandResult, DecisionBuilder};
 use crate::command::{Command, DeletionScope, Envelope, Reply};
 use crate::event::Event;
-use crate::ids::GlobalId;
-use crate::names::{BranchKey, RepoKey};
 use crate::rejection::Rejection;
 use crate::state::State;
 
@@ -56,56 +51,7 @@ pub fn decide(state: &State, envelope: &Envelope) -> Result<Decision, Rejection>
     })
 }
 
-/// The answer to one command.
-type CommandResult = Result<Reply, Rejection>;
-
-/// A decision under construction.
-struct DecisionBuilder {
-    state: State,
-    events: Vec<Event>,
-    at: Timestamp,
-    /// Id of the commit set that new commits belong to.
-    id: GlobalId,
-    /// Whether the set exists in the state before the command: it must not get more commits then.
-    id_taken: bool,
-    /// Branches whose head or provenance changed. The value: whether a branch with provenance gets a new commit even if
-    /// the heads of its provenance are the same.
-    dirty: BTreeMap<BranchKey, bool>,
-}
-
 impl DecisionBuilder {
-    fn new(state: &State, at: Timestamp, id: GlobalId) -> Self {
-        Self {
-            state: state.clone(),
-            events: Vec::new(),
-            at,
-            id,
-            id_taken: state.sets.contains_key(&id),
-            dirty: BTreeMap::new(),
-        }
-    }
-
-    fn emit(&mut self, event: Event) {
-        apply(&mut self.state, &event);
-        self.events.push(event);
-    }
-
-    /// Notes that the head or the provenance of a branch changed.
-    fn touch(&mut self, branch: &BranchKey, force: bool) {
-        *self.dirty.entry(branch.clone()).or_default() |= force;
-    }
-
-    /// Checks that a repository can get a commit of this set.
-    fn claim(&self, repo: &RepoKey) -> Result<(), Rejection> {
-        if self.id_taken {
-            return Err(Rejection::IdInUse(self.id));
-        }
-        if self.state.commits.contains_key(&repo.commit(self.id)) {
-            return Err(Rejection::CommitInTransaction(repo.clone()));
-        }
-        Ok(())
-    }
-
     /// Runs a command that is not part of a transaction or batch. Only such a command may open, change or close
     /// transactions.
     fn run_outermost(&mut self, command: &Command) -> CommandResult {

@@ -13,7 +13,7 @@ use crate::rejection::Rejection;
 use crate::spec_view::{self, InputLeaf};
 
 use super::branch::distinct;
-use super::{CommandResult, DecisionBuilder};
+use super::builder::{CommandResult, DecisionBuilder};
 
 /// A new version of a pipeline.
 pub(super) struct NewVersion {

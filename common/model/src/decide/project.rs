@@ -5,7 +5,7 @@ use crate::event::Event;
 use crate::names::ProjectName;
 use crate::rejection::Rejection;
 
-use super::{CommandResult, DecisionBuilder};
+use super::builder::{CommandResult, DecisionBuilder};
 
 impl DecisionBuilder {
     pub(super) fn require_project(&self, name: &ProjectName) -> Result<(), Rejection> {

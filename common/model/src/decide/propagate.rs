@@ -11,7 +11,7 @@ use crate::names::{BranchKey, CommitKey, PipelineKey};
 use crate::query::{self, Readiness};
 use crate::rejection::Rejection;
 
-use super::DecisionBuilder;
+use super::builder::DecisionBuilder;
 
 impl DecisionBuilder {
     /// Adds the commits and jobs for the branches noted so far.

@@ -13,7 +13,7 @@ use crate::names::{BranchKey, CommitKey, RepoType};
 use crate::query;
 use crate::rejection::Rejection;
 
-use super::{CommandResult, DecisionBuilder};
+use super::builder::{CommandResult, DecisionBuilder};
 
 /// The two ways to remove commits.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use crate::event::Event;
 use crate::names::{RepoKey, RepoType};
 use crate::rejection::Rejection;
 
-use super::{CommandResult, DecisionBuilder};
+use super::builder::{CommandResult, DecisionBuilder};
 
 impl DecisionBuilder {
     pub(super) fn require_repo(&self, repo: &RepoKey) -> Result<(), Rejection> {

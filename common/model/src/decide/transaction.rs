@@ -7,7 +7,7 @@ use crate::event::Event;
 use crate::ids::GlobalId;
 use crate::rejection::Rejection;
 
-use super::{CommandResult, DecisionBuilder};
+use super::builder::{CommandResult, DecisionBuilder};
 
 impl DecisionBuilder {
     fn require_transaction(&self, id: GlobalId) -> Result<std::sync::Arc<Transaction>, Rejection> {

@@ -1,0 +1,212 @@
+//! The order of the folders and files in each crate: a module may import what comes after it, and its own neighbours.
+
+/// The layers of one crate.
+pub struct Layers {
+    /// Folder of the crate's source, from the workspace.
+    pub root: &'static str,
+    /// Modules by layer, the highest first. A name stands for the module and everything below it.
+    layers: &'static [&'static [&'static str]],
+    /// Groups of files that may import each other, with the reason in a comment.
+    loops: &'static [&'static [&'static str]],
+}
+
+impl Layers {
+    /// Returns the layer of a file, 0 for the highest; the most specific name decides.
+    pub fn of(&self, file: &str) -> usize {
+        let mut found = (0, usize::MAX);
+        for (layer, names) in self.layers.iter().enumerate() {
+            for name in *names {
+                let is_in = file
+                    .strip_prefix(name)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+                if is_in && name.len() > found.0 {
+                    found = (name.len(), layer);
+                }
+            }
+        }
+        found.1
+    }
+
+    /// Tells whether a group of files may import each other.
+    pub fn allows(&self, cycle: &[String]) -> bool {
+        self.loops
+            .iter()
+            .any(|group| cycle.iter().all(|file| group.contains(&file.as_str())))
+    }
+}
+
+/// The crates of the workspace that have more than one file. `lib` is the crate's root: `lib.rs`, or `main.rs` of a
+/// crate that is only a program.
+pub const LAYERS: &[Layers] = &[
+    Layers {
+        root: "worker/src",
+        layers: &[
+            &["main"],
+            &["settings", "lib"],
+            &["service"],
+            &["serve_metrics"],
+            &["intake"],
+            &["execute"],
+            &["context"],
+            &["slots"],
+            &["pfs"],
+            &["cache"],
+            &["set_handle"],
+            &["blocking", "config"],
+            &["error"],
+            &["runtime"],
+            &["metrics", "thread_role"],
+        ],
+        loops: &[],
+    },
+    Layers {
+        root: "worker/stage-init/src",
+        layers: &[
+            &["main"],
+            &["lib"],
+            &["server"],
+            &["run"],
+            &["links", "owner", "users", "explain"],
+            &["frame", "sys"],
+        ],
+        loops: &[],
+    },
+    Layers {
+        root: "coordinator/src",
+        layers: &[
+            &["main"],
+            &["lib"],
+            &["run"],
+            &["server"],
+            &["services", "scheduler"],
+            &["job"],
+            &["metadata"],
+            &["live"],
+            &["config", "allocator", "metrics", "fresh_id"],
+        ],
+        loops: &[],
+    },
+    Layers {
+        root: "cli/src",
+        layers: &[
+            &["lib"],
+            &["app"],
+            &["commands", "up"],
+            &["usage", "naming"],
+            &["legacy"],
+            &["context", "source"],
+            &["wire"],
+            &["output"],
+            &["markdown"],
+            &["args"],
+            &["error", "suggest"],
+            &["refs", "duration", "arity"],
+        ],
+        loops: &[],
+    },
+    Layers {
+        root: "common/store/src",
+        layers: &[
+            &["lib"],
+            &["files"],
+            &["tree"],
+            &["pack"],
+            &["chunk"],
+            &["log", "store"],
+            &["objects", "memory"],
+            &["backend", "format", "offload"],
+            &["sort"],
+            &["error"],
+        ],
+        loops: &[],
+    },
+    Layers {
+        root: "common/queue/src",
+        layers: &[
+            &["lib"],
+            &["control", "purge", "subscribe", "puller", "publish"],
+            &["streams", "consumers"],
+            &["client"],
+            &["error", "subjects"],
+        ],
+        loops: &[],
+    },
+    Layers {
+        root: "common/protocol/src",
+        layers: &[&["lib"], &["messages"], &["objects"], &["wire"]],
+        loops: &[],
+    },
+    Layers {
+        root: "common/model/src",
+        layers: &[
+            &["lib"],
+            &["decide"],
+            &["apply", "query"],
+            &["state"],
+            &["rejection", "event", "command"],
+            &["spec_view", "entities"],
+            &["refs", "datum"],
+            &["names"],
+            &["ids"],
+        ],
+        loops: &[],
+    },
+    Layers {
+        root: "common/spec/src",
+        layers: &[
+            &["lib"],
+            &["parse"],
+            &["defaults", "validate", "print"],
+            &["legacy", "decode", "options"],
+            &["schema", "split"],
+            &["document"],
+            &["json", "yaml"],
+            &["types"],
+            &["cron", "duration", "quantity", "number"],
+            &["error"],
+            &["node"],
+        ],
+        loops: &[],
+    },
+    Layers {
+        root: "common/api/src",
+        layers: &[
+            &["client", "pipeline", "file_broker"],
+            &["config", "convert", "json"],
+            &["address"],
+            // The generated types.
+            &["lib"],
+        ],
+        loops: &[],
+    },
+    Layers {
+        root: "common/glob/src",
+        layers: &[&["lib"], &["matcher"], &["syntax"]],
+        loops: &[],
+    },
+    Layers {
+        root: "loadtest/src",
+        layers: &[
+            &["lib"],
+            &[
+                "accumulate",
+                "big_file",
+                "datums",
+                "fan_out",
+                "first_datum",
+                "history",
+                "load_shapes",
+                "one_change",
+                "restart",
+                "s3",
+                "small_files",
+                "wide",
+            ],
+            &["contest", "peers", "scripted"],
+            &["harness"],
+            &["api", "image", "noise", "process", "report"],
+            &["options"],
+        ],
+        loops: &[],
+    },
+];
