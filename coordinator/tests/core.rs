@@ -108,3 +108,35 @@ async fn a_second_coordinator_fences_the_first() {
     let names: Vec<String> = third.state().repos().map(|repo| repo.key.name.to_string()).collect();
     assert_eq!(names, ["before", "taken"], "nothing of the fenced one is in the log");
 }
+
+#[tokio::test]
+async fn the_state_survives_snapshots_and_pruned_records() {
+    const COMMANDS: usize = 6_500;
+    let store = Store::in_memory().await;
+    let (core, running) = open(&store).await;
+    for number in 0..COMMANDS {
+        let describe = Command::CreateRepo {
+            repo: repo("images"),
+            description: format!("version {number}"),
+            update: true,
+        };
+        core.submit(describe).await.expect("updated");
+    }
+    // Snapshots are written in the background: wait for the one that lets old records go.
+    let pruned = async {
+        while store.get_opt(&keys::log_record(1)).await.expect("a list").is_some() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    let limit = std::time::Duration::from_secs(60);
+    tokio::time::timeout(limit, pruned)
+        .await
+        .expect("old records are removed");
+    running.abort();
+
+    let (core, _running) = open(&store).await;
+    let state = core.state();
+    let described = state.repo(&repo("images")).expect("the repository survived");
+    assert_eq!(*described.description, *format!("version {}", COMMANDS - 1));
+    core.submit(create("more")).await.expect("the log goes on");
+}

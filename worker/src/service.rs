@@ -2,8 +2,8 @@
 //!
 //! [`run`] connects to the outside and builds the parts; [`run_with`] runs a worker made of given parts until
 //! `shutdown` is cancelled. Stopping has a fixed order: no new sets, running sets stop and are handed back, stages
-//! stop, presence ends. Each step has a time limit; what does not stop in time is redelivered by the queue or removed
-//! by the next start.
+//! stop, presence ends. Running sets and starts have a time limit; what does not stop in time is redelivered by the queue
+//! or removed by the next start.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -51,12 +51,17 @@ fn write<M: Message + Name>(message: &M, options: &SerializeOptions) -> Result<V
     dynamic
         .transcode_from(message)
         .expect("generated types and descriptors come from the same files");
+    let failed = |source| JsonError::Write {
+        message: M::full_name(),
+        source,
+    };
+    // Through text, which has a 32-bit float in its shortest form (`0.1`). A value made directly has it widened to 64
+    // bits (`0.10000000149011612`), and such a number would get into specs and from there into the log.
+    let mut text = Vec::new();
     dynamic
-        .serialize_with_options(serde_json::value::Serializer, options)
-        .map_err(|source| JsonError::Write {
-            message: M::full_name(),
-            source,
-        })
+        .serialize_with_options(&mut serde_json::Serializer::new(&mut text), options)
+        .map_err(failed)?;
+    serde_json::from_slice(&text).map_err(failed)
 }
 
 /// Returns a message as canonical JSON.
@@ -105,6 +110,17 @@ mod tests {
     use super::*;
     use crate::{pfs_v2, pps_v2, transaction_v2};
     use serde_json::json;
+
+    #[test]
+    fn floats_of_32_bits_keep_their_shortest_form() {
+        let spec = pps_v2::ResourceSpec {
+            cpu: 0.1,
+            ..Default::default()
+        };
+        let written = to_json(&spec).unwrap();
+        assert_eq!(written, json!({"cpu": 0.1}));
+        assert_eq!(from_json::<pps_v2::ResourceSpec>(&written).unwrap(), spec);
+    }
 
     #[test]
     fn integers_of_64_bits_are_strings_and_enums_are_names() {

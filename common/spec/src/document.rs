@@ -160,13 +160,31 @@ impl Printer {
     /// Prints a text in one line: plain if it reads back as this text, else in quotes.
     fn flow(&mut self, text: &str) {
         if !text.chars().all(is_printable) {
-            // The escapes of JSON are escapes of YAML.
-            let _ = write!(self.text, "{}", Value::from(text));
+            self.quoted(text);
         } else if is_plain(text) {
             self.text.push_str(text);
         } else {
             let _ = write!(self.text, "'{}'", text.replace('\'', "''"));
         }
+    }
+
+    /// Prints a text in double quotes, with escapes for every character that a YAML reader may refuse or change.
+    fn quoted(&mut self, text: &str) {
+        self.text.push('"');
+        for c in text.chars() {
+            match c {
+                '"' | '\\' => self.text.extend(['\\', c]),
+                '\n' => self.text.push_str("\\n"),
+                '\r' => self.text.push_str("\\r"),
+                '\t' => self.text.push_str("\\t"),
+                c if is_printable(c) => self.text.push(c),
+                // All of them are below U+10000.
+                c => {
+                    let _ = write!(self.text, "\\u{:04x}", u32::from(c));
+                }
+            }
+        }
+        self.text.push('"');
     }
 }
 
@@ -183,7 +201,13 @@ fn is_plain(text: &str) -> bool {
     // `-`, `?` and `:` are syntax only in front of a space.
     let is_indicator = |text: &str| matches!(text.as_bytes(), [b'-' | b'?' | b':'] | [b'-' | b'?' | b':', b' ', ..]);
     let is_text = matches!(yaml::plain(text), SourceValue::Text(_)) && text.parse::<f64>().is_err();
+    // Readers of YAML 1.1 take these words for booleans.
+    let is_old_boolean = matches!(
+        text.to_ascii_lowercase().as_str(),
+        "y" | "yes" | "n" | "no" | "on" | "off"
+    );
     is_text
+        && !is_old_boolean
         && text != "<<"
         && !starts_like_syntax
         && !is_indicator(text)
@@ -224,6 +248,11 @@ mod tests {
                 "- '5'\n- 'true'\n- '~'\n- ''\n- it's\n- '- a'\n- 'a: b'\n- /*\n- '*'\n- ' a'\n",
             ),
             (json!("a\tb"), "\"a\\tb\"\n"),
+            (
+                json!("\u{7f}\u{85}\u{2028}\u{feff}\"\\"),
+                "\"\\u007f\\u0085\\u2028\\ufeff\\\"\\\\\"\n",
+            ),
+            (json!(["no", "On", "y"]), "- 'no'\n- 'On'\n- 'y'\n"),
         ] {
             assert_eq!(to_yaml(&value), text);
             assert_eq!(from_yaml(text), Ok(value), "{text}");

@@ -92,7 +92,7 @@ pub async fn drive(
                 Err(error) => Err(error),
             };
             if collected.is_err() {
-                // The runner restarts the job next. The log refuses that for a job that has not started, and the restart
+                // The runner restarts the job next. A job without a logged start cannot be restarted, and the restart
                 // and its reason would not show.
                 log_start(core, &view).await?;
             }

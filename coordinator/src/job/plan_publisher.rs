@@ -77,7 +77,8 @@ impl PreparedPlan {
             }
         };
         // At the same time, because each is one round trip and none needs another. The log may then name a plan object
-        // that a crash prevented; the next driver finds none, plans again and writes the same one.
+        // that a crash prevented. The next driver then finds none and plans again; nothing was published before, so its
+        // sets may differ.
         let (written, logged, queue) = tokio::join!(
             plan::write_single_object(store, &self.plan, only.as_ref().map(|(set, _)| set.clone()), &merge),
             log_plan(&context.core, view, &merge),
@@ -172,7 +173,7 @@ impl PreparedPlan {
         let merge = sets.into_merge_plan(store, base).await?;
         // The last object: it makes the plan final, so all sets have to be there.
         plan::write_merge(store, &plan, &merge).await?;
-        // After it: a job that is planned according to the log has a plan that can be read back.
+        // After it: if the log says that a job with a plan of several objects is planned, that plan can be read back.
         log_plan(&context.core, view, &merge).await?;
         Ok(PublishedPlan { merge, lost })
     }

@@ -1,7 +1,8 @@
 //! Orphaned edits: objects of staged edits that no commit mentions.
 //!
-//! They come from a crash between storing an object and logging it, or between logging a fold and deleting the objects,
-//! and from commits that were deleted while they were open.
+//! They come from a crash between storing an object and logging it, or between logging a fold and deleting the objects;
+//! from a call that was dropped while its command was being logged; from an append in doubt that was not written; from
+//! edits that were staged while their commit was being cleared; and from commits that were deleted while open.
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};

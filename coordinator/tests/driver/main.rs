@@ -1,12 +1,16 @@
-//! The job driver in process: a real command loop over a store in memory, a queue double, a scripted worker, and a clock
-//! that jumps while nothing runs.
+//! The job driver in process: a real command loop over a store in memory that fails on demand, a queue double, a scripted
+//! worker, and a clock that jumps while nothing runs.
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use howdah_coordinator::job::DriveError;
 use howdah_model::JobState;
+use howdah_store::backend::fault::Fault;
 use support::World;
 
 #[tokio::test(start_paused = true)]
@@ -113,4 +117,101 @@ async fn a_queue_that_cannot_be_reached_while_planning_gets_the_sets_later() {
     }
     driver.ended().await.unwrap();
     assert_eq!(world.job_state(), JobState::Success);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sets_and_events_may_come_in_any_order_and_more_than_once() {
+    let world = World::new(&["/a", "/b", "/c"]).await;
+    let driver = world.drive();
+    let mut messages = Vec::new();
+    for _ in 0..3 {
+        messages.push(world.queue.take().await);
+    }
+    let mut events = Vec::new();
+    for message in messages.iter().rev().chain(&messages) {
+        events.push(world.run(message).await);
+    }
+    for event in events {
+        driver.send(event);
+    }
+    driver.ended().await.unwrap();
+    assert_eq!(world.output_paths().await, ["/a", "/b", "/c"]);
+    assert_eq!(world.processed(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn sets_are_published_again_when_the_queue_has_lost_everything() {
+    let world = World::new(&["/a", "/b", "/c"]).await;
+    let driver = world.drive();
+    let first = world.queue.take().await;
+    driver.send(world.run(&first).await);
+    world.plan_is_final().await;
+    world.queue.lose_everything().await;
+    for _ in 0..2 {
+        let message = world.queue.take().await;
+        assert_ne!(message.set, first.set, "it has a result");
+        driver.send(world.run(&message).await);
+    }
+    driver.ended().await.unwrap();
+    assert_eq!(world.output_paths().await, ["/a", "/b", "/c"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_that_was_not_final_is_made_again_with_the_same_sets() {
+    let (world, faults) = World::with_faults(&["/a", "/b"]).await;
+    faults.set_plan(|_, key| match key.ends_with("-merge") {
+        true => Fault::Before,
+        false => Fault::None,
+    });
+    let driver = world.drive();
+    let mut published = Vec::new();
+    for _ in 0..2 {
+        published.push(world.queue.take().await);
+    }
+    assert!(
+        driver.ended().await.is_err(),
+        "what makes the plan final cannot be stored"
+    );
+    // A worker has finished one set of the plan that was lost.
+    let _known_to_the_store_only = world.run(&published[0]).await;
+    faults.set_plan(|_, _| Fault::None);
+    let driver = world.drive();
+    for before in &published {
+        let message = world.queue.take().await;
+        assert_eq!((message.set, &message.inline), (before.set, &before.inline));
+        driver.send(world.run(&message).await);
+    }
+    driver.ended().await.unwrap();
+    assert_eq!(world.output_paths().await, ["/a", "/b"]);
+    assert_eq!(world.processed(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_failed_request_to_the_store_does_not_change_the_outcome() {
+    let paths = ["/a", "/b", "/c"];
+    let requests = Arc::new(AtomicUsize::new(0));
+    let (world, faults) = World::with_faults(&paths).await;
+    let counted = Arc::clone(&requests);
+    faults.set_plan(move |_, _| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Fault::None
+    });
+    world.run_to_the_end().await;
+    let requests = requests.load(Ordering::SeqCst);
+    assert!(requests > 10, "only {requests} requests were made");
+    for fault in [Fault::Before, Fault::After] {
+        for failing in 0..requests {
+            let (world, faults) = World::with_faults(&paths).await;
+            let mut number = 0;
+            faults.set_plan(move |_, _| {
+                number += 1;
+                if number == failing + 1 { fault } else { Fault::None }
+            });
+            world.run_to_the_end().await;
+            let case = format!("request {failing} fails: {fault:?}");
+            assert_eq!(world.job_state(), JobState::Success, "{case}");
+            assert_eq!(world.output_paths().await, paths, "{case}");
+            assert_eq!(world.processed(), 3, "{case}");
+        }
+    }
 }

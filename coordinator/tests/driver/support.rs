@@ -1,10 +1,12 @@
-//! What the driver's tests run in: one pipeline with one job, a queue double, a scripted worker.
+//! What the driver's tests run in: one pipeline with one job, a queue double, a scripted worker, a store that fails on
+//! demand.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
+use howdah_coordinator::job::drive::discard_plan;
 use howdah_coordinator::job::{DriveError, JobContext, SetQueue, drive};
 use howdah_coordinator::live::LiveStatus;
 use howdah_coordinator::metadata::{self, Core};
@@ -18,7 +20,9 @@ use howdah_protocol::objects::{
 use howdah_protocol::wire;
 use howdah_queue::{ConsumerStatus, QueueError};
 use howdah_spec::{DatumSetSpec, Input, PfsInput, PipelineSpec};
-use howdah_store::{FileEdits, FileTree, PackWriter, PathRules, Store};
+use howdah_store::backend::fault::{Fault, FaultBackend};
+use howdah_store::backend::memory::MemoryBackend;
+use howdah_store::{FileEdits, FileTree, Limits, PackWriter, PathRules, Store};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -55,6 +59,14 @@ impl QueueDouble {
     /// Makes every operation fail from now on, or work again.
     pub fn fail(&self, fails: bool) {
         self.fails.store(fails, Ordering::SeqCst);
+    }
+
+    /// Loses every message, as a NATS server does whose store is deleted, and raises the stream epoch.
+    pub async fn lose_everything(&self) {
+        let mut taken = self.taken.lock().await;
+        while taken.try_recv().is_ok() {}
+        self.waiting.store(0, Ordering::SeqCst);
+        self.epoch.send_modify(|epoch| *epoch += 1);
     }
 
     fn check(&self) -> Result<(), QueueError> {
@@ -125,11 +137,21 @@ pub struct World {
     pub queue: Arc<QueueDouble>,
     context: JobContext,
     job: JobKey,
+    /// The same objects as the coordinator's store, through a path without faults: what the worker and the test use.
+    sound_store: Store,
 }
 
 impl World {
     pub async fn new(paths: &[&str]) -> Self {
-        let store = Store::in_memory().await;
+        Self::with_faults(paths).await.0
+    }
+
+    /// Makes a world whose coordinator reaches the store through the returned backend. It has no faults at first.
+    pub async fn with_faults(paths: &[&str]) -> (Self, Arc<FaultBackend>) {
+        let memory = Arc::new(MemoryBackend::default());
+        let faults = Arc::new(FaultBackend::new(memory.clone(), |_, _| Fault::None));
+        let sound_store = Store::with_backend(memory, Limits::default()).await.unwrap();
+        let store = Store::with_backend(faults.clone(), Limits::default()).await.unwrap();
         let (core, command_loop) = metadata::open(store.clone(), LiveStatus::default()).await.unwrap();
         tokio::spawn(command_loop.run());
         let images = RepoKey::user(ProjectName::default_project(), RepoName::new("images").unwrap());
@@ -160,12 +182,50 @@ impl World {
         let state = core.state();
         let job = state.jobs().next().unwrap().key.clone();
         let queue = Arc::new(QueueDouble::new());
-        Self {
+        let world = Self {
             context: JobContext::new(core.clone(), queue.clone()),
             core,
             queue,
             job,
+            sound_store,
+        };
+        (world, faults)
+    }
+
+    /// Drives the job until it is over, as the scheduler's runner does: after a failure of infrastructure it is driven
+    /// again. A worker runs every set that it is given; its event is delivered.
+    pub async fn run_to_the_end(&self) {
+        const MAX_ATTEMPTS: usize = 10;
+        for _ in 0..MAX_ATTEMPTS {
+            let driver = self.drive();
+            let events = driver.events.clone();
+            let work = async {
+                loop {
+                    let message = self.queue.take().await;
+                    // The driver may be over.
+                    let _ = events.send(self.run(&message).await);
+                }
+            };
+            let ended = tokio::select! {
+                ended = driver.ended() => ended,
+                () = work => unreachable!("it never ends"),
+            };
+            if let Err(error) = ended {
+                if error.invalidates_plan() {
+                    discard_plan(&self.context, &self.job).await;
+                }
+                let restart = Command::RestartJob {
+                    job: self.job.clone(),
+                    reason: error.to_string(),
+                };
+                // Refused when the job ended although the driver has not learned of it.
+                let _ = self.core.submit(restart).await;
+            }
+            if self.job_state().is_final() {
+                return;
+            }
         }
+        panic!("the job has not ended after {MAX_ATTEMPTS} drivers");
     }
 
     /// Starts a driver of the job.
@@ -197,7 +257,7 @@ impl World {
     async fn store_result(&self, message: &SetMessage, change: impl Fn(DatumResult) -> DatumResult) -> SetEvent {
         let set: DatumSet = match &message.inline {
             Some(set) => set.clone(),
-            None => wire::decode(&self.core.store().get(&message.set_key).await.unwrap()).unwrap(),
+            None => wire::decode(self.sound_store.get(&message.set_key).await.unwrap()).unwrap(),
         };
         let mut datums = Vec::new();
         for datum in &set.datums {
@@ -212,7 +272,7 @@ impl World {
                 stats: DatumStats::default(),
                 outputs: vec![OutputFile {
                     path: path.clone(),
-                    content: file_content(self.core.store(), &path).await,
+                    content: file_content(&self.sound_store, &path).await,
                 }],
             };
             datums.push(change(result));
@@ -227,7 +287,7 @@ impl World {
             log_key: None,
         };
         let key = result_key(&message.pipeline, &message.job, set.set);
-        self.core.store().put(&key, wire::encode(&result).into()).await.unwrap();
+        self.sound_store.put(&key, wire::encode(&result).into()).await.unwrap();
         SetEvent::Done(SetDone {
             pipeline: message.pipeline.clone(),
             job: message.job,
@@ -242,7 +302,7 @@ impl World {
         let planned = |state: &howdah_model::State| state.job(&self.job)?.plan.as_ref().map(|_| ());
         self.core.wait_for(planned).await.unwrap();
         let key = plan_key(&self.job.pipeline, &self.job.id);
-        assert!(self.core.store().get_opt(&key).await.unwrap().is_some());
+        assert!(self.sound_store.get_opt(&key).await.unwrap().is_some());
     }
 
     pub fn job_state(&self) -> JobState {
@@ -258,7 +318,7 @@ impl World {
         let state = self.core.state();
         let commit = state.commit(&self.job.output_commit()).unwrap();
         let glob = howdah_glob::Glob::new("/**").unwrap();
-        let tree = FileTree::of(self.core.store(), &commit.content);
+        let tree = FileTree::of(&self.sound_store, &commit.content);
         let nodes: Vec<_> = tree.glob(&glob).try_collect().await.unwrap();
         nodes
             .into_iter()

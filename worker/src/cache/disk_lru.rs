@@ -166,7 +166,7 @@ impl DiskLru {
             }
             fs::rename(unfinished, &path)?;
         }
-        // Indexed after the rename: a lookup that succeeds finds the file.
+        // Indexed after the rename: a lookup that succeeds finds the file, unless it is evicted meanwhile.
         let mut index = self.lock();
         let file = CachedFile {
             size,

@@ -1,11 +1,11 @@
 //! The environment variables of user code. Pure functions without errors.
 
 use howdah_protocol::objects::{Datum, JobPlan};
+use howdah_stage_init::explain::DEFAULT_PATH;
 
 use crate::context::DatumLocation;
 
 /// Search path if the image sets none.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Returns the variables of the datum and its job, which are also the content of `/pfs/.env`. Of several variables with
 /// one name the last is valid.

@@ -220,8 +220,7 @@ impl SetRunner {
     }
 
     /// Runs all datums of the set, beginning in the given slot, and gives all slots back.
-    pub async fn run(self: Arc<Self>, slot: SlotGuard) -> Result<FinishedSet, Interrupt> {
-        let mut slot = slot;
+    pub async fn run(self: Arc<Self>, mut slot: SlotGuard) -> Result<FinishedSet, Interrupt> {
         // Before helpers are called: the set must not look over while this slot is about to begin.
         let participant = Participant::begin(&self, slot.slot());
         let calls = (self.plan.concurrency != SetConcurrency::Sequential && self.total > 1).then(|| {

@@ -217,7 +217,7 @@ async fn try_work(
         (set, delivery.delivered),
         datums,
     );
-    // From here on the slot is free for the next set.
+    // When this returns, the slot is free for the next set.
     let mut finished = runner.run(slot).await?;
     // Output and log are stored before the result that refers to them: a result is never visible without its content.
     let (stored, log_key) = tokio::join!(finished.store_output(), store_log(context, set, log));

@@ -162,8 +162,8 @@ impl InitConnection {
         let mut deadline = limit.and_then(|ms| lost_after(Duration::from_millis(ms)));
         let mut killed = false;
         loop {
-            // Before waiting: `wait_blocking` may have left complete frames in the inbox, and no
-            // event of the socket follows them.
+            // Before waiting: what the last read brought may hold the end of the command already, and no event of
+            // the socket follows it.
             if let Some(exit) = self.take_output(out)? {
                 self.usable = true;
                 return Ok(InitRun::Exit(exit));

@@ -19,7 +19,8 @@ const LEAST_STARTS: usize = 4;
 
 /// All slots of a worker. Taking and returning slots never waits; only stopping stages does.
 pub struct Pool {
-    /// Locked for short bookkeeping only, never across an await. No other lock is taken while it is held.
+    /// Locked for short bookkeeping only, never across an await. While it is held, `reap` takes the lock of the prewarm
+    /// leases; so never take this lock while holding theirs.
     table: Mutex<SlotTable>,
     /// Marked as changed whenever a slot may have become available that was not before.
     changes: watch::Sender<()>,
@@ -188,7 +189,8 @@ impl Pool {
         stop_all(stages).await;
     }
 
-    /// Updates the metrics and wakes the tasks that wait for a slot. Called with the lock held, after every change.
+    /// Updates the metrics and wakes the tasks that wait for a slot. Called with the lock held, after a
+    /// slot was taken, returned or started.
     fn publish(&self, table: &SlotTable) {
         let busy = self.size.saturating_sub(table.idle.len());
         self.metrics.slots_busy.set(i64::try_from(busy).unwrap_or(i64::MAX));

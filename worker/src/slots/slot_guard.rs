@@ -33,7 +33,7 @@ impl Drop for SlotGuard {
     }
 }
 
-/// A running set's demand for free slots. While it lives, the pool accepts no further set of the pipeline.
+/// A running set's demand for free slots. While it lives, the worker pulls no further set of the pipeline.
 pub struct SlotDemand {
     pool: Arc<Pool>,
     pipeline: PipelineKey,

@@ -17,7 +17,8 @@
 //! [`MergePlan`] for the coordinator, which makes the plan final. A plan of one small set is a single object with all of
 //! that in it, which is final as soon as it is stored.
 //!
-//! A plan depends on nothing but the input trees, the base and the spec. A coordinator that dies before the plan is final
+//! A plan depends on the input trees, the base, the spec with its pinned image, and the concurrency of sets, which is
+//! stored with the first part of the plan. A coordinator that dies after that part is stored and before the plan is final
 //! plans again and comes to the same sets; one that dies later reads the plan back.
 
 mod cross;

@@ -10,7 +10,7 @@
 //! is reserved when the file begins keeps its place.
 //!
 //! Memory is bounded, whatever the number and size of the files: edits that do not fit go to temporary files. A call
-//! that fails leaves chunks in the store that nothing mentions; a repeated call finds and uses them.
+//! that fails leaves chunks in the store that nothing mentions; the same bytes put again are the same chunks.
 
 use howdah_api::file_broker::{FileBroker, PROGRESS_STEP, ReceivedFile};
 use howdah_api::pfs_v2 as pfs;

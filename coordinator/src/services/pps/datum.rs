@@ -196,7 +196,8 @@ fn commits_of_input(state: &State, input: &Input) -> Result<InputCommits, Status
             Input::Pfs(pfs) => pfs,
             Input::Cron(_) => {
                 return Err(Status::invalid_argument(
-                    "datums of a cron input cannot be listed: cron inputs are not supported yet",
+                    "datums of a cron input cannot be listed: cron inputs are not supported yet; name the repository of \
+                     its ticks as a pfs input",
                 ));
             }
             _ => continue,

@@ -1,4 +1,4 @@
-//! Lines that the coordinator has written about a pipeline, for example about a job that it could not start.
+//! Lines that the coordinator has written about a pipeline, for example that it cannot run.
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@
 //!  from now on      live lines                ---------------------------------------------> client (with `follow`)
 //! ```
 //!
-//! A line moves from live to pending to stored while it is read. The sources are therefore opened in the opposite
+//! A line is pending and sent live first, and stored later. The sources are therefore opened in the opposite
 //! order, live first: a line is then found in two places rather than in none, and its identity tells.
 //!
 //! - [`filter`]: the request. [`inputs`]: input files of a datum. [`stored`]: log objects. [`output`]: messages.
