@@ -5,8 +5,6 @@ use howdah_stage_init::explain::DEFAULT_PATH;
 
 use crate::context::DatumLocation;
 
-/// Search path if the image sets none.
-
 /// Returns the variables of the datum and its job, which are also the content of `/pfs/.env`. Of several variables with
 /// one name the last is valid.
 pub fn of_datum(plan: &JobPlan, datum: &Datum, location: &DatumLocation) -> Vec<(String, String)> {
