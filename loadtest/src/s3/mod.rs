@@ -17,9 +17,10 @@ use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
+use crate::contest::ContestWork;
 use crate::contest::contestants::{Contestant, Howdah, REPO};
 use crate::contest::measure::run as run_command;
-use crate::contest::{ContestPlace, ContestWork, Phase};
+use crate::contest::phase::{ContestPlace, Phase};
 use crate::harness::{median, scratch_folder};
 use crate::one_change::Chain;
 use crate::options::CommonOptions;
