@@ -1,7 +1,7 @@
 //! Blocking work called from async code.
 //!
-//! Both functions return [`InfraError::Task`] if the thread that does the work ends early, and nothing else of their
-//! own.
+//! Both functions return [`InfraError::Task`] if the work panics on the blocking pool or the runtime shuts down before
+//! it begins. Errors of the work itself are part of its result.
 
 use crate::error::InfraError;
 use crate::thread_role::is_slot_thread;

@@ -7,8 +7,8 @@
 //! The pull batches of the client library are not used: they subscribe again for each pull, and they stop polling after
 //! an idle heartbeat.
 //!
-//! What can go wrong: [`PullError`]. A delivery that is neither acknowledged nor kept is redelivered after
-//! [`crate::ACK_WAIT`]; the dropped value itself sends nothing.
+//! What can go wrong: [`PullError`]. A delivery that is neither acknowledged nor extended is delivered again after
+//! [`crate::ACK_WAIT`]. Dropping a delivery sends nothing to the server.
 
 use std::time::Duration;
 

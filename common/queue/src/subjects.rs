@@ -1,8 +1,8 @@
 //! Names of subjects, streams and consumers. No other module spells one.
 //!
 //! Names of projects and pipelines consist of `a-zA-Z0-9_-` and are legal tokens of a subject. The name of a consumer
-//! holds both, separated by `_`, which either may contain: the length of the project's name in front tells where it
-//! ends.
+//! contains both names, separated by `_`. Both names may contain `_` themselves. The name of a consumer therefore
+//! begins with the length of the project's name.
 
 use howdah_model::ids::GlobalId;
 use howdah_model::names::{PipelineKey, PipelineName, ProjectName};

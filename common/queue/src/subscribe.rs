@@ -1,6 +1,7 @@
 //! Messages that no stream keeps: set events, presence, live log lines, control.
 //!
-//! A message sent while the receiver is not connected is lost. Each receiver can do without it.
+//! A message sent while the receiver is not connected is lost. No result depends on such a message: set results and log
+//! lines are stored as well, and presence and prewarm orders are sent again periodically.
 
 use std::marker::PhantomData;
 use std::pin::Pin;

@@ -2,7 +2,7 @@
 //!
 //! A result is an object in the store; everything else only tells where to look:
 //!
-//! - An event of a worker makes a result known at once, and mostly carries a copy of it.
+//! - An event of a worker makes a result known at once. Only for a plan of a single object it can also carry a copy.
 //! - A scan of the result objects finds those whose event was lost. It runs after a pause without events.
 //! - When the queue is empty and results are still missing, sets were lost. They are published again.
 //! - A rise of the stream epoch (a reconnection, or streams that were made again) may mean lost sets as well.

@@ -12,8 +12,8 @@
 //! What is durable before what:
 //!
 //! 1. A set object is written before its message is published: a worker never gets a set that it cannot read.
-//! 2. The start of the job is logged before the first set is published: if the log does not know of a start, no worker
-//!    has worked for the job, and a plan in the store counts for nothing.
+//! 2. The start of the job is logged before the first set is published. If the log has neither a
+//!    start nor a restart of the job, no worker has got a set of it, and a plan in the store is ignored.
 //! 3. All sets are written before the merge part, which makes the plan final.
 //! 4. Output trees and the provenance record are written before `FinishJob` is logged: a finished commit is complete.
 

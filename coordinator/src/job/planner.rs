@@ -1,4 +1,5 @@
-//! Prepares the plan of a job: what is reused of the base job, and a stream of the datums that remain.
+//! Prepares the plan of a job: decides how the results of the base job are reused, and makes the stream of the datums
+//! that the job must process.
 //!
 //! The base is the last successful job of the pipeline before this one. What it has done is reused in one of three ways
 //! ([`Reuse`]). The plan depends on nothing but the input trees, the base, the spec and the concurrency of sets, which

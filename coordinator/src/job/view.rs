@@ -1,4 +1,7 @@
-//! What a driver knows of its job from the published state.
+//! [`JobView`]: the facts about its job that a driver reads from the published state when it begins.
+//!
+//! A view is a copy and does not follow later changes of the state. Reading it needs no I/O and has one failure: the
+//! job is gone.
 
 use std::sync::Arc;
 

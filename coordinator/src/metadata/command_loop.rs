@@ -14,8 +14,9 @@
 //! Nothing is published or answered before its events are durable. Readers take a clone of the published state, which
 //! is O(1); they never wait for writers.
 //!
-//! **In doubt.** An append that failed may still have been written. The loop decides no further command until it knows:
-//! the failed append's state either becomes the state or is dropped for good.
+//! **In doubt.** An append that failed may still have been written. The loop decides no further command until the log
+//! has resolved the append. If the record was written, the state after it is published. If not, that state is dropped,
+//! and the record can never appear later.
 //!
 //! **Two coordinators.** Records have numbers and are created with put-if-absent, so of two coordinators only one can
 //! create the next record; the other finds the number taken and ends with [`LoopError::Fenced`]. This holds for as long

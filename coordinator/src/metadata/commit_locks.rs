@@ -3,9 +3,9 @@
 //! They reduce conflicts between writers and share work between readers. Correctness does not depend on them: the
 //! command loop checks every change against the commit as it is then.
 //!
-//! Lock order: a write permit first, the fold lock last. A task takes each of them once. A second permit for the same
-//! commit can deadlock also if both are shared: the lock is fair, so a task that waits for the exclusive permit comes
-//! before the second shared one, and after the first.
+//! Lock order: a write permit first, the fold lock last. A task takes at most one of each for a commit. Two shared
+//! permits of one task can deadlock: the lock is fair, so the second request queues behind a task that waits for the
+//! exclusive permit, and that task waits for the first shared permit.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,7 @@
-//! The handle that every part of the coordinator holds, and how it is opened.
+//! [`Core`], the handle through which all parts of the coordinator reach state, store, commands, staging and live
+//! status; and [`open`], which makes it.
+//!
+//! [`open`] reads the log and fails if it is damaged. Commands are decided and appended by the command loop, not here.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -118,8 +118,8 @@ impl<'a> EditStager<'a> {
         }
     }
 
-    /// Compares the edits with each other and with everything that they will meet. Returns what to do instead of staging
-    /// them if they collide, or if finding out is expensive.
+    /// Compares the edits with each other, with the commit's staged edits and with its content. Returns what to do
+    /// instead of staging them if they collide, or if finding out is expensive.
     async fn check(&mut self, commit: &Commit) -> Result<Option<StagingOutcome>, StagingError> {
         let paths = self.edits.paths();
         if paths.collision_with(paths).is_some() {

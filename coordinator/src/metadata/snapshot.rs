@@ -9,7 +9,8 @@ use howdah_store::{MetaLog, Store, StoreError};
 /// A snapshot is written after this many log records.
 const RECORDS_PER_SNAPSHOT: u64 = 2_000;
 
-/// Snapshots that stay: the newest, and one before it for the case that the newest turns out to be damaged.
+/// Snapshots that stay: the newest, and the one before it. A start reads only the newest and fails if it is damaged; it
+/// never falls back by itself. The older one, with the records after it, allows a repair by hand: removing the newest.
 const KEPT_SNAPSHOTS: usize = 2;
 
 /// Decides when a snapshot is due and writes it in the background, one at a time.

@@ -9,10 +9,10 @@
 //!  read, finish, a write that may not fit --> apply all --> SettleEdits --> delete objects  (commit.staged shrinks)
 //! ```
 //!
-//! Staged edits never have to be taken back: they are checked against everything that they will meet before they are
-//! staged, and the command loop rejects `StageEdits` when anything has changed since the check. An object is deleted
-//! after its edits have been folded in or cleared and that is in the log. A crash in between leaves an object that no
-//! commit mentions, and so does the deletion of an open commit: see [`super::orphaned_edits`].
+//! Staged edits are never undone. Before edits are staged, they are compared with the commit's content and with all
+//! edits that are staged already. The command loop rejects `StageEdits` if the commit has changed since the check. An
+//! object is deleted after the log says that its edits were folded in or cleared. A crash in between leaves an object
+//! that no commit mentions, and so does the deletion of an open commit: see [`super::orphaned_edits`].
 //!
 //! This file holds what the parts share. They reach the command loop through a [`CommandHandle`] only.
 

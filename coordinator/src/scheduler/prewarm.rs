@@ -1,8 +1,9 @@
 //! Orders workers to have stages running before there is work for them.
 //!
 //! This concerns every pipeline that may have work at any moment and does not scale to zero (`autoscaling`). Prewarm
-//! orders expire at the worker, so they are sent again periodically. They are also sent earlier when a worker connects,
-//! after a pause in which others that were started with it connect too: each worker gets its share of the slots.
+//! orders expire at the worker, so they are sent again every [`PREWARM_INTERVAL`]. When a worker connects, they are
+//! sent at most one [`PRESENCE_INTERVAL`] later. This delay lets other workers that start with it connect too, so that
+//! each worker gets its share of the slots.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,8 @@
 //! Runs the jobs of one pipeline, one after the other in commit order.
 //!
-//! A job builds on the one before it, so the next starts when that one is over. Whatever else ends a job (a stop, an
-//! update, a timeout) shows in the state; the runner then removes its sets from the queue and cancels it at the workers.
+//! A job builds on the job before it, so it starts when that one has ended. A job can also be ended from outside of its
+//! driver: by a stop, an update of the pipeline or a timeout. The runner sees this in the state; it then removes the
+//! job's sets from the queue and cancels the job at the workers.
 
 use std::time::Duration;
 

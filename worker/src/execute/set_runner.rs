@@ -11,12 +11,15 @@
 //! ```
 //!
 //! Each slot is a [`Participant`] from the moment it is taken until it stops. The set is over when no participant works
-//! and none will: either no datum is left, or no participant is still to come. While datums wait for a slot, the
-//! pipeline pulls no further set ([`SlotDemand`]). Slots whose stage must still be started are taken too, but never
-//! waited for: such a slot may come too late, and then has a stage for the next set.
+//! and no datum can begin any more: either no datum waits, or no participant is called or starting. While datums wait
+//! for a slot, the pipeline pulls no further set ([`SlotDemand`]).
 //!
-//! What can go wrong: the first [`Interrupt`] of any participant stops the others and ends the set without a result. A
-//! slot whose stage does not start is only missed; the set fails with its error if no other slot did the datums.
+//! Slots whose stage must still be started are taken too. If no datum waits when the stage runs, the slot processes
+//! nothing of this set, and its stage is ready for the next set.
+//!
+//! What can go wrong: the first [`Interrupt`] of any participant stops the others and ends the set without a result. If
+//! the stage of a slot does not start, other slots process the datums. If datums remain without a result, the set fails
+//! with the error of that start.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -10,7 +10,8 @@
 //!   are removed; a complete large folder that the next try needs too is kept, of the same commit or another one, and
 //!   the caller applies the differences.
 //!
-//! An I/O error here is not reported: the caller clears everything instead, and meets it again if it persists.
+//! An I/O error here is not reported: the caller clears everything instead. If the error persists, clearing fails and
+//! reports it.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,9 +1,9 @@
 //! Stages that start before there is work for them, so that no job waits for containers.
 //!
 //! The coordinator sends a prewarm order for each pipeline that needs it. An order expires after [`PREWARM_LEASE`], so
-//! the coordinator re-sends it as long as it holds. Prewarmed stages start in slots without a stage, a few at a time,
-//! and are not stopped for being idle. They reserve nothing: if another pipeline has work and no other slot is free,
-//! its stage replaces a prewarmed one.
+//! the coordinator sends it again while the pipeline needs it. Prewarmed stages start in slots that have no stage, a
+//! few at a time. They are not stopped when they are idle. They do not reserve their slots: if another pipeline has
+//! work and no other slot is free, its stage replaces a prewarmed one.
 //!
 //! Pulling an image needs no slot. A new order for another version, or one that ends prewarming, stops starts that are
 //! under way. A start that fails is retried with later orders, at growing intervals; the error is logged once and

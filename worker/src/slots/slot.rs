@@ -1,4 +1,7 @@
-//! A place for one stage container.
+//! [`Slot`]: a place for one stage container on a worker, with the stage that runs there now.
+//!
+//! A slot starts, checks, clears and stops its own stage. Only starting can fail ([`InfraError`]). The pool decides
+//! which slot a stage gets.
 
 use std::sync::Arc;
 use std::time::Instant;

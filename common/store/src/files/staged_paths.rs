@@ -1,8 +1,9 @@
 //! Paths of staged edits, and collisions among them.
 //!
-//! Two sets of staged edits, or staged edits and a commit, must not make a path both a file and a directory. This is
-//! decided from paths alone, on the safe side: a file or directory that staged edits remove counts as if it remained.
-//! If a possible collision is found, edits are not staged; applying them decides exactly.
+//! Two sets of staged edits, or staged edits and a commit, must not make a path both a file and a directory. The check
+//! looks at paths only. It finds every collision, and may also report one that does not exist: a file or directory that
+//! staged edits remove counts as if it remained. After a report the edits are applied to the tree instead of being
+//! staged; applying them gives the exact answer.
 
 use std::collections::BTreeSet;
 

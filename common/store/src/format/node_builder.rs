@@ -1,9 +1,9 @@
 //! Building nodes: where a node ends, and how it is encoded.
 //!
 //! Trees are prolly trees, an idea of Noms (Attic Labs): B-trees in which hashes of the content decide where nodes end,
-//! so that equal content gives equal nodes. As in Dolt, the hash is that of the key; other than there, the probability
-//! of an end depends on the size of the entry and not on the size of the node so far. Merkle search trees (Auvolat and
-//! Taïani, 2019) draw the level of an entry from its key for the same purpose.
+//! so that equal content gives equal nodes. As in Dolt, it is the key that is hashed. Unlike in Dolt, the probability
+//! that a node ends after an entry depends on the size of that entry, not on the size of the node so far. Merkle search
+//! trees (Auvolat and Taïani, 2019) serve the same purpose: they derive the level of an entry from the hash of its key.
 
 use std::ops::Range;
 

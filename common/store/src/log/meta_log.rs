@@ -1,4 +1,8 @@
-//! The writing end of the log.
+//! [`MetaLog`], the writing end of the log: opens the log, appends records, resolves appends in doubt, writes snapshots
+//! and prunes.
+//!
+//! What can go wrong: [`AppendError`] for an append, `StoreError` for everything else. The caller decides when to write
+//! a snapshot and when to prune. The head of `log/mod.rs` says what the log guarantees between two writers.
 
 use std::time::Duration;
 
@@ -61,7 +65,7 @@ pub enum AppendOutcome {
     NotWritten,
 }
 
-/// The writing end of the log; see the head of the module for what it guarantees between two writers.
+/// The writing end of the log; the head of `log/mod.rs` says what it guarantees between two writers.
 #[derive(Debug)]
 pub struct MetaLog {
     store: ObjectStore,
@@ -247,8 +251,8 @@ impl MetaLog {
     /// Removes all but the newest `keep` snapshots, and the records that no kept snapshot needs. Returns the number of
     /// objects removed.
     ///
-    /// Numbers of removed records can be created again; see the head of the module for what this means for a writer
-    /// with an old state.
+    /// Numbers of removed records can be created again; the head of `log/mod.rs` says what this means for a writer with
+    /// an old state.
     ///
     /// # Errors
     /// When the store fails; what was removed until then stays removed.

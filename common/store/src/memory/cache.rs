@@ -3,8 +3,8 @@
 //! This is ours, although `quick_cache` and `moka` offer shared loads. Readers load entries ahead of their use, and
 //! `quick_cache` gives new entries only a share of the capacity: with its defaults it evicted nearly all nodes that a
 //! scan had read ahead, which were then loaded twice. `moka` exceeds its bound in bytes and takes five times as long
-//! for a hit. Neither tells whether a key is being loaded or was evicted lately, which decides how small files are
-//! read.
+//! for a hit. The store also needs two facts that neither of them gives: whether a key is being loaded, and whether it
+//! was evicted lately. Both decide how small files are read.
 //!
 //! * A hit takes one lock, held while an entry is moved to the front of a list and its value is cloned.
 //! * Errors are not cached: the next caller loads again.

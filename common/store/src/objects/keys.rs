@@ -1,4 +1,7 @@
-//! The keys of all objects. Every key of the system is made here.
+//! The keys of all objects.
+//!
+//! Two suffixes are added elsewhere: `-merge` of a plan in the coordinator (`job/plan/stored.rs`), `-<worker>` of log
+//! lines in `howdah-protocol` (`objects/keys.rs`).
 //!
 //! ```text
 //! meta/format                                        version marker
@@ -8,9 +11,10 @@
 //! nodes/<aa>/<hash>                                  tree nodes
 //! staged/<id>                                        staged edits: one write to an open commit, until it is applied
 //! jobs/<project>/<pipeline>/<job>/plan               plan of a job; that of a small job has its datums, too
+//! jobs/<project>/<pipeline>/<job>/plan-merge         what only the coordinator needs of a plan of several objects
 //! jobs/<project>/<pipeline>/<job>/sets/<n>           datums of one set, unless the plan holds them
 //! jobs/<project>/<pipeline>/<job>/results/<n>        result of one set
-//! logs/<project>/<pipeline>/<job>/<set>              log lines of one set
+//! logs/<project>/<pipeline>/<job>/<set>-<worker>     log lines that one worker wrote for a set
 //! logs/<project>/<pipeline>/master/<20-digit time>    log lines of the coordinator about a pipeline
 //! provenance/<project>/<repo>/<commit>               record of a finished commit
 //! ```

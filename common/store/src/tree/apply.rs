@@ -1,9 +1,9 @@
 //! Applying edits, level by level.
 //!
 //! On each level, a node into which an edit falls is opened, and its entries are cut into nodes again together with the
-//! edits. Cutting continues over the following nodes until a new node ends where an old one ended. From there on the
-//! same entries would be cut at the same places, because a boundary depends on its entry alone; so all nodes up to the
-//! next edit stay as they are. The nodes that were removed and added are the edits of the level above.
+//! edits. Cutting continues over the following nodes until a new node ends where an old one ended. Whether a node ends
+//! after an entry depends on that entry alone, so cutting the following entries again would give the old nodes. All
+//! nodes up to the next edit are therefore kept. Each removed node and each added node is an edit of the level above.
 //!
 //! ```text
 //! edit         put g

@@ -64,8 +64,9 @@ async fn store_node(store: &Store, node: BuiltNode) -> Result<()> {
     let payload = node.payload().clone();
     let framed = by_size(payload.len(), move || frame_quickly(&payload)).await?;
     let outcome = store.put_content(ContentKey::Node(hash), framed).await?;
-    // A node that existed already may have other placements for the same content, and its chunks are the ones that stay
-    // referred to. If the cache had our node, readers could use chunks that the garbage collector may remove.
+    // A node that existed already may have other placements for the same content. Only the chunks of that stored node
+    // are referred to. If the cache had our node, readers would use chunks that no stored node refers to, which a
+    // garbage collection (there is none yet) could remove.
     if outcome == PutOutcome::Created {
         store.shared.nodes.insert(hash, Arc::new(node));
     }

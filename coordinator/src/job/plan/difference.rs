@@ -2,8 +2,10 @@
 //!
 //! For a file input this is the difference of two trees below a glob. For a cross `X × Y` it is
 //! `ΔX × Y ∪ (X \ ΔX) × ΔY`: with the new commits it gives the datums that were added, with the old commits those that
-//! were removed. For a union it is the union of the differences. What has not changed is not read, except for the other
-//! sides of a cross: combined with what has changed they are new datums.
+//! were removed. For a union it is the union of the differences.
+//!
+//! What has not changed is not read, with one exception: the other sides of a cross are read in full. Each of their
+//! elements, combined with a changed element, is a datum that differs.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;

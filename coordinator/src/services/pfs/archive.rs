@@ -12,7 +12,8 @@
 //!
 //! A slow client slows the reads down: every message is sent with `await`, so memory is bounded by one window of file
 //! entries, the chunks read ahead, and the few messages that the reply buffers. When the client disconnects, the next
-//! message fails and everything is dropped. An archive that a failure breaks off has no end marker.
+//! message fails and everything is dropped. After an error, the archive ends without its end marker: a client can tell
+//! from this that it is incomplete.
 
 use std::collections::HashMap;
 use std::pin::pin;

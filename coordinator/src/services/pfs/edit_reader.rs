@@ -6,8 +6,8 @@
 //!  copy   --looks up the source tree--------------+
 //! ```
 //!
-//! Bytes are stored while messages arrive, so a file becomes an edit later than the messages around it. A number that
-//! is reserved when the file begins keeps its place.
+//! Bytes are stored while further messages are read, so a file becomes an edit later than messages that follow it. To
+//! keep the order of the messages, the step number of the edit is reserved when the file begins.
 //!
 //! Memory is bounded, whatever the number and size of the files: edits that do not fit go to temporary files. A call
 //! that fails leaves chunks in the store that nothing mentions; the same bytes put again are the same chunks.

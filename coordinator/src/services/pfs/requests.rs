@@ -1,5 +1,6 @@
-//! Requests that a transaction can hold, as commands and back: a client sends requests, the state keeps commands, and
-//! an inspected transaction shows requests again.
+//! Converts the requests that a transaction can hold into commands, and commands back into requests.
+//!
+//! A client sends requests, and the state keeps them as commands. An inspected transaction shows them as requests.
 //!
 //! `*_command` reads a request; `*_request` writes a command and returns `None` for a command of another kind.
 

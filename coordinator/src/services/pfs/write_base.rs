@@ -1,12 +1,12 @@
-//! The target of a write: what a request names, and what that is at one moment.
+//! The target of a write: what a request names, and the write base that it has in one state.
 //!
 //! ```text
 //!  pfs::Commit --WriteTarget::new--> Commit(key) | Branch(key)        once, when the call begins
 //!  WriteTarget + State --base------> OpenCommit  | NewCommit          again for every attempt to write
 //! ```
 //!
-//! Nothing here writes. A base is out of date as soon as the state changes; the command that is submitted names what
-//! the base was, and the command loop refuses it if that is not so any more.
+//! Nothing here writes. A base is valid only for the state from which it was read. The command that is submitted names
+//! the base that it was made for, and the command loop rejects the command if the target has another base by then.
 
 use std::sync::Arc;
 

@@ -6,8 +6,9 @@
 //!  from now on      live lines                ---------------------------------------------> client (with `follow`)
 //! ```
 //!
-//! A line is pending and sent live first, and stored later. The sources are therefore opened in the opposite
-//! order, live first: a line is then found in two places rather than in none, and its identity tells.
+//! A line moves from pending to stored while a request is served. The sources are opened in the direction of this move:
+//! live, then pending, then stored. A line can therefore be read twice but is never missed. A second copy is recognised
+//! by the identity of the line and is not sent.
 //!
 //! - [`filter`]: the request. [`inputs`]: input files of a datum. [`stored`]: log objects. [`output`]: messages.
 //! - [`master`]: lines that the coordinator has written about a pipeline.
