@@ -257,7 +257,7 @@ impl World {
     async fn store_result(&self, message: &SetMessage, change: impl Fn(DatumResult) -> DatumResult) -> SetEvent {
         let set: DatumSet = match &message.inline {
             Some(set) => set.clone(),
-            None => wire::decode(self.sound_store.get(&message.set_key).await.unwrap()).unwrap(),
+            None => wire::decode(&self.sound_store.get(&message.set_key).await.unwrap()).unwrap(),
         };
         let mut datums = Vec::new();
         for datum in &set.datums {

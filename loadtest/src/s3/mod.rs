@@ -150,7 +150,7 @@ async fn small_files(bench: &mut S3Bench<'_>) -> anyhow::Result<()> {
     let folder = scratch.path();
     let files = SmallFileSet::write(folder.join("in"), arguments.files, arguments.size, FOLDERS)?;
     let mut bucket = bench.bucket(folder).await?;
-    let place = ContestPlace::make(folder, &files, Some(bucket.api().address()))?;
+    let place = ContestPlace::make(folder, files.source(), Some(bucket.api().address()))?;
     let howdah = Howdah::new(common)?;
     let log = folder.join("output");
     for mut command in howdah.setup(&place) {

@@ -23,7 +23,7 @@ use crate::error::BackendError;
 mod direct;
 pub mod fault;
 mod fs;
-mod memory;
+pub mod memory;
 mod remote;
 
 pub use fs::FsBackend;
