@@ -201,13 +201,7 @@ fn is_plain(text: &str) -> bool {
     // `-`, `?` and `:` are syntax only in front of a space.
     let is_indicator = |text: &str| matches!(text.as_bytes(), [b'-' | b'?' | b':'] | [b'-' | b'?' | b':', b' ', ..]);
     let is_text = matches!(yaml::plain(text), SourceValue::Text(_)) && text.parse::<f64>().is_err();
-    // Readers of YAML 1.1 take these words for booleans.
-    let is_old_boolean = matches!(
-        text.to_ascii_lowercase().as_str(),
-        "y" | "yes" | "n" | "no" | "on" | "off"
-    );
     is_text
-        && !is_old_boolean
         && text != "<<"
         && !starts_like_syntax
         && !is_indicator(text)
@@ -252,7 +246,6 @@ mod tests {
                 json!("\u{7f}\u{85}\u{2028}\u{feff}\"\\"),
                 "\"\\u007f\\u0085\\u2028\\ufeff\\\"\\\\\"\n",
             ),
-            (json!(["no", "On", "y"]), "- 'no'\n- 'On'\n- 'y'\n"),
         ] {
             assert_eq!(to_yaml(&value), text);
             assert_eq!(from_yaml(text), Ok(value), "{text}");
