@@ -13,11 +13,10 @@ pub mod measure;
 pub mod phase;
 pub mod scores;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use howdah_api::address::Address;
 
 use crate::harness::BenchServer;
 use crate::options::CommonOptions;
