@@ -4,7 +4,7 @@
 pub struct Layers {
     /// Folder of the crate's source, from the workspace.
     pub root: &'static str,
-    /// Modules by layer, the highest first. A name stands for the module and everything below it.
+    /// Modules by layer, the highest first. A name means the module and everything below it.
     layers: &'static [&'static [&'static str]],
     /// Groups of files that may import each other, with the reason in a comment.
     loops: &'static [&'static [&'static str]],

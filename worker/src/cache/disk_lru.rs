@@ -30,7 +30,7 @@ struct LruIndex {
     next_file: u64,
 }
 
-/// A file that is being written. It is removed when this is dropped, unless it was adopted and thereby renamed.
+/// A file that is being written. Dropping this value removes the file, unless the cache has adopted it (renamed it).
 pub struct UnfinishedFile {
     path: PathBuf,
 }

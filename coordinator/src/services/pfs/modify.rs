@@ -31,8 +31,7 @@ use tonic::{Response, Status, Streaming};
 
 use super::edit_reader::EditReader;
 use super::write_base::{BranchBase, WriteBase, WriteTarget};
-use crate::metadata::{Core, SubmitError};
-use crate::metadata::{EditStager, StagingOutcome, WritePermit};
+use crate::metadata::{Core, EditStager, StagingOutcome, SubmitError, WritePermit};
 use crate::services::reply::UnaryReply;
 use crate::services::status::IntoStatus;
 
