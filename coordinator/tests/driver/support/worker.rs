@@ -1,0 +1,70 @@
+//! A scripted worker: what it stores and reports for a set that it is given.
+
+use howdah_model::DatumHash;
+use howdah_protocol::messages::{SetDone, SetEvent, SetMessage};
+use howdah_protocol::objects::{DatumOutcome, DatumResult, DatumSet, DatumStats, OutputFile, SetResult, result_key};
+use howdah_protocol::wire;
+use jiff::Timestamp;
+
+use super::World;
+use super::pipeline::file_content;
+
+impl World {
+    /// Runs a set as a worker would: each datum writes one file with the path of its input. Stores the result and returns
+    /// the event.
+    pub async fn run(&self, message: &SetMessage) -> SetEvent {
+        self.store_result(message, |datum| datum).await
+    }
+
+    /// Like [`World::run`], but the result is about datums with other hashes.
+    pub async fn run_wrong_datums(&self, message: &SetMessage) -> SetEvent {
+        let wrong = |mut datum: DatumResult| {
+            datum.hash = DatumHash::new([0; 32]);
+            datum
+        };
+        self.store_result(message, wrong).await
+    }
+
+    async fn store_result(&self, message: &SetMessage, change: impl Fn(DatumResult) -> DatumResult) -> SetEvent {
+        let set: DatumSet = match &message.inline {
+            Some(set) => set.clone(),
+            None => wire::decode(&self.sound_store.get(&message.set_key).await.unwrap()).unwrap(),
+        };
+        let mut datums = Vec::new();
+        for datum in &set.datums {
+            let path = datum.inputs[0].path.to_string();
+            let result = DatumResult {
+                id: datum.id,
+                hash: datum.hash,
+                state: DatumOutcome::Success,
+                tries: 1,
+                exit_code: Some(0),
+                reason: None,
+                stats: DatumStats::default(),
+                outputs: vec![OutputFile {
+                    path: path.clone(),
+                    content: file_content(&self.sound_store, &path).await,
+                }],
+            };
+            datums.push(change(result));
+        }
+        let result = SetResult {
+            set: set.set,
+            worker: "w".to_owned(),
+            worker_version: "1".to_owned(),
+            started: Timestamp::UNIX_EPOCH,
+            finished: Timestamp::UNIX_EPOCH,
+            datums,
+            log_key: None,
+        };
+        let key = result_key(&message.pipeline, &message.job, set.set);
+        self.sound_store.put(&key, wire::encode(&result).into()).await.unwrap();
+        SetEvent::Done(SetDone {
+            pipeline: message.pipeline.clone(),
+            job: message.job,
+            set: set.set,
+            worker: "w".to_owned(),
+            result: None,
+        })
+    }
+}
