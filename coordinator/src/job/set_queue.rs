@@ -1,12 +1,12 @@
-//! What a job driver needs of the queue.
+//! What the drivers and the runners of jobs need of the queue.
 
 use async_trait::async_trait;
-use howdah_model::PipelineKey;
-use howdah_protocol::messages::SetMessage;
+use howdah_model::{JobKey, PipelineKey};
+use howdah_protocol::messages::{CancelJob, SetMessage};
 use howdah_queue::{ConsumerStatus, Queue, QueueError};
 use tokio::sync::watch;
 
-/// The queue of datum sets, as a job driver sees it.
+/// The queue of datum sets, as drivers and runners of jobs see it.
 ///
 /// It may lose messages, deliver them more than once and in any order: drivers rely on the results in the store.
 #[async_trait]
@@ -25,6 +25,15 @@ pub trait SetQueue: Send + Sync {
 
     /// Returns a number that rises whenever messages that were published before may be lost.
     fn stream_epoch(&self) -> watch::Receiver<u64>;
+
+    /// Removes the sets of a job that wait. Those that workers have stay with them.
+    async fn purge(&self, job: &JobKey) -> Result<(), QueueError>;
+
+    /// Orders all workers to drop what they have of a job.
+    async fn cancel(&self, job: &JobKey) -> Result<(), QueueError>;
+
+    /// Removes the consumer of a pipeline and its sets that wait. Succeeds if there are none.
+    async fn remove_consumer(&self, pipeline: &PipelineKey) -> Result<(), QueueError>;
 }
 
 #[async_trait]
@@ -46,5 +55,21 @@ impl SetQueue for Queue {
 
     fn stream_epoch(&self) -> watch::Receiver<u64> {
         Queue::stream_epoch(self)
+    }
+
+    async fn purge(&self, job: &JobKey) -> Result<(), QueueError> {
+        self.purge_job(&job.pipeline, &job.id).await
+    }
+
+    async fn cancel(&self, job: &JobKey) -> Result<(), QueueError> {
+        let cancel = CancelJob {
+            pipeline: job.pipeline.clone(),
+            job: job.id,
+        };
+        self.cancel_job(&cancel).await
+    }
+
+    async fn remove_consumer(&self, pipeline: &PipelineKey) -> Result<(), QueueError> {
+        self.delete_consumer(pipeline).await
     }
 }

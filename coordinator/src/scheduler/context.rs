@@ -16,9 +16,8 @@ use crate::metadata::Core;
 pub(super) struct SchedulerContext {
     pub(super) core: Core,
     pub(super) queue: Queue,
-    pub(super) router: EventRouter,
-    /// What job drivers work with.
-    pub(super) jobs: JobContext,
+    /// What the runners of all pipelines work with.
+    pub(super) runners: RunnerContext,
     /// Notified when a worker connects.
     pub(super) new_worker: Arc<Notify>,
 }
@@ -26,13 +25,36 @@ pub(super) struct SchedulerContext {
 impl SchedulerContext {
     /// Makes the context of a coordinator.
     pub(super) fn new(core: Core, queue: Queue) -> Self {
+        let jobs = JobContext::new(core.clone(), Arc::new(queue.clone()));
         Self {
-            jobs: JobContext::new(core.clone(), Arc::new(queue.clone())),
             core,
             queue,
-            router: EventRouter::default(),
+            runners: RunnerContext::new(jobs),
             new_worker: Arc::default(),
         }
+    }
+}
+
+/// What the runners of all pipelines work with. A clone is cheap and shares the registered drivers.
+#[derive(Clone)]
+pub struct RunnerContext {
+    /// What job drivers work with. Runners reach the command loop and the queue through it as well.
+    pub(super) jobs: JobContext,
+    pub(super) router: EventRouter,
+}
+
+impl RunnerContext {
+    /// Makes a context in which no driver is registered.
+    pub fn new(jobs: JobContext) -> Self {
+        Self {
+            jobs,
+            router: EventRouter::default(),
+        }
+    }
+
+    /// Hands a set event to the driver of its job. It is dropped if the job has none.
+    pub fn deliver(&self, event: SetEvent) {
+        self.router.deliver(event);
     }
 }
 

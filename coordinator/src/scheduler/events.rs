@@ -3,19 +3,20 @@
 use std::collections::HashSet;
 
 use howdah_model::JobKey;
-use howdah_protocol::messages::{CancelJob, Presence};
+use howdah_protocol::messages::Presence;
 use tokio::task::JoinSet;
 
 use super::context::SchedulerContext;
+use crate::job::SetQueue;
 
 /// Subscribes to everything that workers send, and starts the listeners.
 pub(super) async fn spawn(context: &SchedulerContext) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
     let mut tasks = JoinSet::new();
     let mut set_events = context.queue.set_events().await?;
-    let router = context.router.clone();
+    let runners = context.runners.clone();
     tasks.spawn(async move {
         while let Some(event) = set_events.next().await {
-            router.deliver(event);
+            runners.deliver(event);
         }
         Ok(())
     });
@@ -63,22 +64,18 @@ async fn handle_presence(context: &SchedulerContext, presence: Presence) {
         context.new_worker.notify_one();
     }
     for job in over {
-        cancel_job(context, &job).await;
+        cancel_job(&context.queue, &job).await;
     }
 }
 
 /// Removes a job's sets from the queue and orders workers to drop what they have of it.
-pub(super) async fn cancel_job(context: &SchedulerContext, job: &JobKey) {
+pub(super) async fn cancel_job(queue: &dyn SetQueue, job: &JobKey) {
     tracing::debug!(%job, "job cancelled");
     // The queue first: otherwise a worker that drops a set of the job could get the next one.
-    if let Err(error) = context.queue.purge_job(&job.pipeline, &job.id).await {
+    if let Err(error) = queue.purge(job).await {
         tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "sets of a cancelled job could not be removed from the queue");
     }
-    let cancel = CancelJob {
-        pipeline: job.pipeline.clone(),
-        job: job.id,
-    };
-    if let Err(error) = context.queue.cancel_job(&cancel).await {
+    if let Err(error) = queue.cancel(job).await {
         tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "cancellation of a job could not be sent to workers");
     }
 }

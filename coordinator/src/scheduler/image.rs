@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::SchedulerContext;
 use crate::job::pipeline_state::report_pipeline_state;
+use crate::metadata::Core;
 
 /// Timeout of one request to resolve an image. The worker continues to fetch the image after it.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -135,12 +136,12 @@ async fn pin_image(context: &SchedulerContext, pipeline: &PipelineKey, version: 
 }
 
 /// Withdraws a report that the pipeline is crashing once a job has ended: the next job may succeed.
-pub(super) async fn job_ended(context: &SchedulerContext, pipeline: &PipelineKey) {
-    let state = context.core.state();
+pub(super) async fn job_ended(core: &Core, pipeline: &PipelineKey) {
+    let state = core.state();
     if let Some(now) = state.pipeline(pipeline)
         && now.state == PipelineState::Crashing
         && now.current().image.is_some()
     {
-        report_pipeline_state(&context.core, pipeline, now.current(), PipelineState::Running, "").await;
+        report_pipeline_state(core, pipeline, now.current(), PipelineState::Running, "").await;
     }
 }

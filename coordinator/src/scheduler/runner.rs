@@ -11,11 +11,12 @@ use howdah_model::{Command, JobKey, JobOutcome, JobState, PipelineKey, State};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::context::SchedulerContext;
+use super::context::RunnerContext;
 use super::{events, image};
 use crate::job::drive::{discard_plan, drive};
 use crate::job::error::DriveError;
 use crate::job::job_commands::finish_without_output;
+use crate::metadata::Core;
 use crate::metrics;
 
 /// First pause after a failure of infrastructure; doubles up to [`MAX_PAUSE`].
@@ -34,28 +35,31 @@ enum RunnerAction {
     Drive(JobKey),
 }
 
-/// Works for one pipeline until it is deleted. `seq` distinguishes it from others that have had its name.
-pub(super) async fn run(context: SchedulerContext, pipeline: PipelineKey, seq: u64, shutdown: CancellationToken) {
+/// Works for one pipeline until it is deleted, or until `shutdown`. `seq` distinguishes it from others that have had its
+/// name.
+pub async fn run(context: RunnerContext, pipeline: PipelineKey, seq: u64, shutdown: CancellationToken) {
     tokio::select! {
         () = shutdown.cancelled() => return,
         // No branch for the deletion: `run_jobs` ends on it, after it has cancelled the job that runs.
         () = run_jobs(&context, &pipeline, seq) => {}
     }
-    if context.core.state().pipeline(&pipeline).is_none()
-        && let Err(error) = context.queue.delete_consumer(&pipeline).await
+    let jobs = &context.jobs;
+    if jobs.core.state().pipeline(&pipeline).is_none()
+        && let Err(error) = jobs.queue.remove_consumer(&pipeline).await
     {
         tracing::warn!(%pipeline, error = howdah_telemetry::error_chain(&error), "consumer of a deleted pipeline could not be removed");
     }
 }
 
-async fn run_jobs(context: &SchedulerContext, pipeline: &PipelineKey, seq: u64) {
+async fn run_jobs(context: &RunnerContext, pipeline: &PipelineKey, seq: u64) {
+    let core = &context.jobs.core;
     let mut pause = FIRST_PAUSE;
-    while let Some(action) = context.core.wait_for(|state| next_action(state, pipeline, seq)).await {
+    while let Some(action) = core.wait_for(|state| next_action(state, pipeline, seq)).await {
         match action {
             RunnerAction::End => return,
             RunnerAction::MarkUnrunnable(job, reason) => {
                 let outcome = JobOutcome::Unrunnable(reason);
-                if let Err(error) = context.core.submit(finish_without_output(job.clone(), outcome)).await {
+                if let Err(error) = core.submit(finish_without_output(job.clone(), outcome)).await {
                     tracing::warn!(%job, %error, "job could not be marked unrunnable");
                     tokio::time::sleep(pause).await;
                 }
@@ -63,7 +67,7 @@ async fn run_jobs(context: &SchedulerContext, pipeline: &PipelineKey, seq: u64) 
             RunnerAction::Drive(job) => match run_job(context, &job).await {
                 Ok(()) => {
                     pause = FIRST_PAUSE;
-                    image::job_ended(context, pipeline).await;
+                    image::job_ended(core, pipeline).await;
                 }
                 Err(error) => {
                     let text = howdah_telemetry::error_chain(&error);
@@ -76,7 +80,7 @@ async fn run_jobs(context: &SchedulerContext, pipeline: &PipelineKey, seq: u64) 
                         job: job.clone(),
                         reason: text,
                     };
-                    if let Err(error) = context.core.submit(restart).await {
+                    if let Err(error) = core.submit(restart).await {
                         tracing::debug!(%job, %error, "restart of a job was not accepted");
                     }
                     tokio::time::sleep(pause).await;
@@ -107,23 +111,24 @@ fn next_action(state: &State, pipeline: &PipelineKey, seq: u64) -> Option<Runner
 }
 
 /// Drives one job until it is over, also if something else than its driver ends it.
-async fn run_job(context: &SchedulerContext, job: &JobKey) -> Result<(), DriveError> {
+async fn run_job(context: &RunnerContext, job: &JobKey) -> Result<(), DriveError> {
     let events = context.router.register(job);
     let driven = tokio::select! {
         // The driver is polled first: when it finishes the job itself, the state shows the end as well, and the job would be
         // cancelled for nothing.
         biased;
         result = drive(&context.jobs, job, events) => Some(result),
-        () = ended_from_outside(context, job) => None,
-        () = time_out(context, job) => None,
+        () = ended_from_outside(&context.jobs.core, job) => None,
+        () = time_out(&context.jobs.core, job) => None,
     };
     context.router.unregister(job);
     if driven.is_none() {
         // After the driver is dropped: it could publish sets again that were removed from the queue.
-        events::cancel_job(context, job).await;
+        events::cancel_job(context.jobs.queue.as_ref(), job).await;
     }
-    context.core.live().forget_job(job);
-    if let Some(job) = context.core.state().job(job)
+    let core = &context.jobs.core;
+    core.live().forget_job(job);
+    if let Some(job) = core.state().job(job)
         && job.state.is_final()
     {
         let pipeline = job.key.pipeline.to_string();
@@ -140,23 +145,22 @@ async fn run_job(context: &SchedulerContext, job: &JobKey) -> Result<(), DriveEr
 }
 
 /// Waits until the job is killed, marked unrunnable or gone. The driver itself ends it in the other states.
-async fn ended_from_outside(context: &SchedulerContext, job: &JobKey) {
+async fn ended_from_outside(core: &Core, job: &JobKey) {
     let outside = |state: &State| {
         state
             .job(job)
             .is_none_or(|job| matches!(job.state, JobState::Killed | JobState::Unrunnable))
             .then_some(())
     };
-    if context.core.wait_for(outside).await.is_none() {
+    if core.wait_for(outside).await.is_none() {
         // The coordinator shuts down and drops the driver with this future. Returning would cancel the job.
         std::future::pending().await
     }
 }
 
 /// Stops the job when it has run for `job_timeout`; never returns for a job without one.
-async fn time_out(context: &SchedulerContext, job: &JobKey) {
-    let limits = context
-        .core
+async fn time_out(core: &Core, job: &JobKey) {
+    let limits = core
         .wait_for(|state| {
             let entry = state.job(job)?;
             let version = query::job_version(state, job)?;
@@ -172,8 +176,7 @@ async fn time_out(context: &SchedulerContext, job: &JobKey) {
         "job timed out: it ran longer than job_timeout ({} s)",
         limit.as_secs_f64()
     );
-    if let Err(error) = context
-        .core
+    if let Err(error) = core
         .submit(Command::StopJob {
             job: job.clone(),
             reason,

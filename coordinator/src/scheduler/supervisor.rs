@@ -55,7 +55,7 @@ pub async fn run(core: Core, queue: Queue, shutdown: CancellationToken) -> anyho
                 let (key, seq) = place.key().clone();
                 tasks.spawn(image::keep(context.clone(), key.clone(), stop.clone()));
                 // With the token of the whole program: the runner sees the deletion itself and cancels its job first.
-                tasks.spawn(runner::run(context.clone(), key, seq, shutdown.clone()));
+                tasks.spawn(runner::run(context.runners.clone(), key, seq, shutdown.clone()));
                 place.insert(stop);
             }
         }

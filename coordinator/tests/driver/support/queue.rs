@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use howdah_coordinator::job::SetQueue;
-use howdah_model::PipelineKey;
+use howdah_model::{JobKey, PipelineKey};
 use howdah_protocol::messages::SetMessage;
 use howdah_queue::{ConsumerStatus, QueueError};
 use tokio::sync::{mpsc, watch};
@@ -84,5 +84,17 @@ impl SetQueue for QueueDouble {
 
     fn stream_epoch(&self) -> watch::Receiver<u64> {
         self.epoch.subscribe()
+    }
+
+    async fn purge(&self, _: &JobKey) -> Result<(), QueueError> {
+        self.check()
+    }
+
+    async fn cancel(&self, _: &JobKey) -> Result<(), QueueError> {
+        self.check()
+    }
+
+    async fn remove_consumer(&self, _: &PipelineKey) -> Result<(), QueueError> {
+        self.check()
     }
 }
