@@ -1,8 +1,12 @@
-//! The job driver in process: a real command loop over a store in memory that fails on demand, a queue double, a scripted
-//! worker, and a clock that jumps while nothing runs.
+//! The job driver and the job runner in process: a real command loop over a store in memory that fails on demand, a queue
+//! double, a scripted worker, and a clock that jumps while nothing runs.
+//!
+//! Tests of the driver alone are in this file. Those of a runner, which drives the jobs itself, are in `runner_ends` (how
+//! a job ends).
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
 
+mod runner_ends;
 mod support;
 
 use std::sync::Arc;
@@ -146,7 +150,7 @@ async fn sets_are_published_again_when_the_queue_has_lost_everything() {
     let first = world.queue.take().await;
     driver.send(world.run(&first).await);
     world.plan_is_final().await;
-    world.queue.lose_everything().await;
+    world.queue.lose_everything();
     for _ in 0..2 {
         let message = world.queue.take().await;
         assert_ne!(message.set, first.set, "it has a result");

@@ -1,28 +1,47 @@
-//! What the driver's tests run in: one pipeline with one job, a queue double, a scripted worker, a store that fails on
-//! demand.
+//! What the tests run in: a coordinator with one pipeline, whose first job is ready, over a queue double, a scripted worker
+//! and a store that fails on demand.
 
 mod pipeline;
 mod queue;
+mod runner;
 mod worker;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use howdah_coordinator::job::drive::discard_plan;
 use howdah_coordinator::job::{DriveError, JobContext, drive};
 use howdah_coordinator::live::LiveStatus;
-use howdah_coordinator::metadata::{self, Core};
-use howdah_model::{Command, ImagePin, JobKey, JobState, PipelineKey, ProjectName, RepoKey, RepoName};
+use howdah_coordinator::metadata::{self, Core, LoopError};
+use howdah_coordinator::scheduler::RunnerContext;
+use howdah_model::{BranchName, Command, CommitKey, Event, Job, JobKey, JobState, Reply, State};
 use howdah_protocol::messages::SetEvent;
 use howdah_protocol::objects::plan_key;
+use howdah_spec::PipelineSpec;
 use howdah_store::backend::fault::{Fault, FaultBackend};
 use howdah_store::backend::memory::MemoryBackend;
-use howdah_store::{FileTree, Limits, Store};
+use howdah_store::{FileTree, Limits, MetaLog, Store};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
-use pipeline::{create_pipeline, files};
+use pipeline::{create_pipeline, create_repo, files, images};
 use queue::QueueDouble;
+pub use queue::QueueRequest;
+
+/// Waits for what has to happen within an hour of the paused clock.
+pub async fn soon<T>(event: impl Future<Output = T>) -> T {
+    let an_hour = Duration::from_secs(3600);
+    tokio::time::timeout(an_hour, event)
+        .await
+        .expect("it happens within an hour")
+}
+
+/// Waits until all other tasks wait. The paused clock does not move before that.
+pub async fn all_idle() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+}
 
 /// A driver that runs as a task. Dropping it stops it where it is.
 pub struct Driver {
@@ -50,91 +69,133 @@ impl Drop for Driver {
     }
 }
 
-/// One pipeline over the repository `images`, each file a datum and each datum a set, with one job that is ready.
+/// One pipeline over the repository `images`, each file a datum and each datum a set. It has a job for each commit;
+/// methods that name no job mean the newest one.
 pub struct World {
-    pub core: Core,
     pub queue: Arc<QueueDouble>,
+    core: Core,
     context: JobContext,
-    job: JobKey,
+    /// What all runners of this world share.
+    runners: RunnerContext,
+    /// What the coordinator reaches the store through.
+    faults: Arc<FaultBackend>,
     /// The same objects as the coordinator's store, through a path without faults: what the worker and the test use.
     sound_store: Store,
+    command_loop: AbortOnDropHandle<Result<(), LoopError>>,
 }
 
 impl World {
+    /// Makes a world with one commit, and a job that is ready to process it.
     pub async fn new(paths: &[&str]) -> Self {
-        Self::with_faults(paths).await.0
+        Self::with_spec(paths, |_| {}).await
     }
 
     /// Makes a world whose coordinator reaches the store through the returned backend. It has no faults at first.
     pub async fn with_faults(paths: &[&str]) -> (Self, Arc<FaultBackend>) {
+        let world = Self::new(paths).await;
+        let faults = world.faults.clone();
+        (world, faults)
+    }
+
+    /// Makes a world whose pipeline has a changed spec.
+    pub async fn with_spec(paths: &[&str], change: impl FnOnce(&mut PipelineSpec)) -> Self {
         let memory = Arc::new(MemoryBackend::default());
         let faults = Arc::new(FaultBackend::new(memory.clone(), |_, _| Fault::None));
         let sound_store = Store::with_backend(memory, Limits::default()).await.unwrap();
+        let world = Self::open(faults, sound_store, Arc::default()).await;
+        world.submit(create_repo()).await;
+        world.write_commit(paths).await;
+        for command in create_pipeline(change) {
+            world.submit(command).await;
+        }
+        world
+    }
+
+    /// Opens a coordinator: its command loop runs, and no runner.
+    async fn open(faults: Arc<FaultBackend>, sound_store: Store, queue: Arc<QueueDouble>) -> Self {
         let store = Store::with_backend(faults.clone(), Limits::default()).await.unwrap();
-        let (core, command_loop) = metadata::open(store.clone(), LiveStatus::default()).await.unwrap();
-        tokio::spawn(command_loop.run());
-        let images = RepoKey::user(ProjectName::default_project(), RepoName::new("images").unwrap());
-        let create = Command::CreateRepo {
-            repo: images.clone(),
-            description: String::new(),
-            update: false,
-        };
-        core.submit(create).await.unwrap();
-        let write = Command::WriteCommit {
-            branch: images.branch(howdah_model::BranchName::master()),
-            expected_head: None,
-            content: files(&store, paths).await,
-            description: String::new(),
-        };
-        core.submit(write).await.unwrap();
-        let pipeline: PipelineKey = "default/edges".parse().unwrap();
-        core.submit(create_pipeline()).await.unwrap();
-        let pin = Command::PinImage {
-            pipeline: pipeline.clone(),
-            version: 1,
-            pin: ImagePin {
-                reference: "example/edges:1".into(),
-                digest: "sha256:abc".into(),
-            },
-        };
-        core.submit(pin).await.unwrap();
-        let state = core.state();
-        let job = state.jobs().next().unwrap().key.clone();
-        let queue = Arc::new(QueueDouble::new());
-        let world = Self {
-            context: JobContext::new(core.clone(), queue.clone()),
-            core,
+        let (core, command_loop) = metadata::open(store, LiveStatus::default()).await.unwrap();
+        let context = JobContext::new(core.clone(), queue.clone());
+        Self {
             queue,
-            job,
+            core,
+            runners: RunnerContext::new(context.clone()),
+            context,
+            faults,
             sound_store,
+            command_loop: AbortOnDropHandle::new(tokio::spawn(command_loop.run())),
+        }
+    }
+
+    /// Opens another coordinator over the same store and queue after this one has died. Between the two, `events` get
+    /// into the log.
+    pub async fn reopen(mut self, events: &[Event]) -> Self {
+        self.end_command_loop().await;
+        if !events.is_empty() {
+            let mut log = MetaLog::open(&self.sound_store).await.unwrap().log;
+            log.append_events(events).await.unwrap();
+        }
+        Self::open(self.faults, self.sound_store, self.queue).await
+    }
+
+    /// Ends the command loop where it is.
+    pub async fn end_command_loop(&mut self) {
+        self.command_loop.abort();
+        let _ = (&mut self.command_loop).await;
+    }
+
+    pub async fn submit(&self, command: Command) -> Reply {
+        self.core.submit(command).await.unwrap()
+    }
+
+    /// Writes a commit with these files and no others. The pipeline gets a job for it.
+    pub async fn write_commit(&self, paths: &[&str]) {
+        let branch = images().branch(BranchName::master());
+        let expected_head = self.core.state().branch(&branch).and_then(|branch| branch.head);
+        let write = Command::WriteCommit {
+            branch,
+            expected_head,
+            content: files(self.core.store(), paths).await,
+            description: String::new(),
         };
-        (world, faults)
+        self.submit(write).await;
+    }
+
+    /// Opens a commit. The pipeline gets a job that waits for it.
+    pub async fn start_commit(&self) -> CommitKey {
+        let start = Command::StartCommit {
+            repo: images(),
+            branch: Some(BranchName::master()),
+            parent: None,
+            description: String::new(),
+        };
+        let Reply::Commit(commit) = self.submit(start).await else {
+            panic!("a commit is answered")
+        };
+        commit
     }
 
     /// Drives the job until it is over, as the scheduler's runner does: after a failure of infrastructure it is driven
     /// again. A worker runs every set that it is given; its event is delivered.
     pub async fn run_to_the_end(&self) {
         const MAX_ATTEMPTS: usize = 10;
+        let job = self.job();
         for _ in 0..MAX_ATTEMPTS {
             let driver = self.drive();
             let events = driver.events.clone();
-            let work = async {
-                loop {
-                    let message = self.queue.take().await;
-                    // The driver may be over.
-                    let _ = events.send(self.run(&message).await);
-                }
-            };
             let ended = tokio::select! {
                 ended = driver.ended() => ended,
-                () = work => unreachable!("it never ends"),
+                () = self.work(|event| {
+                    // The driver may be over.
+                    let _ = events.send(event);
+                }) => unreachable!("it never ends"),
             };
             if let Err(error) = ended {
                 if error.invalidates_plan() {
-                    discard_plan(&self.context, &self.job).await;
+                    discard_plan(&self.context, &job).await;
                 }
                 let restart = Command::RestartJob {
-                    job: self.job.clone(),
+                    job: job.clone(),
                     reason: error.to_string(),
                 };
                 // Refused when the job ended although the driver has not learned of it.
@@ -150,7 +211,7 @@ impl World {
     /// Starts a driver of the job.
     pub fn drive(&self) -> Driver {
         let (events, receiver) = mpsc::unbounded_channel();
-        let (context, job) = (self.context.clone(), self.job.clone());
+        let (context, job) = (self.context.clone(), self.job());
         let task = tokio::spawn(async move { drive(&context, &job, receiver).await });
         Driver {
             events,
@@ -158,26 +219,42 @@ impl World {
         }
     }
 
+    /// Returns the newest job.
+    pub fn job(&self) -> JobKey {
+        self.core.state().jobs().next_back().unwrap().key.clone()
+    }
+
+    /// Waits until a job is as wanted, and returns it.
+    pub async fn until(&self, job: &JobKey, is_wanted: impl Fn(&Job) -> bool) -> Arc<Job> {
+        let wanted = |state: &State| state.job(job).filter(|job| is_wanted(job)).cloned();
+        soon(self.core.wait_for(wanted)).await.unwrap()
+    }
+
     /// Waits until the plan of the job is logged.
     pub async fn plan_is_final(&self) {
-        let planned = |state: &howdah_model::State| state.job(&self.job)?.plan.as_ref().map(|_| ());
-        self.core.wait_for(planned).await.unwrap();
-        let key = plan_key(&self.job.pipeline, &self.job.id);
-        assert!(self.sound_store.get_opt(&key).await.unwrap().is_some());
+        self.until(&self.job(), |job| job.plan.is_some()).await;
+        assert!(self.has_plan().await);
+    }
+
+    /// Tells whether the store has a plan of the job, or a part of it.
+    pub async fn has_plan(&self) -> bool {
+        let job = self.job();
+        let key = plan_key(&job.pipeline, &job.id);
+        !self.sound_store.list(&key).await.unwrap().is_empty()
     }
 
     pub fn job_state(&self) -> JobState {
-        self.core.state().job(&self.job).unwrap().state
+        self.core.state().job(&self.job()).unwrap().state
     }
 
     pub fn processed(&self) -> u64 {
-        self.core.state().job(&self.job).unwrap().counts.processed
+        self.core.state().job(&self.job()).unwrap().counts.processed
     }
 
     /// Lists the files of the output commit.
     pub async fn output_paths(&self) -> Vec<String> {
         let state = self.core.state();
-        let commit = state.commit(&self.job.output_commit()).unwrap();
+        let commit = state.commit(&self.job().output_commit()).unwrap();
         let glob = howdah_glob::Glob::new("/**").unwrap();
         let tree = FileTree::of(&self.sound_store, &commit.content);
         let nodes: Vec<_> = tree.glob(&glob).try_collect().await.unwrap();

@@ -1,11 +1,30 @@
 //! The pipeline of the tests and the files that it reads.
 
-use howdah_model::{Command, Content};
+use howdah_model::{Command, Content, ImagePin, PipelineKey, ProjectName, RepoKey, RepoName};
 use howdah_spec::{DatumSetSpec, Input, PfsInput, PipelineSpec};
 use howdah_store::{FileEdits, PackWriter, PathRules, Store};
 
-/// Makes the pipeline `edges` over the repository `images`, each file a datum and each datum a set.
-pub(super) fn create_pipeline() -> Command {
+/// Returns the key of the pipeline.
+pub(super) fn pipeline_key() -> PipelineKey {
+    "default/edges".parse().unwrap()
+}
+
+/// Returns the repository that the pipeline reads.
+pub(super) fn images() -> RepoKey {
+    RepoKey::user(ProjectName::default_project(), RepoName::new("images").unwrap())
+}
+
+/// Returns the command that creates that repository.
+pub(super) fn create_repo() -> Command {
+    Command::CreateRepo {
+        repo: images(),
+        description: String::new(),
+        update: false,
+    }
+}
+
+/// Returns the commands that create the pipeline and pin its image. Each file is a datum, and each datum a set.
+pub(super) fn create_pipeline(change: impl FnOnce(&mut PipelineSpec)) -> [Command; 2] {
     let mut spec = PipelineSpec::default();
     spec.pipeline.project = "default".to_owned();
     spec.pipeline.name = "edges".to_owned();
@@ -24,7 +43,8 @@ pub(super) fn create_pipeline() -> Command {
         glob: "/*".to_owned(),
         ..PfsInput::default()
     }));
-    Command::CreatePipeline {
+    change(&mut spec);
+    let create = Command::CreatePipeline {
         spec: Box::new(spec),
         user_json: "{}".to_owned(),
         effective_json: "{}".to_owned(),
@@ -32,7 +52,16 @@ pub(super) fn create_pipeline() -> Command {
         reprocess: false,
         salt: "salt".to_owned(),
         spec_content: Content::EMPTY,
-    }
+    };
+    let pin = Command::PinImage {
+        pipeline: pipeline_key(),
+        version: 1,
+        pin: ImagePin {
+            reference: "example/edges:1".to_owned(),
+            digest: "sha256:abc".to_owned(),
+        },
+    };
+    [create, pin]
 }
 
 /// Makes the content of a commit: files that contain their paths.

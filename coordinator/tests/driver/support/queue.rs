@@ -1,41 +1,61 @@
 //! A queue double, whose messages the test takes.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use howdah_coordinator::job::SetQueue;
 use howdah_model::{JobKey, PipelineKey};
 use howdah_protocol::messages::SetMessage;
 use howdah_queue::{ConsumerStatus, QueueError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
+
+use super::soon;
+
+/// How long it takes to remove the sets of a job. A driver that still lives finds within this time that its sets are
+/// gone, and publishes them again.
+const PURGE_TIME: Duration = Duration::from_secs(120);
+
+/// What the coordinator has asked the queue to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueueRequest {
+    /// To take a set of a job.
+    Publish(JobKey, u32),
+    /// To remove the sets of a job.
+    Purge(JobKey),
+    /// To send workers the order to drop a job.
+    Cancel(JobKey),
+    /// To remove the consumer of a pipeline.
+    RemoveConsumer(PipelineKey),
+}
 
 /// A queue that hands messages to the test, in order. A message that the test takes is no longer in the queue: a test
 /// that drops it has lost it.
+#[derive(Default)]
 pub struct QueueDouble {
-    messages: mpsc::UnboundedSender<SetMessage>,
-    taken: tokio::sync::Mutex<mpsc::UnboundedReceiver<SetMessage>>,
-    waiting: AtomicU64,
+    waiting: Mutex<VecDeque<SetMessage>>,
+    published: Notify,
     fails: AtomicBool,
     epoch: watch::Sender<u64>,
+    requests: watch::Sender<Vec<QueueRequest>>,
 }
 
 impl QueueDouble {
-    pub(super) fn new() -> Self {
-        let (messages, taken) = mpsc::unbounded_channel();
-        Self {
-            messages,
-            taken: tokio::sync::Mutex::new(taken),
-            waiting: AtomicU64::new(0),
-            fails: AtomicBool::new(false),
-            epoch: watch::channel(0).0,
-        }
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<SetMessage>> {
+        self.waiting.lock().unwrap()
     }
 
     /// Waits for the next message.
     pub async fn take(&self) -> SetMessage {
-        let message = self.taken.lock().await.recv().await.unwrap();
-        self.waiting.fetch_sub(1, Ordering::SeqCst);
-        message
+        loop {
+            let next = self.waiting().pop_front();
+            match next {
+                Some(message) => return message,
+                None => self.published.notified().await,
+            }
+        }
     }
 
     /// Makes every operation fail from now on, or work again.
@@ -44,11 +64,29 @@ impl QueueDouble {
     }
 
     /// Loses every message, as a NATS server does whose store is deleted, and raises the stream epoch.
-    pub async fn lose_everything(&self) {
-        let mut taken = self.taken.lock().await;
-        while taken.try_recv().is_ok() {}
-        self.waiting.store(0, Ordering::SeqCst);
+    pub fn lose_everything(&self) {
+        self.waiting().clear();
         self.epoch.send_modify(|epoch| *epoch += 1);
+    }
+
+    /// Returns all requests that have not failed, oldest first.
+    pub fn requests(&self) -> Vec<QueueRequest> {
+        self.requests.borrow().clone()
+    }
+
+    /// Waits until this has been asked of the queue.
+    pub async fn asked(&self, request: &QueueRequest) {
+        let mut requests = self.requests.subscribe();
+        soon(requests.wait_for(|requests| requests.contains(request)))
+            .await
+            .unwrap();
+    }
+
+    /// Records a request, or fails it.
+    fn accept(&self, request: QueueRequest) -> Result<(), QueueError> {
+        self.check()?;
+        self.requests.send_modify(|requests| requests.push(request));
+        Ok(())
     }
 
     fn check(&self) -> Result<(), QueueError> {
@@ -66,18 +104,18 @@ impl SetQueue for QueueDouble {
     }
 
     async fn publish(&self, sets: &[SetMessage]) -> Result<(), QueueError> {
-        self.check()?;
         for set in sets {
-            self.waiting.fetch_add(1, Ordering::SeqCst);
-            self.messages.send(set.clone()).unwrap();
+            self.accept(QueueRequest::Publish(set.pipeline.job(set.job), set.set))?;
+            self.waiting().push_back(set.clone());
         }
+        self.published.notify_one();
         Ok(())
     }
 
     async fn depth(&self, _: &PipelineKey) -> Result<Option<ConsumerStatus>, QueueError> {
         self.check()?;
         Ok(Some(ConsumerStatus {
-            pending: self.waiting.load(Ordering::SeqCst),
+            pending: self.waiting().len() as u64,
             ..ConsumerStatus::default()
         }))
     }
@@ -86,15 +124,20 @@ impl SetQueue for QueueDouble {
         self.epoch.subscribe()
     }
 
-    async fn purge(&self, _: &JobKey) -> Result<(), QueueError> {
-        self.check()
+    async fn purge(&self, job: &JobKey) -> Result<(), QueueError> {
+        self.accept(QueueRequest::Purge(job.clone()))?;
+        self.waiting().retain(|set| set.pipeline.job(set.job) != *job);
+        tokio::time::sleep(PURGE_TIME).await;
+        Ok(())
     }
 
-    async fn cancel(&self, _: &JobKey) -> Result<(), QueueError> {
-        self.check()
+    async fn cancel(&self, job: &JobKey) -> Result<(), QueueError> {
+        self.accept(QueueRequest::Cancel(job.clone()))
     }
 
-    async fn remove_consumer(&self, _: &PipelineKey) -> Result<(), QueueError> {
-        self.check()
+    async fn remove_consumer(&self, pipeline: &PipelineKey) -> Result<(), QueueError> {
+        self.accept(QueueRequest::RemoveConsumer(pipeline.clone()))?;
+        self.waiting().retain(|set| set.pipeline != *pipeline);
+        Ok(())
     }
 }

@@ -25,6 +25,25 @@ impl World {
         self.store_result(message, wrong).await
     }
 
+    /// Like [`World::run`], but the user's command fails for each datum.
+    pub async fn run_failing(&self, message: &SetMessage) -> SetEvent {
+        let failed = |mut datum: DatumResult| {
+            datum.state = DatumOutcome::Failed;
+            datum.exit_code = Some(1);
+            datum.outputs.clear();
+            datum
+        };
+        self.store_result(message, failed).await
+    }
+
+    /// Runs every set that the queue has or gets, and hands over the events. Never returns.
+    pub async fn work(&self, deliver: impl Fn(SetEvent)) {
+        loop {
+            let message = self.queue.take().await;
+            deliver(self.run(&message).await);
+        }
+    }
+
     async fn store_result(&self, message: &SetMessage, change: impl Fn(DatumResult) -> DatumResult) -> SetEvent {
         let set: DatumSet = match &message.inline {
             Some(set) => set.clone(),

@@ -1,0 +1,58 @@
+//! The runner of the pipeline, as a task, and a worker that reports to it.
+
+use std::sync::Arc;
+
+use howdah_coordinator::scheduler::runner;
+use howdah_model::Job;
+use howdah_protocol::messages::SetEvent;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::pipeline::pipeline_key;
+use super::{World, soon};
+
+/// A runner that runs as a task. Dropping it stops it where it is.
+pub struct Runner {
+    shutdown: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Runner {
+    /// Tells the runner that the coordinator shuts down.
+    pub fn shut_down(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// Waits until the runner has ended.
+    pub async fn ended(self) {
+        soon(self.task).await.unwrap();
+    }
+}
+
+impl World {
+    /// Starts a runner for the pipeline that has the name at present.
+    pub fn start_runner(&self) -> Runner {
+        let pipeline = pipeline_key();
+        let seq = self.core.state().pipeline(&pipeline).unwrap().seq;
+        let shutdown = CancellationToken::new();
+        let running = runner::run(self.runners.clone(), pipeline, seq, shutdown.clone());
+        Runner {
+            shutdown,
+            task: AbortOnDropHandle::new(tokio::spawn(running)),
+        }
+    }
+
+    /// Delivers the event of a worker to the driver of its job, if a runner drives that.
+    pub fn deliver(&self, event: SetEvent) {
+        self.runners.deliver(event);
+    }
+
+    /// Works on every set in the queue until the newest job is over, and returns that job.
+    pub async fn work_until_over(&self) -> Arc<Job> {
+        let job = self.job();
+        tokio::select! {
+            over = self.until(&job, |job| job.state.is_final()) => over,
+            () = self.work(|event| self.deliver(event)) => unreachable!("it never ends"),
+        }
+    }
+}
