@@ -2,11 +2,12 @@
 //! double, a scripted worker, and a clock that jumps while nothing runs.
 //!
 //! Tests of the driver alone are in this file. Those of a runner, which drives the jobs itself, are in `runner_ends` (how
-//! a job ends).
+//! a job ends) and `runner_restarts` (failures, and a coordinator that dies).
 
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
 
 mod runner_ends;
+mod runner_restarts;
 mod support;
 
 use std::sync::Arc;

@@ -27,6 +27,12 @@ impl Runner {
     pub async fn ended(self) {
         soon(self.task).await.unwrap();
     }
+
+    /// Stops the runner where it is.
+    pub async fn killed(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
 }
 
 impl World {
