@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use howdah_coordinator::scheduler::runner;
-use howdah_model::Job;
+use howdah_model::{Command, Job};
 use howdah_protocol::messages::SetEvent;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::pipeline::pipeline_key;
+use super::pipeline::{create_pipeline, pipeline_key};
 use super::{World, soon};
 
 /// A runner that runs as a task. Dropping it stops it where it is.
@@ -60,5 +60,24 @@ impl World {
             over = self.until(&job, |job| job.state.is_final()) => over,
             () = self.work(|event| self.deliver(event)) => unreachable!("it never ends"),
         }
+    }
+
+    pub async fn delete_pipeline(&self) {
+        self.submit(delete_pipeline()).await;
+    }
+
+    /// Deletes the pipeline and creates it again. No state without it is published.
+    pub async fn replace_pipeline(&self) {
+        let commands = std::iter::once(delete_pipeline()).chain(create_pipeline(|_| {}));
+        self.core.submit_together(commands).await.unwrap();
+    }
+}
+
+fn delete_pipeline() -> Command {
+    Command::DeletePipeline {
+        pipeline: pipeline_key(),
+        force: false,
+        keep_repo: false,
+        must_exist: true,
     }
 }
