@@ -395,7 +395,7 @@ pub enum Start {
     Commit(history::StartCommit),
     /// Start a stopped pipeline
     #[command(alias = "pipelines")]
-    Pipeline(pipelines::PipelineName),
+    Pipeline(pipelines::OnePipeline),
     /// Start a transaction: changes are collected until it is finished
     #[command(alias = "transactions")]
     Transaction(Nothing),
@@ -417,7 +417,7 @@ pub enum Finish {
 pub enum Stop {
     /// Stop a pipeline and kill its jobs
     #[command(alias = "pipelines")]
-    Pipeline(pipelines::PipelineName),
+    Pipeline(pipelines::OnePipeline),
     /// Stop a job, or every job of a set
     #[command(alias = "jobs")]
     Job(jobs::JobName),
@@ -446,7 +446,7 @@ pub enum Rerun {
 #[derive(Debug, Subcommand)]
 pub enum Run {
     /// Tick the cron inputs of a pipeline now
-    Cron(pipelines::PipelineName),
+    Cron(pipelines::OnePipeline),
     /// Not supported (1.x)
     #[command(hide = true, alias = "pipelines")]
     Pipeline(Anything),

@@ -46,10 +46,10 @@ use crate::args::verbs::{
     Rerun, Restart, Resume, Run, Squash, Start, Stop, Subscribe, Update, Validate, Verb, Wait,
 };
 use crate::context::Ctx;
-use crate::error::CommandResult;
+use crate::error::CliResult;
 
 /// Runs a command.
-pub async fn run(verb: Verb, ctx: &Ctx) -> CommandResult {
+pub async fn run(verb: Verb, ctx: &Ctx) -> CliResult {
     match verb {
         // The caller runs it, because it handles Ctrl-C itself.
         Verb::Up(_) => Ok(()),
@@ -123,7 +123,7 @@ pub async fn run(verb: Verb, ctx: &Ctx) -> CommandResult {
     }
 }
 
-async fn create(noun: Create, ctx: &Ctx) -> CommandResult {
+async fn create(noun: Create, ctx: &Ctx) -> CliResult {
     match noun {
         Create::Project(arguments) => projects::write(ctx, &arguments, false).await,
         Create::Repo(arguments) => repos::write(ctx, &arguments, false).await,
@@ -136,7 +136,7 @@ async fn create(noun: Create, ctx: &Ctx) -> CommandResult {
     }
 }
 
-async fn update(noun: Update, ctx: &Ctx) -> CommandResult {
+async fn update(noun: Update, ctx: &Ctx) -> CliResult {
     match noun {
         Update::Project(arguments) => projects::write(ctx, &arguments, true).await,
         Update::Repo(arguments) => repos::write(ctx, &arguments, true).await,
@@ -145,7 +145,7 @@ async fn update(noun: Update, ctx: &Ctx) -> CommandResult {
     }
 }
 
-async fn inspect(noun: Inspect, ctx: &Ctx) -> CommandResult {
+async fn inspect(noun: Inspect, ctx: &Ctx) -> CliResult {
     match noun {
         Inspect::Project(arguments) => projects::inspect(ctx, &arguments).await,
         Inspect::Repo(arguments) => repos::inspect(ctx, &arguments).await,
@@ -163,7 +163,7 @@ async fn inspect(noun: Inspect, ctx: &Ctx) -> CommandResult {
     }
 }
 
-async fn list(noun: List, ctx: &Ctx) -> CommandResult {
+async fn list(noun: List, ctx: &Ctx) -> CliResult {
     match noun {
         List::Project(arguments) => projects::list(ctx, &arguments).await,
         List::Repo(arguments) => repos::list(ctx, &arguments).await,
@@ -180,7 +180,7 @@ async fn list(noun: List, ctx: &Ctx) -> CommandResult {
     }
 }
 
-async fn delete(noun: Delete, ctx: &Ctx) -> CommandResult {
+async fn delete(noun: Delete, ctx: &Ctx) -> CliResult {
     match noun {
         Delete::Project(arguments) => projects::delete(ctx, &arguments).await,
         Delete::Repo(arguments) => repos::delete(ctx, &arguments).await,
