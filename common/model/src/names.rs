@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+pub use howdah_spec::RepoType;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -180,51 +181,15 @@ impl PipelineName {
     }
 }
 
-/// Purpose of a repository.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RepoType {
-    /// Files, written by users or by the jobs of a pipeline.
-    #[default]
-    User,
-    /// Records of the datums of a pipeline.
-    Meta,
-    /// Versions of a pipeline.
-    Spec,
-}
-
-impl RepoType {
-    /// Returns the word on the wire and after the dot of a key.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Meta => "meta",
-            Self::Spec => "spec",
-        }
-    }
-}
-
-impl fmt::Display for RepoType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for RepoType {
-    type Err = NameError;
-
-    fn from_str(text: &str) -> Result<Self, NameError> {
-        match text {
-            "" | "user" => Ok(Self::User),
-            "meta" => Ok(Self::Meta),
-            "spec" => Ok(Self::Spec),
-            _ => Err(NameError::Shape {
-                text: text.to_owned(),
-                expected: "user, meta or spec",
-            }),
-        }
-    }
+/// Returns the type of a repository with this word; the empty text means `user`.
+///
+/// # Errors
+/// When no type has this word.
+pub fn repo_type(word: &str) -> Result<RepoType, NameError> {
+    RepoType::from_word(word).ok_or_else(|| NameError::Shape {
+        text: word.to_owned(),
+        expected: "user, meta or spec",
+    })
 }
 
 /// Key of a repository: `project/name`, with `.type` unless the type is `user`.
@@ -430,7 +395,7 @@ impl FromStr for RepoKey {
     fn from_str(text: &str) -> Result<Self, NameError> {
         let (project, rest) = split(text, '/', "project/repo or project/repo.type")?;
         let (name, kind) = match rest.split_once('.') {
-            Some((name, kind)) => (name, kind.parse()?),
+            Some((name, kind)) => (name, repo_type(kind)?),
             None => (rest, RepoType::User),
         };
         Ok(Self {

@@ -6,7 +6,7 @@ use super::names;
 use crate::cron::Schedule;
 use crate::error::SpecError;
 use crate::quantity;
-use crate::types::{CronInput, Input, InputRepoType, PfsInput, PipelineId, TriggerSpec};
+use crate::types::{CronInput, Input, PfsInput, PipelineId, RepoType, TriggerSpec};
 use howdah_glob::Glob;
 
 /// Checks an input and its parts at every depth.
@@ -87,7 +87,7 @@ fn pfs_leaf(leaf: &PlacedLeaf<'_>, pfs: &PfsInput, pipeline: &PipelineId) -> Res
     if let Some(trigger) = &pfs.trigger {
         trigger_rules(&path("trigger"), trigger, &pfs.branch)?;
     }
-    let is_own = pfs.project == pipeline.project && pfs.repo == pipeline.name && pfs.repo_type != InputRepoType::Spec;
+    let is_own = pfs.project == pipeline.project && pfs.repo == pipeline.name && pfs.repo_type != RepoType::Spec;
     if is_own {
         let error = SpecError::conflict(
             path("repo"),
@@ -194,7 +194,7 @@ fn unique_names(input: &Input, path: &str, taken: &mut BTreeMap<String, String>)
 }
 
 fn one_branch_per_repo(leaves: &[PlacedLeaf<'_>]) -> Result<(), SpecError> {
-    let mut branches: BTreeMap<(&str, &str, InputRepoType), &str> = BTreeMap::new();
+    let mut branches: BTreeMap<(&str, &str, RepoType), &str> = BTreeMap::new();
     for leaf in leaves {
         let Input::Pfs(pfs) = leaf.input else { continue };
         // In a user spec the branch of a trigger is still empty; it gets its name when derived fields are filled in.

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use howdah_glob::Glob;
 use howdah_model::datum::{DatumPart, datum_hash, datum_id};
-use howdah_model::{
-    BranchName, Content, ContentHash, DatumId, GlobalId, ProjectName, RepoKey, RepoName, RepoType, TreeRoot,
-};
+use howdah_model::{BranchName, Content, ContentHash, DatumId, GlobalId, ProjectName, RepoKey, RepoName, TreeRoot};
 use howdah_protocol::objects::{Datum, DatumInput};
 use howdah_spec::PfsInput;
 use howdah_store::{FileNode, Slice};
@@ -165,10 +163,6 @@ pub fn repo_of(pfs: &PfsInput) -> Result<RepoKey, PlanError> {
     Ok(RepoKey {
         project: ProjectName::new(&pfs.project).map_err(|e| bad(&e))?,
         name: RepoName::new(&pfs.repo).map_err(|e| bad(&e))?,
-        kind: match pfs.repo_type {
-            howdah_spec::InputRepoType::User => RepoType::User,
-            howdah_spec::InputRepoType::Meta => RepoType::Meta,
-            howdah_spec::InputRepoType::Spec => RepoType::Spec,
-        },
+        kind: pfs.repo_type,
     })
 }
