@@ -68,7 +68,8 @@ pub use chunk::{ChunkSource, read_file_from, slices_from};
 pub use error::{BackendError, Result, StoreError};
 pub use files::{
     ClosedEdits, Collision, EditError, FileDiff, FileEdits, FileEntry, FileKind, FileNode, FileTree, ListingPage,
-    MAX_STAGED_BYTES, PathError, PathRules, StagedEdits, StagedObject, StagedPaths, StepNumber, check_path, clean_path,
+    MAX_STAGED_BYTES, PathError, PathRules, StagedEdits, StagedObject, StagedPaths, StagedPathsCache, StepNumber,
+    check_path, clean_path,
 };
 pub use format::chunk::ChunkHash;
 pub use format::codec::DecodeError;
