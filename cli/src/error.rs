@@ -13,7 +13,7 @@ use crate::refs::ArgumentError;
 const NOT_SUPPORTED_YET: &str = "not supported yet: ";
 
 /// What every command returns.
-pub type CommandResult = Result<(), CliError>;
+pub type CliResult = Result<(), CliError>;
 
 /// Why a command failed.
 #[derive(Debug, Error)]

@@ -57,8 +57,6 @@ mod serve_metrics;
 mod service;
 mod set_handle;
 mod slots;
-#[cfg(test)]
-mod testing;
 mod thread_role;
 
 pub use cache::scratch::Scratch;

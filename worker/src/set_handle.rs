@@ -116,8 +116,9 @@ fn matches(datum: &Datum, filters: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use howdah_protocol::testing::{datum, file_input};
+
     use super::*;
-    use crate::testing::{datum, file_input};
 
     #[test]
     fn filters_are_paths_or_hashes_and_all_must_match() {

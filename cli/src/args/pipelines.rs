@@ -143,7 +143,7 @@ pub struct DeletePipeline {
 
 /// Commands that take the name of a pipeline.
 #[derive(Debug, Args)]
-pub struct PipelineName {
+pub struct OnePipeline {
     /// Name of the pipeline
     pub pipeline: String,
     #[command(flatten)]

@@ -14,82 +14,82 @@ pub enum Verb {
     Connect(admin::Connect),
     /// Make a project, repo, branch, pipeline, secret or defaults
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Create(Create),
+    Create(CreateNoun),
     /// Change a project, repo, pipeline or defaults
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Update(Update),
+    Update(UpdateNoun),
     /// Change a pipeline in an editor
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Edit(Edit),
+    Edit(EditNoun),
     /// Show one thing in full
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Inspect(Inspect),
+    Inspect(InspectNoun),
     /// List things
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    List(List),
+    List(ListNoun),
     /// Delete things
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Delete(Delete),
+    Delete(DeleteNoun),
     /// Put files into a branch
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Put(Put),
+    Put(PutNoun),
     /// Get files out of a commit
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Get(Get),
+    Get(GetNoun),
     /// Copy files within and between repos
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Copy(Copy),
+    Copy(CopyNoun),
     /// List files that match a pattern
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Glob(Glob),
+    Glob(GlobNoun),
     /// Compare files of two commits
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Diff(Diff),
+    Diff(DiffNoun),
     /// Start a commit, a stopped pipeline or a transaction
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Start(Start),
+    Start(StartNoun),
     /// Finish a commit or a transaction
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Finish(Finish),
+    Finish(FinishNoun),
     /// Stop a pipeline, a job or a transaction
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Stop(Stop),
+    Stop(StopNoun),
     /// Resume a stopped transaction
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Resume(Resume),
+    Resume(ResumeNoun),
     /// Run a pipeline again on its present input
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Rerun(Rerun),
+    Rerun(RerunNoun),
     /// Tick the cron inputs of a pipeline now
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Run(Run),
+    Run(RunNoun),
     /// Restart datums of a running job
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Restart(Restart),
+    Restart(RestartNoun),
     /// Wait for commits or jobs to end
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Wait(Wait),
+    Wait(WaitNoun),
     /// Print commits as they finish
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Subscribe(Subscribe),
+    Subscribe(SubscribeNoun),
     /// Find commits that touched a file
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Find(Find),
+    Find(FindNoun),
     /// Remove commits and keep their data in their children
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Squash(Squash),
+    Squash(SquashNoun),
     /// Draw repos and pipelines as a graph
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Draw(Draw),
+    Draw(DrawNoun),
     /// Check a pipeline's spec and change nothing
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Validate(Validate),
+    Validate(ValidateNoun),
     /// Show pipelines that run longer than expected
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Check(Check),
+    Check(CheckNoun),
     /// Ask for the next datum (inside batching user code)
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Next(Next),
+    Next(NextNoun),
     /// Print the lines that user code printed
     #[command(alias = "log")]
     Logs(jobs::Logs),
@@ -110,10 +110,10 @@ pub enum Verb {
     HelpMarkdown(Nothing),
     /// Print a pipeline's spec (2.0 to 2.2)
     #[command(hide = true, subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Extract(Extract),
+    Extract(ExtractNoun),
     /// Wait for all commits or jobs downstream of commits (1.x)
     #[command(hide = true, subcommand, subcommand_required = true, arg_required_else_help = true)]
-    Flush(Flush),
+    Flush(FlushNoun),
     /// Print that no port forwarding is needed
     #[command(hide = true)]
     PortForward(Anything),
@@ -163,7 +163,7 @@ pub enum Verb {
 
 /// `create`.
 #[derive(Debug, Subcommand)]
-pub enum Create {
+pub enum CreateNoun {
     /// Make a project
     #[command(alias = "projects")]
     Project(repos::WriteProject),
@@ -191,7 +191,7 @@ pub enum Create {
 
 /// `update`.
 #[derive(Debug, Subcommand)]
-pub enum Update {
+pub enum UpdateNoun {
     /// Change the description of a project
     #[command(alias = "projects")]
     Project(repos::WriteProject),
@@ -207,7 +207,7 @@ pub enum Update {
 
 /// `edit`.
 #[derive(Debug, Subcommand)]
-pub enum Edit {
+pub enum EditNoun {
     /// Edit a pipeline's spec and update the pipeline
     #[command(alias = "pipelines")]
     Pipeline(pipelines::EditPipeline),
@@ -218,7 +218,7 @@ pub enum Edit {
 
 /// `inspect`.
 #[derive(Debug, Subcommand)]
-pub enum Inspect {
+pub enum InspectNoun {
     /// Show a project
     #[command(alias = "projects")]
     Project(repos::InspectProject),
@@ -260,7 +260,7 @@ pub enum Inspect {
 
 /// `list`.
 #[derive(Debug, Subcommand)]
-pub enum List {
+pub enum ListNoun {
     /// List projects
     #[command(alias = "projects")]
     Project(repos::ListProject),
@@ -301,7 +301,7 @@ pub enum List {
 
 /// `delete`.
 #[derive(Debug, Subcommand)]
-pub enum Delete {
+pub enum DeleteNoun {
     /// Delete a project
     #[command(alias = "projects")]
     Project(repos::DeleteProject),
@@ -343,7 +343,7 @@ pub enum Delete {
 
 /// `put`.
 #[derive(Debug, Subcommand)]
-pub enum Put {
+pub enum PutNoun {
     /// Put files, folders, URLs or standard input
     #[command(alias = "files")]
     File(files::PutFile),
@@ -351,7 +351,7 @@ pub enum Put {
 
 /// `get`.
 #[derive(Debug, Subcommand)]
-pub enum Get {
+pub enum GetNoun {
     /// Get a file, or with -r a folder
     #[command(alias = "files")]
     File(files::GetFile),
@@ -365,7 +365,7 @@ pub enum Get {
 
 /// `copy`.
 #[derive(Debug, Subcommand)]
-pub enum Copy {
+pub enum CopyNoun {
     /// Copy a file or folder; no bytes are moved
     #[command(alias = "files")]
     File(files::CopyFile),
@@ -373,7 +373,7 @@ pub enum Copy {
 
 /// `glob`.
 #[derive(Debug, Subcommand)]
-pub enum Glob {
+pub enum GlobNoun {
     /// List files and folders that match a pattern
     #[command(alias = "files")]
     File(files::GlobFile),
@@ -381,7 +381,7 @@ pub enum Glob {
 
 /// `diff`.
 #[derive(Debug, Subcommand)]
-pub enum Diff {
+pub enum DiffNoun {
     /// Compare files and folders
     #[command(alias = "files")]
     File(files::DiffFile),
@@ -389,13 +389,13 @@ pub enum Diff {
 
 /// `start`.
 #[derive(Debug, Subcommand)]
-pub enum Start {
+pub enum StartNoun {
     /// Open a commit and print its id
     #[command(alias = "commits")]
     Commit(history::StartCommit),
     /// Start a stopped pipeline
     #[command(alias = "pipelines")]
-    Pipeline(pipelines::PipelineName),
+    Pipeline(pipelines::OnePipeline),
     /// Start a transaction: changes are collected until it is finished
     #[command(alias = "transactions")]
     Transaction(Nothing),
@@ -403,7 +403,7 @@ pub enum Start {
 
 /// `finish`.
 #[derive(Debug, Subcommand)]
-pub enum Finish {
+pub enum FinishNoun {
     /// Close an open commit
     #[command(alias = "commits")]
     Commit(history::FinishCommit),
@@ -414,10 +414,10 @@ pub enum Finish {
 
 /// `stop`.
 #[derive(Debug, Subcommand)]
-pub enum Stop {
+pub enum StopNoun {
     /// Stop a pipeline and kill its jobs
     #[command(alias = "pipelines")]
-    Pipeline(pipelines::PipelineName),
+    Pipeline(pipelines::OnePipeline),
     /// Stop a job, or every job of a set
     #[command(alias = "jobs")]
     Job(jobs::JobName),
@@ -428,7 +428,7 @@ pub enum Stop {
 
 /// `resume`.
 #[derive(Debug, Subcommand)]
-pub enum Resume {
+pub enum ResumeNoun {
     /// Use a stopped transaction again
     #[command(alias = "transactions")]
     Transaction(admin::TransactionId),
@@ -436,7 +436,7 @@ pub enum Resume {
 
 /// `rerun`.
 #[derive(Debug, Subcommand)]
-pub enum Rerun {
+pub enum RerunNoun {
     /// Run a pipeline again on its present input
     #[command(alias = "pipelines")]
     Pipeline(pipelines::RerunPipeline),
@@ -444,9 +444,9 @@ pub enum Rerun {
 
 /// `run`.
 #[derive(Debug, Subcommand)]
-pub enum Run {
+pub enum RunNoun {
     /// Tick the cron inputs of a pipeline now
-    Cron(pipelines::PipelineName),
+    Cron(pipelines::OnePipeline),
     /// Not supported (1.x)
     #[command(hide = true, alias = "pipelines")]
     Pipeline(Anything),
@@ -460,7 +460,7 @@ pub enum Run {
 
 /// `restart`.
 #[derive(Debug, Subcommand)]
-pub enum Restart {
+pub enum RestartNoun {
     /// Restart matching datums of a running job
     #[command(alias = "datums")]
     Datum(jobs::RestartDatumArgs),
@@ -471,7 +471,7 @@ pub enum Restart {
 
 /// `wait`.
 #[derive(Debug, Subcommand)]
-pub enum Wait {
+pub enum WaitNoun {
     /// Wait until a commit, or every commit of a set, is finished
     #[command(alias = "commits")]
     Commit(history::WaitCommit),
@@ -482,7 +482,7 @@ pub enum Wait {
 
 /// `subscribe`.
 #[derive(Debug, Subcommand)]
-pub enum Subscribe {
+pub enum SubscribeNoun {
     /// Print commits of a repo or branch as they finish, for ever
     #[command(alias = "commits")]
     Commit(history::SubscribeCommit),
@@ -490,7 +490,7 @@ pub enum Subscribe {
 
 /// `find`.
 #[derive(Debug, Subcommand)]
-pub enum Find {
+pub enum FindNoun {
     /// Find commits that added, changed or removed a file
     #[command(alias = "commits")]
     Commit(history::FindCommit),
@@ -498,7 +498,7 @@ pub enum Find {
 
 /// `squash`.
 #[derive(Debug, Subcommand)]
-pub enum Squash {
+pub enum SquashNoun {
     /// Squash a set of commits
     #[command(alias = "commits")]
     Commit(history::CommitSetId),
@@ -509,7 +509,7 @@ pub enum Squash {
 
 /// `draw`.
 #[derive(Debug, Subcommand)]
-pub enum Draw {
+pub enum DrawNoun {
     /// Draw repos and pipelines as boxes and edges
     #[command(alias = "pipelines")]
     Pipeline(pipelines::DrawPipeline),
@@ -517,7 +517,7 @@ pub enum Draw {
 
 /// `validate`.
 #[derive(Debug, Subcommand)]
-pub enum Validate {
+pub enum ValidateNoun {
     /// Check specs, without asking the server
     #[command(alias = "pipelines")]
     Pipeline(pipelines::ValidatePipeline),
@@ -525,14 +525,14 @@ pub enum Validate {
 
 /// `check`.
 #[derive(Debug, Subcommand)]
-pub enum Check {
+pub enum CheckNoun {
     /// Show pipelines that run longer than expected
     Status(pipelines::CheckStatus),
 }
 
 /// `next`.
 #[derive(Debug, Subcommand)]
-pub enum Next {
+pub enum NextNoun {
     /// Wait for the next datum and print its variables
     #[command(alias = "datums")]
     Datum(jobs::NextDatum),
@@ -540,7 +540,7 @@ pub enum Next {
 
 /// `extract`.
 #[derive(Debug, Subcommand)]
-pub enum Extract {
+pub enum ExtractNoun {
     /// Print a pipeline's spec
     #[command(alias = "pipelines")]
     Pipeline(pipelines::ExtractPipeline),
@@ -548,7 +548,7 @@ pub enum Extract {
 
 /// `flush`.
 #[derive(Debug, Subcommand)]
-pub enum Flush {
+pub enum FlushNoun {
     /// Wait for every commit downstream of the given ones
     #[command(alias = "commits")]
     Commit(history::FlushCommit),

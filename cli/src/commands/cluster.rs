@@ -5,7 +5,7 @@ use howdah_api::{API_VERSION, HOWDAH_VERSION_HEADER, admin_v2, convert, pfs_v2, 
 use crate::args::admin::{Fsck, VersionArgs};
 use crate::args::shared::Encoding;
 use crate::context::Ctx;
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::output::fields::Fields;
 use crate::output::raw::Raw;
 use crate::output::table;
@@ -31,7 +31,7 @@ fn number(version: &versionpb_v2::Version) -> String {
 }
 
 /// `version`.
-pub async fn version(ctx: &Ctx, arguments: &VersionArgs) -> CommandResult {
+pub async fn version(ctx: &Ctx, arguments: &VersionArgs) -> CliResult {
     let encoding = arguments.raw.encoding()?;
     let own = own_version();
     if arguments.client_only {
@@ -97,7 +97,7 @@ async fn ask(ctx: &Ctx) -> Result<(versionpb_v2::Version, String), CliError> {
     Ok((answer.into_inner(), howdah))
 }
 
-fn print_raw(ctx: &Ctx, encoding: Encoding, versions: &[versionpb_v2::Version]) -> CommandResult {
+fn print_raw(ctx: &Ctx, encoding: Encoding, versions: &[versionpb_v2::Version]) -> CliResult {
     let mut out = ctx.printer.list(false);
     let mut raw = Raw::new(encoding);
     for version in versions {
@@ -107,7 +107,7 @@ fn print_raw(ctx: &Ctx, encoding: Encoding, versions: &[versionpb_v2::Version]) 
 }
 
 /// `inspect cluster`.
-pub async fn inspect(ctx: &Ctx) -> CommandResult {
+pub async fn inspect(ctx: &Ctx) -> CliResult {
     let client = ctx.client().await?;
     let request = admin_v2::InspectClusterRequest {
         client_version: Some(own_version()),
@@ -128,7 +128,7 @@ pub async fn inspect(ctx: &Ctx) -> CommandResult {
 }
 
 /// `fsck`.
-pub async fn fsck(ctx: &Ctx, arguments: &Fsck) -> CommandResult {
+pub async fn fsck(ctx: &Ctx, arguments: &Fsck) -> CliResult {
     use pfs_v2::fsck_request::ZombieCheck;
     let zombie_check = match (&arguments.zombie, arguments.zombie_all) {
         (Some(_), true) => return Err(CliError::refused("only one of --zombie and --zombie-all can be given")),
@@ -164,7 +164,7 @@ pub async fn fsck(ctx: &Ctx, arguments: &Fsck) -> CommandResult {
 }
 
 /// `buildinfo`.
-pub fn build_info(ctx: &Ctx) -> CommandResult {
+pub fn build_info(ctx: &Ctx) -> CliResult {
     let mut fields = Fields::new();
     fields
         .line("Name", env!("CARGO_PKG_NAME"))

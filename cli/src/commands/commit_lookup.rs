@@ -5,7 +5,7 @@ use howdah_api::pfs_v2;
 use super::views;
 use crate::args::shared::{ProjectArg, ViewArgs};
 use crate::context::Ctx;
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::output::age::Clock;
 use crate::output::list::MessageList;
 use crate::{refs, wire};
@@ -76,12 +76,12 @@ impl CommitList {
     }
 
     /// Shows what has been added so far.
-    pub fn flush(&mut self) -> CommandResult {
+    pub fn flush(&mut self) -> CliResult {
         self.list.flush()
     }
 
     /// Ends the list.
-    pub fn finish(self) -> CommandResult {
+    pub fn finish(self) -> CliResult {
         self.list.finish()
     }
 }

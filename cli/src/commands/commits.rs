@@ -11,14 +11,14 @@ use crate::args::history::{
 };
 use crate::args::shared::Encoding;
 use crate::context::Ctx;
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::output::age::Clock;
 use crate::output::fields::Fields;
 use crate::output::raw::Raw;
 use crate::{refs, wire};
 
 /// `start commit`: prints the id.
-pub async fn start(ctx: &Ctx, arguments: &StartCommit) -> CommandResult {
+pub async fn start(ctx: &Ctx, arguments: &StartCommit) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let (repo, name) = match arguments.branch.split_once('@') {
         Some(_) => {
@@ -42,7 +42,7 @@ pub async fn start(ctx: &Ctx, arguments: &StartCommit) -> CommandResult {
 }
 
 /// `finish commit`.
-pub async fn finish(ctx: &Ctx, arguments: &FinishCommit) -> CommandResult {
+pub async fn finish(ctx: &Ctx, arguments: &FinishCommit) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::FinishCommitRequest {
         commit: Some(wire::commit(&project, &refs::commit(&arguments.commit)?)),
@@ -55,7 +55,7 @@ pub async fn finish(ctx: &Ctx, arguments: &FinishCommit) -> CommandResult {
 }
 
 /// `inspect commit`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectCommit) -> CommandResult {
+pub async fn inspect(ctx: &Ctx, arguments: &InspectCommit) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     if refs::is_id(&arguments.commit) {
         return Err(CliError::hinted(
@@ -100,7 +100,7 @@ fn describe(info: &pfs_v2::CommitInfo, clock: &Clock) -> String {
 }
 
 /// `list commit`: of everything, of a set, of a repo or of a branch.
-pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> CommandResult {
+pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> CliResult {
     if arguments.all && arguments.origin.is_some() {
         return Err(CliError::refused("cannot use --all and --origin together"));
     }
@@ -117,14 +117,14 @@ pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> CommandResult {
     }
 }
 
-fn only_with_repo(arguments: &ListCommit) -> CommandResult {
+fn only_with_repo(arguments: &ListCommit) -> CliResult {
     if arguments.from.is_some() || arguments.origin.is_some() {
         return Err(CliError::refused("--from and --origin need a repo (list commit REPO)"));
     }
     Ok(())
 }
 
-async fn list_set(ctx: &Ctx, arguments: &ListCommit, id: &str) -> CommandResult {
+async fn list_set(ctx: &Ctx, arguments: &ListCommit, id: &str) -> CliResult {
     let mut list = CommitList::begin(ctx, &arguments.view, !arguments.pager.no_pager, arguments.number)?;
     let mut stream = commit_set(ctx, id, false).await?;
     while let Some(info) = stream.message().await? {
@@ -135,7 +135,7 @@ async fn list_set(ctx: &Ctx, arguments: &ListCommit, id: &str) -> CommandResult 
     list.finish()
 }
 
-async fn list_repo(ctx: &Ctx, arguments: &ListCommit, target: &str) -> CommandResult {
+async fn list_repo(ctx: &Ctx, arguments: &ListCommit, target: &str) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let (repo, to) = refs::repo_or_commit(target)?;
     let from = match &arguments.from {
@@ -177,7 +177,7 @@ fn origin_kind(origin: Option<OriginFilter>) -> i32 {
 }
 
 /// `subscribe commit`: prints commits as they finish, until interrupted.
-pub async fn subscribe(ctx: &Ctx, arguments: &SubscribeCommit) -> CommandResult {
+pub async fn subscribe(ctx: &Ctx, arguments: &SubscribeCommit) -> CliResult {
     if arguments.new && arguments.from.is_some() {
         return Err(CliError::refused("cannot use --new and --from together"));
     }
@@ -213,7 +213,7 @@ pub async fn subscribe(ctx: &Ctx, arguments: &SubscribeCommit) -> CommandResult 
 }
 
 /// `find commit`.
-pub async fn find(ctx: &Ctx, arguments: &FindCommit) -> CommandResult {
+pub async fn find(ctx: &Ctx, arguments: &FindCommit) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let file = refs::file(&arguments.file)?;
     let path = file.path.clone().filter(|path| !path.is_empty()).ok_or_else(|| {
@@ -244,7 +244,7 @@ fn plain(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }
 
-async fn find_all(ctx: &Ctx, request: pfs_v2::FindCommitsRequest, json: bool) -> CommandResult {
+async fn find_all(ctx: &Ctx, request: pfs_v2::FindCommitsRequest, json: bool) -> CliResult {
     use pfs_v2::find_commits_response::Result as Found;
     let mut stream = ctx.client().await?.pfs().find_commits(request).await?.into_inner();
     let mut raw = Raw::new(Encoding::Json);

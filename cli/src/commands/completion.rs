@@ -6,10 +6,10 @@ use clap_complete::Shell;
 
 use crate::args::files::{Completion, CompletionShell};
 use crate::context::Ctx;
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 
 /// `completion`.
-pub fn run(ctx: &Ctx, arguments: &Completion) -> CommandResult {
+pub fn run(ctx: &Ctx, arguments: &Completion) -> CliResult {
     if arguments.path.is_some() && !arguments.install {
         return Err(CliError::refused("--path needs --install"));
     }

@@ -10,7 +10,7 @@ use crate::args::admin::{
     ConfigDelete, ConfigGet, ConfigList, ConfigSet, ConfigUpdate, ConfigVerb, Connect, SetContext, UpdateContext,
 };
 use crate::context::Ctx;
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::output::table;
 
 fn refused(error: ConfigError) -> CliError {
@@ -18,7 +18,7 @@ fn refused(error: ConfigError) -> CliError {
 }
 
 /// `connect`: makes a context for an address and activates it.
-pub fn connect(ctx: &Ctx, arguments: &Connect) -> CommandResult {
+pub fn connect(ctx: &Ctx, arguments: &Connect) -> CliResult {
     let address: Address = arguments
         .address
         .parse()
@@ -41,7 +41,7 @@ pub fn connect(ctx: &Ctx, arguments: &Connect) -> CommandResult {
 }
 
 /// `config ...`.
-pub fn config(ctx: &Ctx, verb: ConfigVerb) -> CommandResult {
+pub fn config(ctx: &Ctx, verb: ConfigVerb) -> CliResult {
     match verb {
         ConfigVerb::Get(what) => get(ctx, &what),
         ConfigVerb::Set(ConfigSet::ActiveContext(arguments)) => set_active(ctx, &arguments.name),
@@ -61,7 +61,7 @@ pub fn config(ctx: &Ctx, verb: ConfigVerb) -> CommandResult {
 }
 
 /// Changes the configuration and stores it.
-fn change(ctx: &Ctx, edit: impl FnOnce(&mut ConfigFile) -> CommandResult) -> CommandResult {
+fn change(ctx: &Ctx, edit: impl FnOnce(&mut ConfigFile) -> CliResult) -> CliResult {
     let mut file = ctx.config()?;
     edit(&mut file)?;
     file.save().map_err(refused)
@@ -77,7 +77,7 @@ fn context<'a>(file: &'a ConfigFile, name: &str) -> Result<&'a ServerContext, Cl
     })
 }
 
-fn get(ctx: &Ctx, what: &ConfigGet) -> CommandResult {
+fn get(ctx: &Ctx, what: &ConfigGet) -> CliResult {
     let file = ctx.config()?;
     let none_if_empty = |name: &str| {
         if name.is_empty() {
@@ -98,7 +98,7 @@ fn get(ctx: &Ctx, what: &ConfigGet) -> CommandResult {
     Ok(ctx.printer.line(text)?)
 }
 
-fn set_active(ctx: &Ctx, name: &str) -> CommandResult {
+fn set_active(ctx: &Ctx, name: &str) -> CliResult {
     change(ctx, |file| {
         context(file, name)?;
         name.clone_into(&mut file.config.v2.active_context);
@@ -106,7 +106,7 @@ fn set_active(ctx: &Ctx, name: &str) -> CommandResult {
     })
 }
 
-fn set_context(ctx: &Ctx, arguments: &SetContext) -> CommandResult {
+fn set_context(ctx: &Ctx, arguments: &SetContext) -> CliResult {
     let mut text = String::new();
     std::io::stdin()
         .read_to_string(&mut text)
@@ -134,7 +134,7 @@ fn parse_address(text: &str) -> Result<Address, CliError> {
         .map_err(|error: howdah_api::address::AddressError| CliError::refused(error.to_string()))
 }
 
-fn update_context(ctx: &Ctx, arguments: &UpdateContext) -> CommandResult {
+fn update_context(ctx: &Ctx, arguments: &UpdateContext) -> CliResult {
     let address = arguments.pachd_address.as_deref().map(parse_address).transpose()?;
     change(ctx, |file| {
         let name = match &arguments.name {
@@ -165,7 +165,7 @@ fn update_context(ctx: &Ctx, arguments: &UpdateContext) -> CommandResult {
     })
 }
 
-fn list(ctx: &Ctx) -> CommandResult {
+fn list(ctx: &Ctx) -> CliResult {
     let file = ctx.config()?;
     let active = file.context_name(&ctx.env);
     let enterprise = &file.config.v2.active_enterprise_context;
@@ -186,7 +186,7 @@ fn list(ctx: &Ctx) -> CommandResult {
     Ok(ctx.printer.text(table::render(&["ACTIVE", "NAME"], rows))?)
 }
 
-fn delete(ctx: &Ctx, name: &str) -> CommandResult {
+fn delete(ctx: &Ctx, name: &str) -> CliResult {
     change(ctx, |file| {
         context(file, name)?;
         if file.config.v2.active_context == name {

@@ -6,11 +6,11 @@ use super::files::{set_commit, write_error};
 use crate::args::files::CopyFile;
 use crate::args::shared::ProjectArg;
 use crate::context::Ctx;
-use crate::error::CommandResult;
+use crate::error::CliResult;
 use crate::{refs, wire};
 
 /// `copy file`.
-pub async fn run(ctx: &Ctx, arguments: &CopyFile) -> CommandResult {
+pub async fn run(ctx: &Ctx, arguments: &CopyFile) -> CliResult {
     let project_of = |own: &Option<String>| {
         let project = own.clone().or_else(|| arguments.project.project.clone());
         ctx.project(&ProjectArg { project })

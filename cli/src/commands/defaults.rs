@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::args::pipelines::{DeleteDefaults, ReadDefaults, WriteDefaults};
 use crate::context::Ctx;
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::source;
 use crate::wire;
 
@@ -33,7 +33,7 @@ struct DefaultsChange {
 }
 
 /// `create defaults`, `update defaults`.
-pub async fn write(ctx: &Ctx, arguments: &WriteDefaults) -> CommandResult {
+pub async fn write(ctx: &Ctx, arguments: &WriteDefaults) -> CliResult {
     let scope = scope(arguments.cluster, arguments.project.as_ref())?;
     let source = source::read(arguments.file.as_deref().unwrap_or("-")).await?;
     let document = howdah_spec::parse_defaults(&source.name, &source.text)
@@ -48,7 +48,7 @@ pub async fn write(ctx: &Ctx, arguments: &WriteDefaults) -> CommandResult {
 }
 
 /// `delete defaults`.
-pub async fn delete(ctx: &Ctx, arguments: &DeleteDefaults) -> CommandResult {
+pub async fn delete(ctx: &Ctx, arguments: &DeleteDefaults) -> CliResult {
     let scope = scope(arguments.cluster, arguments.project.as_ref())?;
     let change = DefaultsChange {
         json: "{}".to_owned(),
@@ -59,7 +59,7 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteDefaults) -> CommandResult {
     set(ctx, scope, change).await
 }
 
-async fn set(ctx: &Ctx, scope: DefaultsScope, change: DefaultsChange) -> CommandResult {
+async fn set(ctx: &Ctx, scope: DefaultsScope, change: DefaultsChange) -> CliResult {
     if change.reprocess && !change.regenerate {
         return Err(CliError::refused("--reprocess needs --regenerate"));
     }
@@ -93,7 +93,7 @@ async fn set(ctx: &Ctx, scope: DefaultsScope, change: DefaultsChange) -> Command
 }
 
 /// `inspect defaults`.
-pub async fn inspect(ctx: &Ctx, arguments: &ReadDefaults) -> CommandResult {
+pub async fn inspect(ctx: &Ctx, arguments: &ReadDefaults) -> CliResult {
     let scope = scope(arguments.cluster, arguments.project.as_ref())?;
     let mut pps = ctx.client().await?.pps();
     let text = match scope {

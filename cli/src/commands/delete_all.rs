@@ -5,10 +5,10 @@ use howdah_api::transaction_v2;
 use super::projects;
 use crate::args::pipelines::DeleteAll;
 use crate::context::{Ctx, connect_error};
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 
 /// `delete all`: prints what will be deleted, and asks.
-pub async fn run(ctx: &Ctx, arguments: &DeleteAll) -> CommandResult {
+pub async fn run(ctx: &Ctx, arguments: &DeleteAll) -> CliResult {
     let pipelines = projects::pipelines_of(ctx, Vec::new()).await?;
     let repos = projects::repos_of(ctx, Vec::new()).await?;
     let listed = |names: &[String]| {

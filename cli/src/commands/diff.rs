@@ -9,7 +9,7 @@ use howdah_api::pfs_v2;
 use crate::args::files::DiffFile;
 use crate::args::shared::ProjectArg;
 use crate::context::Ctx;
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::output::list::MessageList;
 use crate::output::pager::in_path;
 use crate::output::printer::PrinterOutput;
@@ -19,7 +19,7 @@ use crate::{refs, wire};
 const HEADER: &[&str] = &["OP", "SIZE", "NAME"];
 
 /// `diff file`.
-pub async fn run(ctx: &Ctx, arguments: &DiffFile) -> CommandResult {
+pub async fn run(ctx: &Ctx, arguments: &DiffFile) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let new_file = wire::file(&project, &refs::file(&arguments.new)?);
     let old_file = match &arguments.old {
@@ -72,7 +72,7 @@ fn is_near(pair: &pfs_v2::DiffFileResponse, root: &str) -> bool {
     !below.trim_start_matches('/').contains('/')
 }
 
-fn names(ctx: &Ctx, arguments: &DiffFile, pairs: &[pfs_v2::DiffFileResponse]) -> CommandResult {
+fn names(ctx: &Ctx, arguments: &DiffFile, pairs: &[pfs_v2::DiffFileResponse]) -> CliResult {
     let mut list = MessageList::begin(&ctx.printer, None, HEADER, !arguments.pager.no_pager);
     let row = |mark: &str, info: &pfs_v2::FileInfo| {
         vec![
@@ -93,8 +93,8 @@ fn names(ctx: &Ctx, arguments: &DiffFile, pairs: &[pfs_v2::DiffFileResponse]) ->
 }
 
 /// Prints names below the headings of `diff-file`.
-fn sections(ctx: &Ctx, pairs: &[pfs_v2::DiffFileResponse]) -> CommandResult {
-    let print = |heading: &str, infos: Vec<&pfs_v2::FileInfo>| -> CommandResult {
+fn sections(ctx: &Ctx, pairs: &[pfs_v2::DiffFileResponse]) -> CliResult {
+    let print = |heading: &str, infos: Vec<&pfs_v2::FileInfo>| -> CliResult {
         if !infos.is_empty() {
             ctx.printer.line(heading)?;
             for info in infos {
@@ -114,7 +114,7 @@ fn sections(ctx: &Ctx, pairs: &[pfs_v2::DiffFileResponse]) -> CommandResult {
 }
 
 /// Runs the diff program on every pair of files.
-async fn contents(ctx: &Ctx, arguments: &DiffFile, pairs: &[pfs_v2::DiffFileResponse]) -> CommandResult {
+async fn contents(ctx: &Ctx, arguments: &DiffFile, pairs: &[pfs_v2::DiffFileResponse]) -> CliResult {
     let program = program(arguments.diff_command.as_deref(), ctx.printer.colored);
     let mut out = ctx.printer.list(!arguments.pager.no_pager);
     let is_folder = |info: &pfs_v2::FileInfo| info.file_type() == pfs_v2::FileType::Dir;
@@ -190,7 +190,7 @@ fn escape(path: &str) -> String {
     escaped
 }
 
-fn compare(program: &[String], folder: &Path, sides: [&Path; 2], out: &mut PrinterOutput) -> CommandResult {
+fn compare(program: &[String], folder: &Path, sides: [&Path; 2], out: &mut PrinterOutput) -> CliResult {
     let Some((name, arguments)) = program.split_first() else {
         return Err(CliError::refused("--diff-command is empty"));
     };

@@ -6,10 +6,10 @@ use howdah_api::{convert, pfs_v2, pps_v2};
 
 use crate::args::pipelines::DrawPipeline;
 use crate::context::Ctx;
-use crate::error::CommandResult;
+use crate::error::CliResult;
 
 /// `draw pipeline`.
-pub async fn run(ctx: &Ctx, arguments: &DrawPipeline) -> CommandResult {
+pub async fn run(ctx: &Ctx, arguments: &DrawPipeline) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let request = pps_v2::ListPipelineRequest {
         projects: vec![convert::project(project)],

@@ -6,7 +6,7 @@ use super::{origin, unfinished};
 use crate::args::files::{DeleteFile, GlobFile, OneFile};
 use crate::args::shared::Encoding;
 use crate::context::Ctx;
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::output::fields::Fields;
 use crate::output::list::MessageList;
 use crate::output::raw::Raw;
@@ -16,7 +16,7 @@ use crate::{refs, wire};
 const HEADER: &[&str] = &["SIZE", "NAME"];
 
 /// `list file`.
-pub async fn list(ctx: &Ctx, arguments: &OneFile) -> CommandResult {
+pub async fn list(ctx: &Ctx, arguments: &OneFile) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let file = wire::file(&project, &refs::file(&arguments.file)?);
@@ -35,7 +35,7 @@ async fn print(
     encoding: Option<Encoding>,
     commit: Option<pfs_v2::Commit>,
     answer: Result<tonic::Response<tonic::Streaming<pfs_v2::FileInfo>>, tonic::Status>,
-) -> CommandResult {
+) -> CliResult {
     let mut list = MessageList::begin(&ctx.printer, encoding, HEADER, false);
     let mut committed = false;
     let read = async {
@@ -57,7 +57,7 @@ async fn print(
 }
 
 /// `glob file`.
-pub async fn glob(ctx: &Ctx, arguments: &GlobFile) -> CommandResult {
+pub async fn glob(ctx: &Ctx, arguments: &GlobFile) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let file = refs::file(&arguments.pattern)?;
@@ -79,7 +79,7 @@ fn row(info: &pfs_v2::FileInfo) -> Vec<String> {
 }
 
 /// `inspect file`: the file, and for an output of a pipeline what made it.
-pub async fn inspect(ctx: &Ctx, arguments: &OneFile) -> CommandResult {
+pub async fn inspect(ctx: &Ctx, arguments: &OneFile) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let file = wire::file(&project, &refs::file(&arguments.file)?);
@@ -120,7 +120,7 @@ pub async fn inspect(ctx: &Ctx, arguments: &OneFile) -> CommandResult {
 }
 
 /// `delete file`.
-pub async fn delete(ctx: &Ctx, arguments: &DeleteFile) -> CommandResult {
+pub async fn delete(ctx: &Ctx, arguments: &DeleteFile) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let file = refs::file(&arguments.file)?;
     let Some(mut path) = file.path.clone().filter(|path| !path.is_empty()) else {
@@ -153,7 +153,7 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteFile) -> CommandResult {
 }
 
 /// Refuses to delete a folder without -r. The server would accept it and delete nothing.
-async fn refuse_folder(ctx: &Ctx, argument: &str, file: pfs_v2::File) -> CommandResult {
+async fn refuse_folder(ctx: &Ctx, argument: &str, file: pfs_v2::File) -> CliResult {
     let request = pfs_v2::InspectFileRequest { file: Some(file) };
     match ctx.client().await?.pfs().inspect_file(request).await {
         Ok(answer) if answer.get_ref().file_type() == pfs_v2::FileType::Dir => Err(CliError::hinted(

@@ -14,7 +14,7 @@ use super::unfinished;
 use super::unpack::{ChannelReader, StrippedPrefix, unpack};
 use crate::args::files::GetFile;
 use crate::context::Ctx;
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::naming::is_url;
 use crate::output::progress::ProgressDisplay;
 use crate::{refs, wire};
@@ -23,7 +23,7 @@ use crate::{refs, wire};
 const QUEUE: usize = 8;
 
 /// `get file`.
-pub async fn run(ctx: &Ctx, arguments: &GetFile) -> CommandResult {
+pub async fn run(ctx: &Ctx, arguments: &GetFile) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let reference = refs::file(&arguments.file)?;
     let file = wire::file(&project, &reference);
@@ -49,7 +49,7 @@ pub async fn run(ctx: &Ctx, arguments: &GetFile) -> CommandResult {
 }
 
 /// Lets the server write to an object store.
-async fn export(ctx: &Ctx, file: pfs_v2::File, url: &str) -> CommandResult {
+async fn export(ctx: &Ctx, file: pfs_v2::File, url: &str) -> CliResult {
     let request = pfs_v2::GetFileRequest {
         file: Some(file),
         url: url.to_owned(),
@@ -101,7 +101,7 @@ async fn size(ctx: &Ctx, file: &pfs_v2::File) -> u64 {
     answer.map_or(0, |info| u64::try_from(info.get_ref().size_bytes).unwrap_or(0))
 }
 
-async fn to_stdout(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File) -> CommandResult {
+async fn to_stdout(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File) -> CliResult {
     let fail = |status| one_file_only(&arguments.file, status);
     let mut progress = bar(ctx, arguments, &file, arguments.offset).await;
     let request = request(file, arguments.offset)?;
@@ -122,7 +122,7 @@ async fn to_stdout(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File) -> Comman
 }
 
 /// Writes a file; with `--retry` appends the part that an earlier attempt did not write.
-async fn to_file(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File, path: &Path) -> CommandResult {
+async fn to_file(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File, path: &Path) -> CliResult {
     let fail = |status| one_file_only(&arguments.file, status);
     let cannot_write = || CliError::io(format!("cannot write {}", path.display()));
     if path.is_dir() {
@@ -175,7 +175,7 @@ async fn to_file(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File, path: &Path
 }
 
 /// Writes everything that matches below a folder.
-async fn tree(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File, folder: &Path) -> CommandResult {
+async fn tree(ctx: &Ctx, arguments: &GetFile, file: pfs_v2::File, folder: &Path) -> CliResult {
     if arguments.offset > 0 || arguments.retry {
         return Err(CliError::refused(
             "--offset and --retry are for single files and cannot be used with -r",

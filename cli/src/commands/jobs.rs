@@ -9,7 +9,7 @@ use crate::args::history::FlushJob;
 use crate::args::jobs::{InspectJob, JobName, ListJob, WaitJob};
 use crate::args::shared::{ProjectArg, ViewArgs};
 use crate::context::Ctx;
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::output::age::Clock;
 use crate::output::list::MessageList;
 use crate::output::progress::ProgressDisplay;
@@ -33,18 +33,18 @@ impl<'a> JobList<'a> {
         })
     }
 
-    fn push(&mut self, info: &pps_v2::JobInfo) -> CommandResult {
+    fn push(&mut self, info: &pps_v2::JobInfo) -> CliResult {
         self.list
             .push(info, |info| job_row(info, &self.clock, &self.ctx.printer))
     }
 
-    fn finish(self) -> CommandResult {
+    fn finish(self) -> CliResult {
         self.list.finish()
     }
 }
 
 /// `list job`: of everything, of a set, or of a pipeline.
-pub async fn list(ctx: &Ctx, arguments: &ListJob) -> CommandResult {
+pub async fn list(ctx: &Ctx, arguments: &ListJob) -> CliResult {
     let filtered = !arguments.state.is_empty() || !arguments.input.is_empty() || arguments.history.is_some();
     let single = arguments.expand || arguments.pipeline.is_some();
     if filtered && !single {
@@ -60,7 +60,7 @@ pub async fn list(ctx: &Ctx, arguments: &ListJob) -> CommandResult {
     }
 }
 
-async fn list_sets(ctx: &Ctx, arguments: &ListJob) -> CommandResult {
+async fn list_sets(ctx: &Ctx, arguments: &ListJob) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     let request = pps_v2::ListJobSetRequest {
         projects: projects(ctx, arguments)?,
@@ -82,7 +82,7 @@ fn projects(ctx: &Ctx, arguments: &ListJob) -> Result<Vec<pfs_v2::Project>, CliE
     Ok(vec![convert::project(ctx.project(&arguments.project)?)])
 }
 
-async fn list_set(ctx: &Ctx, arguments: &ListJob, id: &str) -> CommandResult {
+async fn list_set(ctx: &Ctx, arguments: &ListJob, id: &str) -> CliResult {
     let id = match id.split_once('@') {
         Some(_) => refs::job(id)?.id,
         None => id.to_owned(),
@@ -101,7 +101,7 @@ async fn list_set(ctx: &Ctx, arguments: &ListJob, id: &str) -> CommandResult {
     list.finish()
 }
 
-async fn list_single(ctx: &Ctx, arguments: &ListJob) -> CommandResult {
+async fn list_single(ctx: &Ctx, arguments: &ListJob) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let mut input_commit = Vec::new();
     for input in &arguments.input {
@@ -218,7 +218,7 @@ pub async fn find_one(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<pps
 }
 
 /// `inspect job`. An id of several jobs lists them.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectJob) -> CommandResult {
+pub async fn inspect(ctx: &Ctx, arguments: &InspectJob) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     let job = match find(ctx, &arguments.job, &arguments.project).await? {
         NamedJobs::One(job) => job,
@@ -245,7 +245,7 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectJob) -> CommandResult {
     Ok(ctx.printer.text(describe(&info, &clock, &ctx.printer))?)
 }
 
-async fn print_set(ctx: &Ctx, id: &str, view: &ViewArgs, wait: bool) -> CommandResult {
+async fn print_set(ctx: &Ctx, id: &str, view: &ViewArgs, wait: bool) -> CliResult {
     let mut list = JobList::begin(ctx, view, false)?;
     for info in jobs_of_set(ctx, id, wait).await? {
         list.push(&info)?;
@@ -254,7 +254,7 @@ async fn print_set(ctx: &Ctx, id: &str, view: &ViewArgs, wait: bool) -> CommandR
 }
 
 /// `wait job`.
-pub async fn wait(ctx: &Ctx, arguments: &WaitJob) -> CommandResult {
+pub async fn wait(ctx: &Ctx, arguments: &WaitJob) -> CliResult {
     let paged = !arguments.pager.no_pager;
     let infos = if arguments.job.contains('@') {
         let project = ctx.project(&arguments.project)?;
@@ -302,7 +302,7 @@ async fn wait_one(ctx: &Ctx, job: Option<pps_v2::Job>) -> Result<pps_v2::JobInfo
 }
 
 /// `flush job` of 1.x: waits for the jobs that follow from commits and prints them.
-pub async fn flush(ctx: &Ctx, arguments: &FlushJob) -> CommandResult {
+pub async fn flush(ctx: &Ctx, arguments: &FlushJob) -> CliResult {
     let mut list = JobList::begin(ctx, &arguments.view, false)?;
     let downstream = Downstream::of(ctx, &arguments.commits, &arguments.project).await?;
     for id in &downstream.ids {
@@ -320,7 +320,7 @@ pub async fn flush(ctx: &Ctx, arguments: &FlushJob) -> CommandResult {
 }
 
 /// `stop job`: one job, or all jobs of a set in one transaction.
-pub async fn stop(ctx: &Ctx, arguments: &JobName) -> CommandResult {
+pub async fn stop(ctx: &Ctx, arguments: &JobName) -> CliResult {
     let stop = |job: Option<pps_v2::Job>| pps_v2::StopJobRequest {
         job,
         reason: "job stopped".to_owned(),
@@ -349,7 +349,7 @@ pub async fn stop(ctx: &Ctx, arguments: &JobName) -> CommandResult {
 }
 
 /// `delete job`: one job, or every job of a set.
-pub async fn delete(ctx: &Ctx, arguments: &JobName) -> CommandResult {
+pub async fn delete(ctx: &Ctx, arguments: &JobName) -> CliResult {
     let mut pps = ctx.client().await?.pps();
     let jobs = match find(ctx, &arguments.job, &arguments.project).await? {
         NamedJobs::One(job) => vec![job],

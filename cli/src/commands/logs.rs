@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::jobs::{self, NamedJobs};
 use crate::args::jobs::Logs;
 use crate::context::Ctx;
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::wire;
 
 /// How far back logs go by default.
@@ -20,7 +20,7 @@ const SINCE: Duration = Duration::from_secs(24 * 3600);
 const BEFORE_JOB: Duration = Duration::from_secs(3600);
 
 /// `logs`.
-pub async fn run(ctx: &Ctx, mut arguments: Logs) -> CommandResult {
+pub async fn run(ctx: &Ctx, mut arguments: Logs) -> CliResult {
     if let Some(id) = arguments.id.take() {
         if arguments.job.is_some() {
             return Err(CliError::refused("cannot name a job twice"));
@@ -62,7 +62,7 @@ pub async fn run(ctx: &Ctx, mut arguments: Logs) -> CommandResult {
 }
 
 /// Points to the coordinator's log of a pipeline that has no lines of its own: it may not have run at all.
-async fn note_master(ctx: &Ctx, arguments: &Logs) -> CommandResult {
+async fn note_master(ctx: &Ctx, arguments: &Logs) -> CliResult {
     let Some(name) = &arguments.pipeline else { return Ok(()) };
     let request = pps_v2::GetLogsRequest {
         pipeline: Some(convert::pipeline(ctx.project(&arguments.project)?, name)),
@@ -178,7 +178,7 @@ impl<'a> Lines<'a> {
         }
     }
 
-    fn take(&mut self, message: pps_v2::LogMessage) -> CommandResult {
+    fn take(&mut self, message: pps_v2::LogMessage) -> CliResult {
         if !wanted(&message, self.master, self.worker, self.everything) {
             return Ok(());
         }
@@ -193,14 +193,14 @@ impl<'a> Lines<'a> {
         Ok(())
     }
 
-    fn finish(mut self) -> CommandResult {
+    fn finish(mut self) -> CliResult {
         for message in std::mem::take(&mut self.last) {
             self.print(&message)?;
         }
         Ok(())
     }
 
-    fn print(&self, message: &pps_v2::LogMessage) -> CommandResult {
+    fn print(&self, message: &pps_v2::LogMessage) -> CliResult {
         if self.raw {
             let value = json::to_json(message).map_err(|error| CliError::refused(error.to_string()))?;
             Ok(self.ctx.printer.line(value.to_string())?)

@@ -42,57 +42,58 @@ mod views;
 mod walk;
 
 use crate::args::verbs::{
-    Check, Copy, Create, Delete, Diff, Draw, Edit, Extract, Find, Finish, Flush, Get, Glob, Inspect, List, Next, Put,
-    Rerun, Restart, Resume, Run, Squash, Start, Stop, Subscribe, Update, Validate, Verb, Wait,
+    CheckNoun, CopyNoun, CreateNoun, DeleteNoun, DiffNoun, DrawNoun, EditNoun, ExtractNoun, FindNoun, FinishNoun,
+    FlushNoun, GetNoun, GlobNoun, InspectNoun, ListNoun, NextNoun, PutNoun, RerunNoun, RestartNoun, ResumeNoun,
+    RunNoun, SquashNoun, StartNoun, StopNoun, SubscribeNoun, UpdateNoun, ValidateNoun, Verb, WaitNoun,
 };
 use crate::context::Ctx;
-use crate::error::CommandResult;
+use crate::error::CliResult;
 
 /// Runs a command.
-pub async fn run(verb: Verb, ctx: &Ctx) -> CommandResult {
+pub async fn run(verb: Verb, ctx: &Ctx) -> CliResult {
     match verb {
         // The caller runs it, because it handles Ctrl-C itself.
         Verb::Up(_) => Ok(()),
         Verb::Connect(arguments) => contexts::connect(ctx, &arguments),
         Verb::Create(noun) => create(noun, ctx).await,
         Verb::Update(noun) => update(noun, ctx).await,
-        Verb::Edit(Edit::Pipeline(arguments)) => specs::edit(ctx, &arguments).await,
-        Verb::Edit(Edit::Metadata(_)) => absent::not_yet("edit metadata"),
+        Verb::Edit(EditNoun::Pipeline(arguments)) => specs::edit(ctx, &arguments).await,
+        Verb::Edit(EditNoun::Metadata(_)) => absent::not_yet("edit metadata"),
         Verb::Inspect(noun) => inspect(noun, ctx).await,
         Verb::List(noun) => list(noun, ctx).await,
         Verb::Delete(noun) => delete(noun, ctx).await,
-        Verb::Put(Put::File(arguments)) => put::run(ctx, arguments).await,
-        Verb::Get(Get::File(arguments)) => get::run(ctx, &arguments).await,
-        Verb::Get(Get::Object(_) | Get::Tag(_)) => absent::objects(),
-        Verb::Copy(Copy::File(arguments)) => copy::run(ctx, &arguments).await,
-        Verb::Glob(Glob::File(arguments)) => files::glob(ctx, &arguments).await,
-        Verb::Diff(Diff::File(arguments)) => diff::run(ctx, &arguments).await,
-        Verb::Start(Start::Commit(arguments)) => commits::start(ctx, &arguments).await,
-        Verb::Start(Start::Pipeline(arguments)) => pipelines::start(ctx, &arguments).await,
-        Verb::Start(Start::Transaction(_)) => transactions::start(ctx).await,
-        Verb::Finish(Finish::Commit(arguments)) => commits::finish(ctx, &arguments).await,
-        Verb::Finish(Finish::Transaction(arguments)) => transactions::finish(ctx, &arguments).await,
-        Verb::Stop(Stop::Pipeline(arguments)) => pipelines::stop(ctx, &arguments).await,
-        Verb::Stop(Stop::Job(arguments)) => jobs::stop(ctx, &arguments).await,
-        Verb::Stop(Stop::Transaction(_)) => transactions::stop(ctx),
-        Verb::Resume(Resume::Transaction(arguments)) => transactions::resume(ctx, &arguments).await,
-        Verb::Rerun(Rerun::Pipeline(arguments)) => pipelines::rerun(ctx, &arguments).await,
-        Verb::Run(Run::Cron(arguments)) => pipelines::run_cron(ctx, &arguments).await,
-        Verb::Run(Run::Pipeline(_)) => absent::run_pipeline(ctx),
-        Verb::Run(Run::PfsLoadTest(_)) => absent::not_yet("run pfs-load-test"),
-        Verb::Run(Run::PpsLoadTest(_)) => absent::not_yet("run pps-load-test"),
-        Verb::Restart(Restart::Datum(arguments)) => datums::restart(ctx, &arguments).await,
-        Verb::Restart(Restart::Cluster(_)) => absent::kubernetes("restart cluster"),
-        Verb::Wait(Wait::Commit(arguments)) => sets::wait_commit(ctx, &arguments).await,
-        Verb::Wait(Wait::Job(arguments)) => jobs::wait(ctx, &arguments).await,
-        Verb::Subscribe(Subscribe::Commit(arguments)) => commits::subscribe(ctx, &arguments).await,
-        Verb::Find(Find::Commit(arguments)) => commits::find(ctx, &arguments).await,
-        Verb::Squash(Squash::Commit(arguments)) => sets::squash(ctx, &arguments).await,
-        Verb::Squash(Squash::CommitV2(arguments)) => sets::squash_one(ctx, &arguments).await,
-        Verb::Draw(Draw::Pipeline(arguments)) => draw::run(ctx, &arguments).await,
-        Verb::Validate(Validate::Pipeline(arguments)) => specs::validate(ctx, &arguments).await,
-        Verb::Check(Check::Status(arguments)) => pipelines::check_status(ctx, &arguments).await,
-        Verb::Next(Next::Datum(arguments)) => datums::next(ctx, &arguments).await,
+        Verb::Put(PutNoun::File(arguments)) => put::run(ctx, arguments).await,
+        Verb::Get(GetNoun::File(arguments)) => get::run(ctx, &arguments).await,
+        Verb::Get(GetNoun::Object(_) | GetNoun::Tag(_)) => absent::objects(),
+        Verb::Copy(CopyNoun::File(arguments)) => copy::run(ctx, &arguments).await,
+        Verb::Glob(GlobNoun::File(arguments)) => files::glob(ctx, &arguments).await,
+        Verb::Diff(DiffNoun::File(arguments)) => diff::run(ctx, &arguments).await,
+        Verb::Start(StartNoun::Commit(arguments)) => commits::start(ctx, &arguments).await,
+        Verb::Start(StartNoun::Pipeline(arguments)) => pipelines::start(ctx, &arguments).await,
+        Verb::Start(StartNoun::Transaction(_)) => transactions::start(ctx).await,
+        Verb::Finish(FinishNoun::Commit(arguments)) => commits::finish(ctx, &arguments).await,
+        Verb::Finish(FinishNoun::Transaction(arguments)) => transactions::finish(ctx, &arguments).await,
+        Verb::Stop(StopNoun::Pipeline(arguments)) => pipelines::stop(ctx, &arguments).await,
+        Verb::Stop(StopNoun::Job(arguments)) => jobs::stop(ctx, &arguments).await,
+        Verb::Stop(StopNoun::Transaction(_)) => transactions::stop(ctx),
+        Verb::Resume(ResumeNoun::Transaction(arguments)) => transactions::resume(ctx, &arguments).await,
+        Verb::Rerun(RerunNoun::Pipeline(arguments)) => pipelines::rerun(ctx, &arguments).await,
+        Verb::Run(RunNoun::Cron(arguments)) => pipelines::run_cron(ctx, &arguments).await,
+        Verb::Run(RunNoun::Pipeline(_)) => absent::run_pipeline(ctx),
+        Verb::Run(RunNoun::PfsLoadTest(_)) => absent::not_yet("run pfs-load-test"),
+        Verb::Run(RunNoun::PpsLoadTest(_)) => absent::not_yet("run pps-load-test"),
+        Verb::Restart(RestartNoun::Datum(arguments)) => datums::restart(ctx, &arguments).await,
+        Verb::Restart(RestartNoun::Cluster(_)) => absent::kubernetes("restart cluster"),
+        Verb::Wait(WaitNoun::Commit(arguments)) => sets::wait_commit(ctx, &arguments).await,
+        Verb::Wait(WaitNoun::Job(arguments)) => jobs::wait(ctx, &arguments).await,
+        Verb::Subscribe(SubscribeNoun::Commit(arguments)) => commits::subscribe(ctx, &arguments).await,
+        Verb::Find(FindNoun::Commit(arguments)) => commits::find(ctx, &arguments).await,
+        Verb::Squash(SquashNoun::Commit(arguments)) => sets::squash(ctx, &arguments).await,
+        Verb::Squash(SquashNoun::CommitV2(arguments)) => sets::squash_one(ctx, &arguments).await,
+        Verb::Draw(DrawNoun::Pipeline(arguments)) => draw::run(ctx, &arguments).await,
+        Verb::Validate(ValidateNoun::Pipeline(arguments)) => specs::validate(ctx, &arguments).await,
+        Verb::Check(CheckNoun::Status(arguments)) => pipelines::check_status(ctx, &arguments).await,
+        Verb::Next(NextNoun::Datum(arguments)) => datums::next(ctx, &arguments).await,
         Verb::Logs(arguments) => logs::run(ctx, arguments).await,
         Verb::Fsck(arguments) => cluster::fsck(ctx, &arguments).await,
         Verb::Version(arguments) => cluster::version(ctx, &arguments).await,
@@ -102,9 +103,9 @@ pub async fn run(verb: Verb, ctx: &Ctx) -> CommandResult {
         Verb::HelpMarkdown(_) => Ok(ctx
             .printer
             .text(crate::markdown::reference(crate::args::command(&ctx.program)))?),
-        Verb::Extract(Extract::Pipeline(arguments)) => pipelines::extract(ctx, &arguments).await,
-        Verb::Flush(Flush::Commit(arguments)) => sets::flush_commit(ctx, &arguments).await,
-        Verb::Flush(Flush::Job(arguments)) => jobs::flush(ctx, &arguments).await,
+        Verb::Extract(ExtractNoun::Pipeline(arguments)) => pipelines::extract(ctx, &arguments).await,
+        Verb::Flush(FlushNoun::Commit(arguments)) => sets::flush_commit(ctx, &arguments).await,
+        Verb::Flush(FlushNoun::Job(arguments)) => jobs::flush(ctx, &arguments).await,
         Verb::PortForward(_) => absent::port_forward(ctx),
         Verb::KubeEvents(_) => absent::kubernetes("kube-events"),
         Verb::Loki(_) => absent::kubernetes("loki"),
@@ -123,77 +124,77 @@ pub async fn run(verb: Verb, ctx: &Ctx) -> CommandResult {
     }
 }
 
-async fn create(noun: Create, ctx: &Ctx) -> CommandResult {
+async fn create(noun: CreateNoun, ctx: &Ctx) -> CliResult {
     match noun {
-        Create::Project(arguments) => projects::write(ctx, &arguments, false).await,
-        Create::Repo(arguments) => repos::write(ctx, &arguments, false).await,
-        Create::Branch(arguments) => branches::create(ctx, &arguments).await,
-        Create::Pipeline(arguments) => specs::create(ctx, &arguments).await,
-        Create::Secret(arguments) => secrets::create(ctx, &arguments).await,
-        Create::Defaults(arguments) => defaults::write(ctx, &arguments).await,
-        Create::Job(_) => absent::create_job(ctx),
-        Create::Snapshot(_) => absent::not_yet("create snapshot"),
+        CreateNoun::Project(arguments) => projects::write(ctx, &arguments, false).await,
+        CreateNoun::Repo(arguments) => repos::write(ctx, &arguments, false).await,
+        CreateNoun::Branch(arguments) => branches::create(ctx, &arguments).await,
+        CreateNoun::Pipeline(arguments) => specs::create(ctx, &arguments).await,
+        CreateNoun::Secret(arguments) => secrets::create(ctx, &arguments).await,
+        CreateNoun::Defaults(arguments) => defaults::write(ctx, &arguments).await,
+        CreateNoun::Job(_) => absent::create_job(ctx),
+        CreateNoun::Snapshot(_) => absent::not_yet("create snapshot"),
     }
 }
 
-async fn update(noun: Update, ctx: &Ctx) -> CommandResult {
+async fn update(noun: UpdateNoun, ctx: &Ctx) -> CliResult {
     match noun {
-        Update::Project(arguments) => projects::write(ctx, &arguments, true).await,
-        Update::Repo(arguments) => repos::write(ctx, &arguments, true).await,
-        Update::Pipeline(arguments) => specs::update(ctx, &arguments).await,
-        Update::Defaults(arguments) => defaults::write(ctx, &arguments).await,
+        UpdateNoun::Project(arguments) => projects::write(ctx, &arguments, true).await,
+        UpdateNoun::Repo(arguments) => repos::write(ctx, &arguments, true).await,
+        UpdateNoun::Pipeline(arguments) => specs::update(ctx, &arguments).await,
+        UpdateNoun::Defaults(arguments) => defaults::write(ctx, &arguments).await,
     }
 }
 
-async fn inspect(noun: Inspect, ctx: &Ctx) -> CommandResult {
+async fn inspect(noun: InspectNoun, ctx: &Ctx) -> CliResult {
     match noun {
-        Inspect::Project(arguments) => projects::inspect(ctx, &arguments).await,
-        Inspect::Repo(arguments) => repos::inspect(ctx, &arguments).await,
-        Inspect::Branch(arguments) => branches::inspect(ctx, &arguments).await,
-        Inspect::Commit(arguments) => commits::inspect(ctx, &arguments).await,
-        Inspect::File(arguments) => files::inspect(ctx, &arguments).await,
-        Inspect::Pipeline(arguments) => pipelines::inspect(ctx, &arguments).await,
-        Inspect::Job(arguments) => jobs::inspect(ctx, &arguments).await,
-        Inspect::Datum(arguments) => datums::inspect(ctx, &arguments).await,
-        Inspect::Secret(arguments) => secrets::inspect(ctx, &arguments).await,
-        Inspect::Transaction(arguments) => transactions::inspect(ctx, &arguments).await,
-        Inspect::Cluster(_) => cluster::inspect(ctx).await,
-        Inspect::Defaults(arguments) => defaults::inspect(ctx, &arguments).await,
-        Inspect::Snapshot(_) => absent::not_yet("inspect snapshot"),
+        InspectNoun::Project(arguments) => projects::inspect(ctx, &arguments).await,
+        InspectNoun::Repo(arguments) => repos::inspect(ctx, &arguments).await,
+        InspectNoun::Branch(arguments) => branches::inspect(ctx, &arguments).await,
+        InspectNoun::Commit(arguments) => commits::inspect(ctx, &arguments).await,
+        InspectNoun::File(arguments) => files::inspect(ctx, &arguments).await,
+        InspectNoun::Pipeline(arguments) => pipelines::inspect(ctx, &arguments).await,
+        InspectNoun::Job(arguments) => jobs::inspect(ctx, &arguments).await,
+        InspectNoun::Datum(arguments) => datums::inspect(ctx, &arguments).await,
+        InspectNoun::Secret(arguments) => secrets::inspect(ctx, &arguments).await,
+        InspectNoun::Transaction(arguments) => transactions::inspect(ctx, &arguments).await,
+        InspectNoun::Cluster(_) => cluster::inspect(ctx).await,
+        InspectNoun::Defaults(arguments) => defaults::inspect(ctx, &arguments).await,
+        InspectNoun::Snapshot(_) => absent::not_yet("inspect snapshot"),
     }
 }
 
-async fn list(noun: List, ctx: &Ctx) -> CommandResult {
+async fn list(noun: ListNoun, ctx: &Ctx) -> CliResult {
     match noun {
-        List::Project(arguments) => projects::list(ctx, &arguments).await,
-        List::Repo(arguments) => repos::list(ctx, &arguments).await,
-        List::Branch(arguments) => branches::list(ctx, &arguments).await,
-        List::Commit(arguments) => commits::list(ctx, &arguments).await,
-        List::File(arguments) => files::list(ctx, &arguments).await,
-        List::Pipeline(arguments) => pipelines::list(ctx, &arguments).await,
-        List::Job(arguments) => jobs::list(ctx, &arguments).await,
-        List::Datum(arguments) => datums::list(ctx, &arguments).await,
-        List::Secret(_) => secrets::list(ctx).await,
-        List::Transaction(arguments) => transactions::list(ctx, &arguments).await,
-        List::Task(_) => absent::not_yet("list task"),
-        List::Snapshot(_) => absent::not_yet("list snapshot"),
+        ListNoun::Project(arguments) => projects::list(ctx, &arguments).await,
+        ListNoun::Repo(arguments) => repos::list(ctx, &arguments).await,
+        ListNoun::Branch(arguments) => branches::list(ctx, &arguments).await,
+        ListNoun::Commit(arguments) => commits::list(ctx, &arguments).await,
+        ListNoun::File(arguments) => files::list(ctx, &arguments).await,
+        ListNoun::Pipeline(arguments) => pipelines::list(ctx, &arguments).await,
+        ListNoun::Job(arguments) => jobs::list(ctx, &arguments).await,
+        ListNoun::Datum(arguments) => datums::list(ctx, &arguments).await,
+        ListNoun::Secret(_) => secrets::list(ctx).await,
+        ListNoun::Transaction(arguments) => transactions::list(ctx, &arguments).await,
+        ListNoun::Task(_) => absent::not_yet("list task"),
+        ListNoun::Snapshot(_) => absent::not_yet("list snapshot"),
     }
 }
 
-async fn delete(noun: Delete, ctx: &Ctx) -> CommandResult {
+async fn delete(noun: DeleteNoun, ctx: &Ctx) -> CliResult {
     match noun {
-        Delete::Project(arguments) => projects::delete(ctx, &arguments).await,
-        Delete::Repo(arguments) => repos::delete(ctx, &arguments).await,
-        Delete::Branch(arguments) => branches::delete(ctx, &arguments).await,
-        Delete::Commit(arguments) => sets::delete(ctx, &arguments).await,
-        Delete::CommitV2(arguments) => sets::delete_one(ctx, &arguments).await,
-        Delete::File(arguments) => files::delete(ctx, &arguments).await,
-        Delete::Pipeline(arguments) => pipelines::delete(ctx, &arguments).await,
-        Delete::Job(arguments) => jobs::delete(ctx, &arguments).await,
-        Delete::Secret(arguments) => secrets::delete(ctx, &arguments).await,
-        Delete::Transaction(arguments) => transactions::delete(ctx, &arguments).await,
-        Delete::Defaults(arguments) => defaults::delete(ctx, &arguments).await,
-        Delete::All(arguments) => delete_all::run(ctx, &arguments).await,
-        Delete::Snapshot(_) => absent::not_yet("delete snapshot"),
+        DeleteNoun::Project(arguments) => projects::delete(ctx, &arguments).await,
+        DeleteNoun::Repo(arguments) => repos::delete(ctx, &arguments).await,
+        DeleteNoun::Branch(arguments) => branches::delete(ctx, &arguments).await,
+        DeleteNoun::Commit(arguments) => sets::delete(ctx, &arguments).await,
+        DeleteNoun::CommitV2(arguments) => sets::delete_one(ctx, &arguments).await,
+        DeleteNoun::File(arguments) => files::delete(ctx, &arguments).await,
+        DeleteNoun::Pipeline(arguments) => pipelines::delete(ctx, &arguments).await,
+        DeleteNoun::Job(arguments) => jobs::delete(ctx, &arguments).await,
+        DeleteNoun::Secret(arguments) => secrets::delete(ctx, &arguments).await,
+        DeleteNoun::Transaction(arguments) => transactions::delete(ctx, &arguments).await,
+        DeleteNoun::Defaults(arguments) => defaults::delete(ctx, &arguments).await,
+        DeleteNoun::All(arguments) => delete_all::run(ctx, &arguments).await,
+        DeleteNoun::Snapshot(_) => absent::not_yet("delete snapshot"),
     }
 }

@@ -124,7 +124,7 @@ fn send(sender: &PutSender, event: PutEvent) -> Result<(), CliError> {
 ///
 /// Without the pool each message would need fresh pages from the system, which costs as much as copying the data.
 #[derive(Debug, Default)]
-pub struct ChunkBuffers {
+pub struct BufferPool {
     idle: Arc<Mutex<Vec<Box<[u8]>>>>,
 }
 
@@ -135,7 +135,7 @@ struct PooledChunk {
     pool: Arc<Mutex<Vec<Box<[u8]>>>>,
 }
 
-impl ChunkBuffers {
+impl BufferPool {
     /// Reads until a buffer is full or the source ends; returns the bytes and whether the source has ended.
     pub fn read(&mut self, reader: &mut impl Read) -> io::Result<(Bytes, bool)> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn buffers_are_reused_once_they_are_free() {
-        let mut buffers = ChunkBuffers::default();
+        let mut buffers = BufferPool::default();
         let content = vec![5; CHUNK + 3];
         let mut reader = &content[..];
         let (first, last) = buffers.read(&mut reader).expect("read");

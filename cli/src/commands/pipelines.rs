@@ -6,18 +6,18 @@ use serde_json::Value;
 use super::pipeline_view::{self, HEADER, describe, row};
 use super::states;
 use crate::args::pipelines::{
-    CheckStatus, DeletePipeline, ExtractPipeline, InspectPipeline, ListPipeline, PipelineName, RerunPipeline,
+    CheckStatus, DeletePipeline, ExtractPipeline, InspectPipeline, ListPipeline, OnePipeline, RerunPipeline,
 };
 use crate::args::shared::{Encoding, ProjectArg};
 use crate::context::Ctx;
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::output::age::Clock;
 use crate::output::list::MessageList;
 use crate::output::raw::Raw;
 use crate::wire;
 
 /// `inspect pipeline`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectPipeline) -> CommandResult {
+pub async fn inspect(ctx: &Ctx, arguments: &InspectPipeline) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let request = pps_v2::InspectPipelineRequest {
@@ -35,7 +35,7 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectPipeline) -> CommandResult {
 }
 
 /// `list pipeline`.
-pub async fn list(ctx: &Ctx, arguments: &ListPipeline) -> CommandResult {
+pub async fn list(ctx: &Ctx, arguments: &ListPipeline) -> CliResult {
     if arguments.spec && arguments.view.raw.raw {
         return Err(CliError::refused("cannot use --raw and --spec together"));
     }
@@ -126,7 +126,7 @@ pub fn history(text: &str) -> Result<i64, CliError> {
 }
 
 /// `extract pipeline`.
-pub async fn extract(ctx: &Ctx, arguments: &ExtractPipeline) -> CommandResult {
+pub async fn extract(ctx: &Ctx, arguments: &ExtractPipeline) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let request = pps_v2::InspectPipelineRequest {
         pipeline: Some(convert::pipeline(project, &arguments.pipeline)),
@@ -139,7 +139,7 @@ pub async fn extract(ctx: &Ctx, arguments: &ExtractPipeline) -> CommandResult {
 }
 
 /// `delete pipeline`.
-pub async fn delete(ctx: &Ctx, arguments: &DeletePipeline) -> CommandResult {
+pub async fn delete(ctx: &Ctx, arguments: &DeletePipeline) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let mut pps = ctx.client().await?.pps();
     match (&arguments.pipeline, arguments.all || arguments.all_projects) {
@@ -179,7 +179,7 @@ fn named(ctx: &Ctx, name: &str, project: &ProjectArg) -> Result<Option<pps_v2::P
 }
 
 /// `start pipeline`.
-pub async fn start(ctx: &Ctx, arguments: &PipelineName) -> CommandResult {
+pub async fn start(ctx: &Ctx, arguments: &OnePipeline) -> CliResult {
     let pipeline = named(ctx, &arguments.pipeline, &arguments.project)?;
     ctx.client()
         .await?
@@ -190,7 +190,7 @@ pub async fn start(ctx: &Ctx, arguments: &PipelineName) -> CommandResult {
 }
 
 /// `stop pipeline`.
-pub async fn stop(ctx: &Ctx, arguments: &PipelineName) -> CommandResult {
+pub async fn stop(ctx: &Ctx, arguments: &OnePipeline) -> CliResult {
     let pipeline = named(ctx, &arguments.pipeline, &arguments.project)?;
     ctx.client()
         .await?
@@ -204,7 +204,7 @@ pub async fn stop(ctx: &Ctx, arguments: &PipelineName) -> CommandResult {
 }
 
 /// `rerun pipeline`.
-pub async fn rerun(ctx: &Ctx, arguments: &RerunPipeline) -> CommandResult {
+pub async fn rerun(ctx: &Ctx, arguments: &RerunPipeline) -> CliResult {
     let pipeline = named(ctx, &arguments.pipeline, &arguments.project)?;
     let request = pps_v2::RerunPipelineRequest {
         pipeline,
@@ -216,7 +216,7 @@ pub async fn rerun(ctx: &Ctx, arguments: &RerunPipeline) -> CommandResult {
 }
 
 /// `run cron`.
-pub async fn run_cron(ctx: &Ctx, arguments: &PipelineName) -> CommandResult {
+pub async fn run_cron(ctx: &Ctx, arguments: &OnePipeline) -> CliResult {
     let pipeline = named(ctx, &arguments.pipeline, &arguments.project)?;
     ctx.client()
         .await?
@@ -227,7 +227,7 @@ pub async fn run_cron(ctx: &Ctx, arguments: &PipelineName) -> CommandResult {
 }
 
 /// `check status`.
-pub async fn check_status(ctx: &Ctx, arguments: &CheckStatus) -> CommandResult {
+pub async fn check_status(ctx: &Ctx, arguments: &CheckStatus) -> CliResult {
     use pps_v2::check_status_request::Context;
     let context = if arguments.all_projects {
         Context::All(true)

@@ -4,7 +4,7 @@ use howdah_api::{convert, pfs_v2, pps_v2};
 
 use crate::args::repos::{DeleteProject, InspectProject, ListProject, WriteProject};
 use crate::context::Ctx;
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::output::age::Clock;
 use crate::output::fields::Fields;
 use crate::output::list::MessageList;
@@ -14,7 +14,7 @@ use crate::wire;
 const HEADER: &[&str] = &["ACTIVE", "PROJECT", "CREATED", "DESCRIPTION"];
 
 /// `create project`, `update project`.
-pub async fn write(ctx: &Ctx, arguments: &WriteProject, update: bool) -> CommandResult {
+pub async fn write(ctx: &Ctx, arguments: &WriteProject, update: bool) -> CliResult {
     let request = pfs_v2::CreateProjectRequest {
         project: Some(convert::project(&arguments.project)),
         description: arguments.description.clone().unwrap_or_default(),
@@ -25,7 +25,7 @@ pub async fn write(ctx: &Ctx, arguments: &WriteProject, update: bool) -> Command
 }
 
 /// `inspect project`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectProject) -> CommandResult {
+pub async fn inspect(ctx: &Ctx, arguments: &InspectProject) -> CliResult {
     let encoding = arguments.raw.encoding()?;
     let request = pfs_v2::InspectProjectV2Request {
         project: Some(convert::project(&arguments.project)),
@@ -66,7 +66,7 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectProject) -> CommandResult {
 }
 
 /// `list project`.
-pub async fn list(ctx: &Ctx, arguments: &ListProject) -> CommandResult {
+pub async fn list(ctx: &Ctx, arguments: &ListProject) -> CliResult {
     let encoding = arguments.raw.encoding()?;
     let active = ctx.target()?.project;
     let clock = Clock::now(false);
@@ -95,7 +95,7 @@ fn row(info: &pfs_v2::ProjectInfo, active: &str, clock: &Clock) -> Vec<String> {
 }
 
 /// `delete project`: prints its pipelines and repos and asks before each kind is deleted.
-pub async fn delete(ctx: &Ctx, arguments: &DeleteProject) -> CommandResult {
+pub async fn delete(ctx: &Ctx, arguments: &DeleteProject) -> CliResult {
     let client = ctx.client().await?;
     let project = convert::project(&arguments.project);
     let pipelines = pipelines_of(ctx, vec![project.clone()]).await?;
@@ -126,7 +126,7 @@ pub async fn delete(ctx: &Ctx, arguments: &DeleteProject) -> CommandResult {
     Ok(())
 }
 
-fn ask(ctx: &Ctx, arguments: &DeleteProject, kind: &str, names: &[String]) -> CommandResult {
+fn ask(ctx: &Ctx, arguments: &DeleteProject, kind: &str, names: &[String]) -> CliResult {
     ctx.printer.note(format!(
         "These {kind} of project {} will be deleted: {}",
         arguments.project,

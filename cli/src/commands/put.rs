@@ -25,13 +25,13 @@ use super::outbox::{PutEvent, QUEUE};
 use super::walk::{self, PutItem, PutSource, SourceReader};
 use crate::args::files::{PutFile, Split};
 use crate::context::Ctx;
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::naming::{Naming, NamingRule, is_url};
 use crate::output::progress::{PATIENCE, ProgressCounter, ProgressDisplay};
 use crate::{refs, source, wire};
 
 /// `put file`.
-pub async fn run(ctx: &Ctx, mut arguments: PutFile) -> CommandResult {
+pub async fn run(ctx: &Ctx, mut arguments: PutFile) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let target = refs::file(&arguments.target)?;
     if let Some(path) = target.path.as_deref()
@@ -214,7 +214,7 @@ fn bytes_below(path: &Path) -> std::io::Result<u64> {
 }
 
 /// Fails if the head of the branch is open: `-c` of the hyphenated form needs a commit of its own.
-async fn refuse_open_head(ctx: &Ctx, commit: &pfs_v2::Commit) -> CommandResult {
+async fn refuse_open_head(ctx: &Ctx, commit: &pfs_v2::Commit) -> CliResult {
     let request = pfs_v2::InspectCommitRequest {
         commit: Some(commit.clone()),
         wait: 0,
@@ -248,7 +248,7 @@ async fn send(
     reader: SourceReader,
     progress: ProgressDisplay,
     compress: bool,
-) -> CommandResult {
+) -> CliResult {
     let mut pfs = ctx.client().await?.pfs();
     if compress {
         pfs = pfs.send_compressed(CompressionEncoding::Gzip);

@@ -4,7 +4,7 @@ use howdah_api::{convert, pfs_v2};
 
 use crate::args::repos::{DeleteRepo, InspectRepo, ListRepo, WriteRepo};
 use crate::context::Ctx;
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::output::age::Clock;
 use crate::output::fields::Fields;
 use crate::output::list::MessageList;
@@ -23,7 +23,7 @@ const HEADER_WITH_ACCESS: &[&str] = &[
 ];
 
 /// `create repo`, `update repo`.
-pub async fn write(ctx: &Ctx, arguments: &WriteRepo, update: bool) -> CommandResult {
+pub async fn write(ctx: &Ctx, arguments: &WriteRepo, update: bool) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::CreateRepoRequest {
         repo: Some(wire::repo(&project, &refs::repo(&arguments.repo)?)),
@@ -35,7 +35,7 @@ pub async fn write(ctx: &Ctx, arguments: &WriteRepo, update: bool) -> CommandRes
 }
 
 /// `inspect repo`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectRepo) -> CommandResult {
+pub async fn inspect(ctx: &Ctx, arguments: &InspectRepo) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::InspectRepoRequest {
@@ -70,7 +70,7 @@ fn describe(info: &pfs_v2::RepoInfo, clock: &Clock) -> String {
 }
 
 /// `list repo`.
-pub async fn list(ctx: &Ctx, arguments: &ListRepo) -> CommandResult {
+pub async fn list(ctx: &Ctx, arguments: &ListRepo) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let projects = if arguments.all_projects {
@@ -147,7 +147,7 @@ fn row(info: &pfs_v2::RepoInfo, access: bool, clock: &Clock) -> Vec<String> {
 }
 
 /// `delete repo`.
-pub async fn delete(ctx: &Ctx, arguments: &DeleteRepo) -> CommandResult {
+pub async fn delete(ctx: &Ctx, arguments: &DeleteRepo) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let client = ctx.client().await?;
     match (&arguments.repo, arguments.all) {

@@ -9,14 +9,14 @@ use super::{trouble, views};
 use crate::args::history::{CommitSetId, FlushCommit, ListCommit, OneCommit, WaitCommit};
 use crate::args::shared::ProjectArg;
 use crate::context::Ctx;
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::output::age::Clock;
 use crate::output::list::MessageList;
 use crate::output::progress::ProgressDisplay;
 use crate::{refs, wire};
 
 /// `list commit` without a repo: the sets, or with `-x` their commits.
-pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> CommandResult {
+pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::ListCommitSetRequest {
         project: Some(convert::project(project)),
@@ -49,7 +49,7 @@ pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> CommandResult {
 }
 
 /// `wait commit`: blocks until finished, then prints as a list.
-pub async fn wait_commit(ctx: &Ctx, arguments: &WaitCommit) -> CommandResult {
+pub async fn wait_commit(ctx: &Ctx, arguments: &WaitCommit) -> CliResult {
     let mut list = CommitList::begin(ctx, &arguments.view, false, 0)?;
     if refs::is_id(&arguments.commit) {
         for info in wait_set(ctx, &arguments.commit).await? {
@@ -88,7 +88,7 @@ async fn wait_set(ctx: &Ctx, id: &str) -> Result<Vec<pfs_v2::CommitInfo>, CliErr
 }
 
 /// `flush commit` of 1.x: waits for all commits downstream of the given ones and prints them.
-pub async fn flush_commit(ctx: &Ctx, arguments: &FlushCommit) -> CommandResult {
+pub async fn flush_commit(ctx: &Ctx, arguments: &FlushCommit) -> CliResult {
     let mut list = CommitList::begin(ctx, &arguments.view, false, 0)?;
     let downstream = Downstream::of(ctx, &arguments.commits, &arguments.project).await?;
     // A set is returned with the commits of other sets that it depends on, so a commit may come several times.
@@ -178,7 +178,7 @@ async fn members(ctx: &Ctx, id: &str) -> Result<Vec<pfs_v2::CommitInfo>, CliErro
 }
 
 /// `delete commit`: drops the set with this id or with this commit.
-pub async fn delete(ctx: &Ctx, arguments: &CommitSetId) -> CommandResult {
+pub async fn delete(ctx: &Ctx, arguments: &CommitSetId) -> CliResult {
     let id = set_id(ctx, &arguments.id, &ProjectArg::default()).await?;
     let request = pfs_v2::DropCommitSetRequest {
         commit_set: Some(pfs_v2::CommitSet { id }),
@@ -188,7 +188,7 @@ pub async fn delete(ctx: &Ctx, arguments: &CommitSetId) -> CommandResult {
 }
 
 /// `squash commit`.
-pub async fn squash(ctx: &Ctx, arguments: &CommitSetId) -> CommandResult {
+pub async fn squash(ctx: &Ctx, arguments: &CommitSetId) -> CliResult {
     let id = set_id(ctx, &arguments.id, &ProjectArg::default()).await?;
     let request = pfs_v2::SquashCommitSetRequest {
         commit_set: Some(pfs_v2::CommitSet { id }),
@@ -198,7 +198,7 @@ pub async fn squash(ctx: &Ctx, arguments: &CommitSetId) -> CommandResult {
 }
 
 /// `delete commitV2`.
-pub async fn delete_one(ctx: &Ctx, arguments: &OneCommit) -> CommandResult {
+pub async fn delete_one(ctx: &Ctx, arguments: &OneCommit) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::DropCommitRequest {
         commit: Some(wire::commit(&project, &refs::commit(&arguments.commit)?)),
@@ -209,7 +209,7 @@ pub async fn delete_one(ctx: &Ctx, arguments: &OneCommit) -> CommandResult {
 }
 
 /// `squash commitV2`.
-pub async fn squash_one(ctx: &Ctx, arguments: &OneCommit) -> CommandResult {
+pub async fn squash_one(ctx: &Ctx, arguments: &OneCommit) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::SquashCommitRequest {
         commit: Some(wire::commit(&project, &refs::commit(&arguments.commit)?)),

@@ -10,17 +10,17 @@ use serde_json::Value;
 use crate::args::pipelines::{EditPipeline, UpdatePipeline, ValidatePipeline, WritePipeline};
 use crate::args::shared::Encoding;
 use crate::context::Ctx;
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::output::raw::Raw;
 use crate::source;
 
 /// `create pipeline`.
-pub async fn create(ctx: &Ctx, arguments: &WritePipeline) -> CommandResult {
+pub async fn create(ctx: &Ctx, arguments: &WritePipeline) -> CliResult {
     apply_all(ctx, arguments, false, false).await
 }
 
 /// `update pipeline`.
-pub async fn update(ctx: &Ctx, arguments: &UpdatePipeline) -> CommandResult {
+pub async fn update(ctx: &Ctx, arguments: &UpdatePipeline) -> CliResult {
     apply_all(ctx, &arguments.write, true, arguments.reprocess).await
 }
 
@@ -32,7 +32,7 @@ struct Mode {
     dry_run: bool,
 }
 
-async fn apply_all(ctx: &Ctx, arguments: &WritePipeline, update: bool, reprocess: bool) -> CommandResult {
+async fn apply_all(ctx: &Ctx, arguments: &WritePipeline, update: bool, reprocess: bool) -> CliResult {
     let encoding = arguments.raw.encoding()?;
     if arguments.push_images || arguments.registry.is_some() || arguments.username.is_some() {
         return Err(CliError::hinted(
@@ -211,7 +211,7 @@ fn transform(spec: &Value) -> Value {
 }
 
 /// `edit pipeline`.
-pub async fn edit(ctx: &Ctx, arguments: &EditPipeline) -> CommandResult {
+pub async fn edit(ctx: &Ctx, arguments: &EditPipeline) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let request = pps_v2::InspectPipelineRequest {
         pipeline: Some(convert::pipeline(&project, &arguments.pipeline)),
@@ -278,7 +278,7 @@ fn to_edit(user: &str, encoding: Option<Encoding>) -> Result<String, CliError> {
     }
 }
 
-fn run_editor(wish: Option<&str>, path: &std::path::Path) -> CommandResult {
+fn run_editor(wish: Option<&str>, path: &std::path::Path) -> CliResult {
     let editor = wish
         .map(str::to_owned)
         .or_else(|| std::env::var("EDITOR").ok().filter(|editor| !editor.trim().is_empty()))
@@ -302,7 +302,7 @@ fn run_editor(wish: Option<&str>, path: &std::path::Path) -> CommandResult {
 }
 
 /// `validate pipeline`: checks specs without a server.
-pub async fn validate(ctx: &Ctx, arguments: &ValidatePipeline) -> CommandResult {
+pub async fn validate(ctx: &Ctx, arguments: &ValidatePipeline) -> CliResult {
     for parsed in read_all(ctx, &arguments.file, None).await? {
         let spec = howdah_spec::effective(&Value::Null, &Value::Null, &parsed.user_json)
             .and_then(|json| howdah_spec::from_effective(&json, convert::DEFAULT_PROJECT, jiff::Timestamp::now()))

@@ -8,7 +8,7 @@ use howdah_api::transaction_v2::{
 
 use crate::args::admin::{InspectTransaction, ListTransaction, MaybeTransaction, TransactionId};
 use crate::context::{Ctx, connect_error};
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::output::age::Clock;
 use crate::output::fields::Fields;
 use crate::output::list::MessageList;
@@ -18,7 +18,7 @@ use crate::wire;
 const HEADER: &[&str] = &["TRANSACTION", "STARTED", "OPS"];
 
 /// Stores the active transaction in the context; none clears it.
-fn store(ctx: &Ctx, id: Option<&str>) -> CommandResult {
+fn store(ctx: &Ctx, id: Option<&str>) -> CliResult {
     let refused = |error: howdah_api::config::ConfigError| CliError::refused(error.to_string());
     let mut file = ctx.config()?;
     let context = file.context_mut(&ctx.env).map_err(refused)?;
@@ -42,7 +42,7 @@ async fn outside(ctx: &Ctx) -> Result<Client, CliError> {
 }
 
 /// `start transaction`.
-pub async fn start(ctx: &Ctx) -> CommandResult {
+pub async fn start(ctx: &Ctx) -> CliResult {
     if let Some(id) = ctx.transaction()? {
         return Err(CliError::hinted(
             format!("cannot start a new transaction: {id} is active"),
@@ -63,7 +63,7 @@ pub async fn start(ctx: &Ctx) -> CommandResult {
 }
 
 /// `stop transaction`: it stays on the server.
-pub fn stop(ctx: &Ctx) -> CommandResult {
+pub fn stop(ctx: &Ctx) -> CliResult {
     let id = chosen(ctx, None)?;
     store(ctx, None)?;
     Ok(ctx.printer.line(format!("Cleared active transaction: {id}"))?)
@@ -82,7 +82,7 @@ async fn fetch(ctx: &Ctx, id: &str) -> Result<TransactionInfo, CliError> {
 }
 
 /// `resume transaction`.
-pub async fn resume(ctx: &Ctx, arguments: &TransactionId) -> CommandResult {
+pub async fn resume(ctx: &Ctx, arguments: &TransactionId) -> CliResult {
     if let Some(id) = ctx.transaction()?.filter(|id| *id != arguments.id) {
         return Err(CliError::refused(format!(
             "cannot resume {}: transaction {id} is active",
@@ -99,7 +99,7 @@ pub async fn resume(ctx: &Ctx, arguments: &TransactionId) -> CommandResult {
 }
 
 /// `finish transaction`.
-pub async fn finish(ctx: &Ctx, arguments: &MaybeTransaction) -> CommandResult {
+pub async fn finish(ctx: &Ctx, arguments: &MaybeTransaction) -> CliResult {
     let id = chosen(ctx, arguments.id.as_ref())?;
     let request = FinishTransactionRequest {
         transaction: Some(Transaction { id: id.clone() }),
@@ -113,7 +113,7 @@ pub async fn finish(ctx: &Ctx, arguments: &MaybeTransaction) -> CommandResult {
         .line(format!("Completed transaction with {count} requests: {id}"))?)
 }
 
-fn clear_if_active(ctx: &Ctx, id: &str) -> CommandResult {
+fn clear_if_active(ctx: &Ctx, id: &str) -> CliResult {
     if ctx.transaction()?.as_deref() == Some(id) {
         store(ctx, None)
     } else {
@@ -122,7 +122,7 @@ fn clear_if_active(ctx: &Ctx, id: &str) -> CommandResult {
 }
 
 /// `delete transaction`.
-pub async fn delete(ctx: &Ctx, arguments: &MaybeTransaction) -> CommandResult {
+pub async fn delete(ctx: &Ctx, arguments: &MaybeTransaction) -> CliResult {
     let id = chosen(ctx, arguments.id.as_ref())?;
     let request = DeleteTransactionRequest {
         transaction: Some(Transaction { id: id.clone() }),
@@ -132,7 +132,7 @@ pub async fn delete(ctx: &Ctx, arguments: &MaybeTransaction) -> CommandResult {
 }
 
 /// `inspect transaction`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectTransaction) -> CommandResult {
+pub async fn inspect(ctx: &Ctx, arguments: &InspectTransaction) -> CliResult {
     let encoding = arguments.raw.encoding()?;
     let info = fetch(ctx, &chosen(ctx, arguments.id.as_ref())?).await?;
     if let Some(encoding) = encoding {
@@ -199,7 +199,7 @@ fn command_of(request: &TransactionRequest) -> String {
 }
 
 /// `list transaction`.
-pub async fn list(ctx: &Ctx, arguments: &ListTransaction) -> CommandResult {
+pub async fn list(ctx: &Ctx, arguments: &ListTransaction) -> CliResult {
     let encoding = arguments.raw.encoding()?;
     let infos = outside(ctx)
         .await?

@@ -20,7 +20,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::{Buf, Bytes};
 use tokio::sync::mpsc;
 
-use crate::error::{CliError, CommandResult};
+use crate::error::{CliError, CliResult};
 use crate::output::progress::ProgressCounter;
 
 /// Most bytes of a small file, which is written as part of a group.
@@ -86,7 +86,7 @@ struct SmallEntry {
 }
 
 /// Writes the files of an archive below a folder.
-pub fn unpack(archive: impl Read, base: &StrippedPrefix, root: &Path, counter: &ProgressCounter) -> CommandResult {
+pub fn unpack(archive: impl Read, base: &StrippedPrefix, root: &Path, counter: &ProgressCounter) -> CliResult {
     std::fs::create_dir_all(root).map_err(CliError::io(format!("cannot make the folder {}", root.display())))?;
     let (sender, receiver) = sync_channel(WRITERS);
     let groups = Mutex::new(Some(receiver));
@@ -113,7 +113,7 @@ type Groups = Mutex<Option<Receiver<Vec<SmallEntry>>>>;
 ///
 /// A writer that fails drops the receiver. The reader's next send then fails and the other writers find no channel, so
 /// all of them stop.
-fn write_groups(groups: &Groups) -> CommandResult {
+fn write_groups(groups: &Groups) -> CliResult {
     loop {
         // One idle writer waits for a group and holds the lock; the other idle ones wait for the lock. A writer that
         // fails gets the lock after the next group, or after the reader has closed the channel, so it cannot deadlock.
@@ -138,7 +138,7 @@ fn read_archive(
     root: &Path,
     writers: SyncSender<Vec<SmallEntry>>,
     counter: &ProgressCounter,
-) -> CommandResult {
+) -> CliResult {
     let broken = || CliError::io("cannot read the server's archive".to_owned());
     let mut archive = tar::Archive::new(archive);
     let mut made: HashSet<PathBuf> = HashSet::new();
@@ -197,12 +197,12 @@ fn folder_name(group: &[SmallEntry]) -> String {
     folder.map_or_else(String::new, |folder| folder.display().to_string())
 }
 
-fn send_group(writers: &SyncSender<Vec<SmallEntry>>, group: Vec<SmallEntry>) -> CommandResult {
+fn send_group(writers: &SyncSender<Vec<SmallEntry>>, group: Vec<SmallEntry>) -> CliResult {
     // Fails only if a writer has failed, and the writer's error is the one that is returned.
     writers.send(group).map_err(|_| CliError::Interrupted)
 }
 
-fn write_large(entry: &mut impl Read, path: &Path, buffer: &mut [u8]) -> CommandResult {
+fn write_large(entry: &mut impl Read, path: &Path, buffer: &mut [u8]) -> CliResult {
     let cannot_write = || CliError::io(format!("cannot write {}", path.display()));
     let mut file = File::create(path).map_err(cannot_write())?;
     loop {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use howdah_api::pfs_v2::add_file::{Source, UrlSource};
 
 use super::file_offers::{FileOfferer, FileOffers};
-use super::outbox::{ChunkBuffers, Outbox, PutSender};
+use super::outbox::{BufferPool, Outbox, PutSender};
 use super::split::{self, Cut};
 use crate::args::files::{PutFile, Split};
 use crate::error::CliError;
@@ -89,7 +89,7 @@ struct PendingFile {
 /// The output of a reader: sent messages, and the files that must be read before others.
 struct Out {
     outbox: Outbox,
-    buffers: ChunkBuffers,
+    buffers: BufferPool,
     group: Vec<PendingFile>,
 }
 
@@ -123,7 +123,7 @@ impl SourceReader {
     pub fn read_all(&self, items: Vec<PutItem>, sender: &PutSender) -> Result<(), CliError> {
         let mut out = Out {
             outbox: Outbox::new(sender.clone()),
-            buffers: ChunkBuffers::default(),
+            buffers: BufferPool::default(),
             group: Vec::new(),
         };
         for item in items {

@@ -3,9 +3,7 @@
 use howdah_spec::{Input, PipelineSpec};
 
 use crate::entities::{BranchTrigger, PipelineKind};
-use crate::names::{
-    BranchKey, BranchName, NameError, PipelineKey, PipelineName, ProjectName, RepoKey, RepoName, RepoType,
-};
+use crate::names::{BranchKey, BranchName, NameError, PipelineKey, PipelineName, ProjectName, RepoKey, RepoName};
 
 /// One leaf of the input of a spec.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,7 +14,7 @@ pub struct InputLeaf {
     pub branch: BranchKey,
     /// Whether it is a cron input: its repository belongs to the pipeline.
     pub cron: bool,
-    /// BranchTrigger of its branch, if the spec asks for one.
+    /// Trigger of its branch, if the spec asks for one.
     pub trigger: Option<BranchTrigger>,
 }
 
@@ -56,15 +54,10 @@ pub fn input_leaves(spec: &PipelineSpec) -> Result<Vec<InputLeaf>, NameError> {
 fn input_leaf(input: &Input, pipeline: &PipelineKey) -> Result<Option<InputLeaf>, NameError> {
     match input {
         Input::Pfs(pfs) => {
-            let kind = match pfs.repo_type {
-                howdah_spec::InputRepoType::User => RepoType::User,
-                howdah_spec::InputRepoType::Meta => RepoType::Meta,
-                howdah_spec::InputRepoType::Spec => RepoType::Spec,
-            };
             let repo = RepoKey {
                 project: project_or(&pfs.project, &pipeline.project)?,
                 name: RepoName::new(&pfs.repo)?,
-                kind,
+                kind: pfs.repo_type,
             };
             let trigger = pfs.trigger.as_ref().map(trigger).transpose()?;
             Ok(Some(InputLeaf {

@@ -15,4 +15,6 @@
 
 pub mod messages;
 pub mod objects;
+#[cfg(feature = "test-util")]
+pub mod testing;
 pub mod wire;

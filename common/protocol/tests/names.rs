@@ -2,11 +2,11 @@
 //! messages of earlier releases hold them.
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
-use howdah_model::entities::ImagePin;
 use howdah_model::ids::GlobalId;
 use howdah_model::names::PipelineKey;
 use howdah_protocol::messages::{PrewarmOrder, PrewarmStages, SetDone, SetFailed};
-use howdah_protocol::objects::{JobPlan, SetConcurrency, SingleObjectPlan, StageSpec};
+use howdah_protocol::objects::{JobPlan, SetConcurrency, SingleObjectPlan};
+use howdah_protocol::testing;
 use howdah_protocol::wire::{self, Wire};
 use serde_json::{Value, json};
 
@@ -18,42 +18,8 @@ fn job() -> GlobalId {
     GlobalId::from_number(1)
 }
 
-fn stage() -> StageSpec {
-    StageSpec {
-        image: ImagePin {
-            reference: "alpine".to_owned(),
-            digest: "sha256:1".to_owned(),
-        },
-        cmd: vec!["sh".to_owned()],
-        stdin: None,
-        err_cmd: None,
-        err_stdin: None,
-        env: Default::default(),
-        accept_return_code: Vec::new(),
-        user: None,
-        working_dir: None,
-        datum_tries: 3,
-        datum_timeout_ms: None,
-        writable_inputs: false,
-        memory_bytes: None,
-        cpus: None,
-        labels: Default::default(),
-    }
-}
-
 fn plan() -> JobPlan {
-    JobPlan {
-        pipeline: pipeline(),
-        version: 2,
-        job: job(),
-        output_commit: job(),
-        spec_commit: None,
-        file_set: None,
-        salt: "salt".to_owned(),
-        stage: stage(),
-        concurrency: SetConcurrency::Sequential,
-        single_object: None,
-    }
+    testing::plan("edges", 1, &["sh"])
 }
 
 fn written<T: Wire>(value: &T) -> Value {
@@ -139,7 +105,7 @@ fn a_prewarm_order_is_standing() {
         pipeline: pipeline(),
         stages: Some(PrewarmStages {
             version: 2,
-            stage: stage(),
+            stage: testing::stage(&["sh"]),
             slots: 1,
         }),
     };

@@ -49,16 +49,16 @@ fn value(node: SourceNode) -> Result<Value, SpecError> {
 
 /// Prints a value as a YAML document in block style.
 pub fn to_yaml(value: &Value) -> String {
-    let mut printer = Printer { text: String::new() };
+    let mut printer = YamlPrinter { text: String::new() };
     printer.node(value, 0);
     printer.text
 }
 
-struct Printer {
+struct YamlPrinter {
     text: String,
 }
 
-impl Printer {
+impl YamlPrinter {
     /// Prints a value from the current column on, which is `indent` for a collection; ends the line.
     fn node(&mut self, value: &Value, indent: usize) {
         match value {

@@ -17,7 +17,7 @@ mod placement;
 mod target;
 
 use forms::{constant, is_default, project};
-pub use input::{CronInput, Input, InputRepoType, PfsInput, PropagationSpec, TriggerSpec};
+pub use input::{CronInput, Input, PfsInput, PropagationSpec, RepoType, TriggerSpec};
 pub use placement::{GpuSpec, Metadata, ResourceSpec, SchedulingSpec, TaintEffect, Toleration, TolerationOperator};
 pub use target::{
     Determined, Egress, FileFormat, FileFormatKind, ObjectStorageEgress, Service, ServiceType, Spout,

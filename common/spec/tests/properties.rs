@@ -59,11 +59,7 @@ fn trigger() -> impl Strategy<Value = TriggerSpec> {
 
 /// Generates leaves; `number` gives them different repos and names afterwards.
 fn leaf() -> impl Strategy<Value = Input> {
-    let kind = prop_oneof![
-        Just(InputRepoType::User),
-        Just(InputRepoType::Meta),
-        Just(InputRepoType::Spec)
-    ];
+    let kind = prop_oneof![Just(RepoType::User), Just(RepoType::Meta), Just(RepoType::Spec)];
     let pfs = (kind, glob(), any::<[bool; 5]>(), texts(), of(trigger())).prop_map(
         |(repo_type, glob, [lazy, empty_files, outer_join, reference, never], texts, trigger)| {
             let text = |index: usize| texts.get(index).cloned().unwrap_or_default();

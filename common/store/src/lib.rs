@@ -31,7 +31,7 @@
 //! * [`FileTree`] reads a commit's files by path (`inspect`, `list`, `walk`, `glob`, `diff`, `files`); [`FileEdits`]
 //!   changes them: `put`, `append`, `delete`, `copy`, then `apply(&store, &base)`. Edits can also be stored and applied
 //!   later: [`ClosedEdits::stage`], [`Store::put_staged`], [`FileEdits::add_staged`].
-//! * [`Tree`] is the map below, for every other index: [`Value::plain`], [`Edit::put`], [`Edit::remove`],
+//! * [`Tree`] is the map below, for every other index: [`TreeValue::plain`], [`TreeEdit::put`], [`TreeEdit::remove`],
 //!   `apply`, `range`, `diff`, `aggregate`.
 //! * [`MetaLog`]: `MetaLog::open(&store)` returns snapshot, records and the writing end. What keeps two coordinators
 //!   apart, and when it does not, is in the head of its module.
@@ -68,7 +68,8 @@ pub use chunk::{ChunkSource, read_file_from, slices_from};
 pub use error::{BackendError, Result, StoreError};
 pub use files::{
     ClosedEdits, Collision, EditError, FileDiff, FileEdits, FileEntry, FileKind, FileNode, FileTree, ListingPage,
-    MAX_STAGED_BYTES, PathError, PathRules, StagedEdits, StagedObject, StagedPaths, StepNumber, check_path, clean_path,
+    MAX_STAGED_BYTES, PathError, PathRules, StagedEdits, StagedObject, StagedPaths, StagedPathsCache, StepNumber,
+    check_path, clean_path,
 };
 pub use format::chunk::ChunkHash;
 pub use format::codec::DecodeError;
@@ -78,4 +79,4 @@ pub use objects::config::{Limits, StoreConfig};
 pub use objects::{Capabilities, ObjectStore, keys};
 pub use pack::PackWriter;
 pub use store::Store;
-pub use tree::{Aggregate, DiffItem, Edit, Entry, KeyRange, Tree, Value};
+pub use tree::{Aggregate, DiffItem, KeyRange, Tree, TreeEdit, TreeEntry, TreeValue};

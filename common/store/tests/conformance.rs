@@ -14,7 +14,7 @@ use futures::future::join_all;
 use howdah_model::Content;
 use howdah_store::backend::{Backend, FsBackend, MemoryBackend};
 use howdah_store::{
-    Edit, FileEdits, FileTree, KeyRange, MetaLog, PutOutcome, Store, StoreConfig, StoreError, Tree, Value,
+    FileEdits, FileTree, KeyRange, MetaLog, PutOutcome, Store, StoreConfig, StoreError, Tree, TreeEdit, TreeValue,
 };
 use support::noise::noise;
 use support::{S3Server, run, write_files};
@@ -196,7 +196,7 @@ async fn the_upper_layers_work(open: &impl AsyncFn() -> Store) {
         let mut edits = FileEdits::default();
         edits.delete("/dir/007");
         content = edits.apply(&store, &base).await.unwrap();
-        let entries = (0..3000).map(|n| Edit::put(format!("{n:05}"), Value::plain(noise(n, 60), n)));
+        let entries = (0..3000).map(|n| TreeEdit::put(format!("{n:05}"), TreeValue::plain(noise(n, 60), n)));
         root = Tree::empty(&store).apply_all(entries).await.unwrap().root();
         let mut log = MetaLog::open(&store).await.unwrap().log;
         assert_eq!(log.append_events(&["one", "two"]).await.unwrap(), 1);

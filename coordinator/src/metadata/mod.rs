@@ -6,7 +6,6 @@
 //!  edit_stager        stages one write to an open commit
 //!  folding            folds staged edits into a commit's tree
 //!  staging            what those two share: Staging, StagingError
-//!  staged_paths       cache of the paths of staged edits
 //!  commit_locks       write permits and the fold lock of each commit
 //!  command_loop       decides, appends to the log, publishes, answers
 //!  snapshot           snapshots of the state, pruning of the log
@@ -28,7 +27,6 @@ mod edit_stager;
 mod folding;
 mod orphaned_edits;
 mod snapshot;
-mod staged_paths;
 mod staging;
 
 pub use command_loop::{CommandLoop, LoopError};

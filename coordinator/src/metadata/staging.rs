@@ -19,12 +19,14 @@
 use std::sync::Arc;
 
 use howdah_model::{CommitKey, GlobalId, Staged, State};
-use howdah_store::{EditError, StagedObject, Store, StoreError};
+use howdah_store::{EditError, StagedObject, StagedPathsCache, Store, StoreError};
 use howdah_telemetry::error_chain;
 
 use super::commands::{CommandHandle, SubmitError};
 use super::commit_locks::{CommitLocks, WritePermit};
-use super::staged_paths::StagedPathsCache;
+
+/// Memory for the paths of staged edits: enough for those of one commit, if names are not unusually long.
+const PATHS_BYTES: usize = 24 << 20;
 
 /// Why edits could not be staged or folded.
 #[derive(Debug, thiserror::Error)]
@@ -66,7 +68,7 @@ impl Staging {
             commands,
             store,
             locks: CommitLocks::default(),
-            paths: StagedPathsCache::default(),
+            paths: StagedPathsCache::new(PATHS_BYTES),
         }))
     }
 

@@ -6,7 +6,7 @@
 use howdah_api::{convert, pfs_v2 as pfs, pps_v2 as pps};
 use howdah_model::{
     BranchKey, BranchName, CommitKey, CommitRef, GlobalId, JobKey, NameError, PipelineKey, PipelineName, ProjectName,
-    RepoKey, RepoName,
+    RepoKey, RepoName, names,
 };
 use tonic::Status;
 
@@ -39,7 +39,7 @@ pub fn repo_key(repo: Option<&pfs::Repo>) -> Result<RepoKey, Status> {
     Ok(RepoKey {
         project: project_name(repo.project.as_ref())?,
         name: RepoName::new(&repo.name).map_err(bad_name)?,
-        kind: repo.r#type.parse().map_err(bad_name)?,
+        kind: names::repo_type(&repo.r#type).map_err(bad_name)?,
     })
 }
 

@@ -7,7 +7,7 @@ use howdah_model::{
 };
 use howdah_protocol::objects::{DatumInput, DatumOutcome, DatumRecord, DatumStats};
 use howdah_protocol::wire;
-use howdah_store::{Edit, Tree, Value};
+use howdah_store::{Tree, TreeEdit, TreeValue};
 
 use super::{Server, all, head};
 
@@ -85,8 +85,8 @@ pub(super) async fn finish(server: &Server, id: GlobalId) -> DatumId {
         reason: None,
         log_key: None,
     };
-    let value = Value::plain(wire::encode(&record), 0);
-    let edit = Edit::put(datum.as_bytes().to_vec(), value);
+    let value = TreeValue::plain(wire::encode(&record), 0);
+    let edit = TreeEdit::put(datum.as_bytes().to_vec(), value);
     let records = Tree::empty(server.core.store()).apply_all([edit]).await.unwrap().root();
     let end = Command::FinishJob {
         job,

@@ -73,38 +73,36 @@ impl FileCache {
             make_parent(target.clone()).await?;
             return fetch(source, content, target, None, permissions(mode)).await;
         }
-        let lock = self.lock_for(&content.hash);
-        let guard = lock.lock().await;
-        let result = self.place_locked(source, content, target, mode).await;
-        drop(guard);
-        self.release(&content.hash, lock);
-        result
+        self.one_at_a_time(&content.hash, async {
+            let (disk, wanted, path) = (Arc::clone(&self.disk), content.clone(), target.clone());
+            let cached = blocking(move || place_cached(&disk, &wanted, &path, mode)).await??;
+            if cached {
+                self.metrics.file_cache_hits.inc();
+                return Ok(());
+            }
+            self.metrics.file_cache_misses.inc();
+            let file = Arc::new(self.disk.new_file());
+            let path = file.path().to_owned();
+            fetch(source, content, path, Some(Arc::clone(&file)), 0o444).await?;
+            let (disk, wanted) = (Arc::clone(&self.disk), content.clone());
+            blocking(move || {
+                disk.adopt(&file, &wanted.hash, wanted.size)
+                    .map_err(InfraError::io("keep in the cache", file.path()))?;
+                put(&disk.path(&wanted.hash), &target, mode)
+            })
+            .await?
+        })
+        .await
     }
 
-    async fn place_locked(
-        &self,
-        source: &Arc<dyn ChunkSource>,
-        content: &FileContent,
-        target: PathBuf,
-        mode: PlacementMode,
-    ) -> Result<(), InfraError> {
-        let (disk, wanted, path) = (Arc::clone(&self.disk), content.clone(), target.clone());
-        let cached = blocking(move || place_cached(&disk, &wanted, &path, mode)).await??;
-        if cached {
-            self.metrics.file_cache_hits.inc();
-            return Ok(());
-        }
-        self.metrics.file_cache_misses.inc();
-        let file = Arc::new(self.disk.new_file());
-        let path = file.path().to_owned();
-        fetch(source, content, path, Some(Arc::clone(&file)), 0o444).await?;
-        let (disk, wanted) = (Arc::clone(&self.disk), content.clone());
-        blocking(move || {
-            disk.adopt(&file, &wanted.hash, wanted.size)
-                .map_err(InfraError::io("keep in the cache", file.path()))?;
-            put(&disk.path(&wanted.hash), &target, mode)
-        })
-        .await?
+    /// Runs a placement while no other task places the same file.
+    async fn one_at_a_time<T>(&self, hash: &ContentHash, placement: impl Future<Output = T>) -> T {
+        let lock = self.lock_for(hash);
+        let guard = lock.lock().await;
+        let result = placement.await;
+        drop(guard);
+        self.release(hash, lock);
+        result
     }
 
     fn lock_for(&self, hash: &ContentHash) -> Arc<tokio::sync::Mutex<()>> {

@@ -81,12 +81,13 @@ pub fn as_lines(vars: &[(String, String)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use howdah_protocol::testing::{datum, file_input, plan};
+
     use super::*;
-    use crate::testing::{datum, file_input, plan};
 
     #[test]
     fn of_several_variables_with_one_name_the_last_is_valid() {
-        let mut plan = plan("default/edges", &["true"]);
+        let mut plan = plan("edges", 1, &["true"]);
         plan.stage.env.insert("images".into(), "overridden".into());
         plan.stage.env.insert("MODE".into(), "fast".into());
         let mut inputs = vec![file_input("images", "/a/1"), file_input("all", "/")];

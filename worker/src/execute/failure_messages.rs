@@ -54,12 +54,13 @@ fn signal_name(signal: i32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use howdah_protocol::testing::plan;
+
     use super::*;
-    use crate::testing::plan;
 
     #[test]
     fn messages_name_cause_and_advice() {
-        let mut stage = plan("default/edges", &["x"]).stage;
+        let mut stage = plan("edges", 1, &["x"]).stage;
         stage.datum_timeout_ms = Some(1500);
         let case = |outcome, errors| of_run(&stage, &outcome, errors);
         assert_eq!(case(RunOutcome::Exited(3), ""), "command exited with code 3");

@@ -1,6 +1,7 @@
 //! Running the datums of a set in slots.
 //!
-//! - `set_runner`: shares the datums of one set between slots; `interrupt`: why that ends early.
+//! - `set_runner`: shares the datums of one set between slots; `set_progress`: how far they have come; `interrupt`: why
+//!   that ends early.
 //! - `datum`: one datum with its tries; `datum_output` stores what a try produced, `datum_totals` sums up its times.
 //! - `environment`: variables of user code; `failure_messages`: texts about failed runs; `logs`: log lines of a set.
 //! - `slot_thread`: the threads on which slots run.
@@ -16,5 +17,6 @@ mod environment;
 mod failure_messages;
 pub(crate) mod interrupt;
 pub(crate) mod logs;
+mod set_progress;
 pub(crate) mod set_runner;
 pub(crate) mod slot_thread;

@@ -35,6 +35,7 @@ use crate::error::InfraError;
 use crate::execute::datum::DatumRunner;
 use crate::execute::interrupt::Interrupt;
 use crate::execute::logs::SetLog;
+use crate::execute::set_progress::{ParticipantPhase, SetProgress};
 use crate::execute::slot_thread;
 use crate::pfs::set_output::SetOutput;
 use crate::set_handle::{SetHandle, StopReason};
@@ -63,50 +64,6 @@ pub(crate) struct SetRunner {
     participant_stopped: Notify,
 }
 
-#[derive(Default)]
-struct SetProgress {
-    /// Datums that no slot has begun, with their places in the set.
-    waiting: std::iter::Enumerate<std::vec::IntoIter<Datum>>,
-    /// Participants that have not asked for their first datum, with a running stage.
-    called: usize,
-    /// Participants that have not asked for their first datum, with a stage that must be started.
-    starting: usize,
-    /// Participants that have asked for a datum.
-    working: usize,
-    /// Whether no further slots are taken, because one failed to start its stage.
-    no_more_calls: bool,
-    results: Vec<(usize, DatumResult)>,
-    /// Permit to store the set, taken by the last participant once all results exist.
-    storing_permit: Option<OwnedSemaphorePermit>,
-    /// The first interrupt. Later ones are usually consequences of it.
-    interrupt: Option<Interrupt>,
-    /// The first error of a participant that could not start its stage.
-    start_error: Option<InfraError>,
-    /// Keeps further sets of the pipeline away while datums wait.
-    demand: Option<SlotDemand>,
-}
-
-impl SetProgress {
-    /// Returns whether no participant works and none will.
-    fn is_over(&self) -> bool {
-        self.working == 0 && (self.waiting.len() == 0 || self.called + self.starting == 0)
-    }
-
-    /// Removes all datums that no slot has begun.
-    fn drop_waiting(&mut self) {
-        self.waiting = Vec::new().into_iter().enumerate();
-        self.demand = None;
-    }
-
-    fn count(&mut self, phase: ParticipantPhase) -> &mut usize {
-        match phase {
-            ParticipantPhase::Called => &mut self.called,
-            ParticipantPhase::Starting => &mut self.starting,
-            ParticipantPhase::Working => &mut self.working,
-        }
-    }
-}
-
 /// A set whose datums are all done.
 pub(crate) struct FinishedSet {
     /// Results in the order of the datums, without output files.
@@ -121,14 +78,6 @@ impl FinishedSet {
     pub async fn store_output(&mut self) -> Result<(), StoreError> {
         self.runner.output.store(&mut self.results).await
     }
-}
-
-/// How far a participant has come.
-#[derive(Clone, Copy)]
-enum ParticipantPhase {
-    Called,
-    Starting,
-    Working,
 }
 
 /// A slot that takes part in a set. It is counted from `begin` until it is dropped, also when its task panics.

@@ -58,6 +58,23 @@ enum SetOutcome {
     Interrupted(Interrupt),
 }
 
+impl SetOutcome {
+    /// Classifies how the work on a set ended.
+    fn of(set: &SetMessage, ended: Result<Self, Interrupt>) -> Self {
+        match ended {
+            Ok(outcome) => outcome,
+            Err(Interrupt::Infra(InfraError::Store {
+                source: StoreError::Missing { key },
+                ..
+            })) if key == set.plan_key => {
+                tracing::info!(job = %set.job, "datum set dropped: its job is gone");
+                Self::Orphaned
+            }
+            Err(interrupt) => Self::Interrupted(interrupt),
+        }
+    }
+}
+
 /// Runs a delivered set, beginning in the given slot; gives the slot back and answers the queue.
 pub(crate) async fn handle(intake: &IntakeState, delivery: Delivery, slot: SlotGuard) {
     let context = &intake.context;
@@ -78,7 +95,7 @@ pub(crate) async fn handle(intake: &IntakeState, delivery: Delivery, slot: SlotG
     let extending = AbortOnDropHandle::new(tokio::spawn(extend_deadline(Arc::clone(&delivery))));
     // Dropping `send_batches` in the middle of a batch may lose that batch for followers, but not for the stored log.
     let outcome = tokio::select! {
-        outcome = work(intake, &delivery, &handle, &log, slot) => outcome,
+        ended = work(intake, &delivery, &handle, &log, slot) => SetOutcome::of(set, ended),
         () = log.send_batches(&context.queue, set, &context.name) => unreachable!("sends for ever"),
     };
     drop(extending);
@@ -164,29 +181,8 @@ async fn answer(context: &WorkerContext, delivery: &Delivery, outcome: SetOutcom
     context.metrics.sets.with_label_values(&[label]).inc();
 }
 
-/// Does the work on a set and classifies how it ended.
+/// Runs a set and stores its result, unless the store has one.
 async fn work(
-    intake: &IntakeState,
-    delivery: &Delivery,
-    handle: &Arc<SetHandle>,
-    log: &Arc<SetLog>,
-    slot: SlotGuard,
-) -> SetOutcome {
-    let set = &delivery.set;
-    match try_work(intake, delivery, handle, log, slot).await {
-        Ok(outcome) => outcome,
-        Err(Interrupt::Infra(InfraError::Store {
-            source: StoreError::Missing { key },
-            ..
-        })) if key == set.plan_key => {
-            tracing::info!(job = %set.job, "datum set dropped: its job is gone");
-            SetOutcome::Orphaned
-        }
-        Err(interrupt) => SetOutcome::Interrupted(interrupt),
-    }
-}
-
-async fn try_work(
     intake: &IntakeState,
     delivery: &Delivery,
     handle: &Arc<SetHandle>,

@@ -135,9 +135,9 @@ impl RunningSets {
 #[cfg(test)]
 mod tests {
     use howdah_model::ids::GlobalId;
+    use howdah_protocol::testing::{datum, file_input};
 
     use super::*;
-    use crate::testing::{datum, file_input};
 
     fn set_of(pipeline: &str) -> SetMessage {
         SetMessage {

@@ -221,6 +221,7 @@ async fn stop_all(stages: Vec<RunningStage>) {
 
 #[cfg(test)]
 mod tests {
+    use howdah_protocol::testing::plan;
     use tokio_util::task::TaskTracker;
 
     use super::*;
@@ -228,7 +229,6 @@ mod tests {
     use crate::pfs::workspace::lock_workspace;
     use crate::runtime::scripted::ScriptedRuntime;
     use crate::slots::running_stage::{StageStarter, stage_key};
-    use crate::testing::plan;
 
     #[test]
     fn starts_are_limited_for_each_pipeline_by_itself() {
@@ -285,7 +285,7 @@ mod tests {
             starts: TaskTracker::new(),
         };
         let pool = Pool::new(4, Arc::new(Metrics::new()));
-        let plan = plan("default/a", &["ok"]);
+        let plan = plan("a", 1, &["ok"]);
         let key = stage_key(&plan);
         let mut slots: Vec<Slot> = std::iter::from_fn(|| pool.take(&key)).collect();
         let mut left = Vec::new();

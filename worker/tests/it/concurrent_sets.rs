@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use howdah_protocol::objects::{DatumOutcome, JobPlan, SetConcurrency};
+use howdah_protocol::testing::{datum, plan};
 use howdah_store::Store;
 use howdah_worker::runtime::scripted::ScriptedEnd;
 use tokio::sync::{Barrier, Notify};
 
-use crate::fixture::{WorkerFixture, commit_into, datum, input_from, plan, within};
+use crate::fixture::{WorkerFixture, commit_into, input_from, within};
 
 fn concurrent_plan(pipeline: &str, cmd: &[&str]) -> JobPlan {
     JobPlan {

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use howdah_model::ids::TreeRoot;
 use howdah_protocol::messages::RestartDatum;
 use howdah_protocol::objects::{Datum, DatumOutcome};
+use howdah_protocol::testing::{datum, plan};
 use howdah_store::FileTree;
 use howdah_worker::runtime::scripted::ScriptedEnd;
 
-use crate::fixture::{WorkerFixture, datum, plan, within};
+use crate::fixture::{WorkerFixture, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_is_run_stored_and_reported() {

@@ -4,13 +4,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use howdah_model::entities::{Content, ImagePin};
-use howdah_model::ids::{DatumHash, DatumId, GlobalId, TreeRoot};
-use howdah_model::names::{BranchName, PipelineKey};
+use howdah_model::entities::Content;
+use howdah_model::ids::TreeRoot;
+use howdah_model::names::PipelineKey;
 use howdah_protocol::messages::{CancelJob, SetEvent, SetFailed, SetMessage};
-use howdah_protocol::objects::{
-    self, Datum, DatumInput, DatumSet, JobPlan, LogObject, SetConcurrency, SetResult, StageSpec,
-};
+use howdah_protocol::objects::{self, Datum, DatumInput, DatumSet, JobPlan, LogObject, SetResult};
+use howdah_protocol::testing::{datum, file_input};
 use howdah_protocol::wire;
 use howdah_queue::testing::NatsServer;
 use howdah_queue::{Queue, Subscription};
@@ -270,17 +269,10 @@ pub async fn input_from(store: &Store, name: &str, root: TreeRoot, path: &str) -
     let tree = FileTree::new(store, Some(root));
     let node = tree.inspect(path).await.unwrap().unwrap();
     DatumInput {
-        name: Arc::from(name),
-        repo: "default/data".parse().unwrap(),
-        branch: BranchName::master(),
-        commit: GlobalId::from_number(9),
         root,
-        path: path.to_owned(),
-        is_dir: path.ends_with('/'),
         size: node.size,
         hash: node.hash,
-        join_on: String::new(),
-        group_by: String::new(),
+        ..file_input(name, path)
     }
 }
 
@@ -293,48 +285,5 @@ fn copy(call: ScriptedCall) -> ScriptedEnd {
     ScriptedEnd {
         stdout: format!("copied {name}\n"),
         ..ScriptedEnd::ok()
-    }
-}
-
-pub fn plan(pipeline: &str, job: u64, cmd: &[&str]) -> JobPlan {
-    JobPlan {
-        pipeline: format!("default/{pipeline}").parse().unwrap(),
-        version: 1,
-        job: GlobalId::from_number(job),
-        output_commit: GlobalId::from_number(job),
-        spec_commit: None,
-        file_set: None,
-        salt: "salt".into(),
-        stage: StageSpec {
-            image: ImagePin {
-                reference: "image:1".into(),
-                digest: "sha256:1".into(),
-            },
-            cmd: cmd.iter().map(|word| (*word).to_owned()).collect(),
-            stdin: None,
-            err_cmd: None,
-            err_stdin: None,
-            env: Default::default(),
-            accept_return_code: Vec::new(),
-            user: None,
-            working_dir: None,
-            datum_tries: 3,
-            datum_timeout_ms: None,
-            writable_inputs: false,
-            memory_bytes: None,
-            cpus: None,
-            labels: Default::default(),
-        },
-        concurrency: SetConcurrency::default(),
-        single_object: None,
-    }
-}
-
-pub fn datum(number: u8, inputs: Vec<DatumInput>) -> Datum {
-    Datum {
-        id: DatumId::new([number; 32]),
-        hash: DatumHash::new([number; 32]),
-        inputs,
-        slices: Vec::new(),
     }
 }

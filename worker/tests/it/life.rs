@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use howdah_protocol::messages::{ResolveImage, ResolvedImage};
 use howdah_protocol::objects::{self, DatumOutcome};
+use howdah_protocol::testing::{datum, plan};
 use howdah_protocol::wire;
 use howdah_queue::ACK_WAIT;
 use howdah_worker::runtime::scripted::ScriptedEnd;
 use tokio::sync::Notify;
 
-use crate::fixture::{WorkerFixture, datum, plan, within};
+use crate::fixture::{WorkerFixture, within};
 
 /// Defines the command `slow`, whose first `endless` runs do not end. Returns a signal that each run
 /// gives at its start, and the number of runs.

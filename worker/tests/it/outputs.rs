@@ -4,9 +4,10 @@ use std::os::unix::fs::symlink;
 
 use howdah_model::ids::GlobalId;
 use howdah_protocol::objects::DatumOutcome;
+use howdah_protocol::testing::{datum, plan};
 use howdah_worker::runtime::scripted::{INIT, ScriptedEnd};
 
-use crate::fixture::{WorkerFixture, datum, plan};
+use crate::fixture::WorkerFixture;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_into_inputs_are_stored_by_reference() {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use howdah_protocol::messages::{PrewarmOrder, PrewarmStages};
 use howdah_protocol::objects::JobPlan;
-
+use howdah_protocol::testing::{datum, plan};
 use tokio::time::timeout;
 
-use crate::fixture::{WorkerFixture, datum, plan, within};
+use crate::fixture::{WorkerFixture, within};
 
 /// Pause before an order is published, or a condition checked, again.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);

@@ -1,5 +1,7 @@
 //! Inputs: the sources of datums.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -81,17 +83,44 @@ impl Input {
     }
 }
 
-/// The type of a repo that an input reads.
+/// Purpose of a repository.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum InputRepoType {
-    /// Data of users, and output of pipelines.
+pub enum RepoType {
+    /// Files, written by users or by the jobs of a pipeline.
     #[default]
     User,
     /// Records of the datums of a pipeline.
     Meta,
     /// Versions of a pipeline.
     Spec,
+}
+
+impl RepoType {
+    /// Returns the type with this word; the empty text means `user`.
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "" | "user" => Some(Self::User),
+            "meta" => Some(Self::Meta),
+            "spec" => Some(Self::Spec),
+            _ => None,
+        }
+    }
+
+    /// Returns the word: in specs, on the wire, and after the dot of the key of a repository.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Meta => "meta",
+            Self::Spec => "spec",
+        }
+    }
+}
+
+impl fmt::Display for RepoType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// Files of a branch, divided into datums by a glob.
@@ -107,7 +136,7 @@ pub struct PfsInput {
     /// Name of the repo.
     pub repo: String,
     /// Type of the repo.
-    pub repo_type: InputRepoType,
+    pub repo_type: RepoType,
     /// The branch to follow.
     #[serde(skip_serializing_if = "is_default")]
     pub branch: String,

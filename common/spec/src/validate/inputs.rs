@@ -6,7 +6,7 @@ use super::names;
 use crate::cron::Schedule;
 use crate::error::SpecError;
 use crate::quantity;
-use crate::types::{CronInput, Input, InputRepoType, PfsInput, PipelineId, TriggerSpec};
+use crate::types::{CronInput, Input, PfsInput, PipelineId, RepoType, TriggerSpec};
 use howdah_glob::Glob;
 
 /// Checks an input and its parts at every depth.
@@ -25,7 +25,7 @@ pub(super) fn check(input: &Input, pipeline: &PipelineId) -> Result<(), SpecErro
 }
 
 /// An input without parts, with what the rules need to know about its place in the tree.
-struct InputLeaf<'a> {
+struct PlacedLeaf<'a> {
     input: &'a Input,
     path: String,
     /// The kind of the nearest compound input above that is not a cross.
@@ -36,12 +36,12 @@ fn collect<'a>(
     input: &'a Input,
     path: &str,
     mixed_in: Option<&'static str>,
-    leaves: &mut Vec<InputLeaf<'a>>,
+    leaves: &mut Vec<PlacedLeaf<'a>>,
 ) -> Result<(), SpecError> {
     let kind = input.kind();
     let path = format!("{path}.{kind}");
     if matches!(input, Input::Pfs(_) | Input::Cron(_)) {
-        leaves.push(InputLeaf { input, path, mixed_in });
+        leaves.push(PlacedLeaf { input, path, mixed_in });
         return Ok(());
     }
     if input.parts().is_empty() {
@@ -55,7 +55,7 @@ fn collect<'a>(
     Ok(())
 }
 
-fn pfs_leaf(leaf: &InputLeaf<'_>, pfs: &PfsInput, pipeline: &PipelineId) -> Result<(), SpecError> {
+fn pfs_leaf(leaf: &PlacedLeaf<'_>, pfs: &PfsInput, pipeline: &PipelineId) -> Result<(), SpecError> {
     let path = |field: &str| format!("{}.{field}", leaf.path);
     if pfs.repo.is_empty() {
         return Err(SpecError::missing(path("repo"), "the input has no repo").help("name the repo to read"));
@@ -87,7 +87,7 @@ fn pfs_leaf(leaf: &InputLeaf<'_>, pfs: &PfsInput, pipeline: &PipelineId) -> Resu
     if let Some(trigger) = &pfs.trigger {
         trigger_rules(&path("trigger"), trigger, &pfs.branch)?;
     }
-    let is_own = pfs.project == pipeline.project && pfs.repo == pipeline.name && pfs.repo_type != InputRepoType::Spec;
+    let is_own = pfs.project == pipeline.project && pfs.repo == pipeline.name && pfs.repo_type != RepoType::Spec;
     if is_own {
         let error = SpecError::conflict(
             path("repo"),
@@ -98,7 +98,7 @@ fn pfs_leaf(leaf: &InputLeaf<'_>, pfs: &PfsInput, pipeline: &PipelineId) -> Resu
     Ok(())
 }
 
-fn s3(leaf: &InputLeaf<'_>, pfs: &PfsInput) -> Result<(), SpecError> {
+fn s3(leaf: &PlacedLeaf<'_>, pfs: &PfsInput) -> Result<(), SpecError> {
     let path = |field: &str| format!("{}.{field}", leaf.path);
     if pfs.glob != "/" {
         let what = format!(
@@ -146,7 +146,7 @@ fn trigger_rules(path: &str, trigger: &TriggerSpec, branch: &str) -> Result<(), 
     Ok(())
 }
 
-fn cron_leaf(leaf: &InputLeaf<'_>, cron: &CronInput) -> Result<(), SpecError> {
+fn cron_leaf(leaf: &PlacedLeaf<'_>, cron: &CronInput) -> Result<(), SpecError> {
     let path = |field: &str| format!("{}.{field}", leaf.path);
     names::input(&path("name"), &cron.name)?;
     names::word(&path("repo"), "repo", &cron.repo)?;
@@ -193,8 +193,8 @@ fn unique_names(input: &Input, path: &str, taken: &mut BTreeMap<String, String>)
     Ok(())
 }
 
-fn one_branch_per_repo(leaves: &[InputLeaf<'_>]) -> Result<(), SpecError> {
-    let mut branches: BTreeMap<(&str, &str, InputRepoType), &str> = BTreeMap::new();
+fn one_branch_per_repo(leaves: &[PlacedLeaf<'_>]) -> Result<(), SpecError> {
+    let mut branches: BTreeMap<(&str, &str, RepoType), &str> = BTreeMap::new();
     for leaf in leaves {
         let Input::Pfs(pfs) = leaf.input else { continue };
         // In a user spec the branch of a trigger is still empty; it gets its name when derived fields are filled in.

@@ -19,7 +19,7 @@ use crate::format::content::{FileContent, push_slice};
 use crate::offload::hash_more;
 use crate::sort::SortedRecords;
 use crate::store::Store;
-use crate::tree::{Edit, Tree, Value};
+use crate::tree::{Tree, TreeEdit, TreeValue};
 
 /// Why edits were not applied. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +77,7 @@ impl ClosedEdits {
     }
 
     /// Streams the removals of everything that the base has in cleared directories.
-    fn removals(&self, tree: &Tree) -> BoxStream<'static, Result<Edit>> {
+    fn removals(&self, tree: &Tree) -> BoxStream<'static, Result<TreeEdit>> {
         if !self.clears {
             return stream::empty().boxed();
         }
@@ -90,12 +90,12 @@ impl ClosedEdits {
         stream::iter(cleared)
             .map_ok(move |directory| tree.prefix(&directory))
             .try_flatten()
-            .map_ok(|entry| Edit::remove(entry.key))
+            .map_ok(|entry| TreeEdit::remove(entry.key))
             .boxed()
     }
 
     /// Streams the changes of the files that steps name.
-    fn changes(&self, tree: &Tree) -> BoxStream<'static, Result<Edit>> {
+    fn changes(&self, tree: &Tree) -> BoxStream<'static, Result<TreeEdit>> {
         let tree = tree.clone();
         let changes = self.folded().filter_map(|step| match step {
             Ok(FoldedStep::File(path, change)) => Some(Ok((path, change))),
@@ -110,7 +110,7 @@ impl ClosedEdits {
                         FileChange::Remove => None,
                         FileChange::Write(write) => Some(write.resolve(&tree, &key).await?),
                     };
-                    Ok(Edit { key, value })
+                    Ok(TreeEdit { key, value })
                 }
             })
             .boxed()
@@ -127,7 +127,7 @@ impl FileTree {
     /// When a path would be both a file and a directory, changes do not ascend, or the store fails.
     pub async fn apply_sorted<S>(&self, changes: impl Fn() -> S) -> Result<Content, EditError>
     where
-        S: Stream<Item = Result<Edit>> + Send,
+        S: Stream<Item = Result<TreeEdit>> + Send,
     {
         let edited = self.tree().apply(changes()).await?;
         let edited = FileTree::new(self.tree().store(), edited.root());
@@ -146,7 +146,7 @@ impl FileTree {
 
 impl FileWrite {
     /// Returns the file that the parts make, joined.
-    async fn resolve(&self, tree: &Tree, key: &Bytes) -> Result<Value> {
+    async fn resolve(&self, tree: &Tree, key: &Bytes) -> Result<TreeValue> {
         let path = path_of(key)?;
         let mut parts = Vec::with_capacity(self.parts.len() + 1);
         if self.after_base {
@@ -189,9 +189,9 @@ async fn join(store: &Store, parts: &[FileContent]) -> Result<FileContent> {
 
 /// Merges two ascending streams of edits. Of equal keys, the edit of the second stream is taken.
 fn merge<'a>(
-    first: BoxStream<'a, Result<Edit>>,
-    second: BoxStream<'a, Result<Edit>>,
-) -> impl Stream<Item = Result<Edit>> + Send + 'a {
+    first: BoxStream<'a, Result<TreeEdit>>,
+    second: BoxStream<'a, Result<TreeEdit>>,
+) -> impl Stream<Item = Result<TreeEdit>> + Send + 'a {
     let state = (first.peekable(), second.peekable());
     stream::unfold(state, |(mut first, mut second)| async move {
         let (a, b) = (

@@ -10,7 +10,7 @@ use super::file_node::FileNode;
 use super::path::{as_directory, clean_path, directories, without_slash};
 use super::view::FileTree;
 use crate::error::Result;
-use crate::tree::{DiffItem, Entry, KeyRange, Tree, Value};
+use crate::tree::{DiffItem, KeyRange, Tree, TreeEntry, TreeValue};
 
 /// A path at which two commits differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,9 +158,9 @@ impl FileComparison {
             if !self.scope.shows_file(path) {
                 continue;
             }
-            let node = |value: Option<Value>| {
+            let node = |value: Option<TreeValue>| {
                 let decoded = value.map(|value| {
-                    decode_file(Entry {
+                    decode_file(TreeEntry {
                         key: key.clone(),
                         value,
                     })
@@ -179,8 +179,8 @@ impl FileComparison {
 }
 
 /// Tells whether two values differ only in the datum that wrote the file.
-fn same_bytes(old: &Option<Value>, new: &Option<Value>) -> bool {
-    let hash = |value: &Option<Value>| {
+fn same_bytes(old: &Option<TreeValue>, new: &Option<TreeValue>) -> bool {
+    let hash = |value: &Option<TreeValue>| {
         value
             .as_ref()
             .and_then(|value| decode_identity(&value.data).ok())

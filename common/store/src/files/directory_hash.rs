@@ -8,7 +8,7 @@ use howdah_model::ContentHash;
 use super::entry::{damaged_entry, decode_identity, path_of};
 use super::file_node::FileKind;
 use crate::error::Result;
-use crate::tree::{Entry, Tree};
+use crate::tree::{Tree, TreeEntry};
 
 /// Computes the hash of a directory that is not empty.
 ///
@@ -34,7 +34,7 @@ pub(super) async fn directory_hash(tree: &Tree, path: &str) -> Result<ContentHas
     // a file comes that is not in it.
     let mut open = vec![(path.to_owned(), DirectoryHasher::default())];
     let mut files = std::pin::pin!(tree.prefix(path.as_bytes()));
-    while let Some(Entry { key, value }) = files.try_next().await? {
+    while let Some(TreeEntry { key, value }) = files.try_next().await? {
         let file = path_of(&key)?;
         let (_, hash, _) = decode_identity(&value.data).map_err(|reason| damaged_entry(file, &reason))?;
         close_directories(&mut open, |directory| file.starts_with(directory), &remember);

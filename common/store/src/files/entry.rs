@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Result, StoreError};
 use crate::format::codec::{DecodeError, FieldReader, put_number};
 use crate::format::content::FileContent;
-use crate::tree::{Entry, Value};
+use crate::tree::{TreeEntry, TreeValue};
 
 /// A file in a tree: its content, and the datum that wrote it if it is output of a pipeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ impl FileEntry {
     /// Encodes the entry as a value of a tree. Its weight is the size of the file, so that weights of ranges are
     /// numbers of bytes. The slices are the placement and so without effect on the root.
     #[must_use]
-    pub fn encode(&self) -> Value {
+    pub fn encode(&self) -> TreeValue {
         let mut data = Vec::with_capacity(76);
         data.push(ENTRY_VERSION);
         data.push(if self.datum.is_some() { HAS_DATUM } else { 0 });
@@ -40,7 +40,7 @@ impl FileEntry {
         if let Some(datum) = &self.datum {
             data.extend_from_slice(datum.as_bytes());
         }
-        Value {
+        TreeValue {
             data: data.into(),
             placement: self.content.encode_placement(),
             weight: self.content.size,
@@ -51,7 +51,7 @@ impl FileEntry {
     ///
     /// # Errors
     /// When the value is not an encoded entry.
-    pub fn decode(value: &Value) -> Result<Self, DecodeError> {
+    pub fn decode(value: &TreeValue) -> Result<Self, DecodeError> {
         let (size, hash, datum) = decode_identity(&value.data)?;
         let content = FileContent::from_parts(size, hash, &value.placement)?;
         Ok(FileEntry { content, datum })
@@ -90,7 +90,7 @@ pub(super) fn damaged_entry(path: &str, reason: &DecodeError) -> StoreError {
 }
 
 /// Decodes an entry of the tree: path and file.
-pub(super) fn decode_file(entry: Entry) -> Result<(String, FileEntry)> {
+pub(super) fn decode_file(entry: TreeEntry) -> Result<(String, FileEntry)> {
     let path = path_of(&entry.key)?.to_owned();
     let file = FileEntry::decode(&entry.value).map_err(|reason| damaged_entry(&path, &reason))?;
     Ok((path, file))
@@ -151,7 +151,7 @@ mod tests {
         for cut in 0..value.placement.len() {
             let placement = value.placement.slice(..cut);
             assert!(
-                FileEntry::decode(&Value {
+                FileEntry::decode(&TreeValue {
                     placement,
                     ..value.clone()
                 })

@@ -49,7 +49,7 @@ pub use entry::FileEntry;
 pub use file_node::{FileKind, FileNode};
 pub use path::{PathError, PathRules, check_path, clean_path};
 pub use staged::{MAX_STAGED_BYTES, StagedEdits, StagedObject};
-pub use staged_paths::StagedPaths;
+pub use staged_paths::{StagedPaths, StagedPathsCache};
 pub use steps::StepNumber;
 pub use view::FileTree;
 pub use walk::ListingPage;

@@ -6,11 +6,15 @@
 //! staged; applying them gives the exact answer.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use howdah_model::GlobalId;
 
 use super::collisions::{Collision, CollisionFinder};
 use super::path::{as_directory, directories, without_slash};
 use super::view::FileTree;
 use crate::error::Result;
+use crate::memory::cache::{Cache, Weighted};
 
 /// The files that staged edits write, and the directories that contain them.
 #[derive(Debug)]
@@ -55,12 +59,6 @@ impl StagedPathsBuilder {
 }
 
 impl StagedPaths {
-    /// Returns about how many bytes of memory these paths take.
-    #[must_use]
-    pub fn memory(&self) -> usize {
-        self.memory
-    }
-
     /// Finds a path that is a file in one set and a directory in the other. Both may be the same set.
     #[must_use]
     pub fn collision_with(&self, other: &StagedPaths) -> Option<Collision> {
@@ -97,5 +95,41 @@ impl StagedPaths {
             }
         }
         Ok(None)
+    }
+}
+
+/// The paths of staged edits that were written or read last, by the id of the edits.
+///
+/// A new write is compared with them without reading their objects. Losing an entry costs a read of an object.
+#[derive(Debug)]
+pub struct StagedPathsCache(Cache<GlobalId, Arc<StagedPaths>>);
+
+impl Weighted for Arc<StagedPaths> {
+    fn weight(&self) -> usize {
+        self.memory
+    }
+}
+
+impl StagedPathsCache {
+    /// Makes a cache for paths of so many bytes in all.
+    #[must_use]
+    pub fn new(bytes: usize) -> Self {
+        Self(Cache::new(bytes))
+    }
+
+    /// Adds the paths of staged edits and drops the oldest entries that no longer fit.
+    pub fn put(&self, id: GlobalId, paths: Arc<StagedPaths>) {
+        self.0.insert(id, paths);
+    }
+
+    /// Returns the paths of staged edits, if they are cached.
+    #[must_use]
+    pub fn get(&self, id: &GlobalId) -> Option<Arc<StagedPaths>> {
+        self.0.get(id)
+    }
+
+    /// Drops the paths of staged edits.
+    pub fn remove(&self, id: &GlobalId) {
+        self.0.remove(id);
     }
 }

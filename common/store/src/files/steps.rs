@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::entry::FileEntry;
 use crate::error::{Result, StoreError};
 use crate::sort::{MergedRecords, SortRecord};
-use crate::tree::Value;
+use crate::tree::TreeValue;
 
 /// The position of a step among the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,9 +23,9 @@ pub(super) enum StepKind<'a> {
     /// Removes the file.
     Remove,
     /// Replaces the file by this entry.
-    Put(&'a Value),
+    Put(&'a TreeValue),
     /// Adds the content of this entry at the end of the file.
-    Append(&'a Value),
+    Append(&'a TreeValue),
     /// Replaces the file by this [`EncodedEntry`].
     PutEncoded(&'a [u8]),
     /// Adds the content of this [`EncodedEntry`] at the end of the file.
@@ -49,7 +49,7 @@ impl StepKind<'_> {
     /// placement.
     pub(super) fn encode(&self, number: StepNumber, write: impl FnOnce(&[&[u8]])) {
         let number = number.0.to_be_bytes();
-        let length = |value: &Value| u32::try_from(value.data.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let length = |value: &TreeValue| u32::try_from(value.data.len()).unwrap_or(u32::MAX).to_le_bytes();
         match self {
             StepKind::Remove => write(&[&number, &[REMOVE]]),
             StepKind::Clear => write(&[&number, &[CLEAR]]),
@@ -93,7 +93,7 @@ impl EncodedEntry {
         if self.0.len() < end {
             return Err(damaged());
         }
-        let value = Value {
+        let value = TreeValue {
             data: self.0.slice(LENGTH..end),
             placement: self.0.slice(end..),
             weight: 0,

@@ -9,7 +9,7 @@ use super::file_node::{FileKind, FileNode};
 use super::path::{as_directory, clean_path};
 use crate::error::{Result, StoreError};
 use crate::store::Store;
-use crate::tree::{Entry, KeyRange, Tree};
+use crate::tree::{KeyRange, Tree, TreeEntry};
 
 /// The files of a commit.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ impl FileTree {
         let key = clean_path(path);
         match self.tree.get(key.as_bytes()).await? {
             None => Ok(None),
-            Some(value) => decode_file(Entry { key: key.into(), value }).map(|(_, entry)| Some(entry)),
+            Some(value) => decode_file(TreeEntry { key: key.into(), value }).map(|(_, entry)| Some(entry)),
         }
     }
 
@@ -90,7 +90,7 @@ impl FileTree {
         futures::stream::once(async move {
             let own = tree.get(clean.as_bytes()).await?;
             let own = own.map(|value| {
-                Ok(Entry {
+                Ok(TreeEntry {
                     key: clean.into(),
                     value,
                 })

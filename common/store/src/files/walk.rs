@@ -15,7 +15,7 @@ use super::path::{as_directory, clean_path, depth, without_slash};
 use super::view::FileTree;
 use crate::error::Result;
 use crate::format::node::NodeEntry;
-use crate::tree::{Cursor, Entry, KeyRange};
+use crate::tree::{Cursor, KeyRange, TreeEntry};
 
 /// Which part of a listing is returned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl FileTree {
                 match step {
                     Listed::Directory(path) => files.directory(&path).await,
                     Listed::File(item) => {
-                        let (path, entry) = decode_file(Entry::from(item))?;
+                        let (path, entry) = decode_file(TreeEntry::from(item))?;
                         Ok(Some(FileNode::of_file(path, entry)))
                     }
                 }

@@ -70,7 +70,7 @@ impl<K: Hash + Eq + Copy, V: Clone + Weighted> Cache<K, V> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[cfg(test)]
+    /// Returns the cached value.
     pub(crate) fn get(&self, key: &K) -> Option<V> {
         self.state().entries.get(key).cloned()
     }
@@ -90,6 +90,14 @@ impl<K: Hash + Eq + Copy, V: Clone + Weighted> Cache<K, V> {
     /// Adds a value.
     pub(crate) fn insert(&self, key: K, value: V) {
         self.state().insert(key, value, self.capacity);
+    }
+
+    /// Removes a value.
+    pub(crate) fn remove(&self, key: &K) {
+        let mut state = self.state();
+        if let Some(value) = state.entries.pop(key) {
+            state.bytes -= value.weight();
+        }
     }
 
     /// Returns the cached value, the result of `load`, or that of a load which another caller has begun.
@@ -192,6 +200,16 @@ mod tests {
         cache.insert(5, 9);
         cache.insert(6, 2);
         assert!(cache.was_evicted(&3) && !cache.was_evicted(&5));
+    }
+
+    #[test]
+    fn a_removed_value_takes_no_memory() {
+        let cache = Cache::new(10);
+        cache.insert(1, 6);
+        cache.remove(&1);
+        cache.insert(2, 6);
+        cache.insert(3, 4);
+        assert_eq!((cache.get(&1), cache.get(&2), cache.get(&3)), (None, Some(6), Some(4)));
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ use futures::{Stream, StreamExt, stream};
 use howdah_model::{ContentHash, TreeRoot};
 
 use super::cursor::LevelCursor;
-use super::entry::Edit;
+use super::entry::TreeEdit;
 use super::write::NodeSink;
 use crate::error::{Result, StoreError};
 use crate::format::node::NodeEntry;
@@ -37,7 +37,7 @@ struct LevelEdit {
 
 pub(super) async fn apply<S>(store: &Store, root: Option<TreeRoot>, edits: S) -> Result<Option<TreeRoot>>
 where
-    S: Stream<Item = Result<Edit>> + Send,
+    S: Stream<Item = Result<TreeEdit>> + Send,
 {
     let mut sink = NodeSink::new(store);
     let changes = edits.map(|edit| edit.and_then(change_of_edit));
@@ -52,7 +52,7 @@ where
     Ok(root)
 }
 
-fn change_of_edit(edit: Edit) -> Result<LevelEdit> {
+fn change_of_edit(edit: TreeEdit) -> Result<LevelEdit> {
     if edit.key.len() > MAX_KEY_BYTES {
         return Err(StoreError::BadKey {
             key: String::from_utf8_lossy(&edit.key[..64]).into_owned() + "...",

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use howdah_model::{ContentHash, TreeRoot};
 
-use super::entry::{DiffItem, Entry, Value};
+use super::entry::{DiffItem, TreeEntry, TreeValue};
 use super::range::KeyRange;
 use super::scan;
 use crate::error::Result;
@@ -99,7 +99,7 @@ pub(super) fn diff(
             let is_old = new.is_none();
             let all = scan::ascending(store.clone(), old.or(new), range);
             return all
-                .map_ok(move |Entry { key, value }| {
+                .map_ok(move |TreeEntry { key, value }| {
                     let (old, new) = if is_old {
                         (Some(value), None)
                     } else {
@@ -211,8 +211,8 @@ impl TreeComparison {
     }
 }
 
-fn value(item: NodeEntry) -> Value {
-    Value {
+fn value(item: NodeEntry) -> TreeValue {
+    TreeValue {
         data: item.data,
         placement: item.placement,
         weight: item.weight,

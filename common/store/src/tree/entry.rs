@@ -6,7 +6,7 @@ use crate::format::node::NodeEntry;
 
 /// The value of a key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Value {
+pub struct TreeValue {
     /// The meaning; decides the root.
     pub data: Bytes,
     /// The places of its bytes: stored, but without effect on the root and on differences. If two trees have the same
@@ -16,10 +16,10 @@ pub struct Value {
     pub weight: u64,
 }
 
-impl Value {
+impl TreeValue {
     /// Returns a value without placement.
     pub fn plain(data: impl Into<Bytes>, weight: u64) -> Self {
-        Value {
+        TreeValue {
             data: data.into(),
             placement: Bytes::new(),
             weight,
@@ -28,33 +28,33 @@ impl Value {
 
     /// Tells whether two values have the same meaning.
     #[must_use]
-    pub fn same(&self, other: &Value) -> bool {
+    pub fn same(&self, other: &TreeValue) -> bool {
         self.data == other.data && self.weight == other.weight
     }
 }
 
 /// A key and its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct TreeEntry {
     /// The key.
     pub key: Bytes,
     /// The value.
-    pub value: Value,
+    pub value: TreeValue,
 }
 
 /// A change of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edit {
+pub struct TreeEdit {
     /// The key.
     pub key: Bytes,
     /// The new value; `None` removes the key.
-    pub value: Option<Value>,
+    pub value: Option<TreeValue>,
 }
 
-impl Edit {
+impl TreeEdit {
     /// Returns the edit that sets a key.
-    pub fn put(key: impl Into<Bytes>, value: Value) -> Self {
-        Edit {
+    pub fn put(key: impl Into<Bytes>, value: TreeValue) -> Self {
+        TreeEdit {
             key: key.into(),
             value: Some(value),
         }
@@ -62,7 +62,7 @@ impl Edit {
 
     /// Returns the edit that removes a key; without effect if the key does not exist.
     pub fn remove(key: impl Into<Bytes>) -> Self {
-        Edit {
+        TreeEdit {
             key: key.into(),
             value: None,
         }
@@ -75,9 +75,9 @@ pub struct DiffItem {
     /// The key.
     pub key: Bytes,
     /// The value in the old tree.
-    pub old: Option<Value>,
+    pub old: Option<TreeValue>,
     /// The value in the new tree.
-    pub new: Option<Value>,
+    pub new: Option<TreeValue>,
 }
 
 /// Totals over a range of a tree.
@@ -89,11 +89,11 @@ pub struct Aggregate {
     pub weight: u64,
 }
 
-impl From<NodeEntry> for Entry {
+impl From<NodeEntry> for TreeEntry {
     fn from(item: NodeEntry) -> Self {
-        Entry {
+        TreeEntry {
             key: item.key,
-            value: Value {
+            value: TreeValue {
                 data: item.data,
                 placement: item.placement,
                 weight: item.weight,

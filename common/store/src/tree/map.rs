@@ -4,7 +4,7 @@ use futures::{Stream, TryStreamExt};
 use howdah_model::TreeRoot;
 
 use super::cursor::Cursor;
-use super::entry::{Aggregate, DiffItem, Edit, Entry, Value};
+use super::entry::{Aggregate, DiffItem, TreeEdit, TreeEntry, TreeValue};
 use super::range::KeyRange;
 use super::{apply, diff, scan};
 use crate::error::Result;
@@ -46,47 +46,49 @@ impl Tree {
     }
 
     /// Returns the value of a key.
-    pub async fn get(&self, key: &[u8]) -> Result<Option<Value>> {
+    pub async fn get(&self, key: &[u8]) -> Result<Option<TreeValue>> {
         let found = self.first_at_or_after(key).await?;
         Ok(found.filter(|entry| entry.key == key).map(|entry| entry.value))
     }
 
     /// Returns the first entry whose key is `key` or greater.
-    pub async fn first_at_or_after(&self, key: &[u8]) -> Result<Option<Entry>> {
+    pub async fn first_at_or_after(&self, key: &[u8]) -> Result<Option<TreeEntry>> {
         let Some(mut cursor) = self.cursor().await? else {
             return Ok(None);
         };
         cursor.seek(key).await?;
-        Ok(cursor.item().map(Entry::from))
+        Ok(cursor.item().map(TreeEntry::from))
     }
 
     /// Returns the last entry whose key is below `key`.
-    pub async fn last_before(&self, key: &[u8]) -> Result<Option<Entry>> {
+    pub async fn last_before(&self, key: &[u8]) -> Result<Option<TreeEntry>> {
         let Some(mut cursor) = self.cursor().await? else {
             return Ok(None);
         };
         cursor.seek(key).await?;
-        let found = cursor.previous().await?;
-        Ok(if found { cursor.item().map(Entry::from) } else { None })
+        if !cursor.previous().await? {
+            return Ok(None);
+        }
+        Ok(cursor.item().map(TreeEntry::from))
     }
 
     /// Returns the entry at an index. Reads one path from the root.
-    pub async fn nth(&self, index: u64) -> Result<Option<Entry>> {
+    pub async fn nth(&self, index: u64) -> Result<Option<TreeEntry>> {
         scan::nth(&self.store, self.root, index).await
     }
 
     /// Streams the entries of a range in ascending order.
-    pub fn range(&self, range: KeyRange) -> impl Stream<Item = Result<Entry>> + Send + use<> {
+    pub fn range(&self, range: KeyRange) -> impl Stream<Item = Result<TreeEntry>> + Send + use<> {
         scan::ascending(self.store.clone(), self.root, range)
     }
 
     /// Streams the entries of a range in descending order.
-    pub fn range_rev(&self, range: KeyRange) -> impl Stream<Item = Result<Entry>> + Send + use<> {
+    pub fn range_rev(&self, range: KeyRange) -> impl Stream<Item = Result<TreeEntry>> + Send + use<> {
         scan::descending(self.store.clone(), self.root, range)
     }
 
     /// Streams the entries whose keys begin with `prefix`.
-    pub fn prefix(&self, prefix: &[u8]) -> impl Stream<Item = Result<Entry>> + Send + use<> {
+    pub fn prefix(&self, prefix: &[u8]) -> impl Stream<Item = Result<TreeEntry>> + Send + use<> {
         self.range(KeyRange::prefix(prefix))
     }
 
@@ -108,7 +110,7 @@ impl Tree {
     /// When edits do not ascend, a key is too long, or the store fails.
     pub async fn apply<S>(&self, edits: S) -> Result<Tree>
     where
-        S: Stream<Item = Result<Edit>> + Send,
+        S: Stream<Item = Result<TreeEdit>> + Send,
     {
         let root = apply::apply(&self.store, self.root, edits).await?;
         Ok(Tree::new(&self.store, root))
@@ -117,7 +119,7 @@ impl Tree {
     /// Applies edits that are in memory, in ascending order.
     pub async fn apply_all<I>(&self, edits: I) -> Result<Tree>
     where
-        I: IntoIterator<Item = Edit>,
+        I: IntoIterator<Item = TreeEdit>,
         I::IntoIter: Send,
     {
         self.apply(futures::stream::iter(edits.into_iter().map(Ok))).await
@@ -126,9 +128,9 @@ impl Tree {
     /// Builds a tree of entries, which must ascend strictly by key.
     pub async fn build<S>(store: &Store, entries: S) -> Result<Tree>
     where
-        S: Stream<Item = Result<Entry>> + Send,
+        S: Stream<Item = Result<TreeEntry>> + Send,
     {
-        let edits = entries.map_ok(|entry| Edit {
+        let edits = entries.map_ok(|entry| TreeEdit {
             key: entry.key,
             value: Some(entry.value),
         });
@@ -144,7 +146,7 @@ impl Tree {
     /// Applies the difference between two trees to this one; keys that differ get the value that `to` has.
     pub async fn apply_difference(&self, from: &Tree, to: &Tree) -> Result<Tree> {
         let changes = Tree::diff(from, to, KeyRange::all());
-        self.apply(changes.map_ok(|item| Edit {
+        self.apply(changes.map_ok(|item| TreeEdit {
             key: item.key,
             value: item.new,
         }))

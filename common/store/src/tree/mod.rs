@@ -20,7 +20,8 @@
 //! A value has two parts: `data`, its meaning, and `placement`, the places of its bytes. Only `data`, key and weight
 //! decide the root and count as a difference.
 //!
-//! * `entry`: [`Value`], [`Entry`], [`Edit`], [`DiffItem`], [`Aggregate`]. `range`: [`KeyRange`]. `map`: [`Tree`].
+//! * `map`: [`Tree`]. `entry`: [`TreeEntry`], [`TreeValue`], [`TreeEdit`], [`DiffItem`], [`Aggregate`]. `range`:
+//!   [`KeyRange`].
 //! * `cursor`: moving on one level and over entries, with read-ahead. `scan`: ranges, totals. `diff`: comparing.
 //! * `apply`: edits, level by level. `write`: storing nodes in the background.
 //!
@@ -39,7 +40,7 @@ mod write;
 
 pub use apply::MAX_KEY_BYTES;
 pub(crate) use cursor::Cursor;
-pub use entry::{Aggregate, DiffItem, Edit, Entry, Value};
+pub use entry::{Aggregate, DiffItem, TreeEdit, TreeEntry, TreeValue};
 pub use map::Tree;
 pub use range::KeyRange;
 pub(crate) use range::end_of_prefix;

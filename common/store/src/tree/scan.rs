@@ -7,7 +7,7 @@ use futures::{Stream, TryStreamExt, stream};
 use howdah_model::{ContentHash, TreeRoot};
 
 use super::cursor::{LeafRun, LevelCursor};
-use super::entry::{Aggregate, Entry};
+use super::entry::{Aggregate, TreeEntry};
 use super::range::KeyRange;
 use crate::error::Result;
 use crate::store::Store;
@@ -23,7 +23,7 @@ pub(super) fn ascending(
     store: Store,
     root: Option<TreeRoot>,
     range: KeyRange,
-) -> impl Stream<Item = Result<Entry>> + Send {
+) -> impl Stream<Item = Result<TreeEntry>> + Send {
     let runs = stream::try_unfold((ScanPosition::New(store, root), range), |(scan, range)| async move {
         let leaves = match scan {
             ScanPosition::Done => return Ok(None),
@@ -56,7 +56,7 @@ pub(super) fn ascending(
         };
         Ok(Some((LeafRun { leaf, start, stop }, (next, range))))
     });
-    runs.map_ok(|run| stream::iter(run.into_items().map(|item| Ok(Entry::from(item)))))
+    runs.map_ok(|run| stream::iter(run.into_items().map(|item| Ok(TreeEntry::from(item)))))
         .try_flatten()
 }
 
@@ -64,7 +64,7 @@ pub(super) fn descending(
     store: Store,
     root: Option<TreeRoot>,
     range: KeyRange,
-) -> impl Stream<Item = Result<Entry>> + Send {
+) -> impl Stream<Item = Result<TreeEntry>> + Send {
     let runs = stream::try_unfold((ScanPosition::New(store, root), range), |(scan, range)| async move {
         let leaves = match scan {
             ScanPosition::Done => return Ok(None),
@@ -98,7 +98,7 @@ pub(super) fn descending(
         };
         Ok(Some((LeafRun { leaf, start, stop }, (next, range))))
     });
-    runs.map_ok(|run| stream::iter(run.into_items().rev().map(|item| Ok(Entry::from(item)))))
+    runs.map_ok(|run| stream::iter(run.into_items().rev().map(|item| Ok(TreeEntry::from(item)))))
         .try_flatten()
 }
 
@@ -141,7 +141,7 @@ pub(super) async fn aggregate(store: &Store, root: Option<TreeRoot>, range: &Key
     Ok(total)
 }
 
-pub(super) async fn nth(store: &Store, root: Option<TreeRoot>, mut index: u64) -> Result<Option<Entry>> {
+pub(super) async fn nth(store: &Store, root: Option<TreeRoot>, mut index: u64) -> Result<Option<TreeEntry>> {
     let Some(mut at) = root.map(|root| root.0) else {
         return Ok(None);
     };

@@ -18,8 +18,8 @@ use crate::testing::{counted, run};
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 type ModelEdit = (Vec<u8>, Option<Vec<u8>>);
 
-fn value(data: &[u8]) -> Value {
-    Value {
+fn value(data: &[u8]) -> TreeValue {
+    TreeValue {
         data: Bytes::copy_from_slice(data),
         placement: Bytes::from_static(b"there"),
         weight: data.len() as u64,
@@ -42,7 +42,7 @@ fn steps(most: usize) -> impl Strategy<Value = Vec<ModelEdit>> {
 }
 
 /// Applies steps to the model and turns them into edits: the last step on a key counts.
-fn edits(model: &mut Model, steps: &[ModelEdit]) -> Vec<Edit> {
+fn edits(model: &mut Model, steps: &[ModelEdit]) -> Vec<TreeEdit> {
     let mut edits = BTreeMap::new();
     for (key, data) in steps {
         match data {
@@ -53,13 +53,13 @@ fn edits(model: &mut Model, steps: &[ModelEdit]) -> Vec<Edit> {
     }
     edits
         .into_iter()
-        .map(|(key, value)| Edit { key: key.into(), value })
+        .map(|(key, value)| TreeEdit { key: key.into(), value })
         .collect()
 }
 
 async fn build(store: &Store, model: &Model) -> Tree {
     let entries = model.iter().map(|(key, data)| {
-        Ok(Entry {
+        Ok(TreeEntry {
             key: key.clone().into(),
             value: value(data),
         })
@@ -70,7 +70,7 @@ async fn build(store: &Store, model: &Model) -> Tree {
 }
 
 async fn content(tree: &Tree, range: KeyRange) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let entries: Vec<Entry> = tree.range(range).try_collect().await.unwrap();
+    let entries: Vec<TreeEntry> = tree.range(range).try_collect().await.unwrap();
     entries
         .into_iter()
         .map(|entry| (entry.key.to_vec(), entry.value.data.to_vec()))
@@ -118,7 +118,7 @@ proptest! {
                 let range = KeyRange { start: start.clone().into(), end: end.map(Bytes::from) };
                 let expected = pairs(model.iter().filter(|(key, _)| range.contains(key)));
                 prop_assert_eq!(&content(&tree, range.clone()).await, &expected);
-                let backwards: Vec<Entry> = tree.range_rev(range.clone()).try_collect().await.unwrap();
+                let backwards: Vec<TreeEntry> = tree.range_rev(range.clone()).try_collect().await.unwrap();
                 let backwards = backwards.iter().rev().map(|entry| (entry.key.to_vec(), entry.value.data.to_vec()));
                 prop_assert_eq!(backwards.collect::<Vec<_>>(), expected.clone());
                 let total = tree.aggregate(&range).await.unwrap();
@@ -188,7 +188,7 @@ fn a_small_change_of_a_large_tree_touches_few_nodes() {
         let (cold, requests) = counted(&backend).await;
         let cold_tree = Tree::new(&cold, tree.root());
         let changed = cold_tree
-            .apply_all([Edit::put("/files/012345", value(b"new"))])
+            .apply_all([TreeEdit::put("/files/012345", value(b"new"))])
             .await
             .unwrap();
         let height = store.node(tree.root().unwrap().0).await.unwrap().level() as usize + 1;
@@ -246,8 +246,8 @@ fn edits_without_effect_write_nothing() {
         let model = many(2_000);
         let tree = build(&store, &model).await;
         requests.reset();
-        let same = model.iter().map(|(key, data)| Edit::put(key.clone(), value(data)));
-        let absent = Edit::remove("/no/such/file");
+        let same = model.iter().map(|(key, data)| TreeEdit::put(key.clone(), value(data)));
+        let absent = TreeEdit::remove("/no/such/file");
         assert_eq!(
             tree.apply_all(same.collect::<Vec<_>>()).await.unwrap().root(),
             tree.root()
@@ -263,16 +263,16 @@ fn placements_do_not_change_the_root_and_the_first_one_stays() {
         let backend = Arc::new(MemoryBackend::default());
         let (first, _) = counted(&backend).await;
         let (second, _) = counted(&backend).await;
-        let place = |place: &'static str| Value {
+        let place = |place: &'static str| TreeValue {
             placement: Bytes::from_static(place.as_bytes()),
             ..value(b"v")
         };
         let a = Tree::empty(&first)
-            .apply_all([Edit::put("k", place("here"))])
+            .apply_all([TreeEdit::put("k", place("here"))])
             .await
             .unwrap();
         let b = Tree::empty(&second)
-            .apply_all([Edit::put("k", place("there"))])
+            .apply_all([TreeEdit::put("k", place("there"))])
             .await
             .unwrap();
         assert_eq!(a.root(), b.root());
@@ -286,7 +286,7 @@ fn placements_do_not_change_the_root_and_the_first_one_stays() {
 fn edits_must_ascend_and_keys_have_a_limit() {
     run(async {
         let store = Store::in_memory().await;
-        let put = |key: &str| Edit::put(key.to_owned(), value(b""));
+        let put = |key: &str| TreeEdit::put(key.to_owned(), value(b""));
         for wrong in [[put("b"), put("a")], [put("a"), put("a")]] {
             for tree in [Tree::empty(&store), build(&store, &many(10)).await] {
                 let error = tree.apply_all(wrong.clone()).await.unwrap_err();
@@ -318,7 +318,7 @@ fn damaged_and_missing_nodes_are_named() {
                 None => store.delete(victim).await.unwrap(),
             }
             let (cold, _) = counted(&backend).await;
-            let read: Result<Vec<Entry>> = Tree::new(&cold, tree.root()).range(KeyRange::all()).try_collect().await;
+            let read: Result<Vec<TreeEntry>> = Tree::new(&cold, tree.root()).range(KeyRange::all()).try_collect().await;
             let error = read.unwrap_err();
             assert!(error.is_damage() && error.to_string().contains(victim), "{error}");
         }

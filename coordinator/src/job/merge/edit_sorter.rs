@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use howdah_store::sort::{RecordSorter, SortRecord, SortedRecords};
-use howdah_store::{Edit, Value};
+use howdah_store::{TreeEdit, TreeValue};
 
 /// Collects edits in any order.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ impl EditSorter {
     }
 
     /// Adds an edit. May write to a temporary file.
-    pub fn push(&mut self, key: &[u8], value: Option<&Value>) -> io::Result<()> {
+    pub fn push(&mut self, key: &[u8], value: Option<&TreeValue>) -> io::Result<()> {
         match value {
             None => self.0.push(key, &[]),
             Some(value) => {
@@ -49,24 +49,24 @@ pub struct SortedEdits(SortedRecords);
 impl SortedEdits {
     /// Iterates over the edits. A key that was pushed more than once comes more than once: removals first, then values in
     /// ascending order. So the order in which edits were pushed, which is that of the results, does not matter.
-    pub fn iter(&self) -> impl Iterator<Item = io::Result<Edit>> + Send + use<> {
+    pub fn iter(&self) -> impl Iterator<Item = io::Result<TreeEdit>> + Send + use<> {
         self.0.iter().map(|record| record.map(edit))
     }
 }
 
 /// Decodes an edit: weight (8 bytes), length of the data (4 bytes), data, placement; nothing for a removal.
-fn edit(record: SortRecord) -> Edit {
+fn edit(record: SortRecord) -> TreeEdit {
     let SortRecord { key, rest } = record;
     let value = (!rest.is_empty()).then(|| {
         let (weight, data_length) = (array(&rest, 0), array(&rest, 8));
         let data_end = 12 + u32::from_le_bytes(data_length) as usize;
-        Value {
+        TreeValue {
             weight: u64::from_le_bytes(weight),
             data: rest.slice(12..data_end),
             placement: rest.slice(data_end..),
         }
     });
-    Edit { key, value }
+    TreeEdit { key, value }
 }
 
 fn array<const N: usize>(bytes: &Bytes, at: usize) -> [u8; N] {
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn edits_come_back_sorted_with_removals_first() {
-        let value = |text: &'static [u8]| Value {
+        let value = |text: &'static [u8]| TreeValue {
             data: Bytes::from_static(text),
             placement: Bytes::from_static(b"somewhere"),
             weight: text.len() as u64,
@@ -95,12 +95,12 @@ mod tests {
             sorter.push(b"a", Some(&value(b""))).unwrap();
             let sorted = sorter.finish();
             let expected = [
-                Edit::put("a", value(b"")),
-                Edit::remove("b"),
-                Edit::put("b", value(b"one")),
+                TreeEdit::put("a", value(b"")),
+                TreeEdit::remove("b"),
+                TreeEdit::put("b", value(b"one")),
             ];
             for _ in 0..2 {
-                let found: Vec<Edit> = sorted.iter().map(Result::unwrap).collect();
+                let found: Vec<TreeEdit> = sorted.iter().map(Result::unwrap).collect();
                 assert_eq!(found, expected);
             }
         }

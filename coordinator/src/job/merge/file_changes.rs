@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{Stream, TryStreamExt, stream};
 use howdah_model::DatumId;
-use howdah_store::{Edit, FileEntry, FileTree, StoreError, Value};
+use howdah_store::{FileEntry, FileTree, StoreError, TreeEdit, TreeValue};
 
 use super::edit_sorter::SortedEdits;
 
 /// Streams edits: of those with equal keys the last one, so that a value wins over a removal.
-pub(super) fn last_of_each_key(edits: SortedEdits) -> impl Stream<Item = Result<Edit, StoreError>> + Send {
+pub(super) fn last_of_each_key(edits: SortedEdits) -> impl Stream<Item = Result<TreeEdit, StoreError>> + Send {
     let mut edits = edits.iter().peekable();
     stream::iter(std::iter::from_fn(move || {
         loop {
@@ -38,7 +38,7 @@ pub(super) struct FileChanges {
 impl FileChanges {
     /// Streams the changes. Of two files with the same path the first is kept and [`Self::duplicate`] is set; a file of the
     /// base is kept in the same way if its datum was taken over.
-    pub(super) fn stream(&self) -> impl Stream<Item = Result<Edit, StoreError>> + Send + use<> {
+    pub(super) fn stream(&self) -> impl Stream<Item = Result<TreeEdit, StoreError>> + Send + use<> {
         let base = self.base.clone();
         let (dropped, duplicate) = (self.dropped.clone(), self.duplicate.clone());
         let kept = last_of_each_file(self.sorted.clone(), duplicate.clone());
@@ -69,7 +69,7 @@ impl FileChanges {
 fn last_of_each_file(
     edits: SortedEdits,
     duplicate: Arc<Mutex<Option<String>>>,
-) -> impl Stream<Item = Result<Edit, StoreError>> + Send {
+) -> impl Stream<Item = Result<TreeEdit, StoreError>> + Send {
     let mut edits = edits.iter().peekable();
     stream::iter(std::iter::from_fn(move || {
         let mut kept = match edits.next()? {
@@ -87,7 +87,7 @@ fn last_of_each_file(
 }
 
 /// Returns the datum that wrote a file.
-fn owner(value: &Value) -> Option<DatumId> {
+fn owner(value: &TreeValue) -> Option<DatumId> {
     FileEntry::decode(value).ok()?.datum
 }
 

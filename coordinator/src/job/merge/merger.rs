@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use howdah_model::{Content, DatumCounts, DatumId, DatumIndex, JobStats, TreeRoot};
 use howdah_protocol::objects::{Datum, DatumOutcome, DatumRecord, DatumResult, DatumSet, JobPlan, SetResult};
 use howdah_protocol::wire;
-use howdah_store::{EditError, FileEntry, FileTree, PathRules, Store, StoreError, Tree, Value, check_path};
+use howdah_store::{EditError, FileEntry, FileTree, PathRules, Store, StoreError, Tree, TreeValue, check_path};
 
 use super::edit_sorter::{EditSorter, SortedEdits};
 use super::file_changes::{FileChanges, last_of_each_key};
@@ -131,7 +131,7 @@ impl Merger {
                 };
                 self.files.push(file.path.as_bytes(), Some(&entry.encode()))?;
                 self.outputs
-                    .push(&output_key(&done.id, &file.path), Some(&Value::default()))?;
+                    .push(&output_key(&done.id, &file.path), Some(&TreeValue::default()))?;
             }
         }
         Ok((counts, stats))
@@ -147,7 +147,7 @@ impl Merger {
         }
     }
 
-    fn record(&self, datum: &Datum, done: &DatumResult, log_key: Option<String>) -> Value {
+    fn record(&self, datum: &Datum, done: &DatumResult, log_key: Option<String>) -> TreeValue {
         let record = DatumRecord {
             hash: done.hash,
             state: done.state,
@@ -161,7 +161,7 @@ impl Merger {
         };
         // The weight of a tree is that of all records, so planning finds out in one read whether any did not succeed.
         let weight = u64::from(done.state != DatumOutcome::Success);
-        Value::plain(wire::encode(&record), weight)
+        TreeValue::plain(wire::encode(&record), weight)
     }
 
     /// Merges everything into new trees, made from those of the base job. Nothing of the base is changed, and merging again

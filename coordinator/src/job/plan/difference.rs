@@ -76,10 +76,14 @@ pub async fn difference(
 }
 
 /// The old files and the new files of one difference; at least one of them is present.
-type FileChange = (Option<InputFiles>, Option<InputFiles>);
+type ChangedFiles = (Option<InputFiles>, Option<InputFiles>);
 
 /// Streams the differences between what a file input selects in two commits.
-fn file_changes(store: &Store, old: &FileInput, new: &FileInput) -> BoxStream<'static, Result<FileChange, PlanError>> {
+fn file_changes(
+    store: &Store,
+    old: &FileInput,
+    new: &FileInput,
+) -> BoxStream<'static, Result<ChangedFiles, PlanError>> {
     let (old_root, new_root) = (old.commit.content.root, new.commit.content.root);
     let trees = (FileTree::new(store, old_root), FileTree::new(store, new_root));
     let differences = FileTree::glob_diff(&trees.0, &trees.1, &new.glob);

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use howdah_glob::Glob;
 use howdah_model::datum::{DatumPart, datum_hash, datum_id};
-use howdah_model::{
-    BranchName, Content, ContentHash, DatumId, GlobalId, ProjectName, RepoKey, RepoName, RepoType, TreeRoot,
-};
+use howdah_model::{BranchName, Content, ContentHash, DatumId, GlobalId, ProjectName, RepoKey, RepoName, TreeRoot};
 use howdah_protocol::objects::{Datum, DatumInput};
 use howdah_spec::PfsInput;
 use howdah_store::{FileNode, Slice};
@@ -27,7 +25,7 @@ pub type CommitLookup<'a> = dyn Fn(&RepoKey, &BranchName) -> Option<InputCommit>
 
 /// Where the files that one file input selects come from; shared by all of them.
 #[derive(Debug)]
-pub(super) struct FileOrigin {
+pub(super) struct InputOrigin {
     name: Arc<str>,
     repo: RepoKey,
     branch: BranchName,
@@ -40,7 +38,7 @@ pub(super) struct FileOrigin {
 /// One file of a datum that is being put together. A cross holds every file that its sides select, so this is small.
 #[derive(Debug, Clone)]
 pub(super) struct InputFile {
-    origin: Arc<FileOrigin>,
+    origin: Arc<InputOrigin>,
     path: Box<str>,
     is_dir: bool,
     size: u64,
@@ -104,7 +102,7 @@ pub(super) fn datum(id: DatumId, files: InputFiles, salt: &str) -> Datum {
 #[derive(Clone)]
 pub(super) struct FileInput {
     /// Where its files come from; `None` if the commit has no files.
-    origin: Option<Arc<FileOrigin>>,
+    origin: Option<Arc<InputOrigin>>,
     reference: bool,
     pub(super) glob: Glob,
     pub(super) commit: InputCommit,
@@ -121,7 +119,7 @@ impl FileInput {
         let commit =
             commits(&repo, &branch).ok_or_else(|| bad(format!("branch {branch} of repo {repo} has no commit")))?;
         let origin = commit.content.root.map(|root| {
-            Arc::new(FileOrigin {
+            Arc::new(InputOrigin {
                 name: pfs.name.as_str().into(),
                 repo,
                 branch,
@@ -165,10 +163,6 @@ pub fn repo_of(pfs: &PfsInput) -> Result<RepoKey, PlanError> {
     Ok(RepoKey {
         project: ProjectName::new(&pfs.project).map_err(|e| bad(&e))?,
         name: RepoName::new(&pfs.repo).map_err(|e| bad(&e))?,
-        kind: match pfs.repo_type {
-            howdah_spec::InputRepoType::User => RepoType::User,
-            howdah_spec::InputRepoType::Meta => RepoType::Meta,
-            howdah_spec::InputRepoType::Spec => RepoType::Spec,
-        },
+        kind: pfs.repo_type,
     })
 }

@@ -1,7 +1,7 @@
 //! Calls about projects and repos.
 
 use howdah_api::pfs_v2 as pfs;
-use howdah_model::{Command, DeletionScope, ProjectName, Reply, RepoType, query};
+use howdah_model::{Command, DeletionScope, ProjectName, Reply, names, query};
 use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
 
@@ -32,7 +32,7 @@ pub(super) fn inspect_repo(core: &Core, request: &pfs::InspectRepoRequest) -> Un
 pub(super) fn list_repo(core: &Core, request: &pfs::ListRepoRequest) -> StreamReply<pfs::RepoInfo> {
     let kind = match request.r#type.as_str() {
         "" => None,
-        text => Some(text.parse::<RepoType>().map_err(wire::bad_name)?),
+        text => Some(names::repo_type(text).map_err(wire::bad_name)?),
     };
     let projects = wire::project_names(&request.projects)?;
     let state = core.state();

@@ -7,19 +7,16 @@
 //! No container may stay behind. A container that has started ends when its connection closes, and
 //! the engine removes it (`AutoRemove`). A container that was created and never started has no such
 //! protection: [`start`] removes it after an error. If the worker is killed in between, the next
-//! worker on the same scratch folder finds the container by its label [`WORKER_LABEL`].
+//! worker on the same scratch folder finds the container by its label
+//! [`WORKER_LABEL`](super::definition::WORKER_LABEL).
 
-use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::Docker;
-use bollard::models::{
-    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, ImageConfig, Mount, MountType,
-};
+use bollard::models::ImageConfig;
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder, WaitContainerOptionsBuilder,
 };
@@ -28,19 +25,11 @@ use howdah_stage_init::explain::DEFAULT_PATH;
 use howdah_stage_init::frame::{CommandEnd, RunCommand};
 use tokio_util::sync::CancellationToken;
 
-use super::super::init_client::{InitConnection, InitListener, InitRun, SOCKET_NAME};
-use super::super::{Network, OutputSink, RunOutcome, RunRequest, RuntimeError, Stage, StageRequest};
+use super::super::init_client::{InitConnection, InitListener, InitRun};
+use super::super::{OutputSink, RunOutcome, RunRequest, RuntimeError, Stage, StageRequest};
+use super::definition::{INIT, PFS, StageSetup, container_name, definition};
 use super::engine::{self, Engine};
 use super::image::LocalImage;
-
-/// Label whose value is the scratch folder of the worker that created the container.
-pub const WORKER_LABEL: &str = "howdah.worker";
-
-// Mount points in the container.
-const PFS: &str = "/pfs";
-const INPUTS: &str = "/pfs/.scratch";
-const INIT: &str = "/.howdah/init";
-const RUN_DIR: &str = "/.howdah/run";
 
 /// Time limit from the start of a container to the greeting of `stage-init`.
 const GREETING_LIMIT: Duration = Duration::from_secs(60);
@@ -50,18 +39,6 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Time limit for a removal that the engine has already begun.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(20);
-
-/// What the start of a container needs besides the request.
-pub struct StageSetup<'a> {
-    /// The engine.
-    pub engine: &'a Engine,
-    /// Path of the `stage-init` program on this machine.
-    pub init: &'a Path,
-    /// Value of [`WORKER_LABEL`].
-    pub owner: &'a str,
-    /// Converts a path of the worker into the engine's path of the same file.
-    pub to_engine: &'a (dyn Fn(&Path) -> PathBuf + Sync),
-}
 
 /// A running stage container.
 pub struct DockerStage {
@@ -166,86 +143,6 @@ fn give_back(engine: &Engine) -> Option<(u32, u32)> {
         // A rootless engine runs as the same user as this process, and maps it to root inside.
         _ if engine.rootless => Some((0, 0)),
         uid => Some((uid, own.gid())),
-    }
-}
-
-/// Returns a valid and unique container name that contains `wanted`.
-fn container_name(wanted: &str) -> String {
-    let mut name: String = wanted
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "_.-".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        })
-        .take(80)
-        .collect();
-    // Several workers may share an engine, and the engine refuses a name that is in use.
-    let random = uuid::Uuid::new_v4().simple().to_string();
-    name.push('-');
-    name.extend(random.chars().take(12));
-    format!("howdah-{name}")
-}
-
-/// Returns the container's definition for the engine.
-fn definition(setup: &StageSetup<'_>, request: &StageRequest, image: &LocalImage) -> ContainerCreateBody {
-    let mut labels: HashMap<String, String> = request.labels.clone().into_iter().collect();
-    labels.insert(WORKER_LABEL.to_owned(), setup.owner.to_owned());
-    let mount = |source: &Path, target: &str, read_only: bool| Mount {
-        typ: Some(MountType::BIND),
-        source: Some((setup.to_engine)(source).to_string_lossy().into_owned()),
-        target: Some(target.to_owned()),
-        read_only: Some(read_only),
-        ..Mount::default()
-    };
-    let memory = request
-        .memory_bytes
-        .map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
-    let network = match &request.network {
-        Network::Default => None,
-        Network::None => Some("none".to_owned()),
-        Network::Named(name) => Some(name.clone()),
-    };
-    ContainerCreateBody {
-        image: Some(image.id.clone()),
-        entrypoint: Some(vec![INIT.to_owned(), format!("{RUN_DIR}/{SOCKET_NAME}")]),
-        cmd: Some(Vec::new()),
-        // stage-init runs as root and changes to the user of each command.
-        user: Some("0:0".to_owned()),
-        working_dir: Some("/".to_owned()),
-        labels: Some(labels),
-        // A health check of the image would run beside the commands, and stage-init would kill it
-        // at the end of a command.
-        healthcheck: Some(HealthConfig {
-            test: Some(vec!["NONE".to_owned()]),
-            ..HealthConfig::default()
-        }),
-        host_config: Some(HostConfig {
-            mounts: Some(vec![
-                mount(setup.init, INIT, true),
-                mount(&request.dirs.run, RUN_DIR, true),
-                mount(&request.dirs.pfs, PFS, false),
-                mount(&request.dirs.inputs, INPUTS, true),
-            ]),
-            memory,
-            // The limit of memory and swap together. Without it the engine allows as much swap as
-            // memory, and a command gets twice its limit.
-            memory_swap: memory,
-            nano_cpus: request.cpus.map(|cpus| (cpus * 1e9).round() as i64),
-            network_mode: network,
-            init: Some(false),
-            auto_remove: Some(true),
-            log_config: Some(HostConfigLogConfig {
-                typ: Some("none".to_owned()),
-                config: None,
-            }),
-            // SELinux would deny the container access to its mounts. Ignored without SELinux.
-            security_opt: Some(vec!["label=disable".to_owned()]),
-            ..HostConfig::default()
-        }),
-        ..ContainerCreateBody::default()
     }
 }
 
@@ -423,13 +320,6 @@ impl Drop for DockerStage {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn container_names_are_valid_and_unique() {
-        let name = container_name("default/edges v2 ü");
-        assert!(name.starts_with("howdah-default-edges-v2---"), "{name}");
-        assert_ne!(name, container_name("default/edges v2 ü"));
-    }
 
     #[test]
     fn images_without_a_path_get_the_default_one() {

@@ -3,7 +3,7 @@
 //! - [`engine`]: the connection to the engine, and its errors;
 //! - [`mod@image`] and [`mod@reference`]: resolves, pulls and pins images;
 //! - [`credentials`]: logins to registries;
-//! - [`container`]: the stage containers.
+//! - [`definition`] and [`container`]: the stage containers.
 //!
 //! The connection is opened with the first request. After an error of the connection the next
 //! request opens a new one, so an engine that starts or restarts later is found. All errors are
@@ -11,6 +11,7 @@
 
 pub mod container;
 pub mod credentials;
+pub mod definition;
 pub mod engine;
 pub mod image;
 pub mod reference;
@@ -24,8 +25,8 @@ use howdah_model::entities::ImagePin;
 use tokio::sync::Mutex;
 
 use super::{RegistryAuth, Runtime, RuntimeError, Stage, StageRequest, init_program};
-use container::{StageSetup, WORKER_LABEL};
 use credentials::Credentials;
+use definition::{StageSetup, WORKER_LABEL};
 use engine::Engine;
 use reference::ImageReference;
 
