@@ -30,6 +30,8 @@ mod orphaned_edits;
 mod snapshot;
 mod staged_paths;
 mod staging;
+#[cfg(test)]
+mod tests;
 
 pub use command_loop::{CommandLoop, LoopError};
 pub use commands::{CommandHandle, SubmitError};
