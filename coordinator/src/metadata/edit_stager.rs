@@ -69,6 +69,9 @@ impl<'a> EditStager<'a> {
 
     /// Tries to stage the edits in an open commit. The caller holds a write permit for it.
     ///
+    /// May be called again after [`StagingOutcome::CommitChanged`]. Must not be called again after an error, or after
+    /// its future was dropped: then the object may be missing, or the log may mention it already.
+    ///
     /// # Errors
     /// When the store or the log fails.
     pub async fn stage(&mut self, commit: &Commit) -> Result<StagingOutcome, StagingError> {

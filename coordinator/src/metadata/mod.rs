@@ -28,6 +28,8 @@ mod folding;
 mod orphaned_edits;
 mod snapshot;
 mod staging;
+#[cfg(test)]
+mod tests;
 
 pub use command_loop::{CommandLoop, LoopError};
 pub use commands::{CommandHandle, SubmitError};
