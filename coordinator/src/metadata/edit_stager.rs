@@ -29,13 +29,25 @@ pub enum StagingOutcome {
     MustApply,
 }
 
+/// What is known about the object of staged edits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ObjectState {
+    /// It is not in the store.
+    Absent,
+    /// A put has begun: it may be in the store, or appear there later.
+    Begun,
+    /// It is in the store, and the log does not mention it.
+    Stored,
+    /// A command that mentions it was submitted, and not refused: the log may mention it.
+    Submitted,
+}
+
 /// A write to an open commit. It keeps what it has found out from one attempt to the next.
 pub struct EditStager<'a> {
     staging: &'a Staging,
     edits: StagedEdits,
     staged: Staged,
-    /// Whether the object may exist without the log mentioning it; then dropping this removes it.
-    owns_object: bool,
+    object: ObjectState,
     /// Staged edits, and the tree, that the new edits are known to fit.
     fits: HashSet<GlobalId>,
     fits_tree: Option<Option<TreeRoot>>,
@@ -61,7 +73,7 @@ impl<'a> EditStager<'a> {
             staging,
             edits,
             staged,
-            owns_object: false,
+            object: ObjectState::Absent,
             fits: HashSet::new(),
             fits_tree: None,
         }))
@@ -69,8 +81,8 @@ impl<'a> EditStager<'a> {
 
     /// Tries to stage the edits in an open commit. The caller holds a write permit for it.
     ///
-    /// May be called again after [`StagingOutcome::CommitChanged`]. Must not be called again after an error, or after
-    /// its future was dropped: then the object may be missing, or the log may mention it already.
+    /// May be called again after [`StagingOutcome::CommitChanged`]. After an error, or after its future was dropped, the
+    /// edits may be staged already: another call may then stage them twice.
     ///
     /// # Errors
     /// When the store or the log fails.
@@ -86,14 +98,20 @@ impl<'a> EditStager<'a> {
         if let Some(otherwise) = self.check(commit).await? {
             return Ok(otherwise);
         }
-        if !self.owns_object {
+        if self.object == ObjectState::Submitted {
+            // Never under the same id: if the log mentions it, the command would be refused as a conflict, and this would
+            // take the object for its own.
+            self.staged.id = fresh_id();
+            self.object = ObjectState::Absent;
+        }
+        if self.object != ObjectState::Stored {
             // Before the put: it may have stored the object also if it fails, or if this future is dropped meanwhile.
-            self.owns_object = true;
+            self.object = ObjectState::Begun;
             self.staging.store().put_staged(&self.staged.id, &self.edits).await?;
         }
         // Before the command is submitted: if this future is dropped while it waits for the answer, the command may
         // still be logged. Removing the object then would lose files of the commit.
-        self.owns_object = false;
+        self.object = ObjectState::Submitted;
         // Compare-and-swap on the content and on the last staged edits. Both are what `check` has looked at; if another
         // writer, a fold or a clear came first, the command is refused, and edits that were not compared never meet.
         let command = Command::StageEdits {
@@ -110,7 +128,7 @@ impl<'a> EditStager<'a> {
             }
             Err(SubmitError::Rejected(rejection)) => {
                 // Definitely not in the log, so the object is this stager's again: the next attempt uses it.
-                self.owns_object = true;
+                self.object = ObjectState::Stored;
                 match rejection.kind() {
                     RejectionKind::Conflict => Ok(StagingOutcome::CommitChanged),
                     _ => Err(SubmitError::from(rejection).into()),
@@ -169,7 +187,7 @@ impl<'a> EditStager<'a> {
 impl Drop for EditStager<'_> {
     /// Removes an object that was stored and is not staged.
     fn drop(&mut self) {
-        if self.owns_object {
+        if matches!(self.object, ObjectState::Begun | ObjectState::Stored) {
             self.staging.remove(vec![self.staged.id]);
         }
     }
