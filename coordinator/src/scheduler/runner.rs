@@ -14,9 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::context::RunnerContext;
 use super::{events, image};
 use crate::job::drive::{discard_plan, drive};
-use crate::job::error::DriveError;
 use crate::job::job_commands::finish_without_output;
-use crate::metadata::Core;
+use crate::metadata::{Core, SubmitError};
 use crate::metrics;
 
 /// First pause after a failure of infrastructure; doubles up to [`MAX_PAUSE`].
@@ -53,7 +52,6 @@ pub async fn run(context: RunnerContext, pipeline: PipelineKey, seq: u64, shutdo
 
 async fn run_jobs(context: &RunnerContext, pipeline: &PipelineKey, seq: u64) {
     let core = &context.jobs.core;
-    let mut pause = FIRST_PAUSE;
     while let Some(action) = core.wait_for(|state| next_action(state, pipeline, seq)).await {
         match action {
             RunnerAction::End => return,
@@ -61,32 +59,13 @@ async fn run_jobs(context: &RunnerContext, pipeline: &PipelineKey, seq: u64) {
                 let outcome = JobOutcome::Unrunnable(reason);
                 if let Err(error) = core.submit(finish_without_output(job.clone(), outcome)).await {
                     tracing::warn!(%job, %error, "job could not be marked unrunnable");
-                    tokio::time::sleep(pause).await;
+                    tokio::time::sleep(FIRST_PAUSE).await;
                 }
             }
-            RunnerAction::Drive(job) => match run_job(context, &job).await {
-                Ok(()) => {
-                    pause = FIRST_PAUSE;
-                    image::job_ended(core, pipeline).await;
-                }
-                Err(error) => {
-                    let text = howdah_telemetry::error_chain(&error);
-                    if error.invalidates_plan() {
-                        // The next driver would resume the same plan and fail on the same object for ever.
-                        discard_plan(&context.jobs, &job).await;
-                    }
-                    tracing::warn!(%job, error = text, retry_in_ms = pause.as_millis() as u64, "job interrupted, trying again");
-                    let restart = Command::RestartJob {
-                        job: job.clone(),
-                        reason: text,
-                    };
-                    if let Err(error) = core.submit(restart).await {
-                        tracing::debug!(%job, %error, "restart of a job was not accepted");
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(MAX_PAUSE);
-                }
-            },
+            RunnerAction::Drive(job) => {
+                run_job(context, &job).await;
+                image::job_ended(core, pipeline).await;
+            }
         }
     }
 }
@@ -111,18 +90,17 @@ fn next_action(state: &State, pipeline: &PipelineKey, seq: u64) -> Option<Runner
 }
 
 /// Drives one job until it is over, also if something else than its driver ends it.
-async fn run_job(context: &RunnerContext, job: &JobKey) -> Result<(), DriveError> {
-    let events = context.router.register(job);
-    let driven = tokio::select! {
+async fn run_job(context: &RunnerContext, job: &JobKey) {
+    let ended_by_driver = tokio::select! {
         // The driver is polled first: when it finishes the job itself, the state shows the end as well, and the job would be
         // cancelled for nothing.
         biased;
-        result = drive(&context.jobs, job, events) => Some(result),
-        () = ended_from_outside(&context.jobs.core, job) => None,
-        () = time_out(&context.jobs.core, job) => None,
+        () = drive_again_and_again(context, job) => true,
+        () = ended_from_outside(&context.jobs.core, job) => false,
+        () = time_out(&context.jobs.core, job) => false,
     };
     context.router.unregister(job);
-    if driven.is_none() {
+    if !ended_by_driver {
         // After the driver is dropped: it could publish sets again that were removed from the queue.
         events::cancel_job(context.jobs.queue.as_ref(), job).await;
     }
@@ -141,17 +119,49 @@ async fn run_job(context: &RunnerContext, job: &JobKey) -> Result<(), DriveError
                 .observe(finished.duration_since(started).as_secs_f64());
         }
     }
-    driven.unwrap_or(Ok(()))
+}
+
+/// Drives the job until a driver has ended it. After a failure of infrastructure the job is restarted in the log and driven
+/// again, after a pause that doubles each time.
+async fn drive_again_and_again(context: &RunnerContext, job: &JobKey) {
+    let core = &context.jobs.core;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let events = context.router.register(job);
+        let driven = drive(&context.jobs, job, events).await;
+        context.router.unregister(job);
+        let Err(error) = driven else { return };
+        let text = howdah_telemetry::error_chain(&error);
+        if error.invalidates_plan() {
+            // The next driver would resume the same plan and fail on the same object for ever.
+            discard_plan(&context.jobs, job).await;
+        }
+        tracing::warn!(%job, error = text, retry_in_ms = pause.as_millis() as u64, "job interrupted, trying again");
+        let restart = Command::RestartJob {
+            job: job.clone(),
+            reason: text,
+        };
+        if let Err(error) = core.submit(restart).await {
+            tracing::debug!(%job, %error, "restart of a job was not accepted");
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(MAX_PAUSE);
+        // The driver's last command may have been carried out although it was reported as failed.
+        let state = core.state();
+        if !is_ended_from_outside(&state, job) && state.job(job).is_some_and(|job| job.state.is_final()) {
+            return;
+        }
+    }
+}
+
+fn is_ended_from_outside(state: &State, job: &JobKey) -> bool {
+    let job = state.job(job);
+    job.is_none_or(|job| matches!(job.state, JobState::Killed | JobState::Unrunnable))
 }
 
 /// Waits until the job is killed, marked unrunnable or gone. The driver itself ends it in the other states.
 async fn ended_from_outside(core: &Core, job: &JobKey) {
-    let outside = |state: &State| {
-        state
-            .job(job)
-            .is_none_or(|job| matches!(job.state, JobState::Killed | JobState::Unrunnable))
-            .then_some(())
-    };
+    let outside = |state: &State| is_ended_from_outside(state, job).then_some(());
     if core.wait_for(outside).await.is_none() {
         // The coordinator shuts down and drops the driver with this future. Returning would cancel the job.
         std::future::pending().await
@@ -176,13 +186,17 @@ async fn time_out(core: &Core, job: &JobKey) {
         "job timed out: it ran longer than job_timeout ({} s)",
         limit.as_secs_f64()
     );
-    if let Err(error) = core
-        .submit(Command::StopJob {
-            job: job.clone(),
-            reason,
-        })
-        .await
-    {
+    let stop = Command::StopJob {
+        job: job.clone(),
+        reason,
+    };
+    // Until it is logged: the job would be driven again otherwise.
+    while let Err(error) = core.submit(stop.clone()).await {
         tracing::warn!(%job, %error, "job that timed out could not be stopped");
+        if matches!(error, SubmitError::Rejected(_)) {
+            // It has ended at the same moment; the other branches see that.
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(FIRST_PAUSE).await;
     }
 }
