@@ -20,10 +20,11 @@
 //!
 //! **Two coordinators.** Records have numbers and are created with put-if-absent, so of two coordinators only one can
 //! create the next record. The other finds the number taken at its next append and ends with [`LoopError::Fenced`];
-//! until then it serves its old state. This holds for as long as that record is in the store. Pruning deletes records that a snapshot covers. A coordinator that was suspended
-//! while another one wrote, took snapshots and pruned can create a deleted record again: it then acknowledges commands
-//! that no later start replays. Stop the old coordinator before a new one starts; the fence is a safety net for short
-//! overlaps. On a store without conditional writes there is no fence at all.
+//! until then it serves its old state. This holds for as long as that record is in the store. Pruning deletes records
+//! that a snapshot covers. A coordinator that was suspended while another one wrote, took snapshots and pruned can
+//! create a deleted record again: it then acknowledges commands that no later start replays. Stop the old coordinator
+//! before a new one starts; the fence is a safety net for short overlaps. On a store without conditional writes there
+//! is no fence at all.
 
 use std::time::Instant;
 

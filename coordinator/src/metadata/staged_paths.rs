@@ -6,7 +6,7 @@ use howdah_model::GlobalId;
 use howdah_store::StagedPaths;
 use lru::LruCache;
 
-/// Memory for all paths: enough for those of one commit's staged edits, if names are not unusually long.
+/// Memory for all paths: enough for those of one commit's staged edits, if their names have a usual length.
 const CACHE_BYTES: usize = 24 << 20;
 
 /// The paths of staged edits that were written or read last, by the id of the edits. Loss costs a read of an object.

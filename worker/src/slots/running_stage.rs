@@ -136,7 +136,7 @@ impl RunningStage {
     pub(super) async fn stop(self) {
         self.stage.stop().await;
         let workspace = self.workspace;
-        // An error does no harm: the next start of a worker clears what is left.
+        // An error only delays the removal: the next start of a worker removes the folders.
         let _ = blocking(move || lock_workspace(&workspace).give_up()).await;
     }
 }

@@ -1,12 +1,12 @@
 //! From input trees to the steps of a job's plan, and the plan's objects in the store.
 //!
 //! ```text
-//!  first job:   input + commits --enumerate------> every datum  --.
-//!  later jobs:  input + commits, old and new                      +--> steps --split--> sets
-//!                                --difference----> what changed --'
+//!  no reuse:      input + commits      --enumerate--> every datum  -------------------------.
+//!  by datum:      input + commits      --enumerate--> every datum  --compare with the base--+--> steps --split--> sets
+//!  by tree diff:  input + commits of both jobs --difference--> what changed ----------------'
 //! ```
 //!
-//! - [`steps`]: what a job has to do: datums to run and datums to drop.
+//! - [`steps`]: what a job has to do, in one of the three ways ([`Reuse`]): datums to run and datums to drop.
 //! - [`enumerate`], [`difference`]: every datum of an input; what differs between two jobs.
 //! - [`SetSplitter`]: where a datum set ends.
 //! - [`read`], [`write_job`], [`write_set`], [`write_merge`] and their siblings: the plan in the store.
