@@ -25,7 +25,7 @@
 //! | `service`, `serve_metrics` | start and stop; the metrics page | look at single datums |
 //! | `intake` | pulling, delivery and acknowledgement, running sets, presence and orders | run datums |
 //! | `execute` | datums of a set in slots: tries, logs, results | answer the queue |
-//! | `context` | what all tasks share | anything: it has no behaviour of its own |
+//! | `context` | what all tasks share | any work of its own |
 //! | `slots` | the stage containers that slots keep or prewarm | know which datums run |
 //! | `pfs` | `/pfs` of a container: inputs before a command, output after it | run commands |
 //! | `cache` | scratch folder, disk caches, the store behind them | know datums |
