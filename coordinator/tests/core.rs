@@ -115,7 +115,8 @@ async fn a_second_coordinator_fences_the_first() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_append_is_answered_with_what_became_of_it() {
-    let faults = Arc::new(FaultBackend::new(Arc::new(MemoryBackend::default()), |_, _| Fault::None));
+    let memory = Arc::new(MemoryBackend::default());
+    let faults = Arc::new(FaultBackend::new(memory, |_, _| Fault::None));
     let store = Store::with_backend(faults.clone(), Limits::default()).await;
     let (core, _running) = open(&store.expect("a store")).await;
     let fail_creations = |mut failures: u32| {
@@ -148,7 +149,7 @@ async fn a_failed_append_is_answered_with_what_became_of_it() {
         text.contains(": nothing was changed, because an earlier append is in doubt: "),
         "{text}"
     );
-    core.submit(create("images")).await.expect("the doubt is resolved first");
+    core.submit(create("images")).await.expect("it resolves the doubt");
 }
 
 #[tokio::test]

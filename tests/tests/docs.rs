@@ -10,9 +10,8 @@ const WORKER_METRICS: &str = include_str!("../../worker/src/metrics.rs");
 
 /// Returns the names of metrics that a text has between two quotation marks.
 fn metrics_between(quote: char, text: &str) -> BTreeSet<&str> {
-    let is_name = |part: &&str| {
-        part.starts_with("howdah_") && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-    };
+    let of_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let is_name = |part: &&str| part.starts_with("howdah_") && part.chars().all(of_name);
     text.split(quote).filter(is_name).collect()
 }
 
