@@ -1,8 +1,8 @@
 //! Log lines of one datum set.
 //!
 //! [`LineSplitter`] cuts the output of a command into lines; [`SetLog`] keeps them for the store and publishes them to
-//! followers in batches. Memory is bounded: lines above [`KEEP_BYTES`] are counted and dropped. Followers may miss
-//! lines when publishing fails; the stored log does not.
+//! followers in batches. Memory is bounded: lines above [`KEEP_BYTES`] are counted and dropped, and a set that ends
+//! without a result stores no lines. Followers also miss lines when publishing fails.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -48,7 +48,7 @@ pub(crate) async fn collect_output(
         Err(links) => links,
     };
     copy_links(stage, spec, &outside, cancel).await?;
-    // Once only: a process that the command left behind may keep making such links, and a loop would not end.
+    // Once only: a process that outlives the command may make such links again and again, and a loop would not end.
     list(workspace).await?.map_err(|links| {
         let link = links.first().map_or("/pfs/out", String::as_str);
         CollectError::Rejected(format!(

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! A line moves from pending to stored while a request is served. The sources are opened in the direction of this move:
-//! live, then pending, then stored. A line can therefore be read twice but is never missed. A second copy is recognised
-//! by the identity of the line and is not sent.
+//! live, then pending, then stored. So a line that moves meanwhile is read once or twice; a second copy is recognised
+//! by the identity of the line and is not sent. A client can still miss lines: of a running set only the newest 10,000
+//! are pending, a slow follower misses the oldest live ones, and the lines of a set without a result are not stored.
 //!
 //! - [`filter`]: the request. [`inputs`]: input files of a datum. [`stored`]: log objects. [`output`]: messages.
 //! - [`master`]: lines that the coordinator has written about a pipeline.
@@ -94,8 +95,8 @@ async fn send_lines_of_job(
 ) -> Result<(), StreamError> {
     let matching = matching_datums(core, filter, job).await?;
     let passes = |line: &LogLine| filter.passes(line) && is_of_datum(line, matching.as_ref());
-    // Pending lines before stored ones: a set that is stored in between is then in both, and the identity of its lines
-    // tells. In the other order it would be in neither.
+    // Pending lines before stored ones: a set that is stored in between is then in both, and the second copies of its
+    // lines are recognised. In the other order it would be in neither.
     let pending = core.live().logs.pending(&job.key);
     for (_, line) in &pending {
         seen.insert(identity(job.key.id, line));
