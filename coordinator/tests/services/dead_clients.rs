@@ -307,6 +307,33 @@ async fn a_put_to_a_branch_that_breaks_off_makes_no_commit() {
 }
 
 #[tokio::test]
+async fn a_dropped_put_does_not_take_effect_as_far_as_it_was_sent() {
+    let server = Server::start().await;
+    server.create_repo("images").await;
+    let branch = head("images", "master");
+    server.put(&branch, "/old", "old").await;
+    server.create_repo("notes").await;
+    let notes = server.start_commit("notes", "master").await.unwrap();
+    let begin = async |client: Client| {
+        server.put(&notes, "/note", "x").await;
+        let put = UnfinishedPut::begin(&client, &branch).await;
+        put.send(delete("/old")).await;
+        // Copies nothing, and folds what is staged in the other commit: a sign that the server has read the messages.
+        let source = convert::file(notes.clone(), "/none");
+        put.send(Body::CopyFile(pfs::CopyFile {
+            dst: "/copy".into(),
+            src: Some(source),
+            ..Default::default()
+        }))
+        .await;
+        nothing_is_staged(&server).await;
+        put
+    };
+    vanish_in(&server, TIMES, begin).await;
+    assert_eq!(server.get(&branch, "/old", 0).await.unwrap(), b"old");
+}
+
+#[tokio::test]
 async fn edits_are_removed_if_their_client_vanishes_while_they_are_staged() {
     let (backend, server) = StallingBackend::serve().await;
     let commit = opened(&server).await;
