@@ -1,5 +1,7 @@
 //! Logs of many lines, of many sets, and of odd lines: what is asked for comes once and in order.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use howdah_api::convert::to_duration;
@@ -8,9 +10,12 @@ use howdah_model::{DatumId, GlobalId};
 use howdah_protocol::messages::LogBatch;
 use howdah_protocol::objects::{LogLine, LogObject, MasterLine, SetResult, log_key, result_key};
 use howdah_protocol::wire;
+use howdah_store::backend::MemoryBackend;
+use howdah_store::backend::fault::{Fault, FaultBackend, Operation};
+use howdah_store::{Limits, Store};
 use jiff::{SignedDuration, Timestamp};
 
-use super::pipeline_helpers::{edges, edges_key, only_job, with_pipeline};
+use super::pipeline_helpers::{edges, edges_key, only_job, with_pipeline, with_pipeline_on};
 use super::{Server, all, next};
 
 /// Lines of a running set that the server keeps.
@@ -253,6 +258,35 @@ async fn a_follower_gets_each_line_once_while_sets_run_and_are_stored() {
     receive(&server, id, 2, &last);
     written.extend(last);
     assert!(read(&mut followed, LINES + 1).await == texts(&written));
+}
+
+#[tokio::test]
+async fn a_slow_reader_does_not_make_the_server_read_all_logs() {
+    const SETS: u32 = 40;
+    const LINES: usize = 64;
+    let memory = Arc::new(MemoryBackend::default());
+    let backend = Arc::new(FaultBackend::new(memory, |_, _| Fault::None));
+    let server = with_pipeline_on(Store::with_backend(backend.clone(), Limits::default()).await.unwrap()).await;
+    let (job, id) = only_job(&server).await;
+    // A mebibyte for each set.
+    let text = "x".repeat(16 << 10);
+    let lines: Vec<LogLine> = (0..LINES).map(|_| line_at(Timestamp::now(), &*text)).collect();
+    for set in 0..SETS {
+        store(&server, id, set, "w", &lines).await;
+    }
+    let reads = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&reads);
+    backend.set_plan(move |operation, key| {
+        if operation == Operation::Read && key.starts_with("logs/") {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+        Fault::None
+    });
+    let mut stream = server.client.pps().get_logs(of_job(&job)).await.unwrap().into_inner();
+    next(&mut stream).await.unwrap().unwrap();
+    let reads = reads.load(Ordering::SeqCst);
+    assert!(reads <= SETS as usize / 2, "{reads} sets were read for the first line");
+    assert_eq!(all(stream).await.unwrap().len(), SETS as usize * LINES - 1);
 }
 
 #[tokio::test]

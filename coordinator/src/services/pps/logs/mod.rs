@@ -35,7 +35,7 @@ use self::filter::LogFilter;
 use self::inputs::LogInputs;
 use self::master::send_master_lines;
 use self::output::{LogOutput, job_message};
-use self::stored::log_objects;
+use self::stored::{log_keys, read_log};
 use super::known_datums;
 use crate::metadata::Core;
 use crate::services::reply::{self, ReplySender, StreamError, StreamReply};
@@ -101,7 +101,9 @@ async fn send_lines_of_job(
         seen.insert(identity(job.key.id, line));
     }
     let mut already_stored = HashSet::new();
-    for object in log_objects(core.store(), &job.key).await? {
+    for key in log_keys(core.store(), &job.key).await? {
+        // Read one by one: all logs of a job together may need more memory than there is.
+        let object = read_log(core.store(), &key).await?;
         for line in object.lines.into_iter().filter(&passes) {
             let identity = identity(job.key.id, &line);
             if seen.contains(&identity) {
