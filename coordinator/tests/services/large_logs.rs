@@ -16,7 +16,7 @@ use howdah_store::{Limits, Store};
 use jiff::{SignedDuration, Timestamp};
 
 use super::pipeline_helpers::{edges, edges_key, only_job, with_pipeline, with_pipeline_on};
-use super::{Server, all, next};
+use super::{Server, all, head, next};
 
 /// Lines of a running set that the server keeps.
 const KEPT_LINES: usize = 10_000;
@@ -258,6 +258,37 @@ async fn a_follower_gets_each_line_once_while_sets_run_and_are_stored() {
     receive(&server, id, 2, &last);
     written.extend(last);
     assert!(read(&mut followed, LINES + 1).await == texts(&written));
+}
+
+#[tokio::test]
+async fn lines_that_are_stored_while_older_ones_are_sent_come_once() {
+    const LINES: usize = 768;
+    let server = with_pipeline().await;
+    let (_, older) = only_job(&server).await;
+    server.put(&head("images", "master"), "/two", "2").await;
+    let (_, running) = only_job(&server).await;
+    assert_ne!(older, running);
+    // More than what fits between the server and a client that does not read.
+    let text = "x".repeat(16 << 10);
+    let large: Vec<LogLine> = (0..LINES).map(|_| line_at(Timestamp::now(), &*text)).collect();
+    store(&server, older, 0, "w", &large).await;
+    let request = pps::GetLogsRequest {
+        pipeline: Some(edges()),
+        follow: true,
+        ..Default::default()
+    };
+    let mut followed = server.client.pps().get_logs(request).await.unwrap().into_inner();
+    // The server has not come to this job yet. Its lines are live, and stored before the server looks for them.
+    let written = lines(0..500);
+    receive(&server, running, 0, &written);
+    store(&server, running, 0, "w", &written).await;
+    server.core.live().logs.remove_set(&edges_key().job(running), 0);
+    let last = lines(500..501);
+    receive(&server, running, 1, &last);
+
+    assert!(read(&mut followed, LINES).await.iter().all(|line| *line == text));
+    let expected = texts(&[written, last].concat());
+    assert!(read(&mut followed, expected.len()).await == expected);
 }
 
 #[tokio::test]
