@@ -243,6 +243,80 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_no_text_are_replaced_one_by_one() {
+        let log = SetLog::new();
+        let mut splitter = LineSplitter::new(&log, DatumId::new([1; 32]));
+        splitter.push(Stream::Stdout, b"\0\xff\x80a\xc3\n\xa9");
+        let (count, _) = splitter.finish();
+        assert_eq!(lines(&log), ["\0\u{fffd}\u{fffd}a\u{fffd}", "\u{fffd}"]);
+        assert_eq!(count, 2);
+        // A whole piece without any text: each byte becomes three, and no line is lost.
+        let mut splitter = LineSplitter::new(&log, DatumId::new([1; 32]));
+        splitter.push(Stream::Stdout, &[0x80; 2 * LINE_BYTES + 10]);
+        splitter.finish();
+        let lines = lines(&log);
+        assert!(lines.iter().all(|line| line.len() <= 3 * LINE_BYTES));
+        assert_eq!(lines.concat().chars().count(), 2 * LINE_BYTES + 10);
+    }
+
+    #[test]
+    fn the_limit_holds_for_all_datums_of_a_set_together() {
+        let log = SetLog::new();
+        let line = [b'x'; 10_000];
+        let mut written = 0;
+        for number in 0..8 {
+            let mut splitter = LineSplitter::new(&log, DatumId::new([number; 32]));
+            for _ in 0..500 {
+                splitter.push(Stream::Stdout, &line);
+                splitter.push(Stream::Stdout, b"\n");
+            }
+            written += splitter.finish().0;
+        }
+        // A short line that has no room either.
+        log.add(None, false, "x".repeat(KEEP_BYTES % (line.len() + LINE_OVERHEAD)));
+        let (lines, dropped) = log.take();
+        assert_eq!(lines.len() as u64 + dropped, written + 1);
+        assert_eq!(lines.len(), KEEP_BYTES / (line.len() + LINE_OVERHEAD));
+        let datums: Vec<_> = lines.iter().filter_map(|line| line.datum).collect();
+        assert!(datums.is_sorted(), "the first lines are kept, in their order");
+    }
+
+    #[test]
+    fn followers_get_every_line_in_order_before_the_lines_are_taken() {
+        let log = SetLog::new();
+        let (mut expected, mut sent) = (Vec::new(), Vec::new());
+        // Lines come while others are sent.
+        for number in 0..2_000 {
+            let message = format!("line {number} {}", "x".repeat(number % 3_000));
+            expected.push(message.clone());
+            log.add(None, true, message);
+            if number % 500 == 0 {
+                sent.extend(log.next_batch().unwrap());
+            }
+        }
+        while let Some(batch) = log.next_batch() {
+            sent.extend(batch);
+        }
+        let sent: Vec<String> = sent.into_iter().map(|line| line.message).collect();
+        assert!(sent == expected);
+        assert!(lines(&log) == expected);
+    }
+
+    #[test]
+    fn of_standard_error_the_end_is_kept_for_messages() {
+        let log = SetLog::new();
+        let mut splitter = LineSplitter::new(&log, DatumId::new([1; 32]));
+        for number in 0..1_000 {
+            splitter.push(Stream::Stderr, format!("line {number}\n").as_bytes());
+            splitter.push(Stream::Stdout, b"not this\n");
+        }
+        let (count, tail) = splitter.finish();
+        assert_eq!((count, tail.len()), (2_000, TAIL_BYTES));
+        assert!(tail.ends_with("line 998\nline 999\n"));
+        assert!(!tail.contains("not this"));
+    }
+
+    #[test]
     fn empty_lines_count_too() {
         let log = SetLog::new();
         let mut splitter = LineSplitter::new(&log, DatumId::new([1; 32]));
