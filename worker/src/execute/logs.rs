@@ -167,9 +167,7 @@ impl<'a> LineSplitter<'a> {
             self.end_line(index);
         }
         self.unfinished[index].extend_from_slice(bytes);
-        if self.unfinished[index].len() > LINE_BYTES {
-            self.end_line(index);
-        }
+        self.cut_long_line(index);
     }
 
     /// Ends unfinished lines; returns the number of all lines and the end of standard error.
@@ -183,21 +181,34 @@ impl<'a> LineSplitter<'a> {
     }
 
     fn end_line(&mut self, index: usize) {
+        if self.unfinished[index].last() == Some(&b'\r') {
+            self.unfinished[index].pop();
+        }
+        self.cut_long_line(index);
+        let rest = std::mem::take(&mut self.unfinished[index]);
+        self.add_line(&rest);
+    }
+
+    /// Ends a line for each [`LINE_BYTES`] of an unfinished line, so that at most as many remain.
+    fn cut_long_line(&mut self, index: usize) {
+        if self.unfinished[index].len() <= LINE_BYTES {
+            return;
+        }
         let mut bytes = std::mem::take(&mut self.unfinished[index]);
-        if bytes.last() == Some(&b'\r') {
-            bytes.pop();
+        let mut start = 0;
+        while bytes.len() - start > LINE_BYTES {
+            let end = start + piece_length(&bytes[start..]);
+            self.add_line(&bytes[start..end]);
+            start = end;
         }
-        let pieces = bytes.chunks(LINE_BYTES).map(String::from_utf8_lossy);
-        let mut any = false;
-        for piece in pieces {
-            any = true;
-            self.lines += 1;
-            self.log.add(Some(self.datum), true, piece.into_owned());
-        }
-        if !any {
-            self.lines += 1;
-            self.log.add(Some(self.datum), true, String::new());
-        }
+        bytes.drain(..start);
+        self.unfinished[index] = bytes;
+    }
+
+    fn add_line(&mut self, bytes: &[u8]) {
+        self.lines += 1;
+        let message = String::from_utf8_lossy(bytes).into_owned();
+        self.log.add(Some(self.datum), true, message);
     }
 
     fn keep_tail(&mut self, bytes: &[u8]) {
@@ -206,6 +217,14 @@ impl<'a> LineSplitter<'a> {
             self.tail.drain(..self.tail.len() - TAIL_BYTES);
         }
     }
+}
+
+/// Returns the length of the first piece of a line that is longer than [`LINE_BYTES`]. No character is cut in two.
+fn piece_length(line: &[u8]) -> usize {
+    // At most three bytes of a character come after its first. They, and no others, begin with the bits 10.
+    let is_inside = |at: usize| line.get(at).is_some_and(|byte| byte >> 6 == 0b10);
+    let between = (LINE_BYTES - 3..=LINE_BYTES).rev().find(|at| !is_inside(*at));
+    between.unwrap_or(LINE_BYTES)
 }
 
 #[cfg(test)]
@@ -226,6 +245,41 @@ mod tests {
         let (count, tail) = splitter.finish();
         assert_eq!(lines(&log), ["one", "oh", "", "two", "no"]);
         assert_eq!((count, tail.as_str()), (5, "oh\r\n\nno"));
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_characters() {
+        let text = "aé€😀".repeat(20_000);
+        for piece in [4_099, 65_536, text.len()] {
+            let log = SetLog::new();
+            let mut splitter = LineSplitter::new(&log, DatumId::new([1; 32]));
+            for bytes in text.as_bytes().chunks(piece) {
+                splitter.push(Stream::Stdout, bytes);
+            }
+            splitter.push(Stream::Stdout, b"\r\n");
+            let (count, _) = splitter.finish();
+            let lines = lines(&log);
+            assert_eq!(count, lines.len() as u64);
+            assert!(lines.concat() == text, "pieces of {piece} bytes");
+            let (_, full) = lines.split_last().unwrap();
+            assert!(
+                full.iter()
+                    .all(|line| (LINE_BYTES - 3..=LINE_BYTES).contains(&line.len()))
+            );
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_greatest_length_is_not_cut() {
+        let log = SetLog::new();
+        let mut splitter = LineSplitter::new(&log, DatumId::new([1; 32]));
+        for length in [LINE_BYTES, LINE_BYTES + 1] {
+            splitter.push(Stream::Stdout, &vec![b'x'; length]);
+            splitter.push(Stream::Stdout, b"\n");
+        }
+        splitter.finish();
+        let lengths: Vec<usize> = lines(&log).iter().map(String::len).collect();
+        assert_eq!(lengths, [LINE_BYTES, LINE_BYTES, 1]);
     }
 
     #[test]
