@@ -18,8 +18,9 @@ use crate::runtime::Stream;
 
 /// How long lines are collected before a batch is sent.
 const BATCH_DELAY: Duration = Duration::from_millis(100);
-/// Bytes of lines in one message; well below NATS's limit of 1 MiB.
-const BATCH_BYTES: usize = 256 * 1024;
+/// Bytes of lines in one message. Control characters take six times their size in its JSON, and NATS refuses a message of
+/// more than 1 MiB.
+const BATCH_BYTES: usize = 128 * 1024;
 /// Bytes that a line takes in memory and in a message besides its text. Without it, a program that prints only newlines
 /// would escape the limits.
 const LINE_OVERHEAD: usize = 128;
@@ -27,6 +28,9 @@ const LINE_OVERHEAD: usize = 128;
 const KEEP_BYTES: usize = 32 << 20;
 /// Longest line; a longer one is cut into several.
 const LINE_BYTES: usize = 32 * 1024;
+// A line that does not fit into a batch would never be sent, nor the lines after it. Each byte that is no text becomes
+// three.
+const _: () = assert!(3 * LINE_BYTES + LINE_OVERHEAD <= BATCH_BYTES);
 /// Bytes at the end of standard error that are kept for failure messages.
 const TAIL_BYTES: usize = 4 * 1024;
 
@@ -229,6 +233,9 @@ fn piece_length(line: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use howdah_model::ids::GlobalId;
+    use howdah_protocol::wire;
+
     use super::*;
 
     fn lines(log: &SetLog) -> Vec<String> {
@@ -354,6 +361,32 @@ mod tests {
         let sent: Vec<String> = sent.into_iter().map(|line| line.message).collect();
         assert!(sent == expected);
         assert!(lines(&log) == expected);
+    }
+
+    #[test]
+    fn every_batch_fits_into_a_message_whatever_the_lines_hold() {
+        // The limit of a NATS server by default.
+        const MESSAGE_BYTES: usize = 1 << 20;
+        for byte in [0, b'"', b'x', 0x80] {
+            let log = SetLog::new();
+            let mut splitter = LineSplitter::new(&log, DatumId::new([1; 32]));
+            splitter.push(Stream::Stdout, &vec![byte; 20 * LINE_BYTES]);
+            splitter.push(Stream::Stdout, &[byte, b'\n'].repeat(20_000));
+            let (count, _) = splitter.finish();
+            let mut sent = 0;
+            while let Some(lines) = log.next_batch() {
+                sent += lines.len() as u64;
+                let batch = LogBatch {
+                    pipeline: "default/edges".parse().unwrap(),
+                    job: GlobalId::from_number(1),
+                    set: 0,
+                    worker: "w".to_owned(),
+                    lines,
+                };
+                assert!(wire::encode(&batch).len() < MESSAGE_BYTES, "lines of {byte:?}");
+            }
+            assert_eq!(sent, count);
+        }
     }
 
     #[test]
