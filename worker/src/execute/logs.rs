@@ -1,8 +1,8 @@
 //! Log lines of one datum set.
 //!
 //! [`LineSplitter`] cuts the output of a command into lines; [`SetLog`] keeps them for the store and publishes them to
-//! followers in batches. Memory is bounded: lines above [`KEEP_BYTES`] are counted and dropped. Followers may miss
-//! lines when publishing fails; the stored log does not.
+//! followers in batches. Memory is bounded: lines above [`KEEP_BYTES`] are counted and dropped, and a last line says so.
+//! Followers may miss lines when publishing fails; the stored log does not.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -76,6 +76,24 @@ impl SetLog {
         });
         drop(buffer);
         self.line_added.notify_one();
+    }
+
+    /// Adds a line of the worker that says how many lines were dropped, if any. It has room beyond the limit.
+    pub fn report_dropped(&self) {
+        let mut buffer = self.lock();
+        if buffer.dropped > 0 {
+            let message = format!(
+                "{} further lines were dropped: at most {} MiB of lines are kept for a datum set",
+                buffer.dropped,
+                KEEP_BYTES >> 20
+            );
+            buffer.lines.push(LogLine {
+                ts: Timestamp::now(),
+                datum: None,
+                user: false,
+                message,
+            });
+        }
     }
 
     /// Takes out all lines and the number of dropped ones. Lines that have not been sent by then are not sent: a second
@@ -297,10 +315,15 @@ mod tests {
             splitter.push(Stream::Stdout, &[b'x'; 1 << 20]);
         }
         splitter.finish();
-        let (lines, dropped) = log.take();
+        log.report_dropped();
+        let (mut lines, dropped) = log.take();
+        assert!(dropped > 0);
+        let last = lines.pop().unwrap();
+        assert!(!last.user && last.datum.is_none());
+        let text = format!("{dropped} further lines were dropped: at most 32 MiB of lines are kept for a datum set");
+        assert_eq!(last.message, text);
         assert!(lines.iter().all(|line| line.message.len() <= LINE_BYTES));
         assert!(lines.iter().map(|line| line.message.len()).sum::<usize>() <= KEEP_BYTES);
-        assert!(dropped > 0);
     }
 
     #[test]

@@ -5,5 +5,6 @@ mod concurrent_sets;
 mod datums;
 mod fixture;
 mod life;
+mod logs;
 mod outputs;
 mod prewarm;
