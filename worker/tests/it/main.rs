@@ -6,5 +6,7 @@ mod datums;
 mod fixture;
 mod life;
 mod logs;
+mod lost_stages;
+mod outages;
 mod outputs;
 mod prewarm;
