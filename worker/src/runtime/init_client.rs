@@ -323,3 +323,6 @@ impl InitConnection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
