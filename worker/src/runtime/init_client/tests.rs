@@ -240,3 +240,27 @@ async fn a_stage_init_that_does_not_kill_its_command_is_given_up() {
     assert!(matches!(receive(&mut silent, &mut inbox), InitRequest::Run(_)));
     assert_eq!(receive(&mut silent, &mut inbox), InitRequest::Kill, "sent once");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stage_init_that_does_not_read_its_command_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    for is_cancelled in [false, true] {
+        let (mut connection, _silent) = connected(folder.path()).await;
+        let cancel = CancellationToken::new();
+        let mut command = RunCommand {
+            stdin: Some(vec![0; 8 << 20]),
+            ..RunCommand::default()
+        };
+        if is_cancelled {
+            cancel.cancel();
+        } else {
+            command.timeout_ms = 1_000;
+        }
+        let begun = Instant::now();
+        let (ended, _) = run(&mut connection, command, &cancel).await;
+        assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let limit = if is_cancelled { 0 } else { 1 };
+        assert_eq!(begun.elapsed().as_secs(), limit + GRACE.as_secs());
+        assert!(!connection.is_alive());
+    }
+}
