@@ -20,6 +20,8 @@ use howdah_model::JobKey;
 
 pub use logs::LiveLogs;
 pub use progress::{JobProgress, LiveProgress};
+#[cfg(test)]
+pub(crate) use workers::test_heartbeat;
 pub use workers::{LiveWorkers, WORKER_TIMEOUT};
 
 /// The live tables of one coordinator.

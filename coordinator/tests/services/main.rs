@@ -5,9 +5,11 @@
 
 mod cluster;
 mod commits;
+mod dead_clients;
 mod file_broker;
 mod files;
 mod jobs;
+mod large_logs;
 mod logs;
 mod open_commits;
 mod pipeline_helpers;

@@ -74,6 +74,10 @@ async fn read_edits(
     while let Some(message) = messages.next().await {
         reader.read(message?).await?;
     }
+    // A client that drops its call resets the stream, and tonic reports that as the end of the messages. The HTTP/2 server
+    // looks for a reset when this future is pending, and drops it. Without this point, a put that needs no more requests
+    // to the store would take effect as far as it was sent.
+    tokio::task::yield_now().await;
     reader.finish().await
 }
 
