@@ -2,6 +2,8 @@
 //!
 //! Cargo cannot build a single binary with special flags, so this script calls the compiler directly.
 
+#![expect(clippy::panic, reason = "a build script fails by panicking")]
+
 use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;

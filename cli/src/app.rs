@@ -4,7 +4,7 @@
 //! the first one that fails. Ctrl-C drops the running command, which cancels its requests; `howdah up` handles Ctrl-C
 //! itself.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,11 +27,11 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Runs the program.
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
-    let program = program_name(arguments.next());
+    let program = program_name(arguments.next().as_deref());
     let words: Vec<OsString> = arguments.collect();
     // The flag --no-color is not read yet; what is printed before it has no colours.
     let printer = Printer::detect(false);
-    match run(&program, words, printer) {
+    match run(&program, &words, printer) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of standard output has ended, as `head` does: no error of this program.
         Err(failure) if failure.error.is_broken_pipe() => ExitCode::SUCCESS,
@@ -54,17 +54,16 @@ impl From<CliError> for CommandFailure {
     }
 }
 
-fn program_name(invoked: Option<OsString>) -> String {
+fn program_name(invoked: Option<&OsStr>) -> String {
     invoked
-        .as_deref()
         .and_then(|path| Path::new(path).file_name())
         .map(|name| name.to_string_lossy().into_owned())
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| "howdah".to_owned())
 }
 
-fn run(program: &str, words: Vec<OsString>, printer: Printer) -> Result<(), CommandFailure> {
-    let rewritten = match legacy::rewrite(program, &words) {
+fn run(program: &str, words: &[OsString], printer: Printer) -> Result<(), CommandFailure> {
+    let rewritten = match legacy::rewrite(program, words) {
         Ok(rewritten) => rewritten,
         Err(RewriteError::Help(text)) => return show(printer, &text),
         Err(RewriteError::Usage { message, usage }) => return Err(CliError::Usage { message, usage }.into()),
@@ -110,10 +109,10 @@ fn run_one(
         start_logging(verbose);
     }
     let context = Ctx::new(program, printer, cli.global, hyphenated);
-    execute(cli.verb, context).map_err(|error| CommandFailure { error, verbose })
+    execute(cli.verb, &context).map_err(|error| CommandFailure { error, verbose })
 }
 
-fn execute(verb: Verb, context: Ctx) -> Result<(), CliError> {
+fn execute(verb: Verb, context: &Ctx) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -125,7 +124,7 @@ fn execute(verb: Verb, context: Ctx) -> Result<(), CliError> {
                 let mut interrupted = std::pin::pin!(interrupted(context.printer));
                 // Dropping the command cancels its requests.
                 tokio::select! {
-                    result = commands::run(verb, &context) => result,
+                    result = commands::run(verb, context) => result,
                     () = &mut interrupted => Err(CliError::Interrupted),
                 }
             }

@@ -12,6 +12,8 @@
 //! - [`job`]: jobs, commits and files as the command line prints them, as values.
 //! - [`stage`]: the stage program of the tests, its image, and specs that run it.
 
+#![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
+
 pub mod client;
 pub mod cluster;
 pub mod job;

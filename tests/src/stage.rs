@@ -94,6 +94,7 @@ pub fn image_exists(image: &str) -> bool {
 }
 
 /// Returns the spec of a pipeline that runs `testbox` with the given actions.
+#[expect(clippy::needless_pass_by_value, reason = "every caller makes the input in place")]
 #[must_use]
 pub fn spec(name: &str, actions: &[&str], input: Value) -> Value {
     let mut command = vec![PROGRAM];

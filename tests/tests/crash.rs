@@ -1,6 +1,5 @@
 //! `kill -9` at several moments of a job: the results are the same, and no result exists twice.
 
-#![expect(clippy::print_stderr, reason = "a failing test shows which process was killed last")]
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
 use std::collections::BTreeMap;

@@ -1,5 +1,6 @@
 //! A worker with a full scratch folder reports it, and recovers when there is space again.
 
+#![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Old tutorials without changes: hyphenated commands, the program name `pachctl`, and the spec formats of three
 //! generations.
 
+#![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
 use std::path::{Path, PathBuf};

@@ -1,5 +1,6 @@
 //! The linear-regression story of the README: every figure, every count.
 
+#![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
 use howdah_tests::tools::checkout;

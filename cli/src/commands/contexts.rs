@@ -13,6 +13,7 @@ use crate::context::Ctx;
 use crate::error::{CliError, CliResult};
 use crate::output::table;
 
+#[expect(clippy::needless_pass_by_value, reason = "the form that map_err calls")]
 fn refused(error: ConfigError) -> CliError {
     CliError::refused(error.to_string())
 }

@@ -260,7 +260,7 @@ pub async fn wait(ctx: &Ctx, arguments: &WaitJob) -> CliResult {
         let project = ctx.project(&arguments.project)?;
         let job = Some(wire::job(&project, &refs::job(&arguments.job)?));
         let pipeline = job.as_ref().and_then(|job| job.pipeline.clone());
-        vec![trouble::wait_for(ctx, pipeline, wait_one(ctx, job)).await?]
+        vec![Box::pin(trouble::wait_for(ctx, pipeline, wait_one(ctx, job))).await?]
     } else {
         let infos = jobs_of_set(ctx, &arguments.job, true).await?;
         if infos.is_empty() {

@@ -132,6 +132,10 @@ fn write_groups(groups: &Groups) -> CliResult {
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "dropping the sender at the end ends the writers"
+)]
 fn read_archive(
     archive: impl Read,
     base: &StrippedPrefix,

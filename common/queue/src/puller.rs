@@ -273,13 +273,13 @@ impl DatumPuller {
                     return Ok(None);
                 }
                 self.outstanding = None;
-                self.end_of_request(status, message.description.unwrap_or_default())
+                self.end_of_request(status, message.description.as_deref().unwrap_or_default())
             }
         }
     }
 
     /// Returns an error unless the end of a request is an ordinary one.
-    fn end_of_request(&self, status: StatusCode, description: String) -> Result<Option<Delivery>, PullError> {
+    fn end_of_request(&self, status: StatusCode, description: &str) -> Result<Option<Delivery>, PullError> {
         let text = description.to_ascii_lowercase();
         let gone = status == StatusCode::NO_RESPONDERS
             || text.contains("consumer deleted")

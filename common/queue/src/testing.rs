@@ -142,7 +142,7 @@ impl NatsServer {
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", self.executable.display()));
+            .expect("the server can be started");
         let ports_file = self.folder.path().join(format!(
             "{}_{}.ports",
             self.executable

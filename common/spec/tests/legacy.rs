@@ -1,5 +1,7 @@
 //! Every old form and its translation.
 
+#![expect(clippy::needless_pass_by_value, reason = "every caller makes the values in place")]
+
 use howdah_spec::{Input, ParseOptions, ParsedSpec, parse};
 use serde_json::{Value, json};
 

@@ -1,6 +1,7 @@
 //! Specs that are accepted: shapes, spellings, defaults, derived fields, and fields that are not implemented.
 
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
+#![expect(clippy::needless_pass_by_value, reason = "every caller makes the value in place")]
 
 use std::time::Duration;
 

@@ -80,7 +80,7 @@ pub async fn drive(
                 Ok(Some(prepared)) => {
                     let merger = Merger::new(prepared.plan.clone(), sorter_bytes);
                     let publishing = prepared.publish(context, &view, &publisher);
-                    collector.collect(publishing, merger).await
+                    Box::pin(collector.collect(publishing, merger)).await
                 }
                 Err(DriveError::Plan(error)) if error.is_final() => {
                     // The log refuses to finish a job that has not started.
@@ -99,7 +99,7 @@ pub async fn drive(
             collected?
         }
     };
-    finish(context, &view, &merge_plan, merger).await
+    Box::pin(finish(context, &view, &merge_plan, merger)).await
 }
 
 /// Prepares the plan. The start of the job is logged meanwhile, unless the plan is ready soon.
@@ -155,7 +155,7 @@ async fn finish(
     let store = context.core.store();
     let plan = merger.plan().clone();
     let mut record = provenance_record(context, view, &merger);
-    let merged = merger.finish(store, merge_plan).await?;
+    let merged = Box::pin(merger.finish(store, merge_plan)).await?;
     metrics::MERGE_SECONDS.observe(started.elapsed().as_secs_f64());
     record.output = merged.output;
     record.datums = merged.counts;

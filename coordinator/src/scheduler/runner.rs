@@ -128,7 +128,7 @@ async fn drive_again_and_again(context: &RunnerContext, job: &JobKey) {
     let mut pause = FIRST_PAUSE;
     loop {
         let events = context.router.register(job);
-        let driven = drive(&context.jobs, job, events).await;
+        let driven = Box::pin(drive(&context.jobs, job, events)).await;
         context.router.unregister(job);
         let Err(error) = driven else { return };
         let text = howdah_telemetry::error_chain(&error);

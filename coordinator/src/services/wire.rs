@@ -16,6 +16,7 @@ pub fn missing(field: &str) -> Status {
 }
 
 /// Returns the status for a bad name. Clients search its text; its code is the general one.
+#[expect(clippy::needless_pass_by_value, reason = "the form that map_err calls")]
 pub fn bad_name(error: NameError) -> Status {
     Status::unknown(error.to_string())
 }

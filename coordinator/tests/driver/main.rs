@@ -4,7 +4,11 @@
 //! Tests of the driver alone are in this file. Those of a runner, which drives the jobs itself, are in `runner_ends` (how
 //! a job ends), `runner_restarts` (failures, and a coordinator that dies) and `runner_deletion` (the pipeline goes).
 
-#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected should stop there")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that meets the unexpected should stop there"
+)]
 
 mod runner_deletion;
 mod runner_ends;

@@ -1,5 +1,7 @@
 //! What one source file defines, re-exports and imports.
 
+#![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

@@ -101,7 +101,7 @@ impl FileCache {
         let guard = lock.lock().await;
         let result = placement.await;
         drop(guard);
-        self.release(hash, lock);
+        self.release(hash, &lock);
         result
     }
 
@@ -110,10 +110,10 @@ impl FileCache {
         Arc::clone(placing.entry(*hash).or_default())
     }
 
-    fn release(&self, hash: &ContentHash, lock: Arc<tokio::sync::Mutex<()>>) {
+    fn release(&self, hash: &ContentHash, lock: &Arc<tokio::sync::Mutex<()>>) {
         let mut placing = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
         // One reference is the map's, one is ours: no other task holds the lock or waits for it.
-        if Arc::strong_count(&lock) == 2 {
+        if Arc::strong_count(lock) == 2 {
             placing.remove(hash);
         }
     }

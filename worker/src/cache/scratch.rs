@@ -144,7 +144,7 @@ impl Scratch {
     }
 
     fn send_to_remover(&self, path: PathBuf) {
-        if self.inner.trash.send(path.clone()).is_err() {
+        if let Err(mpsc::SendError(path)) = self.inner.trash.send(path) {
             tracing::warn!(path = %path.display(), "left in the trash: the remover thread has ended");
         }
     }

@@ -91,7 +91,8 @@ impl DatumRunner<'_> {
         let allowed = self.plan.stage.datum_tries.max(1);
         let metrics = &self.context.metrics;
         while tries < allowed {
-            let failure = match self.try_once(slot, datum, &vars, &mut totals, &mut losses).await? {
+            // On the heap: it is the largest part of the futures of set, slot and worker around it.
+            let failure = match Box::pin(self.try_once(slot, datum, &vars, &mut totals, &mut losses)).await? {
                 TryOutcome::NotCounted => continue,
                 TryOutcome::Failed(failure) => failure,
                 TryOutcome::Succeeded { code, files } => {

@@ -59,6 +59,7 @@ pub const EXIT_LINK: u8 = 1;
 pub const COPY_LINKS: &str = "--copy-links";
 
 /// Runs the program. It takes one argument: the path of the worker's socket, or [`COPY_LINKS`].
+#[expect(clippy::print_stderr, reason = "standard error is where this program reports")]
 pub fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let (Some(path), None) = (args.next(), args.next()) else {

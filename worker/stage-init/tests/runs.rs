@@ -1,5 +1,6 @@
 //! Tests of the stage-init program: a real process, a real socket, real commands.
 
+#![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io::{Read, Write};

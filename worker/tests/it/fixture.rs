@@ -1,5 +1,10 @@
 //! The environment of a worker under test: queue, store and runtime, and what a coordinator does.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "helpers of tests fail by panicking, print what helps, and are not hot"
+)]
+
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;

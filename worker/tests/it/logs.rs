@@ -1,10 +1,11 @@
 //! Tests of the log lines that a worker stores and sends.
 
 use howdah_protocol::objects::LogObject;
+use howdah_protocol::testing::{datum, plan};
 use howdah_protocol::wire;
 use howdah_worker::runtime::scripted::ScriptedEnd;
 
-use crate::fixture::{WorkerFixture, datum, plan, within};
+use crate::fixture::{WorkerFixture, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_that_writes_too_much_says_how_many_lines_it_has_lost() {

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use howdah_model::ids::GlobalId;
 use howdah_protocol::objects::DatumOutcome;
+use howdah_protocol::testing::{datum, plan};
 use howdah_worker::runtime::scripted::{INIT, ScriptedEnd};
 use tokio::sync::Semaphore;
 
 use crate::concurrent_sets::concurrent_plan;
-use crate::fixture::{WorkerFixture, datum, plan, within};
+use crate::fixture::{WorkerFixture, within};
 
 /// Defines the command `slow`, whose first `endless` runs do not end. Returns a semaphore that gets a permit for each run,
 /// and the number of runs.

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use howdah_protocol::messages::SetEvent;
 use howdah_protocol::objects::{self, DatumOutcome, JobPlan, SetResult};
+use howdah_protocol::testing::{datum, plan};
 use howdah_protocol::wire;
 use howdah_worker::runtime::scripted::ScriptedEnd;
 use tokio::sync::Notify;
 
-use crate::fixture::{WorkerFixture, datum, plan, within};
+use crate::fixture::{WorkerFixture, within};
 
 /// The command `held`: each run waits until the test lets it go on.
 struct HeldCommand {

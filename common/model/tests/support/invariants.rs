@@ -1,5 +1,7 @@
 //! Invariants of every state (semantics 1-5, 17, 18).
 
+#![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use howdah_model::query::{self, Readiness};

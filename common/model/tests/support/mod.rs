@@ -1,4 +1,6 @@
 //! A state that tests change by commands. Each step checks that the events lead to the same state.
+
+#![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod invariants;

@@ -1,5 +1,10 @@
 //! Helpers of the queue's tests.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking, print what helps, and are not hot"
+)]
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

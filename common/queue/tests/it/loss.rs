@@ -1,5 +1,7 @@
 //! The server is killed, its store vanishes, or JetStream is off: the queue recovers or reports it.
 
+#![expect(clippy::large_futures, reason = "tests are not hot")]
+
 use std::error::Error;
 
 use crate::common::{PATIENCE, job, message, on_every_server, pipeline, take};

@@ -160,7 +160,7 @@ impl FileComparison {
             }
             let node = |value: Option<TreeValue>| {
                 let decoded = value.map(|value| {
-                    decode_file(TreeEntry {
+                    decode_file(&TreeEntry {
                         key: key.clone(),
                         value,
                     })

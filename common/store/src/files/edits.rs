@@ -97,11 +97,11 @@ impl FileEdits {
 
     /// Replaces the content of a file.
     pub fn put(&mut self, path: &str, content: FileContent) -> Result<(), PathError> {
-        self.put_entry(path, FileEntry::new(content))
+        self.put_entry(path, &FileEntry::new(content))
     }
 
     /// Replaces the content of a file by one that a datum wrote.
-    pub fn put_entry(&mut self, path: &str, entry: FileEntry) -> Result<(), PathError> {
+    pub fn put_entry(&mut self, path: &str, entry: &FileEntry) -> Result<(), PathError> {
         let path = self.checked(path)?;
         let number = self.reserve();
         self.push(number, &path, &StepKind::Put(&entry.encode()));

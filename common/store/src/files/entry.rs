@@ -90,7 +90,7 @@ pub(super) fn damaged_entry(path: &str, reason: &DecodeError) -> StoreError {
 }
 
 /// Decodes an entry of the tree: path and file.
-pub(super) fn decode_file(entry: TreeEntry) -> Result<(String, FileEntry)> {
+pub(super) fn decode_file(entry: &TreeEntry) -> Result<(String, FileEntry)> {
     let path = path_of(&entry.key)?.to_owned();
     let file = FileEntry::decode(&entry.value).map_err(|reason| damaged_entry(&path, &reason))?;
     Ok((path, file))

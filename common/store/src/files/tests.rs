@@ -471,7 +471,7 @@ fn refused_paths_leave_edits_as_they_were() {
     let mut edits = FileEdits::new(PathRules::Strict);
     assert!(edits.put("/a*", FileContent::empty()).is_err());
     assert!(edits.append("/a/../b", FileContent::empty()).is_err());
-    assert!(edits.put_entry("/", FileEntry::new(FileContent::empty())).is_err());
+    assert!(edits.put_entry("/", &FileEntry::new(FileContent::empty())).is_err());
     assert!(edits.is_empty());
     let mut edits = FileEdits::new(PathRules::Relaxed);
     edits.put("/a*", FileContent::empty()).unwrap();

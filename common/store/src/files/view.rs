@@ -53,7 +53,7 @@ impl FileTree {
         let key = clean_path(path);
         match self.tree.get(key.as_bytes()).await? {
             None => Ok(None),
-            Some(value) => decode_file(TreeEntry { key: key.into(), value }).map(|(_, entry)| Some(entry)),
+            Some(value) => decode_file(&TreeEntry { key: key.into(), value }).map(|(_, entry)| Some(entry)),
         }
     }
 
@@ -98,6 +98,6 @@ impl FileTree {
             Ok::<_, StoreError>(futures::stream::iter(own).chain(tree.prefix(directory.as_bytes())))
         })
         .try_flatten()
-        .and_then(async |entry| decode_file(entry))
+        .and_then(async |entry| decode_file(&entry))
     }
 }

@@ -138,7 +138,7 @@ impl FileTree {
                 match step {
                     Listed::Directory(path) => files.directory(&path).await,
                     Listed::File(item) => {
-                        let (path, entry) = decode_file(TreeEntry::from(item))?;
+                        let (path, entry) = decode_file(&TreeEntry::from(item))?;
                         Ok(Some(FileNode::of_file(path, entry)))
                     }
                 }

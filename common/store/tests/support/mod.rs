@@ -1,4 +1,6 @@
 //! Helpers shared by the integration tests.
+
+#![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
 #![allow(missing_docs)]
 // Each test binary uses only a part of this.
 #![allow(dead_code)]

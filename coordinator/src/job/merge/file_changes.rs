@@ -10,7 +10,7 @@ use howdah_store::{FileEntry, FileTree, StoreError, TreeEdit, TreeValue};
 use super::edit_sorter::SortedEdits;
 
 /// Streams edits: of those with equal keys the last one, so that a value wins over a removal.
-pub(super) fn last_of_each_key(edits: SortedEdits) -> impl Stream<Item = Result<TreeEdit, StoreError>> + Send {
+pub(super) fn last_of_each_key(edits: &SortedEdits) -> impl Stream<Item = Result<TreeEdit, StoreError>> + Send + use<> {
     let mut edits = edits.iter().peekable();
     stream::iter(std::iter::from_fn(move || {
         loop {
@@ -41,7 +41,7 @@ impl FileChanges {
     pub(super) fn stream(&self) -> impl Stream<Item = Result<TreeEdit, StoreError>> + Send + use<> {
         let base = self.base.clone();
         let (dropped, duplicate) = (self.dropped.clone(), self.duplicate.clone());
-        let kept = last_of_each_file(self.sorted.clone(), duplicate.clone());
+        let kept = last_of_each_file(&self.sorted, duplicate.clone());
         kept.try_filter_map(move |edit| {
             let (base, dropped, duplicate) = (base.clone(), dropped.clone(), duplicate.clone());
             async move {
@@ -67,9 +67,9 @@ impl FileChanges {
 
 /// Like [`last_of_each_key`], but of several files with one path the first is kept, and the duplicate is noted.
 fn last_of_each_file(
-    edits: SortedEdits,
+    edits: &SortedEdits,
     duplicate: Arc<Mutex<Option<String>>>,
-) -> impl Stream<Item = Result<TreeEdit, StoreError>> + Send {
+) -> impl Stream<Item = Result<TreeEdit, StoreError>> + Send + use<> {
     let mut edits = edits.iter().peekable();
     stream::iter(std::iter::from_fn(move || {
         let mut kept = match edits.next()? {

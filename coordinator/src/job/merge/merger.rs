@@ -244,6 +244,6 @@ async fn apply_edits(
     root: Option<TreeRoot>,
     edits: SortedEdits,
 ) -> Result<Option<TreeRoot>, StoreError> {
-    let edits = last_of_each_key(edits);
+    let edits = last_of_each_key(&edits);
     Ok(Tree::new(store, root).apply(edits).await?.root())
 }

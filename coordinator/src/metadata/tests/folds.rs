@@ -1,5 +1,7 @@
 //! Folds, alone and beside readers, writers and other folds.
 
+#![expect(clippy::large_futures, reason = "tests are not hot")]
+
 use std::collections::BTreeSet;
 use std::pin::pin;
 

@@ -163,7 +163,7 @@ pub(super) async fn drop_commit(core: &Core, request: pfs::DropCommitRequest) ->
     Ok(Response::new(Default::default()))
 }
 
-pub(super) fn subscribe_commit(core: &Core, request: pfs::SubscribeCommitRequest) -> StreamReply<pfs::CommitInfo> {
+pub(super) fn subscribe_commit(core: &Core, request: &pfs::SubscribeCommitRequest) -> StreamReply<pfs::CommitInfo> {
     let repo = wire::repo_key(request.repo.as_ref())?;
     let state = core.state();
     find::repo(&state, &repo)?;

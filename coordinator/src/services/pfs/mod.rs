@@ -130,7 +130,7 @@ impl Api for PfsService {
     }
 
     async fn subscribe_commit(&self, request: Request<pfs::SubscribeCommitRequest>) -> StreamReply<pfs::CommitInfo> {
-        commit::subscribe_commit(&self.core, request.into_inner())
+        commit::subscribe_commit(&self.core, request.get_ref())
     }
 
     async fn squash_commit(&self, request: Request<pfs::SquashCommitRequest>) -> UnaryReply<pfs::SquashCommitResponse> {

@@ -86,9 +86,9 @@ pub fn fit(input: &Path, variables: &[&str]) -> anyhow::Result<LinearModel> {
 ///
 /// The variable `attributes` names the input (Howdah sets it to the path of the datum). Flags:
 /// `-in`, `-model` (directory or file), `-out` (directory).
-pub fn predict(args: impl Iterator<Item = String>, attributes: Option<String>) -> anyhow::Result<String> {
+pub fn predict(args: impl Iterator<Item = String>, attributes: Option<&str>) -> anyhow::Result<String> {
     let flags = PathFlags::parse(args, &["in", "model", "out"])?;
-    let input = flags.path("in", attributes.as_deref().unwrap_or("/pfs/attributes"));
+    let input = flags.path("in", attributes.unwrap_or("/pfs/attributes"));
     let out = flags.path("out", "/pfs/out");
     let model = file_in(flags.path("model", "/pfs/model"), MODEL_FILE);
     let model: LinearModel = data::read_json(&model).context("cannot read the model")?;

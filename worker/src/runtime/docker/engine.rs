@@ -128,10 +128,10 @@ async fn try_connect(address: &str) -> Result<Engine, ConnectFailure> {
         return Err(ConnectFailure::Scheme);
     };
     let api = match api {
-        Ok(api) => api.negotiate_version().await.map_err(classify)?,
-        Err(e) => return Err(classify(e)),
+        Ok(api) => api.negotiate_version().await.map_err(|e| classify(&e))?,
+        Err(e) => return Err(classify(&e)),
     };
-    let info = api.info().await.map_err(classify)?;
+    let info = api.info().await.map_err(|e| classify(&e))?;
     let rootless = info
         .security_options
         .unwrap_or_default()
@@ -144,15 +144,15 @@ async fn try_connect(address: &str) -> Result<Engine, ConnectFailure> {
     })
 }
 
-fn classify(error: ApiError) -> ConnectFailure {
+fn classify(error: &ApiError) -> ConnectFailure {
     if matches!(error, ApiError::SocketNotFoundError(_)) {
         return ConnectFailure::Missing;
     }
-    match io_kind(&error) {
+    match io_kind(error) {
         Some(io::ErrorKind::PermissionDenied) => ConnectFailure::Denied,
         Some(io::ErrorKind::ConnectionRefused) => ConnectFailure::Refused,
         Some(io::ErrorKind::NotFound) => ConnectFailure::Missing,
-        _ => ConnectFailure::Other(message(&error)),
+        _ => ConnectFailure::Other(message(error)),
     }
 }
 
