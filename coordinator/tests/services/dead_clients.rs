@@ -571,10 +571,14 @@ async fn subscriptions_of_clients_that_vanish_are_freed() {
         let first = pps::CreateDatumRequest {
             body: Some(pps::create_datum_request::Body::Start(start)),
         };
-        let requests = futures::stream::iter([first]).chain(futures::stream::pending());
-        let mut datums = client.pps().create_datum(requests).await.unwrap().into_inner();
+        // The requests end with the call: a client library keeps a call, of which only the reply is dropped, open as long
+        // as there may be more requests.
+        let (requests, receiver) = mpsc::channel(1);
+        requests.send(first).await.unwrap();
+        let requests_of_call = ReceiverStream::new(receiver);
+        let mut datums = client.pps().create_datum(requests_of_call).await.unwrap().into_inner();
         next(&mut datums).await.unwrap().unwrap();
-        datums
+        (datums, requests)
     };
     vanish_in(&server, TIMES, datums).await;
 }
