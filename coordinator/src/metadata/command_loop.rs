@@ -18,13 +18,9 @@
 //! has resolved the append. If the record was written, the state after it is published. If not, that state is dropped,
 //! and the record can never appear later.
 //!
-//! **Two coordinators.** Records have numbers and are created with put-if-absent, so of two coordinators only one can
-//! create the next record. The other finds the number taken at its next append and ends with [`LoopError::Fenced`];
-//! until then it serves its old state. This holds for as long as that record is in the store. Pruning deletes records
-//! that a snapshot covers. A coordinator that was suspended while another one wrote, took snapshots and pruned can
-//! create a deleted record again: it then acknowledges commands that no later start replays. Stop the old coordinator
-//! before a new one starts; the fence is a safety net for short overlaps. On a store without conditional writes there
-//! is no fence at all.
+//! **Two coordinators.** A coordinator that starts claims the log; the one before it finds the number of its next record
+//! taken, however late it tries, and ends with [`LoopError::Fenced`]. `howdah_store::MetaLog` describes this. On a store
+//! without conditional writes there is no fence: stop the old coordinator before a new one starts.
 
 use std::time::Instant;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use howdah_model::{Command, Event, GlobalId, Reply, State};
-use howdah_store::{MetaLog, OpenedLog, Store, keys};
+use howdah_store::{LogContents, MetaLog, OpenedLog, Store, keys};
 use tokio::sync::watch;
 
 use super::command_loop::CommandLoop;
@@ -87,7 +87,8 @@ impl Core {
 /// When the log or the snapshot is damaged or has a gap, or the store fails.
 pub async fn open(store: Store, live: LiveStatus) -> anyhow::Result<(Core, CommandLoop)> {
     let started = Instant::now();
-    let OpenedLog { log, snapshot, records } = MetaLog::open(&store).await?;
+    let OpenedLog { log, contents } = MetaLog::open(&store).await?;
+    let LogContents { snapshot, records, .. } = contents;
     let mut state = match snapshot {
         Some(snapshot) => tokio::task::spawn_blocking(move || snapshot::decode(&snapshot.bytes)).await??,
         None => State::new(),
@@ -101,6 +102,7 @@ pub async fn open(store: Store, live: LiveStatus) -> anyhow::Result<(Core, Comma
     }
     tracing::info!(
         records = replayed,
+        epoch = log.epoch(),
         commits = state.commits().count(),
         elapsed_ms = started.elapsed().as_millis() as u64,
         "metadata log replayed"

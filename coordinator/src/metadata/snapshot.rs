@@ -9,8 +9,7 @@ use howdah_store::{MetaLog, Store, StoreError};
 /// A snapshot is written after this many log records.
 const RECORDS_PER_SNAPSHOT: u64 = 2_000;
 
-/// Snapshots that stay: the newest, and the one before it. A start reads only the newest and fails if it is damaged; it
-/// never falls back by itself. The older one, with the records after it, allows a repair by hand: removing the newest.
+/// Snapshots that stay: the newest, and the one before it, which a start uses if the newest is damaged.
 const KEPT_SNAPSHOTS: usize = 2;
 
 /// Decides when a snapshot is due and writes it in the background, one at a time.

@@ -31,6 +31,9 @@ pub(super) fn check_version(key: &str, version: u32) -> Result<()> {
     if version == VERSION {
         return Ok(());
     }
-    let reason = format!("its format is {version}, this program reads {VERSION}");
-    Err(StoreError::corrupt(key, reason))
+    Err(StoreError::ObjectFormat {
+        key: key.to_owned(),
+        found: version,
+        expected: VERSION,
+    })
 }
