@@ -75,7 +75,9 @@ pub use files::{
 pub use format::chunk::ChunkHash;
 pub use format::codec::DecodeError;
 pub use format::content::{FileContent, Slice};
-pub use log::{AppendError, AppendOutcome, LogContents, LogRecord, MetaLog, OpenedLog, Snapshot};
+pub use log::{
+    AppendError, AppendOutcome, Claim, Leadership, LogContents, LogRecord, MetaLog, OpenedLog, Snapshot, newest_claim,
+};
 pub use objects::config::{Limits, StoreConfig};
 pub use objects::{Capabilities, ObjectStore, keys};
 pub use pack::PackWriter;

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use howdah_store::backend::fault::{Fault, FaultBackend, Operation};
 use howdah_store::backend::{Backend, MemoryBackend};
-use howdah_store::{AppendError, AppendOutcome, LogContents, MetaLog, Store, StoreError, keys};
+use howdah_store::{AppendError, AppendOutcome, LogContents, MetaLog, Store, StoreError, keys, newest_claim};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use support::run;
@@ -196,7 +196,7 @@ impl Coordinators {
                 drop(opened);
                 let last = LogContents::read(&self.sound).await.unwrap().last;
                 // A failed claim leaves the log without a leader, which the next act finds.
-                if let Ok(Some(log)) = MetaLog::claim(&self.faulty, last).await {
+                if let Ok(Some(log)) = MetaLog::claim(&self.faulty, last, "a:1").await {
                     self.add(log);
                 }
             }
@@ -205,7 +205,7 @@ impl Coordinators {
                 for act in meanwhile {
                     Box::pin(self.act(act)).await;
                 }
-                if let Ok(Some(log)) = MetaLog::claim(&self.faulty, last).await {
+                if let Ok(Some(log)) = MetaLog::claim(&self.faulty, last, "a:1").await {
                     self.add(log);
                 }
             }
@@ -348,6 +348,26 @@ fn an_append_in_doubt_that_a_successor_has_replayed_and_pruned_is_not_reported_a
 }
 
 #[test]
+fn the_newest_claim_shows_where_the_leader_is() {
+    run(async {
+        let backend = Arc::new(MemoryBackend::default());
+        let store = plain(&backend).await;
+        assert_eq!(newest_claim(&store).await.unwrap(), None);
+        let first = MetaLog::claim(&store, 0, "first:1").await.unwrap().unwrap();
+        let mut second = MetaLog::claim(&store, 1, "second:1").await.unwrap().unwrap();
+        // The mark of a coordinator that came too late.
+        assert!(MetaLog::claim(&store, 1, "late:1").await.unwrap().is_none());
+        let newest = newest_claim(&store).await.unwrap().unwrap();
+        assert_eq!((newest.epoch, &*newest.address), (2, "second:1"));
+        assert!(!first.leadership().holds(first.last()).await.unwrap());
+        let before = second.last();
+        second.append_events(&[1]).await.unwrap();
+        assert!(second.leadership().holds(before).await.unwrap(), "its own record is no rival");
+        assert!(second.leadership().holds(second.last()).await.unwrap());
+    });
+}
+
+#[test]
 fn a_claim_of_what_was_read_long_ago_is_refused() {
     run(async {
         let backend = Arc::new(MemoryBackend::default());
@@ -356,9 +376,9 @@ fn a_claim_of_what_was_read_long_ago_is_refused() {
         let read = LogContents::read(&store).await.unwrap().last;
         leader.append_events(&[1]).await.unwrap();
         leader.append_events(&[2]).await.unwrap();
-        assert!(MetaLog::claim(&store, read).await.unwrap().is_none(), "a record is there");
+        assert!(MetaLog::claim(&store, read, "a:1").await.unwrap().is_none(), "a record is there");
         snapshot_and_prune(&store).await;
-        assert!(MetaLog::claim(&store, read).await.unwrap().is_none(), "the record was pruned");
+        assert!(MetaLog::claim(&store, read, "a:1").await.unwrap().is_none(), "the record was pruned");
         leader.append_events(&[3]).await.unwrap();
         assert_eq!(state(&store).await, [1, 2, 3]);
     });

@@ -18,12 +18,11 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use serde::Serialize;
 
 use super::create::{Creation, create};
 use super::record::{self, RecordKind};
 use super::snapshot;
-use crate::error::Result;
+use crate::error::{Result, StoreError};
 use crate::objects::{ObjectStore, keys};
 
 /// So many of the newest claims are never pruned.
@@ -31,10 +30,38 @@ const KEPT_CLAIMS: usize = 1_000;
 /// No claim younger than this is pruned.
 const KEPT_CLAIM_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What the mark of a claim contains. It is for people: nothing reads it.
-#[derive(Serialize)]
-struct ClaimMark<'a> {
-    writer: &'a str,
+/// Whose claim a record is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Number of the record. It rises from each coordinator that leads to the next.
+    pub epoch: u64,
+    /// Where the coordinator can be reached; empty if it did not say.
+    pub address: String,
+}
+
+/// Returns the newest claim; `None` in a log that was never claimed.
+///
+/// # Errors
+/// When the store fails, or the claim is damaged.
+pub async fn newest_claim(store: &ObjectStore) -> Result<Option<Claim>> {
+    let marks = store.list(keys::CLAIMS).await?;
+    // A mark is stored before its claim, so the claim of the newest marks may be missing.
+    for mark in marks.iter().rev() {
+        let Some(epoch) = keys::trailing_number(&mark.key) else {
+            return Err(StoreError::corrupt(&*mark.key, "its name is not that of a claim"));
+        };
+        if let Some(writer) = record::read_writer(store, epoch).await? {
+            let address = writer.split_once('@').map_or("", |(_, address)| address).to_owned();
+            return Ok(Some(Claim { epoch, address }));
+        }
+    }
+    Ok(None)
+}
+
+/// Makes the name of a writer. It is random, so that the writer's records differ from those of any other writer with the
+/// same payload, and ends with the address.
+pub(super) fn writer_name(address: &str) -> String {
+    format!("{:032x}@{address}", rand::random::<u128>())
 }
 
 /// Tries to create the claim after record `last`. Returns whether `writer` leads now: no other writer can append any more.
@@ -46,8 +73,7 @@ struct ClaimMark<'a> {
 pub(super) async fn claim(store: &ObjectStore, last: u64, writer: &str) -> Result<bool> {
     let seq = last + 1;
     // Before the claim: a claim without a mark could be pruned. A mark without a claim only keeps one record longer.
-    let mark = serde_json::to_vec(&ClaimMark { writer }).expect("BUG: a text can be encoded");
-    store.put(&keys::claim(seq), mark.into()).await?;
+    store.put(&keys::claim(seq), Bytes::new()).await?;
     match create(store, seq, &encode(seq, writer)).await? {
         Creation::Ours => {}
         Creation::Taken(_) => return Ok(false),

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::claim::claim;
+use super::claim::{claim, writer_name};
 use super::create::{Creation, create};
 use super::read::LogContents;
 use super::record::{self, RecordKind};
@@ -70,7 +70,7 @@ pub struct MetaLog {
     epoch: u64,
     /// Number of the next record.
     next: u64,
-    /// Random; makes this writer's records differ from those of any other writer with the same payload.
+    /// Name of this writer; no other has it.
     writer: String,
     /// The encoded record of the append that is in doubt.
     doubtful: Option<Bytes>,
@@ -89,7 +89,7 @@ impl MetaLog {
     pub async fn open(store: &ObjectStore) -> Result<OpenedLog> {
         for _ in 0..MAX_CLAIMS {
             let contents = LogContents::read(store).await?;
-            if let Some(log) = Self::claim(store, contents.last).await? {
+            if let Some(log) = Self::claim(store, contents.last, "").await? {
                 return Ok(OpenedLog { log, contents });
             }
         }
@@ -97,12 +97,12 @@ impl MetaLog {
     }
 
     /// Claims the log, of which the caller has read every record up to `last`. Returns `None` if a later record exists: the
-    /// caller must read the log again.
+    /// caller must read the log again. `address` is for the coordinators that find the claim.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn claim(store: &ObjectStore, last: u64) -> Result<Option<MetaLog>> {
-        let writer = format!("{:032x}", rand::random::<u128>());
+    pub async fn claim(store: &ObjectStore, last: u64, address: &str) -> Result<Option<MetaLog>> {
+        let writer = writer_name(address);
         if !claim(store, last, &writer).await? {
             return Ok(None);
         }
@@ -217,13 +217,14 @@ impl MetaLog {
         Ok(found.is_some())
     }
 
-    /// Returns whether this writer can still append: no other writer has claimed the log. The answer may be out of date when
-    /// it arrives; only an append knows.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn still_leads(store: &ObjectStore, last: u64) -> Result<bool> {
-        Ok(store.get_opt(&keys::log_record(last + 1)).await?.is_none())
+    /// Returns what finds out whether this writer still leads.
+    #[must_use]
+    pub fn leadership(&self) -> Leadership {
+        Leadership {
+            store: self.store.clone(),
+            epoch: self.epoch,
+            writer: self.writer.clone(),
+        }
     }
 
     /// Stores the state after record `seq`, which bounds how many records are replayed.
@@ -252,5 +253,31 @@ impl MetaLog {
     /// When the store fails; what was removed until then stays removed.
     pub async fn prune(store: &ObjectStore, keep: usize) -> Result<usize> {
         snapshot::prune(store, keep).await
+    }
+}
+
+/// Finds out whether a writer still leads, without the writing end.
+#[derive(Debug, Clone)]
+pub struct Leadership {
+    store: ObjectStore,
+    epoch: u64,
+    writer: String,
+}
+
+impl Leadership {
+    /// Returns the number of the writer's claim.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Returns whether no other writer has created a record after `last`, the last record that the writer is known to have
+    /// created. If none has, the writer led when this was called.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn holds(&self, last: u64) -> Result<bool> {
+        let writer = record::read_writer(&self.store, last + 1).await?;
+        Ok(writer.is_none_or(|writer| writer == self.writer))
     }
 }

@@ -33,7 +33,8 @@ mod read;
 mod record;
 mod snapshot;
 
-pub use meta_log::{AppendError, AppendOutcome, MetaLog, OpenedLog};
+pub use claim::{Claim, newest_claim};
+pub use meta_log::{AppendError, AppendOutcome, Leadership, MetaLog, OpenedLog};
 pub use read::LogContents;
 pub use record::LogRecord;
 pub use snapshot::Snapshot;

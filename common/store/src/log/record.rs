@@ -90,6 +90,17 @@ pub(super) async fn read(store: &ObjectStore, seq: u64) -> Result<Option<LogReco
     Ok((!header.void && !header.claim).then_some(LogRecord { seq, payload }))
 }
 
+/// Returns the name of the writer of a record; `None` if there is no such record.
+pub(super) async fn read_writer(store: &ObjectStore, seq: u64) -> Result<Option<String>> {
+    let key = keys::log_record(seq);
+    let Some(stored) = store.get_opt(&key).await? else {
+        return Ok(None);
+    };
+    let (header, _): (RecordHeader, _) = split(&key, &stored)?;
+    check_version(&key, header.v)?;
+    Ok(Some(header.writer))
+}
+
 /// Returns the hash of everything a record means, so that a record copied to another number counts as damaged.
 fn hash(seq: u64, writer: &str, void: bool, payload: &[u8]) -> String {
     let mut hasher = blake3::Hasher::new();
