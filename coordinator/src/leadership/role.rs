@@ -3,23 +3,21 @@
 use std::time::Duration;
 
 use axum::Router;
+use howdah_queue::Queue;
 use tokio::sync::watch;
+
+use crate::metadata::Core;
 
 /// Longest time that a call waits for a leader while there is none. Longer than a takeover takes.
 const LEADER_PATIENCE: Duration = Duration::from_secs(12);
 
-/// Who answers calls.
+/// Which coordinator answers calls.
 #[derive(Clone)]
 pub enum Role {
-    /// Nobody yet: this coordinator starts, or the leader is silent.
+    /// None: this coordinator starts, or the leader is silent.
     Waiting,
     /// This coordinator.
-    Leader {
-        /// Number of its claim.
-        epoch: u64,
-        /// Answers calls.
-        routes: Router,
-    },
+    Leader(Leader),
     /// Another coordinator.
     Standby {
         /// Number of the leader's claim.
@@ -29,7 +27,20 @@ pub enum Role {
     },
 }
 
-/// The role, for whoever answers calls. A clone is cheap.
+/// What a coordinator has while it leads.
+#[derive(Clone)]
+pub struct Leader {
+    /// Number of its claim.
+    pub epoch: u64,
+    /// Answers calls.
+    pub routes: Router,
+    /// State and store.
+    pub core: Core,
+    /// Connection to the workers.
+    pub queue: Queue,
+}
+
+/// The role, for the code that answers calls. A clone is cheap.
 #[derive(Clone)]
 pub struct RoleReader(watch::Receiver<Role>);
 
@@ -45,7 +56,16 @@ impl RoleReader {
         self.0.borrow().clone()
     }
 
-    /// Waits until somebody answers calls, at most [`LEADER_PATIENCE`]; then returns what is.
+    /// Waits until a coordinator answers calls, without a limit.
+    pub async fn has_leader(&self) {
+        let mut roles = self.0.clone();
+        if roles.wait_for(|role| !matches!(role, Role::Waiting)).await.is_err() {
+            // Nothing will ever lead: the coordinator ends.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until a coordinator answers calls, at most [`LEADER_PATIENCE`]; then returns [`Role::Waiting`].
     pub async fn wait_for_leader(&self) -> Role {
         let mut roles = self.0.clone();
         let waited = roles.wait_for(|role| !matches!(role, Role::Waiting));
