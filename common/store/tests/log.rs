@@ -512,10 +512,10 @@ fn a_snapshot_of_a_newer_program_is_refused() {
         log.snapshot(seq, b"state").await.unwrap();
         let key = keys::snapshot(seq);
         let whole = store.get(&key).await.unwrap();
-        let newer = [&b"{\"v\":2"[..], &whole[6..]].concat();
+        let newer = [&b"{\"v\":3"[..], &whole[6..]].concat();
         store.put(&key, newer.into()).await.unwrap();
         let error = MetaLog::open(&store).await.unwrap_err();
-        assert!(matches!(error, StoreError::ObjectFormat { found: 2, .. }), "{error}");
+        assert!(matches!(error, StoreError::ObjectFormat { found: 3, .. }), "{error}");
     });
 }
 

@@ -27,7 +27,7 @@ impl LogTail {
         let started = Instant::now();
         let contents = LogContents::read(&store).await?;
         let state = match contents.snapshot {
-            Some(snapshot) => tokio::task::spawn_blocking(move || snapshot::decode(&snapshot.bytes)).await??,
+            Some(snapshot) => tokio::task::spawn_blocking(move || snapshot::decode(&snapshot)).await??,
             None => State::new(),
         };
         let mut tail = Self {

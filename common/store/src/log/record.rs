@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::header::{VERSION, check_version, join, split};
+use super::header::{RECORD_VERSION, check_version, join, split};
 use crate::error::{Result, StoreError};
 use crate::objects::{ObjectStore, keys};
 
@@ -64,7 +64,7 @@ struct RecordHeader {
 pub(super) fn encode(seq: u64, writer: &str, kind: RecordKind, payload: &[u8]) -> Bytes {
     let void = kind == RecordKind::Void;
     let header = RecordHeader {
-        v: VERSION,
+        v: RECORD_VERSION,
         seq,
         writer: writer.to_owned(),
         void,
@@ -79,7 +79,7 @@ pub(super) async fn read(store: &ObjectStore, seq: u64) -> Result<Option<LogReco
     let key = keys::log_record(seq);
     let stored = store.get(&key).await?;
     let (header, payload): (RecordHeader, _) = split(&key, &stored)?;
-    check_version(&key, header.v)?;
+    check_version(&key, header.v, RECORD_VERSION)?;
     if header.seq != seq {
         let reason = format!("its header says it is record {}", header.seq);
         return Err(StoreError::corrupt(key, reason));
@@ -97,7 +97,7 @@ pub(super) async fn read_writer(store: &ObjectStore, seq: u64) -> Result<Option<
         return Ok(None);
     };
     let (header, _): (RecordHeader, _) = split(&key, &stored)?;
-    check_version(&key, header.v)?;
+    check_version(&key, header.v, RECORD_VERSION)?;
     Ok(Some(header.writer))
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::claim::Claims;
-use super::header::{VERSION, check_version, join, split};
+use super::header::{SNAPSHOT_VERSION, check_version, join, split};
 use crate::error::{Result, StoreError};
 use crate::objects::{ObjectStore, keys};
 
@@ -15,6 +15,8 @@ use crate::objects::{ObjectStore, keys};
 pub struct Snapshot {
     /// The last record it contains.
     pub seq: u64,
+    /// Version of its format; it says how the state is encoded.
+    pub version: u32,
     /// The encoded state.
     pub bytes: Bytes,
 }
@@ -33,7 +35,7 @@ const LEVEL: i32 = 3;
 /// Stores the state after record `seq`.
 pub(super) async fn write(store: &ObjectStore, seq: u64, bytes: &[u8]) -> Result<()> {
     let header = SnapshotHeader {
-        v: VERSION,
+        v: SNAPSHOT_VERSION,
         seq,
         bytes: bytes.len() as u64,
         blake3: hash(seq, bytes),
@@ -57,7 +59,7 @@ pub(super) async fn read(store: &ObjectStore, seq: u64) -> Result<Snapshot> {
     let key = keys::snapshot(seq);
     let stored = store.get(&key).await?;
     let (header, packed): (SnapshotHeader, _) = split(&key, &stored)?;
-    check_version(&key, header.v)?;
+    check_version(&key, header.v, SNAPSHOT_VERSION)?;
     if header.seq != seq {
         return Err(StoreError::corrupt(key, "its header names another record than its key"));
     }
@@ -71,6 +73,7 @@ pub(super) async fn read(store: &ObjectStore, seq: u64) -> Result<Snapshot> {
         }
         Ok(Snapshot {
             seq: header.seq,
+            version: header.v,
             bytes: bytes.into(),
         })
     };
