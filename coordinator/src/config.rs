@@ -17,6 +17,11 @@ pub struct CoordinatorConfig {
     /// Port for gRPC, /metrics, /healthz and /readyz.
     #[arg(long, env = "HOWDAH_PORT", default_value_t = 30650)]
     pub port: u16,
+    /// Address at which other coordinators reach this one [default: the address it listens on].
+    ///
+    /// Of several coordinators over one store, one leads; the others send their calls to it, and take over when it is gone.
+    #[arg(long, env = "HOWDAH_ADVERTISE", value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
     /// NATS server that carries datums to workers.
     #[arg(long, env = "HOWDAH_NATS_URL", default_value = "nats://127.0.0.1:4222")]
     pub nats_url: String,
@@ -90,6 +95,7 @@ impl CoordinatorConfig {
         Self {
             listen,
             port,
+            advertise: None,
             nats_url: nats_url.to_owned(),
             store: store.to_owned(),
             s3_endpoint: None,

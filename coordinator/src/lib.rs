@@ -3,10 +3,12 @@
 //! It owns all metadata. It never reads or writes the bytes of a job's files: it plans and merges tree entries.
 //!
 //! ```text
-//!  run, server             start, stop; one port for gRPC, metrics, health
+//!  run, term               start, stop; a term as leader
+//!  server, pages           one port for gRPC, metrics, health
 //!  services                the gRPC API
 //!  scheduler               background work: which job runs when, images, workers
 //!  job                     one job, from its plan to its output commit
+//!  leadership              leader and standby, the lease of a leader
 //!  metadata                the command loop, the published state, staged edits
 //!  live                    live facts about workers and jobs, in memory only
 //!  metrics, config, allocator
@@ -20,13 +22,16 @@ pub mod allocator;
 pub mod config;
 mod fresh_id;
 pub mod job;
+pub mod leadership;
 pub mod live;
 pub mod metadata;
 pub mod metrics;
+mod pages;
 pub mod run;
 pub mod scheduler;
 pub mod server;
 pub mod services;
+mod term;
 
 pub use config::{CoordinatorConfig, MemoryConfig};
 pub use run::{Running, start};

@@ -145,6 +145,14 @@ pub static QUEUE_DEPTH: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     ))
 });
 
+/// 1 while this coordinator leads, 0 while it stands by.
+pub static LEADING: LazyLock<IntGauge> = LazyLock::new(|| {
+    registered(IntGauge::new(
+        "howdah_coordinator_leading",
+        "1 while this coordinator leads, 0 while it stands by.",
+    ))
+});
+
 /// Workers that have sent a heartbeat within the last ten seconds.
 pub static WORKERS: LazyLock<IntGauge> = LazyLock::new(|| {
     registered(IntGauge::new(
@@ -171,4 +179,5 @@ pub fn register_unlabelled() {
     LazyLock::force(&MERGE_SECONDS);
     LazyLock::force(&SETS_REPUBLISHED);
     LazyLock::force(&WORKERS);
+    LazyLock::force(&LEADING);
 }

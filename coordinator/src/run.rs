@@ -1,10 +1,9 @@
 //! Starts the parts of a coordinator in their order and stops them together.
 //!
-//! The parts are the command loop, the scheduler and the server. When one fails the others stop, and the coordinator ends
-//! with the first error.
+//! The parts are the server and the terms as leader. When one fails the other stops, and the coordinator ends with the first
+//! error.
 
 use std::net::SocketAddr;
-use std::time::SystemTime;
 
 use anyhow::Context;
 use howdah_queue::Queue;
@@ -13,10 +12,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::CoordinatorConfig;
-use crate::live::LiveStatus;
-use crate::metadata::{self, Core, orphaned_edits};
-use crate::{allocator, scheduler, server};
-use howdah_telemetry::error_chain;
+use crate::leadership::role::role;
+use crate::leadership::standby::Standby;
+use crate::metadata::LogTail;
+use crate::term::Terms;
+use crate::{allocator, server};
 
 /// A coordinator that accepts calls.
 pub struct Running {
@@ -26,9 +26,13 @@ pub struct Running {
     shutdown: CancellationToken,
 }
 
-/// Opens port, store, queue and log, in that order, and returns when calls are answered.
+/// Opens port, store, queue and log, in that order, and returns when calls are answered: here, or by the coordinator that
+/// leads.
 ///
 /// Cancelling `shutdown` stops it; [`Running::join`] waits for that.
+///
+/// # Errors
+/// When one of them cannot be opened, or the log is damaged.
 pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> anyhow::Result<Running> {
     allocator::limit_arenas();
     // The port first: a second coordinator that is started by mistake on this machine fails here, before it opens the log.
@@ -51,35 +55,40 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
                 config.nats_url
             )
         })?;
-    queue.ensure_streams().await?;
-    // Before the log is read, see `orphaned_edits`.
-    let opened = SystemTime::now();
-    let (core, command_loop) = metadata::open(store, LiveStatus::default()).await?;
-
+    let tail = LogTail::read(store.clone()).await?;
+    let (roles, role) = role();
+    let (broker, accepting) = server::open_file_broker();
+    let standby = Standby::new(store.clone(), advertised(&config, address), roles.clone());
+    let terms = Terms {
+        store,
+        queue,
+        broker,
+        roles,
+        shutdown: shutdown.clone(),
+    };
     let mut tasks = JoinSet::new();
-    let stopped = shutdown.clone();
-    tasks.spawn(async move {
-        tokio::select! {
-            result = command_loop.run() => Ok(result?),
-            // Dropping the loop at any point loses nothing: what was acknowledged is durable.
-            () = stopped.cancelled() => Ok(()),
-        }
-    });
-    tasks.spawn(scheduler::run(core.clone(), queue.clone(), shutdown.clone()));
-    tokio::spawn(remove_orphaned_edits(core.clone(), opened));
-    tasks.spawn(server::serve(listener, core, queue, shutdown.clone()));
-    Ok(Running {
+    tasks.spawn(terms.run(standby, tail));
+    tasks.spawn(server::serve(listener, role.clone(), accepting, shutdown.clone()));
+    let mut running = Running {
         address,
         tasks,
         shutdown,
-    })
+    };
+    tokio::select! {
+        () = role.has_leader() => Ok(running),
+        // A part that ends before is a failed start.
+        Some(ended) = running.tasks.join_next() => {
+            running.shutdown.cancel();
+            ended.context("a part of the coordinator panicked")??;
+            running.join().await?;
+            anyhow::bail!("the coordinator was stopped while it started")
+        }
+    }
 }
 
-async fn remove_orphaned_edits(core: Core, opened: SystemTime) {
-    match orphaned_edits(&core, opened).await {
-        Ok(ids) => core.staging().remove(ids),
-        Err(error) => tracing::warn!(error = error_chain(&error), "orphaned staged edits could not be listed"),
-    }
+/// Returns the address that other coordinators reach this one at.
+fn advertised(config: &CoordinatorConfig, address: SocketAddr) -> String {
+    config.advertise.clone().unwrap_or_else(|| address.to_string())
 }
 
 impl Running {

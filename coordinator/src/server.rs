@@ -1,25 +1,19 @@
-//! One port for everything: gRPC, `/metrics`, `/healthz`, `/readyz`.
+//! One port for everything: gRPC and the pages of [`pages`].
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State as Extract;
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
-use axum::routing::get;
 use howdah_api::file_broker::FileBroker;
-use howdah_queue::Queue;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-use crate::metadata::Core;
-use crate::metrics;
+use crate::leadership::role::RoleReader;
+use crate::{metrics, pages};
 
 /// Bytes that a client may send on one call before the server has read them.
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
@@ -49,18 +43,24 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Serves until `shutdown` is cancelled; running calls then get a short time to finish.
-pub async fn serve(listener: TcpListener, core: Core, queue: Queue, shutdown: CancellationToken) -> anyhow::Result<()> {
+/// Serves until `shutdown` is cancelled; running calls then get a short time to finish. `accepting` serves the file broker.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    role: RoleReader,
+    accepting: impl Future<Output = Infallible>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     metrics::register_unlabelled();
-    let (broker, accepting) = open_file_broker();
-    let app = crate::services::router(core.clone(), Some(queue), broker).merge(http_routes(core));
     let stopped = shutdown.clone();
     let serving = Server::builder()
         .accept_http1(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES)
-        .add_routes(Routes::from(app))
+        .add_routes(Routes::from(pages::router(role)))
         .serve_with_incoming_shutdown(
             // The builder's own settings do not apply to the connections of a listener that is passed in.
             TcpIncoming::from(listener)
@@ -80,7 +80,7 @@ pub async fn serve(listener: TcpListener, core: Core, queue: Queue, shutdown: Ca
 /// Opens the broker that takes open files from clients on this machine, and returns the future that serves it.
 ///
 /// There is no broker where the system does not allow it; clients then send the bytes.
-fn open_file_broker() -> (Option<Arc<FileBroker>>, impl Future<Output = Infallible>) {
+pub fn open_file_broker() -> (Option<Arc<FileBroker>>, impl Future<Output = Infallible>) {
     let opened = FileBroker::open()
         .inspect_err(|error| tracing::warn!(%error, "clients on this machine cannot pass open files, they send bytes"));
     let (broker, listener) = opened.ok().unzip();
@@ -92,22 +92,4 @@ fn open_file_broker() -> (Option<Arc<FileBroker>>, impl Future<Output = Infallib
         std::future::pending().await
     };
     (broker, accepting)
-}
-
-fn http_routes(core: Core) -> Router {
-    Router::new()
-        .route(
-            "/metrics",
-            get(|| async { ([("content-type", "text/plain; version=0.0.4")], metrics::render()) }),
-        )
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .with_state(core)
-}
-
-/// Answers 200 as soon as the server runs, with the number of connected workers. It checks neither the store nor NATS:
-/// both were reachable before the server started, and while one of them cannot be reached later this still answers 200.
-async fn ready(Extract(core): Extract<Core>) -> impl IntoResponse {
-    let workers = core.live().workers.list().len();
-    (StatusCode::OK, format!("ready, {workers} worker(s)\n"))
 }

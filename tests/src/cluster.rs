@@ -99,6 +99,8 @@ pub struct Cluster {
     pub nats: Process,
     /// The coordinator.
     pub coordinator: Process,
+    /// Further coordinators, in the order in which they were started.
+    pub others: Vec<Process>,
     /// The workers, in the order of their numbers.
     pub workers: Vec<Process>,
     s3: Option<Process>,
@@ -155,6 +157,7 @@ impl Cluster {
             coordinator_arguments,
             nats,
             coordinator,
+            others: Vec::new(),
             workers: Vec::new(),
             s3,
             group,
@@ -202,6 +205,28 @@ impl Cluster {
             &self.coordinator_arguments,
             self.group.as_ref(),
         );
+    }
+
+    /// Starts another coordinator over the same store, and returns its port.
+    pub fn add_coordinator(&mut self) -> u16 {
+        let port = free_port();
+        let number = self.others.len();
+        let coordinator = start_named_coordinator(
+            &format!("coordinator-{}", number + 1),
+            self.folder.path(),
+            port,
+            self.nats_port,
+            &self.coordinator_arguments,
+            None,
+        );
+        self.others.push(coordinator);
+        port
+    }
+
+    /// Returns a client for the coordinator at `port`.
+    #[must_use]
+    pub fn client_at(&self, port: u16) -> TestClient {
+        TestClient::new(port, self.folder.path())
     }
 
     /// Starts the NATS server again; with `wipe` without its stored data.
@@ -272,6 +297,17 @@ fn start_coordinator(
     arguments: &[String],
     group: Option<&MemoryGroup>,
 ) -> Process {
+    start_named_coordinator("coordinator", folder, port, nats_port, arguments, group)
+}
+
+fn start_named_coordinator(
+    name: &str,
+    folder: &Path,
+    port: u16,
+    nats_port: u16,
+    arguments: &[String],
+    group: Option<&MemoryGroup>,
+) -> Process {
     let program = program("howdah-coordinator");
     let mut command = match group {
         Some(group) => group.command(&program),
@@ -286,7 +322,7 @@ fn start_coordinator(
         ])
         .args(arguments);
     clean_environment(&mut command);
-    let mut process = Process::start("coordinator", folder, &mut command);
+    let mut process = Process::start(name, folder, &mut command);
     process.wait_for_port(port);
     process
 }

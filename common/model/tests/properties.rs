@@ -363,7 +363,10 @@ proptest! {
         }
         prop_assert!(replayed == world.state);
 
-        // A snapshot gives the same state.
+        // A snapshot gives the same state: MessagePack, and JSON as older programs wrote it.
+        let bytes = rmp_serde::to_vec_named(&world.state).unwrap();
+        let restored: State = rmp_serde::from_slice(&bytes).unwrap();
+        prop_assert!(restored == world.state);
         let text = serde_json::to_string(&world.state).unwrap();
         let restored: State = serde_json::from_str(&text).unwrap();
         prop_assert!(restored == world.state);

@@ -68,6 +68,16 @@ pub enum StoreError {
         /// The version that this program reads.
         expected: u32,
     },
+    /// An object was written by a version of the program that writes another format.
+    #[error("object {key} has format {found}, this program reads format {expected}: use the version of howdah that wrote it")]
+    ObjectFormat {
+        /// The object.
+        key: String,
+        /// The version that the object says it has.
+        found: u32,
+        /// The version that this program reads.
+        expected: u32,
+    },
     /// An object could not be read.
     #[error("cannot read object {key}")]
     Read {
@@ -132,6 +142,12 @@ pub enum StoreError {
     LogGap {
         /// The first missing record.
         key: String,
+    },
+    /// Other coordinators wrote the metadata log each time that this one tried to take it over.
+    #[error("{attempts} times another coordinator wrote the metadata log while this one was taking it over: start only one")]
+    Contested {
+        /// How often this one tried.
+        attempts: usize,
     },
     /// A key is not allowed in a tree.
     #[error("key {key:?} is not usable: {reason}")]

@@ -33,8 +33,8 @@
 //!   later: [`ClosedEdits::stage`], [`Store::put_staged`], [`FileEdits::add_staged`].
 //! * [`Tree`] is the map below, for every other index: [`TreeValue::plain`], [`TreeEdit::put`], [`TreeEdit::remove`],
 //!   `apply`, `range`, `diff`, `aggregate`.
-//! * [`MetaLog`]: `MetaLog::open(&store)` returns snapshot, records and the writing end. What keeps two coordinators
-//!   apart, and when it does not, is in the head of its module.
+//! * [`MetaLog`]: `MetaLog::open(&store)` claims the log and returns snapshot, records and the writing end.
+//!   [`LogContents::read`] only reads. The head of the module says what keeps two coordinators apart.
 //!
 //! Promises: what a call acknowledged is durable. Every byte that is read has been compared with a hash; damage is an
 //! error that names the object ([`StoreError::is_damage`]). Content is stored once: writing content that exists
@@ -75,7 +75,9 @@ pub use files::{
 pub use format::chunk::ChunkHash;
 pub use format::codec::DecodeError;
 pub use format::content::{FileContent, Slice};
-pub use log::{AppendError, AppendOutcome, LogRecord, MetaLog, OpenedLog, Snapshot};
+pub use log::{
+    AppendError, AppendOutcome, Claim, Leadership, LogContents, LogRecord, MetaLog, OpenedLog, Snapshot, newest_claim,
+};
 pub use objects::config::{Limits, StoreConfig};
 pub use objects::{Capabilities, ObjectStore, keys};
 pub use pack::PackWriter;

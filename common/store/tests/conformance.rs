@@ -199,9 +199,10 @@ async fn the_upper_layers_work(open: &impl AsyncFn() -> Store) {
         let entries = (0..3000).map(|n| TreeEdit::put(format!("{n:05}"), TreeValue::plain(noise(n, 60), n)));
         root = Tree::empty(&store).apply_all(entries).await.unwrap().root();
         let mut log = MetaLog::open(&store).await.unwrap().log;
-        assert_eq!(log.append_events(&["one", "two"]).await.unwrap(), 1);
-        log.snapshot(1, b"state").await.unwrap();
-        assert_eq!(log.append_events(&["three"]).await.unwrap(), 2);
+        // Record 1 is the claim.
+        assert_eq!(log.append_events(&["one", "two"]).await.unwrap(), 2);
+        log.snapshot(2, b"state").await.unwrap();
+        assert_eq!(log.append_events(&["three"]).await.unwrap(), 3);
     }
     let store = open().await;
     assert_eq!((base.files, content.files), (50, 49));
@@ -219,9 +220,9 @@ async fn the_upper_layers_work(open: &impl AsyncFn() -> Store) {
         .unwrap();
     assert_eq!((total.count, total.weight), (100, (100..200).sum()));
     let opened = MetaLog::open(&store).await.unwrap();
-    assert_eq!(opened.snapshot.unwrap().bytes, "state");
-    assert_eq!(opened.records[0].events::<String>().unwrap(), ["three"]);
-    assert_eq!(opened.log.last(), 2);
+    assert_eq!(opened.contents.snapshot.unwrap().bytes, "state");
+    assert_eq!(opened.contents.records[0].events::<String>().unwrap(), ["three"]);
+    assert_eq!((opened.contents.last, opened.log.epoch()), (3, 4));
 }
 
 #[test]

@@ -43,4 +43,4 @@ pub mod view;
 pub use context::JobContext;
 pub use drive::drive;
 pub use error::DriveError;
-pub use set_queue::SetQueue;
+pub use set_queue::{LeaderQueue, SetQueue};

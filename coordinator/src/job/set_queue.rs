@@ -6,6 +6,8 @@ use howdah_protocol::messages::{CancelJob, SetMessage};
 use howdah_queue::{ConsumerStatus, Queue, QueueError};
 use tokio::sync::watch;
 
+use crate::leadership::lease::Lease;
+
 /// The queue of datum sets, as drivers and runners of jobs see it.
 ///
 /// It may lose messages, deliver them more than once and in any order: drivers rely on the results in the store.
@@ -37,29 +39,52 @@ pub trait SetQueue: Send + Sync {
     async fn remove_consumer(&self, pipeline: &PipelineKey) -> Result<(), QueueError>;
 }
 
+/// The queue of a coordinator that leads. Before it changes or sends anything it waits until the lease is valid, so that a
+/// coordinator that was frozen, and has a successor, does nothing.
+#[derive(Clone)]
+pub struct LeaderQueue {
+    queue: Queue,
+    lease: Lease,
+}
+
+impl LeaderQueue {
+    /// Makes the queue of a leader.
+    pub fn new(queue: Queue, lease: Lease) -> Self {
+        Self { queue, lease }
+    }
+
+    /// Returns the connection, once the lease is valid.
+    async fn leading(&self) -> &Queue {
+        self.lease.hold().await;
+        &self.queue
+    }
+}
+
 #[async_trait]
-impl SetQueue for Queue {
+impl SetQueue for LeaderQueue {
     async fn prepare(&self, pipeline: &PipelineKey, parallelism: u64) -> Result<(), QueueError> {
-        self.ensure_streams().await?;
-        self.ensure_consumer(pipeline, parallelism).await?;
+        let queue = self.leading().await;
+        queue.ensure_streams().await?;
+        queue.ensure_consumer(pipeline, parallelism).await?;
         Ok(())
     }
 
     async fn publish(&self, sets: &[SetMessage]) -> Result<(), QueueError> {
-        self.publish_sets(sets).await?;
-        self.wake_workers().await
+        let queue = self.leading().await;
+        queue.publish_sets(sets).await?;
+        queue.wake_workers().await
     }
 
     async fn depth(&self, pipeline: &PipelineKey) -> Result<Option<ConsumerStatus>, QueueError> {
-        self.consumer_info(pipeline).await
+        self.queue.consumer_info(pipeline).await
     }
 
     fn stream_epoch(&self) -> watch::Receiver<u64> {
-        Queue::stream_epoch(self)
+        self.queue.stream_epoch()
     }
 
     async fn purge(&self, job: &JobKey) -> Result<(), QueueError> {
-        self.purge_job(&job.pipeline, &job.id).await
+        self.leading().await.purge_job(&job.pipeline, &job.id).await
     }
 
     async fn cancel(&self, job: &JobKey) -> Result<(), QueueError> {
@@ -67,10 +92,10 @@ impl SetQueue for Queue {
             pipeline: job.pipeline.clone(),
             job: job.id,
         };
-        self.cancel_job(&cancel).await
+        self.leading().await.cancel_job(&cancel).await
     }
 
     async fn remove_consumer(&self, pipeline: &PipelineKey) -> Result<(), QueueError> {
-        self.delete_consumer(pipeline).await
+        self.leading().await.delete_consumer(pipeline).await
     }
 }

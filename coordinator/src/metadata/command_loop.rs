@@ -18,18 +18,15 @@
 //! has resolved the append. If the record was written, the state after it is published. If not, that state is dropped,
 //! and the record can never appear later.
 //!
-//! **Two coordinators.** Records have numbers and are created with put-if-absent, so of two coordinators only one can
-//! create the next record. The other finds the number taken at its next append and ends with [`LoopError::Fenced`];
-//! until then it serves its old state. This holds for as long as that record is in the store. Pruning deletes records
-//! that a snapshot covers. A coordinator that was suspended while another one wrote, took snapshots and pruned can
-//! create a deleted record again: it then acknowledges commands that no later start replays. Stop the old coordinator
-//! before a new one starts; the fence is a safety net for short overlaps. On a store without conditional writes there
-//! is no fence at all.
+//! **Two coordinators.** A coordinator that starts claims the log; the one before it finds the number of its next record
+//! taken, however late it tries, and ends with [`LoopError::Fenced`]. `howdah_store::MetaLog` describes this. On a store
+//! without conditional writes there is no fence: stop the old coordinator before a new one starts.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use howdah_model::{Event, State, decide};
-use howdah_store::{AppendError, AppendOutcome, MetaLog, Store};
+use howdah_store::{AppendError, AppendOutcome, Leadership, MetaLog, Store};
+use tokio::sync::watch;
 
 use super::commands::{CommandSource, QueuedCommand, SubmitError};
 use super::snapshot::SnapshotWriter;
@@ -37,6 +34,8 @@ use crate::metrics;
 
 /// How many commands may share one append of the log.
 const MAX_GROUP: usize = 512;
+/// Pause between two attempts to resolve a doubt while no command comes.
+const RESOLVE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why the command loop ended.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +55,15 @@ enum Resolution {
     Unknown(String),
 }
 
+/// The log, as the command loop sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogStatus {
+    /// Number of the last record that this coordinator has written.
+    pub last: u64,
+    /// Why nothing can be written now; `None` if nothing is in doubt.
+    pub in_doubt: Option<String>,
+}
+
 /// The task that owns state and log. Ends when every handle is gone or another coordinator has written the log.
 pub struct CommandLoop {
     source: CommandSource,
@@ -63,24 +71,49 @@ pub struct CommandLoop {
     log: MetaLog,
     /// State after an append whose outcome is unknown.
     in_doubt: Option<State>,
+    status: watch::Sender<LogStatus>,
     snapshots: SnapshotWriter,
 }
 
 impl CommandLoop {
     /// Makes the loop. `state` is what the log contains; `replayed` of its records came after the newest snapshot.
     pub(super) fn new(source: CommandSource, state: State, log: MetaLog, store: Store, replayed: u64) -> Self {
+        let status = LogStatus {
+            last: log.last(),
+            in_doubt: None,
+        };
         Self {
             source,
             state,
             log,
             in_doubt: None,
+            status: watch::Sender::new(status),
             snapshots: SnapshotWriter::new(store, replayed),
         }
     }
 
+    /// Returns what shows whether the log can be written.
+    pub(super) fn status(&self) -> watch::Receiver<LogStatus> {
+        self.status.subscribe()
+    }
+
+    /// Returns what finds out whether this coordinator still leads.
+    pub fn leadership(&self) -> Leadership {
+        self.log.leadership()
+    }
+
     /// Runs until every handle is gone, which is a clean end, or until another coordinator has written the log.
     pub async fn run(mut self) -> Result<(), LoopError> {
-        while let Some(first) = self.source.submissions.recv().await {
+        loop {
+            // Cancel safe: a group that `recv` has not returned stays in the queue.
+            let first = tokio::select! {
+                first = self.source.submissions.recv() => first,
+                () = tokio::time::sleep(RESOLVE_PAUSE), if self.in_doubt.is_some() => {
+                    self.resolve_doubt().await?;
+                    continue;
+                }
+            };
+            let Some(first) = first else { return Ok(()) };
             let mut group = first;
             // Takes only what is queued already: a wait for more commands would delay the first one, and under load the
             // queue has filled during the append before.
@@ -92,7 +125,6 @@ impl CommandLoop {
             }
             self.run_group(group).await?;
         }
-        Ok(())
     }
 
     async fn run_group(&mut self, group: Vec<QueuedCommand>) -> Result<(), LoopError> {
@@ -155,6 +187,7 @@ impl CommandLoop {
                 self.in_doubt = Some(next);
                 let text = howdah_telemetry::error_chain(&error);
                 tracing::error!(error = text, "append to the metadata log failed");
+                self.status.send_modify(|status| status.in_doubt = Some(text.clone()));
                 // If the store answers again by now, submitters learn what became of the append. If not, the text tells
                 // them that it is in doubt.
                 Ok(match self.resolve_doubt().await? {
@@ -180,6 +213,10 @@ impl CommandLoop {
             }
             Ok(AppendOutcome::NotWritten) => {
                 self.in_doubt = None;
+                self.status.send_replace(LogStatus {
+                    last: self.log.last(),
+                    in_doubt: None,
+                });
                 Ok(Resolution::NotWritten)
             }
             Err(error @ AppendError::Fenced { .. }) => Err(LoopError::Fenced(error.to_string())),
@@ -191,6 +228,10 @@ impl CommandLoop {
     fn publish(&mut self, next: State) {
         self.state = next;
         self.source.published.send_replace(self.state.clone());
+        self.status.send_replace(LogStatus {
+            last: self.log.last(),
+            in_doubt: None,
+        });
         self.snapshots.record_appended(&self.state, self.log.last());
     }
 }

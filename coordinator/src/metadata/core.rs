@@ -1,18 +1,15 @@
 //! [`Core`], the handle through which all parts of the coordinator reach state, store, commands, staging and live
-//! status; and [`open`], which makes it.
-//!
-//! [`open`] reads the log and fails if it is damaged. Commands are decided and appended by the command loop, not here.
+//! status; and [`open`] and [`lead`], which make it. Commands are decided and appended by the command loop, not here.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use howdah_model::{Command, Event, GlobalId, Reply, State};
-use howdah_store::{MetaLog, OpenedLog, Store, keys};
+use howdah_model::{Command, GlobalId, Reply, State};
+use howdah_store::{MetaLog, Store, keys};
 use tokio::sync::watch;
 
-use super::command_loop::CommandLoop;
+use super::command_loop::{CommandLoop, LogStatus};
 use super::commands::{CommandHandle, SubmitError, command_channel};
-use super::snapshot;
+use super::log_tail::LogTail;
 use super::staging::Staging;
 use crate::fresh_id::fresh_id;
 use crate::live::LiveStatus;
@@ -26,6 +23,7 @@ struct CoreParts {
     store: Store,
     live: LiveStatus,
     staging: Staging,
+    log: watch::Receiver<LogStatus>,
     cluster_id: String,
 }
 
@@ -55,6 +53,11 @@ impl Core {
         &self.0.staging
     }
 
+    /// Returns what shows how far the log is, and whether it can be written.
+    pub fn log_status(&self) -> LogStatus {
+        self.0.log.borrow().clone()
+    }
+
     /// Returns the id of this installation: made with its store, stable from then on.
     pub fn cluster_id(&self) -> &str {
         &self.0.cluster_id
@@ -81,40 +84,42 @@ impl Core {
     }
 }
 
-/// Reads the log of `store` and returns the handle, and the loop that the caller spawns.
+/// Reads the log of `store`, claims it, and returns the handle, and the loop that the caller spawns.
 ///
 /// # Errors
-/// When the log or the snapshot is damaged or has a gap, or the store fails.
+/// When the log or the snapshot is damaged or has a gap, or the store fails, or another coordinator claims the log at the
+/// same time again and again.
 pub async fn open(store: Store, live: LiveStatus) -> anyhow::Result<(Core, CommandLoop)> {
-    let started = Instant::now();
-    let OpenedLog { log, snapshot, records } = MetaLog::open(&store).await?;
-    let mut state = match snapshot {
-        Some(snapshot) => tokio::task::spawn_blocking(move || snapshot::decode(&snapshot.bytes)).await??,
-        None => State::new(),
-    };
-    let replayed = records.len() as u64;
-    for record in &records {
-        let events: Vec<Event> = record.events()?;
-        for event in &events {
-            howdah_model::apply(&mut state, event);
+    const MAX_CLAIMS: usize = 16;
+    let mut tail = LogTail::read(store).await?;
+    for _ in 0..MAX_CLAIMS {
+        if let Some(log) = tail.claim("").await? {
+            return lead(tail, log, live).await;
         }
+        tail.catch_up().await?;
     }
-    tracing::info!(
-        records = replayed,
-        commits = state.commits().count(),
-        elapsed_ms = started.elapsed().as_millis() as u64,
-        "metadata log replayed"
-    );
+    anyhow::bail!("another coordinator takes the metadata log over again and again: start only one")
+}
+
+/// Returns the handle of a coordinator that has claimed the log, and the loop that the caller spawns. `tail` is what was
+/// claimed.
+///
+/// # Errors
+/// When the store fails.
+pub async fn lead(tail: LogTail, log: MetaLog, live: LiveStatus) -> anyhow::Result<(Core, CommandLoop)> {
+    let (store, state, replayed) = tail.into_parts();
     let cluster_id = cluster_id(&store).await?;
     let (commands, source) = command_channel(state.clone());
+    let command_loop = CommandLoop::new(source, state, log, store.clone(), replayed);
     let core = Core(Arc::new(CoreParts {
         staging: Staging::new(commands.clone(), store.clone()),
         commands,
-        store: store.clone(),
+        store,
         live,
+        log: command_loop.status(),
         cluster_id,
     }));
-    Ok((core, CommandLoop::new(source, state, log, store, replayed)))
+    Ok((core, command_loop))
 }
 
 /// Returns the id kept in the store, making it first if this store is new.

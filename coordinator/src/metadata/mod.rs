@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!  orphaned_edits     finds staged edits that no commit mentions
-//!  core               Core, the handle that every other part holds; open()
+//!  core               Core, the handle that every other part holds; open(), lead()
 //!  edit_stager        stages one write to an open commit
 //!  folding            folds staged edits into a commit's tree
 //!  staging            what those two share: Staging, StagingError
 //!  commit_locks       write permits and the fold lock of each commit
 //!  command_loop       decides, appends to the log, publishes, answers
+//!  log_tail           the state that the log contains, for a coordinator that does not lead
 //!  snapshot           snapshots of the state, pruning of the log
 //!  commands           CommandHandle: submits commands, reads the published state
 //! ```
@@ -25,16 +26,18 @@ mod commit_locks;
 mod core;
 mod edit_stager;
 mod folding;
+mod log_tail;
 mod orphaned_edits;
 mod snapshot;
 mod staging;
 #[cfg(test)]
 mod tests;
 
-pub use command_loop::{CommandLoop, LoopError};
+pub use command_loop::{CommandLoop, LogStatus, LoopError};
 pub use commands::{CommandHandle, SubmitError};
 pub use commit_locks::WritePermit;
-pub use core::{Core, open};
+pub use core::{Core, lead, open};
 pub use edit_stager::{EditStager, StagingOutcome};
+pub use log_tail::LogTail;
 pub use orphaned_edits::orphaned_edits;
 pub use staging::{Staging, StagingError};

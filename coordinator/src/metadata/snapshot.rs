@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use howdah_model::State;
-use howdah_store::{MetaLog, Store, StoreError};
+use howdah_store::{MetaLog, Snapshot, Store, StoreError};
 
 /// A snapshot is written after this many log records.
 const RECORDS_PER_SNAPSHOT: u64 = 2_000;
 
-/// Snapshots that stay: the newest, and the one before it. A start reads only the newest and fails if it is damaged; it
-/// never falls back by itself. The older one, with the records after it, allows a repair by hand: removing the newest.
+/// Snapshots that stay: the newest, and the one before it, which a start uses if the newest is damaged.
 const KEPT_SNAPSHOTS: usize = 2;
 
 /// Decides when a snapshot is due and writes it in the background, one at a time.
@@ -70,11 +69,40 @@ async fn write_and_prune(store: &Store, seq: u64, bytes: &[u8]) -> Result<(), St
     Ok(())
 }
 
+/// Encodes the state for a snapshot of version 2: MessagePack with field names, so that fields may be added.
 fn encode(state: &State) -> anyhow::Result<Vec<u8>> {
-    Ok(serde_json::to_vec(state)?)
+    Ok(rmp_serde::to_vec_named(state)?)
 }
 
-/// Decodes the state of a snapshot.
-pub(super) fn decode(bytes: &[u8]) -> anyhow::Result<State> {
-    Ok(serde_json::from_slice(bytes)?)
+/// Decodes the state of a snapshot. Version 1 is JSON.
+///
+/// # Errors
+/// When the bytes are not a state.
+pub(super) fn decode(snapshot: &Snapshot) -> anyhow::Result<State> {
+    match snapshot.version {
+        1 => Ok(serde_json::from_slice(&snapshot.bytes)?),
+        _ => Ok(rmp_serde::from_slice(&snapshot.bytes)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_of_the_first_version_is_read() {
+        let state = State::new();
+        let snapshot = Snapshot {
+            seq: 1,
+            version: 1,
+            bytes: serde_json::to_vec(&state).unwrap().into(),
+        };
+        assert_eq!(decode(&snapshot).unwrap(), state);
+        let snapshot = Snapshot {
+            seq: 1,
+            version: 2,
+            bytes: encode(&state).unwrap().into(),
+        };
+        assert_eq!(decode(&snapshot).unwrap(), state);
+    }
 }

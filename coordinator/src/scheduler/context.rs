@@ -8,7 +8,8 @@ use howdah_protocol::messages::SetEvent;
 use howdah_queue::Queue;
 use tokio::sync::{Notify, mpsc};
 
-use crate::job::JobContext;
+use crate::job::{JobContext, LeaderQueue};
+use crate::leadership::lease::Lease;
 use crate::metadata::Core;
 
 /// What every background task works with.
@@ -16,6 +17,8 @@ use crate::metadata::Core;
 pub(super) struct SchedulerContext {
     pub(super) core: Core,
     pub(super) queue: Queue,
+    /// Permission to act, for what is no append to the log.
+    pub(super) lease: Lease,
     /// What the runners of all pipelines work with.
     pub(super) runners: RunnerContext,
     /// Notified when a worker connects.
@@ -24,11 +27,13 @@ pub(super) struct SchedulerContext {
 
 impl SchedulerContext {
     /// Makes the context of a coordinator.
-    pub(super) fn new(core: Core, queue: Queue) -> Self {
-        let jobs = JobContext::new(core.clone(), Arc::new(queue.clone()));
+    pub(super) fn new(core: Core, queue: Queue, lease: Lease) -> Self {
+        let sets = LeaderQueue::new(queue.clone(), lease.clone());
+        let jobs = JobContext::new(core.clone(), Arc::new(sets));
         Self {
             core,
             queue,
+            lease,
             runners: RunnerContext::new(jobs),
             new_worker: Arc::default(),
         }

@@ -64,7 +64,7 @@ async fn handle_presence(context: &SchedulerContext, presence: Presence) {
         context.new_worker.notify_one();
     }
     for job in over {
-        cancel_job(&context.queue, &job).await;
+        cancel_job(context.runners.jobs.queue.as_ref(), &job).await;
     }
 }
 

@@ -83,6 +83,7 @@ fn order(workers: &LiveWorkers, state: &State, pipeline: &PipelineKey) -> Option
 }
 
 async fn publish(context: &SchedulerContext, order: PrewarmOrder) {
+    context.lease.hold().await;
     if let Err(error) = context.queue.publish_prewarm(&order).await {
         tracing::debug!(
             pipeline = %order.pipeline, error = howdah_telemetry::error_chain(&error),

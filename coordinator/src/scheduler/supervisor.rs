@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::context::SchedulerContext;
 use super::{events, image, prewarm, runner};
+use crate::leadership::lease::Lease;
 use crate::metadata::Core;
 use crate::metrics;
 
@@ -22,8 +23,8 @@ const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When a listener ends, because the connection to NATS is closed, or a task panics.
-pub async fn run(core: Core, queue: Queue, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let context = SchedulerContext::new(core, queue);
+pub async fn run(core: Core, queue: Queue, lease: Lease, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let context = SchedulerContext::new(core, queue, lease);
     // Before any job is driven: an event that comes before the subscription is lost, and is found only by a scan.
     let mut listeners = events::spawn(&context).await?;
     let mut tasks = JoinSet::new();
@@ -88,6 +89,7 @@ async fn remove_orphaned_consumers(context: SchedulerContext) {
         }
     };
     for pipeline in served {
+        context.lease.hold().await;
         if context.core.state().pipeline(&pipeline).is_none()
             && let Err(error) = context.queue.delete_consumer(&pipeline).await
         {

@@ -6,8 +6,10 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{Result, StoreError};
 
-/// Version of the format of records and snapshots.
-pub(super) const VERSION: u32 = 1;
+/// Version of the format of records.
+pub(super) const RECORD_VERSION: u32 = 1;
+/// Version of the format of snapshots that are written. All up to it are read.
+pub(super) const SNAPSHOT_VERSION: u32 = 2;
 
 /// Puts a header line before a payload.
 pub(super) fn join(header: &impl Serialize, payload: &[u8]) -> Bytes {
@@ -26,11 +28,14 @@ pub(super) fn split<H: DeserializeOwned>(key: &str, stored: &Bytes) -> Result<(H
     Ok((header, stored.slice(end + 1..)))
 }
 
-/// Refuses objects of another format version.
-pub(super) fn check_version(key: &str, version: u32) -> Result<()> {
-    if version == VERSION {
+/// Refuses objects of a format version that this program does not know; `known` is the newest.
+pub(super) fn check_version(key: &str, version: u32, known: u32) -> Result<()> {
+    if (1..=known).contains(&version) {
         return Ok(());
     }
-    let reason = format!("its format is {version}, this program reads {VERSION}");
-    Err(StoreError::corrupt(key, reason))
+    Err(StoreError::ObjectFormat {
+        key: key.to_owned(),
+        found: version,
+        expected: known,
+    })
 }

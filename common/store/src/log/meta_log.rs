@@ -4,15 +4,14 @@
 //! What can go wrong: [`AppendError`] for an append, `StoreError` for everything else. The caller decides when to write
 //! a snapshot and when to prune. The head of `log/mod.rs` says what the log guarantees between two writers.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 
-use super::record::{self, LogRecord};
-use super::snapshot::{self, Snapshot};
-use crate::backend::PutOutcome;
+use super::claim::{claim, writer_name};
+use super::create::{Creation, create};
+use super::read::LogContents;
+use super::record::{self, RecordKind};
+use super::snapshot;
 use crate::error::{Result, StoreError};
 use crate::objects::{ObjectStore, keys};
 
@@ -21,10 +20,8 @@ use crate::objects::{ObjectStore, keys};
 pub struct OpenedLog {
     /// For appending.
     pub log: MetaLog,
-    /// Where to begin; `None` = with the empty state.
-    pub snapshot: Option<Snapshot>,
-    /// The records after the snapshot, in order; void ones are left out.
-    pub records: Vec<LogRecord>,
+    /// What the log contained when it was opened.
+    pub contents: LogContents,
 }
 
 /// Why a record was not appended.
@@ -69,9 +66,11 @@ pub enum AppendOutcome {
 #[derive(Debug)]
 pub struct MetaLog {
     store: ObjectStore,
+    /// Number of this writer's claim.
+    epoch: u64,
     /// Number of the next record.
     next: u64,
-    /// Random; makes this writer's records differ from those of any other writer with the same payload.
+    /// Name of this writer; no other has it.
     writer: String,
     /// The encoded record of the append that is in doubt.
     doubtful: Option<Bytes>,
@@ -79,51 +78,51 @@ pub struct MetaLog {
     fenced: bool,
 }
 
-/// How often the creation of a record is tried before the append counts as in doubt.
-const ATTEMPTS: u32 = 4;
-/// Pause after the first attempt; doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// Records read at the same time when the log is opened.
-const PARALLEL_READS: usize = 16;
+/// How often the log is read again because another writer was faster, until opening it fails.
+const MAX_CLAIMS: usize = 16;
 
 impl MetaLog {
-    /// Reads the log: the newest snapshot and every record after it.
+    /// Reads the log and claims it: from now on no other writer can append.
     ///
     /// # Errors
-    /// When an object is damaged or missing, or the store fails.
+    /// When an object is damaged or missing, the store fails, or other writers claim the log again and again.
     pub async fn open(store: &ObjectStore) -> Result<OpenedLog> {
-        // Another writer may store a snapshot and prune between these two requests. The list then begins too late,
-        // which the loop below reports as a gap: it may refuse to open, but it never skips a record.
-        let snapshot = snapshot::read_newest(store).await?;
-        let base = snapshot.as_ref().map_or(0, |snapshot| snapshot.seq);
-        let listed = store.list_after(keys::LOG, Some(&keys::log_record(base))).await?;
-        // A lost record must stop the start: replaying around it would build a state that never existed, and the next
-        // append would make that permanent.
-        for (object, expected) in listed.iter().zip(base + 1..) {
-            if object.key != keys::log_record(expected) {
-                return Err(StoreError::LogGap {
-                    key: keys::log_record(expected),
-                });
+        for _ in 0..MAX_CLAIMS {
+            let contents = LogContents::read(store).await?;
+            if let Some(log) = Self::claim(store, contents.last, "").await? {
+                return Ok(OpenedLog { log, contents });
             }
         }
-        let last = base + listed.len() as u64;
-        let reads = (base + 1..=last).map(|seq| record::read(store, seq));
-        let records: Vec<Option<LogRecord>> = stream::iter(reads).buffered(PARALLEL_READS).try_collect().await?;
-        let log = MetaLog {
-            store: store.clone(),
-            next: last + 1,
-            writer: format!("{:032x}", rand::random::<u128>()),
-            doubtful: None,
-            fenced: false,
-        };
-        Ok(OpenedLog {
-            log,
-            snapshot,
-            records: records.into_iter().flatten().collect(),
-        })
+        Err(StoreError::Contested { attempts: MAX_CLAIMS })
     }
 
-    /// Returns the number of the last record written; 0 if there is none.
+    /// Claims the log, of which the caller has read every record up to `last`. Returns `None` if a later record exists: the
+    /// caller must read the log again. `address` is for the coordinators that find the claim.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn claim(store: &ObjectStore, last: u64, address: &str) -> Result<Option<MetaLog>> {
+        let writer = writer_name(address);
+        if !claim(store, last, &writer).await? {
+            return Ok(None);
+        }
+        Ok(Some(MetaLog {
+            store: store.clone(),
+            epoch: last + 1,
+            next: last + 2,
+            writer,
+            doubtful: None,
+            fenced: false,
+        }))
+    }
+
+    /// Returns the number of this writer's claim. It rises from each writer to the next.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Returns the number of the last record written: at first that of the claim.
     #[must_use]
     pub fn last(&self) -> u64 {
         self.next - 1
@@ -151,7 +150,7 @@ impl MetaLog {
         if self.doubtful.is_some() {
             return Err(AppendError::Unresolved { seq });
         }
-        let record = record::encode(seq, &self.writer, false, payload);
+        let record = record::encode(seq, &self.writer, RecordKind::Events, payload);
         // Set before the first await: if the caller drops this future half-way, the request may still reach the store.
         // Without the note, the next append would meet that record and take itself for fenced.
         self.doubtful = Some(record.clone());
@@ -184,8 +183,14 @@ impl MetaLog {
         // look. So a void record is created under the same number. If that succeeds, the late request finds the number
         // taken; if it finds the number taken itself, what is there is final. The void record has the same bytes each
         // time, so this may be dropped half-way and repeated.
-        let void = record::encode(seq, &self.writer, true, b"");
+        let void = record::encode(seq, &self.writer, RecordKind::Void, b"");
         let outcome = match self.create(seq, &void).await? {
+            // The number was free, or a successor replayed the record, claimed the log and pruned the record. Its claim then
+            // has the next number and is never pruned.
+            Creation::Ours if self.exists(seq + 1).await? => {
+                self.fenced = true;
+                return Err(AppendError::Fenced { seq: seq + 1 });
+            }
             Creation::Ours => AppendOutcome::NotWritten,
             Creation::Taken(bytes) if bytes == doubtful => AppendOutcome::Written(seq),
             Creation::Taken(_) => {
@@ -199,33 +204,26 @@ impl MetaLog {
         Ok(outcome)
     }
 
-    /// Creates an object of the log, or finds what has its number.
+    /// Creates a record, or finds what has its number.
     async fn create(&self, seq: u64, record: &Bytes) -> Result<Creation, AppendError> {
-        let key = keys::log_record(seq);
-        let mut pause = FIRST_PAUSE;
-        let mut attempt = 1;
-        loop {
-            // An error does not say whether the store acted. Sending the same request again is safe: if the first one
-            // was carried out, the second finds the object. What is found must then be compared with what was sent,
-            // because "exists" may be the effect of our own earlier attempt (this function's or a retry inside the
-            // backend); taking it for another writer's record would stop a healthy coordinator.
-            let error = match self.store.put_if_absent(&key, record.clone()).await {
-                Ok(PutOutcome::Created) => return Ok(Creation::Ours),
-                Ok(PutOutcome::Exists) => match self.store.get_opt(&key).await {
-                    Ok(Some(found)) if found == *record => return Ok(Creation::Ours),
-                    Ok(Some(found)) => return Ok(Creation::Taken(found)),
-                    Ok(None) => StoreError::Missing { key: key.clone() },
-                    Err(error) => error,
-                },
-                Err(error) => error,
-            };
-            if attempt == ATTEMPTS {
-                return Err(AppendError::InDoubt { seq, source: error });
-            }
-            tracing::warn!(key, attempt, %error, "writing the metadata log failed, trying again");
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-            attempt += 1;
+        let created = create(&self.store, seq, record).await;
+        created.map_err(|source| AppendError::InDoubt { seq, source })
+    }
+
+    /// Returns whether a record exists.
+    async fn exists(&self, seq: u64) -> Result<bool, AppendError> {
+        let found = self.store.get_opt(&keys::log_record(seq)).await;
+        let found = found.map_err(|source| AppendError::InDoubt { seq, source })?;
+        Ok(found.is_some())
+    }
+
+    /// Returns what finds out whether this writer still leads.
+    #[must_use]
+    pub fn leadership(&self) -> Leadership {
+        Leadership {
+            store: self.store.clone(),
+            epoch: self.epoch,
+            writer: self.writer.clone(),
         }
     }
 
@@ -248,11 +246,8 @@ impl MetaLog {
         Self::write_snapshot(&self.store, seq, bytes).await
     }
 
-    /// Removes all but the newest `keep` snapshots, and the records that no kept snapshot needs. Returns the number of
-    /// objects removed.
-    ///
-    /// Numbers of removed records can be created again; the head of `log/mod.rs` says what this means for a writer with
-    /// an old state.
+    /// Removes all but the newest `keep` snapshots, and the records that no kept snapshot needs, except claims. Returns the
+    /// number of objects removed.
     ///
     /// # Errors
     /// When the store fails; what was removed until then stays removed.
@@ -261,10 +256,28 @@ impl MetaLog {
     }
 }
 
-/// What came of the creation of an object.
-enum Creation {
-    /// It has the bytes that were sent.
-    Ours,
-    /// It has other bytes: these.
-    Taken(Bytes),
+/// Finds out whether a writer still leads, without the writing end.
+#[derive(Debug, Clone)]
+pub struct Leadership {
+    store: ObjectStore,
+    epoch: u64,
+    writer: String,
+}
+
+impl Leadership {
+    /// Returns the number of the writer's claim.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Returns whether no other writer has created a record after `last`, the last record that the writer is known to have
+    /// created. If none has, the writer led when this was called.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn holds(&self, last: u64) -> Result<bool> {
+        let writer = record::read_writer(&self.store, last + 1).await?;
+        Ok(writer.is_none_or(|writer| writer == self.writer))
+    }
 }

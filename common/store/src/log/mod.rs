@@ -7,15 +7,15 @@
 //! ```
 //!
 //! * `header`: the header line of the log's objects. `record`, `snapshot`: the two kinds of objects.
-//! * [`MetaLog`]: the writing end; opens the log, appends records, and resolves appends that are in doubt.
+//! * `create`: creates one record under its number. `claim`: the records by which a writer takes over.
+//! * `read`: [`LogContents`], a snapshot and the records after it.
+//! * [`MetaLog`]: the writing end; claims the log, appends records, and resolves appends that are in doubt.
 //!
-//! **The fence between two coordinators.** Record N is created with put-if-absent. While record N exists, no other
-//! writer can create it: the second writer gets [`AppendError::Fenced`] at its next append and must stop, because its
-//! state lacks a record. This holds for every record that has not been pruned. It does not hold for pruned records: a
-//! writer whose next number is at or below the oldest kept snapshot finds that number free and creates it again. Such a
-//! stale writer gets success for records that no later [`MetaLog::open`] reads, since the log is read from the newest
-//! snapshot on; it is fenced only when its numbers reach a record that still exists. So a writer that may have slept
-//! through a snapshot and a prune must open the log again before it continues; the log does not notice this by itself.
+//! **The fence between two coordinators.** Record N is created with put-if-absent, and a writer creates its records one
+//! after the other. A successor creates a claim as its first record, under the first number that its predecessor has
+//! not used, and claims are not pruned. So the predecessor's next append, however late, finds its number taken, gets
+//! [`AppendError::Fenced`] and must stop. `claim` says which claims are pruned after all: a writer that sleeps for more
+//! than a day, and through more than a thousand successors, is not fenced.
 //!
 //! On a backend without atomic conditional writes (`Capabilities::put_if_absent` is false) there is no fence at all.
 //!
@@ -25,11 +25,16 @@
 //! Damage (a record whose hash differs, a number that is missing while later ones exist) is an error that names the
 //! object; nothing is skipped. The log does not know what its payloads mean.
 
+mod claim;
+mod create;
 mod header;
 mod meta_log;
+mod read;
 mod record;
 mod snapshot;
 
-pub use meta_log::{AppendError, AppendOutcome, MetaLog, OpenedLog};
+pub use claim::{Claim, newest_claim};
+pub use meta_log::{AppendError, AppendOutcome, Leadership, MetaLog, OpenedLog};
+pub use read::LogContents;
 pub use record::LogRecord;
 pub use snapshot::Snapshot;

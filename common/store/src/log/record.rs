@@ -5,13 +5,13 @@
 //! ```
 //!
 //! A void record has `"void":true` and no payload. It fills the number of an append that failed, so that this append
-//! can never appear later.
+//! can never appear later. A claim has `"claim":true` and no events (`claim.rs`).
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::header::{VERSION, check_version, join, split};
+use super::header::{RECORD_VERSION, check_version, join, split};
 use crate::error::{Result, StoreError};
 use crate::objects::{ObjectStore, keys};
 
@@ -37,6 +37,17 @@ impl LogRecord {
     }
 }
 
+/// What a record is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RecordKind {
+    /// It has events.
+    Events,
+    /// It fills a number.
+    Void,
+    /// It makes its writer the only one that can append.
+    Claim,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 struct RecordHeader {
     v: u32,
@@ -44,27 +55,31 @@ struct RecordHeader {
     writer: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     void: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    claim: bool,
     blake3: String,
 }
 
 /// Encodes a record.
-pub(super) fn encode(seq: u64, writer: &str, void: bool, payload: &[u8]) -> Bytes {
+pub(super) fn encode(seq: u64, writer: &str, kind: RecordKind, payload: &[u8]) -> Bytes {
+    let void = kind == RecordKind::Void;
     let header = RecordHeader {
-        v: VERSION,
+        v: RECORD_VERSION,
         seq,
         writer: writer.to_owned(),
         void,
+        claim: kind == RecordKind::Claim,
         blake3: hash(seq, writer, void, payload),
     };
     join(&header, payload)
 }
 
-/// Reads and checks a record; `None` if it is void.
+/// Reads and checks a record; `None` if it has no events because of its kind.
 pub(super) async fn read(store: &ObjectStore, seq: u64) -> Result<Option<LogRecord>> {
     let key = keys::log_record(seq);
     let stored = store.get(&key).await?;
     let (header, payload): (RecordHeader, _) = split(&key, &stored)?;
-    check_version(&key, header.v)?;
+    check_version(&key, header.v, RECORD_VERSION)?;
     if header.seq != seq {
         let reason = format!("its header says it is record {}", header.seq);
         return Err(StoreError::corrupt(key, reason));
@@ -72,7 +87,18 @@ pub(super) async fn read(store: &ObjectStore, seq: u64) -> Result<Option<LogReco
     if header.blake3 != hash(seq, &header.writer, header.void, &payload) {
         return Err(StoreError::corrupt(key, "its bytes do not have the hash in its header"));
     }
-    Ok((!header.void).then_some(LogRecord { seq, payload }))
+    Ok((!header.void && !header.claim).then_some(LogRecord { seq, payload }))
+}
+
+/// Returns the name of the writer of a record; `None` if there is no such record.
+pub(super) async fn read_writer(store: &ObjectStore, seq: u64) -> Result<Option<String>> {
+    let key = keys::log_record(seq);
+    let Some(stored) = store.get_opt(&key).await? else {
+        return Ok(None);
+    };
+    let (header, _): (RecordHeader, _) = split(&key, &stored)?;
+    check_version(&key, header.v, RECORD_VERSION)?;
+    Ok(Some(header.writer))
 }
 
 /// Returns the hash of everything a record means, so that a record copied to another number counts as damaged.

@@ -1,9 +1,12 @@
 //! Snapshots: the state after some record, which bounds how many records are replayed.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::header::{VERSION, check_version, join, split};
+use super::claim::Claims;
+use super::header::{SNAPSHOT_VERSION, check_version, join, split};
 use crate::error::{Result, StoreError};
 use crate::objects::{ObjectStore, keys};
 
@@ -12,6 +15,8 @@ use crate::objects::{ObjectStore, keys};
 pub struct Snapshot {
     /// The last record it contains.
     pub seq: u64,
+    /// Version of its format; it says how the state is encoded.
+    pub version: u32,
     /// The encoded state.
     pub bytes: Bytes,
 }
@@ -30,7 +35,7 @@ const LEVEL: i32 = 3;
 /// Stores the state after record `seq`.
 pub(super) async fn write(store: &ObjectStore, seq: u64, bytes: &[u8]) -> Result<()> {
     let header = SnapshotHeader {
-        v: VERSION,
+        v: SNAPSHOT_VERSION,
         seq,
         bytes: bytes.len() as u64,
         blake3: hash(seq, bytes),
@@ -43,16 +48,19 @@ pub(super) async fn write(store: &ObjectStore, seq: u64, bytes: &[u8]) -> Result
     store.put(&key, join(&header, &packed)).await
 }
 
-/// Reads and checks the newest snapshot; `None` if there is none.
-pub(super) async fn read_newest(store: &ObjectStore) -> Result<Option<Snapshot>> {
-    let Some(newest) = store.list(keys::SNAPSHOTS).await?.pop() else {
-        return Ok(None);
-    };
-    let key = newest.key;
+/// Returns the numbers of all snapshots, ascending: of each the last record that it contains.
+pub(super) async fn numbers(store: &ObjectStore) -> Result<Vec<u64>> {
+    let listed = store.list(keys::SNAPSHOTS).await?;
+    listed.iter().map(|object| number_of(&object.key)).collect()
+}
+
+/// Reads and checks a snapshot.
+pub(super) async fn read(store: &ObjectStore, seq: u64) -> Result<Snapshot> {
+    let key = keys::snapshot(seq);
     let stored = store.get(&key).await?;
     let (header, packed): (SnapshotHeader, _) = split(&key, &stored)?;
-    check_version(&key, header.v)?;
-    if header.seq != number_of(&key)? {
+    check_version(&key, header.v, SNAPSHOT_VERSION)?;
+    if header.seq != seq {
         return Err(StoreError::corrupt(key, "its header names another record than its key"));
     }
     let length = usize::try_from(header.bytes).unwrap_or(usize::MAX);
@@ -65,35 +73,36 @@ pub(super) async fn read_newest(store: &ObjectStore) -> Result<Option<Snapshot>>
         }
         Ok(Snapshot {
             seq: header.seq,
+            version: header.v,
             bytes: bytes.into(),
         })
     };
     let unpacked = tokio::task::spawn_blocking(unpack).await;
-    unpacked.map_err(|error| StoreError::task(&error))?.map(Some)
+    unpacked.map_err(|error| StoreError::task(&error))?
 }
 
-/// Removes all but the newest `keep` snapshots (at least one stays), and the records that no kept snapshot needs.
-/// Returns the number of objects removed.
+/// Removes all but the newest `keep` snapshots (at least one stays), and the records that no kept snapshot needs, except
+/// claims. Returns the number of objects removed.
 pub(super) async fn prune(store: &ObjectStore, keep: usize) -> Result<usize> {
-    let snapshots = store.list(keys::SNAPSHOTS).await?;
+    let snapshots = numbers(store).await?;
     let surplus = snapshots.len().saturating_sub(keep.max(1));
-    let Some(oldest_kept) = snapshots
-        .get(surplus)
-        .map(|object| number_of(&object.key))
-        .transpose()?
-    else {
+    let Some(oldest_kept) = snapshots.get(surplus).copied() else {
         return Ok(0);
     };
     let records = store.list(keys::LOG).await?;
+    let claims = Claims::list(store, SystemTime::now()).await?;
+    let old_snapshots = snapshots[..surplus].iter().map(|seq| keys::snapshot(*seq));
     let covered = keys::log_record(oldest_kept);
-    let old_snapshots = snapshots[..surplus].iter().map(|object| &object.key);
-    let old_records = records.iter().map(|object| &object.key).filter(|key| **key <= covered);
+    let is_old = |key: &String| *key <= covered && keys::trailing_number(key).is_some_and(|seq| !claims.keep(seq));
+    let old_records = records.into_iter().map(|object| object.key).filter(is_old);
+    // A mark goes after its claim: a claim without a mark would lie between pruned records.
+    let old_marks = claims.expired().iter().filter(|seq| **seq <= oldest_kept);
     // Snapshots go before their records: a snapshot whose following records are gone cannot be opened. Records go from
     // the front: after a crash in the middle the remaining ones are still consecutive. All of them are covered by the
-    // oldest kept snapshot, so `open` never needs an object that this removes.
+    // oldest kept snapshot, so reading the log never needs an object that this removes.
     let mut removed = 0;
-    for key in old_snapshots.chain(old_records) {
-        store.delete(key).await?;
+    for key in old_snapshots.chain(old_records).chain(old_marks.map(|seq| keys::claim(*seq))) {
+        store.delete(&key).await?;
         removed += 1;
     }
     Ok(removed)

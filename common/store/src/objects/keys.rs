@@ -8,6 +8,7 @@
 //! meta/cluster-id                                    id of the installation, made when its store is new
 //! meta/probe                                         written to an S3 server to learn what a conditional write does
 //! meta/log/<20-digit sequence>                       metadata log
+//! meta/claims/<20-digit sequence>                    marks that record as a claim
 //! meta/snapshot/<20-digit sequence>                  state after that record
 //! chunks/<aa>/<hash>                                 file bytes
 //! nodes/<aa>/<hash>                                  tree nodes
@@ -31,6 +32,8 @@ pub const FORMAT: &str = "meta/format";
 pub const CLUSTER_ID: &str = "meta/cluster-id";
 /// Prefix of log records.
 pub const LOG: &str = "meta/log/";
+/// Prefix of the marks of claims.
+pub const CLAIMS: &str = "meta/claims/";
 /// Prefix of snapshots.
 pub const SNAPSHOTS: &str = "meta/snapshot/";
 /// Prefix of chunks.
@@ -81,6 +84,12 @@ pub fn staged(id: impl Display) -> String {
 #[must_use]
 pub fn log_record(seq: u64) -> String {
     format!("{LOG}{seq:020}")
+}
+
+/// Returns the key of the mark that record `seq` of the log is a claim.
+#[must_use]
+pub fn claim(seq: u64) -> String {
+    format!("{CLAIMS}{seq:020}")
 }
 
 /// Returns the key of a snapshot.

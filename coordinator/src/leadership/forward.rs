@@ -1,0 +1,84 @@
+//! Sends calls to the leader, and its answers back.
+//!
+//! A call is not looked into: its messages pass as the bytes that they are. When the leader dies, the connection to it ends,
+//! also if only the machine or the network died (keep-alive), and the client gets `UNAVAILABLE`, after which clients try again.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::uri::{PathAndQuery, Scheme};
+use axum::http::{HeaderValue, Uri, Version, header};
+use axum::response::Response;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tonic::Status;
+
+/// Longest time for connecting.
+const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+/// Pause between two signs of life that are asked of the leader, and the longest wait for one.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// Bytes of one call that may be on their way.
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+/// Bytes of all calls that may be on their way.
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// Marks calls that were forwarded.
+const FORWARDED: &str = "howdah-forwarded";
+
+/// Sends calls to another coordinator. A clone shares the connections.
+#[derive(Clone)]
+pub struct Forwarder(Client<HttpConnector, Body>);
+
+impl Forwarder {
+    /// Makes a forwarder without connections.
+    pub fn new() -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_LIMIT));
+        connector.set_nodelay(true);
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .http2_only(true)
+            .http2_initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .http2_keep_alive_timeout(KEEP_ALIVE)
+            .build(connector);
+        Self(client)
+    }
+
+    /// Sends a call to the coordinator at `leader` and returns its answer.
+    pub async fn forward(&self, leader: &str, call: Request) -> Response {
+        let (mut parts, body) = call.into_parts();
+        // Only once: two coordinators that take each other for the leader would send the call to and fro.
+        if parts.headers.contains_key(FORWARDED) {
+            return unavailable("this coordinator does not lead any more");
+        }
+        let Ok(address) = leader.parse() else {
+            return unavailable(&format!("the leader's address {leader:?} is not HOST:PORT (--advertise)"));
+        };
+        let mut uri = parts.uri.into_parts();
+        uri.scheme = Some(Scheme::HTTP);
+        uri.authority = Some(address);
+        uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+        let Ok(uri) = Uri::from_parts(uri) else {
+            return unavailable("the call has no path");
+        };
+        parts.uri = uri;
+        parts.version = Version::HTTP_2;
+        parts.headers.remove(header::HOST);
+        parts.headers.insert(FORWARDED, HeaderValue::from_static("1"));
+        match self.0.request(Request::from_parts(parts, body)).await {
+            Ok(answer) => answer.map(Body::new),
+            Err(error) => {
+                let text = howdah_telemetry::error_chain(&error);
+                unavailable(&format!("the leading coordinator at {leader} cannot be reached: {text}"))
+            }
+        }
+    }
+}
+
+/// Answers a call with `UNAVAILABLE`, which clients try again.
+pub fn unavailable(reason: &str) -> Response {
+    Status::unavailable(format!("{reason}; try again in a moment")).into_http()
+}
