@@ -116,7 +116,7 @@ pub const LAYERS: &[Layers] = &[
             &["objects", "memory"],
             &["backend", "format", "offload"],
             &["sort"],
-            &["error"],
+            &["error", "private"],
         ],
         loops: &[],
     },
