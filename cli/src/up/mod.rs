@@ -22,6 +22,7 @@ use howdah_coordinator::CoordinatorConfig;
 use howdah_store::{PRIVATE_FILE_MODE, StoreConfig, make_private_folder};
 use howdah_telemetry::{init_logging, refuse_unknown_settings};
 use howdah_worker::WorkerConfig;
+use howdah_worker::runtime::docker::containment::Containment;
 use howdah_worker::runtime::docker::credentials::Credentials;
 use howdah_worker::runtime::docker::{DockerConfig, DockerRuntime};
 use nix::fcntl::{Flock, FlockArg};
@@ -137,6 +138,7 @@ async fn find_engine(data: &Path) -> Result<String, String> {
         host: None,
         credentials: Credentials::default(),
         scratch_on_engine: None,
+        containment: Containment::default(),
     });
     match tokio::time::timeout(ENGINE_PATIENCE, runtime.check()).await {
         Ok(Ok(address)) => Ok(address),
@@ -197,6 +199,7 @@ fn start_worker(
     if let Some(slots) = args.slots.and_then(|slots| usize::try_from(slots).ok()) {
         config.slots = slots;
     }
+    config.docker.stages = args.stages.clone();
     let wanted = !args.no_worker;
     tokio::spawn(async move {
         if wanted {

@@ -67,7 +67,7 @@ pub const LAYERS: &[Layers] = &[
             &["server"],
             &["run"],
             &["links", "owner", "users", "explain"],
-            &["frame", "sys"],
+            &["frame", "protect", "sys"],
         ],
         loops: &[],
     },
