@@ -23,7 +23,7 @@ struct Pages {
 pub fn router(role: RoleReader) -> Router {
     let pages = Pages {
         role,
-        forwarder: Forwarder::new(),
+        forwarder: Forwarder::unconnected(),
     };
     Router::new()
         .route(
@@ -58,12 +58,19 @@ async fn ready(Extract(pages): Extract<Pages>) -> impl IntoResponse {
                 let text = format!("ready, leader of epoch {}, {workers} worker(s)\n", leader.epoch);
                 (StatusCode::OK, text)
             }
-            Some(obstacle) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready, leader: {obstacle}\n")),
+            Some(obstacle) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("not ready, leader: {obstacle}\n"),
+            ),
         },
-        Role::Standby { epoch, leader } => {
-            (StatusCode::OK, format!("ready, standby: calls go to the leader of epoch {epoch} at {leader}\n"))
-        }
-        Role::Waiting => (StatusCode::SERVICE_UNAVAILABLE, "not ready: no coordinator leads\n".to_owned()),
+        Role::Standby { epoch, leader } => (
+            StatusCode::OK,
+            format!("ready, standby: calls go to the leader of epoch {epoch} at {leader}\n"),
+        ),
+        Role::Waiting => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not ready: no coordinator leads\n".to_owned(),
+        ),
     }
 }
 

@@ -90,12 +90,12 @@ impl Terms {
         let _cleaning = AbortOnDropHandle::new(tokio::spawn(remove_orphaned_edits(core.clone(), opened)));
         let routes = crate::services::router(core.clone(), Some(self.queue.clone()), self.broker.clone());
         metrics::LEADING.set(1);
-        self.roles.send_replace(Role::Leader(Leader {
+        self.roles.send_replace(Role::Leader(Box::new(Leader {
             epoch,
             routes,
             core,
             queue: self.queue.clone(),
-        }));
+        })));
         let ended = tokio::select! {
             () = self.shutdown.cancelled() => TermEnd::Shutdown,
             ended = &mut command_loop => match ended.context("the command loop panicked")? {

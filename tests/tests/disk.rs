@@ -1,13 +1,15 @@
-//! A worker with a full scratch folder reports it, and recovers when there is space again.
+//! Full disks are reported and recovered from; folders are closed to other users of the machine.
 
 #![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
 #![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
 
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use howdah_tests::stage::{pfs, spec};
 use howdah_tests::tools::wait_for;
-use howdah_tests::{Cluster, JobSummary, StoreKind};
+use howdah_tests::{Cluster, JobSummary, StoreKind, Up};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// A small file system in memory. Mounting needs root, like starting containers in most installations.
@@ -87,4 +89,57 @@ fn a_full_scratch_folder_is_reported_and_recovered_from() {
     };
     job.expect_success();
     assert_eq!(client.content("copy@master:/big").len(), big.len());
+}
+
+/// Returns the permissions of a file or folder.
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+/// Returns all files below a folder.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            match entry.file_type().unwrap().is_dir() {
+                true => folders.push(entry.path()),
+                false => files.push(entry.path()),
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn other_users_cannot_enter_the_folders() {
+    let mut up = Up::start();
+    let client = up.client();
+    client.ok("create repo data");
+    client.put_all("data", &[("a", "1")]);
+    client.create(&spec("copy", &["copy"], pfs("data", "/*")));
+    client.last_job("copy").expect_success();
+    let data = up.folder.path().join("data");
+    for folder in ["", "store", "scratch", "nats"] {
+        assert_eq!(mode(&data.join(folder)), 0o700, "{folder}");
+    }
+    let stored = files_below(&data.join("store/meta"));
+    assert!(!stored.is_empty());
+    for file in stored.iter().chain(&[data.join("lock"), data.join("nats/nats.log")]) {
+        assert_eq!(mode(file), 0o600, "{}", file.display());
+    }
+
+    // As a version made them that did not close them.
+    up.process.stop();
+    for folder in ["", "store", "scratch"] {
+        std::fs::set_permissions(data.join(folder), Permissions::from_mode(0o755)).unwrap();
+    }
+    up.start_again();
+    wait_for("the worker to open its folder", || match mode(&data.join("scratch")) {
+        0o700 => Ok(()),
+        mode => Err(format!("{mode:o}")),
+    });
+    assert_eq!([mode(&data), mode(&data.join("store"))], [0o700, 0o700]);
+    assert!(up.process.log().contains("other users could enter"));
 }

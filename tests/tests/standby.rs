@@ -18,7 +18,10 @@ fn page(port: u16, path: &str) -> (String, String) {
         return Default::default();
     };
     connection.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-    let _ = write!(connection, "GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close\r\n\r\n");
+    let _ = write!(
+        connection,
+        "GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\nconnection: close\r\n\r\n"
+    );
     let mut answer = String::new();
     let _ = connection.read_to_string(&mut answer);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
@@ -68,7 +71,10 @@ fn a_standby_forwards_calls_and_takes_over_from_a_killed_leader() {
     let mut cluster = Cluster::start(1, &StoreKind::Folder);
     let port = cluster.add_coordinator();
     wait_until(port, "standby");
-    assert!(page(cluster.port, "/readyz").1.contains("leader"), "the first one leads");
+    assert!(
+        page(cluster.port, "/readyz").1.contains("leader"),
+        "the first one leads"
+    );
     assert!(page(port, "/leader").0.contains("503"));
     // Every call through the standby: streams in both directions, errors, and calls that wait.
     let standby = cluster.client_at(port);
@@ -125,7 +131,11 @@ fn a_frozen_leader_is_deposed_and_knows_it_when_it_wakes_up() {
 #[test]
 fn of_several_standbys_one_takes_over() {
     let mut cluster = Cluster::start(1, &StoreKind::S3);
-    let ports = [cluster.add_coordinator(), cluster.add_coordinator(), cluster.add_coordinator()];
+    let ports = [
+        cluster.add_coordinator(),
+        cluster.add_coordinator(),
+        cluster.add_coordinator(),
+    ];
     for port in ports {
         wait_until(port, "standby");
     }

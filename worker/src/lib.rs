@@ -60,7 +60,10 @@ mod slots;
 mod thread_role;
 
 pub use cache::scratch::Scratch;
-pub use config::{DEFAULT_CACHE_BYTES, DockerSettings, RuntimeKind, WorkerConfig, default_slots};
+pub use config::{
+    DEFAULT_CACHE_BYTES, DockerSettings, RuntimeKind, StageMemory, StageSettings, WorkerConfig, default_slots,
+    parse_bytes,
+};
 pub use context::WorkerParts;
 pub use error::{InfraError, WorkerError};
 pub use service::{run, run_with};

@@ -155,6 +155,7 @@ fn make_runtime(config: &WorkerConfig, scratch: &Scratch) -> Arc<dyn Runtime> {
             host: config.docker.host.clone(),
             credentials: config.docker.credentials.clone(),
             scratch_on_engine: config.docker.scratch_on_engine.clone(),
+            containment: config.docker.stages.containment(config.slots),
         })),
     }
 }

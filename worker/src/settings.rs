@@ -7,7 +7,7 @@ use clap::Parser;
 use howdah_model::names::PipelineKey;
 use howdah_store::{S3Config, StoreConfig};
 use howdah_worker::runtime::docker::credentials::Credentials;
-use howdah_worker::{DockerSettings, RuntimeKind, WorkerConfig};
+use howdah_worker::{DockerSettings, RuntimeKind, StageSettings, WorkerConfig, parse_bytes};
 
 /// Run the commands of Howdah's pipelines on this machine.
 ///
@@ -55,6 +55,8 @@ pub struct Settings {
     /// Path of the scratch folder as the container engine sees it, for a worker in a container
     #[arg(long, env = "HOWDAH_SCRATCH_ON_ENGINE")]
     scratch_on_engine: Option<PathBuf>,
+    #[command(flatten)]
+    stages: StageSettings,
     /// Name of the worker, unique among the living ones [default: made from host and process]
     #[arg(long, env = "HOWDAH_WORKER_NAME")]
     worker_name: Option<String>,
@@ -106,6 +108,7 @@ impl Settings {
                 config_file: self.docker_config.or_else(own_docker_config),
                 ..Credentials::default()
             },
+            stages: self.stages,
         };
         config
     }
@@ -127,27 +130,6 @@ fn parse_pipeline(text: &str) -> Result<PipelineKey, String> {
         format!("default/{text}")
     };
     full.parse().map_err(|error| format!("{error}"))
-}
-
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(at);
-    let expected = || format!("{text:?} is not a size: expected bytes, or a number with KiB, MiB, GiB or TiB");
-    let number: u64 = number.parse().map_err(|_| expected())?;
-    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        "t" | "tib" => 1 << 40,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "tb" => 1_000_000_000_000,
-        _ => return Err(expected()),
-    };
-    number.checked_mul(factor).ok_or_else(expected)
 }
 
 #[cfg(test)]
@@ -188,7 +170,14 @@ mod tests {
         assert_eq!(config.store.s3.endpoint.as_deref(), Some("http://localhost:9000"));
         let names: Vec<String> = config.pipelines.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["default/model", "research/edges"]);
-        for bad in ["--slots=0", "--cache-bytes=many", "--runtime=magic", "--pipelines=a b"] {
+        for bad in [
+            "--slots=0",
+            "--cache-bytes=many",
+            "--stage-memory=much",
+            "--stage-pids=1",
+            "--runtime=magic",
+            "--pipelines=a b",
+        ] {
             let given = ["howdah-worker", "--store", "memory://", bad];
             assert!(Settings::try_parse_from(given).is_err(), "{bad}");
         }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use howdah_model::entities::ImagePin;
 use howdah_stage_init::COPY_LINKS;
+use howdah_worker::runtime::docker::containment::Containment;
 use howdah_worker::runtime::docker::credentials::Credentials;
 use howdah_worker::runtime::{Network, RegistryAuth, RunOutcome, Runtime, RuntimeError, Stream};
 use support::registry::Registry;
@@ -263,6 +264,66 @@ async fn the_container_has_the_requested_settings() {
 }
 
 #[tokio::test]
+async fn user_code_is_contained() {
+    let fixture = DockerFixture::new();
+    let mut request = fixture.request().await;
+    request.user_labels.insert("howdah.worker".into(), "mine".into());
+    let mut stage = fixture.runtime.start(&request).await.unwrap();
+    let [id] = &fixture.containers()[..] else {
+        panic!("expected one container")
+    };
+    let found = inspect(id);
+    assert_eq!(found["Config"]["Labels"]["howdah.user.howdah.worker"], "mine");
+    let host = &found["HostConfig"];
+    assert_eq!(host["PidsLimit"], 4096);
+    assert_eq!(host["NetworkMode"], "howdah-stages");
+
+    let status = tool_run(&mut stage, &["read", "/proc/self/status"]).await.out;
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().trim_start_matches(':').trim().to_owned()
+    };
+    assert_eq!(field("NoNewPrivs"), "1");
+    let capabilities = u64::from_str_radix(&field("CapBnd"), 16).unwrap();
+    // Numbers of sys_chroot, net_raw, mknod, audit_write, setfcap; then of chown, setuid, kill.
+    assert_eq!([18, 13, 27, 29, 31].map(|number| capabilities >> number & 1), [0; 5]);
+    assert_eq!([0, 7, 5].map(|number| capabilities >> number & 1), [1; 3]);
+
+    // A command is root, and still cannot get at the process behind it.
+    assert_eq!(
+        tool_run(&mut stage, &["open", "/proc/1/mem"]).await.out,
+        "permission denied\n"
+    );
+    assert_eq!(tool_run(&mut stage, &["ptrace"]).await.out, "error 1\n");
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn containers_do_not_reach_each_other() {
+    let fixture = DockerFixture::new();
+    let (mut first, mut second) = (fixture.start().await, fixture.start().await);
+    let addresses: Vec<String> = fixture
+        .containers()
+        .iter()
+        .map(|id| inspect(id)["NetworkSettings"]["Networks"]["howdah-stages"]["IPAddress"].clone())
+        .map(|address| address.as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(addresses.len(), 2);
+    for address in &addresses {
+        // Each reaches itself, where no program listens, and not the other.
+        let target = format!("{address}:9");
+        let mut outcomes = Vec::new();
+        for stage in [&mut first, &mut second] {
+            outcomes.push(tool_run(stage, &["tcp", &target]).await.out);
+        }
+        let refused = outcomes.iter().filter(|out| out.contains("refused")).count();
+        assert_eq!(refused, 1, "{outcomes:?}");
+    }
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test]
 async fn a_killed_container_is_a_lost_stage() {
     let fixture = DockerFixture::new();
     let mut stage = fixture.start().await;
@@ -462,6 +523,7 @@ async fn an_engine_that_starts_after_an_error_is_found() {
         host: Some(format!("unix://{}", socket.display())),
         credentials: Credentials::default(),
         scratch_on_engine: None,
+        containment: Containment::default(),
     };
     let runtime = howdah_worker::runtime::docker::DockerRuntime::new(config);
     let error = runtime.cleanup_orphans().await.unwrap_err();

@@ -112,6 +112,8 @@ pub struct UpArgs {
     #[arg(long)]
     pub no_worker: bool,
     #[command(flatten)]
+    pub stages: howdah_worker::StageSettings,
+    #[command(flatten)]
     pub memory: howdah_coordinator::MemoryConfig,
     #[command(flatten)]
     pub log: howdah_telemetry::LogArgs,

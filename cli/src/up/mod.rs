@@ -13,14 +13,16 @@ mod nats;
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use howdah_coordinator::CoordinatorConfig;
-use howdah_store::StoreConfig;
+use howdah_store::{PRIVATE_FILE_MODE, StoreConfig, make_private_folder};
 use howdah_telemetry::{init_logging, refuse_unknown_settings};
 use howdah_worker::WorkerConfig;
+use howdah_worker::runtime::docker::containment::Containment;
 use howdah_worker::runtime::docker::credentials::Credentials;
 use howdah_worker::runtime::docker::{DockerConfig, DockerRuntime};
 use nix::fcntl::{Flock, FlockArg};
@@ -136,6 +138,7 @@ async fn find_engine(data: &Path) -> Result<String, String> {
         host: None,
         credentials: Credentials::default(),
         scratch_on_engine: None,
+        containment: Containment::default(),
     });
     match tokio::time::timeout(ENGINE_PATIENCE, runtime.check()).await {
         Ok(Ok(address)) => Ok(address),
@@ -196,6 +199,7 @@ fn start_worker(
     if let Some(slots) = args.slots.and_then(|slots| usize::try_from(slots).ok()) {
         config.slots = slots;
     }
+    config.docker.stages = args.stages.clone();
     let wanted = !args.no_worker;
     tokio::spawn(async move {
         if wanted {
@@ -215,7 +219,8 @@ fn data_folder(given: Option<&Path>) -> anyhow::Result<PathBuf> {
             PathBuf::from(home).join(".local/share/howdah")
         }
     };
-    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the data folder {}", folder.display()))?;
+    make_private_folder(&folder, &["lock"])
+        .with_context(|| format!("cannot make the data folder {}", folder.display()))?;
     std::path::absolute(&folder).with_context(|| format!("cannot find the data folder {}", folder.display()))
 }
 
@@ -232,6 +237,7 @@ fn lock(data: &Path) -> anyhow::Result<Flock<File>> {
         .truncate(false)
         .read(true)
         .write(true)
+        .mode(PRIVATE_FILE_MODE)
         .open(&path);
     let mut file = open.with_context(|| format!("cannot open {}", path.display()))?;
     let mut holder = String::new();

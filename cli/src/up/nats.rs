@@ -6,12 +6,14 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use howdah_store::{PRIVATE_FILE_MODE, make_private_folder};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
@@ -53,7 +55,8 @@ pub struct EmbeddedNats {
 impl EmbeddedNats {
     /// Starts the server with its files under `folder` and waits until it answers.
     pub async fn start(program: PathBuf, folder: PathBuf) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        make_private_folder(&folder, &["nats.log"])
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let mut attempts = 1;
         loop {
             let port = free_port()?;
@@ -149,6 +152,7 @@ fn spawn(program: &Path, folder: &Path, port: u16) -> anyhow::Result<Child> {
     let log = File::options()
         .create(true)
         .append(true)
+        .mode(PRIVATE_FILE_MODE)
         .open(&log_path)
         .with_context(|| format!("cannot write {}", log_path.display()))?;
     let mut command = std::process::Command::new(program);

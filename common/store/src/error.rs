@@ -69,7 +69,9 @@ pub enum StoreError {
         expected: u32,
     },
     /// An object was written by a version of the program that writes another format.
-    #[error("object {key} has format {found}, this program reads format {expected}: use the version of howdah that wrote it")]
+    #[error(
+        "object {key} has format {found}, this program reads format {expected}: use the version of howdah that wrote it"
+    )]
     ObjectFormat {
         /// The object.
         key: String,
@@ -144,7 +146,9 @@ pub enum StoreError {
         key: String,
     },
     /// Other coordinators wrote the metadata log each time that this one tried to take it over.
-    #[error("{attempts} times another coordinator wrote the metadata log while this one was taking it over: start only one")]
+    #[error(
+        "{attempts} times another coordinator wrote the metadata log while this one was taking it over: start only one"
+    )]
     Contested {
         /// How often this one tried.
         attempts: usize,

@@ -58,6 +58,7 @@ mod memory;
 mod objects;
 mod offload;
 pub mod pack;
+mod private;
 pub mod sort;
 mod store;
 #[cfg(test)]
@@ -81,5 +82,6 @@ pub use log::{
 pub use objects::config::{Limits, StoreConfig};
 pub use objects::{Capabilities, ObjectStore, keys};
 pub use pack::PackWriter;
+pub use private::{PRIVATE_FILE_MODE, make_private_folder};
 pub use store::Store;
 pub use tree::{Aggregate, DiffItem, KeyRange, Tree, TreeEdit, TreeEntry, TreeValue};

@@ -362,7 +362,10 @@ fn the_newest_claim_shows_where_the_leader_is() {
         assert!(!first.leadership().holds(first.last()).await.unwrap());
         let before = second.last();
         second.append_events(&[1]).await.unwrap();
-        assert!(second.leadership().holds(before).await.unwrap(), "its own record is no rival");
+        assert!(
+            second.leadership().holds(before).await.unwrap(),
+            "its own record is no rival"
+        );
         assert!(second.leadership().holds(second.last()).await.unwrap());
     });
 }
@@ -376,9 +379,15 @@ fn a_claim_of_what_was_read_long_ago_is_refused() {
         let read = LogContents::read(&store).await.unwrap().last;
         leader.append_events(&[1]).await.unwrap();
         leader.append_events(&[2]).await.unwrap();
-        assert!(MetaLog::claim(&store, read, "a:1").await.unwrap().is_none(), "a record is there");
+        assert!(
+            MetaLog::claim(&store, read, "a:1").await.unwrap().is_none(),
+            "a record is there"
+        );
         snapshot_and_prune(&store).await;
-        assert!(MetaLog::claim(&store, read, "a:1").await.unwrap().is_none(), "the record was pruned");
+        assert!(
+            MetaLog::claim(&store, read, "a:1").await.unwrap().is_none(),
+            "the record was pruned"
+        );
         leader.append_events(&[3]).await.unwrap();
         assert_eq!(state(&store).await, [1, 2, 3]);
     });

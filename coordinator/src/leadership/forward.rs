@@ -32,7 +32,7 @@ pub struct Forwarder(Client<HttpConnector, Body>);
 
 impl Forwarder {
     /// Makes a forwarder without connections.
-    pub fn new() -> Self {
+    pub fn unconnected() -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_LIMIT));
         connector.set_nodelay(true);
@@ -55,7 +55,9 @@ impl Forwarder {
             return unavailable("this coordinator does not lead any more");
         }
         let Ok(address) = leader.parse() else {
-            return unavailable(&format!("the leader's address {leader:?} is not HOST:PORT (--advertise)"));
+            return unavailable(&format!(
+                "the leader's address {leader:?} is not HOST:PORT (--advertise)"
+            ));
         };
         let mut uri = parts.uri.into_parts();
         uri.scheme = Some(Scheme::HTTP);
@@ -72,7 +74,9 @@ impl Forwarder {
             Ok(answer) => answer.map(Body::new),
             Err(error) => {
                 let text = howdah_telemetry::error_chain(&error);
-                unavailable(&format!("the leading coordinator at {leader} cannot be reached: {text}"))
+                unavailable(&format!(
+                    "the leading coordinator at {leader} cannot be reached: {text}"
+                ))
             }
         }
     }

@@ -55,7 +55,10 @@ impl LeaseKeeper {
                 Ok(Ok(false)) => return,
                 // Without the store nothing can be decided, and no other coordinator can take over either.
                 Ok(Err(error)) => {
-                    tracing::warn!(error = howdah_telemetry::error_chain(&error), "the store does not say who leads");
+                    tracing::warn!(
+                        error = howdah_telemetry::error_chain(&error),
+                        "the store does not say who leads"
+                    );
                 }
                 Err(_) => tracing::warn!("the store does not say who leads: it does not answer"),
             }

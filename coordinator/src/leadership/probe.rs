@@ -63,7 +63,12 @@ mod tests {
         let length = body.len();
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
         assert_eq!(parse(answer.as_bytes()), Some(leading));
-        for other in ["", "HTTP/1.1 200 OK\r\n\r\nok", "HTTP/1.1 503 No\r\n\r\n{\"epoch\":7,\"last\":9}", "SSH-2.0"] {
+        for other in [
+            "",
+            "HTTP/1.1 200 OK\r\n\r\nok",
+            "HTTP/1.1 503 No\r\n\r\n{\"epoch\":7,\"last\":9}",
+            "SSH-2.0",
+        ] {
             assert_eq!(parse(other.as_bytes()), None, "{other}");
         }
     }

@@ -17,7 +17,7 @@ pub enum Role {
     /// None: this coordinator starts, or the leader is silent.
     Waiting,
     /// This coordinator.
-    Leader(Leader),
+    Leader(Box<Leader>),
     /// Another coordinator.
     Standby {
         /// Number of the leader's claim.

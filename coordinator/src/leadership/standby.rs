@@ -85,7 +85,10 @@ impl Standby {
                 Ok(newest) => newest,
                 Err(error) if error.is_damage() => return Err(error.into()),
                 Err(error) => {
-                    tracing::warn!(error = howdah_telemetry::error_chain(&error), "the store does not say who leads");
+                    tracing::warn!(
+                        error = howdah_telemetry::error_chain(&error),
+                        "the store does not say who leads"
+                    );
                     tokio::time::sleep(STORE_PAUSE).await;
                     continue;
                 }
@@ -93,11 +96,19 @@ impl Standby {
             if let Some(claim) = newest
                 && self.may_be_alive(&claim)
             {
-                tracing::info!(leader = claim.address, epoch = claim.epoch, "another coordinator leads, standing by");
+                tracing::info!(
+                    leader = claim.address,
+                    epoch = claim.epoch,
+                    "another coordinator leads, standing by"
+                );
                 match self.watch(&claim, &mut tail).await? {
                     WatchEnd::OtherLeader => continue,
                     WatchEnd::Silent => {
-                        tracing::warn!(leader = claim.address, epoch = claim.epoch, "the leading coordinator does not answer");
+                        tracing::warn!(
+                            leader = claim.address,
+                            epoch = claim.epoch,
+                            "the leading coordinator does not answer"
+                        );
                         self.roles.send_replace(Role::Waiting);
                     }
                 }
@@ -110,7 +121,10 @@ impl Standby {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(error = howdah_telemetry::error_chain(&error), "the metadata log cannot be claimed");
+                    tracing::warn!(
+                        error = howdah_telemetry::error_chain(&error),
+                        "the metadata log cannot be claimed"
+                    );
                     tokio::time::sleep(STORE_PAUSE).await;
                 }
             }

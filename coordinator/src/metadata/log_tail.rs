@@ -57,7 +57,9 @@ impl LogTail {
                 self.last = contents.last;
             }
             // The records between were pruned: a snapshot has them.
-            Err(StoreError::LogGap { .. } | StoreError::Missing { .. }) => *self = Self::read(self.store.clone()).await?,
+            Err(StoreError::LogGap { .. } | StoreError::Missing { .. }) => {
+                *self = Self::read(self.store.clone()).await?
+            }
             Err(error) => return Err(error.into()),
         }
         Ok(())

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
+use howdah_store::make_private_folder;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::error::WorkerError;
@@ -51,7 +52,9 @@ impl Scratch {
     /// # Errors
     /// If another worker uses the folder, or it cannot be written.
     pub fn open(root: &Path) -> Result<Self, WorkerError> {
-        fs::create_dir_all(root).map_err(|e| WorkerError::scratch(root, "cannot be made", e))?;
+        // Closed to other users: it holds files of pipelines, perhaps with the set-uid bit. Containers reach what is in it
+        // through mounts, which do not depend on the modes of the folders above.
+        make_private_folder(root, &["lock"]).map_err(|e| WorkerError::scratch(root, "cannot be made", e))?;
         let root = fs::canonicalize(root).map_err(|e| WorkerError::scratch(root, "cannot be found again", e))?;
         let failed = |text: &'static str| {
             let root = root.clone();

@@ -118,8 +118,10 @@ pub struct StageRequest {
     pub image: ImagePin,
     /// Folders of the slot.
     pub dirs: SlotDirs,
-    /// Labels of the container (pipeline, user's metadata labels).
+    /// Labels of the container that say what it is for.
     pub labels: BTreeMap<String, String>,
+    /// Labels from the user's spec.
+    pub user_labels: BTreeMap<String, String>,
     /// Memory limit in bytes.
     pub memory_bytes: Option<u64>,
     /// Processor limit in cores.
@@ -131,7 +133,7 @@ pub struct StageRequest {
 /// Network of a stage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Network {
-    /// The engine's default network.
+    /// The usual one: that of the worker's settings, by default a network in which containers do not reach each other.
     #[default]
     Default,
     /// No network.

@@ -165,14 +165,16 @@ async fn start(
         .slot_dirs(index)
         .map_err(InfraError::io("make folders in", starter.scratch.root()))?;
     let (pipeline, version) = &key;
-    let mut labels: BTreeMap<String, String> = spec.labels.clone();
-    labels.insert("howdah.pipeline".to_owned(), pipeline.to_string());
-    labels.insert("howdah.pipeline.version".to_owned(), version.to_string());
+    let labels = BTreeMap::from([
+        ("howdah.pipeline".to_owned(), pipeline.to_string()),
+        ("howdah.pipeline.version".to_owned(), version.to_string()),
+    ]);
     let request = StageRequest {
         name: format!("{}-{}-{index}", pipeline.project, pipeline.name),
         image: spec.image.clone(),
         dirs: dirs.clone(),
         labels,
+        user_labels: spec.labels.clone(),
         memory_bytes: spec.memory_bytes,
         cpus: spec.cpus,
         network: Network::Default,

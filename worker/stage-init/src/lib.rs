@@ -20,7 +20,8 @@
 //! - [`run`]: one command from start to end; [`users`], [`owner`] and [`explain`] are its helpers
 //!   for users, file owners and error texts;
 //! - [`sys`]: system calls that the standard library does not offer;
-//! - [`links`]: the replacement of links.
+//! - [`links`]: the replacement of links;
+//! - [`protect`]: protection of this program from the commands.
 //!
 //! The crate depends on the standard library only. It knows nothing about datums.
 //!
@@ -38,6 +39,7 @@ pub mod explain;
 pub mod frame;
 pub mod links;
 pub mod owner;
+pub mod protect;
 pub mod run;
 pub mod server;
 pub mod sys;
@@ -74,6 +76,11 @@ pub fn main() -> ExitCode {
                 ExitCode::from(EXIT_LINK)
             }
         };
+    }
+    // Before the connection: from its first byte on nothing else may read or write this program's memory.
+    if let Err(e) = protect::protect() {
+        eprintln!("stage-init: cannot protect itself from the commands of the stage: {e}");
+        return ExitCode::from(EXIT_BROKEN);
     }
     let socket = match UnixStream::connect(&path) {
         Ok(socket) => socket,

@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use howdah_model::entities::ImagePin;
+use howdah_worker::runtime::docker::containment::Containment;
 use howdah_worker::runtime::docker::credentials::Credentials;
 use howdah_worker::runtime::docker::{DockerConfig, DockerRuntime};
 use howdah_worker::runtime::{Network, RunOutcome, RunRequest, Runtime, SlotDirs, Stage, StageRequest, Stream};
@@ -98,6 +99,7 @@ impl DockerFixture {
             image: self.runtime.resolve(image(), None).await.unwrap(),
             dirs: self.dirs.clone(),
             labels: BTreeMap::new(),
+            user_labels: BTreeMap::new(),
             memory_bytes: None,
             cpus: None,
             network: Network::Default,
@@ -141,6 +143,7 @@ pub fn runtime_over(scratch: &Path, credentials: Credentials) -> DockerRuntime {
         host: None,
         credentials,
         scratch_on_engine: None,
+        containment: Containment::default(),
     })
 }
 

@@ -4,6 +4,11 @@
 
 use std::io::{Read, Write};
 use std::process::{Command, exit};
+use std::time::Duration;
+
+unsafe extern "C" {
+    fn ptrace(request: i64, pid: i64, address: usize, data: usize) -> i64;
+}
 
 fn main() {
     let args: Vec<String> = std::env::args().collect();
@@ -55,7 +60,19 @@ fn main() {
                 }
             }
         }
-        "tcp" => match std::net::TcpStream::connect(argument(0)) {
+        "open" => match std::fs::OpenOptions::new().write(true).open(argument(0)) {
+            Ok(_) => println!("opened"),
+            Err(e) => println!("{}", e.kind()),
+        },
+        "ptrace" => {
+            // PTRACE_TRACEME: to be traced by the parent, which is always allowed without a filter.
+            let result = unsafe { ptrace(0, 0, 0, 0) };
+            match result {
+                0 => println!("traced"),
+                _ => println!("error {}", std::io::Error::last_os_error().raw_os_error().unwrap()),
+            }
+        }
+        "tcp" => match std::net::TcpStream::connect_timeout(&argument(0).parse().unwrap(), Duration::from_secs(3)) {
             Ok(_) => println!("connected"),
             Err(e) => println!("{e}"),
         },

@@ -17,6 +17,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
+use crate::private::PRIVATE_FILE_MODE;
+
 /// Fewest bytes of a file that is written directly.
 const DIRECT_FROM: usize = 1 << 20;
 /// Addresses, lengths and offsets are multiples of this. A file system that needs larger blocks refuses, and gets
@@ -43,7 +45,7 @@ impl DirectWriter {
     /// When the file exists, or cannot be made or written.
     pub(super) fn write_new(&self, path: &Path, bytes: &[u8]) -> io::Result<File> {
         let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
+        options.write(true).create_new(true).mode(PRIVATE_FILE_MODE);
         if bytes.len() >= DIRECT_FROM && !self.refused.load(Ordering::Relaxed) {
             match options.custom_flags(OFlag::O_DIRECT.bits()).open(path) {
                 Ok(file) => {

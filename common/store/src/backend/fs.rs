@@ -18,9 +18,10 @@
 //! Several processes may share a folder. `direct` writes the bytes of large files.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +32,7 @@ use bytes::Bytes;
 use super::direct::DirectWriter;
 use super::{Backend, ObjectMeta, PutOutcome};
 use crate::error::BackendError;
+use crate::private::make_private_folder;
 
 const TEMPORARY: &str = ".tmp";
 const LOCK: &str = "lock";
@@ -64,7 +66,7 @@ impl FsBackend {
             missing.push(at);
             at = at.parent().unwrap_or(Path::new("/"));
         }
-        fs::create_dir_all(root)?;
+        make_private_folder(root, &[TEMPORARY, "meta"])?;
         for made in missing {
             sync_directory(made.parent().unwrap_or(Path::new("/")))?;
         }
@@ -222,7 +224,7 @@ impl StoreFolder {
         }
         let parent = directory.parent().unwrap_or(&self.root);
         self.make_durable(parent)?;
-        match fs::create_dir(directory) {
+        match DirBuilder::new().mode(0o700).create(directory) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),

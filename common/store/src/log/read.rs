@@ -68,7 +68,11 @@ async fn read_from(store: &ObjectStore, snapshots: &[u64]) -> Result<LogContents
     let (snapshot, damage) = newest_whole(store, snapshots).await?;
     let base = snapshot.as_ref().map_or(0, |snapshot| snapshot.seq);
     match (records_after(store, base).await, damage) {
-        (Ok((records, last)), _) => Ok(LogContents { snapshot, records, last }),
+        (Ok((records, last)), _) => Ok(LogContents {
+            snapshot,
+            records,
+            last,
+        }),
         // The records that the older snapshot needs are gone: the damaged snapshot is what must be restored.
         (Err(StoreError::LogGap { .. }), Some(damage)) => Err(damage),
         (Err(error), _) => Err(error),

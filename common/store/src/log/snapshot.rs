@@ -101,7 +101,10 @@ pub(super) async fn prune(store: &ObjectStore, keep: usize) -> Result<usize> {
     // the front: after a crash in the middle the remaining ones are still consecutive. All of them are covered by the
     // oldest kept snapshot, so reading the log never needs an object that this removes.
     let mut removed = 0;
-    for key in old_snapshots.chain(old_records).chain(old_marks.map(|seq| keys::claim(*seq))) {
+    for key in old_snapshots
+        .chain(old_records)
+        .chain(old_marks.map(|seq| keys::claim(*seq)))
+    {
         store.delete(&key).await?;
         removed += 1;
     }

@@ -7,13 +7,17 @@ use std::path::{Path, PathBuf};
 
 use bollard::models::{ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount, MountType};
 
+use super::super::StageRequest;
 use super::super::init_client::SOCKET_NAME;
-use super::super::{Network, StageRequest};
+use super::containment::{Containment, DROPPED_CAPABILITIES};
 use super::engine::Engine;
 use super::image::LocalImage;
 
 /// Label whose value is the scratch folder of the worker that created the container.
 pub const WORKER_LABEL: &str = "howdah.worker";
+
+/// Prefix of the labels that users give in a spec.
+pub const USER_LABELS: &str = "howdah.user.";
 
 // Mount points in the container.
 pub(super) const PFS: &str = "/pfs";
@@ -31,6 +35,10 @@ pub struct StageSetup<'a> {
     pub owner: &'a str,
     /// Converts a path of the worker into the engine's path of the same file.
     pub to_engine: &'a (dyn Fn(&Path) -> PathBuf + Sync),
+    /// Limits of all stages.
+    pub containment: &'a Containment,
+    /// Name of the network; `None` means the engine's default.
+    pub network: Option<String>,
 }
 
 /// Returns a valid and unique container name that contains `wanted`.
@@ -55,7 +63,12 @@ pub(super) fn container_name(wanted: &str) -> String {
 
 /// Returns the container's definition for the engine.
 pub(super) fn definition(setup: &StageSetup<'_>, request: &StageRequest, image: &LocalImage) -> ContainerCreateBody {
-    let mut labels: HashMap<String, String> = request.labels.clone().into_iter().collect();
+    // Prefixed: a label of a user must not look like one of ours, or of a tool that acts on labels.
+    let user_labels = request.user_labels.iter();
+    let mut labels: HashMap<String, String> = user_labels
+        .map(|(name, value)| (format!("{USER_LABELS}{name}"), value.clone()))
+        .collect();
+    labels.extend(request.labels.clone());
     labels.insert(WORKER_LABEL.to_owned(), setup.owner.to_owned());
     let mount = |source: &Path, target: &str, read_only: bool| Mount {
         typ: Some(MountType::BIND),
@@ -64,14 +77,11 @@ pub(super) fn definition(setup: &StageSetup<'_>, request: &StageRequest, image: 
         read_only: Some(read_only),
         ..Mount::default()
     };
+    let containment = setup.containment;
     let memory = request
         .memory_bytes
+        .or(containment.memory_bytes)
         .map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
-    let network = match &request.network {
-        Network::Default => None,
-        Network::None => Some("none".to_owned()),
-        Network::Named(name) => Some(name.clone()),
-    };
     ContainerCreateBody {
         image: Some(image.id.clone()),
         entrypoint: Some(vec![INIT.to_owned(), format!("{RUN_DIR}/{SOCKET_NAME}")]),
@@ -98,7 +108,10 @@ pub(super) fn definition(setup: &StageSetup<'_>, request: &StageRequest, image: 
             // memory, and a command gets twice its limit.
             memory_swap: memory,
             nano_cpus: request.cpus.map(|cpus| (cpus * 1e9).round() as i64),
-            network_mode: network,
+            network_mode: setup.network.clone(),
+            cap_drop: Some(DROPPED_CAPABILITIES.map(str::to_owned).to_vec()),
+            pids_limit: Some(containment.pids.into()),
+            runtime: containment.runtime.clone(),
             init: Some(false),
             auto_remove: Some(true),
             log_config: Some(HostConfigLogConfig {
@@ -106,7 +119,7 @@ pub(super) fn definition(setup: &StageSetup<'_>, request: &StageRequest, image: 
                 config: None,
             }),
             // SELinux would deny the container access to its mounts. Ignored without SELinux.
-            security_opt: Some(vec!["label=disable".to_owned()]),
+            security_opt: Some(vec!["label=disable".to_owned(), "no-new-privileges".to_owned()]),
             ..HostConfig::default()
         }),
         ..ContainerCreateBody::default()

@@ -3,13 +3,14 @@
 //! - [`engine`]: the connection to the engine, and its errors;
 //! - [`mod@image`] and [`mod@reference`]: resolves, pulls and pins images;
 //! - [`credentials`]: logins to registries;
-//! - [`definition`] and [`container`]: the stage containers.
+//! - [`definition`] and [`container`]: the stage containers; [`containment`]: what keeps user code inside them.
 //!
 //! The connection is opened with the first request. After an error of the connection the next
 //! request opens a new one, so an engine that starts or restarts later is found. All errors are
 //! [`RuntimeError`]s.
 
 pub mod container;
+pub mod containment;
 pub mod credentials;
 pub mod definition;
 pub mod engine;
@@ -24,7 +25,8 @@ use bollard::query_parameters::ListContainersOptionsBuilder;
 use howdah_model::entities::ImagePin;
 use tokio::sync::Mutex;
 
-use super::{RegistryAuth, Runtime, RuntimeError, Stage, StageRequest, init_program};
+use super::{Network, RegistryAuth, Runtime, RuntimeError, Stage, StageRequest, init_program};
+use containment::{Containment, StageNetwork};
 use credentials::Credentials;
 use definition::{StageSetup, WORKER_LABEL};
 use engine::Engine;
@@ -43,6 +45,8 @@ pub struct DockerConfig {
     /// Path of `scratch` on the engine's machine, if it differs: for a worker that runs in a
     /// container itself.
     pub scratch_on_engine: Option<PathBuf>,
+    /// What keeps user code inside its container.
+    pub containment: Containment,
 }
 
 /// Runs stages in containers of a Docker engine.
@@ -52,6 +56,7 @@ pub struct DockerRuntime {
     /// The open connection. The lock is held while connecting, so that concurrent requests open one
     /// connection.
     engine: Mutex<Option<Engine>>,
+    network: StageNetwork,
 }
 
 impl DockerRuntime {
@@ -60,6 +65,7 @@ impl DockerRuntime {
         Self {
             config,
             engine: Mutex::new(None),
+            network: StageNetwork::default(),
         }
     }
 
@@ -124,11 +130,19 @@ impl DockerRuntime {
             context: format!("cannot write stage-init into {}", bin.display()),
             source,
         })?;
+        // The pipeline's wish first, then the worker's setting.
+        let network = match &req.network {
+            Network::Default => &self.config.containment.network,
+            wanted => wanted,
+        };
+        let network = self.network.name(&engine, network).await?;
         let setup = StageSetup {
             engine: &engine,
             init: &init,
             owner: &self.owner(),
             to_engine: &|path| self.to_engine(path),
+            containment: &self.config.containment,
+            network,
         };
         let stage = container::start(&setup, req, image).await?;
         Ok(Box::new(stage))
