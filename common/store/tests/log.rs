@@ -1,6 +1,10 @@
 //! The metadata log with failures, rival writers and damage.
 
-#![allow(clippy::unwrap_used, reason = "a panic with a line number is how a test fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a panic with a line number is how a test fails"
+)]
 #![allow(missing_docs)]
 
 mod support;

@@ -32,6 +32,7 @@ const PREFIX: &str = "HOWDAH_";
 /// All settings of all programs. Programs may share one environment file, so each accepts the settings of the others.
 /// The tests of each program check that its settings are here.
 pub const SETTINGS: &[&str] = &[
+    "HOWDAH_ADVERTISE",
     "HOWDAH_CACHE_BYTES",
     "HOWDAH_CHUNK_CACHE_BYTES",
     "HOWDAH_DATA",
