@@ -109,7 +109,7 @@ impl Standby {
                             epoch = claim.epoch,
                             "the leading coordinator does not answer"
                         );
-                        self.roles.send_replace(Role::Waiting);
+                        self.show_none();
                     }
                 }
             }
@@ -152,7 +152,8 @@ impl Standby {
                     }
                 }
                 Some(answer) if answer.epoch > claim.epoch => return Ok(WatchEnd::OtherLeader),
-                _ => {}
+                // Calls wait from now on, instead of being sent to a leader that may be gone.
+                _ => self.show_none(),
             }
             if heard.elapsed() >= SILENCE && Instant::now() >= self.rest.until {
                 return Ok(WatchEnd::Silent);
@@ -166,6 +167,15 @@ impl Standby {
             }
             tokio::time::sleep_until(next).await;
         }
+    }
+
+    /// Shows that no coordinator answers calls.
+    fn show_none(&self) {
+        self.roles.send_if_modified(|role| {
+            let is_new = !matches!(role, Role::Waiting);
+            *role = Role::Waiting;
+            is_new
+        });
     }
 
     /// Shows that calls are forwarded to a leader.

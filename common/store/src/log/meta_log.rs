@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::claim::{claim, writer_name};
 use super::create::{Creation, create};
+use super::prune::prune;
 use super::read::LogContents;
 use super::record::{self, RecordKind};
 use super::snapshot;
@@ -252,7 +253,7 @@ impl MetaLog {
     /// # Errors
     /// When the store fails; what was removed until then stays removed.
     pub async fn prune(store: &ObjectStore, keep: usize) -> Result<usize> {
-        snapshot::prune(store, keep).await
+        prune(store, keep).await
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! * `header`: the header line of the log's objects. `record`, `snapshot`: the two kinds of objects.
 //! * `create`: creates one record under its number. `claim`: the records by which a writer takes over.
-//! * `read`: [`LogContents`], a snapshot and the records after it.
+//! * `read`: [`LogContents`], a snapshot and the records after it. `prune`: removes what no start needs.
 //! * [`MetaLog`]: the writing end; claims the log, appends records, and resolves appends that are in doubt.
 //!
 //! **The fence between two coordinators.** Record N is created with put-if-absent, and a writer creates its records one
@@ -29,6 +29,7 @@ mod claim;
 mod create;
 mod header;
 mod meta_log;
+mod prune;
 mod read;
 mod record;
 mod snapshot;
