@@ -135,7 +135,7 @@ fn a_frozen_leader_is_deposed_and_knows_it_when_it_wakes_up() {
 
 #[test]
 fn of_several_standbys_one_takes_over() {
-    let mut cluster = Cluster::start(1, &StoreKind::S3);
+    let mut cluster = Cluster::start(1, &StoreKind::Folder);
     let ports = [
         cluster.add_coordinator(),
         cluster.add_coordinator(),
