@@ -5,6 +5,7 @@
 
 mod cluster;
 mod commits;
+mod copies;
 mod file_broker;
 mod files;
 mod jobs;
