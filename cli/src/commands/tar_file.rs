@@ -145,9 +145,9 @@ fn version(metadata: &Metadata) -> (u64, i64, i64) {
     (metadata.len(), metadata.mtime(), metadata.mtime_nsec())
 }
 
-/// Reads what follows the last entry: at least one more block of zeros is an end mark. Anything else is an error,
-/// because it would be lost.
-fn end_mark(rest: &mut dyn Read) -> io::Result<bool> {
+/// Reads what follows the last entry of an archive: at least one more block of zeros is an end mark. Anything else is an
+/// error, because it would be lost.
+pub fn end_mark(rest: &mut dyn Read) -> io::Result<bool> {
     let mut buffer = [0; 8 << 10];
     let mut found = false;
     loop {
