@@ -109,7 +109,7 @@ fn links_in_archives_and_folders_are_files_or_told() {
     let expect = |commit: &str| {
         let files = client.files(commit);
         let paths: Vec<&str> = files.keys().map(String::as_str).collect();
-        assert_eq!(paths, ["/file", "/hard", "/sparse", &long], "{commit}");
+        assert_eq!(paths, ["/file", "/hard", "/sparse", long.as_str()], "{commit}");
         assert_eq!((files["/file"].as_str(), files["/hard"].as_str()), ("content", "content"));
         assert_eq!(files[&long], "L");
         assert_eq!(files["/sparse"].len(), 1 << 20);
