@@ -60,13 +60,14 @@ pub fn list_folder(folder: &Path) -> Result<impl Iterator<Item = Result<LocalEnt
         .map_err(CliError::io(what.as_str()))?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
     // One after the other: a folder may have very many entries, and a whole path for each takes memory.
-    Ok(entries.into_iter().map(move |entry| {
+    let entry = move |entry: std::fs::DirEntry| -> Result<LocalEntry, CliError> {
         let path = entry.path();
         let name = entry.file_name().into_string();
         let name = name.map_err(|_| CliError::refused(format!("the name of {} is not valid UTF-8", path.display())))?;
         let kind = entry.file_type().map_err(CliError::io(what.as_str()))?;
         Ok(LocalEntry { name, path, kind })
-    }))
+    };
+    Ok(entries.into_iter().map(entry))
 }
 
 /// Returns whether a folder contains a file at any depth; links are not followed. What is found before the first file
