@@ -24,7 +24,7 @@ async fn main() -> ExitCode {
     match run(Cli::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // With standard error closed there is no place to write to; the exit code tells.
+            // If standard error is closed, the message is lost; the exit code still shows the failure.
             let _ = writeln!(std::io::stderr(), "howdah-coordinator: {error:#}");
             ExitCode::FAILURE
         }

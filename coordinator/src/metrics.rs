@@ -57,7 +57,7 @@ pub static LOG_APPEND_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
 pub static LOG_APPEND_FAILURES: LazyLock<IntCounter> = LazyLock::new(|| {
     counter(
         "howdah_log_append_failures_total",
-        "Appends to the metadata log that failed; nothing was changed.",
+        "Appends to the metadata log that failed; the record may have been written.",
     )
 });
 

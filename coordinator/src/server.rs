@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State as Extract;
@@ -29,6 +30,12 @@ const FRAME_BYTES: u32 = 256 << 10;
 /// may wait: the HTTP/2 library counts 256 bytes for each against half of this, and closes the connection beyond that. A
 /// put of many tiny files sends one small frame for each, so the default of 64 KiB would end it.
 const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
+/// Silence on a connection after which the system asks whether the client's machine is still there. Without it, a follower
+/// or a wait would be kept for ever if that machine, or the network, fails. Pings of HTTP/2 would do the same, but a
+/// suspended client cannot answer them.
+const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(60);
+/// Time between two such questions. After nine without an answer the connection is closed.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Binds the address. The error says what to do.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -55,15 +62,18 @@ pub async fn serve(listener: TcpListener, core: Core, queue: Queue, shutdown: Ca
         .max_frame_size(FRAME_BYTES)
         .add_routes(Routes::from(app))
         .serve_with_incoming_shutdown(
-            // The builder's own setting does not apply to the connections of a listener that is passed in.
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            // The builder's own settings do not apply to the connections of a listener that is passed in.
+            TcpIncoming::from(listener)
+                .with_nodelay(Some(true))
+                .with_keepalive(Some(KEEP_ALIVE_AFTER))
+                .with_keepalive_interval(Some(KEEP_ALIVE_INTERVAL)),
             async move { stopped.cancelled().await },
         );
     tokio::select! {
         result = serving => Ok(result?),
         never = accepting => match never {},
         // Calls that follow or wait stay open for hours, so a graceful shutdown would not end: they are cut off.
-        () = async { shutdown.cancelled().await; tokio::time::sleep(std::time::Duration::from_millis(500)).await } => Ok(()),
+        () = async { shutdown.cancelled().await; tokio::time::sleep(Duration::from_millis(500)).await } => Ok(()),
     }
 }
 

@@ -1,10 +1,14 @@
 //! The command loop with a real store: a command that was answered is durable, and a second coordinator fences the
 //! first.
 
+use std::sync::Arc;
+
 use howdah_coordinator::live::LiveStatus;
 use howdah_coordinator::metadata::{self, Core, LoopError, SubmitError};
 use howdah_model::{Command, Content, ProjectName, Reply, RepoKey, RepoName};
-use howdah_store::{Store, StoreConfig, keys};
+use howdah_store::backend::MemoryBackend;
+use howdah_store::backend::fault::{Fault, FaultBackend, Operation};
+use howdah_store::{Limits, Store, StoreConfig, keys};
 use tokio::task::JoinHandle;
 
 async fn open(store: &Store) -> (Core, JoinHandle<Result<(), LoopError>>) {
@@ -107,6 +111,45 @@ async fn a_second_coordinator_fences_the_first() {
     let (third, _third_running) = open(&store).await;
     let names: Vec<String> = third.state().repos().map(|repo| repo.key.name.to_string()).collect();
     assert_eq!(names, ["before", "taken"], "nothing of the fenced one is in the log");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_append_is_answered_with_what_became_of_it() {
+    let memory = Arc::new(MemoryBackend::default());
+    let faults = Arc::new(FaultBackend::new(memory, |_, _| Fault::None));
+    let store = Store::with_backend(faults.clone(), Limits::default()).await;
+    let (core, _running) = open(&store.expect("a store")).await;
+    let fail_creations = |mut failures: u32| {
+        faults.set_plan(move |operation, _| {
+            if operation != Operation::PutIfAbsent || failures == 0 {
+                return Fault::None;
+            }
+            failures -= 1;
+            Fault::Before
+        });
+    };
+    let refused = async || {
+        let answer = core.submit(create("images")).await;
+        answer.expect_err("the record is not written").to_string()
+    };
+    // Four attempts to create the record. The void record is created at once.
+    fail_creations(4);
+    let text = refused().await;
+    assert!(text.contains(": nothing was changed: "), "{text}");
+    assert!(!text.contains("may"), "{text}");
+    // Four attempts to create the record, and four to create the void record.
+    fail_creations(8);
+    let text = refused().await;
+    assert!(text.contains("may or may not be written"), "{text}");
+    assert!(!text.contains("nothing was changed"), "{text}");
+    // A command that meets an append in doubt was not tried itself.
+    fail_creations(4);
+    let text = refused().await;
+    assert!(
+        text.contains(": nothing was changed, because an earlier append is in doubt: "),
+        "{text}"
+    );
+    core.submit(create("images")).await.expect("it resolves the doubt");
 }
 
 #[tokio::test]

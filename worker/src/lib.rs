@@ -20,18 +20,18 @@
 //!
 //! Imports run downward only, in the order of this table; each folder's head names its files.
 //!
-//! | module | what it holds | where it stops |
+//! | module | what it holds | what it does not do |
 //! | --- | --- | --- |
-//! | `service`, `serve_metrics` | start and stop; the metrics page | knows no datum |
-//! | `intake` | pulling, delivery and acknowledgement, running sets, presence and orders | does not run datums |
-//! | `execute` | datums of a set in slots: tries, logs, results | does not answer the queue |
-//! | `context` | what all tasks share | no behaviour of its own |
-//! | `slots` | the stage containers that slots keep or prewarm | does not know which datums run |
-//! | `pfs` | `/pfs` of a container: inputs before a command, output after it | does not run commands |
-//! | `cache` | scratch folder, disk caches, the store behind them | knows no datum |
-//! | `set_handle` | stop and restart of a running set | only carries signals |
+//! | `service`, `serve_metrics` | start and stop; the metrics page | look at single datums |
+//! | `intake` | pulling, delivery and acknowledgement, running sets, presence and orders | run datums |
+//! | `execute` | datums of a set in slots: tries, logs, results | answer the queue |
+//! | `context` | what all tasks share | any work of its own |
+//! | `slots` | the stage containers that slots keep or prewarm | know which datums run |
+//! | `pfs` | `/pfs` of a container: inputs before a command, output after it | run commands |
+//! | `cache` | scratch folder, disk caches, the store behind them | know datums |
+//! | `set_handle` | signals that stop a running set or restart its datums | wait for the work to end |
 //! | `blocking`, `config`, `error` | blocking work from async code; settings; errors | |
-//! | [`runtime`] | where commands run: Docker, `stage-init` | knows no datum, try or store |
+//! | [`runtime`] | where commands run: Docker, `stage-init` | know datums, tries or the store |
 //! | [`metrics`], `thread_role` | counters; which threads may block | |
 //!
 //! # Host limits

@@ -110,8 +110,8 @@ pub async fn run_with(parts: WorkerParts, shutdown: CancellationToken) -> Result
     intake.journal.recover(&context.queue).await;
     let sets = TaskTracker::new();
     let loops = TaskTracker::new();
-    // Presence and controls continue while sets are handed back, so that the coordinator sees a worker that leaves, not
-    // one that died. The other loops end at once.
+    // Presence and controls continue while sets are handed back, so that the coordinator sees a worker that stops in
+    // order, not one that died. The other loops end at once.
     let stop_presence = CancellationToken::new();
     loops.spawn(heartbeat::presence(Arc::clone(&intake), started, stop_presence.clone()));
     loops.spawn(heartbeat::controls(Arc::clone(&intake), stop_presence.clone()));

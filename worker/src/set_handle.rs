@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub enum StopReason {
     /// Its job was cancelled.
     JobCancelled,
-    /// The worker shuts down; the set goes to another worker.
+    /// The worker shuts down; the set is delivered to another worker.
     Shutdown,
     /// Its pipeline is no longer listed and was probably deleted.
     NotServed,

@@ -395,6 +395,30 @@ mod tests {
         serving.abort();
     }
 
+    #[tokio::test]
+    async fn files_of_clients_that_are_gone_make_room_for_others() {
+        let (broker, listener) = FileBroker::open().unwrap();
+        let serving = tokio::spawn(Arc::clone(&broker).serve(listener));
+        let offer = async || {
+            let name = broker.name().to_owned();
+            let offered = tokio::task::spawn_blocking(move || FileOffer::offer(&name, &file(b"x")));
+            offered.await.unwrap()
+        };
+        let mut offers = Vec::new();
+        for _ in 0..MAX_WAITING {
+            offers.push(offer().await.unwrap());
+        }
+        assert!(offer().await.is_err(), "the broker has no room");
+        let url = offers[0].url();
+        drop(offers);
+        while !broker.waiting().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(broker.take(&url).is_none());
+        offer().await.unwrap();
+        serving.abort();
+    }
+
     #[test]
     fn without_a_broker_an_offer_fails() {
         assert!(FileOffer::offer("howdah-of-another-machine", &file(b"x")).is_err());

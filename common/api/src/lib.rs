@@ -12,7 +12,7 @@
 //! What can go wrong: [`address::AddressError`], [`config::ConfigError`], [`client::ClientError`] and
 //! [`json::JsonError`]. The texts of the first three are for users.
 //!
-//! The crate prints nothing and has no rules of the system: servers and command lines have them.
+//! The crate prints nothing and contains no business rules: those are in the servers and in the command line.
 
 pub mod address;
 pub mod client;

@@ -254,7 +254,7 @@ pub enum Rejection {
         to: crate::JobState,
     },
     /// An input commit of the job is not finished, or has an error.
-    #[error("job {job} cannot go on: input commit {commit} is not finished, or has an error")]
+    #[error("job {job} cannot continue: input commit {commit} is not finished, or has an error")]
     JobInput {
         /// The job.
         job: JobKey,

@@ -62,7 +62,7 @@ pub struct ResolveRequests {
 }
 
 impl ResolveRequests {
-    /// Returns the next request; `None` once the connection is closed for good.
+    /// Returns the next request; `None` once the connection is closed and is not opened again.
     pub async fn next(&mut self) -> Option<ResolveRequest> {
         loop {
             let message = self.inner.next().await?;

@@ -78,7 +78,7 @@ pub enum PullError {
         #[source]
         source: WireError,
     },
-    /// The connection was closed for good.
+    /// The connection is closed and is not opened again.
     #[error("connection to NATS closed")]
     Closed,
 }
@@ -209,9 +209,9 @@ impl DatumPuller {
         self.outstanding = None;
         match self.queue.consumer_info(&self.pipeline).await {
             Ok(Some(status)) if status.pending > 0 && status.has_room() => {
-                // Once is no proof: a set may have been published after the request ended. Two requests in a row
-                // without any delivery in between, to any worker, are one. A rebuild deletes waiting sets of all
-                // pipelines, so a false alarm would be expensive.
+                // One such request proves nothing: a set may have been published after it ended. Two in a row without
+                // any delivery in between, to any worker, prove it. A rebuild deletes waiting sets of all pipelines, so
+                // a false alarm would be expensive.
                 let before = self.stalled_at.replace(status.delivered);
                 if before == Some(status.delivered) {
                     self.stalled_at = None;

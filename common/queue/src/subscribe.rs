@@ -27,7 +27,7 @@ pub struct Subscription<T> {
 }
 
 impl<T> Subscription<T> {
-    /// Returns the next message; `None` once the connection is closed for good.
+    /// Returns the next message; `None` once the connection is closed and is not opened again.
     pub async fn next(&mut self) -> Option<T> {
         StreamExt::next(self).await
     }

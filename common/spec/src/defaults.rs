@@ -110,7 +110,7 @@ pub(crate) fn merge(target: &mut Value, patch: &Value) {
         *target = patch.clone();
         return;
     };
-    // An object over a plain value replaces it, but goes through the loop below: a plain copy would keep the nulls
+    // An object over a plain value replaces it, but is merged by the loop below: a plain copy would keep the nulls
     // of the patch.
     if !target.is_object() {
         *target = Value::Object(Map::new());

@@ -20,7 +20,7 @@
 //! clock; it does not know which repositories exist. One exception: a schedule with a time zone reads the time zone
 //! database of the system.
 //!
-//! Imports run downward in this order (a file imports only from files to its right): `parse`, `defaults`, `legacy`,
+//! A file imports only from files later in this list: `parse`, `defaults`, `legacy`,
 //! `split`, `decode`, `validate`, `print`, `types`, `schema`, `document`, `yaml`, `json`, `number`, `cron`, `quantity`,
 //! `duration`, `error`, `node`, `options`.
 

@@ -1,8 +1,8 @@
 //! The fields of a spec and their types, as data.
 //!
 //! [`decode`](crate::decode) walks this table beside the tree of a source. The typed form is in
-//! [`types`](crate::types); a property test checks that the two agree. Serde cannot do the decoding: it knows neither
-//! positions nor two spellings of a field, and its errors give no advice.
+//! [`types`](crate::types); tests check that both have the same fields and that a printed spec reads back. Serde cannot
+//! do the decoding: it knows neither positions nor two spellings of a field, and its errors give no advice.
 
 /// A kind of object with its fields.
 #[derive(Debug)]
@@ -343,3 +343,6 @@ static REPO: ObjectSchema = plain(&[
     field("name", FieldType::Text),
     field("type", FieldType::Text),
 ]);
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,7 @@ pub struct PipelineSpec {
     pub metadata: Option<Metadata>,
     /// The user code and its environment.
     pub transform: Transform,
-    /// Number of workers, at least 1.
+    /// Most datum sets that are processed at the same time, over all workers; at least 1.
     #[serde(rename = "parallelismSpec", with = "constant")]
     pub parallelism: u64,
     /// The input that the datums come from; `None` for a spout.
@@ -66,7 +66,7 @@ pub struct PipelineSpec {
     /// Text mixed into every datum hash; chosen at random on creation when absent.
     #[serde(skip_serializing_if = "is_default")]
     pub salt: Option<String>,
-    /// Attempts per datum, at least 1.
+    /// Tries of each datum, at least 1.
     pub datum_tries: u32,
     /// Time limit of one run of the user command; `None` means no limit.
     #[serde(skip_serializing_if = "is_default", with = "seconds")]
@@ -250,7 +250,7 @@ pub enum ReprocessSpec {
     UntilSuccess,
     /// In every job.
     EveryJob,
-    /// When the code (image digest, commands, environment, secrets ...) changed.
+    /// When the code changed: image digest, commands, their standard input, environment, working directory or user.
     OnCodeChange,
 }
 
@@ -264,7 +264,7 @@ pub struct DatumSetSpec {
     /// A new set starts when the current one has this many input bytes.
     #[serde(skip_serializing_if = "is_default")]
     pub size_bytes: u64,
-    /// The desired number of sets for each worker, if neither of the others is set; unset counts as 4.
+    /// The desired number of sets for each unit of parallelism, if neither of the others is set; unset counts as 4.
     #[serde(skip_serializing_if = "is_default")]
     pub per_worker: u64,
 }

@@ -5,19 +5,19 @@
 //! Modules import only from modules below them, and no two files import each other:
 //!
 //! ```text
-//!   files        files by path: read, list, diff; edits, staged edits, collisions
-//!     │ \
-//!   tree  │  pack       ordered map over nodes │ writing files: bytes to chunks
-//!     │   │ /
-//!     │  chunk          reading: chunks by hash, files as streams of slices
-//!     │  /
-//!   store      log      the handle: caches, write buffer, limits │ metadata log: records, snapshots
-//!     │ \    /
-//!   memory  objects     cache with shared loads, buffers │ objects by key, configuration, keys
-//!     │      │
-//!   format  backend     bytes of chunks, nodes, entries; no I/O │ folder, S3, memory, fault injection
-//!      \    /
-//!      error            beside them, without imports from above: sort (external sort), offload (threads for long work)
+//!   files      files by path: read, list, diff; edits, staged edits, collisions
+//!   tree       ordered map over nodes
+//!   pack       writing files: bytes to chunks
+//!   chunk      reading files: chunks by hash, streams of slices
+//!   store      the handle: caches, write buffer, limits
+//!   log        metadata log: records, snapshots
+//!   objects    objects by key; configuration, keys
+//!   memory     cache with shared loads, buffers
+//!   backend    where objects are: folder, S3, memory; fault injection
+//!   format     bytes of chunks, nodes, entries; no I/O
+//!   offload    threads for long computations
+//!   sort       external sort
+//!   error
 //! ```
 //!
 //! * [`Store`]: `Store::open(&StoreConfig::new("file:///srv/howdah"))`; cheap to clone. It dereferences to
@@ -41,9 +41,10 @@
 //! writes nothing. A root depends on the content only: neither on its history nor on which chunks hold the bytes.
 //!
 //! What is not here: commits, jobs, the meaning of events (`howdah-model`), garbage collection, queues. A garbage
-//! collector must respect two things. An object that was seen in the store is taken to exist for fifteen minutes
-//! without a request, so younger objects must be spared. A node that is found in the store is trusted to have its
-//! chunks, so nodes must be deleted before the chunks they refer to; staged edits refer to chunks, too.
+//! collector must respect two things. A writer takes an object that it has seen in the store to exist for the next 15
+//! minutes, without a request: a collector must not delete an object that was seen within 15 minutes. A node that is
+//! found in the store is trusted to have its chunks: nodes must be deleted before the chunks that they refer to. Staged
+//! edits refer to chunks, too.
 //!
 //! Everything runs inside a Tokio runtime.
 

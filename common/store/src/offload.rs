@@ -7,10 +7,10 @@ use bytes::Bytes;
 
 use crate::error::{Result, StoreError};
 
-/// Up to so many bytes are handled on the thread of the caller.
+/// Most bytes that are handled on the thread of the caller.
 pub(crate) const INLINE_BYTES: usize = 64 << 10;
 
-/// Does work on so many bytes: on the thread of the caller if they are few, otherwise on a thread that may block.
+/// Does work on `bytes` bytes: on the thread of the caller if they are few, otherwise on a thread that may block.
 pub(crate) async fn by_size<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     if bytes <= INLINE_BYTES {
         return Ok(work());

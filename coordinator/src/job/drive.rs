@@ -131,8 +131,8 @@ async fn find_plan(context: &JobContext, view: &JobView) -> Result<Option<(JobPl
 pub async fn discard_plan(context: &JobContext, job: &JobKey) {
     let store = context.core.store();
     let removed = async {
-        // The plan first, and of it the part that makes it final: a crash at any point leaves no plan that the next
-        // driver resumes. Results that remain and do not fit the next plan lead here again.
+        // The plan first, and of it the part that makes it final: after a crash at any point there is no plan that the
+        // next driver would resume. Results that remain and do not fit the next plan lead here again.
         plan::discard(store, &job.pipeline, &job.id).await?;
         for object in store.list(&results_prefix(&job.pipeline, &job.id)).await? {
             store.delete(&object.key).await?;

@@ -34,7 +34,7 @@ pub enum DriveError {
     /// A result does not belong to the plan.
     #[error("{0}")]
     Mismatch(String),
-    /// The driver cannot go on, for a reason that lies outside the job.
+    /// The driver cannot continue, for a reason outside of the job.
     #[error("{0}")]
     Interrupted(String),
 }

@@ -37,7 +37,7 @@ pub async fn report_pipeline_state(
 }
 
 /// Adds a line to what `logs --master` shows of the pipeline. Nothing depends on it: if the store fails, the line is
-/// only sent to those who follow.
+/// only sent to followers.
 async fn add_master_line(core: &Core, pipeline: &PipelineKey, state: PipelineState, reason: &str) {
     let line = MasterLine {
         pipeline: pipeline.clone(),

@@ -134,8 +134,8 @@ async fn decide_reuse(
         // The salt is in the hash of every datum: none can be equal.
         return Ok(ReuseDecision::Nothing);
     }
-    // The difference of trees does not show datums that failed in the base, nor datums of an input that the base did
-    // not have: both would be missing from the output without an error.
+    // The difference of trees does not show the recovered datums of the base, nor datums of an input that the base did
+    // not have: both would be missing from the output without an error. (A base has no failed datums.)
     let by_tree_diff =
         same_input(&record, &view.version) && !plan::has_unsuccessful_datums(store, &base.datums).await?;
     Ok(if by_tree_diff {

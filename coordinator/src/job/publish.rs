@@ -29,8 +29,8 @@ pub struct SetPublisher<'a> {
 impl<'a> SetPublisher<'a> {
     /// Makes a publisher. Its messages have other ids than those of an earlier driver.
     pub fn new(context: &'a JobContext, view: &'a JobView) -> Self {
-        // Were it the same number each time, a driver that starts within the server's window for duplicates would have
-        // its messages dropped, although those of the driver before it may be gone.
+        // From the clock, so that it is another number for each driver. With equal numbers, the server would drop the
+        // messages of a driver that starts soon after another one as duplicates, even if the earlier ones are lost.
         let attempt = u32::try_from(Timestamp::now().as_millisecond() & 0x7fff_ffff).unwrap_or(0);
         SetPublisher {
             context,

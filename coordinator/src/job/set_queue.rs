@@ -17,7 +17,8 @@ pub trait SetQueue: Send + Sync {
     /// Publishes sets, and wakes workers once the queue has them.
     ///
     /// # Errors
-    /// When the queue cannot be reached. Some of the sets may be published; repeating all of them does no harm.
+    /// When the queue cannot be reached. Some of the sets may be published. All of them can be published again: of a
+    /// set that runs twice, one result counts.
     async fn publish(&self, sets: &[SetMessage]) -> Result<(), QueueError>;
 
     /// Returns how many sets the queue holds for the pipeline; `None` without a consumer.

@@ -93,3 +93,88 @@ impl LiveLogs {
         self.master_lines.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use howdah_model::GlobalId;
+    use jiff::{SignedDuration, Timestamp};
+    use tokio::sync::broadcast::error::TryRecvError;
+
+    use super::*;
+
+    fn job(number: u64) -> JobKey {
+        let pipeline: howdah_model::PipelineKey = "default/edges".parse().unwrap();
+        pipeline.job(GlobalId::from_number(number))
+    }
+
+    /// Makes a batch of lines with numbers from a range, which are also their seconds.
+    fn batch(job: &JobKey, set: u32, numbers: std::ops::Range<usize>) -> LogBatch {
+        let line = |number: usize| LogLine {
+            ts: Timestamp::UNIX_EPOCH + SignedDuration::from_secs(number as i64),
+            datum: None,
+            user: true,
+            message: number.to_string(),
+        };
+        LogBatch {
+            pipeline: job.pipeline.clone(),
+            job: job.id,
+            set,
+            worker: "w".to_owned(),
+            lines: numbers.map(line).collect(),
+        }
+    }
+
+    fn pending(logs: &LiveLogs, job: &JobKey) -> Vec<String> {
+        logs.pending(job).into_iter().map(|(_, line)| line.message).collect()
+    }
+
+    #[test]
+    fn of_each_set_the_newest_lines_are_kept_until_it_is_stored() {
+        const EXCESS: usize = 70;
+        let logs = LiveLogs::default();
+        let (first, other) = (job(1), job(2));
+        for start in (0..LINES_PER_SET + EXCESS).step_by(EXCESS) {
+            let end = (start + EXCESS).min(LINES_PER_SET + EXCESS);
+            logs.add(first.clone(), batch(&first, 0, start..end), true);
+        }
+        logs.add(other.clone(), batch(&other, 0, 0..1), true);
+        let kept: Vec<String> = (EXCESS..LINES_PER_SET + EXCESS).map(|n| n.to_string()).collect();
+        assert!(pending(&logs, &first) == kept);
+
+        // The line of another set is shown where its time belongs.
+        logs.add(first.clone(), batch(&first, 1, 3..4), true);
+        assert_eq!(logs.pending(&first)[0].0, 1);
+        logs.remove_set(&first, 0);
+        assert_eq!(pending(&logs, &first), ["3"]);
+        logs.remove_job(&first);
+        assert!(pending(&logs, &first).is_empty());
+        assert_eq!(pending(&logs, &other), ["0"]);
+    }
+
+    #[test]
+    fn a_batch_larger_than_the_limit_leaves_its_newest_lines() {
+        let logs = LiveLogs::default();
+        let job = job(1);
+        logs.add(job.clone(), batch(&job, 0, 0..LINES_PER_SET + 1), true);
+        let kept = pending(&logs, &job);
+        assert_eq!((kept.len(), kept[0].as_str()), (LINES_PER_SET, "1"));
+    }
+
+    #[test]
+    fn a_slow_follower_misses_the_oldest_batches_and_no_other_does() {
+        const MISSED: usize = 5;
+        let logs = LiveLogs::default();
+        let job = job(1);
+        let (mut slow, mut quick) = (logs.follow(), logs.follow());
+        for number in 0..FOLLOWED_BATCHES + MISSED {
+            logs.add(job.clone(), batch(&job, 0, number..number + 1), false);
+            assert_eq!(quick.try_recv().unwrap().lines[0].message, number.to_string());
+        }
+        assert_eq!(slow.try_recv().unwrap_err(), TryRecvError::Lagged(MISSED as u64));
+        for number in MISSED..FOLLOWED_BATCHES + MISSED {
+            assert_eq!(slow.try_recv().unwrap().lines[0].message, number.to_string());
+        }
+        assert_eq!(slow.try_recv().unwrap_err(), TryRecvError::Empty);
+        assert!(pending(&logs, &job).is_empty(), "they were not to be kept");
+    }
+}

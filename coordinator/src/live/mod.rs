@@ -8,8 +8,9 @@
 //! held across an `.await` and never while another one is taken, so there is no lock order. A lock is held for one pass
 //! over a table at most: for a copy of all workers, or of the pending lines of one job.
 //!
-//! Nothing here is authoritative. All of it is lost at a restart and is built again from what workers send;
-//! what must survive is in the store or in the metadata log.
+//! Nothing here is authoritative. All of it is lost at a restart. Workers and progress are built again, from heartbeats
+//! and from the results in the store; log lines are not sent again. What must survive is in the store or in the
+//! metadata log.
 
 mod logs;
 mod progress;
@@ -19,6 +20,8 @@ use howdah_model::JobKey;
 
 pub use logs::LiveLogs;
 pub use progress::{JobProgress, LiveProgress};
+#[cfg(test)]
+pub(crate) use workers::test_heartbeat;
 pub use workers::{LiveWorkers, WORKER_TIMEOUT};
 
 /// The live tables of one coordinator.

@@ -19,11 +19,12 @@
 //! and the record can never appear later.
 //!
 //! **Two coordinators.** Records have numbers and are created with put-if-absent, so of two coordinators only one can
-//! create the next record; the other finds the number taken and ends with [`LoopError::Fenced`]. This holds for as long
-//! as that record is in the store. Pruning deletes records that a snapshot covers. A coordinator that was suspended
-//! while another one wrote, took snapshots and pruned can create a deleted record again: it then acknowledges commands
-//! that no later start replays. Stop the old coordinator before a new one starts; the fence is a safety net for short
-//! overlaps. On a store without conditional writes there is no fence at all.
+//! create the next record. The other finds the number taken at its next append and ends with [`LoopError::Fenced`];
+//! until then it serves its old state. This holds for as long as that record is in the store. Pruning deletes records
+//! that a snapshot covers. A coordinator that was suspended while another one wrote, took snapshots and pruned can
+//! create a deleted record again: it then acknowledges commands that no later start replays. Stop the old coordinator
+//! before a new one starts; the fence is a safety net for short overlaps. On a store without conditional writes there
+//! is no fence at all.
 
 use std::time::Instant;
 
@@ -40,7 +41,7 @@ const MAX_GROUP: usize = 512;
 /// Why the command loop ended.
 #[derive(Debug, thiserror::Error)]
 pub enum LoopError {
-    /// Another coordinator has written the log: this one must not go on.
+    /// Another coordinator has written the log: the state of this one is out of date, so it must end.
     #[error("another coordinator has taken over the store, this one stops: {0}")]
     Fenced(String),
 }
@@ -97,6 +98,7 @@ impl CommandLoop {
     async fn run_group(&mut self, group: Vec<QueuedCommand>) -> Result<(), LoopError> {
         // Before anything is decided: a decision on a state whose last append is in doubt could contradict the log.
         if let Resolution::Unknown(text) = self.resolve_doubt().await? {
+            let text = format!("nothing was changed, because an earlier append is in doubt: {text}");
             for queued in group {
                 let _ = queued.answer.send(Err(SubmitError::Unavailable(text.clone())));
             }
@@ -129,7 +131,7 @@ impl CommandLoop {
         }
         // After the state is published: a submitter that reads the state right after its answer finds its own change.
         for (answer, result) in answers {
-            // The submitter may be gone, for example because its client hung up. The command had its effect all the same.
+            // The submitter may be gone, for example because its client hung up. That does not undo the command.
             let _ = answer.send(result.map_err(SubmitError::from));
         }
         Ok(())
@@ -153,10 +155,12 @@ impl CommandLoop {
                 self.in_doubt = Some(next);
                 let text = howdah_telemetry::error_chain(&error);
                 tracing::error!(error = text, "append to the metadata log failed");
-                // A store that answers again resolves the doubt at once. Submitters then get a definite answer.
+                // If the store answers again by now, submitters learn what became of the append. If not, the text tells
+                // them that it is in doubt.
                 Ok(match self.resolve_doubt().await? {
                     Resolution::Written => Ok(()),
-                    Resolution::NotWritten | Resolution::Unknown(_) => Err(text),
+                    Resolution::NotWritten => Err(format!("nothing was changed: {}", cause_of(&error))),
+                    Resolution::Unknown(_) => Err(text),
                 })
             }
         }
@@ -188,5 +192,14 @@ impl CommandLoop {
         self.state = next;
         self.source.published.send_replace(self.state.clone());
         self.snapshots.record_appended(&self.state, self.log.last());
+    }
+}
+
+/// Returns why an append failed of which it is known by now that it was not written.
+fn cause_of(error: &AppendError) -> String {
+    match error {
+        // Without the text of the error itself, which says that the record may be written.
+        AppendError::InDoubt { source, .. } => howdah_telemetry::error_chain(source),
+        other => howdah_telemetry::error_chain(other),
     }
 }

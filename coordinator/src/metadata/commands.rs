@@ -14,7 +14,7 @@ pub enum SubmitError {
     /// The command is not allowed in the present state.
     #[error(transparent)]
     Rejected(#[from] Rejection),
-    /// The metadata log could not be written. Nothing was changed, unless the text says that this is in doubt.
+    /// The metadata log could not be written. The text says either that nothing was changed or that this is in doubt.
     #[error("the metadata log could not be written: {0}")]
     Unavailable(String),
     /// The coordinator is shutting down.

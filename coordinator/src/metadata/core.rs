@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use howdah_model::{Command, Event, GlobalId, Reply, State};
-use howdah_store::{MetaLog, OpenedLog, Store};
+use howdah_store::{MetaLog, OpenedLog, Store, keys};
 use tokio::sync::watch;
 
 use super::command_loop::CommandLoop;
@@ -119,11 +119,10 @@ pub async fn open(store: Store, live: LiveStatus) -> anyhow::Result<(Core, Comma
 
 /// Returns the id kept in the store, making it first if this store is new.
 async fn cluster_id(store: &Store) -> anyhow::Result<String> {
-    const KEY: &str = "meta/cluster-id";
     let fresh = fresh_id().to_string();
-    if let Some(bytes) = store.get_opt(KEY).await? {
+    if let Some(bytes) = store.get_opt(keys::CLUSTER_ID).await? {
         return Ok(String::from_utf8_lossy(&bytes).trim().to_owned());
     }
-    store.put(KEY, fresh.clone().into()).await?;
+    store.put(keys::CLUSTER_ID, fresh.clone().into()).await?;
     Ok(fresh)
 }

@@ -10,7 +10,7 @@ use howdah_store::{ClosedEdits, FileTree, StagedEdits};
 use super::commands::SubmitError;
 use super::staging::{Staging, StagingError, blocking};
 
-/// Most staged edits of a commit: each is an object that a fold reads. With so many they are folded before more are
+/// Most staged edits of a commit: each is an object that a fold reads. At this number they are folded before more are
 /// staged.
 const MAX_STAGED: usize = 64;
 /// Most bytes of staged edits of a commit: a fold reads and sorts that much.
@@ -25,7 +25,7 @@ pub enum StagingOutcome {
     Staged,
     /// The commit has changed in the meantime: try again with the commit as it is now.
     CommitChanged,
-    /// They may not fit what is there. Only applying them to the tree tells.
+    /// They may not fit what is there. Applying them to the tree shows whether they do.
     MustApply,
 }
 

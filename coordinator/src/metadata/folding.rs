@@ -23,7 +23,7 @@ impl Staging {
         let Some(commit) = state.commit(key) else {
             return Ok(None);
         };
-        // The goal is fixed here. Without it, writers that go on staging could keep this call in its loop for ever.
+        // The goal is fixed here. Without it, writers that continue to stage could keep this call in its loop for ever.
         let Some(goal) = commit.last_staged() else {
             return Ok(Some(commit.content));
         };

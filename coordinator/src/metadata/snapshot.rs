@@ -40,7 +40,7 @@ impl SnapshotWriter {
         }
         self.records_since = 0;
         let (state, store, running) = (state.clone(), self.store.clone(), self.running.clone());
-        // Encoding a large state takes long. Appends go on meanwhile: the clone is of the state after `seq`, for good.
+        // Encoding a large state takes long. Appends continue meanwhile: the clone stays the state after `seq`.
         tokio::spawn(async move {
             let bytes = tokio::task::spawn_blocking(move || encode(&state)).await;
             let result = match bytes {

@@ -25,7 +25,7 @@ use howdah_telemetry::error_chain;
 use super::commands::{CommandHandle, SubmitError};
 use super::commit_locks::{CommitLocks, WritePermit};
 
-/// Memory for the paths of staged edits: enough for those of one commit, if names are not unusually long.
+/// Memory for the paths of staged edits: enough for those of one commit, if their names have a usual length.
 const PATHS_BYTES: usize = 24 << 20;
 
 /// Why edits could not be staged or folded.

@@ -48,7 +48,7 @@ async fn handle_presence(context: &SchedulerContext, presence: Presence) {
     let workers = &context.core.live().workers;
     if presence.leaving {
         workers.remove(&presence.worker);
-        tracing::info!(worker = presence.worker, "worker left");
+        tracing::info!(worker = presence.worker, "worker stopped");
         return;
     }
     let state = context.core.state();

@@ -1,8 +1,8 @@
 //! Pins the image of a pipeline and reports whether the pipeline can run.
 //!
 //! The image is resolved once per pipeline version, by a worker, which also fetches it. Until that succeeds the pipeline
-//! is STARTING (no worker has answered yet) or CRASHING (a worker has refused), with the reason. Requests go on, so that
-//! an image that is pushed later is found without a command of the user.
+//! is STARTING (no worker has answered yet) or CRASHING (a worker has refused), with the reason. Requests are repeated,
+//! so that an image that is pushed later is found without a command of the user.
 
 use std::sync::Arc;
 use std::time::Duration;

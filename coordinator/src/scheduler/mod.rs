@@ -15,8 +15,8 @@
 //! it runs in process over a queue double and a store in memory, too. The other tasks need a queue that is connected.
 //!
 //! What can go wrong: the queue, the store or the log fail. Tasks then try again after a pause. The supervisor itself
-//! ends only when the connection to NATS is closed for good, or a task panics. How one job is driven is in
-//! [`crate::job`].
+//! ends only when the connection to NATS is closed and cannot be opened again, or a task panics. How one job is driven
+//! is in [`crate::job`].
 
 mod context;
 mod events;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::context::SchedulerContext;
 use crate::job::stage_spec::stage_spec;
+use crate::live::LiveWorkers;
 
 /// Pipelines to prewarm, each with its order of creation and its version. A change of either needs a new order at once.
 type PrewarmTargets = HashMap<PipelineKey, (u64, u64)>;
@@ -37,7 +38,7 @@ pub(super) async fn announce(context: SchedulerContext) {
             .iter()
             .filter(|(pipeline, version)| is_time || announced.get(*pipeline) != Some(*version));
         for (pipeline, _) in due {
-            if let Some(order) = order(&context, &state, pipeline) {
+            if let Some(order) = order(&context.core.live().workers, &state, pipeline) {
                 publish(&context, order).await;
             }
         }
@@ -65,9 +66,9 @@ fn needs_prewarm(pipeline: &Pipeline) -> bool {
 }
 
 /// Returns the order for a pipeline, with the share of each worker; `None` if no worker serves the pipeline.
-fn order(context: &SchedulerContext, state: &State, pipeline: &PipelineKey) -> Option<PrewarmOrder> {
+fn order(workers: &LiveWorkers, state: &State, pipeline: &PipelineKey) -> Option<PrewarmOrder> {
     let version = state.pipeline(pipeline)?.current();
-    let workers = context.core.live().workers.slots_for(pipeline).len() as u64;
+    let workers = workers.slots_for(pipeline).len() as u64;
     if workers == 0 {
         return None;
     }
@@ -87,5 +88,87 @@ async fn publish(context: &SchedulerContext, order: PrewarmOrder) {
             pipeline = %order.pipeline, error = howdah_telemetry::error_chain(&error),
             "prewarm order could not be sent to workers"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use howdah_model::{Command, Content, Envelope, ImagePin, decide};
+    use howdah_spec::{Input, PfsInput, PipelineSpec};
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::fresh_id::fresh_id;
+    use crate::live::{WORKER_TIMEOUT, test_heartbeat};
+
+    fn decided(state: &State, command: Command) -> State {
+        let envelope = Envelope {
+            at: Timestamp::UNIX_EPOCH,
+            id: fresh_id(),
+            command,
+        };
+        decide(state, &envelope).unwrap().state
+    }
+
+    /// Returns a state with one pipeline whose image is pinned.
+    fn state_of(pipeline: &PipelineKey, parallelism: u64) -> State {
+        let repo = Command::CreateRepo {
+            repo: "default/images".parse().unwrap(),
+            description: String::new(),
+            update: false,
+        };
+        let mut spec = PipelineSpec {
+            parallelism,
+            input: Some(Input::Pfs(PfsInput {
+                project: "default".to_owned(),
+                name: "images".to_owned(),
+                repo: "images".to_owned(),
+                branch: "master".to_owned(),
+                glob: "/*".to_owned(),
+                ..PfsInput::default()
+            })),
+            ..PipelineSpec::default()
+        };
+        spec.pipeline.project = pipeline.project.to_string();
+        spec.pipeline.name = pipeline.name.to_string();
+        spec.transform.image = "example/edges:1".to_owned();
+        spec.transform.cmd = vec!["run".to_owned()];
+        let create = Command::CreatePipeline {
+            spec: Box::new(spec),
+            user_json: "{}".to_owned(),
+            effective_json: "{}".to_owned(),
+            update: false,
+            reprocess: false,
+            salt: "salt".to_owned(),
+            spec_content: Content::EMPTY,
+        };
+        let pin = Command::PinImage {
+            pipeline: pipeline.clone(),
+            version: 1,
+            pin: ImagePin {
+                reference: "example/edges:1".to_owned(),
+                digest: "sha256:abc".to_owned(),
+            },
+        };
+        [repo, create, pin]
+            .into_iter()
+            .fold(State::new(), |state, command| decided(&state, command))
+    }
+
+    #[test]
+    fn the_share_of_a_worker_grows_when_another_one_vanishes() {
+        let pipeline: PipelineKey = "default/edges".parse().unwrap();
+        let state = state_of(&pipeline, 6);
+        let workers = LiveWorkers::default();
+        let share = || Some(order(&workers, &state, &pipeline)?.stages?.slots);
+        assert_eq!(share(), None, "no worker can take an order");
+        workers.record_heartbeat(test_heartbeat("a", 8));
+        assert_eq!(share(), Some(6));
+        workers.record_heartbeat(test_heartbeat("b", 8));
+        assert_eq!(share(), Some(3));
+        workers.silence("a", WORKER_TIMEOUT);
+        assert_eq!(share(), Some(6));
+        workers.record_heartbeat(test_heartbeat("a", 8));
+        assert_eq!(share(), Some(3));
     }
 }

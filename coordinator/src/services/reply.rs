@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 use tonic::{Response, Status};
 
-/// Messages that a task makes ahead of a slow client. The task waits when so many are not yet taken.
+/// Messages that a task makes ahead of a slow client. When this number is waiting, the task waits, too.
 const BUFFERED_MESSAGES: usize = 16;
 
 /// What a call with one reply message returns.

@@ -1,4 +1,4 @@
-//! Errors of the layers below as gRPC statuses. The codes are chosen only here.
+//! Errors of the layers below as gRPC statuses, with their codes. Services choose the codes of errors of their own.
 
 use std::io::ErrorKind;
 
@@ -55,7 +55,7 @@ impl IntoStatus for EditError {
     fn into_status(self) -> Status {
         match self {
             Self::Store(error) => error.into_status(),
-            // A bad path or a collision. Clients tell them by the text, not by the code.
+            // A bad path or a collision. Clients recognise them by the text, not by the code.
             error => Status::unknown(error.to_string()),
         }
     }

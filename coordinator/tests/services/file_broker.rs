@@ -12,7 +12,7 @@ use super::files::inspect;
 use super::{Server, head, soon};
 
 /// Asks the server for the name of its file broker, as a client does, and offers it a file.
-async fn offer(server: &Server, file: File) -> FileOffer {
+pub(super) async fn offer(server: &Server, file: File) -> FileOffer {
     let request = admin_v2::InspectClusterRequest::default();
     let answer = server.client.admin().inspect_cluster(request).await.unwrap();
     let name = answer
@@ -26,7 +26,7 @@ async fn offer(server: &Server, file: File) -> FileOffer {
     offered.await.unwrap().unwrap()
 }
 
-fn add_from(path: &str, url: String) -> Body {
+pub(super) fn add_from(path: &str, url: String) -> Body {
     Body::AddFile(pfs::AddFile {
         path: path.into(),
         datum: String::new(),

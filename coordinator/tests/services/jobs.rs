@@ -1,9 +1,12 @@
 //! Jobs and datums.
 
 use howdah_api::pps_v2 as pps;
+use howdah_model::GlobalId;
+use howdah_protocol::messages::{Presence, SlotStatus};
+use jiff::Timestamp;
 use tonic::{Code, Request};
 
-use super::pipeline_helpers::{SPEC, create, edges, finish, images, jobs, only_job, with_pipeline};
+use super::pipeline_helpers::{SPEC, create, edges, edges_key, finish, images, jobs, only_job, with_pipeline};
 use super::{Server, all, code_and_text, head, next, repo, soon};
 
 #[tokio::test]
@@ -68,6 +71,64 @@ async fn a_wait_ends_when_the_job_does() {
     let info = next(&mut set).await.unwrap().unwrap();
     assert_eq!(info.job, Some(job));
     assert!(next(&mut set).await.is_none());
+}
+
+#[tokio::test]
+async fn a_job_shows_what_its_workers_do_until_they_are_gone() {
+    let server = with_pipeline().await;
+    let (job, id) = only_job(&server).await;
+    let busy = |id| SlotStatus {
+        pipeline: edges_key(),
+        job: id,
+        set: 0,
+        datum: None,
+        started: Timestamp::UNIX_EPOCH,
+        done: 0,
+        total: 1,
+        note: None,
+    };
+    let heartbeat = |worker: &str| Presence {
+        worker: worker.into(),
+        host: "h".into(),
+        version: "1".into(),
+        runtime: "scripted".into(),
+        slots: 2,
+        // The second slot works for another job.
+        busy: vec![busy(id), busy(GlobalId::from_number(1))],
+        pipelines: Vec::new(),
+        started: Timestamp::UNIX_EPOCH,
+        leaving: false,
+    };
+    let shown = async || {
+        let request = pps::InspectJobRequest {
+            job: Some(job.clone()),
+            wait: false,
+            details: true,
+        };
+        let info = server.client.pps().inspect_job(request).await.unwrap().into_inner();
+        let workers = info.details.unwrap().worker_status;
+        let request = pps::InspectPipelineRequest {
+            pipeline: Some(edges()),
+            details: true,
+        };
+        let info = server
+            .client
+            .pps()
+            .inspect_pipeline(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let names: Vec<String> = workers.into_iter().map(|worker| worker.worker_id).collect();
+        (names, info.details.unwrap().workers_available)
+    };
+    let workers = &server.core.live().workers;
+    workers.record_heartbeat(heartbeat("a"));
+    workers.record_heartbeat(heartbeat("b"));
+    assert_eq!(shown().await, (vec!["a".to_owned(), "b".to_owned()], 1));
+    workers.remove("a");
+    assert_eq!(shown().await, (vec!["b".to_owned()], 1));
+    workers.remove("b");
+    assert_eq!(shown().await, (Vec::new(), 0));
 }
 
 #[tokio::test]

@@ -6,9 +6,11 @@
 mod cluster;
 mod commits;
 mod copies;
+mod dead_clients;
 mod file_broker;
 mod files;
 mod jobs;
+mod large_logs;
 mod logs;
 mod open_commits;
 mod pipeline_helpers;

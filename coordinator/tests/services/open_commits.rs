@@ -7,12 +7,12 @@ use tonic::Code;
 use super::files::paths_in;
 use super::{Server, add, delete, head, repo, soon};
 
-async fn objects(server: &Server, prefix: &str) -> usize {
+pub(super) async fn objects(server: &Server, prefix: &str) -> usize {
     server.core.store().list(prefix).await.unwrap().len()
 }
 
 /// Waits until the store has no staged edits.
-async fn nothing_is_staged(server: &Server) {
+pub(super) async fn nothing_is_staged(server: &Server) {
     soon(async {
         while objects(server, "staged/").await > 0 {
             tokio::task::yield_now().await;
@@ -21,7 +21,8 @@ async fn nothing_is_staged(server: &Server) {
     .await;
 }
 
-async fn opened(server: &Server) -> pfs::Commit {
+/// Creates repo `images` and starts a commit on its branch `master`.
+pub(super) async fn opened(server: &Server) -> pfs::Commit {
     server.create_repo("images").await;
     server.start_commit("images", "master").await.unwrap()
 }

@@ -7,7 +7,7 @@ use howdah_model::{
 };
 use howdah_protocol::objects::{DatumInput, DatumOutcome, DatumRecord, DatumStats};
 use howdah_protocol::wire;
-use howdah_store::{Tree, TreeEdit, TreeValue};
+use howdah_store::{Store, Tree, TreeEdit, TreeValue};
 
 use super::{Server, all, head};
 
@@ -33,7 +33,12 @@ pub(super) async fn create(
 
 /// Starts a server with repo `images`, one file in it, and pipeline `edges` on it.
 pub(super) async fn with_pipeline() -> Server {
-    let server = Server::start().await;
+    with_pipeline_on(Store::in_memory().await).await
+}
+
+/// Does what [`with_pipeline`] does, over a new store.
+pub(super) async fn with_pipeline_on(store: Store) -> Server {
+    let server = Server::on(store).await;
     server.create_repo("images").await;
     server.put(&head("images", "master"), "/one", "1").await;
     create(&server, SPEC, false).await.unwrap();

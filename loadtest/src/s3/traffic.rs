@@ -132,7 +132,8 @@ impl TrafficTotals {
 
 /// Returns the largest number of requests of which none begins before another has ended.
 ///
-/// At least so many requests ran one after the other. Multiplied by the latency, it is a lower bound of their time.
+/// At least this number of requests ran one after the other. Multiplied by the latency, it is a lower bound of their
+/// time.
 pub fn in_sequence(requests: &[S3Request]) -> u64 {
     let mut by_end: Vec<&S3Request> = requests.iter().collect();
     by_end.sort_by_key(|asked| asked.ended);

@@ -1,12 +1,12 @@
 //! The worker's folder on the local disk.
 //!
 //! ```text
-//! <scratch>/lock            held while a worker uses the folder
-//! <scratch>/slots/<n>/      pfs, inputs, run: what a stage container sees
-//! <scratch>/receipts/<n>    receipts of running datum sets (see `delivery_journal`)
-//! <scratch>/cache/files/    whole input files by content hash, hard-linked into inputs
-//! <scratch>/cache/chunks/   chunks of a remote store
-//! <scratch>/trash/          folders that are being removed in the background
+//! <scratch>/lock                     held while a worker uses the folder
+//! <scratch>/slots/<slot>-<number>/   pfs, inputs, run: what a stage container sees; another number for each container
+//! <scratch>/receipts/<n>             receipts of running datum sets (see `delivery_journal`)
+//! <scratch>/cache/files/             whole input files by content hash, hard-linked into inputs
+//! <scratch>/cache/chunks/            chunks of a remote store
+//! <scratch>/trash/                   folders that are being removed in the background
 //! ```
 //!
 //! Everything except caches and receipts is removed when a worker starts, so that no datum sees files of an earlier

@@ -2,7 +2,7 @@
 //!
 //! [`DatumRunner::process`] tries the datum until a try succeeds or all allowed tries have failed. A try lays out the
 //! input, runs the command, collects the output and hands it to the set's writers. What counts as a failed try is
-//! decided in [`DatumRunner::try_once`]:
+//! decided in [`DatumRunner::try_once`] and, for output files that are links to inputs, in [`store_output`]:
 //!
 //! - the command fails, or its output is rejected: a failed try;
 //! - the container is lost for the first time ([`DatumRunner::judge_loss`]), or the datum is restarted on request: the
@@ -91,35 +91,33 @@ impl DatumRunner<'_> {
         let allowed = self.plan.stage.datum_tries.max(1);
         let metrics = &self.context.metrics;
         while tries < allowed {
-            match self.try_once(slot, datum, &vars, &mut totals, &mut losses).await? {
+            let failure = match self.try_once(slot, datum, &vars, &mut totals, &mut losses).await? {
                 TryOutcome::NotCounted => continue,
-                TryOutcome::Failed(failure) => {
-                    tries += 1;
-                    metrics.failed_tries.inc();
-                    let line = format!("try {tries} of {allowed} failed: {}", failure.reason);
-                    self.log.add(Some(datum.id), false, line);
-                    if failure.by_command {
-                        recovered |= self.handle_error(slot, datum, &vars, &mut totals).await?;
-                    }
-                    last = Some(failure);
-                }
+                TryOutcome::Failed(failure) => failure,
                 TryOutcome::Succeeded { code, files } => {
-                    tries += 1;
                     let (context, handle) = (self.context, self.handle);
                     match store_output(context, handle, self.output, index, datum, files, &mut totals).await? {
                         None => {
                             let end = DatumEnd {
                                 outcome: DatumOutcome::Success,
-                                tries,
+                                tries: tries + 1,
                                 exit_code: code,
                                 reason: None,
                             };
                             return Ok(totals.into_result(datum, end, metrics));
                         }
-                        Some(reason) => last = Some(TryFailure::around_command(reason, code)),
+                        Some(reason) => TryFailure::around_command(reason, code),
                     }
                 }
+            };
+            tries += 1;
+            metrics.failed_tries.inc();
+            let line = format!("try {tries} of {allowed} failed: {}", failure.reason);
+            self.log.add(Some(datum.id), false, line);
+            if failure.by_command {
+                recovered |= self.handle_error(slot, datum, &vars, &mut totals).await?;
             }
+            last = Some(failure);
         }
         let outcome = if recovered {
             DatumOutcome::Recovered

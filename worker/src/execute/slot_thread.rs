@@ -1,9 +1,9 @@
 //! The threads on which slots run.
 //!
-//! A trivial datum is a sequence of short blocking steps: a few files are laid out, a message goes to `stage-init` and
-//! its answer comes back, a few files are read. Moving each step to Tokio's blocking pool costs more for waking threads
-//! than the step itself. On a thread of its own a slot blocks in place and delays no other task; timers and sockets
-//! that it awaits are driven by Tokio's threads.
+//! A trivial datum is a sequence of short blocking steps: a few files are laid out, a message is sent to `stage-init`
+//! and its answer is received, a few files are read. Moving each step to Tokio's blocking pool costs more for waking
+//! threads than the step itself. On a thread of its own a slot blocks in place and delays no other task; timers and
+//! sockets that it awaits are driven by Tokio's threads.
 //!
 //! A thread whose work has ended waits [`IDLE_LIMIT`] for more, because starting a thread per datum of a short command
 //! would cost as much as laying out its files. A panic ends the work, not the thread.

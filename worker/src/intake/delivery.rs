@@ -250,6 +250,7 @@ async fn work(
 
 /// Stores the log lines of a set, if there are any, and returns the key of the object.
 async fn store_log(context: &WorkerContext, set: &SetMessage, log: &SetLog) -> Result<Option<String>, Interrupt> {
+    log.report_dropped();
     // Before the lines are taken: followers do not receive lines that have been taken.
     log.send_rest(&context.queue, set, &context.name).await;
     let (lines, dropped) = log.take();

@@ -1,10 +1,11 @@
 //! Serving pipelines: pulling their datum sets while slots are free.
 //!
-//! [`serve`] keeps one task per served pipeline. Each task keeps at most one pull request open, and only while
+//! [`serve`] keeps one task per served pipeline. Each task has at most one pull request open. It sends a request only
+//! while
 //!
 //! - a slot is idle that runs the pipeline's stage, or that may start it. Only a few stages start at a time, so that
 //!   sets go to slots whose stage already runs, on this worker or another, instead of waiting for a start; and
-//! - no running set of the pipeline has datums left that wait for a free slot.
+//! - no running set of the pipeline has datums that wait for a free slot.
 //!
 //! Several pipelines may have a pull request outstanding for one free slot; surplus deliveries are nak'ed at once.
 //!

@@ -52,7 +52,7 @@ pub(crate) async fn collect_output(
         Err(links) => links,
     };
     let removed = copy_links(stage, spec, &outside, cancel).await?;
-    // Once only: a process that the command left behind may keep making such links, and a loop would not end.
+    // Once only: a process that outlives the command may make such links again and again, and a loop would not end.
     match list(workspace).await? {
         Ok(mut output) => {
             output.left_out.merge(removed);

@@ -5,8 +5,9 @@
 //! brought up to date with the differences of the two trees, so that files already on the disk are neither fetched nor
 //! written again.
 //!
-//! What can go wrong: every error is an [`InfraError`] and no fault of the datum. On a full disk the caches are
-//! evicted, so that the next delivery of the set may succeed.
+//! What can go wrong: every error is an [`InfraError`], which ends the set without a result; only a name that the file
+//! system does not accept fails the try instead. On a full disk the caches are evicted, so that the next delivery of
+//! the set may succeed.
 
 use std::sync::{Arc, Mutex};
 
@@ -58,7 +59,7 @@ pub(crate) async fn lay_out(
         Err(error) if error.is_disk_full() => {
             let needed = size_of(datum);
             let full = storage.explain(error, needed);
-            // This try fails all the same: parts of it are on the disk. The next one finds room.
+            // This try still fails, because some of its files are missing. The next delivery of the set finds room.
             storage.make_room(needed.max(CHECK_SPACE_BYTES)).await?;
             Err(full)
         }

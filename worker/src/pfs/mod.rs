@@ -8,9 +8,9 @@
 //!   `collect_output`: the same, with the container's help for links that lead out of `/pfs`.
 //! - `set_output`: output of a whole set on its way to the store.
 //!
-//! What can go wrong: errors of this machine or the store are [`InfraError`](crate::error::InfraError)s and no fault of
-//! the datum; output that cannot be accepted is an error of its own and fails the try. Commands run elsewhere
-//! (`execute`).
+//! What can go wrong: errors of this machine or the store are [`InfraError`](crate::error::InfraError)s, which end the
+//! set without a result; output that cannot be accepted is an error of its own and fails the try. Commands run
+//! elsewhere (`execute`).
 
 pub(crate) mod collect_output;
 mod fs_steps;

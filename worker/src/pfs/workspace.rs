@@ -44,7 +44,7 @@ pub struct SmallFile {
 
 /// Locks a workspace.
 pub fn lock_workspace(workspace: &Mutex<Workspace>) -> MutexGuard<'_, Workspace> {
-    // A panic of the last holder does no harm: every try begins by clearing or checking the folders.
+    // Still usable after a panic of the last holder: every try begins by clearing or checking the folders.
     workspace.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

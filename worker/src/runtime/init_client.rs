@@ -24,7 +24,7 @@ use howdah_stage_init::frame::{CommandEnd, FrameBuffer, InitReply, InitRequest, 
 use howdah_stage_init::sys::{self, POLLIN, PollFd};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{OutputSink, Stream};
@@ -146,7 +146,7 @@ impl InitConnection {
         // Cleared before the first await. If this future is dropped, half a request may be sent,
         // and the replies of this run are still to come: the next run would take them as its own.
         self.usable = false;
-        self.send(&bytes).await?;
+        self.send_run(&bytes, limit, cancel).await?;
         // The standard input in it may be large, and the run may be long.
         drop(bytes);
         if is_slot_thread()
@@ -187,14 +187,9 @@ impl InitConnection {
                     InitRequest::Kill.encode(&mut kill).map_err(io::Error::other)?;
                     // The run continues until the end is received. Returning here would leave the
                     // remaining replies to the next run.
-                    self.send(&kill).await?;
+                    timeout(GRACE, self.send(&kill)).await.map_err(|_| no_answer())??;
                 }
-                () = deadline_passed => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        "it does not answer any more",
-                    ));
-                }
+                () = deadline_passed => return Err(no_answer()),
                 n = socket.read(&mut self.buffer) => {
                     let n = n?;
                     if n == 0 {
@@ -290,6 +285,29 @@ impl InitConnection {
         }
     }
 
+    /// Sends the request to run a command.
+    ///
+    /// A stage-init that does not read a large request counts as lost like one that does not answer:
+    /// [`GRACE`] after the command's time limit in milliseconds, or after a cancellation.
+    async fn send_run(&mut self, bytes: &[u8], limit: Option<u64>, cancel: &CancellationToken) -> io::Result<()> {
+        let given_up = async {
+            match limit {
+                Some(limit) => {
+                    // Both ends of this wait mean the same.
+                    let _ = timeout(Duration::from_millis(limit), cancel.cancelled()).await;
+                }
+                None => cancel.cancelled().await,
+            }
+            sleep(GRACE).await;
+        };
+        tokio::select! {
+            // Sending comes first: most requests fit into the socket's buffer, and then no timer is set.
+            biased;
+            sent = self.send(bytes) => sent,
+            () = given_up => Err(no_answer()),
+        }
+    }
+
     /// Sends a message. Waits while the socket's buffer is full.
     async fn send(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
@@ -323,3 +341,10 @@ impl InitConnection {
         }
     }
 }
+
+fn no_answer() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "it does not answer any more")
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@
 //!   stage container; [`init_program`]: the embedded program itself;
 //! - [`scripted`]: stages without containers, for tests and benchmarks.
 //!
-//! [`RuntimeError`] lists what can go wrong. A command that fails is no error but a [`RunOutcome`].
+//! [`RuntimeError`] lists what can go wrong. A command that fails is a [`RunOutcome`], not an error.
 
 pub mod docker;
 pub mod init_client;

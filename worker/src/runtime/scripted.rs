@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use howdah_model::entities::ImagePin;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -100,6 +100,8 @@ pub struct ScriptedRuntime {
     scripts: Arc<Mutex<HashMap<String, Script>>>,
     refuse: Arc<Mutex<Option<String>>>,
     gate: Arc<Mutex<Option<StartGate>>>,
+    /// Changes when all stages are killed.
+    kills: Arc<watch::Sender<u64>>,
     counts: Arc<CallCounts>,
 }
 
@@ -149,6 +151,11 @@ impl ScriptedRuntime {
         let gate = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = Some(gate.clone());
         gate
+    }
+
+    /// Ends all stages that run now, as if their containers were killed from outside.
+    pub fn kill_stages(&self) {
+        self.kills.send_modify(|kills| *kills += 1);
     }
 
     /// Returns the number of stages started so far.
@@ -214,6 +221,7 @@ impl Runtime for ScriptedRuntime {
             dirs: req.dirs.clone(),
             name: req.name.clone(),
             lost: false,
+            kills: self.kills.subscribe(),
         }))
     }
 
@@ -232,6 +240,7 @@ struct ScriptedStage {
     dirs: SlotDirs,
     name: String,
     lost: bool,
+    kills: watch::Receiver<u64>,
 }
 
 impl Drop for ScriptedStage {
@@ -290,6 +299,13 @@ impl Stage for ScriptedStage {
                     })
                 }
             },
+            _ = self.kills.changed() => {
+                self.lost = true;
+                Err(RuntimeError::StageLost {
+                    name: self.name.clone(),
+                    what: "was killed as scripted".to_owned(),
+                })
+            }
             () = cancel.cancelled() => Ok(RunOutcome::Cancelled),
             () = time_limit => Ok(RunOutcome::TimedOut),
         }
@@ -312,7 +328,7 @@ impl Stage for ScriptedStage {
     }
 
     async fn alive(&mut self) -> bool {
-        !self.lost
+        !self.lost && !self.kills.has_changed().unwrap_or(true)
     }
 
     async fn stop(self: Box<Self>) {}

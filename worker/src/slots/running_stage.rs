@@ -121,12 +121,24 @@ impl RunningStage {
     ///
     /// Equal keys do not suffice: a pipeline that is deleted and created again counts its versions from the beginning.
     pub(super) fn matches(&self, spec: &StageSpec) -> bool {
+        // Every field by name: a new one does not compile until it is decided whether a start depends on it.
         let StageSpec {
             image,
             memory_bytes,
             cpus,
             labels,
-            ..
+            // Used by each run, not by the start.
+            cmd: _,
+            stdin: _,
+            err_cmd: _,
+            err_stdin: _,
+            env: _,
+            accept_return_code: _,
+            user: _,
+            working_dir: _,
+            datum_tries: _,
+            datum_timeout_ms: _,
+            writable_inputs: _,
         } = &*self.spec;
         image.digest == spec.image.digest
             && (memory_bytes, cpus, labels) == (&spec.memory_bytes, &spec.cpus, &spec.labels)
@@ -136,7 +148,7 @@ impl RunningStage {
     pub(super) async fn stop(self) {
         self.stage.stop().await;
         let workspace = self.workspace;
-        // An error does no harm: the next start of a worker clears what is left.
+        // An error only delays the removal: the next start of a worker removes the folders.
         let _ = blocking(move || lock_workspace(&workspace).give_up()).await;
     }
 }

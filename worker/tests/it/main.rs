@@ -5,5 +5,8 @@ mod concurrent_sets;
 mod datums;
 mod fixture;
 mod life;
+mod logs;
+mod lost_stages;
+mod outages;
 mod outputs;
 mod prewarm;

@@ -178,6 +178,32 @@ async fn invalid_output_fails_the_datum_with_the_error() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn output_that_is_rejected_when_it_is_stored_is_counted_and_logged_as_a_failed_try() {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
+    // The scripted runtime lets a command write into its inputs. The link then leads to a file that the input's commit
+    // does not have.
+    fixture.runtime.define("stray", |call| {
+        std::fs::write(call.path("/pfs/in/d/stray"), "s").unwrap();
+        symlink("/pfs/in/d/stray", call.path("/pfs/out").join("l")).unwrap();
+        ScriptedEnd::ok()
+    });
+    let root = fixture.commit(&[("/d/small", b"s".to_vec())]).await;
+    let input = fixture.input("in", root, "/d/").await;
+    let result = fixture.run_one(&plan("edges", 1, &["stray"]), vec![input]).await;
+    let done = &result.datums[0];
+    assert_eq!((done.state, done.tries), (DatumOutcome::Failed, 3), "{done:?}");
+    let reason = "link at /pfs/out/l: /d/stray is not a file of the input in";
+    assert_eq!(done.reason.as_deref(), Some(reason));
+    let expected: Vec<(bool, String)> = (1..=3)
+        .map(|number| (false, format!("try {number} of 3 failed: {reason}")))
+        .collect();
+    assert_eq!(fixture.log_lines(&result).await, expected);
+    assert_eq!(worker.metrics.failed_tries.get(), 3);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn writing_to_private_copies_changes_no_other_file() {
     let mut fixture = WorkerFixture::new().await;
     let worker = fixture.worker("w", 1).await;

@@ -3,8 +3,8 @@
 //! [`apply`] names every event once and calls the method that changes the state: of branches, commits, jobs and
 //! pipelines in the submodules. Each index is updated by the method that changes what it indexes.
 //!
-//! Total: [`apply`] never panics and never fails. An event that does not fit the state, which `decide` never makes,
-//! changes what it can. A restart therefore always gets through the log.
+//! [`apply`] never panics and never fails. An event that does not fit the state (`decide` never makes one) is applied
+//! as far as its entities exist; the rest is ignored. So a restart can always replay the whole log.
 
 mod branch;
 mod commit;
@@ -303,7 +303,7 @@ impl State {
 
     /// Resets the state, except secrets, cluster defaults, open transactions and the creation counter.
     ///
-    /// The counter goes on, because listings are ordered by `seq` numbers: those of deleted entities
+    /// The counter continues, because listings are ordered by `seq` numbers: those of deleted entities
     /// must not be used again.
     fn delete_all(&mut self, at: Timestamp) {
         let mut state = Self::new();

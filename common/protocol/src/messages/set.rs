@@ -21,7 +21,7 @@ pub struct SetMessage {
     pub job: GlobalId,
     /// Number of the set within the job.
     pub set: u32,
-    /// Number of times that the coordinator has published the set again. It is part of the message id: the server
+    /// Another number each time that the coordinator publishes the set again. It is part of the message id: the server
     /// would drop a second message of the same id as a duplicate.
     pub attempt: u32,
     /// Key of the job's [`crate::objects::JobPlan`].

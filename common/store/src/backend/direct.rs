@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-/// Files of at least so many bytes are written directly.
+/// Fewest bytes of a file that is written directly.
 const DIRECT_FROM: usize = 1 << 20;
 /// Addresses, lengths and offsets are multiples of this. A file system that needs larger blocks refuses, and gets
 /// ordinary writes.

@@ -115,7 +115,8 @@ fn meta(key: &str, metadata: &Metadata) -> ObjectMeta {
     }
 }
 
-/// A key under which only this module ever writes, and only to learn what a conditional write does.
+/// A key under which only this module ever writes, and only to learn what a conditional write does. Listed in
+/// `objects/keys.rs`.
 const PROBE: &str = "meta/probe";
 
 #[async_trait]

@@ -10,13 +10,12 @@
 //! * [`MetaLog`]: the writing end; opens the log, appends records, and resolves appends that are in doubt.
 //!
 //! **The fence between two coordinators.** Record N is created with put-if-absent. While record N exists, no other
-//! writer can create it: the second writer gets [`AppendError::Fenced`] and must stop, because its state lacks a
-//! record. This holds for every record that has not been pruned. It does not hold for pruned records: a writer whose
-//! next number is at or below the oldest kept snapshot finds that number free and creates it again. Such a stale
-//! writer gets success for records that no later [`MetaLog::open`] reads, since the log is read from the newest
+//! writer can create it: the second writer gets [`AppendError::Fenced`] at its next append and must stop, because its
+//! state lacks a record. This holds for every record that has not been pruned. It does not hold for pruned records: a
+//! writer whose next number is at or below the oldest kept snapshot finds that number free and creates it again. Such a
+//! stale writer gets success for records that no later [`MetaLog::open`] reads, since the log is read from the newest
 //! snapshot on; it is fenced only when its numbers reach a record that still exists. So a writer that may have slept
-//! through a snapshot and a prune must not go on without opening the log again; the log does not notice this by
-//! itself.
+//! through a snapshot and a prune must open the log again before it continues; the log does not notice this by itself.
 //!
 //! On a backend without atomic conditional writes (`Capabilities::put_if_absent` is false) there is no fence at all.
 //!

@@ -74,7 +74,7 @@ impl ChunkBuffer {
         self.length += bytes.len();
     }
 
-    /// Returns room for so many more bytes. After the caller has filled it, [`ChunkBuffer::grow`] adds it to the bytes.
+    /// Returns room for `more` bytes. After the caller has filled it, [`ChunkBuffer::grow`] adds it to the bytes.
     pub(crate) fn room(&mut self, more: usize) -> &mut [u8] {
         let end = self.length + more;
         if self.start + end > self.memory.len() {
@@ -91,7 +91,7 @@ impl ChunkBuffer {
         &mut self.memory[self.start..][self.length..end]
     }
 
-    /// Adds so many bytes of the room.
+    /// Adds the first `more` bytes of the room.
     pub(crate) fn grow(&mut self, more: usize) {
         self.length = (self.length + more).min(self.memory.len() - self.start);
     }

@@ -52,7 +52,7 @@ struct CacheState<K: Hash + Eq, V> {
 }
 
 impl<K: Hash + Eq + Copy, V: Clone + Weighted> Cache<K, V> {
-    /// Makes a cache for values of so many bytes in all.
+    /// Makes a cache for values of `capacity` bytes in all.
     pub(crate) fn new(capacity: usize) -> Self {
         let state = CacheState {
             entries: LruCache::unbounded(),

@@ -1,10 +1,12 @@
 //! The keys of all objects.
 //!
-//! Two suffixes are added elsewhere: `-merge` of a plan in the coordinator (`job/plan/stored.rs`), `-<worker>` of log
-//! lines in `howdah-protocol` (`objects/keys.rs`).
+//! Three things are made elsewhere: the suffix `-merge` of a plan in the coordinator (`job/plan/stored.rs`), the suffix
+//! `-<worker>` of log lines in `howdah-protocol` (`objects/keys.rs`), and `meta/probe` in `backend/remote.rs`.
 //!
 //! ```text
 //! meta/format                                        version marker
+//! meta/cluster-id                                    id of the installation, made when its store is new
+//! meta/probe                                         written to an S3 server to learn what a conditional write does
 //! meta/log/<20-digit sequence>                       metadata log
 //! meta/snapshot/<20-digit sequence>                  state after that record
 //! chunks/<aa>/<hash>                                 file bytes
@@ -25,6 +27,8 @@ use howdah_model::ContentHash;
 
 /// Version marker of the whole store.
 pub const FORMAT: &str = "meta/format";
+/// Id of the installation.
+pub const CLUSTER_ID: &str = "meta/cluster-id";
 /// Prefix of log records.
 pub const LOG: &str = "meta/log/";
 /// Prefix of snapshots.

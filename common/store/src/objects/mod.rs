@@ -1,7 +1,8 @@
 //! Objects by key: bytes with a name, whatever they mean.
 //!
 //! * [`ObjectStore`]: reads, writes, lists; checks the version marker of the store when it is opened.
-//! * [`keys`]: the key of every object of the system. `config`: where the store is and how much memory it may use.
+//! * [`keys`]: a list of the keys of all objects, and functions that make them.
+//! * `config`: where the store is and how much memory it may use.
 //! * `known`: which content-addressed objects need not be asked for again.
 //!
 //! Every error names the object. Requests are not repeated here: the S3 backend repeats those that failed for the

@@ -9,13 +9,13 @@ use super::piece::Piece;
 use crate::format::frame::HEADER;
 use crate::memory::buffers::{ChunkBuffer, ChunkBuffers};
 
-/// After so many files a chunk ends however small they are.
+/// Most files that end in one chunk: after this number it ends, however small they are.
 pub(super) const MAX_CHUNK_FILES: usize = 32 << 10;
 
 /// Bytes that are copied at a time: few enough to be in the processor's cache when they are searched for a cut.
 const STEP: usize = 128 << 10;
 
-/// An append counts as so many files towards [`MAX_CHUNK_FILES`], because its hasher takes 2 KB of memory.
+/// Number of files as which an append counts towards [`MAX_CHUNK_FILES`], because its hasher takes 2 KB of memory.
 const APPEND_WEIGHT: usize = 8;
 
 /// Finds cuts, and keeps the bytes after the last one.

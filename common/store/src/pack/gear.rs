@@ -16,7 +16,7 @@ use fastcdc::v2020::{self, Normalization};
 
 use crate::format::chunk::{AVERAGE_CHUNK, MAX_CHUNK, MIN_CHUNK};
 
-/// A byte has no effect on the hash after so many more bytes.
+/// Number of bytes after which a byte has no more effect on the hash.
 const MEMORY: usize = 64;
 /// Stretches searched side by side. In a single one, each step of the hash waits for the step before.
 const LANES: usize = 4;
@@ -26,7 +26,7 @@ const LANE: usize = 1024;
 /// Searches the end of one chunk while its bytes are gathered.
 #[derive(Debug, Default)]
 pub(super) struct CutFinder {
-    /// So many bytes have been searched and do not end the chunk.
+    /// Number of bytes that have been searched and do not end the chunk.
     searched: usize,
 }
 

@@ -24,8 +24,8 @@
 //! * `batch`, `piece`: the stream before and after cutting. `gear`: finding cuts. `cutter`: gathering and cutting.
 //! * `upload`: hashing and storing one piece. `ledger`: which files are durable. `writer`: [`PackWriter`].
 //!
-//! After an error of the store or of a local file, the writer must be dropped. A writer that is dropped leaves
-//! unreferenced chunks. They stay in the store, because there is no garbage collection yet.
+//! After an error of the store or of a local file, the writer must be dropped. The chunks that it has stored stay in
+//! the store without a reference, because there is no garbage collection yet.
 
 mod batch;
 mod cutter;

@@ -25,17 +25,17 @@ pub const LARGE_FILE: u64 = 8 << 20;
 
 /// Bound on the files in pieces that are being uploaded, unless it is one piece: their hashes take memory.
 const MAX_UPLOAD_FILES: usize = 2 * MAX_CHUNK_FILES;
-/// So many marks are handed to the cutter at a time, however few bytes are between them.
+/// Number of marks that are handed to the cutter at a time, however few bytes are between them.
 const BATCH_MARKS: usize = 16 << 10;
-/// So many bytes are handed to the cutter at a time.
+/// Number of bytes that are handed to the cutter at a time.
 const BATCH: usize = 1 << 20;
-/// So many bytes of a local file are handed to the cutter at a time: they take no memory before they are read.
+/// Number of bytes of a local file that are handed to the cutter at a time: they take no memory before they are read.
 const FILE_BATCH: u64 = 8 << 20;
 
 /// Writes files into the store; see the head of the module [`pack`](super).
 ///
-/// Nothing refers to the chunks until the contents are put into a tree: a writer that is dropped leaves only
-/// unreferenced chunks.
+/// Nothing refers to the chunks until the contents are put into a tree: after a writer is dropped, its chunks stay in
+/// the store without a reference.
 #[derive(Debug)]
 pub struct PackWriter<T> {
     store: Store,

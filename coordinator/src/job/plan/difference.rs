@@ -193,7 +193,8 @@ struct ChangedSide {
 impl ChangedSide {
     fn new(lists: Vec<InputFiles>, changed: Combinations) -> Self {
         let ids: HashSet<DatumId> = changed.map(|files| id_of(&files)).collect();
-        // Lists beyond this number are left out. So many exceed the limit of a cross, which is checked before they are used.
+        // Lists beyond the range of `u32` are left out. They exceed the limit of a cross, which is checked before it is
+        // made.
         let places = 0..u32::try_from(lists.len()).unwrap_or(u32::MAX);
         let (changed, same): (Vec<u32>, Vec<u32>) =
             places.partition(|place| !ids.is_empty() && ids.contains(&id_of(&lists[*place as usize])));

@@ -1,12 +1,12 @@
 //! From input trees to the steps of a job's plan, and the plan's objects in the store.
 //!
 //! ```text
-//!  first job:   input + commits --enumerate------> every datum  --.
-//!  later jobs:  input + commits, old and new                      +--> steps --split--> sets
-//!                                --difference----> what changed --'
+//!  no reuse:      input + commits      --enumerate--> every datum  -------------------------.
+//!  by datum:      input + commits      --enumerate--> every datum  --compare with the base--+--> steps --split--> sets
+//!  by tree diff:  input + commits of both jobs --difference--> what changed ----------------'
 //! ```
 //!
-//! - [`steps`]: what a job has to do: datums to run and datums to drop.
+//! - [`steps`]: what a job has to do, in one of the three ways ([`Reuse`]): datums to run and datums to drop.
 //! - [`enumerate`], [`difference`]: every datum of an input; what differs between two jobs.
 //! - [`SetSplitter`]: where a datum set ends.
 //! - [`read`], [`write_job`], [`write_set`], [`write_merge`] and their siblings: the plan in the store.
@@ -49,16 +49,26 @@ pub use stored::{discard, fits_single_object, read, read_set, write_job, write_m
 /// Returns the salt for `reprocess_spec: on_code_change`: the pipeline's own, and a hash of everything that makes up the
 /// code.
 pub fn salt_with_code(salt: &str, stage: &StageSpec) -> String {
-    let code = (
-        &stage.image.digest,
-        &stage.cmd,
-        &stage.stdin,
-        &stage.err_cmd,
-        &stage.err_stdin,
-        &stage.env,
-        &stage.working_dir,
-        &stage.user,
-    );
+    // Every field by name: a new one does not compile until it is decided whether it is a part of the code.
+    let StageSpec {
+        image,
+        cmd,
+        stdin,
+        err_cmd,
+        err_stdin,
+        env,
+        user,
+        working_dir,
+        // How often and how long the code runs, which of its ends count as success, and what its container may use.
+        accept_return_code: _,
+        datum_tries: _,
+        datum_timeout_ms: _,
+        writable_inputs: _,
+        memory_bytes: _,
+        cpus: _,
+        labels: _,
+    } = stage;
+    let code = (&image.digest, cmd, stdin, err_cmd, err_stdin, env, working_dir, user);
     // Lists and strings in JSON are delimited, so different code cannot give the same text.
     let text = serde_json::to_vec(&code).expect("strings, lists and maps of strings always have a JSON form");
     format!("{salt}/{}", hex::encode(Blake2b::<U32>::digest(&text)))

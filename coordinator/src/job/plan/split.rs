@@ -3,10 +3,10 @@
 use howdah_protocol::objects::SetConcurrency;
 use howdah_spec::DatumSetSpec;
 
-/// Sets per worker when the spec has no number.
+/// Sets for each unit of parallelism when the spec has no number.
 const DEFAULT_SETS_PER_WORKER: u64 = 4;
-/// Where workers run the datums of a set concurrently: so many sets fill a worker's slots, and a set is so small that
-/// as many sets of its size remain for each worker.
+/// Used where workers run the datums of a set concurrently. A set has at least the number of slots of a worker divided
+/// by this number, but never so many datums that fewer than this number of such sets remain for each worker.
 const SETS_AHEAD: u64 = 4;
 /// Most datums of a set when the spec gives neither number nor size. It bounds a worker's memory for one set, and what
 /// runs again when a worker dies.
@@ -18,9 +18,10 @@ pub const LOOK_AHEAD: usize = 4_096;
 /// Decides where each datum set ends in a stream of datums.
 ///
 /// `size_bytes` comes before `number`, as users of older systems expect. With neither, the aim is `per_worker` sets for
-/// each of `workers`. Where that gives very small sets and a worker runs the datums of a set concurrently, sets are
-/// larger: up to a quarter of the slots of a worker. Towards the end of such a job, sets become smaller (guided
-/// self-scheduling, C. D. Polychronopoulos and D. J. Kuck, 1987), so that the workers end at about the same time.
+/// each unit of the pipeline's parallelism. Where that gives very small sets and a worker runs the datums of a set
+/// concurrently, sets are larger: up to a quarter of the slots of a worker. Towards the end of such a job, sets become
+/// smaller (guided self-scheduling, C. D. Polychronopoulos and D. J. Kuck, 1987), so that the workers end at about the
+/// same time.
 ///
 /// For a job of more than [`LOOK_AHEAD`] datums, the number of datums found so far replaces the unknown total: its
 /// first sets are small and later ones grow.
@@ -47,17 +48,18 @@ enum SplitRule {
 }
 
 impl SetSplitter {
-    /// Makes a splitter. `ahead` is the number of datums found by looking ahead; `are_all` tells that no more come.
+    /// Makes a splitter. `parallelism` is that of the pipeline. `ahead` is the number of datums found by looking ahead;
+    /// `are_all` means that no more come.
     pub fn new(
         spec: Option<&DatumSetSpec>,
-        workers: u64,
+        parallelism: u64,
         concurrency: SetConcurrency,
         ahead: u64,
         are_all: bool,
     ) -> Self {
         let spec = spec.copied().unwrap_or_default();
         let shares = |per_worker, concurrency| SplitRule::Shares {
-            shares: workers.max(1).saturating_mul(per_worker),
+            shares: parallelism.max(1).saturating_mul(per_worker),
             concurrency,
         };
         let rule = match spec {
@@ -122,10 +124,10 @@ mod tests {
     }
 
     /// Returns the numbers of datums in the sets.
-    fn split(sizes: &[u64], spec: Option<&DatumSetSpec>, workers: u64) -> Vec<usize> {
+    fn split(sizes: &[u64], spec: Option<&DatumSetSpec>, parallelism: u64) -> Vec<usize> {
         let mut splitter = SetSplitter::new(
             spec,
-            workers,
+            parallelism,
             SetConcurrency::Sequential,
             sizes.len().min(LOOK_AHEAD) as u64,
             sizes.len() <= LOOK_AHEAD,
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_aims_at_four_sets_for_each_worker() {
+    fn the_default_aims_at_four_sets_for_each_unit_of_parallelism() {
         assert_eq!(split(&[1; 80], None, 2), [10; 8]);
         assert_eq!(split(&[1; 3], None, 2), [1; 3], "never an empty set");
         assert_eq!(
@@ -156,7 +158,7 @@ mod tests {
     #[test]
     fn large_jobs_get_sets_that_grow_to_a_limit() {
         let sets = split(&[1; 100_000], None, 64);
-        assert_eq!(sets[0], 16, "work for every worker at once");
+        assert_eq!(sets[0], 16, "work for all 64 at once");
         assert!(sets.windows(2).take(sets.len() - 2).all(|pair| pair[0] <= pair[1]));
         let sets = split(&[1; 100_000], None, 1);
         assert_eq!(sets[..99], [1000; 99]);
@@ -204,9 +206,9 @@ mod tests {
         #[test]
         fn sets_cover_every_datum(
             sizes in prop::collection::vec(0u64..1000, 0..200),
-            number in 0u64..50, size in 0u64..5000, per_worker in 0u64..9, workers in 0u64..9,
+            number in 0u64..50, size in 0u64..5000, per_worker in 0u64..9, parallelism in 0u64..9,
         ) {
-            let sets = split(&sizes, Some(&spec(number, size, per_worker)), workers);
+            let sets = split(&sizes, Some(&spec(number, size, per_worker)), parallelism);
             prop_assert!(sets.iter().all(|set| *set > 0));
             prop_assert_eq!(sets.iter().sum::<usize>(), sizes.len());
         }

@@ -65,8 +65,8 @@ pub async fn steps(
                 async move {
                     Ok(match change {
                         DatumChange::New(datum) => Some(PlanStep::Run { datum, replaces: false }),
-                        // A cross or a union reports also combinations that the base has with the same content: only the
-                        // record tells.
+                        // A cross or a union reports also combinations that the base has with the same content. Only
+                        // the record shows whether this is one.
                         DatumChange::NewOrChanged(datum) => {
                             let before = base_datum(&records, &datum.id).await?;
                             compare(datum, before.as_ref())
@@ -143,7 +143,8 @@ pub async fn datum_count(store: &Store, base: &DatumIndex) -> Result<u64, PlanEr
 
 /// Tells whether some datum of a base job did not succeed, so that it has to run again in any case.
 pub async fn has_unsuccessful_datums(store: &Store, base: &DatumIndex) -> Result<bool, PlanError> {
-    // The merge gives the records of such datums the weight 1 and all others 0, so the root of the tree tells.
+    // The merge gives the records of such datums the weight 1 and all others 0, so the root of the tree has their
+    // number.
     Ok(Tree::new(store, base.records).total().await?.weight > 0)
 }
 

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Files of one chunk are sent one after the other, so that the chunk is read once: files are stored in the order in
-//! which they were put, which need not be that of their names. A tar archive may have its files in any order, but a
-//! folder comes before its files.
+//! which they were put, which may differ from the order of their names. A tar archive may have its files in any order,
+//! but a folder comes before its files.
 //!
 //! A slow client slows the reads down: every message is sent with `await`, so memory is bounded by one window of file
 //! entries, the chunks read ahead, and the few messages that the reply buffers. When the client disconnects, the next
@@ -39,7 +39,7 @@ const WINDOW: usize = 1 << 15;
 /// Chunks read ahead of the one that is being sent.
 const CHUNKS_AHEAD: usize = 4;
 
-/// If at most so many files of a chunk are wanted from a store on this machine, each is read by itself: reading,
+/// If at most this number of files of a chunk are wanted from a store on this machine, each is read by itself: reading,
 /// unpacking and checking a chunk of 2 MiB takes as long as about thirty small reads.
 const FEW_NEAR: usize = 32;
 /// The same for a store across a network, where a small read takes longer.

@@ -9,8 +9,9 @@
 //! Bytes are stored while further messages are read, so a file becomes an edit later than messages that follow it. To
 //! keep the order of the messages, the step number of the edit is reserved when the file begins.
 //!
-//! Memory is bounded, whatever the number and size of the files: edits that do not fit go to temporary files. A call
-//! that fails leaves chunks in the store that nothing mentions; the same bytes put again are the same chunks.
+//! Memory is bounded, whatever the number and size of the files: edits that do not fit go to temporary files. After
+//! a call that fails, its chunks stay in the store and nothing refers to them; the same bytes put again are the same
+//! chunks.
 
 use howdah_api::file_broker::{FileBroker, PROGRESS_STEP, ReceivedFile};
 use howdah_api::pfs_v2 as pfs;

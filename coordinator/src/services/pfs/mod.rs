@@ -1,12 +1,13 @@
 //! `pfs_v2.API`: projects, repos, branches, commits, files.
 //!
-//! Files import only files above them in this list:
+//! A file imports only files below it in this list:
 //!
-//! - [`convert`]: the state as messages. [`requests`]: requests as commands and back. [`write_base`]: the target of a
-//!   write.
-//! - [`wait`]: waiting for commits. [`read`]: the commit that a read looks at. [`tar`], [`archive`]: tar streams.
-//! - [`edit_reader`]: messages of a write as edits.
 //! - [`branch`], [`commit`], [`files`], [`find_commits`], [`fsck`], [`get`], [`modify`], [`repo`]: the calls, by noun.
+//! - [`edit_reader`]: messages of a write as edits.
+//! - [`archive`], and below it [`tar`]: tar streams. [`read`]: the commit that a read looks at.
+//! - [`wait`]: waiting for commits. [`write_base`]: the target of a write.
+//! - [`requests`]: requests as commands and back.
+//! - [`convert`]: the state as messages.
 
 mod archive;
 mod branch;

@@ -35,8 +35,8 @@ use crate::metadata::{Core, EditStager, StagingOutcome, SubmitError, WritePermit
 use crate::services::reply::UnaryReply;
 use crate::services::status::IntoStatus;
 
-/// After so many conflicts a write takes the permit of an open commit exclusively. Other writers wait then, so the next
-/// attempt has no conflict with them.
+/// After this number of conflicts a write takes the permit of an open commit exclusively. Other writers wait then, so
+/// the next attempt has no conflict with them.
 const SHARED_CONFLICTS: u32 = 2;
 
 pub(super) async fn modify_file(
@@ -74,6 +74,10 @@ async fn read_edits(
     while let Some(message) = messages.next().await {
         reader.read(message?).await?;
     }
+    // A client that drops its call resets the stream, and tonic reports that as the end of the messages. The HTTP/2 server
+    // looks for a reset when this future is pending, and drops it. Without this point, a put that needs no more requests
+    // to the store would take effect as far as it was sent.
+    tokio::task::yield_now().await;
     reader.finish().await
 }
 
@@ -81,9 +85,9 @@ async fn read_edits(
 enum Attempt {
     /// The edits are durable.
     Written,
-    /// The base has changed: the next attempt begins with the base of then.
+    /// The base has changed: the next attempt begins with the new base.
     Conflict,
-    /// Staging cannot tell whether the edits fit the commit: the next attempt applies them, which tells for certain.
+    /// It is not certain that the edits fit the commit: the next attempt applies them, which shows whether they do.
     MustApply,
 }
 

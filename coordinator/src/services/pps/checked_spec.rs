@@ -39,7 +39,7 @@ pub struct CheckedSpec {
     pub user_json: Value,
     /// What the request and the specification ask for.
     pub flags: CreateFlags,
-    /// What the user should know, although it is no error.
+    /// What the user should know and what is not an error.
     pub warnings: Vec<String>,
 }
 

@@ -17,7 +17,7 @@ use crate::services::status::IntoStatus;
 
 /// Makes or updates a pipeline, or appends that to the transaction that the headers name.
 ///
-/// Returns warnings: what the user should know, although it is no error.
+/// Returns warnings: what the user should know and what is not an error.
 async fn create(core: &Core, metadata: &MetadataMap, checked: CheckedSpec) -> Result<Vec<String>, Status> {
     let key = checked.key()?;
     let before = core.state().pipeline(&key).cloned();

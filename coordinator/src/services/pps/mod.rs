@@ -1,10 +1,11 @@
 //! `pps_v2.API`: pipelines, jobs, datums, logs, secrets, defaults.
 //!
-//! Files import only files above them in this list:
+//! A file imports only files below it in this list:
 //!
-//! - [`convert`]: the state as messages. [`jq`]: filters of lists. [`known_datums`]: the datums of a job.
-//!   [`checked_spec`]: specifications. [`requests`]: requests as commands and back.
 //! - [`create`], [`datum`], [`defaults`], [`job`], [`logs`], [`pipeline`], [`secret`]: the calls, by noun.
+//! - [`requests`]: requests as commands and back.
+//! - [`checked_spec`]: specifications. [`known_datums`]: the datums of a job. [`jq`]: filters of lists.
+//!   [`convert`]: the state as messages.
 
 mod checked_spec;
 mod convert;

@@ -27,7 +27,7 @@ pub struct LogFilter {
     pub master: bool,
     /// Whether lines that are written from now on are sent, too.
     pub follow: bool,
-    /// Only so many of the lines that exist already, the newest.
+    /// Of the lines that exist already, only this number of the newest.
     pub tail: Option<usize>,
     /// Only lines that are not older.
     pub since: Option<Timestamp>,
@@ -95,7 +95,7 @@ impl LogFilter {
         })
     }
 
-    /// Returns whether a line is wanted, as far as its datum and its time tell. The data filters are not considered.
+    /// Returns whether a line is wanted because of its datum and its time. The data filters are not considered.
     pub fn passes(&self, line: &LogLine) -> bool {
         self.datum.is_none_or(|datum| line.datum == Some(datum)) && self.since.is_none_or(|since| line.ts >= since)
     }

@@ -45,8 +45,8 @@ pub async fn send_master_lines(
             () = sender.client_gone() => return Err(StreamError::ClientGone),
         };
         match line {
-            // A line that was stored after the subscription began comes twice. The time of the newest stored line
-            // tells.
+            // A line that was stored after the subscription began comes twice. It is recognised because it is not newer
+            // than the newest stored line.
             Ok(line) if line.pipeline == filter.pipeline && newest.is_none_or(|newest| line.ts > newest) => {
                 sender.send(master_message(&line)).await?;
             }

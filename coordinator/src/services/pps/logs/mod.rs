@@ -7,8 +7,9 @@
 //! ```
 //!
 //! A line moves from pending to stored while a request is served. The sources are opened in the direction of this move:
-//! live, then pending, then stored. A line can therefore be read twice but is never missed. A second copy is recognised
-//! by the identity of the line and is not sent.
+//! live, then pending, then stored. So a line that moves meanwhile is read once or twice; a second copy is recognised
+//! by the identity of the line and is not sent. A client can still miss lines: of a running set only the newest 10,000
+//! are pending, a slow follower misses the oldest live ones, and the lines of a set without a result are not stored.
 //!
 //! - [`filter`]: the request. [`inputs`]: input files of a datum. [`stored`]: log objects. [`output`]: messages.
 //! - [`master`]: lines that the coordinator has written about a pipeline.
@@ -20,13 +21,14 @@ mod output;
 mod stored;
 
 use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use howdah_api::pps_v2 as pps;
 use howdah_model::{DatumId, GlobalId, Job, query};
 use howdah_protocol::messages::LogBatch;
 use howdah_protocol::objects::LogLine;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tonic::Status;
@@ -35,11 +37,15 @@ use self::filter::LogFilter;
 use self::inputs::LogInputs;
 use self::master::send_master_lines;
 use self::output::{LogOutput, job_message};
-use self::stored::log_objects;
+use self::stored::{log_keys, read_log};
 use super::known_datums;
 use crate::metadata::Core;
 use crate::services::reply::{self, ReplySender, StreamError, StreamReply};
 use crate::services::status::shutting_down;
+
+/// How much older than its arrival the time of a live line may be: lines are collected before they are sent, and the clock
+/// of a worker may be late.
+const LIVE_DELAY: SignedDuration = SignedDuration::from_secs(60);
 
 pub(super) fn get_logs(core: &Core, request: pps::GetLogsRequest) -> StreamReply<pps::LogMessage> {
     let filter = LogFilter::new(core, request)?;
@@ -71,7 +77,10 @@ async fn send_lines(
         .cloned()
         .collect();
     let mut output = LogOutput::new(sender, filter.tail);
-    let mut seen = HashSet::new();
+    let mut seen = SeenLines {
+        since: live.as_ref().map(|_| Timestamp::now() - LIVE_DELAY),
+        lines: HashSet::new(),
+    };
     let mut inputs = LogInputs::new(core.store());
     for job in &jobs {
         send_lines_of_job(&core, &filter, job, &mut inputs, &mut seen, &mut output).await?;
@@ -83,29 +92,35 @@ async fn send_lines(
     }
 }
 
-/// Sends the stored and the pending lines of a job, and adds the pending ones to `seen`.
+/// Sends the stored and the pending lines of a job, and adds those to `seen` that may come again.
 async fn send_lines_of_job(
     core: &Core,
     filter: &LogFilter,
     job: &Job,
     inputs: &mut LogInputs,
-    seen: &mut HashSet<LineIdentity>,
+    seen: &mut SeenLines,
     output: &mut LogOutput,
 ) -> Result<(), StreamError> {
     let matching = matching_datums(core, filter, job).await?;
     let passes = |line: &LogLine| filter.passes(line) && is_of_datum(line, matching.as_ref());
-    // Pending lines before stored ones: a set that is stored in between is then in both, and the identity of its lines
-    // tells. In the other order it would be in neither.
+    // Pending lines before stored ones: a set that is stored in between is then in both, and the second copies of its
+    // lines are recognised. In the other order it would be in neither.
     let pending = core.live().logs.pending(&job.key);
     for (_, line) in &pending {
-        seen.insert(identity(job.key.id, line));
+        seen.lines.insert(identity(job.key.id, line));
     }
     let mut already_stored = HashSet::new();
-    for object in log_objects(core.store(), &job.key).await? {
+    for key in log_keys(core.store(), &job.key).await? {
+        // Read one by one: all logs of a job together may need more memory than there is.
+        let object = read_log(core.store(), &key).await?;
         for line in object.lines.into_iter().filter(&passes) {
             let identity = identity(job.key.id, &line);
-            if seen.contains(&identity) {
+            if seen.lines.contains(&identity) {
                 already_stored.insert(identity);
+            } else if seen.since.is_some_and(|since| line.ts >= since) {
+                // It may have come since this call began, and its set may have been stored before the pending lines
+                // were looked at.
+                seen.lines.insert(identity);
             }
             let data = inputs.of(&job.key, object.set, line.datum).await?;
             output.add(job_message(&job.key, &object.worker, line, data)).await?;
@@ -127,7 +142,7 @@ async fn follow(
     core: Core,
     filter: LogFilter,
     mut live: broadcast::Receiver<Arc<LogBatch>>,
-    mut seen: HashSet<LineIdentity>,
+    mut seen: SeenLines,
     mut inputs: LogInputs,
     sender: ReplySender<pps::LogMessage>,
 ) -> Result<(), StreamError> {
@@ -155,7 +170,7 @@ async fn follow(
         for line in &batch.lines {
             let passes = filter.passes(line) && is_of_datum(line, matching.as_ref());
             // Removed, because a live line comes once: `seen` shrinks, and equal lines of later batches are sent.
-            let is_new = !seen.remove(&identity(key.id, line));
+            let is_new = !seen.lines.remove(&identity(key.id, line));
             if passes && is_new {
                 let data = inputs.of(&key, batch.set, line.datum).await?;
                 sender
@@ -166,11 +181,20 @@ async fn follow(
     }
 }
 
-/// What two lines have in common only if they are the same line.
-type LineIdentity = (GlobalId, Timestamp, Option<DatumId>, String);
+/// Lines that are sent or filtered out, and may come again.
+struct SeenLines {
+    /// Stored lines that are not older may also come live; without it, none does.
+    since: Option<Timestamp>,
+    lines: HashSet<LineIdentity>,
+}
+
+/// What two lines have in common only if they are the same line: job, time, datum, and a hash of the text.
+type LineIdentity = (GlobalId, Timestamp, Option<DatumId>, u64);
 
 fn identity(job: GlobalId, line: &LogLine) -> LineIdentity {
-    (job, line.ts, line.datum, line.message.clone())
+    let mut hasher = DefaultHasher::new();
+    line.message.hash(&mut hasher);
+    (job, line.ts, line.datum, hasher.finish())
 }
 
 /// Returns the datums of a job that the data filters select; `None` = there are no such filters.

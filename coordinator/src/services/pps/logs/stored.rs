@@ -10,11 +10,11 @@ use tonic::Status;
 use crate::services::pps::known_datums::decode;
 use crate::services::status::IntoStatus;
 
-/// Reads the log objects of a job, in the order of the sets.
+/// Returns the keys of the log objects of a job, in the order of the sets.
 ///
 /// # Errors
-/// When the store fails, or an object is not what its name says.
-pub async fn log_objects(store: &Store, job: &JobKey) -> Result<Vec<LogObject>, Status> {
+/// When the store fails, or an object is not named like a log.
+pub async fn log_keys(store: &Store, job: &JobKey) -> Result<Vec<String>, Status> {
     let prefix = format!("logs/{}/{}/{}/", job.pipeline.project, job.pipeline.name, job.id);
     let objects = store.list(&prefix).await.map_err(IntoStatus::into_status)?;
     let mut sets: BTreeMap<u32, Vec<String>> = BTreeMap::new();
@@ -31,12 +31,18 @@ pub async fn log_objects(store: &Store, job: &JobKey) -> Result<Vec<LogObject>, 
             let counted = log_of_result(store, job, set).await?;
             keys.retain(|key| counted.as_ref().is_none_or(|counted| counted == key));
         }
-        for key in keys {
-            let bytes = store.get(&key).await.map_err(IntoStatus::into_status)?;
-            found.push(decode::<LogObject>(&bytes)?);
-        }
+        found.append(&mut keys);
     }
     Ok(found)
+}
+
+/// Reads a log object.
+///
+/// # Errors
+/// When the store fails, or the object is not a log.
+pub async fn read_log(store: &Store, key: &str) -> Result<LogObject, Status> {
+    let bytes = store.get(key).await.map_err(IntoStatus::into_status)?;
+    decode(&bytes)
 }
 
 /// Returns the key of the log that the result of a set names; none without a result.
