@@ -262,6 +262,96 @@ fn contexts_are_made_listed_changed_and_deleted() {
     assert_eq!(home.prints("config get metrics"), "false\n");
 }
 
+/// Makes a home folder with a configuration file.
+fn configured(text: &str) -> Home {
+    let home = Home::new("howdah");
+    std::fs::create_dir(home.path().join(".pachyderm")).expect("made");
+    std::fs::write(home.path().join(".pachyderm/config.json"), text).expect("written");
+    home
+}
+
+#[test]
+fn a_configuration_with_null_for_what_is_not_set_works() {
+    // As the JupyterLab extension and the Python SDK write it.
+    let home = configured(
+        r#"{"user_id": "0123456789abcdef0123456789abcdef", "v2": {"active_context": "jupyter-localhost:1",
+        "contexts": {"jupyter-localhost:1": {"source": null, "pachd_address": "localhost:1", "server_cas": null,
+        "session_token": null, "active_transaction": null, "cluster_name": null, "auth_info": null, "namespace": null,
+        "cluster_deployment_id": null, "project": null, "enterprise_server": false, "port_forwarders": null}},
+        "metrics": true}}"#,
+    );
+    assert_eq!(home.prints("config get active-context"), "jupyter-localhost:1\n");
+    // The command goes on to the server.
+    let run = home.run_with("list repo", "", &[("PACHD_ADDRESS", "")]);
+    assert_eq!(run.code, Some(1));
+    assert!(
+        run.stderr.starts_with("cannot connect to grpc://localhost:1 (context \"jupyter-localhost:1\")"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(home.prints("config update context --project vision"), "");
+    let context = home.prints("config get context jupyter-localhost:1");
+    assert!(context.contains("\"project\": \"vision\""), "{context}");
+    let set = home.run_with(
+        "config set context mine",
+        r#"{"pachd_address": "localhost:2", "server_cas": null, "port_forwarders": null}"#,
+        &[],
+    );
+    assert_eq!((set.code, set.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_configuration_keeps_the_keys_of_other_programs() {
+    let home = configured(
+        r#"{"theirs": [1], "v2": {"active_context": "a", "new_setting": null,
+        "contexts": {"a": {"pachd_address": "localhost:1", "new_field": {"x": "y"}}}}}"#,
+    );
+    assert_eq!(home.prints("config set metrics false"), "");
+    assert_eq!(home.prints("config update context a --project vision"), "");
+    let text = std::fs::read_to_string(home.path().join(".pachyderm/config.json")).expect("read");
+    let stored: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(stored["theirs"], serde_json::json!([1]));
+    assert!(stored["v2"].as_object().expect("an object").contains_key("new_setting"));
+    assert_eq!(
+        stored["v2"]["contexts"]["a"],
+        serde_json::json!({"pachd_address": "localhost:1", "project": "vision", "new_field": {"x": "y"}})
+    );
+}
+
+#[test]
+fn two_sources_for_one_target_are_refused_before_anything_is_sent() {
+    let home = Home::new("howdah");
+    for file in ["p/x", "q/x", "p/sub/y", "q/sub/y"] {
+        let path = home.path().join(file);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, file).expect("written");
+    }
+    std::fs::write(home.path().join("list"), "p/x\nq/x\n").expect("written");
+    let complaint = "two sources for one target: p/x and q/x would both become /x;";
+    // There is no server, so a check that came after a request would fail with another message.
+    for arguments in [
+        "put file data@master -f p/x -f q/x",
+        "put file data@master -f p/x,q/x",
+        "put file data@master -i list",
+        "put file data@master -f p/x -f q/x --split line",
+        "put file data@master:/ -r -f p/x -f q/x",
+    ] {
+        assert!(home.fails(arguments).starts_with(complaint), "{arguments}: {}", home.fails(arguments));
+    }
+    let below = home.fails("put file data@master:/in/ -f p/x -f q/x");
+    assert!(below.contains("p/x and q/x would both become /in/x"), "{below}");
+    let folders = home.fails("put file data@master -r -f p/sub -f q/sub");
+    assert!(folders.contains("p/sub/y and q/sub/y would both become /sub/y"), "{folders}");
+    for fine in [
+        "put file data@master -f p/x -f q/x --full-path",
+        "put file data@master -f p/x -f q/x --append",
+        "put file data@master -f p/x -f p/x",
+        "put-file data master -f p/x -f q/x",
+    ] {
+        assert!(home.fails(fine).starts_with("cannot connect"), "{fine}: {}", home.fails(fine));
+    }
+}
+
 #[test]
 fn versions_are_printed_without_a_server() {
     let home = Home::new("pachctl");

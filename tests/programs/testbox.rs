@@ -9,6 +9,7 @@
 //! | `link` | makes symbolic links in `/pfs/out` to every input file |
 //! | `link-to=PATH` | makes a symbolic link `/pfs/out/link` to PATH |
 //! | `write=NAME` | writes a line into `/pfs/out/NAME` |
+//! | `socket=NAME` | makes a Unix socket `/pfs/out/NAME` |
 //! | `print=TEXT` | prints a line |
 //! | `spam=N` | prints N numbered lines |
 //! | `sleep=MS` | sleeps |
@@ -32,6 +33,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, exit};
 use std::thread::sleep;
@@ -89,6 +91,7 @@ fn act(name: &str, value: &str) -> io::Result<()> {
         }
         "link-to" => symlink(value, Path::new(OUT).join("link"))?,
         "write" => write(&Path::new(OUT).join(value), b"written\n")?,
+        "socket" => drop(UnixListener::bind(Path::new(OUT).join(value))?),
         "print" => println!("{value}"),
         "spam" => {
             for line in 0..number(value)? {

@@ -26,6 +26,8 @@ pub struct Metrics {
     pub input_bytes: IntCounter,
     /// Bytes of output stored.
     pub output_bytes: IntCounter,
+    /// Pipes, sockets and devices that were left out of outputs.
+    pub output_left_out: IntCounter,
     /// Slots.
     pub slots: IntGauge,
     /// Slots that are taken.
@@ -91,6 +93,10 @@ impl Metrics {
             ),
             input_bytes: counter("howdah_worker_input_bytes_total", "Bytes of input laid out."),
             output_bytes: counter("howdah_worker_output_bytes_total", "Bytes of output stored."),
+            output_left_out: counter(
+                "howdah_worker_output_left_out_total",
+                "Pipes, sockets and devices left out of outputs.",
+            ),
             slots: gauge("howdah_worker_slots", "Datums that the worker can process at once."),
             slots_busy: gauge("howdah_worker_slots_busy", "Slots that work on a datum set."),
             stage_starts: counter("howdah_worker_stage_starts_total", "Stage containers started."),

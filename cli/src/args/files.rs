@@ -175,7 +175,7 @@ pub struct CopyFile {
     /// The source
     #[arg(value_name = "REPO@BRANCH-OR-ID:PATH")]
     pub source: String,
-    /// The target
+    /// The target; a path that ends with / is the folder to copy a file into
     #[arg(value_name = "REPO@BRANCH:PATH")]
     pub target: String,
     /// Add to the end of files that exist, instead of replacing them

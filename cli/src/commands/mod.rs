@@ -1,7 +1,9 @@
 //! The commands, one module per family, and the dispatch from a parsed command line to its function.
 //!
 //! Each function reads its arguments, sends requests and prints the answer. Modules that several families share lie
-//! below them: `commit_lookup`, `views`, `states`, `pipeline_view`, `job_view`, `unfinished`, `trouble`.
+//! below them: `commit_lookup`, `views`, `states`, `pipeline_view`, `job_view`, `unfinished`, `trouble`. `put` has its
+//! parts in `walk` (reading sources), `put_item`, `targets`, `tar_*` and `sparse` (archives), `split`, `outbox` and
+//! `file_offers`.
 
 mod absent;
 mod branches;
@@ -28,12 +30,18 @@ mod pipeline_view;
 mod pipelines;
 mod projects;
 mod put;
+mod put_item;
 mod repos;
 mod secrets;
 mod sets;
+mod sparse;
 mod specs;
 mod split;
 mod states;
+mod tar_entry;
+mod tar_file;
+mod tar_plan;
+mod targets;
 mod transactions;
 mod trouble;
 mod unfinished;

@@ -8,8 +8,9 @@
 //!
 //! The channel is short, so memory does not grow with the data. The stream ends only after [`PutEvent::End`]: an error
 //! before that (a file that vanishes, Ctrl-C) breaks the request instead of ending it, and the server keeps nothing.
-//! Local sources are checked before the first message is sent.
+//! Local sources are checked before the first message is sent. What is left out is told once all else is stored.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use futures::stream::{self, Stream};
@@ -22,7 +23,9 @@ use tonic::codec::CompressionEncoding;
 use super::file_offers::FileOffers;
 use super::files::{set_commit, write_error};
 use super::outbox::{PutEvent, QUEUE};
-use super::walk::{self, PutItem, PutSource, SourceReader};
+use super::put_item::{PutItem, PutReport, PutSource, holds_files};
+use super::targets::refuse_shared_targets;
+use super::walk::SourceReader;
 use crate::args::files::{PutFile, Split};
 use crate::context::Ctx;
 use crate::error::{CliError, CliResult};
@@ -59,8 +62,18 @@ pub async fn run(ctx: &Ctx, mut arguments: PutFile) -> CliResult {
             "--split csv and --split sql are not provided; line and json are",
         ));
     }
-    let items = plan(&sources, &rule)?;
-    if nothing_to_put(&items)? {
+    let mut items = plan(&sources, &rule)?;
+    if !arguments.append {
+        // The same source twice is one file.
+        let mut known = HashSet::new();
+        items.retain(|item| known.insert(item.from.name()));
+        // The reader does this for archives, whose files are not known yet.
+        if !arguments.untar {
+            refuse_shared_targets(&items)?;
+        }
+    }
+    if let Some(report) = nothing_to_put(&items)? {
+        tell(ctx, &report);
         ctx.printer.note(format!(
             "nothing to put: there are no files in {}; no commit was made",
             sources.join(", ")
@@ -77,7 +90,7 @@ pub async fn run(ctx: &Ctx, mut arguments: PutFile) -> CliResult {
         count_ahead(&items, progress.counter());
     }
     let archive_prefix = rule.target.unwrap_or_default().to_owned();
-    let reader = SourceReader::new(&arguments, archive_prefix, ctx.printer);
+    let reader = SourceReader::new(&arguments, archive_prefix);
     send(ctx, commit, items, reader, progress, arguments.compress).await
 }
 
@@ -159,15 +172,23 @@ fn plan_one(source: &str, rule: &NamingRule<'_>) -> Result<PutItem, CliError> {
     }
 }
 
-/// Returns whether all items are folders without files.
-fn nothing_to_put(items: &[PutItem]) -> Result<bool, CliError> {
+/// Returns what is left out if all items are folders without files.
+fn nothing_to_put(items: &[PutItem]) -> Result<Option<PutReport>, CliError> {
+    let mut report = PutReport::default();
     for item in items {
         match &item.from {
-            PutSource::Folder(path) if !walk::holds_files(path)? => {}
-            _ => return Ok(false),
+            PutSource::Folder(path) if !holds_files(path, &mut report.left_out)? => {}
+            _ => return Ok(None),
         }
     }
-    Ok(!items.is_empty())
+    Ok((!items.is_empty()).then_some(report))
+}
+
+/// Tells the user what the data in the repo does not show.
+fn tell(ctx: &Ctx, report: &PutReport) {
+    for line in report.lines() {
+        ctx.printer.note(line);
+    }
 }
 
 /// Returns the total size if all items are files, else zero (unknown).
@@ -265,20 +286,24 @@ async fn send(
         answer.map(|_| ()).map_err(|status| write_error(ctx, status))
     };
     tokio::pin!(call);
-    let reading = tokio::task::spawn_blocking(move || reader.read_all(items, &sender));
-    let read = tokio::select! {
-        // The request ends before the reader only if it fails. Its error is the cause; the reader then fails with a
-        // closed channel, which says nothing.
-        answer = &mut call => return answer,
-        read = reading => read,
+    let mut reading = tokio::task::spawn_blocking(move || reader.read_all(items, &sender));
+    let (answered, read) = tokio::select! {
+        answer = &mut call => {
+            // The request ends before the reader only if it fails. Its error is the cause; the reader then fails with a
+            // closed channel, which says nothing. A request that succeeds has all messages: the reader is done too.
+            answer?;
+            (true, (&mut reading).await)
+        }
+        read = &mut reading => (false, read),
     };
-    match read {
+    // Returning an error drops the request without its end, so the server discards what it has received.
+    let report = read.map_err(|panic| CliError::refused(format!("reading the files failed: {panic}")))??;
+    if !answered {
         // Everything is in the channel, but not yet sent.
-        Ok(Ok(())) => call.await,
-        // Returning drops the request without its end, so the server discards what it has received.
-        Ok(Err(error)) => Err(error),
-        Err(panic) => Err(CliError::refused(format!("reading the files failed: {panic}"))),
+        call.await?;
     }
+    tell(ctx, &report);
+    Ok(())
 }
 
 /// Converts events to the messages of the request. The stream ends only at [`PutEvent::End`].
@@ -383,14 +408,16 @@ mod tests {
             from: PutSource::Folder(folder.path().to_owned()),
             to: "/".to_owned(),
         };
-        assert!(nothing_to_put(&[item(), item()]).expect("read"));
+        let report = nothing_to_put(&[item(), item()]).expect("read").expect("nothing to put");
+        let link = format!("{}/link (symbolic link)", folder.path().display());
+        assert_eq!(report.lines(), [format!("warning: 2 left out: {link}, {link}")]);
         fs::write(folder.path().join("a/b/file"), "").expect("written");
-        assert!(!nothing_to_put(&[item()]).expect("read"));
+        assert_eq!(nothing_to_put(&[item()]).expect("read"), None);
         let stdin = PutItem {
             from: PutSource::Stdin,
             to: "/x".to_owned(),
         };
-        assert!(!nothing_to_put(&[stdin]).expect("read"));
+        assert_eq!(nothing_to_put(&[stdin]).expect("read"), None);
     }
 
     #[test]

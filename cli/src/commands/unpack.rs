@@ -7,8 +7,9 @@
 //!              WRITERS threads create and write them; creating files takes most of the time
 //! ```
 //!
-//! Memory: about twice [`WRITERS`] groups of [`GROUP_BYTES`]. Entries that would lead out of the folder are refused. The
-//! first error of a writer ends the unpacking and is the error of the command.
+//! Memory: about twice [`WRITERS`] groups of [`GROUP_BYTES`]. Entries that would lead out of the folder, entries that are
+//! neither files nor folders, and an archive without its end mark are refused. The first error of a writer ends the
+//! unpacking and is the error of the command.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -20,6 +21,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::{Buf, Bytes};
 use tokio::sync::mpsc;
 
+use super::tar_file::end_mark;
 use crate::error::{CliError, CliResult};
 use crate::output::progress::ProgressCounter;
 
@@ -163,7 +165,14 @@ fn read_archive(
                 name.display()
             )));
         }
-        let is_folder = entry.header().entry_type().is_dir();
+        let kind = entry.header().entry_type();
+        let is_folder = kind.is_dir();
+        if !is_folder && !kind.is_file() {
+            return Err(CliError::refused(format!(
+                "the server sent {}, which is neither a file nor a folder",
+                name.display()
+            )));
+        }
         let Some(relative) = base.strip(&clean, is_folder) else {
             continue;
         };
@@ -193,7 +202,12 @@ fn read_archive(
             send_group(&writers, std::mem::take(&mut group))?;
         }
     }
-    send_group(&writers, group)
+    send_group(&writers, group)?;
+    // A stream that was cut off between two entries looks like a shorter archive.
+    match end_mark(&mut archive.into_inner()).map_err(broken())? {
+        true => Ok(()),
+        false => Err(CliError::refused("the server's archive is not complete: files may be missing")),
+    }
 }
 
 fn folder_name(group: &[SmallEntry]) -> String {
@@ -309,6 +323,31 @@ mod tests {
             .is_err()
         );
         assert!(!folder.path().join("x").exists());
+    }
+
+    #[test]
+    fn nothing_is_missing_without_an_error() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let unpacked = |archive: &[u8]| {
+            unpack(archive, &StrippedPrefix::of("/"), folder.path(), &counter()).map_err(|error| error.to_string())
+        };
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(2);
+        builder.append_data(&mut header, "x", &b"hi"[..]).expect("added");
+        let whole = builder.into_inner().expect("closed");
+        assert_eq!(unpacked(&whole), Ok(()));
+        let error = unpacked(&whole[..1024]).expect_err("an error");
+        assert!(error.contains("not complete"), "{error}");
+        assert!(unpacked(&whole[..513]).is_err());
+
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(0);
+        header.set_entry_type(tar::EntryType::Symlink);
+        builder.append_link(&mut header, "link", "x").expect("added");
+        let error = unpacked(&builder.into_inner().expect("closed")).expect_err("an error");
+        assert!(error.contains("neither a file nor a folder"), "{error}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! All functions block and run in a blocking thread. Small files of a folder are read in groups by several threads,
 //! because opening and closing takes most of their time; their messages keep the order in which the files were found.
-//! Links and special files are skipped with a warning. The first error ends the put.
+//! Links and special files in folders and archives are left out and counted ([`PutReport`]). The first error ends the
+//! put.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -10,14 +11,17 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use howdah_api::pfs_v2::add_file::{Source, UrlSource};
+use howdah_telemetry::kind_of_file;
 
 use super::file_offers::{FileOfferer, FileOffers};
 use super::outbox::{BufferPool, Outbox, PutSender};
+use super::put_item::{LocalEntry, PutItem, PutReport, PutSource, list_folder};
 use super::split::{self, Cut};
+use super::tar_file::{self, TarFile};
+use super::targets::Targets;
 use crate::args::files::{PutFile, Split};
-use crate::error::CliError;
+use crate::error::{CliError, CliResult};
 use crate::naming;
-use crate::output::printer::Printer;
 
 /// Most bytes of a small file, which is read at once and in a group.
 const SMALL_FILE: usize = 64 << 10;
@@ -27,28 +31,6 @@ const GROUP: usize = 256;
 const READERS: usize = 4;
 /// Fewest files of a group that is read by several threads: starting a thread costs as much as reading some files.
 const WORTH_A_THREAD: usize = 16;
-
-/// A source of a put and its target.
-#[derive(Debug, PartialEq, Eq)]
-pub struct PutItem {
-    /// The source.
-    pub from: PutSource,
-    /// Path in the repo: of the file, or of the folder for all files below the source.
-    pub to: String,
-}
-
-/// The origin of bytes.
-#[derive(Debug, PartialEq, Eq)]
-pub enum PutSource {
-    /// Standard input.
-    Stdin,
-    /// A local file.
-    File(PathBuf),
-    /// A local folder.
-    Folder(PathBuf),
-    /// A URL, fetched by the server.
-    Url(String),
-}
 
 /// Reads sources as the flags of the command say.
 #[derive(Debug)]
@@ -62,21 +44,6 @@ pub struct SourceReader {
     archive_prefix: String,
     /// Offers large files to the server instead of sending their bytes; none if the server accepts none.
     offerer: Option<FileOfferer>,
-    /// Prints warnings.
-    printer: Printer,
-}
-
-/// Returns whether a folder contains a file at any depth; links are not followed.
-pub fn holds_files(folder: &Path) -> Result<bool, CliError> {
-    let what = || CliError::io(format!("cannot read {}", folder.display()));
-    for entry in std::fs::read_dir(folder).map_err(what())? {
-        let entry = entry.map_err(what())?;
-        let kind = entry.file_type().map_err(what())?;
-        if kind.is_file() || (kind.is_dir() && holds_files(&entry.path())?) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// A file that is found but not read yet.
@@ -91,11 +58,36 @@ struct Out {
     outbox: Outbox,
     buffers: BufferPool,
     group: Vec<PendingFile>,
+    report: PutReport,
+    claims: Claims,
+}
+
+/// The files so far, where two sources could have the same one and this is not known before they are read.
+#[derive(Default)]
+struct Claims {
+    targets: Option<Targets>,
+    /// Number of the source that is being read.
+    source: u32,
+}
+
+impl Claims {
+    /// Begins to read a source of one file, or of the files below a folder of the repo.
+    fn begin(&mut self, name: &str, below: Option<&str>) {
+        if let Some(targets) = &mut self.targets {
+            self.source = targets.source(name, below);
+        }
+    }
+
+    /// Notes a file of the source that is being read. Fails if another source has it too.
+    fn claim(&mut self, to: &str) -> CliResult {
+        let targets = self.targets.as_mut();
+        targets.map_or(Ok(()), |targets| targets.claim(to, self.source))
+    }
 }
 
 impl SourceReader {
     /// Makes a reader for the flags of the command.
-    pub fn new(arguments: &PutFile, archive_prefix: String, printer: Printer) -> SourceReader {
+    pub fn new(arguments: &PutFile, archive_prefix: String) -> SourceReader {
         let cut = Cut {
             records: arguments.target_file_datums,
             bytes: arguments.target_file_bytes,
@@ -109,7 +101,6 @@ impl SourceReader {
             split: arguments.split.map(|split| (split, cut)),
             archive_prefix,
             offerer: None,
-            printer,
         }
     }
 
@@ -120,28 +111,47 @@ impl SourceReader {
     }
 
     /// Reads all items in order.
-    pub fn read_all(&self, items: Vec<PutItem>, sender: &PutSender) -> Result<(), CliError> {
+    pub fn read_all(&self, items: Vec<PutItem>, sender: &PutSender) -> Result<PutReport, CliError> {
         let mut out = Out {
             outbox: Outbox::new(sender.clone()),
             buffers: BufferPool::default(),
             group: Vec::new(),
+            report: PutReport::default(),
+            claims: self.claims(&items),
         };
-        for item in items {
-            match item.from {
-                PutSource::Stdin => self.put(&item.to, io::stdin().lock(), "standard input", &mut out)?,
-                PutSource::Url(url) => self.url(&item.to, url, &mut out)?,
-                PutSource::File(path) => self.file(&item.to, &path, &mut out)?,
+        for PutItem { from, to } in items {
+            let below = matches!(from, PutSource::Folder(_)).then_some(to.as_str());
+            out.claims.begin(&from.name(), below);
+            match from {
+                PutSource::Stdin => {
+                    out.claims.claim(&to)?;
+                    self.put(&to, io::stdin().lock(), "standard input", &mut out)?;
+                }
+                PutSource::Url(url) => self.url(&to, url, &mut out)?,
+                PutSource::File(path) => self.file(&to, &path, &mut out)?,
                 PutSource::Folder(path) => {
-                    self.folder(&item.to, &path, &mut out)?;
+                    self.folder(&to, &path, &mut out)?;
                     // The rest of the folder goes before the next item: a later item may write the same path.
                     self.read_group(&mut out)?;
                 }
             }
         }
-        out.outbox.end()
+        out.outbox.end()?;
+        Ok(out.report)
     }
 
-    fn url(&self, to: &str, url: String, out: &mut Out) -> Result<(), CliError> {
+    /// What is in an archive is not known before it is read. Other sources have been compared already.
+    fn claims(&self, items: &[PutItem]) -> Claims {
+        let several = items.len() > 1 || items.iter().any(|item| matches!(item.from, PutSource::Folder(_)));
+        let needed = self.untar && !self.append && several;
+        Claims {
+            targets: needed.then(Targets::default),
+            source: 0,
+        }
+    }
+
+    fn url(&self, to: &str, url: String, out: &mut Out) -> CliResult {
+        out.claims.claim(to)?;
         if !self.append && !self.recursive {
             out.outbox.delete(to)?;
         }
@@ -153,18 +163,13 @@ impl SourceReader {
         out.outbox.add(to, Some(Source::Url(source)))
     }
 
-    fn file(&self, to: &str, path: &Path, out: &mut Out) -> Result<(), CliError> {
+    fn file(&self, to: &str, path: &Path, out: &mut Out) -> CliResult {
         let name = path.display().to_string();
         let file = File::open(path).map_err(CliError::io(format!("cannot read {name}")))?;
-        if self.untar {
-            if name.ends_with(".tar") {
-                return self.archive(BufReader::new(file), &name, out);
-            }
-            if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
-                let plain = flate2::read::MultiGzDecoder::new(BufReader::new(file));
-                return self.archive(plain, &name, out);
-            }
+        if self.untar && tar_file::is_archive(&name) {
+            return self.archive(file, &name, out);
         }
+        out.claims.claim(to)?;
         if self.split.is_none()
             && let Some(offerer) = &self.offerer
             && let Ok(size) = file.metadata().map(|metadata| metadata.len())
@@ -182,37 +187,24 @@ impl SourceReader {
     }
 
     /// Puts the files of a folder in the order of their names; links are not followed.
-    fn folder(&self, to: &str, path: &Path, out: &mut Out) -> Result<(), CliError> {
-        let what = || format!("cannot read {}", path.display());
-        let mut entries: Vec<_> = std::fs::read_dir(path)
-            .and_then(Iterator::collect::<io::Result<_>>)
-            .map_err(CliError::io(what()))?;
-        entries.sort_by_key(std::fs::DirEntry::file_name);
-        for entry in entries {
-            let path = entry.path();
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else {
-                return Err(CliError::refused(format!(
-                    "the name of {} is not valid UTF-8",
-                    path.display()
-                )));
-            };
-            let to = naming::below(to, name);
-            let kind = entry.file_type().map_err(CliError::io(what()))?;
+    fn folder(&self, to: &str, path: &Path, out: &mut Out) -> CliResult {
+        for entry in list_folder(path)? {
+            let LocalEntry { name, path, kind } = entry?;
+            let to = naming::below(to, &name);
             if kind.is_dir() {
                 self.folder(&to, &path, out)?;
             } else if kind.is_file() {
                 self.found(PendingFile { to, path }, out)?;
             } else {
-                self.printer
-                    .note(format!("warning: skipped {}: a link or a special file", path.display()));
+                let name = path.display().to_string();
+                out.report.left_out.add(&name, kind_of_file(kind));
             }
         }
         Ok(())
     }
 
     /// Puts a file of a folder, or adds it to the group.
-    fn found(&self, found: PendingFile, out: &mut Out) -> Result<(), CliError> {
+    fn found(&self, found: PendingFile, out: &mut Out) -> CliResult {
         if self.untar || self.split.is_some() {
             return self.file(&found.to, &found.path, out);
         }
@@ -224,7 +216,7 @@ impl SourceReader {
     }
 
     /// Puts the files of the group.
-    fn read_group(&self, out: &mut Out) -> Result<(), CliError> {
+    fn read_group(&self, out: &mut Out) -> CliResult {
         let group = std::mem::take(&mut out.group);
         for (PendingFile { to, path }, content) in group.iter().zip(read_small(&group)) {
             match content.map_err(CliError::io(format!("cannot read {}", path.display())))? {
@@ -237,7 +229,7 @@ impl SourceReader {
     }
 
     /// Puts a small file that has been read.
-    fn small_file(&self, to: &str, content: Bytes, out: &mut Out) -> Result<(), CliError> {
+    fn small_file(&self, to: &str, content: Bytes, out: &mut Out) -> CliResult {
         if !self.append {
             out.outbox.delete(to)?;
         }
@@ -246,23 +238,24 @@ impl SourceReader {
     }
 
     /// Puts the files of an archive at their paths in the archive.
-    fn archive(&self, archive: impl Read, name: &str, out: &mut Out) -> Result<(), CliError> {
-        let what = || format!("cannot read the archive {name}");
-        let mut archive = tar::Archive::new(archive);
-        for entry in archive.entries().map_err(CliError::io(what()))? {
-            let mut entry = entry.map_err(CliError::io(what()))?;
-            if !entry.header().entry_type().is_file() {
-                continue;
-            }
-            let path = entry.path().map_err(CliError::io(what()))?.display().to_string();
-            let to = naming::below(&self.archive_prefix, &naming::rooted(&path));
-            self.put(&to, &mut entry, name, out)?;
+    fn archive(&self, file: File, name: &str, out: &mut Out) -> CliResult {
+        let archive = TarFile::new(file, name)?;
+        let place = |path: &str| naming::below(&self.archive_prefix, path);
+        let outer = out.claims.source;
+        out.claims.begin(name, Some(&place("/")));
+        let plan = archive.plan(self.append, &mut |path| out.claims.claim(&place(path)))?;
+        out.claims.source = outer;
+        let ended = archive.read(&plan, &mut |path, content| self.put(&place(path), content, name, out))?;
+        if !ended {
+            out.report.cut_off.add(name, "archive");
         }
+        out.report.left_out.merge(plan.left_out);
+        out.report.replaced.merge(plan.replaced);
         Ok(())
     }
 
     /// Puts one file, or with `--split` one folder of records.
-    fn put(&self, to: &str, reader: impl Read, name: &str, out: &mut Out) -> Result<(), CliError> {
+    fn put(&self, to: &str, reader: impl Read, name: &str, out: &mut Out) -> CliResult {
         let Some((kind, cut)) = &self.split else {
             return self.bytes(to, reader, name, out);
         };
@@ -271,13 +264,17 @@ impl SourceReader {
             let path = naming::below(to, &format!("{number:016x}"));
             number += 1;
             self.bytes(&path, bytes, name, out)
-        })
+        })?;
+        if number == 0 {
+            out.report.left_out.add(name, "no records");
+        }
+        Ok(())
     }
 
     /// Puts one file in pieces of [`CHUNK`] bytes.
     ///
     /// [`CHUNK`]: super::outbox::CHUNK
-    fn bytes(&self, to: &str, mut reader: impl Read, name: &str, out: &mut Out) -> Result<(), CliError> {
+    fn bytes(&self, to: &str, mut reader: impl Read, name: &str, out: &mut Out) -> CliResult {
         if !self.append {
             out.outbox.delete(to)?;
         }
@@ -348,8 +345,13 @@ mod tests {
 
     /// Reads items and describes each message in a word or two.
     fn steps(reader: &SourceReader, items: Vec<PutItem>) -> Vec<String> {
+        read(reader, items).expect("read").0
+    }
+
+    /// Reads items; returns a description of each message, and the lines for the user.
+    fn read(reader: &SourceReader, items: Vec<PutItem>) -> Result<(Vec<String>, Vec<String>), CliError> {
         let (sender, mut receiver) = mpsc::channel(1000);
-        reader.read_all(items, &sender).expect("read");
+        let report = reader.read_all(items, &sender)?;
         let mut steps = Vec::new();
         while let Ok(event) = receiver.try_recv() {
             let messages = match event {
@@ -370,7 +372,7 @@ mod tests {
                 _ => "?".to_owned(),
             }));
         }
-        steps
+        Ok((steps, report.lines()))
     }
 
     fn reader() -> SourceReader {
@@ -382,7 +384,6 @@ mod tests {
             split: None,
             archive_prefix: String::new(),
             offerer: None,
-            printer: Printer::detect(true),
         }
     }
 
@@ -423,9 +424,16 @@ mod tests {
             from: PutSource::Folder(root.to_owned()),
             to: "/".to_owned(),
         }];
+        nix::unistd::mkfifo(&root.join("b/pipe"), nix::sys::stat::Mode::S_IRWXU).expect("made");
+        let _socket = std::os::unix::net::UnixListener::bind(root.join("socket")).expect("made");
+        let (steps, lines) = read(&reader(), item).expect("read");
+        assert_eq!(steps, ["delete /a", "add /a 2", "delete /b/c", "add /b/c 1", "end"]);
+        let at = root.display();
         assert_eq!(
-            steps(&reader(), item),
-            ["delete /a", "add /a 2", "delete /b/c", "add /b/c 1", "end"]
+            lines,
+            [format!(
+                "warning: 3 left out: {at}/b/pipe (named pipe), {at}/link (symbolic link), {at}/socket (socket)"
+            )]
         );
     }
 
@@ -451,28 +459,77 @@ mod tests {
         assert_eq!(steps(&reader(), vec![item]), expected);
     }
 
+    /// Makes an archive of small files; each has its name as its content.
+    fn archive(path: &Path, names: &[&str]) {
+        let file = File::create(path).expect("made");
+        let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(file, flate2::Compression::fast()));
+        for name in names {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(name.len() as u64);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, name, name.as_bytes()).expect("added");
+        }
+        builder.into_inner().and_then(|gzip| gzip.finish()).expect("closed");
+    }
+
+    fn untar() -> SourceReader {
+        SourceReader {
+            untar: true,
+            archive_prefix: "in".to_owned(),
+            ..reader()
+        }
+    }
+
     #[test]
     fn archives_are_unpacked() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("x.tar.gz");
-        let file = File::create(&path).expect("made");
-        let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(file, flate2::Compression::fast()));
-        let mut header = tar::Header::new_gnu();
-        header.set_size(2);
-        header.set_mode(0o644);
-        header.set_cksum();
-        builder.append_data(&mut header, "dir/y", &b"hi"[..]).expect("added");
-        builder.into_inner().and_then(|gzip| gzip.finish()).expect("closed");
-        let untar = SourceReader {
-            untar: true,
-            archive_prefix: "in".to_owned(),
-            ..reader()
-        };
+        archive(&path, &["dir/y"]);
         let item = vec![PutItem {
             from: PutSource::File(path),
             to: "/x.tar.gz".to_owned(),
         }];
-        assert_eq!(steps(&untar, item), ["delete /in/dir/y", "add /in/dir/y hi", "end"]);
+        assert_eq!(steps(&untar(), item), ["delete /in/dir/y", "add /in/dir/y dir/y", "end"]);
+    }
+
+    #[test]
+    fn a_file_of_two_archives_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
+        archive(&root.join("one.tgz"), &["a", "dir/same"]);
+        archive(&root.join("two.tgz"), &["b", "dir/same"]);
+        fs::write(root.join("a"), "plain").expect("written");
+        let file = |name: &str, to: &str| PutItem {
+            from: PutSource::File(root.join(name)),
+            to: to.to_owned(),
+        };
+        let at = root.display();
+        let refusal = |items: Vec<PutItem>| read(&untar(), items).expect_err("a refusal").to_string();
+        assert_eq!(
+            refusal(vec![file("one.tgz", "/one.tgz"), file("two.tgz", "/two.tgz")]),
+            format!(
+                "two sources for one target: {at}/one.tgz/dir/same and {at}/two.tgz/dir/same would both become \
+                 /in/dir/same"
+            )
+        );
+        assert_eq!(
+            refusal(vec![file("a", "/in/a"), file("one.tgz", "/one.tgz")]),
+            format!("two sources for one target: {at}/a and {at}/one.tgz/a would both become /in/a")
+        );
+        // In one folder.
+        let whole = || PutItem {
+            from: PutSource::Folder(root.to_owned()),
+            to: "/in".to_owned(),
+        };
+        assert_eq!(
+            refusal(vec![whole()]),
+            format!("two sources for one target: {at}/a and {at}/one.tgz/a would both become /in/a")
+        );
+        let append = SourceReader {
+            append: true,
+            ..untar()
+        };
+        assert_eq!(steps(&append, vec![whole()]).len(), 6);
     }
 
     #[test]
@@ -490,13 +547,20 @@ mod tests {
             append: true,
             ..reader()
         };
-        let item = vec![PutItem {
-            from: PutSource::File(path),
-            to: "/x".to_owned(),
-        }];
+        let item = || {
+            vec![PutItem {
+                from: PutSource::File(path.clone()),
+                to: "/x".to_owned(),
+            }]
+        };
         assert_eq!(
-            steps(&lines, item),
+            steps(&lines, item()),
             ["add /x/0000000000000000 a\n", "add /x/0000000000000001 b\n", "end"]
         );
+        // A source without records makes no file, and the user is told.
+        fs::write(&path, "").expect("written");
+        let (steps, told) = read(&lines, item()).expect("read");
+        assert_eq!(steps, ["end"]);
+        assert_eq!(told, [format!("warning: 1 left out: {} (no records)", path.display())]);
     }
 }

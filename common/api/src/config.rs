@@ -1,7 +1,8 @@
 //! The configuration file of clients, and the environment variables that override it.
 //!
 //! The file is `$PACH_CONFIG`, else `/pachctl/config.json` (mounted into containers), else `~/.pachyderm/config.json`.
-//! Other clients use the same file, and some refuse a file with an unknown key: never add a key.
+//! Other clients use the same file, and some refuse a file with an unknown key: never add a key. Keys that are there are
+//! kept, whatever they are.
 //!
 //! - [`ConfigFile`]: loads and saves the file, and returns the server to connect to ([`ConnectionTarget`]).
 //! - [`Config`], [`ConfigV2`], [`ServerContext`]: its content.

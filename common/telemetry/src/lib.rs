@@ -1,10 +1,14 @@
-//! Log output, texts of errors, and the check of settings, for all programs.
+//! Log output, texts of errors and of what is left out ([`LeftOut`]), and the check of settings, for all programs.
 //!
 //! A setting is a flag `--a-b` or the environment variable `HOWDAH_A_B`. A variable of that form that no program has is
 //! a typing mistake: the program stops and names it ([`refuse_unknown_settings`]). Without that check, the mistake
 //! would have no visible effect.
 //!
 //! The crate has no metrics: each program has its own.
+
+mod left_out;
+
+pub use left_out::{LeftOut, kind_of_file};
 
 use anyhow::bail;
 use tracing_subscriber::EnvFilter;

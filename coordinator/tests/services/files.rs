@@ -25,7 +25,7 @@ pub(super) async fn paths_in(server: &Server, commit: &pfs::Commit, pattern: &st
 }
 
 /// Makes a repo with `/a/b/file3`, `/a/file2` and `/file1` in one commit.
-async fn sample(server: &Server) -> pfs::Commit {
+pub(super) async fn sample(server: &Server) -> pfs::Commit {
     server.create_repo("images").await;
     let commit = head("images", "master");
     let steps = vec![add("/file1", "one"), add("/a/file2", "two"), add("a/b/file3", "three")];

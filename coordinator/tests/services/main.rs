@@ -10,6 +10,7 @@
 
 mod cluster;
 mod commits;
+mod copies;
 mod dead_clients;
 mod file_broker;
 mod files;

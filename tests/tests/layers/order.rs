@@ -182,6 +182,11 @@ pub const LAYERS: &[Layers] = &[
         loops: &[],
     },
     Layers {
+        root: "common/telemetry/src",
+        layers: &[&["lib"], &["left_out"]],
+        loops: &[],
+    },
+    Layers {
         root: "common/glob/src",
         layers: &[&["lib"], &["matcher"], &["syntax"]],
         loops: &[],

@@ -25,7 +25,7 @@ use crate::execute::interrupt::Interrupt;
 use crate::execute::logs::{LineSplitter, SetLog};
 use crate::pfs::collect_output::{CollectError, collect_output};
 use crate::pfs::inputs;
-use crate::pfs::output::CollectedFile;
+use crate::pfs::output::{CollectedFile, CollectedOutput};
 use crate::pfs::set_output::SetOutput;
 use crate::runtime::{RunOutcome, RunRequest, RuntimeError};
 use crate::set_handle::SetHandle;
@@ -200,7 +200,14 @@ impl DatumRunner<'_> {
         let collected = collect_output(&mut *running.stage, &running.workspace, spec, stop).await;
         totals.upload += begun.elapsed();
         match collected {
-            Ok(files) => Ok(TryOutcome::Succeeded { code, files }),
+            Ok(CollectedOutput { files, left_out }) => {
+                if !left_out.is_empty() {
+                    self.context.metrics.output_left_out.inc_by(left_out.count());
+                    let line = format!("{} left out of the output: {left_out}", left_out.count());
+                    self.log.add(Some(datum.id), false, line);
+                }
+                Ok(TryOutcome::Succeeded { code, files })
+            }
             Err(CollectError::Infra(error)) => Err(Interrupt::Infra(error)),
             Err(CollectError::Cancelled) => {
                 self.check_stop()?;

@@ -7,16 +7,20 @@ use std::sync::{Arc, Mutex};
 
 use howdah_protocol::objects::StageSpec;
 use howdah_stage_init::COPY_LINKS;
+use howdah_stage_init::links::WithoutContent;
+use howdah_telemetry::LeftOut;
 use tokio_util::sync::CancellationToken;
 
 use crate::blocking::short;
 use crate::error::InfraError;
-use crate::pfs::output::{self, CollectedFile, OutputError};
+use crate::pfs::output::{self, CollectedOutput, OutputError};
 use crate::pfs::workspace::{Workspace, lock_workspace};
 use crate::runtime::{RunOutcome, RunRequest, RuntimeError, Stage, Stream};
 
 /// Bytes kept of the error output of the program that copies links.
 const COPY_ERRORS_BYTES: usize = 4096;
+/// Bytes kept of what this program says about links without content.
+const COPY_REPORT_BYTES: usize = 64 << 10;
 
 /// Why there is no output.
 pub(crate) enum CollectError {
@@ -36,45 +40,51 @@ impl From<InfraError> for CollectError {
     }
 }
 
-/// Collects what a command left in `/pfs/out`, sorted by path.
+/// Collects what a command left in `/pfs/out`.
 pub(crate) async fn collect_output(
     stage: &mut dyn Stage,
     workspace: &Arc<Mutex<Workspace>>,
     spec: &StageSpec,
     cancel: &CancellationToken,
-) -> Result<Vec<CollectedFile>, CollectError> {
+) -> Result<CollectedOutput, CollectError> {
     let outside = match list(workspace).await? {
-        Ok(files) => return Ok(files),
+        Ok(output) => return Ok(output),
         Err(links) => links,
     };
-    copy_links(stage, spec, &outside, cancel).await?;
+    let removed = copy_links(stage, spec, &outside, cancel).await?;
     // Once only: a process that outlives the command may make such links again and again, and a loop would not end.
-    list(workspace).await?.map_err(|links| {
-        let link = links.first().map_or("/pfs/out", String::as_str);
-        CollectError::Rejected(format!(
-            "link at {link}: its target is outside of /pfs and changed meanwhile"
-        ))
-    })
+    match list(workspace).await? {
+        Ok(mut output) => {
+            output.left_out.merge(removed);
+            Ok(output)
+        }
+        Err(links) => {
+            let link = links.first().map_or("/pfs/out", String::as_str);
+            Err(CollectError::Rejected(format!(
+                "link at {link}: its target is outside of /pfs and changed meanwhile"
+            )))
+        }
+    }
 }
 
 /// Lists the output as the worker sees it; the inner error is the links that only the container can follow.
-async fn list(workspace: &Arc<Mutex<Workspace>>) -> Result<Result<Vec<CollectedFile>, Vec<String>>, CollectError> {
+async fn list(workspace: &Arc<Mutex<Workspace>>) -> Result<Result<CollectedOutput, Vec<String>>, CollectError> {
     let workspace = Arc::clone(workspace);
     match short(move || output::collect(lock_workspace(&workspace).layout())).await? {
-        Ok(files) => Ok(Ok(files)),
+        Ok(output) => Ok(Ok(output)),
         Err(OutputError::Outside(links)) => Ok(Err(links)),
         Err(OutputError::Rejected(reason)) => Err(CollectError::Rejected(reason)),
         Err(OutputError::Infra(error)) => Err(error.into()),
     }
 }
 
-/// Replaces links by copies of their targets, with `stage-init` as the user of the datum.
+/// Replaces links by copies of their targets, with `stage-init` as the user of the datum. Returns what has no content.
 async fn copy_links(
     stage: &mut dyn Stage,
     spec: &StageSpec,
     links: &[String],
     cancel: &CancellationToken,
-) -> Result<(), CollectError> {
+) -> Result<LeftOut, CollectError> {
     let request = RunRequest {
         argv: vec![stage.init().to_owned(), COPY_LINKS.to_owned()],
         cwd: Some("/".to_owned()),
@@ -83,21 +93,23 @@ async fn copy_links(
         timeout: spec.datum_timeout_ms.map(std::time::Duration::from_millis),
         ..RunRequest::default()
     };
-    let mut errors = Vec::new();
-    let mut keep_errors = |stream, bytes: &[u8]| {
-        if stream == Stream::Stderr {
-            let room = COPY_ERRORS_BYTES.saturating_sub(errors.len());
-            errors.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        }
+    let (mut errors, mut report) = (Vec::new(), Vec::new());
+    let mut keep = |stream, bytes: &[u8]| {
+        let (kept, most): (&mut Vec<u8>, usize) = match stream {
+            Stream::Stdout => (&mut report, COPY_REPORT_BYTES),
+            Stream::Stderr => (&mut errors, COPY_ERRORS_BYTES),
+        };
+        let room = most.saturating_sub(kept.len());
+        kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
     };
     let outcome = stage
-        .run(request, &mut keep_errors, cancel)
+        .run(request, &mut keep, cancel)
         .await
         .map_err(CollectError::StageLost)?;
     let many = links.len();
     let first = links.first().map_or("", String::as_str);
     Err(CollectError::Rejected(match outcome {
-        RunOutcome::Exited(0) => return Ok(()),
+        RunOutcome::Exited(0) => return Ok(left_out(&report)),
         RunOutcome::Cancelled => return Err(CollectError::Cancelled),
         RunOutcome::TimedOut => {
             format!("copying the targets of {many} links outside of /pfs ({first}) exceeded the datum's time limit")
@@ -107,4 +119,15 @@ async fn copy_links(
         RunOutcome::Signaled(signal) => format!("link at {first}: its target could not be copied (signal {signal})"),
         RunOutcome::SpawnFailed(text) => format!("link at {first}: its target could not be copied ({text})"),
     }))
+}
+
+/// Reads what `stage-init` says about links whose target has no content.
+fn left_out(report: &[u8]) -> LeftOut {
+    let WithoutContent { count, first } = WithoutContent::decode(report);
+    let mut left_out = LeftOut::default();
+    for path in first.iter().take(usize::try_from(count).unwrap_or(usize::MAX)) {
+        left_out.add(path, "link to a pipe, a socket or a device");
+    }
+    left_out.add_unnamed(count - left_out.count());
+    left_out
 }

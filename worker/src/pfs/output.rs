@@ -3,7 +3,7 @@
 //! [`collect`] walks the folder and returns a [`CollectedFile`] per output file. Links are followed as the container
 //! sees them (`links`). A link into an unmodified input becomes a reference to the file's stored content, so that
 //! moving or regrouping files stores no bytes. Files that are not small are only named here and read when they are
-//! stored.
+//! stored. Pipes, sockets and devices have no content: they are counted, so that the datum's log can name them.
 //!
 //! What can go wrong: output that cannot be accepted is [`OutputError::Rejected`] and fails the try; links that only
 //! the container can follow are returned as [`OutputError::Outside`]; failures of this machine are
@@ -12,10 +12,11 @@
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use howdah_store::{PathRules, check_path};
+use howdah_telemetry::{LeftOut, kind_of_file};
 
 use crate::cache::file_cache::SMALL_FILE_BYTES;
 use crate::error::InfraError;
@@ -24,6 +25,15 @@ use crate::pfs::links::{LinkError, LinkResolver, LinkTarget};
 
 /// Total size of small files that are read while walking; further files are read when they are stored.
 const READ_AHEAD_BYTES: u64 = 8 << 20;
+
+/// What a command left in `/pfs/out`.
+#[derive(Debug, Default)]
+pub struct CollectedOutput {
+    /// The files, sorted by path.
+    pub files: Vec<CollectedFile>,
+    /// Pipes, sockets and devices.
+    pub left_out: LeftOut,
+}
 
 /// One output file.
 #[derive(Debug)]
@@ -65,13 +75,14 @@ pub enum OutputError {
     Infra(#[from] InfraError),
 }
 
-/// Collects everything below `/pfs/out`, sorted by path.
-pub fn collect(layout: &PfsLayout) -> Result<Vec<CollectedFile>, OutputError> {
+/// Collects everything below `/pfs/out`.
+pub fn collect(layout: &PfsLayout) -> Result<CollectedOutput, OutputError> {
     let out = layout.out();
     let mut walk = OutputWalk {
         links: LinkResolver::new(layout),
         files: Vec::new(),
         outside: Vec::new(),
+        left_out: LeftOut::default(),
         read_ahead: 0,
         above: Vec::new(),
     };
@@ -88,7 +99,10 @@ pub fn collect(layout: &PfsLayout) -> Result<Vec<CollectedFile>, OutputError> {
     }
     let mut files = walk.files;
     files.sort_unstable_by(|a, b| a.path.cmp(&b.path));
-    Ok(files)
+    Ok(CollectedOutput {
+        files,
+        left_out: walk.left_out,
+    })
 }
 
 fn rejected(text: impl Into<String>) -> OutputError {
@@ -101,6 +115,8 @@ struct OutputWalk {
     files: Vec<CollectedFile>,
     /// Links that lead into the container's own file system.
     outside: Vec<String>,
+    /// What has no content.
+    left_out: LeftOut,
     /// Bytes of small files that have been read.
     read_ahead: u64,
     /// Device and inode of the folders around the current one. A link to one of them would make the walk endless.
@@ -136,9 +152,7 @@ impl OutputWalk {
         } else if kind.is_symlink() {
             self.link(path)
         } else {
-            // Pipes, sockets and devices have no content.
-            let special = kind.is_fifo() || kind.is_socket();
-            tracing::debug!(path, special, "not a file: not part of the output");
+            self.left_out.add(&format!("/pfs/out{path}"), kind_of_file(kind));
             Ok(())
         }
     }

@@ -45,6 +45,7 @@ pub mod server;
 pub mod sys;
 pub mod users;
 
+use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
@@ -57,7 +58,8 @@ pub const EXIT_BROKEN: u8 = 70;
 
 /// Exit code of [`COPY_LINKS`] when a link cannot be replaced; the reason is on standard error.
 pub const EXIT_LINK: u8 = 1;
-/// Argument that makes the program [replace the links](links) listed on its standard input.
+/// Argument that makes the program [replace the links](links) listed on its standard input. On standard output it says
+/// [what has no content](links::WithoutContent).
 pub const COPY_LINKS: &str = "--copy-links";
 
 /// Runs the program. It takes one argument: the path of the worker's socket, or [`COPY_LINKS`].
@@ -70,7 +72,8 @@ pub fn main() -> ExitCode {
     };
     if path == COPY_LINKS {
         return match links::replace(std::io::stdin()) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(without) if std::io::stdout().write_all(&without.encode()).is_ok() => ExitCode::SUCCESS,
+            Ok(_) => ExitCode::from(EXIT_LINK),
             Err(text) => {
                 eprint!("{text}");
                 ExitCode::from(EXIT_LINK)

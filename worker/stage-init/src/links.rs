@@ -5,7 +5,8 @@
 //! runs like any other command: with the permissions of the datum's user and with a time limit.
 //!
 //! [`replace`] fails at the first link whose target does not exist, cannot be read, or contains the
-//! link. The links before it are replaced already.
+//! link. The links before it are replaced already. What has no content is counted
+//! ([`WithoutContent`]), so that the worker can tell the user.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
@@ -17,12 +18,58 @@ use std::path::{Path, PathBuf};
 /// Error number of "too many links".
 const ELOOP: i32 = 40;
 
+/// Paths that [`WithoutContent`] keeps; further ones are only counted.
+const NAMED: usize = 5;
+
+/// Paths at which there is nothing now, because the target was a pipe, a socket or a device.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct WithoutContent {
+    /// Number of paths.
+    pub count: u64,
+    /// The first of them.
+    pub first: Vec<String>,
+}
+
+impl WithoutContent {
+    fn add(&mut self, path: &Path) {
+        self.count += 1;
+        if self.first.len() < NAMED {
+            self.first.push(path.to_string_lossy().into_owned());
+        }
+    }
+
+    /// Returns the number and the paths as text, separated by zero bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.count.to_string().into_bytes();
+        for path in &self.first {
+            bytes.push(0);
+            bytes.extend_from_slice(path.as_bytes());
+        }
+        bytes
+    }
+
+    /// Reads what [`WithoutContent::encode`] returned. Anything else counts as nothing: it is said
+    /// inside the container, where the user's code can say it too.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Self {
+        let mut parts = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        let count: Option<u32> = parts.next().and_then(|number| number.parse().ok());
+        WithoutContent {
+            count: count.map_or(0, u64::from),
+            first: parts.take(NAMED).map(|path| path.into_owned()).collect(),
+        }
+    }
+}
+
 /// Replaces the links whose absolute paths `paths` contains, separated by zero bytes.
 ///
 /// A directory is copied with all its content; links in it are followed. A pipe, a socket and a
-/// device have no content: the link is removed. The error is a text for the user.
-pub fn replace(mut paths: impl Read) -> Result<(), String> {
+/// device have no content: the link is removed, and counted in the answer. The error is a text for
+/// the user.
+pub fn replace(mut paths: impl Read) -> Result<WithoutContent, String> {
     let mut list = Vec::new();
+    let mut without = WithoutContent::default();
     paths
         .read_to_end(&mut list)
         .map_err(|e| format!("cannot read which links to follow: {e}"))?;
@@ -35,13 +82,13 @@ pub fn replace(mut paths: impl Read) -> Result<(), String> {
         // The path may lie in a folder that has just replaced an earlier link of the list. Then it
         // is a file already.
         if is_link {
-            replace_one(link).map_err(fault)?;
+            replace_one(link, &mut without).map_err(fault)?;
         }
     }
-    Ok(())
+    Ok(without)
 }
 
-fn replace_one(link: &Path) -> Result<(), String> {
+fn replace_one(link: &Path, without: &mut WithoutContent) -> Result<(), String> {
     let (target, meta) = follow(link)?;
     // The folders above the link: a target among them would be copied into itself without end.
     let mut above = Vec::new();
@@ -52,7 +99,7 @@ fn replace_one(link: &Path) -> Result<(), String> {
         above.push(inode(&meta));
     }
     fs::remove_file(link).map_err(|e| format!("it cannot be replaced by its target: {e}"))?;
-    copy(&target, &meta, link, &mut above)
+    copy(&target, &meta, link, &mut above, without)
 }
 
 /// Follows all links of a path and returns the target with its metadata.
@@ -74,8 +121,14 @@ fn follow(path: &Path) -> Result<(PathBuf, Metadata), String> {
 
 /// Copies `from`, which is not a link, to `to`, which must not exist.
 ///
-/// `above` lists the folders that contain the copy.
-fn copy(from: &Path, meta: &Metadata, to: &Path, above: &mut Vec<(u64, u64)>) -> Result<(), String> {
+/// `above` lists the folders that contain the copy; `without` gets what cannot be copied.
+fn copy(
+    from: &Path,
+    meta: &Metadata,
+    to: &Path,
+    above: &mut Vec<(u64, u64)>,
+    without: &mut WithoutContent,
+) -> Result<(), String> {
     let failed = |e: io::Error| format!("its target {} cannot be copied: {e}", from.display());
     if meta.is_file() {
         let mut source = fs::File::open(from).map_err(failed)?;
@@ -83,6 +136,7 @@ fn copy(from: &Path, meta: &Metadata, to: &Path, above: &mut Vec<(u64, u64)>) ->
         return io::copy(&mut source, &mut copy).map(drop).map_err(failed);
     }
     if !meta.is_dir() {
+        without.add(to);
         return Ok(());
     }
     if above.contains(&inode(meta)) {
@@ -94,7 +148,7 @@ fn copy(from: &Path, meta: &Metadata, to: &Path, above: &mut Vec<(u64, u64)>) ->
         let name = entry.map_err(failed)?.file_name();
         let (target, meta) = follow(&from.join(&name))
             .map_err(|what| format!("in its target, {}: {what}", from.join(&name).display()))?;
-        copy(&target, &meta, &to.join(&name), above)?;
+        copy(&target, &meta, &to.join(&name), above, without)?;
     }
     above.pop();
     Ok(())
@@ -126,7 +180,7 @@ mod tests {
             self.0.join(path)
         }
 
-        fn replace(&self, names: &[&str]) -> Result<(), String> {
+        fn replace(&self, names: &[&str]) -> Result<WithoutContent, String> {
             let list: Vec<Vec<u8>> = names
                 .iter()
                 .map(|name| self.at(name).into_os_string().into_encoded_bytes())
@@ -151,9 +205,15 @@ mod tests {
         symlink(folders.at("image"), folders.at("out/folder")).unwrap();
         symlink("folder/deep/link", folders.at("out/through")).unwrap();
         symlink("/dev/null", folders.at("out/device")).unwrap();
-        folders
+        let _socket = std::os::unix::net::UnixListener::bind(folders.at("image/deep/socket")).unwrap();
+        let without = folders
             .replace(&["out/relative", "out/folder", "out/through", "out/device"])
             .unwrap();
+        assert_eq!(without.count, 2);
+        let socket = folders.at("out/folder/deep/socket").display().to_string();
+        let device = folders.at("out/device").display().to_string();
+        assert_eq!(without.first, [socket, device]);
+        assert_eq!(WithoutContent::decode(&without.encode()), without);
         for (path, content) in [
             ("out/relative", "content"),
             ("out/folder/file", "content"),
@@ -165,7 +225,10 @@ mod tests {
             assert_eq!(fs::read_to_string(folders.at(path)).unwrap(), content, "{path}");
         }
         assert!(!folders.at("out/device").exists());
-        folders.replace(&["out/relative"]).unwrap();
+        assert_eq!(folders.replace(&["out/relative"]), Ok(WithoutContent::default()));
+        for nonsense in [&b""[..], b"many", b"-1\0/x", b"18446744073709551616"] {
+            assert_eq!(WithoutContent::decode(nonsense).count, 0);
+        }
     }
 
     #[test]

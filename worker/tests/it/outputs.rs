@@ -111,6 +111,47 @@ async fn links_out_of_pfs_are_replaced_by_their_content_in_the_stage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn output_without_content_is_counted_and_named_in_the_log() {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
+    fixture.runtime.define("special", |call| {
+        let out = call.path("/pfs/out");
+        std::fs::write(out.join("file"), "f").unwrap();
+        std::fs::create_dir(out.join("sub")).unwrap();
+        nix::unistd::mkfifo(&out.join("sub/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        symlink("sub/pipe", out.join("to-pipe")).unwrap();
+        symlink("/dev/null", out.join("device")).unwrap();
+        ScriptedEnd::ok()
+    });
+    // Takes the place of stage-init, which removes links to what has no content and says so.
+    fixture.runtime.define(INIT, |call| {
+        std::fs::remove_file(call.path("/pfs/out").join("device")).unwrap();
+        ScriptedEnd {
+            stdout: "7\0/pfs/out/device".to_owned(),
+            ..ScriptedEnd::ok()
+        }
+    });
+    let result = fixture.run_one(&plan("edges", 1, &["special"]), vec![]).await;
+    assert_eq!(result.datums[0].state, DatumOutcome::Success);
+    assert_eq!(fixture.output(&result, 0).await, [("/file".to_owned(), b"f".to_vec())]);
+    let lines = fixture.log_lines(&result).await;
+    let [(user, line)] = lines.as_slice() else {
+        panic!("one line: {lines:?}");
+    };
+    assert!(!user);
+    assert!(line.starts_with("9 left out of the output: "), "{line}");
+    for name in [
+        "/pfs/out/sub/pipe (named pipe)",
+        "/pfs/out/to-pipe (named pipe)",
+        "/pfs/out/device (link to a pipe, a socket or a device)",
+        "and 6 more",
+    ] {
+        assert!(line.contains(name), "{name}: {line}");
+    }
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn invalid_output_fails_the_datum_with_the_error() {
     let mut fixture = WorkerFixture::new().await;
     let worker = fixture.worker("w", 1).await;

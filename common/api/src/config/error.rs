@@ -42,6 +42,14 @@ pub enum ConfigError {
         /// Names of all contexts.
         known: Vec<String>,
     },
+    /// The port that is forwarded to the server is not a port.
+    #[error("context {context:?} has the port {port} for \"pachd\", expected a number from 1 to 65535")]
+    Port {
+        /// Name of the context.
+        context: String,
+        /// The number.
+        port: u32,
+    },
     /// The address in use is not valid.
     #[error("{place}: {source}")]
     Address {

@@ -56,7 +56,7 @@ impl ConfigFile {
     /// Writes the configuration file, readable by its owner only.
     ///
     /// The new content is written to another file, which then replaces the old one: a crash leaves the old content or
-    /// the new one, never a part.
+    /// the new one, never a part. If the path is a symbolic link, the file that it leads to is replaced.
     pub fn save(&self) -> Result<(), ConfigError> {
         let fail = |source| ConfigError::Write {
             path: self.path.clone(),
@@ -68,15 +68,18 @@ impl ConfigFile {
         }
         let mut text = serde_json::to_vec_pretty(&config).map_err(|error| fail(error.into()))?;
         text.push(b'\n');
-        let folder = self.path.parent().filter(|path| !path.as_os_str().is_empty());
+        // Renaming over a link would leave the file that it leads to as it was.
+        let path = std::fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let folder = path.parent().filter(|path| !path.as_os_str().is_empty());
         if let Some(folder) = folder {
             std::fs::create_dir_all(folder).map_err(fail)?;
         }
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = self.path.with_file_name(format!(".{name}.{}", std::process::id()));
-        write_private(&temporary, &text).map_err(fail)?;
-        std::fs::rename(&temporary, &self.path).map_err(|error| {
-            // The error of the rename is reported, also if the removal fails too.
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // A name that nobody else uses: another process may write the configuration at the same time.
+        let temporary = path.with_file_name(format!(".{name}.{}", uuid::Uuid::new_v4().simple()));
+        let written = write_private(&temporary, &text).and_then(|()| std::fs::rename(&temporary, &path));
+        written.map_err(|error| {
+            // The first error is reported, also if the removal fails too.
             let _ = std::fs::remove_file(&temporary);
             fail(error)
         })
@@ -151,9 +154,14 @@ impl ConfigFile {
             let place = format!("context {name:?} in {}", self.path.display());
             (parse(&context.pachd_address, place)?, Some(name.to_owned()))
         } else {
-            let port = context.port_forwarders.get("pachd").copied();
-            let address = Address::tcp("localhost", port.unwrap_or(DEFAULT_PORT));
-            (address, Some(name.to_owned()))
+            let port = match context.port_forwarders.get("pachd") {
+                None => DEFAULT_PORT,
+                Some(port) => u16::try_from(*port).map_err(|_| ConfigError::Port {
+                    context: name.to_owned(),
+                    port: *port,
+                })?,
+            };
+            (Address::tcp("localhost", port), Some(name.to_owned()))
         };
         let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         Ok(ConnectionTarget {
@@ -166,9 +174,10 @@ impl ConfigFile {
     }
 }
 
+/// Writes a new file that only its owner may read.
 fn write_private(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     {
         use std::os::unix::fs::OpenOptionsExt;

@@ -133,16 +133,6 @@ impl FileEdits {
         }
     }
 
-    /// Removes the file of a path and everything below it.
-    pub fn delete_recursive(&mut self, path: &str) {
-        let clean = clean_path(path);
-        self.clear(&as_directory(&clean));
-        if clean != "/" {
-            let number = self.reserve();
-            self.push(number, &clean, &StepKind::Remove);
-        }
-    }
-
     pub(super) fn clear(&mut self, directory: &str) {
         self.clears = true;
         self.clears_all |= directory == "/";
@@ -150,23 +140,21 @@ impl FileEdits {
         self.push(number, directory, &StepKind::Clear);
     }
 
-    /// Copies a file or directory of a commit to a path, by reference. It replaces what the path has, unless `append`;
-    /// a source that does not exist has no effect. Returns the number of files copied.
+    /// Copies a file or directory of a commit, by reference. Returns the number of files copied.
+    ///
+    /// A directory is merged into the directory at the path: each file replaces the file of the same path, or with
+    /// `append` is added to its end, and all other files stay. A file is copied to the path; if the path ends with a
+    /// slash or is empty, into that directory under its own name. A source that does not exist has no effect.
+    ///
+    /// A file in the place of a directory, and a directory in the place of a file, are collisions: applying the edits
+    /// refuses them.
     pub async fn copy(&mut self, source: &FileTree, from: &str, to: &str, append: bool) -> Result<usize, EditError> {
-        let (from, to) = (clean_path(from), clean_path(to));
+        let from = clean_path(from);
+        let place = CopyPlace::new(&from, to);
         let mut files = std::pin::pin!(source.files(&from));
         let mut copied = 0;
         while let Some((path, entry)) = files.try_next().await? {
-            // A file is copied to the path itself; the files of a directory are copied below it.
-            let rest = path.strip_prefix(from.trim_end_matches('/')).unwrap_or(&path);
-            let target = if rest.is_empty() {
-                to.clone()
-            } else {
-                format!("{to}{rest}")
-            };
-            if copied == 0 && !append {
-                self.delete_target(&to);
-            }
+            let target = place.of(&path);
             if append {
                 self.append(&target, entry.content)?;
             } else {
@@ -176,13 +164,6 @@ impl FileEdits {
             self.make_room().await?;
         }
         Ok(copied)
-    }
-
-    fn delete_target(&mut self, to: &str) {
-        // Copying into the root must not empty the commit.
-        if to != "/" {
-            self.delete_recursive(to);
-        }
     }
 
     fn checked(&self, path: &str) -> Result<String, PathError> {
@@ -217,5 +198,42 @@ impl FileEdits {
             sorting.await.map_err(|error| StoreError::task(&error))?
         };
         Ok(ClosedEdits::new(steps, clears, clears_all))
+    }
+}
+
+/// Where the files of one copy go.
+struct CopyPlace<'a> {
+    /// The source, without a slash at the end; the root is empty.
+    from: &'a str,
+    /// The target, without a slash at the end; the root is empty.
+    to: String,
+    /// The target is a directory, also for a source that is a file.
+    into: bool,
+}
+
+impl<'a> CopyPlace<'a> {
+    /// Takes the source as a clean path, and the target as the request has it.
+    fn new(from: &'a str, to: &str) -> Self {
+        let into = to.is_empty() || to.ends_with('/');
+        let mut to = clean_path(to);
+        if to == "/" {
+            to.clear();
+        }
+        CopyPlace {
+            from: from.trim_end_matches('/'),
+            to,
+            into,
+        }
+    }
+
+    /// Returns the target of a file at or below the source.
+    fn of(&self, path: &str) -> String {
+        let inside = match path.strip_prefix(self.from) {
+            // The source is this file.
+            Some("") if self.into => path.rfind('/').map_or(path, |at| &path[at..]),
+            Some(inside) => inside,
+            None => path,
+        };
+        format!("{}{inside}", self.to)
     }
 }

@@ -42,13 +42,14 @@ fn path() -> impl Strategy<Value = String> {
 fn step() -> impl Strategy<Value = Step> {
     let bytes = || vec(any::<u8>(), 0..8);
     let place = || prop_oneof![8 => path(), 1 => Just("/".to_owned())];
+    let target = || prop_oneof![6 => path(), 2 => path().prop_map(|path| path + "/"), 1 => Just("/".to_owned())];
     prop_oneof![
         6 => (path(), bytes()).prop_map(|(path, bytes)| Step::Put(path, bytes)),
         3 => (path(), bytes()).prop_map(|(path, bytes)| Step::Append(path, bytes)),
         2 => path().prop_map(Step::Delete),
         1 => path().prop_map(|path| Step::Delete(path + "/")),
         1 => place().prop_map(Step::DeleteRecursive),
-        2 => (place(), path(), any::<bool>()).prop_map(|(from, to, append)| Step::Copy(from, to, append)),
+        2 => (place(), target(), any::<bool>()).prop_map(|(from, to, append)| Step::Copy(from, to, append)),
     ]
 }
 
@@ -73,11 +74,13 @@ fn apply_to_model(model: &mut Model, source: &Model, step: &Step) {
                 .iter()
                 .filter(|(path, _)| *path == from || below(path, from))
                 .collect();
-            if !found.is_empty() && !append {
-                apply_to_model(model, source, &Step::DeleteRecursive(to.clone()));
-            }
             for (path, bytes) in found {
-                let target = format!("{to}{}", path.strip_prefix(from.trim_end_matches('/')).unwrap());
+                let inside = path.strip_prefix(from.trim_end_matches('/')).unwrap();
+                let target = match to.strip_suffix('/') {
+                    // A file goes into the directory.
+                    Some(directory) if inside.is_empty() => format!("{directory}/{}", path.rsplit_once('/').unwrap().1),
+                    directory => format!("{}{inside}", directory.unwrap_or(to)),
+                };
                 let step = if *append { Step::Append } else { Step::Put };
                 apply_to_model(model, source, &step(target, bytes.clone()));
             }
@@ -94,7 +97,10 @@ async fn add(store: &Store, edits: &mut FileEdits, source: &FileTree, step: &Ste
         Step::Put(path, bytes) => edits.put(path, store_bytes(store, bytes).await).unwrap(),
         Step::Append(path, bytes) => edits.append(path, store_bytes(store, bytes).await).unwrap(),
         Step::Delete(path) => edits.delete(path),
-        Step::DeleteRecursive(path) => edits.delete_recursive(path),
+        Step::DeleteRecursive(path) => {
+            edits.delete(&format!("{path}/"));
+            edits.delete(path);
+        }
         Step::Copy(from, to, append) => {
             edits.copy(source, from, to, *append).await.unwrap();
         }
@@ -229,7 +235,7 @@ proptest! {
                     if let Some(Collision { file, member }) = &found {
                         prop_assert!(below(member, file));
                     }
-                    let removed = |step: &Step| !matches!(step, Step::Put(..) | Step::Append(..));
+                    let removed = |step: &Step| matches!(step, Step::Delete(_) | Step::DeleteRecursive(_));
                     if !batches[..=number as usize].iter().flatten().any(removed) {
                         prop_assert_eq!(found.is_some(), applied.is_none(), "{:?}", found);
                     }

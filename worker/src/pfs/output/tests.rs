@@ -40,7 +40,7 @@ impl OutputBench {
     }
 
     fn collect(&self) -> Result<Vec<String>, String> {
-        let files = collect(self.workspace.layout()).map_err(|error| error.to_string())?;
+        let files = collect(self.workspace.layout()).map_err(|error| error.to_string())?.files;
         let shown = |file: CollectedFile| match file.content {
             ContentSource::Memory(bytes) => {
                 format!("{} = {}", file.path, String::from_utf8(bytes).unwrap())
@@ -63,7 +63,18 @@ fn regular_files_at_any_depth_are_output_and_nothing_else_is() {
     fs::create_dir(bench.out("empty")).unwrap();
     nix::unistd::mkfifo(&bench.out("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(bench.out("s")).unwrap();
+    symlink("/pfs/out/pipe", bench.out("sub/to-pipe")).unwrap();
     assert_eq!(bench.collect().unwrap(), ["/a/deep/er = E", "/b = B", "/big of 100000"]);
+    let left_out = collect(bench.workspace.layout()).unwrap().left_out;
+    assert_eq!(left_out.count(), 3);
+    let text = left_out.to_string();
+    for name in [
+        "/pfs/out/pipe (named pipe)",
+        "/pfs/out/s (socket)",
+        "/pfs/out/sub/to-pipe (named pipe)",
+    ] {
+        assert!(text.contains(name), "{text}");
+    }
 }
 
 #[test]
@@ -122,7 +133,7 @@ fn files_that_are_stored_later_are_not_held_open() {
     for number in 0..50 {
         fs::write(bench.out(&format!("f{number}")), &bytes).unwrap();
     }
-    let files = collect(bench.workspace.layout()).unwrap();
+    let files = collect(bench.workspace.layout()).unwrap().files;
     let held = fs::read_dir("/proc/self/fd")
         .unwrap()
         .flatten()
