@@ -285,7 +285,8 @@ fn a_configuration_with_null_for_what_is_not_set_works() {
     let run = home.run_with("list repo", "", &[("PACHD_ADDRESS", "")]);
     assert_eq!(run.code, Some(1));
     assert!(
-        run.stderr.starts_with("cannot connect to grpc://localhost:1 (context \"jupyter-localhost:1\")"),
+        run.stderr
+            .starts_with("cannot connect to grpc://localhost:1 (context \"jupyter-localhost:1\")"),
         "{}",
         run.stderr
     );
@@ -336,19 +337,30 @@ fn two_sources_for_one_target_are_refused_before_anything_is_sent() {
         "put file data@master -f p/x -f q/x --split line",
         "put file data@master:/ -r -f p/x -f q/x",
     ] {
-        assert!(home.fails(arguments).starts_with(complaint), "{arguments}: {}", home.fails(arguments));
+        assert!(
+            home.fails(arguments).starts_with(complaint),
+            "{arguments}: {}",
+            home.fails(arguments)
+        );
     }
     let below = home.fails("put file data@master:/in/ -f p/x -f q/x");
     assert!(below.contains("p/x and q/x would both become /in/x"), "{below}");
     let folders = home.fails("put file data@master -r -f p/sub -f q/sub");
-    assert!(folders.contains("p/sub/y and q/sub/y would both become /sub/y"), "{folders}");
+    assert!(
+        folders.contains("p/sub/y and q/sub/y would both become /sub/y"),
+        "{folders}"
+    );
     for fine in [
         "put file data@master -f p/x -f q/x --full-path",
         "put file data@master -f p/x -f q/x --append",
         "put file data@master -f p/x -f p/x",
         "put-file data master -f p/x -f q/x",
     ] {
-        assert!(home.fails(fine).starts_with("cannot connect"), "{fine}: {}", home.fails(fine));
+        assert!(
+            home.fails(fine).starts_with("cannot connect"),
+            "{fine}: {}",
+            home.fails(fine)
+        );
     }
 }
 

@@ -22,7 +22,10 @@ fn assert_says(message: &str, parts: &[&str]) {
 #[track_caller]
 fn assert_files(client: &TestClient, commit: &str, expected: &[(&str, &str)]) {
     let files = client.files(commit);
-    let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let files: Vec<_> = files
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
     assert_eq!(files, expected);
 }
 
@@ -34,7 +37,10 @@ fn write(folder: &Path, name: &str, text: &str) {
 
 /// Makes an archive of a folder with the program `tar`.
 fn tar(folder: &Path, arguments: &[&str]) {
-    let done = Command::new(in_path("tar")).current_dir(folder).args(arguments).output();
+    let done = Command::new(in_path("tar"))
+        .current_dir(folder)
+        .args(arguments)
+        .output();
     let done = done.unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
@@ -56,7 +62,12 @@ fn a_copy_keeps_what_is_beside_it() {
     client.ok("copy file data@master:/new other@master:/dir");
     client.ok("copy file data@master:/file other@master:/dir/");
     client.ok("finish commit other@master");
-    let merged = [("/dir/a", "A"), ("/dir/file", "F"), ("/dir/old", "O"), ("/dir/sub/b", "B")];
+    let merged = [
+        ("/dir/a", "A"),
+        ("/dir/file", "F"),
+        ("/dir/old", "O"),
+        ("/dir/sub/b", "B"),
+    ];
     assert_files(&client, "other@master", &merged);
     client.ok("copy file data@master:/new/ other@master:/dir/");
     client.ok("copy file other@master:/dir other@master:/dir");
@@ -72,7 +83,10 @@ fn a_copy_keeps_what_is_beside_it() {
         &client.fails("copy file data@master:/new other@master:/dir/old"),
         &["path collision", "\"/dir/old\" cannot be a file"],
     );
-    assert_says(&client.fails("copy file data@master:/none other@master:/x"), &["/none not found"]);
+    assert_says(
+        &client.fails("copy file data@master:/none other@master:/x"),
+        &["/none not found"],
+    );
     assert_eq!(commits(&client, "other@master"), before);
     assert_files(&client, "other@master", &merged);
 
@@ -110,13 +124,19 @@ fn links_in_archives_and_folders_are_files_or_told() {
         let files = client.files(commit);
         let paths: Vec<&str> = files.keys().map(String::as_str).collect();
         assert_eq!(paths, ["/file", "/hard", "/sparse", long.as_str()], "{commit}");
-        assert_eq!((files["/file"].as_str(), files["/hard"].as_str()), ("content", "content"));
+        assert_eq!(
+            (files["/file"].as_str(), files["/hard"].as_str()),
+            ("content", "content")
+        );
         assert_eq!(files[&long], "L");
         assert_eq!(files["/sparse"].len(), 1 << 20);
         assert!(files["/sparse"].ends_with("\0end") && files["/sparse"].starts_with('\0'));
     };
     let told = client.run("put file data@walked:/ -r -f tree").expect_ok().stderr;
-    assert_says(&told, &["2 left out", "tree/soft (symbolic link)", "tree/socket (socket)"]);
+    assert_says(
+        &told,
+        &["2 left out", "tree/soft (symbolic link)", "tree/socket (socket)"],
+    );
     expect("data@walked");
     for (branch, name, arguments) in [
         ("gnu", "gnu.tar", &["--format=gnu", "-S", "-cf"][..]),
@@ -124,20 +144,31 @@ fn links_in_archives_and_folders_are_files_or_told() {
         ("old", "old.tgz", &["--format=gnu", "-czf"]),
     ] {
         let name = format!("../{name}");
-        tar(&folder.join("tree"), &[arguments, &[name.as_str(), "--exclude=socket", "."]].concat());
-        let told = client.run(&format!("put file data@{branch} --untar -f {}", &name[3..])).expect_ok();
+        tar(
+            &folder.join("tree"),
+            &[arguments, &[name.as_str(), "--exclude=socket", "."]].concat(),
+        );
+        let told = client
+            .run(&format!("put file data@{branch} --untar -f {}", &name[3..]))
+            .expect_ok();
         assert_says(&told.stderr, &["1 left out", "/soft (symbolic link)"]);
         expect(&format!("data@{branch}"));
     }
 
     // Nothing is put of an archive that cannot be put whole.
     tar(folder, &["-cPf", "out.tar", "tree/../tree/file"]);
-    assert_says(&client.fails("put file data@bad --untar -f out.tar"), &["leads out of the archive"]);
+    assert_says(
+        &client.fails("put file data@bad --untar -f out.tar"),
+        &["leads out of the archive"],
+    );
     let whole = std::fs::read(folder.join("gnu.tar")).unwrap();
     std::fs::write(folder.join("cut.tar"), &whole[..700]).unwrap();
     assert_says(&client.fails("put file data@bad --untar -f cut.tar"), &["cut.tar"]);
     std::fs::write(folder.join("two.tar"), [whole.clone(), whole].concat()).unwrap();
-    assert_says(&client.fails("put file data@bad --untar -f two.tar"), &["after its end mark"]);
+    assert_says(
+        &client.fails("put file data@bad --untar -f two.tar"),
+        &["after its end mark"],
+    );
     assert_says(&client.fails("inspect commit data@bad"), &["not found"]);
 }
 
@@ -156,10 +187,16 @@ fn two_sources_never_become_one_file() {
         assert_says(&client.fails(line), parts);
     };
     refused("put file data@master -f p/x -f q/x", &["p/x", "q/x", "/x"]);
-    refused("put file data@master:/ -r -f p/deep -f q/deep", &["p/deep/y", "q/deep/y"]);
+    refused(
+        "put file data@master:/ -r -f p/deep -f q/deep",
+        &["p/deep/y", "q/deep/y"],
+    );
     tar(folder, &["-cf", "one.tar", "-C", "p", "x", "deep"]);
     tar(folder, &["-cf", "two.tar", "-C", "q", "deep"]);
-    refused("put file data@master --untar -f one.tar -f two.tar", &["one.tar/deep/y", "two.tar/deep/y"]);
+    refused(
+        "put file data@master --untar -f one.tar -f two.tar",
+        &["one.tar/deep/y", "two.tar/deep/y"],
+    );
     refused("put file data@master --untar -f q/x -f one.tar", &["q/x", "one.tar/x"]);
     assert_eq!(commits(&client, "data@master"), 1);
     assert_files(&client, "data@master", &[("/first", "1")]);
@@ -177,11 +214,18 @@ fn output_that_is_no_file_is_named_in_the_log() {
     client.ok("create repo data");
     client.put("data@master:/a", "1");
     // One socket in the output, and a link to a device of the container.
-    client.create(&spec("special", &["copy", "socket=sock", "link-to=/dev/null"], pfs("data", "/*")));
+    client.create(&spec(
+        "special",
+        &["copy", "socket=sock", "link-to=/dev/null"],
+        pfs("data", "/*"),
+    ));
     let job = client.last_job("special").expect_success();
     assert_files(&client, "special@master", &[("/a", "1")]);
     let lines = client.ok(&format!("logs -j special@{} --worker", job.id));
-    assert_says(&lines, &["2 left out of the output", "/pfs/out/sock (socket)", "/pfs/out/link"]);
+    assert_says(
+        &lines,
+        &["2 left out of the output", "/pfs/out/sock (socket)", "/pfs/out/link"],
+    );
 }
 
 #[test]

@@ -408,7 +408,9 @@ mod tests {
             from: PutSource::Folder(folder.path().to_owned()),
             to: "/".to_owned(),
         };
-        let report = nothing_to_put(&[item(), item()]).expect("read").expect("nothing to put");
+        let report = nothing_to_put(&[item(), item()])
+            .expect("read")
+            .expect("nothing to put");
         let link = format!("{}/link (symbolic link)", folder.path().display());
         assert_eq!(report.lines(), [format!("warning: 2 left out: {link}, {link}")]);
         fs::write(folder.path().join("a/b/file"), "").expect("written");

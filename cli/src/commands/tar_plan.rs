@@ -174,7 +174,9 @@ impl<'a> TarScan<'a> {
             let own = || vec![path.to_owned()];
             let paths = self.plan.special.entry(number).or_insert_with(own);
             paths.retain(|known| known != path);
-            self.plan.replaced.add(&format!("{}:{path}", self.archive), "its path occurs again");
+            self.plan
+                .replaced
+                .add(&format!("{}:{path}", self.archive), "its path occurs again");
         }
         match new {
             Seen::File(_) => (self.claim)(path),

@@ -164,7 +164,9 @@ impl<'a> Overlaps<'a> {
         if below.is_some_and(|below| below.starts_with(&inside)) {
             return true;
         }
-        let mut above = to.match_indices('/').map(|(at, _)| if at == 0 { "/" } else { &to[..at] });
+        let mut above = to
+            .match_indices('/')
+            .map(|(at, _)| if at == 0 { "/" } else { &to[..at] });
         above.any(|above| above != to && self.folders.contains_key(above))
     }
 }
@@ -238,7 +240,13 @@ mod tests {
         let items = [folder("/a"), folder("/a-b"), folder("/b/c")];
         assert!(refuse_shared_targets(&items).is_ok());
         let overlaps = Overlaps::of(&items);
-        for (to, expected) in [("/a", false), ("/b", true), ("/", true), ("/b/c/d", true), ("/c", false)] {
+        for (to, expected) in [
+            ("/a", false),
+            ("/b", true),
+            ("/", true),
+            ("/b/c/d", true),
+            ("/c", false),
+        ] {
             assert_eq!(overlaps.contain(to), expected, "{to}");
         }
         assert!(refuse_shared_targets(&[folder("/a"), folder("/a")]).is_err());

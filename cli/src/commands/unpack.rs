@@ -206,7 +206,9 @@ fn read_archive(
     // A stream that was cut off between two entries looks like a shorter archive.
     match end_mark(&mut archive.into_inner()).map_err(broken())? {
         true => Ok(()),
-        false => Err(CliError::refused("the server's archive is not complete: files may be missing")),
+        false => Err(CliError::refused(
+            "the server's archive is not complete: files may be missing",
+        )),
     }
 }
 

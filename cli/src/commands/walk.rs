@@ -489,7 +489,10 @@ mod tests {
             from: PutSource::File(path),
             to: "/x.tar.gz".to_owned(),
         }];
-        assert_eq!(steps(&untar(), item), ["delete /in/dir/y", "add /in/dir/y dir/y", "end"]);
+        assert_eq!(
+            steps(&untar(), item),
+            ["delete /in/dir/y", "add /in/dir/y dir/y", "end"]
+        );
     }
 
     #[test]

@@ -111,7 +111,10 @@ mod tests {
         all.add_unnamed(10);
         assert_eq!(all.count(), NAMED as u64 + 12);
         let text = all.to_string();
-        assert!(text.starts_with("\\u{1b}[2Jx\\ny (named pipe), a (socket), 0 (link), "), "{text}");
+        assert!(
+            text.starts_with("\\u{1b}[2Jx\\ny (named pipe), a (socket), 0 (link), "),
+            "{text}"
+        );
         assert!(text.ends_with(" and 12 more"), "{text}");
     }
 }

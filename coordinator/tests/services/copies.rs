@@ -44,7 +44,10 @@ async fn both_ways(test: impl AsyncFn(&Server, &pfs::Commit)) {
 /// Compares files with a list of paths and contents.
 #[track_caller]
 fn assert_files(found: &[(String, String)], expected: &[(&str, &str)]) {
-    let found: Vec<_> = found.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let found: Vec<_> = found
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()))
+        .collect();
     assert_eq!(found, expected);
 }
 
@@ -53,11 +56,18 @@ async fn a_copied_folder_is_merged_file_by_file() {
     both_ways(async |server, commit| {
         server.create_repo("other").await;
         let other = head("other", "master");
-        let steps = vec![add("/dir/old", "old"), add("/dir/file2", "two of other"), add("/beside", "b")];
+        let steps = vec![
+            add("/dir/old", "old"),
+            add("/dir/file2", "two of other"),
+            add("/beside", "b"),
+        ];
         server.modify(&other, steps).await.unwrap();
         // From another repo, with and without a slash behind the target: what is not copied stays.
         for target in ["/a", "/a/", "a//"] {
-            server.modify(commit, vec![copied(&other, "/dir", target, false)]).await.unwrap();
+            server
+                .modify(commit, vec![copied(&other, "/dir", target, false)])
+                .await
+                .unwrap();
         }
         let mut expected = vec![
             ("/a/b/file3", "three"),
@@ -67,7 +77,10 @@ async fn a_copied_folder_is_merged_file_by_file() {
         ];
         assert_files(&contents(server, commit).await, &expected);
         // The root is a folder too, as source and as target.
-        server.modify(commit, vec![copied(&other, "/", "", false)]).await.unwrap();
+        server
+            .modify(commit, vec![copied(&other, "/", "", false)])
+            .await
+            .unwrap();
         expected.push(("/dir/file2", "two of other"));
         expected.push(("/dir/old", "old"));
         expected.insert(3, ("/beside", "b"));
@@ -120,14 +133,22 @@ async fn a_copy_never_turns_a_folder_into_a_file_or_the_reverse() {
         ] {
             for append in [false, true] {
                 staged.push(format!("/staged/{:02}", staged.len()));
-                server.modify(commit, vec![add(staged.last().unwrap(), "s")]).await.unwrap();
+                server
+                    .modify(commit, vec![add(staged.last().unwrap(), "s")])
+                    .await
+                    .unwrap();
                 let steps = vec![add("/fine", "x"), copied(&source, from, to, append)];
                 let status = server.modify(commit, steps).await.unwrap_err();
                 let expected = format!("file / directory path collision: {file:?} cannot be a file while");
                 assert!(status.message().starts_with(&expected), "{from} to {to}: {status}");
             }
         }
-        let mut expected = vec![("/a/b/file3", "three"), ("/a/file2", "two"), ("/file1", "one"), ("/flat", "f")];
+        let mut expected = vec![
+            ("/a/b/file3", "three"),
+            ("/a/file2", "two"),
+            ("/file1", "one"),
+            ("/flat", "f"),
+        ];
         expected.extend(staged.iter().map(|path| (path.as_str(), "s")));
         assert_files(&contents(server, commit).await, &expected);
     })
@@ -145,8 +166,14 @@ async fn a_copy_onto_or_into_itself_copies_what_was_there_before() {
         ];
         server.modify(commit, steps).await.unwrap();
         assert_eq!(contents(server, commit).await, before);
-        server.modify(commit, vec![copied(commit, "/a", "/a/b", false)]).await.unwrap();
-        server.modify(commit, vec![copied(commit, "/file1", "/file1", true)]).await.unwrap();
+        server
+            .modify(commit, vec![copied(commit, "/a", "/a/b", false)])
+            .await
+            .unwrap();
+        server
+            .modify(commit, vec![copied(commit, "/file1", "/file1", true)])
+            .await
+            .unwrap();
         assert_files(
             &contents(server, commit).await,
             &[
@@ -165,7 +192,10 @@ async fn a_copy_onto_or_into_itself_copies_what_was_there_before() {
 async fn an_appending_copy_adds_to_the_files_that_exist() {
     both_ways(async |server, commit| {
         let before = convert::commit(repo("images"), "master.1");
-        server.modify(commit, vec![add("/x/file2", "2+"), add("/x/other", "o")]).await.unwrap();
+        server
+            .modify(commit, vec![add("/x/file2", "2+"), add("/x/other", "o")])
+            .await
+            .unwrap();
         let steps = vec![
             copied(&before, "/a", "/x", true),
             copied(&before, "/file1", "/x/", true),

@@ -42,7 +42,9 @@ impl Made {
 
     fn file(mut self, name: &str, content: &str) -> Made {
         let mut header = header(EntryType::Regular, content.len());
-        self.0.append_data(&mut header, name, content.as_bytes()).expect("added");
+        self.0
+            .append_data(&mut header, name, content.as_bytes())
+            .expect("added");
         self
     }
 
@@ -102,7 +104,10 @@ fn unpack(bytes: &[u8], name: &str, append: bool) -> Result<Unpacked, String> {
         Ok(())
     };
     let ended = archive.read(&plan, &mut put).map_err(|error| error.to_string())?;
-    assert!(files.iter().all(|(path, _)| claimed.contains(path)), "{files:?}: {claimed:?}");
+    assert!(
+        files.iter().all(|(path, _)| claimed.contains(path)),
+        "{files:?}: {claimed:?}"
+    );
     Ok(Unpacked {
         files,
         left_out: plan.left_out.to_string(),
@@ -138,7 +143,10 @@ fn hard_links_become_files_wherever_their_target_is() {
             ("/second", "other"),
         ]
     );
-    assert_eq!((unpacked.left_out.as_str(), unpacked.replaced, unpacked.ended), ("", 0, true));
+    assert_eq!(
+        (unpacked.left_out.as_str(), unpacked.replaced, unpacked.ended),
+        ("", 0, true)
+    );
 
     // The same through gzip, which cannot be skipped in.
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -157,12 +165,17 @@ fn a_large_file_with_hard_links_is_read_once_and_put_at_each_path() {
 
 #[test]
 fn a_hard_link_without_a_target_is_refused() {
-    let missing = Made::new().file("a", "1").link(EntryType::Link, "b", "nothing").refusal();
+    let missing = Made::new()
+        .file("a", "1")
+        .link(EntryType::Link, "b", "nothing")
+        .refusal();
     assert_eq!(
         missing,
         "the hard link \"/b\" of the archive x.tar has no file to link to: \"/nothing\" is not in the archive"
     );
-    let circle = Made::new().link(EntryType::Link, "a", "b").link(EntryType::Link, "b", "a");
+    let circle = Made::new()
+        .link(EntryType::Link, "a", "b")
+        .link(EntryType::Link, "b", "a");
     assert!(circle.refusal().contains("has no file to link to"));
     let itself = Made::new().link(EntryType::Link, "a", "a");
     assert!(itself.refusal().contains("has no file to link to"));
@@ -206,7 +219,10 @@ fn a_later_entry_replaces_an_earlier_one() {
             .link(EntryType::Symlink, "b", "a")
     };
     let unpacked = archive().unpack().expect("unpacked");
-    assert_eq!(unpacked.files(), [("/link", "one"), ("/a", "two"), ("/link-too", "two")]);
+    assert_eq!(
+        unpacked.files(),
+        [("/link", "one"), ("/a", "two"), ("/link-too", "two")]
+    );
     assert_eq!(unpacked.replaced, 3);
     // Appended, all of them follow each other.
     let appended = unpack(&archive().bytes(), "x.tar", true).expect("unpacked");
@@ -238,7 +254,7 @@ fn long_and_absolute_names_are_kept_and_bad_ones_refused() {
         .raw(EntryType::Continuous, b".//a/./b", b"dots")
         .unpack()
         .expect("unpacked");
-    let mut expected = vec![
+    let mut expected = [
         (format!("/{long}"), "gnu"),
         ("/link".to_owned(), "gnu"),
         (format!("/{longer}"), "pax"),
@@ -323,7 +339,10 @@ fn a_claim_that_is_refused_ends_the_first_pass() {
         "/b" => Err(CliError::refused("taken")),
         _ => Ok(()),
     };
-    assert_eq!(archive.plan(false, &mut claim).expect_err("a refusal").to_string(), "taken");
+    assert_eq!(
+        archive.plan(false, &mut claim).expect_err("a refusal").to_string(),
+        "taken"
+    );
 }
 
 #[test]

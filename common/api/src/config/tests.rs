@@ -204,7 +204,10 @@ fn the_file_of_jupyter_lab_is_read_and_written() {
     file.context_mut(&home.env).unwrap().session_token = "t".into();
     file.save().unwrap();
     let context = home.stored()["v2"]["contexts"]["jupyter-localhost:30650"].clone();
-    assert_eq!(context, json!({"pachd_address": "localhost:30650", "session_token": "t"}));
+    assert_eq!(
+        context,
+        json!({"pachd_address": "localhost:30650", "session_token": "t"})
+    );
     assert_eq!(home.stored()["v2"]["metrics"], true);
 }
 
@@ -242,11 +245,22 @@ fn null_is_not_set_in_every_place() {
         *with_null.pointer_mut(place).unwrap() = Value::Null;
         let mut without = full.clone();
         let (above, key) = place.rsplit_once('/').unwrap();
-        without.pointer_mut(above).unwrap().as_object_mut().unwrap().remove(key).unwrap();
+        without
+            .pointer_mut(above)
+            .unwrap()
+            .as_object_mut()
+            .unwrap()
+            .remove(key)
+            .unwrap();
         let expected = Home::with(&without).load().config;
         assert_eq!(Home::with(&with_null).load().config, expected, "{place}");
     }
-    assert_eq!(Home::with(&json!({"user_id": null, "v1": null, "v2": null})).load().config, Config::default());
+    assert_eq!(
+        Home::with(&json!({"user_id": null, "v1": null, "v2": null}))
+            .load()
+            .config,
+        Config::default()
+    );
 }
 
 #[test]

@@ -40,7 +40,9 @@ impl OutputBench {
     }
 
     fn collect(&self) -> Result<Vec<String>, String> {
-        let files = collect(self.workspace.layout()).map_err(|error| error.to_string())?.files;
+        let files = collect(self.workspace.layout())
+            .map_err(|error| error.to_string())?
+            .files;
         let shown = |file: CollectedFile| match file.content {
             ContentSource::Memory(bytes) => {
                 format!("{} = {}", file.path, String::from_utf8(bytes).unwrap())
