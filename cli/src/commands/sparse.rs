@@ -307,7 +307,7 @@ mod tests {
         assert!(with("10", "2,x", "abc").contains("not made of numbers"));
         assert!(with("10", "2,3", "ab").contains("less data"));
         assert!(with("10", "2,3", "abcd").contains("more data"));
-        let no_size = SparseReader::new(header(&[("GNU.sparse.map", "")]), &b""[..]);
+        let no_size = SparseReader::new(header(&[("GNU.sparse.map", "0,0")]), &b""[..]);
         assert!(no_size.expect_err("an error").to_string().contains("no size"));
         let endless = [("GNU.sparse.major", "1"), ("GNU.sparse.realsize", "10")];
         assert!(content(&endless, &[b'1'; 4 * BLOCK]).is_err());

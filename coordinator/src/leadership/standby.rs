@@ -81,18 +81,10 @@ impl Standby {
     /// When the log is damaged. Failures of the store are waited out.
     pub async fn take_over(&mut self, mut tail: LogTail) -> anyhow::Result<(LogTail, MetaLog)> {
         loop {
-            let newest = match newest_claim(&self.store).await {
-                Ok(newest) => newest,
-                Err(error) if error.is_damage() => return Err(error.into()),
-                Err(error) => {
-                    tracing::warn!(
-                        error = howdah_telemetry::error_chain(&error),
-                        "the store does not say who leads"
-                    );
-                    tokio::time::sleep(STORE_PAUSE).await;
-                    continue;
-                }
+            let Some(newest) = self.newest_claim().await? else {
+                continue;
             };
+            let known_epoch = newest.as_ref().map_or(0, |claim| claim.epoch);
             if let Some(claim) = newest
                 && self.may_be_alive(&claim)
             {
@@ -114,6 +106,14 @@ impl Standby {
                 }
             }
             tail.catch_up().await?;
+            // After catching up: what was read may end with the claim of another standby that was faster. If its claim is made
+            // after this look, ours finds the number taken.
+            let Some(now) = self.newest_claim().await? else {
+                continue;
+            };
+            if now.is_some_and(|claim| claim.epoch > known_epoch) {
+                continue;
+            }
             match tail.claim(&self.address).await {
                 Ok(Some(log)) => {
                     tracing::info!(epoch = log.epoch(), "this coordinator leads");
@@ -127,6 +127,25 @@ impl Standby {
                     );
                     tokio::time::sleep(STORE_PAUSE).await;
                 }
+            }
+        }
+    }
+
+    /// Returns the newest claim, which is `None` in a new log. Returns `None` if the store fails, after a pause.
+    ///
+    /// # Errors
+    /// When the claim is damaged.
+    async fn newest_claim(&self) -> anyhow::Result<Option<Option<Claim>>> {
+        match newest_claim(&self.store).await {
+            Ok(newest) => Ok(Some(newest)),
+            Err(error) if error.is_damage() => Err(error.into()),
+            Err(error) => {
+                tracing::warn!(
+                    error = howdah_telemetry::error_chain(&error),
+                    "the store does not say who leads"
+                );
+                tokio::time::sleep(STORE_PAUSE).await;
+                Ok(None)
             }
         }
     }
