@@ -15,7 +15,7 @@ use howdah_api::{convert, pfs_v2};
 use howdah_queue::Queue;
 use howdah_store::{S3Config, Store, StoreConfig};
 use howdah_worker::runtime::scripted::{ScriptedCall, ScriptedEnd, ScriptedRuntime};
-use howdah_worker::{DEFAULT_CACHE_BYTES, Scratch, WorkerParts};
+use howdah_worker::{DEFAULT_CACHE_BYTES, OutputLimits, Scratch, WorkerParts};
 use tokio_util::sync::CancellationToken;
 
 /// Name of the command.
@@ -75,6 +75,7 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         scratch: Scratch::open(&arguments.folder.join("scratch"))?,
         slots: arguments.slots,
         cache_bytes: DEFAULT_CACHE_BYTES,
+        output_limits: OutputLimits::default(),
         pipelines: Vec::new(),
         metrics: Arc::default(),
     };

@@ -12,6 +12,9 @@
 //! | `socket=NAME` | makes a Unix socket `/pfs/out/NAME` |
 //! | `print=TEXT` | prints a line |
 //! | `spam=N` | prints N numbered lines |
+//! | `flood=N` | prints N numbered lines of a thousand characters |
+//! | `deep=PATH:N` | makes N folders in PATH, each in the one before |
+//! | `sparse=BYTES` | makes the file `/pfs/out/sparse` of so many bytes, without data |
 //! | `sleep=MS` | sleeps |
 //! | `exit=CODE` | ends |
 //! | `exit-if=TEXT` | ends with code 1 if an input file contains TEXT |
@@ -98,6 +101,21 @@ fn act(name: &str, value: &str) -> io::Result<()> {
                 println!("line {line}");
             }
         }
+        "flood" => {
+            for line in 0..number(value)? {
+                println!("line {line:0995}");
+            }
+        }
+        "deep" => {
+            let (folder, depth) = value.split_once(':').unwrap_or((OUT, value));
+            std::env::set_current_dir(folder)?;
+            for _ in 0..number(depth)? {
+                fs::create_dir("d")?;
+                std::env::set_current_dir("d")?;
+            }
+            std::env::set_current_dir("/")?;
+        }
+        "sparse" => File::create(Path::new(OUT).join("sparse"))?.set_len(number(value)?)?,
         "sleep" => sleep(Duration::from_millis(number(value)?)),
         "exit" => exit(number(value)? as i32),
         "exit-if" => {

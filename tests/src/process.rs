@@ -52,6 +52,29 @@ impl Process {
         let _ = kill(Pid::from_raw(pid), signal);
     }
 
+    /// Sends a signal to the only thread of a name.
+    ///
+    /// # Panics
+    /// When there is no such thread, or there are several.
+    pub fn signal_thread(&self, name: &str, signal: Signal) {
+        let process = self.child.id();
+        let tasks = std::fs::read_dir(format!("/proc/{process}/task")).expect("the process runs");
+        let named: Vec<i32> = tasks
+            .flatten()
+            .filter(|task| {
+                let comm = std::fs::read_to_string(task.path().join("comm"));
+                comm.is_ok_and(|comm| comm.trim_end() == name)
+            })
+            .filter_map(|task| task.file_name().to_str()?.parse().ok())
+            .collect();
+        let [thread] = named[..] else {
+            panic!("{} threads of {} are called {name}", named.len(), self.name);
+        };
+        // SAFETY: the call touches no memory of this process.
+        let sent = unsafe { nix::libc::syscall(nix::libc::SYS_tgkill, process, thread, signal as i32) };
+        assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
+    }
+
     /// Kills it with SIGKILL and waits until it has ended.
     pub fn kill_hard(&mut self) {
         self.signal(Signal::SIGKILL);

@@ -25,6 +25,8 @@ pub struct WorkerConfig {
     pub slots: usize,
     /// Most bytes that the caches of this worker keep on disk.
     pub cache_bytes: u64,
+    /// Limits on the output of a datum.
+    pub output_limits: OutputLimits,
     /// Where to serve `/metrics` and `/healthz`; `None` serves them nowhere.
     pub metrics_addr: Option<SocketAddr>,
     /// Pipelines to serve; empty means all.
@@ -175,6 +177,7 @@ impl WorkerConfig {
             scratch,
             slots: default_slots(),
             cache_bytes: DEFAULT_CACHE_BYTES,
+            output_limits: OutputLimits::default(),
             metrics_addr: None,
             pipelines: Vec::new(),
             runtime: RuntimeKind::Docker,
@@ -182,6 +185,50 @@ impl WorkerConfig {
         }
     }
 }
+
+/// Limits on the output of one datum, to be flattened into the arguments of a program. Every flag `--a-b` is also read
+/// from `HOWDAH_A_B`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::Args)]
+pub struct OutputLimits {
+    /// Most bytes that a datum may write into /pfs/out, such as 500GiB. A hole in a sparse file counts as its length
+    #[arg(
+        long = "max-output-bytes",
+        env = "HOWDAH_MAX_OUTPUT_BYTES",
+        value_name = "BYTES",
+        default_value = "512GiB",
+        value_parser = parse_bytes
+    )]
+    pub bytes: u64,
+    /// Most files, folders and links that a datum may leave in /pfs/out
+    #[arg(
+        long = "max-output-files",
+        env = "HOWDAH_MAX_OUTPUT_FILES",
+        value_name = "N",
+        default_value_t = DEFAULT_OUTPUT_FILES
+    )]
+    pub files: u64,
+    /// Most levels of folders below /pfs/out
+    #[arg(
+        long = "max-output-depth",
+        env = "HOWDAH_MAX_OUTPUT_DEPTH",
+        value_name = "N",
+        default_value_t = DEFAULT_OUTPUT_DEPTH
+    )]
+    pub depth: usize,
+}
+
+impl Default for OutputLimits {
+    fn default() -> Self {
+        Self {
+            bytes: 512 << 30,
+            files: DEFAULT_OUTPUT_FILES,
+            depth: DEFAULT_OUTPUT_DEPTH,
+        }
+    }
+}
+
+const DEFAULT_OUTPUT_FILES: u64 = 2_000_000;
+const DEFAULT_OUTPUT_DEPTH: usize = 512;
 
 /// Kinds of runtime that a worker can be started with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,7 +278,21 @@ pub(crate) fn host_name() -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        limits: OutputLimits,
+    }
+
+    #[test]
+    fn the_defaults_of_the_flags_are_those_of_the_type() {
+        let limits = Program::try_parse_from(["program"]).unwrap().limits;
+        assert_eq!(limits, OutputLimits::default());
+    }
 
     #[test]
     fn containers_without_a_limit_share_the_memory_of_the_machine() {

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::scratch::Scratch;
 use crate::cache::storage::WorkerStorage;
+use crate::config::OutputLimits;
 use crate::error::WorkerError;
 use crate::metrics::Metrics;
 use crate::runtime::Runtime;
@@ -41,6 +42,8 @@ pub struct WorkerParts {
     pub slots: usize,
     /// Bytes for the disk caches.
     pub cache_bytes: u64,
+    /// Limits on the output of a datum.
+    pub output_limits: OutputLimits,
     /// Pipelines to serve; empty means all.
     pub pipelines: Vec<PipelineKey>,
     /// Counters.
@@ -67,6 +70,8 @@ pub(crate) struct WorkerContext {
     /// Permits for sets whose output is being stored while their slot runs the next set: one per slot. They bound the
     /// output that waits in memory when the store is slower than the commands.
     pub storing: Arc<Semaphore>,
+    /// Limits on the output of a datum.
+    pub output_limits: OutputLimits,
     /// Tracks tasks that outlive the call that spawned them: slots that help with a set, and prewarming. Shutdown waits
     /// for them.
     pub helpers: TaskTracker,
@@ -109,6 +114,7 @@ impl WorkerContext {
             starter,
             pool,
             storing: Arc::new(Semaphore::new(parts.slots.max(1))),
+            output_limits: parts.output_limits,
             helpers,
             slot_status: SlotStatusBoard::default(),
             name: parts.name,

@@ -99,6 +99,14 @@ pub enum InfraError {
         /// The commit, as `repo@id`.
         commit: String,
     },
+    /// An input has a name or a path that cannot be laid out.
+    #[error("input {name:?} is refused: {text}")]
+    InputName {
+        /// The name of the input, or its name and the path of the file.
+        name: String,
+        /// What is wrong with it.
+        text: String,
+    },
     /// The stage's container could not be started or was lost.
     #[error("cannot run the stage")]
     Runtime(#[source] RuntimeError),
@@ -136,7 +144,7 @@ impl InfraError {
     pub fn needs_attention(&self) -> bool {
         match self {
             Self::Runtime(error) => error.is_users_fault(),
-            Self::ScratchFull { .. } | Self::InputMissing { .. } | Self::Object { .. } => true,
+            Self::ScratchFull { .. } | Self::InputMissing { .. } | Self::InputName { .. } | Self::Object { .. } => true,
             Self::Store { source, .. } => source.is_damage(),
             Self::Io { .. } | Self::Task => false,
         }
@@ -151,9 +159,18 @@ impl InfraError {
         move |source| Self::Io { doing, path, source }
     }
 
-    /// Returns whether a path of the input is longer than this machine allows, so that retries would fail too.
-    pub(crate) fn is_name_too_long(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::InvalidFilename)
+    /// Returns whether this machine cannot have a path of the input, so that retries would fail too.
+    pub(crate) fn is_about_a_name(&self) -> bool {
+        match self {
+            Self::InputName { .. } => true,
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::InvalidFilename,
+            _ => false,
+        }
+    }
+
+    /// Returns whether a file could not be made because it exists.
+    pub(crate) fn is_file_there(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists)
     }
 
     /// Returns whether this machine's disk is full.

@@ -33,6 +33,8 @@
 //! | `blocking`, `config`, `error` | blocking work from async code; settings; errors | |
 //! | [`runtime`] | where commands run: Docker, `stage-init` | know datums, tries or the store |
 //! | [`metrics`], `thread_role` | counters; which threads may block | |
+//! | `crash_mark` | which datum set ended the process by its own fault | count |
+//! | `beneath` | files and folders below an open folder, without following links | know what they are for |
 //!
 //! # Host limits
 //!
@@ -43,10 +45,12 @@
 //! system, because hard links from the cache into inputs do not cross file systems. The worker should run as root:
 //! otherwise it cannot read or remove files that commands leave behind with modes that exclude other users.
 
+mod beneath;
 mod blocking;
 mod cache;
 mod config;
 mod context;
+mod crash_mark;
 mod error;
 mod execute;
 mod intake;
@@ -61,8 +65,8 @@ mod thread_role;
 
 pub use cache::scratch::Scratch;
 pub use config::{
-    DEFAULT_CACHE_BYTES, DockerSettings, RuntimeKind, StageMemory, StageSettings, WorkerConfig, default_slots,
-    parse_bytes,
+    DEFAULT_CACHE_BYTES, DockerSettings, OutputLimits, RuntimeKind, StageMemory, StageSettings, WorkerConfig,
+    default_slots, parse_bytes,
 };
 pub use context::WorkerParts;
 pub use error::{InfraError, WorkerError};

@@ -19,7 +19,7 @@ use crate::config::{RuntimeKind, WorkerConfig, own_name};
 use crate::context::{WorkerContext, WorkerParts};
 use crate::error::WorkerError;
 use crate::intake::intake_state::IntakeState;
-use crate::intake::{heartbeat, pulling};
+use crate::intake::{delivery, heartbeat, log_recovery, pulling};
 use crate::metrics::Metrics;
 use crate::runtime::Runtime;
 use crate::runtime::docker::{DockerConfig, DockerRuntime};
@@ -74,6 +74,7 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
         scratch,
         slots: config.slots,
         cache_bytes: config.cache_bytes,
+        output_limits: config.output_limits,
         pipelines: config.pipelines,
         metrics: Arc::clone(&metrics),
     };
@@ -107,7 +108,7 @@ pub async fn run_with(parts: WorkerParts, shutdown: CancellationToken) -> Result
         "worker ready"
     );
     // Before the first pull: the journal's files are reused by new deliveries.
-    intake.journal.recover(&context.queue).await;
+    delivery::recover(&intake).await;
     let sets = TaskTracker::new();
     let loops = TaskTracker::new();
     // Presence and controls continue while sets are handed back, so that the coordinator sees a worker that stops in
@@ -117,6 +118,8 @@ pub async fn run_with(parts: WorkerParts, shutdown: CancellationToken) -> Result
     loops.spawn(heartbeat::controls(Arc::clone(&intake), stop_presence.clone()));
     loops.spawn(heartbeat::resolves(Arc::clone(&context), shutdown.clone()));
     loops.spawn(reap(Arc::clone(&context), shutdown.clone()));
+    // Until the sets have stopped: the log of a set that is handed back may have to wait for the store.
+    loops.spawn(log_recovery::store_left_logs(Arc::clone(&context), stop_presence.clone()));
 
     pulling::serve(&intake, &shutdown, &sets).await;
 

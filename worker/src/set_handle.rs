@@ -67,6 +67,16 @@ impl SetHandle {
             .then(|| self.reason.get().copied().unwrap_or(StopReason::Shutdown))
     }
 
+    /// Waits until the set is stopped because its result is not wanted any more. A worker that shuts down still stores
+    /// the result of a set whose datums are done.
+    pub async fn unwanted(&self) -> StopReason {
+        self.stop.cancelled().await;
+        match self.stop_reason() {
+            Some(reason @ (StopReason::JobCancelled | StopReason::NotServed)) => reason,
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Registers a try that begins in a slot; returns the token that ends this try alone.
     pub fn begin_try(&self, slot: usize, datum: &Arc<Datum>) -> CancellationToken {
         let cancel = self.stop.child_token();

@@ -7,7 +7,7 @@ use clap::Parser;
 use howdah_model::names::PipelineKey;
 use howdah_store::{S3Config, StoreConfig};
 use howdah_worker::runtime::docker::credentials::Credentials;
-use howdah_worker::{DockerSettings, RuntimeKind, StageSettings, WorkerConfig, parse_bytes};
+use howdah_worker::{DockerSettings, OutputLimits, RuntimeKind, StageSettings, WorkerConfig, parse_bytes};
 
 /// Run the commands of Howdah's pipelines on this machine.
 ///
@@ -37,6 +37,8 @@ pub struct Settings {
     /// Most bytes that the caches keep on disk, such as 500MiB or 10GiB
     #[arg(long, env = "HOWDAH_CACHE_BYTES", default_value = "10GiB", value_parser = parse_bytes)]
     cache_bytes: u64,
+    #[command(flatten)]
+    output_limits: OutputLimits,
     /// Where to serve /metrics and /healthz, such as 0.0.0.0:9464 [default: nowhere]
     #[arg(long, env = "HOWDAH_METRICS_ADDR")]
     metrics_addr: Option<SocketAddr>,
@@ -98,6 +100,7 @@ impl Settings {
             config.slots = slots.into();
         }
         config.cache_bytes = self.cache_bytes;
+        config.output_limits = self.output_limits;
         config.metrics_addr = self.metrics_addr;
         config.pipelines = self.pipelines;
         config.runtime = self.runtime;
@@ -160,6 +163,8 @@ mod tests {
             "3",
             "--cache-bytes",
             "2GiB",
+            "--max-output-bytes",
+            "3TiB",
             "--pipelines",
             "model,research/edges",
         ])
@@ -167,12 +172,14 @@ mod tests {
         let config = settings.into_config();
         assert_eq!(config.slots, 3);
         assert_eq!(config.cache_bytes, 2 << 30);
+        assert_eq!(config.output_limits.bytes, 3 << 40);
         assert_eq!(config.store.s3.endpoint.as_deref(), Some("http://localhost:9000"));
         let names: Vec<String> = config.pipelines.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["default/model", "research/edges"]);
         for bad in [
             "--slots=0",
             "--cache-bytes=many",
+            "--max-output-files=-1",
             "--stage-memory=much",
             "--stage-pids=1",
             "--runtime=magic",

@@ -1,6 +1,6 @@
 //! `logs`: lines of user code, workers and the coordinator.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::stream::{SelectAll, StreamExt};
@@ -116,7 +116,16 @@ async fn requests(ctx: &Ctx, arguments: &Logs) -> Result<Vec<pps_v2::GetLogsRequ
                 job: Some(job),
                 ..Default::default()
             };
-            vec![ctx.client().await?.pps().inspect_job(request).await?.into_inner()]
+            let found = ctx.client().await?.pps().inspect_job(request.clone()).await;
+            match found {
+                Ok(info) => vec![info.into_inner()],
+                // The lines of a job that is deleted stay.
+                Err(status) if status.code() == tonic::Code::NotFound => vec![pps_v2::JobInfo {
+                    job: request.job,
+                    ..Default::default()
+                }],
+                Err(status) => return Err(status.into()),
+            }
         }
         NamedJobs::Set(infos) => infos,
     };
@@ -141,10 +150,11 @@ fn tail(arguments: &Logs) -> i64 {
         .map_or(0, |count| i64::try_from(count).unwrap_or(i64::MAX))
 }
 
-/// Returns how far back to read the logs of a job: from [`BEFORE_JOB`] before its creation.
+/// Returns how far back to read the logs of a job: from [`BEFORE_JOB`] before its creation. Zero, which means without a
+/// limit, if its creation is not known.
 fn since_job(info: &pps_v2::JobInfo, now: Timestamp) -> Duration {
     let Some(created) = wire::moment(info.created.as_ref()) else {
-        return SINCE;
+        return Duration::ZERO;
     };
     let age = Duration::try_from(now.duration_since(created)).unwrap_or_default();
     age + BEFORE_JOB
@@ -158,7 +168,10 @@ struct Lines<'a> {
     raw: bool,
     everything: bool,
     tail: Option<usize>,
-    last: VecDeque<pps_v2::LogMessage>,
+    /// The newest lines, by time and then by the order in which they came.
+    last: BTreeMap<(i64, i32, u64), pps_v2::LogMessage>,
+    /// Number of lines so far.
+    count: u64,
     /// Whether any line passed the filter.
     any: bool,
 }
@@ -173,7 +186,8 @@ impl<'a> Lines<'a> {
             raw: arguments.raw,
             everything,
             tail: tail.map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
-            last: VecDeque::new(),
+            last: BTreeMap::new(),
+            count: 0,
             any: false,
         }
     }
@@ -186,15 +200,18 @@ impl<'a> Lines<'a> {
         let Some(tail) = self.tail else {
             return self.print(&message);
         };
-        self.last.push_back(message);
+        // By time: the lines of several jobs, or of datum sets that ran at the same time, do not come in its order.
+        let ts = message.ts.unwrap_or_default();
+        self.count += 1;
+        self.last.insert((ts.seconds, ts.nanos, self.count), message);
         if self.last.len() > tail {
-            self.last.pop_front();
+            self.last.pop_first();
         }
         Ok(())
     }
 
     fn finish(mut self) -> CliResult {
-        for message in std::mem::take(&mut self.last) {
+        for message in std::mem::take(&mut self.last).into_values() {
             self.print(&message)?;
         }
         Ok(())
@@ -254,6 +271,6 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(since_job(&info, now), Duration::from_secs(4 * 24 * 3600 + 3600));
-        assert_eq!(since_job(&pps_v2::JobInfo::default(), now), SINCE);
+        assert_eq!(since_job(&pps_v2::JobInfo::default(), now), Duration::ZERO);
     }
 }

@@ -199,6 +199,7 @@ fn start_worker(
     if let Some(slots) = args.slots.and_then(|slots| usize::try_from(slots).ok()) {
         config.slots = slots;
     }
+    config.output_limits = args.output_limits;
     config.docker.stages = args.stages.clone();
     let wanted = !args.no_worker;
     tokio::spawn(async move {

@@ -174,6 +174,34 @@ fn many_small_files_share_few_objects() {
     });
 }
 
+#[test]
+fn holes_are_stored_as_the_zeros_that_they_are() {
+    run(async {
+        let store = Store::in_memory().await;
+        let data = noise(1, 300_000);
+        for hole in [1_000_usize, 70_000, 3 << 20, 20 << 20] {
+            let bytes = [&data[..], &vec![0; hole], &data].concat();
+            let mut writer = PackWriter::new(&store);
+            writer.begin("holes").await.unwrap();
+            writer.write(&data).await.unwrap();
+            writer.write_zeros(hole as u64).await.unwrap();
+            writer.write(&data).await.unwrap();
+            writer.begin("plain").await.unwrap();
+            writer.write(&bytes).await.unwrap();
+            let written = writer.finish().await.unwrap();
+            let [(_, holes), (_, plain)] = &written[..] else {
+                panic!("{written:?}");
+            };
+            assert_eq!(
+                (holes.size, holes.hash),
+                (plain.size, plain.hash),
+                "a hole of {hole} bytes"
+            );
+            assert_eq!(store.read_file_all(holes).await.unwrap(), bytes);
+        }
+    });
+}
+
 async fn chunks(store: &Store, content: &FileContent) -> Vec<ChunkHash> {
     store
         .slices(content)

@@ -1,28 +1,23 @@
-//! Log lines on their way: pending until the store has them, and sent to subscribers at once.
+//! Log lines on their way: kept until the store has them, and sent to followers at once.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use howdah_model::JobKey;
 use howdah_protocol::messages::LogBatch;
-use howdah_protocol::objects::{LogLine, MasterLine};
+use howdah_protocol::objects::{LogObject, MasterLine};
 use tokio::sync::broadcast;
 
-/// Lines kept for each datum set until its log object is stored.
-const LINES_PER_SET: usize = 10_000;
-/// Batches that a subscriber may be behind before it misses the oldest.
-const FOLLOWED_BATCHES: usize = 4096;
-/// The same for lines of the coordinator about pipelines.
+use super::log_feed::{LogFeed, LogFollower};
+use super::pending_logs::PendingLogs;
+
+/// Lines of the coordinator about pipelines that a subscriber may be behind before it misses the oldest.
 const FOLLOWED_MASTER_LINES: usize = 256;
 
-/// Pending lines by job and set.
-type PendingLines = HashMap<(JobKey, u32), VecDeque<LogLine>>;
-
-/// Log lines of open jobs and pipelines.
+/// Log lines of jobs and pipelines.
 #[derive(Debug)]
 pub struct LiveLogs {
-    pending: Mutex<PendingLines>,
-    batches: broadcast::Sender<Arc<LogBatch>>,
+    pending: Mutex<PendingLogs>,
+    feed: LogFeed,
     master_lines: broadcast::Sender<Arc<MasterLine>>,
 }
 
@@ -30,56 +25,61 @@ impl Default for LiveLogs {
     fn default() -> Self {
         Self {
             pending: Mutex::default(),
-            batches: broadcast::channel(FOLLOWED_BATCHES).0,
+            feed: LogFeed::default(),
             master_lines: broadcast::channel(FOLLOWED_MASTER_LINES).0,
         }
     }
 }
 
 impl LiveLogs {
-    fn lock(&self) -> MutexGuard<'_, PendingLines> {
+    fn lock(&self) -> MutexGuard<'_, PendingLogs> {
         // The lines are for display: a batch that a panicking task added half-way is still usable.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends log lines to subscribers and, with `keep`, holds them until their set's log object is stored.
+    /// Sends log lines to followers, and keeps them until they are stored. Without `keep`, which is for jobs that are
+    /// not open, only further lines of a run are kept.
     pub fn add(&self, job: JobKey, batch: LogBatch, keep: bool) {
-        if keep {
+        {
             let mut pending = self.lock();
-            let lines = pending.entry((job, batch.set)).or_default();
-            lines.extend(batch.lines.iter().cloned());
-            let excess = lines.len().saturating_sub(LINES_PER_SET);
-            lines.drain(..excess);
+            let key = batch.log_key();
+            if batch.stored {
+                pending.remove_run(&job, &key);
+            } else if keep || pending.has(&job, &key) {
+                pending.add(job, &batch);
+            }
         }
-        // Without a subscriber this returns an error, which means nothing here.
-        let _ = self.batches.send(Arc::new(batch));
+        self.feed.send(batch);
     }
 
-    /// Drops the pending lines of a set whose log object is stored.
+    /// Drops the lines of a set whose result is stored, if its worker does not say itself that its log is stored.
     pub fn remove_set(&self, job: &JobKey, set: u32) {
-        self.lock().remove(&(job.clone(), set));
+        self.lock().remove_older(job, set);
     }
 
-    /// Drops the pending lines of a job.
-    pub fn remove_job(&self, job: &JobKey) {
-        self.lock().retain(|(owner, _), _| owner != job);
+    /// Drops the lines of a run whose log object is stored.
+    pub fn remove_run(&self, job: &JobKey, key: &str) {
+        self.lock().remove_run(job, key);
     }
 
-    /// Returns the lines of a job's unfinished sets in order of time, each with the number of its set.
-    pub fn pending(&self, job: &JobKey) -> Vec<(u32, LogLine)> {
-        let pending = self.lock();
-        let mut lines: Vec<_> = pending
-            .iter()
-            .filter(|((owner, _), _)| owner == job)
-            .flat_map(|((_, set), lines)| lines.iter().map(|line| (*set, line.clone())))
-            .collect();
-        lines.sort_by_key(|(_, line)| line.ts);
-        lines
+    /// Notes that a job is over. Its lines are kept until they are stored.
+    pub fn job_over(&self, job: &JobKey) {
+        self.lock().job_over(job);
     }
 
-    /// Subscribes to log lines as they come; a slow subscriber misses the oldest.
-    pub fn follow(&self) -> broadcast::Receiver<Arc<LogBatch>> {
-        self.batches.subscribe()
+    /// Returns the lines of a job that are not known to be stored, as the log objects that they become.
+    pub fn pending(&self, job: &JobKey) -> Vec<LogObject> {
+        self.lock().of_job(job)
+    }
+
+    /// Returns the runs whose lines the coordinator has to store, because their job is over or their worker is gone.
+    pub fn abandoned(&self, is_gone: impl Fn(&str) -> bool) -> Vec<(JobKey, LogObject)> {
+        self.lock().abandoned(is_gone)
+    }
+
+    /// Follows log lines as they come; a slow follower misses the oldest.
+    pub fn follow(&self) -> LogFollower {
+        self.feed.follow()
     }
 
     /// Sends a line of the coordinator about a pipeline to subscribers.
@@ -97,8 +97,8 @@ impl LiveLogs {
 #[cfg(test)]
 mod tests {
     use howdah_model::GlobalId;
+    use howdah_protocol::objects::LogLine;
     use jiff::{SignedDuration, Timestamp};
-    use tokio::sync::broadcast::error::TryRecvError;
 
     use super::*;
 
@@ -107,8 +107,12 @@ mod tests {
         pipeline.job(GlobalId::from_number(number))
     }
 
-    /// Makes a batch of lines with numbers from a range, which are also their seconds.
-    fn batch(job: &JobKey, set: u32, numbers: std::ops::Range<usize>) -> LogBatch {
+    fn run(number: i64) -> Option<Timestamp> {
+        Timestamp::from_second(number).ok()
+    }
+
+    /// Makes a batch of a run with lines of numbers from a range, which are also their seconds.
+    fn batch(job: &JobKey, worker: &str, run: Option<Timestamp>, numbers: std::ops::Range<usize>) -> LogBatch {
         let line = |number: usize| LogLine {
             ts: Timestamp::UNIX_EPOCH + SignedDuration::from_secs(number as i64),
             datum: None,
@@ -118,63 +122,97 @@ mod tests {
         LogBatch {
             pipeline: job.pipeline.clone(),
             job: job.id,
-            set,
-            worker: "w".to_owned(),
+            set: 0,
+            worker: worker.to_owned(),
+            run,
+            stored: false,
             lines: numbers.map(line).collect(),
         }
     }
 
-    fn pending(logs: &LiveLogs, job: &JobKey) -> Vec<String> {
-        logs.pending(job).into_iter().map(|(_, line)| line.message).collect()
+    fn pending(logs: &LiveLogs, job: &JobKey) -> Vec<Vec<String>> {
+        let texts = |log: LogObject| log.lines.into_iter().map(|line| line.message).collect();
+        logs.pending(job).into_iter().map(texts).collect()
     }
 
     #[test]
-    fn of_each_set_the_newest_lines_are_kept_until_it_is_stored() {
-        const EXCESS: usize = 70;
+    fn lines_of_a_run_are_kept_until_its_log_is_stored() {
         let logs = LiveLogs::default();
         let (first, other) = (job(1), job(2));
-        for start in (0..LINES_PER_SET + EXCESS).step_by(EXCESS) {
-            let end = (start + EXCESS).min(LINES_PER_SET + EXCESS);
-            logs.add(first.clone(), batch(&first, 0, start..end), true);
-        }
-        logs.add(other.clone(), batch(&other, 0, 0..1), true);
-        let kept: Vec<String> = (EXCESS..LINES_PER_SET + EXCESS).map(|n| n.to_string()).collect();
-        assert!(pending(&logs, &first) == kept);
-
-        // The line of another set is shown where its time belongs.
-        logs.add(first.clone(), batch(&first, 1, 3..4), true);
-        assert_eq!(logs.pending(&first)[0].0, 1);
+        logs.add(first.clone(), batch(&first, "w", run(1), 0..2), true);
+        logs.add(first.clone(), batch(&first, "w", run(2), 2..3), true);
+        logs.add(first.clone(), batch(&first, "w", run(1), 3..4), true);
+        logs.add(other.clone(), batch(&other, "w", run(1), 0..1), true);
+        assert_eq!(pending(&logs, &first), [vec!["0", "1", "3"], vec!["2"]]);
         logs.remove_set(&first, 0);
-        assert_eq!(pending(&logs, &first), ["3"]);
-        logs.remove_job(&first);
-        assert!(pending(&logs, &first).is_empty());
-        assert_eq!(pending(&logs, &other), ["0"]);
+        assert_eq!(pending(&logs, &first).len(), 2, "a result does not say that all runs are stored");
+        let stored = LogBatch {
+            stored: true,
+            ..batch(&first, "w", run(1), 4..5)
+        };
+        logs.add(first.clone(), stored, true);
+        assert_eq!(pending(&logs, &first), [vec!["2"]]);
+        // After the end of the job only runs that have lines here go on.
+        logs.add(first.clone(), batch(&first, "w", run(2), 5..6), false);
+        logs.add(first.clone(), batch(&first, "w", run(3), 6..7), false);
+        assert_eq!(pending(&logs, &first), [vec!["2", "5"]]);
+        assert_eq!(pending(&logs, &other), [vec!["0"]]);
     }
 
     #[test]
-    fn a_batch_larger_than_the_limit_leaves_its_newest_lines() {
+    fn workers_of_earlier_releases_do_not_say_that_a_log_is_stored() {
         let logs = LiveLogs::default();
         let job = job(1);
-        logs.add(job.clone(), batch(&job, 0, 0..LINES_PER_SET + 1), true);
-        let kept = pending(&logs, &job);
-        assert_eq!((kept.len(), kept[0].as_str()), (LINES_PER_SET, "1"));
+        logs.add(job.clone(), batch(&job, "w", None, 0..2), true);
+        assert_eq!(pending(&logs, &job), [vec!["0", "1"]]);
+        logs.remove_set(&job, 0);
+        assert!(pending(&logs, &job).is_empty());
     }
 
     #[test]
-    fn a_slow_follower_misses_the_oldest_batches_and_no_other_does() {
-        const MISSED: usize = 5;
+    fn the_memory_of_a_run_and_of_all_runs_is_bounded() {
+        const LINES: usize = 1_000;
         let logs = LiveLogs::default();
         let job = job(1);
-        let (mut slow, mut quick) = (logs.follow(), logs.follow());
-        for number in 0..FOLLOWED_BATCHES + MISSED {
-            logs.add(job.clone(), batch(&job, 0, number..number + 1), false);
-            assert_eq!(quick.try_recv().unwrap().lines[0].message, number.to_string());
+        for number in 0..100 {
+            for part in 0..5 {
+                let mut batch = batch(&job, "w", run(number), part * LINES..(part + 1) * LINES);
+                for line in &mut batch.lines {
+                    line.message = format!("{} {}", line.message, "x".repeat(900));
+                }
+                logs.add(job.clone(), batch, true);
+            }
         }
-        assert_eq!(slow.try_recv().unwrap_err(), TryRecvError::Lagged(MISSED as u64));
-        for number in MISSED..FOLLOWED_BATCHES + MISSED {
-            assert_eq!(slow.try_recv().unwrap().lines[0].message, number.to_string());
+        let pending = logs.pending(&job);
+        let bytes: usize = pending.iter().flat_map(|log| &log.lines).map(|line| line.message.len()).sum();
+        assert!(bytes <= 64 << 20, "{bytes} bytes");
+        assert_eq!(pending.len(), 100, "every run has lines");
+        for log in pending {
+            assert!(log.lines[0].message.starts_with("0 "), "{}", log.lines[0].message);
+            assert!(log.lines[log.lines.len() - 1].message.starts_with("4999 "));
+            assert!(log.dropped > 0);
         }
-        assert_eq!(slow.try_recv().unwrap_err(), TryRecvError::Empty);
-        assert!(pending(&logs, &job).is_empty(), "they were not to be kept");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_of_workers_that_are_gone_and_of_jobs_that_are_over_are_abandoned() {
+        let logs = LiveLogs::default();
+        let (open, over) = (job(1), job(2));
+        for worker in ["alive", "gone"] {
+            logs.add(open.clone(), batch(&open, worker, run(1), 0..1), true);
+            logs.add(over.clone(), batch(&over, worker, run(1), 0..1), true);
+        }
+        logs.job_over(&over);
+        let is_gone = |worker: &str| worker == "gone";
+        assert!(logs.abandoned(is_gone).is_empty(), "their workers may be about to store them");
+        tokio::time::advance(std::time::Duration::from_secs(6)).await;
+        let mut found: Vec<(u64, String)> = Vec::new();
+        for (job, log) in logs.abandoned(is_gone) {
+            found.push((u64::from(job == over) + 1, log.worker.clone()));
+            logs.remove_run(&job, &log.key());
+        }
+        found.sort();
+        assert_eq!(found, [(1, "gone".to_owned()), (2, "alive".to_owned()), (2, "gone".to_owned())]);
+        assert_eq!(pending(&logs, &open).len(), 1);
     }
 }

@@ -2,22 +2,25 @@
 //!
 //! - [`workers`]: which workers sent a heartbeat within the last seconds.
 //! - [`progress`]: what the finished datum sets of each open job have reported.
-//! - [`logs`]: log lines that are not in the store yet, and subscriptions to lines.
+//! - [`logs`]: log lines that are not in the store yet ([`pending_logs`]), and followers of lines ([`log_feed`]).
 //!
 //! The event listeners and the job drivers write; the API reads. Each table has one mutex of its own, which is never
 //! held across an `.await` and never while another one is taken, so there is no lock order. A lock is held for one pass
 //! over a table at most: for a copy of all workers, or of the pending lines of one job.
 //!
 //! Nothing here is authoritative. All of it is lost at a restart. Workers and progress are built again, from heartbeats
-//! and from the results in the store; log lines are not sent again. What must survive is in the store or in the
-//! metadata log.
+//! and from the results in the store; log lines are not sent again, but workers store them when a set ends. What must
+//! survive is in the store or in the metadata log.
 
+mod log_feed;
 mod logs;
+mod pending_logs;
 mod progress;
 mod workers;
 
 use howdah_model::JobKey;
 
+pub use log_feed::{FollowedLogs, LogFollower};
 pub use logs::LiveLogs;
 pub use progress::{JobProgress, LiveProgress};
 #[cfg(test)]
@@ -36,9 +39,9 @@ pub struct LiveStatus {
 }
 
 impl LiveStatus {
-    /// Drops everything about a job that is over.
+    /// Drops the progress of a job that is over. Its log lines are kept until they are stored.
     pub fn forget_job(&self, job: &JobKey) {
         self.progress.remove(job);
-        self.logs.remove_job(job);
+        self.logs.job_over(job);
     }
 }

@@ -33,7 +33,8 @@ pub(super) async fn spawn(context: &SchedulerContext) -> anyhow::Result<JoinSet<
     tasks.spawn(async move {
         while let Some(batch) = logs.next().await {
             let job = batch.pipeline.job(batch.job);
-            // Lines of a job that is over are only sent to subscribers: nothing would ever remove them from the table.
+            // Of a job that is over only runs go on whose lines are kept already: the others are stored by their
+            // workers.
             let open = core.state().job(&job).is_some_and(|job| !job.state.is_final());
             core.live().logs.add(job, batch, open);
         }

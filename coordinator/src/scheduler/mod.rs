@@ -5,6 +5,7 @@
 //!             \--one per pipeline-> runner    (drives the oldest job that can run)
 //!             \--one--------------> prewarm   (orders workers to start stages before there is work)
 //!             \--three------------> events    (what workers send: set events, heartbeats, log lines)
+//!             \--one--------------> log_keeper (stores log lines of workers that are gone)
 //!  context                                    (what they share: SchedulerContext, RunnerContext, EventRouter)
 //! ```
 //!
@@ -21,6 +22,7 @@
 mod context;
 mod events;
 mod image;
+mod log_keeper;
 mod prewarm;
 pub mod runner;
 mod supervisor;

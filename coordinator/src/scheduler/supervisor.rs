@@ -11,13 +11,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::context::SchedulerContext;
-use super::{events, image, prewarm, runner};
+use super::{events, image, log_keeper, prewarm, runner};
 use crate::leadership::lease::Lease;
 use crate::metadata::Core;
 use crate::metrics;
 
 /// How often gauges are read off the state.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(5);
+/// Time to store log lines of lost workers before the coordinator ends.
+const LAST_LINES: Duration = Duration::from_secs(5);
 
 /// Runs until `shutdown`. Every task has stopped then, at a point from which another run continues.
 ///
@@ -29,6 +31,7 @@ pub async fn run(core: Core, queue: Queue, lease: Lease, shutdown: CancellationT
     let mut listeners = events::spawn(&context).await?;
     let mut tasks = JoinSet::new();
     let _prewarm = AbortOnDropHandle::new(tokio::spawn(prewarm::announce(context.clone())));
+    let log_keeper = AbortOnDropHandle::new(tokio::spawn(log_keeper::keep_lines(context.core.clone())));
     // By name and order of creation: a pipeline that is deleted and created again under its name is another one, whose
     // tasks must not be mistaken for those of the old one, which may still be ending.
     let mut running: HashMap<(PipelineKey, u64), CancellationToken> = HashMap::new();
@@ -73,6 +76,9 @@ pub async fn run(core: Core, queue: Queue, lease: Lease, shutdown: CancellationT
         }
     }
     while tasks.join_next().await.is_some() {}
+    drop(log_keeper);
+    // What is kept for workers that are gone would be lost with this process.
+    let _ = tokio::time::timeout(LAST_LINES, log_keeper::store_abandoned(&context.core)).await;
     Ok(())
 }
 

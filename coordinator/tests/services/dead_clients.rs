@@ -440,6 +440,8 @@ async fn followers_of_logs_that_vanish_are_freed_and_others_go_on() {
             job: id,
             set: 0,
             worker: "w".into(),
+            run: None,
+            stored: false,
             lines: vec![line],
         };
         server.core.live().logs.add(edges_key().job(id), batch, true);

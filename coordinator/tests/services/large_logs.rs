@@ -18,9 +18,6 @@ use jiff::{SignedDuration, Timestamp};
 use super::pipeline_helpers::{edges, edges_key, only_job, with_pipeline, with_pipeline_on};
 use super::{Server, all, head, next};
 
-/// Lines of a running set that the server keeps.
-const KEPT_LINES: usize = 10_000;
-
 /// Makes lines with numbers from a range; each is a little newer than the one before.
 fn lines(numbers: std::ops::Range<usize>) -> Vec<LogLine> {
     let now = Timestamp::now();
@@ -58,6 +55,7 @@ async fn store(server: &Server, job: GlobalId, set: u32, worker: &str, lines: &[
         job,
         set,
         worker: worker.into(),
+        run: None,
         lines: lines.to_vec(),
         dropped: 0,
     };
@@ -78,6 +76,8 @@ fn receive(server: &Server, job: GlobalId, set: u32, lines: &[LogLine]) {
         job,
         set,
         worker: "w".into(),
+        run: None,
+        stored: false,
         lines: lines.to_vec(),
     };
     server.core.live().logs.add(edges_key().job(job), batch, true);
@@ -181,15 +181,15 @@ async fn lines_that_are_older_than_wanted_are_left_out() {
     store(&server, id, 0, "w", &stored).await;
     receive(&server, id, 1, &pending);
     let since = |hours: u64| Some(to_duration(Duration::from_secs(hours * 3600 + 60)));
-    let everything = ["stored 30", "stored 2", "stored 0", "pending 29", "pending 1"];
-    let of_today = ["stored 2", "stored 0", "pending 1"];
+    let everything = ["stored 30", "pending 29", "stored 2", "pending 1", "stored 0"];
+    let of_today = ["stored 2", "pending 1", "stored 0"];
 
     assert_eq!(logs(&server, of_job(&job)).await, everything);
     let request = pps::GetLogsRequest {
         since: since(1),
         ..of_job(&job)
     };
-    assert_eq!(logs(&server, request).await, ["stored 0", "pending 1"]);
+    assert_eq!(logs(&server, request).await, ["pending 1", "stored 0"]);
     let of_pipeline = pps::GetLogsRequest {
         pipeline: Some(edges()),
         ..Default::default()
@@ -207,20 +207,30 @@ async fn lines_that_are_older_than_wanted_are_left_out() {
 }
 
 #[tokio::test]
-async fn of_a_running_set_the_newest_lines_are_shown_and_all_when_it_is_stored() {
+async fn of_a_running_set_the_first_and_the_newest_lines_are_shown_and_all_when_it_is_stored() {
+    const LINES: usize = 12_000;
     let server = with_pipeline().await;
     let (job, id) = only_job(&server).await;
-    let written = lines(0..KEPT_LINES + 2_000);
-    for batch in written.chunks(1_000) {
+    let mut written = lines(0..LINES);
+    for line in &mut written {
+        // Together three times what is kept in memory.
+        line.message.push_str(&" ".repeat(1_000));
+    }
+    for batch in written.chunks(100) {
         receive(&server, id, 0, batch);
     }
     let expected = texts(&written);
-    assert!(logs(&server, of_job(&job)).await == expected[2_000..]);
+    let shown = logs(&server, of_job(&job)).await;
+    let gaps = shown.iter().filter(|text| text.contains("left out here")).count();
+    assert_eq!(gaps, 3, "one for each datum");
+    assert!(shown.len() > 3_000, "{} lines", shown.len());
+    assert!(shown[..100] == expected[..100]);
+    assert!(shown[shown.len() - 100..] == expected[LINES - 100..]);
     let request = pps::GetLogsRequest {
         tail: 5,
         ..of_job(&job)
     };
-    assert_eq!(logs(&server, request).await, expected[expected.len() - 5..]);
+    assert!(logs(&server, request).await == expected[expected.len() - 5..]);
 
     // The log is stored, and the coordinator has not added the result yet: most lines are in both places.
     store(&server, id, 0, "w", &written).await;

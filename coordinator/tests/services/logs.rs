@@ -31,6 +31,7 @@ async fn lines_are_read_from_the_store_and_followed() {
         job: id,
         set: 0,
         worker: "w".into(),
+        run: None,
         lines: vec![line("one", Some(datum)), line("two", None)],
         dropped: 0,
     };
@@ -67,6 +68,8 @@ async fn lines_are_read_from_the_store_and_followed() {
         job: id,
         set: 0,
         worker: "w".into(),
+        run: None,
+        stored: false,
         lines: object.lines.clone(),
     };
     server.core.live().logs.add(key.job(id), batch, true);
@@ -82,6 +85,8 @@ async fn lines_are_read_from_the_store_and_followed() {
         job: id,
         set: 1,
         worker: "w".into(),
+        run: None,
+        stored: false,
         lines: vec![line("three", None)],
     };
     let job_key: JobKey = key.job(id);

@@ -16,6 +16,7 @@ mod file_broker;
 mod files;
 mod jobs;
 mod large_logs;
+mod log_runs;
 mod logs;
 mod open_commits;
 mod pipeline_helpers;

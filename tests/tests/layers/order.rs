@@ -55,7 +55,7 @@ pub const LAYERS: &[Layers] = &[
             &["blocking", "config"],
             &["error"],
             &["runtime"],
-            &["metrics", "thread_role"],
+            &["metrics", "thread_role", "beneath", "crash_mark"],
         ],
         loops: &[],
     },
@@ -67,7 +67,7 @@ pub const LAYERS: &[Layers] = &[
             &["server"],
             &["run"],
             &["links", "owner", "users", "explain"],
-            &["frame", "protect", "sys"],
+            &["folders", "frame", "protect", "sys"],
         ],
         loops: &[],
     },
@@ -135,7 +135,7 @@ pub const LAYERS: &[Layers] = &[
     },
     Layers {
         root: "common/protocol/src",
-        layers: &[&["lib"], &["messages"], &["objects"], &["wire"]],
+        layers: &[&["lib"], &["messages", "bounded_log"], &["objects"], &["wire"]],
         loops: &[],
     },
     Layers {

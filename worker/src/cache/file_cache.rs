@@ -17,6 +17,7 @@ use futures::TryStreamExt;
 use howdah_model::ids::ContentHash;
 use howdah_store::{ChunkSource, FileContent, read_file_from};
 
+use crate::beneath::{Access, FileBeneath};
 use crate::blocking::blocking;
 use crate::cache::chunks::hash_mismatch;
 use crate::cache::disk_lru::{DiskLru, UnfinishedFile};
@@ -33,6 +34,15 @@ pub enum PlacementMode {
     Link,
     /// As a private copy that every user may write to.
     Copy,
+}
+
+impl PlacementMode {
+    fn access(self) -> Access {
+        match self {
+            Self::Link => Access::ReadOnly,
+            Self::Copy => Access::All,
+        }
+    }
 }
 
 /// The cache. Shared by all slots.
@@ -65,13 +75,18 @@ impl FileCache {
         &self,
         source: &Arc<dyn ChunkSource>,
         content: &FileContent,
-        target: PathBuf,
+        target: FileBeneath,
         mode: PlacementMode,
     ) -> Result<(), InfraError> {
         if !self.disk.fits(content.size) {
             self.metrics.file_cache_misses.inc();
-            make_parent(target.clone()).await?;
-            return fetch(source, content, target, None, permissions(mode)).await;
+            let path = target.shown();
+            let create = move || target.create(mode.access());
+            return match fetch(source, content, path, create, None, permissions(mode)).await {
+                // Two matches of one datum overlap: the other one writes it.
+                Err(error) if error.is_file_there() => Ok(()),
+                other => other,
+            };
         }
         self.one_at_a_time(&content.hash, async {
             let (disk, wanted, path) = (Arc::clone(&self.disk), content.clone(), target.clone());
@@ -83,7 +98,16 @@ impl FileCache {
             self.metrics.file_cache_misses.inc();
             let file = Arc::new(self.disk.new_file());
             let path = file.path().to_owned();
-            fetch(source, content, path, Some(Arc::clone(&file)), 0o444).await?;
+            let new = path.clone();
+            fetch(
+                source,
+                content,
+                path,
+                move || File::create(new),
+                Some(Arc::clone(&file)),
+                0o444,
+            )
+            .await?;
             let (disk, wanted) = (Arc::clone(&self.disk), content.clone());
             blocking(move || {
                 disk.adopt(&file, &wanted.hash, wanted.size)
@@ -120,7 +144,12 @@ impl FileCache {
 }
 
 /// Places a file from the cache. Returns `false` if it is not cached or has wrong bytes.
-fn place_cached(disk: &DiskLru, content: &FileContent, target: &Path, mode: PlacementMode) -> Result<bool, InfraError> {
+fn place_cached(
+    disk: &DiskLru,
+    content: &FileContent,
+    target: &FileBeneath,
+    mode: PlacementMode,
+) -> Result<bool, InfraError> {
     let Some(cached) = disk.get(&content.hash) else {
         return Ok(false);
     };
@@ -150,31 +179,27 @@ fn has_hash(path: &Path, hash: &ContentHash) -> bool {
     read.is_ok() && hasher.finalize().as_bytes() == hash.as_bytes()
 }
 
-fn put(from: &Path, to: &Path, mode: PlacementMode) -> Result<(), InfraError> {
-    match put_once(from, to, mode) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            if let Some(folder) = to.parent() {
-                fs::create_dir_all(folder).map_err(InfraError::io("make the folder", folder))?;
-            }
-            put_once(from, to, mode).map_err(InfraError::io("place the input file", to))
-        }
-        other => other.map_err(InfraError::io("place the input file", to)),
+fn put(from: &Path, to: &FileBeneath, mode: PlacementMode) -> Result<(), InfraError> {
+    match try_put(from, to, mode) {
+        // Two matches of one datum overlap: the same file of the same commit.
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.map_err(InfraError::io("place the input file", to.shown())),
     }
 }
 
-fn put_once(from: &Path, to: &Path, mode: PlacementMode) -> std::io::Result<()> {
+fn try_put(from: &Path, to: &FileBeneath, mode: PlacementMode) -> std::io::Result<()> {
     if mode == PlacementMode::Link {
-        match fs::hard_link(from, to) {
+        match to.link_from(from) {
             // The file has as many links as the file system allows.
             Err(error) if error.kind() == std::io::ErrorKind::TooManyLinks => {}
-            // Two matches of one datum overlap: the same file of the same commit.
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
             other => return other,
         }
     }
+    let mut source = File::open(from)?;
+    let mut copy = to.create(mode.access())?;
     // Shares the blocks where the file system can.
-    fs::copy(from, to)?;
-    fs::set_permissions(to, fs::Permissions::from_mode(permissions(mode)))
+    std::io::copy(&mut source, &mut copy)?;
+    Ok(())
 }
 
 fn permissions(mode: PlacementMode) -> u32 {
@@ -184,15 +209,7 @@ fn permissions(mode: PlacementMode) -> u32 {
     }
 }
 
-async fn make_parent(target: PathBuf) -> Result<(), InfraError> {
-    blocking(move || match target.parent() {
-        Some(folder) => fs::create_dir_all(folder).map_err(InfraError::io("make the folder", folder)),
-        None => Ok(()),
-    })
-    .await?
-}
-
-/// Writes a file from the store and checks its hash.
+/// Writes a file from the store and checks its hash. `target` is its path for messages.
 ///
 /// Every step on a blocking thread holds `hold`. If the fetch is cancelled, the step that runs then still finishes;
 /// without the reference, it could write to an unfinished file after its removal and leave it behind.
@@ -200,13 +217,14 @@ async fn fetch(
     source: &Arc<dyn ChunkSource>,
     content: &FileContent,
     target: PathBuf,
+    create: impl FnOnce() -> std::io::Result<File> + Send + 'static,
     hold: Option<Arc<UnfinishedFile>>,
     mode: u32,
 ) -> Result<(), InfraError> {
     let (path, held) = (target.clone(), hold.clone());
     let create = move || {
         let _held = held;
-        File::create(&path).map_err(InfraError::io("write the input file", &path))
+        create().map_err(InfraError::io("write the input file", path))
     };
     let mut file = blocking(create).await??;
     let mut hasher = blake3::Hasher::new();
@@ -243,6 +261,7 @@ mod tests {
     use howdah_store::{PackWriter, Store};
 
     use super::*;
+    use crate::beneath::Folder;
 
     struct CacheBench {
         store: Store,
@@ -275,8 +294,15 @@ mod tests {
         }
 
         async fn place(&self, cache: &FileCache, content: &FileContent, to: &str, how: PlacementMode) {
-            let target = self.folder.path().join(to);
+            let target = self.target(to);
             cache.place(&self.source, content, target, how).await.unwrap();
+        }
+
+        fn target(&self, path: &str) -> FileBeneath {
+            FileBeneath {
+                folder: Folder::open(self.folder.path()).unwrap(),
+                path: path.into(),
+            }
         }
 
         fn counts(&self) -> (u64, u64) {
@@ -325,8 +351,9 @@ mod tests {
         let cache = bench.cache(1 << 20);
         let content = bench.file(7, 100_000).await;
         let empty: Arc<dyn ChunkSource> = Arc::new(Store::in_memory().await);
-        let target = bench.folder.path().join("one");
-        let failed = cache.place(&empty, &content, target, PlacementMode::Link).await;
+        let failed = cache
+            .place(&empty, &content, bench.target("one"), PlacementMode::Link)
+            .await;
         assert!(failed.is_err());
         assert_eq!(fs::read_dir(bench.folder.path().join("cache")).unwrap().count(), 0);
     }

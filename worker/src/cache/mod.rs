@@ -3,6 +3,7 @@
 //! - `storage`: what tasks use: the store, the caches in front of it, and the free space beneath them.
 //! - `file_cache`: whole input files by content hash; `chunks`: chunks of a remote store.
 //! - `disk_lru`: a bounded folder of files, which both caches use.
+//! - `log_spool`: log lines until they are in the store.
 //! - `scratch`: the locked folder that holds everything.
 //!
 //! What can go wrong: a full disk is reported with its folder and size; a cached file with wrong bytes is fetched
@@ -11,5 +12,6 @@
 pub(crate) mod chunks;
 pub(crate) mod disk_lru;
 pub(crate) mod file_cache;
+pub(crate) mod log_spool;
 pub(crate) mod scratch;
 pub(crate) mod storage;

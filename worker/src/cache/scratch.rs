@@ -3,31 +3,41 @@
 //! ```text
 //! <scratch>/lock                     held while a worker uses the folder
 //! <scratch>/slots/<slot>-<number>/   pfs, inputs, run: what a stage container sees; another number for each container
-//! <scratch>/receipts/<n>             receipts of running datum sets (see `delivery_journal`)
+//! <scratch>/receipts/                receipts of running datum sets (see `delivery_journal`)
+//! <scratch>/logs/<n>                 log lines that are not in the store yet (see `log_spool`)
 //! <scratch>/cache/files/             whole input files by content hash, hard-linked into inputs
 //! <scratch>/cache/chunks/            chunks of a remote store
 //! <scratch>/trash/                   folders that are being removed in the background
 //! ```
 //!
-//! Everything except caches and receipts is removed when a worker starts, so that no datum sees files of an earlier
-//! worker, whichever way it ended. A folder that cannot be used is a [`WorkerError`] at start.
+//! Everything except caches, receipts and log lines is removed when a worker starts, so that no datum sees files of an
+//! earlier worker, whichever way it ended. A folder that cannot be used is a [`WorkerError`] at start.
 
+use std::collections::VecDeque;
+use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use howdah_store::make_private_folder;
 use nix::fcntl::{Flock, FlockArg};
+use rustix::fs::renameat;
 
+use crate::beneath::{Folder, Quota, Removal, remove};
 use crate::error::WorkerError;
 use crate::runtime::SlotDirs;
 
 /// Entries that are removed at once. A larger folder is renamed aside and removed in the background, so that the next
 /// datum does not wait for it.
 const INLINE_REMOVALS: usize = 32;
+/// Time after which the remover thread turns to the next folder. A process that adds files to a folder again and again
+/// must not keep others from being removed.
+const REMOVER_TURN: Duration = Duration::from_secs(30);
 
 /// The folder, locked for this worker. Clones share it.
 #[derive(Clone)]
@@ -37,13 +47,13 @@ pub struct Scratch {
 
 struct LockedScratch {
     root: PathBuf,
+    /// The folder of all slots, open.
+    slots: Folder,
+    trash: Trash,
     /// Excludes other workers; released with the last clone.
     _lock: Flock<File>,
-    /// Makes names in `trash` and `slots` unique.
+    /// Makes names in `slots` unique.
     counter: AtomicU64,
-    /// Paths for the remover thread. Unbounded: an entry is one path, and a full queue would block the datum whose
-    /// folder must go.
-    trash: mpsc::Sender<PathBuf>,
 }
 
 impl Scratch {
@@ -66,37 +76,24 @@ impl Scratch {
             text: "another worker uses it; give each worker its own --scratch".to_owned(),
             source: (errno != nix::errno::Errno::EWOULDBLOCK).then(|| errno.into()),
         })?;
-        let trash_folder = root.join("trash");
-        fs::create_dir_all(&trash_folder).map_err(failed("no trash folder can be made"))?;
-        let (trash, paths) = mpsc::channel::<PathBuf>();
-        std::thread::Builder::new()
-            .name("scratch-remover".to_owned())
-            .spawn(move || {
-                for path in paths {
-                    remove_forcibly(&path);
-                }
-            })
-            .map_err(failed("no thread can be started for it"))?;
-        let scratch = Self {
+        let trash = Trash::open(&root.join("trash")).map_err(failed("no trash folder can be made"))?;
+        let opened = Folder::open(&root).map_err(failed("it cannot be opened"))?;
+        trash
+            .take(&opened, c"slots")
+            .map_err(failed("what an earlier worker left cannot be moved away"))?;
+        let slots = root.join("slots");
+        let slots = fs::create_dir_all(&slots)
+            .and_then(|()| Folder::open(&slots))
+            .map_err(failed("no folder for slots can be made"))?;
+        Ok(Self {
             inner: Arc::new(LockedScratch {
-                root: root.clone(),
+                root,
+                slots,
+                trash,
                 _lock: lock,
                 counter: AtomicU64::new(0),
-                trash,
             }),
-        };
-        let left = fs::read_dir(&trash_folder).map_err(failed("its trash cannot be read"))?;
-        for old in left.flatten() {
-            scratch.send_to_remover(old.path());
-        }
-        let slots = root.join("slots");
-        if slots.exists() {
-            scratch
-                .discard(&slots)
-                .map_err(failed("what an earlier worker left cannot be moved away"))?;
-        }
-        fs::create_dir_all(&slots).map_err(failed("no folder for slots can be made"))?;
-        Ok(scratch)
+        })
     }
 
     /// Returns the folder.
@@ -124,31 +121,22 @@ impl Scratch {
 
     /// Removes the folders of a stage.
     pub fn discard_slot(&self, dirs: &SlotDirs) -> io::Result<()> {
-        dirs.pfs.parent().map_or(Ok(()), |folder| self.discard(folder))
-    }
-
-    /// Removes a file or folder: at once if it is small, else by renaming it aside for the remover thread.
-    pub fn discard(&self, path: &Path) -> io::Result<()> {
-        let mut budget = INLINE_REMOVALS;
-        match remove_within(path, &mut budget) {
-            Ok(true) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            // Too large, or something in it cannot be removed yet: renamed as a whole below.
-            Ok(false) | Err(_) => {}
+        match dirs.pfs.parent().and_then(Path::file_name) {
+            Some(name) => self.discard(&self.inner.slots, &CString::new(name.as_bytes())?),
+            None => Ok(()),
         }
-        let number = self.inner.counter.fetch_add(1, Ordering::Relaxed);
-        let aside = self
-            .root()
-            .join("trash")
-            .join(format!("{}-{number}", std::process::id()));
-        fs::rename(path, &aside)?;
-        self.send_to_remover(aside);
-        Ok(())
     }
 
-    fn send_to_remover(&self, path: PathBuf) {
-        if let Err(mpsc::SendError(path)) = self.inner.trash.send(path) {
-            tracing::warn!(path = %path.display(), "left in the trash: the remover thread has ended");
+    /// Removes a file or folder: at once if it is small, else by moving it aside for the remover thread.
+    pub(crate) fn discard(&self, folder: &Folder, name: &CStr) -> io::Result<()> {
+        let mut quota = Quota {
+            entries: INLINE_REMOVALS,
+            until: None,
+        };
+        match remove(folder, name, &mut quota, None) {
+            Ok(Removal::Complete) => Ok(()),
+            // Too large, or something in it cannot be removed yet: moved as a whole.
+            Ok(Removal::Partial) | Err(_) => self.inner.trash.take(folder, name),
         }
     }
 
@@ -159,47 +147,107 @@ impl Scratch {
     }
 }
 
-/// Removes a tree of at most `budget` entries. Returns `false` if it is larger; a part of it is removed then.
-fn remove_within(path: &Path, budget: &mut usize) -> io::Result<bool> {
-    if *budget == 0 {
-        return Ok(false);
+/// The folder of what is to be removed, and the thread that removes it.
+struct Trash {
+    folder: TrashFolder,
+    /// Names for the remover thread. Unbounded: an entry is one name, and a full queue would block the datum whose
+    /// folder must go.
+    remover: mpsc::Sender<CString>,
+}
+
+/// The folder, with names that are not used yet. Clones share both.
+#[derive(Clone)]
+struct TrashFolder {
+    folder: Folder,
+    next: Arc<AtomicU64>,
+}
+
+impl TrashFolder {
+    fn new_name(&self) -> CString {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        CString::new(format!("{}-{number}", std::process::id())).unwrap_or_default()
     }
-    *budget -= 1;
-    if !fs::symlink_metadata(path)?.is_dir() {
-        fs::remove_file(path)?;
-        return Ok(true);
-    }
-    for entry in fs::read_dir(path)? {
-        if !remove_within(&entry?.path(), budget)? {
-            return Ok(false);
+}
+
+impl Trash {
+    /// Opens the folder and begins to remove what is in it.
+    fn open(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        // A process that had the same number may have left a name that this one would use.
+        let first = fs::read_dir(path)?
+            .filter_map(|entry| number_of(&entry.ok()?.file_name()))
+            .max();
+        let folder = TrashFolder {
+            folder: Folder::open(path)?,
+            next: Arc::new(AtomicU64::new(first.map_or(0, |last| last.saturating_add(1)))),
+        };
+        let (remover, names) = mpsc::channel::<CString>();
+        for old in fs::read_dir(path)? {
+            // Cannot fail: the receiver exists.
+            let _ = remover.send(CString::new(old?.file_name().as_bytes())?);
         }
+        let own = folder.clone();
+        std::thread::Builder::new()
+            .name("scratch-remover".to_owned())
+            .spawn(move || remove_all(&own, &names))?;
+        Ok(Self { folder, remover })
     }
-    fs::remove_dir(path)?;
-    Ok(true)
+
+    /// Moves a file or folder here. It is no error if it does not exist.
+    fn take(&self, folder: &Folder, name: &CStr) -> io::Result<()> {
+        let aside = self.folder.new_name();
+        match renameat(folder.file(), name, self.folder.folder.file(), &aside) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        if self.remover.send(aside).is_err() {
+            let folder = self.folder.folder.shown().display();
+            tracing::warn!(%folder, "left in the trash: the remover thread has ended");
+        }
+        Ok(())
+    }
 }
 
-/// Removes a tree, after changing the modes of folders that user code has closed.
-fn remove_forcibly(path: &Path) {
-    let removed = if path.is_dir() && !path.is_symlink() {
-        fs::remove_dir_all(path).or_else(|_| {
-            open_up(path);
-            fs::remove_dir_all(path)
-        })
-    } else {
-        fs::remove_file(path)
-    };
-    if let Err(error) = removed
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(path = %path.display(), %error, "cannot be removed");
-    }
+/// Returns the number at the end of a name in the trash.
+fn number_of(name: &std::ffi::OsStr) -> Option<u64> {
+    name.to_str()?.rsplit_once('-')?.1.parse().ok()
 }
 
-fn open_up(folder: &Path) {
-    let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o700));
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            open_up(&entry.path());
+/// Removes what is named, until the other end is gone and nothing is left.
+fn remove_all(trash: &TrashFolder, names: &mpsc::Receiver<CString>) {
+    let mut waiting = VecDeque::new();
+    loop {
+        if waiting.is_empty() {
+            match names.recv() {
+                Ok(name) => waiting.push_back(name),
+                Err(mpsc::RecvError) => return,
+            }
+        }
+        waiting.extend(names.try_iter());
+        let Some(name) = waiting.pop_front() else { continue };
+        let mut quota = Quota {
+            entries: usize::MAX,
+            until: Some(Instant::now() + REMOVER_TURN),
+        };
+        let mut moved_up = Vec::new();
+        let mut move_up = || {
+            let name = trash.new_name();
+            moved_up.push(name.clone());
+            (trash.folder.clone(), name)
+        };
+        let removed = remove(&trash.folder, &name, &mut quota, Some(&mut move_up));
+        // Before the others: each of them leaves few names here, and a wide tree would leave all of its folders.
+        for name in moved_up {
+            waiting.push_front(name);
+        }
+        match removed {
+            Ok(Removal::Complete) => {}
+            Ok(Removal::Partial) => waiting.push_back(name),
+            Err(error) => {
+                let path = trash.folder.shown().join(std::ffi::OsStr::from_bytes(name.to_bytes()));
+                tracing::warn!(path = %path.display(), %error, "cannot be removed; the next start tries again");
+            }
         }
     }
 }
@@ -207,6 +255,7 @@ fn open_up(folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::beneath::Access;
 
     #[test]
     fn one_worker_per_folder() {
@@ -234,15 +283,39 @@ mod tests {
     fn large_folders_are_moved_aside_and_small_ones_removed() {
         let folder = tempfile::tempdir().unwrap();
         let scratch = Scratch::open(folder.path()).unwrap();
+        let top = Folder::open(folder.path()).unwrap();
         for count in [3, 200] {
             let discarded = folder.path().join("discarded");
             fs::create_dir_all(discarded.join("sub")).unwrap();
             for n in 0..count {
                 fs::write(discarded.join(format!("sub/{n}")), "x").unwrap();
             }
-            scratch.discard(&discarded).unwrap();
+            scratch.discard(&top, c"discarded").unwrap();
             assert!(!discarded.exists());
         }
-        scratch.discard(&folder.path().join("absent")).unwrap();
+        scratch.discard(&top, c"absent").unwrap();
+    }
+
+    #[test]
+    fn folders_nested_deeper_than_any_path_do_not_end_the_remover() {
+        let folder = tempfile::tempdir().unwrap();
+        let trash = folder.path().join("trash");
+        // As a worker leaves them that was killed while it removed them.
+        fs::create_dir_all(&trash).unwrap();
+        let mut current = Folder::open(&trash).unwrap();
+        for _ in 0..20_000 {
+            current.make_folder("1-1", Access::ReadOnly).unwrap();
+            current = current.folder("1-1").unwrap();
+        }
+        drop(current);
+        let scratch = Scratch::open(folder.path()).unwrap();
+        // Removed after the folders above, by the same thread.
+        fs::write(folder.path().join("slots/later"), "x").unwrap();
+        scratch.inner.trash.take(&scratch.inner.slots, c"later").unwrap();
+        let begun = Instant::now();
+        while fs::read_dir(&trash).unwrap().next().is_some() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "the trash is not emptied");
+            std::thread::yield_now();
+        }
     }
 }

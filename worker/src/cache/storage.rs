@@ -8,6 +8,7 @@ use crate::blocking::blocking;
 use crate::cache::chunks::DiskChunks;
 use crate::cache::disk_lru::DiskLru;
 use crate::cache::file_cache::FileCache;
+use crate::cache::log_spool::LogSpool;
 use crate::cache::scratch::Scratch;
 use crate::error::{InfraError, WorkerError};
 use crate::metrics::Metrics;
@@ -18,6 +19,7 @@ pub(crate) struct WorkerStorage {
     /// Where content is read from: the store, behind a disk cache of chunks if it is remote.
     pub chunks: Arc<dyn ChunkSource>,
     pub files: FileCache,
+    pub logs: LogSpool,
     pub scratch: Scratch,
     caches: Vec<Arc<DiskLru>>,
 }
@@ -52,7 +54,10 @@ impl WorkerStorage {
             caches.push(Arc::clone(&disk));
             Arc::new(DiskChunks::new(store.clone(), disk, Arc::clone(metrics)))
         };
+        let logs = LogSpool::open(scratch.root())
+            .map_err(|error| WorkerError::scratch(scratch.root(), "no folder for log lines can be made", error))?;
         Ok(Self {
+            logs,
             store,
             chunks,
             files: FileCache::new(files, Arc::clone(metrics)),

@@ -4,7 +4,7 @@
 //! input, runs the command, collects the output and hands it to the set's writers. What counts as a failed try is
 //! decided in [`DatumRunner::try_once`] and, for output files that are links to inputs, in [`store_output`]:
 //!
-//! - the command fails, or its output is rejected: a failed try;
+//! - the command fails, or its output is rejected or takes too long to store: a failed try;
 //! - the container is lost for the first time ([`DatumRunner::judge_loss`]), or the datum is restarted on request: the
 //!   try does not count;
 //! - store, disk or engine fail, or the set is stopped: an [`Interrupt`], which ends the whole set.
@@ -17,15 +17,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::WorkerContext;
 use crate::error::InfraError;
-use crate::execute::datum_output::store_output;
+use crate::execute::datum_output::OutputStorer;
 use crate::execute::datum_totals::{DatumEnd, DatumTotals};
 use crate::execute::environment;
 use crate::execute::failure_messages;
 use crate::execute::interrupt::Interrupt;
-use crate::execute::logs::{LineSplitter, SetLog};
+use crate::execute::lines::LineSplitter;
+use crate::execute::logs::SetLog;
 use crate::pfs::collect_output::{CollectError, collect_output};
+use crate::pfs::collected::CollectedOutput;
 use crate::pfs::inputs;
-use crate::pfs::output::{CollectedFile, CollectedOutput};
+use crate::pfs::output_time::OutputTime;
 use crate::pfs::set_output::SetOutput;
 use crate::runtime::{RunOutcome, RunRequest, RuntimeError};
 use crate::set_handle::SetHandle;
@@ -54,7 +56,9 @@ pub(crate) struct DatumRunner<'a> {
 enum TryOutcome {
     Succeeded {
         code: Option<i32>,
-        files: Vec<CollectedFile>,
+        output: CollectedOutput,
+        /// What is left of the time to collect and store the output.
+        time: OutputTime,
     },
     Failed(TryFailure),
     /// The stage was lost or the datum was restarted on request: another try follows.
@@ -95,9 +99,15 @@ impl DatumRunner<'_> {
             let failure = match Box::pin(self.try_once(slot, datum, &vars, &mut totals, &mut losses)).await? {
                 TryOutcome::NotCounted => continue,
                 TryOutcome::Failed(failure) => failure,
-                TryOutcome::Succeeded { code, files } => {
-                    let (context, handle) = (self.context, self.handle);
-                    match store_output(context, handle, self.output, index, datum, files, &mut totals).await? {
+                TryOutcome::Succeeded { code, output, time } => {
+                    let storer = OutputStorer {
+                        context: self.context,
+                        handle: self.handle,
+                        output: self.output,
+                        datum: (index, datum),
+                        time,
+                    };
+                    match storer.store(output, &mut totals).await? {
                         None => {
                             let end = DatumEnd {
                                 outcome: DatumOutcome::Success,
@@ -153,7 +163,7 @@ impl DatumRunner<'_> {
         let storage = &self.context.storage;
         let laid_out = inputs::lay_out(storage, &running.workspace, datum, spec.writable_inputs, env).await;
         let bytes = match laid_out {
-            Err(error) if error.is_name_too_long() => {
+            Err(error) if error.is_about_a_name() => {
                 let reason = format!("the input cannot be laid out under /pfs: {}", error_chain(&error));
                 return Ok(TryOutcome::Failed(TryFailure::around_command(reason, None)));
             }
@@ -195,18 +205,21 @@ impl DatumRunner<'_> {
                 by_command: true,
             }));
         }
-        let begun = Instant::now();
         let stop = self.handle.stop_token();
-        let collected = collect_output(&mut *running.stage, &running.workspace, spec, stop).await;
+        let time = OutputTime::begin(stop, spec.datum_timeout_ms.map(Duration::from_millis));
+        let begun = Instant::now();
+        let limits = self.context.output_limits;
+        let collected = collect_output(&mut *running.stage, &running.workspace, spec, limits, &time, stop).await;
         totals.upload += begun.elapsed();
         match collected {
-            Ok(CollectedOutput { files, left_out }) => {
+            Ok(output) => {
+                let left_out = &output.left_out;
                 if !left_out.is_empty() {
                     self.context.metrics.output_left_out.inc_by(left_out.count());
                     let line = format!("{} left out of the output: {left_out}", left_out.count());
                     self.log.add(Some(datum.id), false, line);
                 }
-                Ok(TryOutcome::Succeeded { code, files })
+                Ok(TryOutcome::Succeeded { code, output, time })
             }
             Err(CollectError::Infra(error)) => Err(Interrupt::Infra(error)),
             Err(CollectError::Cancelled) => {

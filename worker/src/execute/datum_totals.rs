@@ -59,6 +59,17 @@ impl DatumTotals {
     }
 }
 
+/// Makes the result of a datum that is not run.
+pub(crate) fn refused(datum: &Datum, reason: String, metrics: &Metrics) -> DatumResult {
+    let end = DatumEnd {
+        outcome: DatumOutcome::Failed,
+        tries: 0,
+        exit_code: None,
+        reason: Some(reason),
+    };
+    DatumTotals::default().into_result(datum, end, metrics)
+}
+
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -31,6 +31,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::context::WorkerContext;
+use crate::crash_mark::CrashMark;
 use crate::error::InfraError;
 use crate::execute::datum::DatumRunner;
 use crate::execute::interrupt::Interrupt;
@@ -52,6 +53,8 @@ pub(crate) struct SetRunner {
     log: Arc<SetLog>,
     handle: Arc<SetHandle>,
     set: SetMessage,
+    /// Marks the threads that work on the set.
+    crash_mark: Option<CrashMark>,
     /// How often the set has been delivered, including this time.
     delivered: u64,
     /// Number of datums in the set.
@@ -145,12 +148,13 @@ impl SetRunner {
     pub fn new(
         context: &Arc<WorkerContext>,
         plan: Arc<JobPlan>,
-        log: &Arc<SetLog>,
+        log: (&Arc<SetLog>, Option<CrashMark>),
         handle: &Arc<SetHandle>,
         message: (&SetMessage, u64),
         set: DatumSet,
     ) -> Arc<Self> {
         let (message, delivered) = message;
+        let (log, crash_mark) = log;
         Arc::new(Self {
             context: Arc::clone(context),
             plan,
@@ -160,6 +164,7 @@ impl SetRunner {
                 inline: None,
                 ..message.clone()
             },
+            crash_mark,
             delivered,
             total: set.datums.len(),
             output: SetOutput::new(&context.storage.store),
@@ -203,8 +208,13 @@ impl SetRunner {
         };
         let storing_permit = match storing_permit {
             Some(permit) => Some(permit),
-            // The last two participants stopped at the same moment, and neither saw itself as the last.
-            None => Arc::clone(&self.context.storing).acquire_owned().await.ok(),
+            // The last two participants stopped at the same moment, and neither saw itself as the last; or the set was
+            // stopped while the last one waited.
+            None => tokio::select! {
+                biased;
+                permit = Arc::clone(&self.context.storing).acquire_owned() => permit.ok(),
+                reason = self.handle.unwanted() => return Err(Interrupt::Stopped(reason)),
+            },
         };
         results.sort_unstable_by_key(|(index, _)| *index);
         Ok(FinishedSet {
@@ -259,7 +269,10 @@ impl SetRunner {
     }
 
     async fn help(self: Arc<Self>, participant: Participant, slot: SlotGuard) {
-        let work = slot_thread::run(move || async move { self.take_part(participant, slot).await });
+        let work = slot_thread::run(move || async move {
+            let _marked = self.crash_mark.as_ref().map(CrashMark::on_this_thread);
+            self.take_part(participant, slot).await;
+        });
         if let Err(error) = work.await {
             // Participant and slot were dropped with the closure; the other participants do the datums.
             tracing::error!(%error, "cannot start a thread for a datum");
@@ -279,8 +292,13 @@ impl SetRunner {
             progress.results.len() == self.total && progress.working == 1
         };
         if is_last && matches!(participant.phase, ParticipantPhase::Working) {
-            let permit = Arc::clone(&self.context.storing).acquire_owned().await;
-            self.lock().storing_permit = permit.ok();
+            let permit = tokio::select! {
+                biased;
+                permit = Arc::clone(&self.context.storing).acquire_owned() => permit.ok(),
+                // A stopped set must not keep its slot until a slow store has taken those before it.
+                _ = self.handle.unwanted() => None,
+            };
+            self.lock().storing_permit = permit;
         }
         // Drop these before releasing the slot. The next set may show its status in the slot immediately, and clearing
         // ours later would erase it. And the release wakes `call_helpers`, which must not count this participant any

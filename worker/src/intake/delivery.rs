@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use howdah_protocol::messages::{SetDone, SetEvent, SetFailed, SetMessage};
-use howdah_protocol::objects::{self, LogObject, SetResult};
+use howdah_protocol::objects::{self, Datum, DatumResult, JobPlan, SetResult};
 use howdah_protocol::wire;
 use howdah_queue::Delivery;
 use howdah_store::{PutOutcome, StoreError};
@@ -24,10 +24,13 @@ use jiff::Timestamp;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::context::WorkerContext;
+use crate::crash_mark::CrashMark;
 use crate::error::InfraError;
+use crate::execute::datum_totals;
 use crate::execute::interrupt::Interrupt;
 use crate::execute::logs::SetLog;
 use crate::execute::set_runner::{FinishedSet, SetRunner};
+use crate::intake::delivery_journal::EndedSet;
 use crate::intake::intake_state::IntakeState;
 use crate::intake::running_sets::{Admission, RunningSets};
 use crate::set_handle::{SetHandle, StopReason};
@@ -42,6 +45,8 @@ const ALREADY_RUNNING_DELAY: Duration = Duration::from_secs(10);
 const ERROR_DELAY: Duration = Duration::from_millis(500);
 /// Longest redelivery delay after an infrastructure error.
 const ERROR_DELAY_MAX: Duration = Duration::from_secs(30);
+/// Time to store the log lines of a run that has ended without a result.
+const LOG_STORE_LIMIT: Duration = Duration::from_secs(10);
 /// Largest result that is copied into its event.
 const EVENT_RESULT_BYTES: usize = 64 << 10;
 
@@ -90,19 +95,76 @@ pub(crate) async fn handle(intake: &IntakeState, delivery: Delivery, slot: SlotG
         set,
     };
     let journal_entry = intake.journal.record(&delivery);
-    let log = SetLog::new();
+    let crash_mark = journal_entry.crash_mark();
+    let marked = crash_mark.as_ref().map(CrashMark::on_this_thread);
+    let log = SetLog::new(set, &context.name, context.storage.logs.file());
     // On a task of its own: this task may block on the slot's thread for longer than the acknowledgement deadline.
     let extending = AbortOnDropHandle::new(tokio::spawn(extend_deadline(Arc::clone(&delivery))));
     // Dropping `send_batches` in the middle of a batch may lose that batch for followers, but not for the stored log.
     let outcome = tokio::select! {
-        ended = work(intake, &delivery, &handle, &log, slot) => SetOutcome::of(set, ended),
-        () = log.send_batches(&context.queue, set, &context.name) => unreachable!("sends for ever"),
+        ended = work(intake, &delivery, &handle, &log, slot, crash_mark.clone()) => SetOutcome::of(set, ended),
+        () = log.send_batches(&context.queue) => unreachable!("sends for ever"),
     };
+    drop(marked);
+    if matches!(outcome, SetOutcome::Done(_)) {
+        intake.journal.forget(set);
+    }
+    store_unfinished_log(context, &log, &outcome).await;
+    // Held until here: a set that is delivered again meanwhile would run twice.
     drop(extending);
-    log.send_rest(&context.queue, set, &context.name).await;
     answer(context, &delivery, outcome).await;
     // Only after the answer: a kill before it must leave the receipt for the next start.
     drop(journal_entry);
+}
+
+/// Hands back what an earlier process on this scratch folder had, and reports the sets that ended it.
+pub(crate) async fn recover(intake: &IntakeState) {
+    let context = &intake.context;
+    for ended in intake.journal.recover(&context.queue).await {
+        let EndedSet {
+            pipeline,
+            job,
+            set,
+            message,
+        } = ended;
+        let event = SetEvent::Failed(SetFailed {
+            pipeline,
+            job,
+            set,
+            worker: context.name.clone(),
+            message,
+            needs_attention: false,
+        });
+        publish(context, &event).await;
+    }
+}
+
+/// Stores the log lines of a run that has ended without a result: what was shown must not be lost.
+///
+/// If the store does not answer in time, the lines wait on the disk and are stored later.
+async fn store_unfinished_log(context: &WorkerContext, log: &SetLog, outcome: &SetOutcome) {
+    if !log.has_lines() {
+        return;
+    }
+    let why = match outcome {
+        SetOutcome::Done(_) | SetOutcome::AlreadyDone => "its result was stored before",
+        SetOutcome::Orphaned => "its job is gone",
+        SetOutcome::Interrupted(Interrupt::Stopped(StopReason::JobCancelled)) => "its job was stopped",
+        SetOutcome::Interrupted(Interrupt::Stopped(StopReason::Shutdown)) => "the worker stops; another one runs it again",
+        SetOutcome::Interrupted(Interrupt::Stopped(StopReason::NotServed)) => "its pipeline is gone",
+        SetOutcome::Interrupted(Interrupt::Stopped(StopReason::Abandoned)) => "it is run again",
+        SetOutcome::Interrupted(Interrupt::Infra(error)) => &format!("it is run again after an error: {}", error_chain(error)),
+    };
+    log.add(None, false, format!("datum set ended without a result: {why}"));
+    // First: the attempt below may be given up.
+    log.spool_rest();
+    let stored = tokio::time::timeout(LOG_STORE_LIMIT, log.store(&context.storage.store, &context.queue)).await;
+    let error = match stored {
+        Ok(Ok(_)) => return,
+        Ok(Err(error)) => error_chain(&error),
+        Err(_) => "the store does not answer".to_owned(),
+    };
+    tracing::warn!(error, "log lines of a datum set are stored later");
 }
 
 /// Unregisters a running set when dropped, also when the work on it panics.
@@ -188,6 +250,7 @@ async fn work(
     handle: &Arc<SetHandle>,
     log: &Arc<SetLog>,
     slot: SlotGuard,
+    crash_mark: Option<CrashMark>,
 ) -> Result<SetOutcome, Interrupt> {
     let context = &intake.context;
     let store = &context.storage.store;
@@ -205,10 +268,18 @@ async fn work(
         None => intake.job_objects.datum_set(&set.set_key).await?,
     };
     let started = Timestamp::now();
+    if let Some(reason) = intake.journal.refusal(set) {
+        drop(slot);
+        log.add(None, false, reason.clone());
+        let refused = |datum: &Datum| datum_totals::refused(datum, reason.clone(), &context.metrics);
+        let results = datums.datums.iter().map(refused).collect();
+        let log_key = store_log(context, log).await?;
+        return store_result(context, set, &plan, started, results, log_key).await;
+    }
     let runner = SetRunner::new(
         context,
         Arc::clone(&plan),
-        log,
+        (log, crash_mark),
         handle,
         (set, delivery.delivered),
         datums,
@@ -216,31 +287,57 @@ async fn work(
     // When this returns, the slot is free for the next set.
     let mut finished = runner.run(slot).await?;
     // Output and log are stored before the result that refers to them: a result is never visible without its content.
-    let (stored, log_key) = tokio::join!(finished.store_output(), store_log(context, set, log));
-    stored.map_err(InfraError::store("cannot store the output of a datum set"))?;
+    // A stop must not wait for a slow store; what is stored already stays there without a reference.
+    let storing_output = async {
+        tokio::select! {
+            biased;
+            stored = finished.store_output() => {
+                stored.map_err(|error| InfraError::store("cannot store the output of a datum set")(error).into())
+            }
+            reason = handle.unwanted() => Err(Interrupt::Stopped(reason)),
+        }
+    };
+    let (stored, log_key) = tokio::join!(storing_output, store_log(context, log));
     let log_key = log_key?;
+    stored?;
     let FinishedSet {
         results,
         storing_permit,
         ..
     } = finished;
+    let outcome = store_result(context, set, &plan, started, results, log_key).await?;
+    // Held until here: it bounds the output that waits in memory for the store.
+    drop(storing_permit);
+    Ok(outcome)
+}
+
+/// Stores the result of a set whose output and log are stored.
+async fn store_result(
+    context: &WorkerContext,
+    set: &SetMessage,
+    plan: &JobPlan,
+    started: Timestamp,
+    datums: Vec<DatumResult>,
+    log_key: Option<String>,
+) -> Result<SetOutcome, Interrupt> {
     let result = SetResult {
         set: set.set,
         worker: context.name.clone(),
         worker_version: env!("CARGO_PKG_VERSION").to_owned(),
         started,
         finished: Timestamp::now(),
-        datums: results,
+        datums,
         log_key,
     };
     let result = Bytes::from(wire::encode(&result));
+    let result_key = objects::result_key(&set.pipeline, &set.job, set.set);
     // If the set was delivered twice, the first result wins and this one is discarded: both are equally valid.
-    let put = store
+    let put = context
+        .storage
+        .store
         .put_if_absent(&result_key, result.clone())
         .await
         .map_err(InfraError::store("cannot store the result of a datum set"))?;
-    // Held until here: it bounds the output that waits in memory for the store.
-    drop(storing_permit);
     // Events wait in the coordinator's memory: only a job of one small set, whose plan is a single object, sends a
     // copy, or a job of many sets would fill that memory. A result that was not created here is not copied: the stored
     // one may differ.
@@ -249,33 +346,9 @@ async fn work(
 }
 
 /// Stores the log lines of a set, if there are any, and returns the key of the object.
-async fn store_log(context: &WorkerContext, set: &SetMessage, log: &SetLog) -> Result<Option<String>, Interrupt> {
-    log.report_dropped();
-    // Before the lines are taken: followers do not receive lines that have been taken.
-    log.send_rest(&context.queue, set, &context.name).await;
-    let (lines, dropped) = log.take();
-    if lines.is_empty() {
-        return Ok(None);
-    }
-    let key = objects::log_key(&set.pipeline, &set.job, set.set, &context.name);
-    let object = LogObject {
-        pipeline: set.pipeline.clone(),
-        job: set.job,
-        set: set.set,
-        worker: context.name.clone(),
-        lines,
-        dropped,
-    };
-    let bytes = wire::encode(&object);
-    // Lines and encoded bytes together may take twice the log limit.
-    drop(object);
-    context
-        .storage
-        .store
-        .put(&key, bytes.into())
-        .await
-        .map_err(InfraError::store("cannot store the log of a datum set"))?;
-    Ok(Some(key))
+async fn store_log(context: &WorkerContext, log: &SetLog) -> Result<Option<String>, Interrupt> {
+    let stored = log.store(&context.storage.store, &context.queue).await;
+    Ok(stored.map_err(InfraError::store("cannot store the log of a datum set"))?)
 }
 
 /// Extends the acknowledgement deadline of a delivery until cancelled.

@@ -12,8 +12,11 @@ use howdah_telemetry::LeftOut;
 use tokio_util::sync::CancellationToken;
 
 use crate::blocking::short;
+use crate::config::OutputLimits;
 use crate::error::InfraError;
-use crate::pfs::output::{self, CollectedOutput, OutputError};
+use crate::pfs::collected::{CollectedOutput, OutputError};
+use crate::pfs::output;
+use crate::pfs::output_time::OutputTime;
 use crate::pfs::workspace::{Workspace, lock_workspace};
 use crate::runtime::{RunOutcome, RunRequest, RuntimeError, Stage, Stream};
 
@@ -45,15 +48,17 @@ pub(crate) async fn collect_output(
     stage: &mut dyn Stage,
     workspace: &Arc<Mutex<Workspace>>,
     spec: &StageSpec,
+    limits: OutputLimits,
+    time: &OutputTime,
     cancel: &CancellationToken,
 ) -> Result<CollectedOutput, CollectError> {
-    let outside = match list(workspace).await? {
+    let outside = match list(workspace, limits, time).await? {
         Ok(output) => return Ok(output),
         Err(links) => links,
     };
-    let removed = copy_links(stage, spec, &outside, cancel).await?;
+    let removed = copy_links(stage, spec, &outside, time, cancel).await?;
     // Once only: a process that outlives the command may make such links again and again, and a loop would not end.
-    match list(workspace).await? {
+    match list(workspace, limits, time).await? {
         Ok(mut output) => {
             output.left_out.merge(removed);
             Ok(output)
@@ -68,12 +73,17 @@ pub(crate) async fn collect_output(
 }
 
 /// Lists the output as the worker sees it; the inner error is the links that only the container can follow.
-async fn list(workspace: &Arc<Mutex<Workspace>>) -> Result<Result<CollectedOutput, Vec<String>>, CollectError> {
-    let workspace = Arc::clone(workspace);
-    match short(move || output::collect(lock_workspace(&workspace).layout())).await? {
+async fn list(
+    workspace: &Arc<Mutex<Workspace>>,
+    limits: OutputLimits,
+    time: &OutputTime,
+) -> Result<Result<CollectedOutput, Vec<String>>, CollectError> {
+    let (workspace, time) = (Arc::clone(workspace), time.clone());
+    match short(move || output::collect(lock_workspace(&workspace).view(), limits, time)).await? {
         Ok(output) => Ok(Ok(output)),
         Err(OutputError::Outside(links)) => Ok(Err(links)),
         Err(OutputError::Rejected(reason)) => Err(CollectError::Rejected(reason)),
+        Err(OutputError::Stopped) => Err(CollectError::Cancelled),
         Err(OutputError::Infra(error)) => Err(error.into()),
     }
 }
@@ -83,6 +93,7 @@ async fn copy_links(
     stage: &mut dyn Stage,
     spec: &StageSpec,
     links: &[String],
+    time: &OutputTime,
     cancel: &CancellationToken,
 ) -> Result<LeftOut, CollectError> {
     let request = RunRequest {
@@ -90,7 +101,8 @@ async fn copy_links(
         cwd: Some("/".to_owned()),
         user: spec.user.clone(),
         stdin: Some(links.join("\0").into_bytes()),
-        timeout: spec.datum_timeout_ms.map(std::time::Duration::from_millis),
+        // The target may be a file without end, also where the datum has no time limit.
+        timeout: Some(time.left()),
         ..RunRequest::default()
     };
     let (mut errors, mut report) = (Vec::new(), Vec::new());
@@ -112,7 +124,9 @@ async fn copy_links(
         RunOutcome::Exited(0) => return Ok(left_out(&report)),
         RunOutcome::Cancelled => return Err(CollectError::Cancelled),
         RunOutcome::TimedOut => {
-            format!("copying the targets of {many} links outside of /pfs ({first}) exceeded the datum's time limit")
+            format!(
+                "copying the targets of {many} links outside of /pfs ({first}) exceeded the time limit of the output"
+            )
         }
         RunOutcome::Exited(_) if !errors.is_empty() => String::from_utf8_lossy(&errors).into_owned(),
         RunOutcome::Exited(code) => format!("link at {first}: its target could not be copied (exit code {code})"),

@@ -5,8 +5,8 @@
 //! brought up to date with the differences of the two trees, so that files already on the disk are neither fetched nor
 //! written again.
 //!
-//! What can go wrong: every error is an [`InfraError`], which ends the set without a result; only a name that the file
-//! system does not accept fails the try instead. On a full disk the caches are evicted, so that the next delivery of
+//! What can go wrong: every error is an [`InfraError`], which ends the set without a result; only a name or path that
+//! cannot be laid out fails the try instead. On a full disk the caches are evicted, so that the next delivery of
 //! the set may succeed.
 
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use howdah_model::ids::{ContentHash, TreeRoot};
 use howdah_protocol::objects::{Datum, DatumInput};
 use howdah_store::{FileContent, FileDiff, FileTree};
 
-use crate::blocking::{blocking, short};
+use crate::blocking::short;
 use crate::cache::chunks::read_all;
 use crate::cache::file_cache::{PlacementMode, SMALL_FILE_BYTES};
 use crate::cache::storage::WorkerStorage;
@@ -149,7 +149,7 @@ impl InputLayout<'_> {
                 (None, None) => self.add_all(input).await?,
             }
         }
-        self.write_small(true).await?;
+        self.write_small().await?;
         self.place_large().await?;
         // Last, when every file is in place: a folder that is marked as complete is reused without a check.
         let mut workspace = lock_workspace(self.workspace);
@@ -260,23 +260,16 @@ impl InputLayout<'_> {
             bytes,
         });
         if self.small_bytes >= BATCH_BYTES || self.small.len() >= BATCH_FILES {
-            self.write_small(false).await?;
+            self.write_small().await?;
         }
         Ok(())
     }
 
-    async fn write_small(&mut self, is_last: bool) -> Result<(), InfraError> {
+    async fn write_small(&mut self) -> Result<(), InfraError> {
         let workspace = Arc::clone(self.workspace);
         let files = std::mem::take(&mut self.small);
         self.small_bytes = 0;
-        // Only when no file is placed any more: folders that are made later would stay closed.
-        let open_folders = is_last && self.writable && self.large.is_empty();
-        short(move || {
-            let mut workspace = lock_workspace(&workspace);
-            workspace.write(&files)?;
-            if open_folders { workspace.open_folders() } else { Ok(()) }
-        })
-        .await?
+        short(move || lock_workspace(&workspace).write(&files)).await?
     }
 
     async fn place_large(&mut self) -> Result<(), InfraError> {
@@ -292,21 +285,17 @@ impl InputLayout<'_> {
         let targets: Vec<_> = {
             let mut workspace = lock_workspace(self.workspace);
             let target = |(input, path, content): (Arc<str>, String, FileContent)| {
-                (workspace.expect_file(&input, &path), content)
+                Ok((workspace.expect_file(&input, &path)?, content))
             };
-            std::mem::take(&mut self.large).into_iter().map(target).collect()
+            let large = std::mem::take(&mut self.large);
+            large.into_iter().map(target).collect::<Result<_, InfraError>>()?
         };
         let storage = self.storage;
         futures::stream::iter(targets)
             .map(|(target, content)| async move { storage.files.place(&storage.chunks, &content, target, mode).await })
             .buffer_unordered(PARALLEL_FETCHES)
             .try_collect::<()>()
-            .await?;
-        if !self.writable {
-            return Ok(());
-        }
-        let workspace = Arc::clone(self.workspace);
-        blocking(move || lock_workspace(&workspace).open_folders()).await?
+            .await
     }
 }
 

@@ -11,14 +11,25 @@
 //! With private copies (`writable_inputs`) the inputs are below `/pfs/.writable/<n>` instead. The number `<n>` grows
 //! whenever the folders are made anew. Only paths here: nothing touches the disk.
 
+#[cfg(test)]
 use std::path::PathBuf;
 
+use crate::beneath::is_file_name;
 use crate::runtime::SlotDirs;
 
 /// Name of the read-only mount within `/pfs`.
 pub const SCRATCH: &str = ".scratch";
 /// Name of the folder of private copies within `/pfs`.
 pub const WRITABLE: &str = ".writable";
+/// Name of the output folder within `/pfs`.
+pub const OUT: &str = "out";
+/// Name of the file of environment variables within `/pfs`.
+pub const ENV_FILE: &str = ".env";
+
+/// Returns whether an input may have this name: that of one folder, and none of those that the worker uses itself.
+pub fn is_input_name(name: &str) -> bool {
+    is_file_name(name) && !matches!(name, SCRATCH | WRITABLE | OUT | ENV_FILE)
+}
 
 /// Paths of one stage container and of the try that runs in it.
 pub struct PfsLayout {
@@ -31,7 +42,8 @@ pub struct PfsLayout {
 }
 
 impl PfsLayout {
-    /// Returns the folder that holds the inputs of the running try.
+    /// Returns the folder that holds the inputs of the running try, on the worker's side.
+    #[cfg(test)]
     pub fn inputs(&self) -> PathBuf {
         if self.writable {
             self.dirs.pfs.join(WRITABLE).join(self.number.to_string())
@@ -41,18 +53,15 @@ impl PfsLayout {
     }
 
     /// Returns the path of an input file on the worker's side.
+    #[cfg(test)]
     pub fn input_path(&self, input: &str, path: &str) -> PathBuf {
         self.inputs().join(input).join(path.trim_start_matches('/'))
     }
 
     /// Returns the output folder on the worker's side.
+    #[cfg(test)]
     pub fn out(&self) -> PathBuf {
-        self.dirs.pfs.join("out")
-    }
-
-    /// Returns the file of environment variables on the worker's side.
-    pub fn env_file(&self) -> PathBuf {
-        self.dirs.pfs.join(".env")
+        self.dirs.pfs.join(OUT)
     }
 
     /// Returns the target of an input's link in `/pfs`.

@@ -1,25 +1,28 @@
 //! Following symbolic links as a stage container sees them.
 //!
 //! The worker's kernel must not follow a link that user code made: a link to `/etc/passwd` would read the worker's
-//! file. So [`LinkResolver::resolve`] walks a path step by step, maps each step to the worker's side and reads links
-//! itself.
+//! file. So [`LinkResolver::resolve`] walks a path step by step, maps each step to an open folder of the worker and
+//! reads links itself. Each step is opened below that folder without following a link, so that a folder which a process
+//! replaces by a link meanwhile is an error.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::File;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use crate::pfs::layout::{PfsLayout, SCRATCH};
+use crate::beneath::{Folder, read_opened_link};
+use crate::pfs::layout::SCRATCH;
+use crate::pfs::workspace::PfsView;
 
 /// Links that may be followed for one path, as in the kernel.
 const MAX_LINKS: usize = 40;
 
-/// Resolves paths of a container to paths on the worker's side.
+/// Resolves paths of a container to open folders of the worker.
 #[derive(Clone, Debug)]
 pub struct LinkResolver {
-    pfs: PathBuf,
-    inputs: PathBuf,
+    pfs: Folder,
+    inputs: Folder,
     /// Name of the running try's folder below `.scratch`.
     current: String,
     /// Whether inputs are read-only, so that they are as the store has them.
@@ -27,12 +30,23 @@ pub struct LinkResolver {
 }
 
 /// A resolved path.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct LinkTarget {
-    /// Path on the worker's side; no component of it is a link.
-    pub real: PathBuf,
+    /// Where it is; no component of it is a link.
+    pub place: Place,
     /// Name of the input and path in its commit, if it is part of an unmodified input.
     pub in_input: Option<(String, String)>,
+    /// It, opened to be looked at only. `None` if the path ends with `..`.
+    pub opened: Option<File>,
+}
+
+/// A path below one of the two open folders of a workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Whether it is below the folder of inputs, which the container sees as `/pfs/.scratch`; else below `/pfs`.
+    pub below_inputs: bool,
+    /// The path from there.
+    pub path: PathBuf,
 }
 
 /// Why a path cannot be resolved.
@@ -53,8 +67,6 @@ pub enum LinkError {
     /// The worker's disk failed.
     #[error("cannot be followed")]
     Io {
-        /// The path on the worker's side.
-        path: PathBuf,
         /// The system's error.
         #[source]
         source: io::Error,
@@ -63,30 +75,35 @@ pub enum LinkError {
 
 impl LinkResolver {
     /// Makes a resolver for the running try of a workspace.
-    pub fn new(layout: &PfsLayout) -> Self {
-        let inputs = layout.inputs();
-        let current = inputs.file_name().map(|name| name.to_string_lossy().into_owned());
+    pub fn new(view: PfsView<'_>) -> Self {
         Self {
-            pfs: layout.dirs.pfs.clone(),
-            inputs: layout.dirs.inputs.clone(),
-            current: current.unwrap_or_default(),
-            unmodified: !layout.writable,
+            pfs: view.pfs.clone(),
+            inputs: view.inputs.clone(),
+            current: view.layout.number.to_string(),
+            unmodified: !view.layout.writable,
         }
     }
 
+    /// Returns the open folder that a place is below.
+    pub fn base(&self, place: &Place) -> &Folder {
+        if place.below_inputs { &self.inputs } else { &self.pfs }
+    }
+
     /// Resolves a path of the container, following all links.
-    pub fn resolve(&self, path: &str) -> Result<LinkTarget, LinkError> {
-        let mut ahead: VecDeque<OsString> = components(Path::new(path));
+    pub fn resolve(&self, path: &Path) -> Result<LinkTarget, LinkError> {
+        let mut ahead: VecDeque<OsString> = components(path);
         let mut resolved = PathBuf::from("/");
+        let mut opened = None;
         let mut links = 0;
         while let Some(component) = ahead.pop_front() {
+            opened = None;
             if component == ".." {
                 // Applied to the resolved path, as the kernel does: `link/..` is the parent of the link's target.
                 resolved.pop();
                 continue;
             }
             let next = resolved.join(&component);
-            let Some(real) = self.real(&next) else {
+            let Some(place) = place_of(&next) else {
                 // A folder above /pfs may still lead into it; everything else is outside.
                 if Path::new("/pfs").starts_with(&next) {
                     resolved = next;
@@ -94,27 +111,26 @@ impl LinkResolver {
                 }
                 return Err(LinkError::Outside);
             };
-            let meta = fs::symlink_metadata(&real).map_err(|source| match source.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => LinkError::Dangling {
-                    target: self.shown(&next, &ahead),
-                },
-                _ => LinkError::Io {
-                    path: real.clone(),
-                    source,
-                },
-            })?;
-            if !meta.is_symlink() {
+            let io = |source| LinkError::Io { source };
+            let found = self
+                .base(&place)
+                .look_at(&place.path)
+                .map_err(|source| match source.kind() {
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => LinkError::Dangling {
+                        target: self.shown(&next, &ahead),
+                    },
+                    _ => io(source),
+                })?;
+            if !found.metadata().map_err(io)?.is_symlink() {
                 resolved = next;
+                opened = Some(found);
                 continue;
             }
             links += 1;
             if links > MAX_LINKS {
                 return Err(LinkError::TooManyLinks);
             }
-            let target = fs::read_link(&real).map_err(|source| LinkError::Io {
-                path: real.clone(),
-                source,
-            })?;
+            let target = PathBuf::from(read_opened_link(&found).map_err(io)?);
             if target.is_absolute() {
                 resolved = PathBuf::from("/");
             }
@@ -122,12 +138,13 @@ impl LinkResolver {
             inserted.append(&mut ahead);
             ahead = inserted;
         }
-        let Some(real) = self.real(&resolved) else {
+        let Some(place) = place_of(&resolved) else {
             return Err(LinkError::Outside);
         };
         Ok(LinkTarget {
-            real,
+            place,
             in_input: self.in_input(&resolved),
+            opened,
         })
     }
 
@@ -140,15 +157,6 @@ impl LinkResolver {
             Ok(inside) => Path::new("/pfs").join(inside).display().to_string(),
             Err(_) => path.display().to_string(),
         }
-    }
-
-    /// Maps a path of the container to the worker's side; `None` outside of `/pfs`.
-    fn real(&self, path: &Path) -> Option<PathBuf> {
-        let rest = path.strip_prefix("/pfs").ok()?;
-        Some(match rest.strip_prefix(SCRATCH) {
-            Ok(inside) => self.inputs.join(inside),
-            Err(_) => self.pfs.join(rest),
-        })
     }
 
     /// Splits a path below the running try's inputs into the name of the input and the path in its commit.
@@ -169,6 +177,21 @@ impl LinkResolver {
             (input.to_owned(), path)
         })
     }
+}
+
+/// Maps a path of the container to a place of the worker; `None` outside of `/pfs`.
+fn place_of(path: &Path) -> Option<Place> {
+    let rest = path.strip_prefix("/pfs").ok()?;
+    Some(match rest.strip_prefix(SCRATCH) {
+        Ok(inside) => Place {
+            below_inputs: true,
+            path: inside.to_owned(),
+        },
+        Err(_) => Place {
+            below_inputs: false,
+            path: rest.to_owned(),
+        },
+    })
 }
 
 /// Splits a path into the components that must be walked.

@@ -5,6 +5,7 @@
 //! same time, so no slot waits for another. Nothing is visible in the store as output before [`SetOutput::store`]
 //! succeeds and the set's result is stored.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures::future::try_join_all;
@@ -13,10 +14,38 @@ use howdah_store::{PackWriter, Store, StoreError};
 
 /// Collects output of several datums, one after the other.
 pub(crate) struct OutputWriter {
-    /// Writes new bytes; each file is tagged with its datum's index in the set and its path.
-    pub pack: PackWriter<(usize, String)>,
+    /// Writes new bytes.
+    pub pack: PackWriter<OutputTag>,
     /// Files that are in the store already, with their datum's index in the set.
     pub references: Vec<(usize, OutputFile)>,
+    /// Number of tries that have begun to write.
+    tries: u32,
+    /// Tries whose output does not count although a part of it is written.
+    discarded: HashSet<u32>,
+}
+
+/// Which file of which try a piece of new output is.
+#[derive(Debug)]
+pub(crate) struct OutputTag {
+    /// Its datum's index in the set.
+    pub datum: usize,
+    /// Number of the try, from [`OutputWriter::begin_try`].
+    pub written_by: u32,
+    /// Path in the output.
+    pub path: String,
+}
+
+impl OutputWriter {
+    /// Numbers a try that begins to write.
+    pub fn begin_try(&mut self) -> u32 {
+        self.tries += 1;
+        self.tries
+    }
+
+    /// Drops what a try has written. The chunks stay in the store without a reference.
+    pub fn discard(&mut self, written_by: u32) {
+        self.discarded.insert(written_by);
+    }
 }
 
 /// The output of a set. Shared by the slots that run its datums.
@@ -41,6 +70,8 @@ impl SetOutput {
         idle.unwrap_or_else(|| OutputWriter {
             pack: PackWriter::new(&self.store),
             references: Vec::new(),
+            tries: 0,
+            discarded: HashSet::new(),
         })
     }
 
@@ -56,12 +87,21 @@ impl SetOutput {
     /// If anything could not be stored.
     pub async fn store(&self, results: &mut [DatumResult]) -> Result<(), StoreError> {
         let all = std::mem::take(&mut *self.lock());
-        let finished = all.into_iter().map(|OutputWriter { pack, references }| async move {
-            let written = pack.finish().await?;
+        let finished = all.into_iter().map(|writer| async move {
+            let written = writer.pack.finish().await?;
             let new = written
                 .into_iter()
-                .map(|((index, path), content)| (index, OutputFile { path, content }));
-            Ok::<_, StoreError>(new.chain(references).collect::<Vec<_>>())
+                .filter(|(tag, _)| !writer.discarded.contains(&tag.written_by))
+                .map(|(tag, content)| {
+                    (
+                        tag.datum,
+                        OutputFile {
+                            path: tag.path,
+                            content,
+                        },
+                    )
+                });
+            Ok::<_, StoreError>(new.chain(writer.references).collect::<Vec<_>>())
         });
         for (index, file) in try_join_all(finished).await?.into_iter().flatten() {
             if let Some(result) = results.get_mut(index) {

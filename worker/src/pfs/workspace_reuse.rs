@@ -14,16 +14,16 @@
 //! reports it.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::ffi::{CStr, CString};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use howdah_model::ids::TreeRoot;
 
-use crate::pfs::fs_steps::remove_with_parents;
-use crate::pfs::layout::{PfsLayout, SCRATCH};
+use crate::beneath::{Access, DirBuffer, EntryKind, Folder};
+use crate::pfs::layout::{ENV_FILE, OUT, PfsLayout, SCRATCH};
 
 /// Files of an input that are removed one by one. The folder of an input with more files is renamed aside as a whole.
 const FEW_FILES: usize = 32;
@@ -46,7 +46,7 @@ pub type ReusedFolders = BTreeMap<Arc<str>, TreeRoot>;
 /// What a try was given as one input.
 #[derive(Debug)]
 enum LaidOutInput {
-    /// Exactly these files.
+    /// Exactly these files, by their paths from the folder of all inputs.
     Files(Vec<PathBuf>),
     /// More files than are remembered: all files of the folder if it was laid out completely, else unknown files.
     Folder(Option<CommitFolder>),
@@ -91,15 +91,14 @@ impl LaidOutInputs {
 ///
 /// Returns `None` if the next try has inputs of other names.
 pub(super) fn reuse_inputs(
-    layout: &PfsLayout,
+    inputs: &Folder,
     laid_out: LaidOutInputs,
     next: &DatumInputs,
-    discard: impl Fn(&Path) -> io::Result<()>,
+    discard: impl Fn(&CStr) -> io::Result<()>,
 ) -> io::Result<Option<(LaidOutInputs, ReusedFolders)>> {
     if !laid_out.inputs.keys().eq(next.keys()) {
         return Ok(None);
     }
-    let inputs = layout.inputs();
     let mut record = LaidOutInputs::new(next.keys());
     let mut reused = ReusedFolders::new();
     for (name, laid_out) in laid_out.inputs {
@@ -111,7 +110,7 @@ pub(super) fn reuse_inputs(
         match laid_out {
             LaidOutInput::Files(files) => {
                 for file in &files {
-                    remove_with_parents(file, &inputs)?;
+                    remove_with_parents(inputs, file)?;
                 }
             }
             LaidOutInput::Folder(Some(folder)) if is_needed(&folder) => {
@@ -121,74 +120,115 @@ pub(super) fn reuse_inputs(
                 reused.insert(name, folder.root);
             }
             LaidOutInput::Folder(_) => {
-                let folder = inputs.join(&*name);
-                discard(&folder)?;
-                fs::create_dir(&folder)?;
+                discard(&CString::new(&*name)?)?;
+                inputs.make_folder(&name, Access::ReadOnly)?;
             }
         }
     }
     Ok(Some((record, reused)))
 }
 
-/// Resets `/pfs` without making anything anew. Returns `false` if that was not possible; it is half reset then and must
-/// be cleared.
-pub(super) fn reset_pfs(layout: &PfsLayout, laid_out: &LaidOutInputs, env: &str) -> bool {
-    matches!(try_reset(layout, laid_out, env), Ok(true))
+/// Removes an input file and the folders that become empty, up to the input's own folder, which stays.
+pub(super) fn remove_with_parents(inputs: &Folder, file: &Path) -> io::Result<()> {
+    match inputs.remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut folder = file.parent();
+    while let Some(path) = folder.filter(|path| path.components().nth(1).is_some()) {
+        match inputs.remove_folder(path) {
+            // Not found: it was removed with a file before.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // Another file is still to be removed.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => return Ok(()),
+            other => other?,
+        }
+        folder = path.parent();
+    }
+    Ok(())
 }
 
-fn try_reset(layout: &PfsLayout, laid_out: &LaidOutInputs, env: &str) -> io::Result<bool> {
+/// Resets `/pfs` without making anything anew. Returns `false` if that was not possible; it is half reset then and must
+/// be cleared.
+pub(super) fn reset_pfs(pfs: &Folder, layout: &PfsLayout, laid_out: &LaidOutInputs, env: &str) -> bool {
+    matches!(try_reset(pfs, layout, laid_out, env), Ok(true))
+}
+
+fn try_reset(pfs: &Folder, layout: &PfsLayout, laid_out: &LaidOutInputs, env: &str) -> io::Result<bool> {
+    let mut buffer = DirBuffer::new();
     // Checked first: nothing is removed through a folder that the command replaced.
-    Ok(is_as_made(layout, laid_out)? && empty_out(&layout.out())? && rewrite_env(&layout.env_file(), env)?)
+    Ok(is_as_made(pfs, layout, laid_out, &mut buffer)? && empty_out(pfs, &mut buffer)? && rewrite_env(pfs, env)?)
 }
 
 /// Returns whether `/pfs` holds what the worker made and nothing else.
-fn is_as_made(layout: &PfsLayout, laid_out: &LaidOutInputs) -> io::Result<bool> {
+fn is_as_made(pfs: &Folder, layout: &PfsLayout, laid_out: &LaidOutInputs, buffer: &mut DirBuffer) -> io::Result<bool> {
     let mut found = 0;
-    for entry in fs::read_dir(&layout.dirs.pfs)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        let name = entry.file_name();
+    let checked = pfs.for_each_entry(buffer, |name, kind| {
         let expected = match name.to_str() {
-            Some(SCRATCH | "out") => kind.is_dir(),
-            Some(".env") => kind.is_file(),
-            Some(name) => {
-                kind.is_symlink()
+            Ok(SCRATCH | OUT) => kind == EntryKind::Folder,
+            Ok(ENV_FILE) => kind == EntryKind::File,
+            Ok(name) => {
+                kind == EntryKind::Link
                     && laid_out.inputs.contains_key(name)
-                    && fs::read_link(entry.path())? == Path::new(&layout.link_target(name))
+                    && pfs.read_link(name)? == *layout.link_target(name)
             }
-            None => false,
+            Err(_) => false,
         };
-        if !expected {
-            return Ok(false);
-        }
         found += 1;
-    }
+        if expected { Ok(()) } else { Err(Unexpected::Entry) }
+    });
     // `.scratch`, `out`, `.env` and a link per input.
-    Ok(found == laid_out.inputs.len() + 3)
+    Ok(as_expected(checked)? && found == laid_out.inputs.len() + 3)
 }
 
 /// Empties the output folder. Returns `false` if it holds a folder or many files, or if its mode was changed.
-fn empty_out(out: &Path) -> io::Result<bool> {
-    for (number, entry) in fs::read_dir(out)?.enumerate() {
-        let entry = entry?;
-        if number >= FEW_FILES || entry.file_type()?.is_dir() {
-            return Ok(false);
+fn empty_out(pfs: &Folder, buffer: &mut DirBuffer) -> io::Result<bool> {
+    let out = pfs.folder(OUT)?;
+    let mut names = Vec::new();
+    let listed = out.for_each_entry(buffer, |name, kind| {
+        if names.len() >= FEW_FILES || kind == EntryKind::Folder {
+            return Err(Unexpected::Entry);
         }
-        fs::remove_file(entry.path())?;
+        names.push(name.to_owned());
+        Ok(())
+    });
+    if !as_expected(listed)? {
+        return Ok(false);
     }
-    Ok(fs::symlink_metadata(out)?.mode() & 0o7777 == 0o777)
+    for name in &names {
+        out.remove_entry(name)?;
+    }
+    Ok(out.file().metadata()?.mode() & 0o7777 == 0o777)
+}
+
+/// Why a folder is not as expected.
+enum Unexpected {
+    /// An entry of another kind, or too many.
+    Entry,
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Unexpected {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+fn as_expected(checked: Result<(), Unexpected>) -> io::Result<bool> {
+    match checked {
+        Ok(()) => Ok(true),
+        Err(Unexpected::Entry) => Ok(false),
+        Err(Unexpected::Failed(error)) => Err(error),
+    }
 }
 
 /// Overwrites the file of variables. Returns `false` if it is not a plain, readable file of its own any more.
-fn rewrite_env(file: &Path, env: &str) -> io::Result<bool> {
+fn rewrite_env(pfs: &Folder, env: &str) -> io::Result<bool> {
     // The command may have replaced the file by a link or a pipe: neither is followed or waited for.
-    let mut open = fs::OpenOptions::new()
-        .write(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(file)?;
+    let mut open = pfs.open_to_write(ENV_FILE)?;
     let meta = open.metadata()?;
     // More than one link: writing would change another file of the command's choice.
-    if !meta.is_file() || meta.nlink() != 1 || meta.permissions().mode() & 0o444 != 0o444 {
+    if !meta.is_file() || meta.nlink() != 1 || meta.mode() & 0o444 != 0o444 {
         return Ok(false);
     }
     open.write_all(env.as_bytes())?;

@@ -179,7 +179,7 @@ async fn start(
         cpus: spec.cpus,
         network: Network::Default,
     };
-    let workspace = Workspace::new(dirs, starter.scratch.clone());
+    let workspace = Workspace::open(dirs, starter.scratch.clone())?;
     let stage = match starter.runtime.start(&request).await {
         Ok(stage) => stage,
         Err(error) => {

@@ -19,7 +19,7 @@
 //! - [`server`]: the poll loop; the program has one thread;
 //! - [`run`]: one command from start to end; [`users`], [`owner`] and [`explain`] are its helpers
 //!   for users, file owners and error texts;
-//! - [`sys`]: system calls that the standard library does not offer;
+//! - [`sys`] and [`folders`]: system calls that the standard library does not offer;
 //! - [`links`]: the replacement of links;
 //! - [`protect`]: protection of this program from the commands.
 //!
@@ -36,6 +36,7 @@
 //! ```
 
 pub mod explain;
+pub mod folders;
 pub mod frame;
 pub mod links;
 pub mod owner;

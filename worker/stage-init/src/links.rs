@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 /// Error number of "too many links".
 const ELOOP: i32 = 40;
 
+/// Levels of folders in a target that are copied. The worker refuses output that is deeper.
+const MAX_DEPTH: usize = 512;
 /// Paths that [`WithoutContent`] keeps; further ones are only counted.
 const NAMED: usize = 5;
 
@@ -99,7 +101,8 @@ fn replace_one(link: &Path, without: &mut WithoutContent) -> Result<(), String> 
         above.push(inode(&meta));
     }
     fs::remove_file(link).map_err(|e| format!("it cannot be replaced by its target: {e}"))?;
-    copy(&target, &meta, link, &mut above, without)
+    let outer = above.len();
+    copy(&target, &meta, link, &mut above, outer, without)
 }
 
 /// Follows all links of a path and returns the target with its metadata.
@@ -121,12 +124,14 @@ fn follow(path: &Path) -> Result<(PathBuf, Metadata), String> {
 
 /// Copies `from`, which is not a link, to `to`, which must not exist.
 ///
-/// `above` lists the folders that contain the copy; `without` gets what cannot be copied.
+/// `above` lists the folders that contain the copy; the first `outer` of them contain the link.
+/// `without` gets what cannot be copied.
 fn copy(
     from: &Path,
     meta: &Metadata,
     to: &Path,
     above: &mut Vec<(u64, u64)>,
+    outer: usize,
     without: &mut WithoutContent,
 ) -> Result<(), String> {
     let failed = |e: io::Error| format!("its target {} cannot be copied: {e}", from.display());
@@ -142,13 +147,18 @@ fn copy(
     if above.contains(&inode(meta)) {
         return Err(format!("its target {} leads back to a folder above it", from.display()));
     }
+    if above.len() - outer >= MAX_DEPTH {
+        return Err(format!("its target has folders nested more than {MAX_DEPTH} levels deep"));
+    }
     above.push(inode(meta));
     fs::create_dir(to).map_err(failed)?;
-    for entry in fs::read_dir(from).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
+    // Listed as a whole, so that the folder is not open while those in it are copied.
+    let listed = fs::read_dir(from).and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect());
+    let names: Vec<std::ffi::OsString> = listed.map_err(failed)?;
+    for name in names {
         let (target, meta) = follow(&from.join(&name))
             .map_err(|what| format!("in its target, {}: {what}", from.join(&name).display()))?;
-        copy(&target, &meta, &to.join(&name), above, without)?;
+        copy(&target, &meta, &to.join(&name), above, outer, without)?;
     }
     above.pop();
     Ok(())
@@ -229,6 +239,21 @@ mod tests {
         for nonsense in [&b""[..], b"many", b"-1\0/x", b"18446744073709551616"] {
             assert_eq!(WithoutContent::decode(nonsense).count, 0);
         }
+    }
+
+    #[test]
+    fn a_target_that_is_nested_too_deeply_is_refused() {
+        let folders = LinkFolders::new("deep");
+        let mut deep = folders.at("image/deep");
+        for _ in 0..MAX_DEPTH {
+            deep.push("d");
+        }
+        fs::create_dir_all(&deep).unwrap();
+        symlink(folders.at("image/deep/d"), folders.at("out/fits")).unwrap();
+        symlink(folders.at("image/deep"), folders.at("out/deep")).unwrap();
+        folders.replace(&["out/fits"]).unwrap();
+        let error = folders.replace(&["out/deep"]).unwrap_err();
+        assert!(error.ends_with("nested more than 512 levels deep"), "{error}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use howdah_queue::testing::NatsServer;
 use howdah_queue::{Queue, Subscription};
 use howdah_store::{FileEdits, FileTree, PackWriter, PathRules, Store};
 use howdah_worker::runtime::scripted::{ScriptedCall, ScriptedEnd, ScriptedRuntime};
-use howdah_worker::{Scratch, WorkerError, WorkerParts, metrics::Metrics, run_with};
+use howdah_worker::{OutputLimits, Scratch, WorkerError, WorkerParts, metrics::Metrics, run_with};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,8 @@ pub struct WorkerFixture {
     pub runtime: ScriptedRuntime,
     pub events: Subscription<SetEvent>,
     pub folder: tempfile::TempDir,
+    /// Limits of the workers that are started from now on.
+    pub output_limits: OutputLimits,
 }
 
 /// A running worker. It has threads of its own, so that a test can kill all its tasks at once.
@@ -88,6 +90,7 @@ impl WorkerFixture {
             store: Store::in_memory().await,
             runtime,
             folder: tempfile::tempdir().unwrap(),
+            output_limits: OutputLimits::default(),
         }
     }
 
@@ -113,6 +116,7 @@ impl WorkerFixture {
             scratch: Scratch::open(&self.folder.path().join(name)).unwrap(),
             slots,
             cache_bytes: 1 << 20,
+            output_limits: self.output_limits,
             pipelines: Vec::new(),
             metrics: Arc::clone(&metrics),
         };

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use howdah_protocol::messages::{ResolveImage, ResolvedImage};
-use howdah_protocol::objects::{self, DatumOutcome};
+use howdah_protocol::objects::{self, DatumOutcome, JobPlan};
 use howdah_protocol::testing::{datum, plan};
 use howdah_protocol::wire;
 use howdah_queue::ACK_WAIT;
@@ -179,8 +179,62 @@ async fn a_killed_worker_that_starts_again_hands_its_sets_back() {
     fixture.idle(&plan.pipeline).await;
     worker.stop().await;
     for receipt in std::fs::read_dir(&receipts).unwrap() {
-        assert_eq!(std::fs::read_to_string(receipt.unwrap().path()).unwrap(), "");
+        let receipt = receipt.unwrap();
+        if receipt.file_name().to_str().unwrap().parse::<u64>().is_ok() {
+            assert_eq!(std::fs::read_to_string(receipt.path()).unwrap(), "");
+        }
     }
+}
+
+/// Leaves what a process leaves that ended by a fault while it ran set 0 of a plan.
+fn leave_crash(fixture: &WorkerFixture, plan: &JobPlan) {
+    let receipts = fixture.folder.path().join("w/receipts");
+    std::fs::create_dir_all(&receipts).unwrap();
+    let record = format!("no receipt\n{}/{}/0", plan.pipeline, plan.job);
+    std::fs::write(receipts.join("5"), record).unwrap();
+    std::fs::write(receipts.join("crashed"), 5_u64.to_le_bytes()).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_ended_the_process_twice_fails_and_is_not_tried_again() {
+    let mut fixture = WorkerFixture::new().await;
+    let (_, runs) = define_slow(&fixture, 0);
+    let plan = plan("edges", 1, &["slow"]);
+    for _ in 0..2 {
+        leave_crash(&fixture, &plan);
+        let worker = fixture.worker("w", 1).await;
+        let failed = fixture.set_failed().await;
+        assert_eq!((failed.job, failed.set), (plan.job, 0));
+        assert!(failed.message.contains("ended"), "{failed:?}");
+        worker.stop().await;
+    }
+    let worker = fixture.worker("w", 1).await;
+    let sets = vec![vec![datum(1, vec![]), datum(2, vec![])], vec![datum(3, vec![])]];
+    fixture.start(&plan, sets).await;
+    let refused = fixture.result(&plan, 0).await;
+    for datum in &refused.datums {
+        assert_eq!((datum.state, datum.tries), (DatumOutcome::Failed, 0));
+        assert!(datum.reason.as_ref().unwrap().contains("ended 2 times by a fault"), "{datum:?}");
+    }
+    let lines = fixture.log_lines(&refused).await;
+    assert!(lines[0].1.contains("not tried again"), "{lines:?}");
+    assert_eq!(fixture.result(&plan, 1).await.datums[0].state, DatumOutcome::Success);
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+    worker.stop().await;
+    // The result is stored: the set is not remembered.
+    let ends = fixture.folder.path().join("w/receipts/ends");
+    assert_eq!(std::fs::read_to_string(ends).unwrap(), "{}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_is_tried_again_after_one_end_of_the_process() {
+    let mut fixture = WorkerFixture::new().await;
+    let plan = plan("edges", 1, &["ok"]);
+    leave_crash(&fixture, &plan);
+    let worker = fixture.worker("w", 1).await;
+    let result = fixture.run_one(&plan, vec![]).await;
+    assert_eq!(result.datums[0].state, DatumOutcome::Success);
+    worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,5 +8,6 @@ mod life;
 mod logs;
 mod lost_stages;
 mod outages;
+mod output_limits;
 mod outputs;
 mod prewarm;

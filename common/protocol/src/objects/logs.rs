@@ -2,13 +2,14 @@
 
 use howdah_model::ids::{DatumId, GlobalId};
 use howdah_model::names::PipelineKey;
-use howdah_store::keys;
+use howdah_store::keys as store_keys;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::keys::{log_key, run_log_key};
 use crate::wire::Wire;
 
-/// Log lines of one datum set.
+/// Log lines of one run of a datum set. A set runs again if it was stopped or returned, or if its worker was lost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogObject {
     /// Pipeline.
@@ -19,11 +20,25 @@ pub struct LogObject {
     pub set: u32,
     /// Worker that ran the set.
     pub worker: String,
-    /// The lines, oldest first.
+    /// Beginning of the run; `None` in objects of earlier releases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Timestamp>,
+    /// The lines, oldest first. Since runs have a beginning, no two lines of a run have the same time.
     pub lines: Vec<LogLine>,
-    /// Number of lines left out, because the set wrote more than the limit.
+    /// Number of lines left out, because datums wrote more than the limits allow. A line in the place of those of each
+    /// datum tells of them.
     #[serde(default)]
     pub dropped: u64,
+}
+
+impl LogObject {
+    /// Returns the key of the object.
+    pub fn key(&self) -> String {
+        match self.run {
+            Some(run) => run_log_key(&self.pipeline, &self.job, self.set, &self.worker, run),
+            None => log_key(&self.pipeline, &self.job, self.set, &self.worker),
+        }
+    }
 }
 
 impl Wire for LogObject {
@@ -68,5 +83,5 @@ impl MasterLine {
 
 /// Returns the common prefix of the keys of all [`MasterLine`]s of a pipeline.
 pub fn master_lines_prefix(pipeline: &PipelineKey) -> String {
-    keys::master_lines(&pipeline.project, &pipeline.name)
+    store_keys::master_lines(&pipeline.project, &pipeline.name)
 }

@@ -18,7 +18,9 @@ mod record;
 mod result;
 
 pub use datum_set::{Datum, DatumInput, DatumSet};
-pub use keys::{log_key, plan_key, result_key, results_prefix, set_key, set_of_result_key};
+pub use keys::{
+    log_key, plan_key, result_key, results_prefix, run_log_key, run_of_log_key, set_key, set_of_result_key,
+};
 pub use logs::{LogLine, LogObject, MasterLine, master_lines_prefix};
 pub use plan::{JobPlan, SetConcurrency, SingleObjectPlan, StageSpec};
 pub use record::DatumRecord;

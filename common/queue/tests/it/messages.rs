@@ -68,6 +68,8 @@ async fn set_events_presence_logs_and_controls_arrive_as_sent() {
             job: job(1),
             set: 0,
             worker: "w".into(),
+            run: None,
+            stored: false,
             lines: vec![LogLine {
                 ts: Timestamp::UNIX_EPOCH,
                 datum: None,

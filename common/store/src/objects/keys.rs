@@ -17,7 +17,8 @@
 //! jobs/<project>/<pipeline>/<job>/plan-merge         what only the coordinator needs of a plan of several objects
 //! jobs/<project>/<pipeline>/<job>/sets/<n>           datums of one set, unless the plan holds them
 //! jobs/<project>/<pipeline>/<job>/results/<n>        result of one set
-//! logs/<project>/<pipeline>/<job>/<set>-<worker>     log lines that one worker wrote for a set
+//! logs/<project>/<pipeline>/<job>/<set>-<worker>-<microseconds>   log lines of one run of a set
+//! logs/<project>/<pipeline>/<job>/<set>-<worker>     the same, in stores of earlier releases
 //! logs/<project>/<pipeline>/master/<20-digit time>    log lines of the coordinator about a pipeline
 //! provenance/<project>/<repo>/<commit>               record of a finished commit
 //! ```

@@ -47,6 +47,8 @@ pub(super) enum BatchPart {
         offset: u64,
         length: usize,
     },
+    /// So many zero bytes.
+    Zeros(usize),
 }
 
 impl BatchPart {
@@ -54,7 +56,7 @@ impl BatchPart {
     pub(super) fn len(&self) -> usize {
         match self {
             BatchPart::Memory(bytes) => bytes.len(),
-            BatchPart::InFile { length, .. } => *length,
+            BatchPart::InFile { length, .. } | BatchPart::Zeros(length) => *length,
         }
     }
 
@@ -71,6 +73,10 @@ impl BatchPart {
                 *offset += at as u64;
                 *length -= at;
                 front
+            }
+            BatchPart::Zeros(length) => {
+                *length -= at;
+                BatchPart::Zeros(at)
             }
         }
     }
@@ -113,9 +119,18 @@ impl Batch {
         self.push_part(BatchPart::InFile { file, offset, length });
     }
 
+    /// Adds zero bytes at the end.
+    pub(super) fn push_zeros(&mut self, length: usize) {
+        self.push_part(BatchPart::Zeros(length));
+    }
+
     fn push_part(&mut self, part: BatchPart) {
         match part {
             BatchPart::Memory(bytes) if bytes.len() < GATHERED => self.copy(&bytes),
+            BatchPart::Zeros(length) if length < GATHERED => {
+                self.length += length;
+                self.tail.resize(self.tail.len() + length, 0);
+            }
             part => {
                 self.close_tail();
                 self.length += part.len();
@@ -205,7 +220,7 @@ mod tests {
     fn concat(parts: &[BatchPart]) -> Vec<u8> {
         let bytes = parts.iter().map(|part| match part {
             BatchPart::Memory(bytes) => &bytes[..],
-            BatchPart::InFile { .. } => panic!("no file was pushed"),
+            BatchPart::InFile { .. } | BatchPart::Zeros(_) => panic!("neither a file nor a hole was pushed"),
         });
         bytes.collect::<Vec<_>>().concat()
     }

@@ -100,6 +100,10 @@ impl Cutter {
                 file.read_exact_at(self.chunk.room(*length), *offset)?;
                 self.chunk.grow(*length);
             }
+            BatchPart::Zeros(length) => {
+                self.chunk.room(*length).fill(0);
+                self.chunk.grow(*length);
+            }
         }
         // Small files are searched together, once there are enough bytes: each search warms up its rolling hash first.
         if self.waiting() - self.finder.searched() >= STEP {

@@ -178,6 +178,23 @@ impl<T> PackWriter<T> {
         Ok(())
     }
 
+    /// Adds `length` zero bytes to the open file: a hole of a sparse file, which need not be read.
+    ///
+    /// # Errors
+    /// The same as [`PackWriter::write`].
+    pub async fn write_zeros(&mut self, mut length: u64) -> Result<()> {
+        if self.open.is_none() {
+            return Err(StoreError::NoOpenFile);
+        }
+        while length > 0 {
+            let now = length.min(FILE_BATCH);
+            self.pending.push_zeros(now as usize);
+            length -= now;
+            self.hand_over_if_full().await?;
+        }
+        Ok(())
+    }
+
     async fn hand_over_if_full(&mut self) -> Result<()> {
         if self.pending.len() >= BATCH {
             self.hand_over_decided().await?;

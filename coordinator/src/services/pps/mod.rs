@@ -161,7 +161,7 @@ impl Api for PpsService {
     }
 
     async fn get_logs(&self, request: Request<pps::GetLogsRequest>) -> StreamReply<pps::LogMessage> {
-        logs::get_logs(&self.core, request.into_inner())
+        logs::get_logs(&self.core, request.into_inner()).await
     }
 
     async fn get_cluster_defaults(

@@ -37,7 +37,7 @@ impl LogFilter {
     /// Reads a request.
     ///
     /// # Errors
-    /// When its pipeline or job does not exist, or the request names none.
+    /// When its pipeline does not exist, or the request names neither a pipeline nor a job.
     pub fn new(core: &Core, request: pps::GetLogsRequest) -> Result<Self, Status> {
         let datum_job = request.datum.as_ref().and_then(|datum| datum.job.clone());
         let job = match request.job.or(datum_job) {
@@ -46,10 +46,8 @@ impl LogFilter {
         };
         let state = core.state();
         let pipeline = match (&job, &request.pipeline) {
-            (Some(job), _) => {
-                find::job(&state, job)?;
-                job.pipeline.clone()
-            }
+            // Also one that is deleted: its lines stay. Whether there are any is seen when they are read.
+            (Some(job), _) => job.pipeline.clone(),
             (None, Some(pipeline)) => find::pipeline(&state, &wire::pipeline_key(Some(pipeline))?)?
                 .key
                 .clone(),

@@ -1,54 +1,59 @@
 //! `GetLogs`: lines of a job or a pipeline, those that exist and those to come.
 //!
 //! ```text
-//!  finished sets    log objects in the store  --+
-//!  running sets     pending lines in memory   --+--> LogOutput (with `tail`: the newest) --> client
-//!  from now on      live lines                ---------------------------------------------> client (with `follow`)
+//!  runs that have ended  log objects in the store  --+
+//!  runs of datum sets    pending lines in memory   --+--> LineMerge --> LogOutput (with `tail`: the newest) --> client
+//!  from now on           live lines                ----------------------------------------> client (with `follow`)
 //! ```
 //!
 //! A line moves from pending to stored while a request is served. The sources are opened in the direction of this move:
-//! live, then pending, then stored. So a line that moves meanwhile is read once or twice; a second copy is recognised
-//! by the identity of the line and is not sent. A client can still miss lines: of a running set only the newest 10,000
-//! are pending, a slow follower misses the oldest live ones, and the lines of a set without a result are not stored.
+//! live, then pending, then stored. So a line that moves meanwhile is read once or twice. Pending and stored lines of
+//! one run are recognised by the key of its log object. The lines of a run have times of their own and come in their
+//! order: a live line that is not newer than the last one that was read of its run is a second copy and is not sent.
 //!
-//! - [`filter`]: the request. [`inputs`]: input files of a datum. [`stored`]: log objects. [`output`]: messages.
+//! A slow follower misses the oldest live lines and is told so.
+//!
+//! - [`filter`]: the request. [`inputs`]: input files of a datum. [`stored`]: log objects. [`merge`]: lines of many runs
+//!   by time. [`output`]: messages.
 //! - [`master`]: lines that the coordinator has written about a pipeline.
 
 mod filter;
 mod inputs;
 mod master;
+mod merge;
 mod output;
 mod stored;
 
-use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use howdah_api::pps_v2 as pps;
-use howdah_model::{DatumId, GlobalId, Job, query};
-use howdah_protocol::messages::LogBatch;
+use howdah_model::{DatumId, Job, JobKey, query};
 use howdah_protocol::objects::LogLine;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
 use tonic::Status;
 
 use self::filter::LogFilter;
 use self::inputs::LogInputs;
 use self::master::send_master_lines;
-use self::output::{LogOutput, job_message};
-use self::stored::{log_keys, read_log};
+use self::merge::LineMerge;
+use self::output::{LogOutput, job_message, missed_message};
+use self::stored::log_keys;
 use super::known_datums;
+use crate::live::{FollowedLogs, LogFollower};
 use crate::metadata::Core;
+use crate::services::find;
 use crate::services::reply::{self, ReplySender, StreamError, StreamReply};
-use crate::services::status::shutting_down;
 
 /// How much older than its arrival the time of a live line may be: lines are collected before they are sent, and the clock
 /// of a worker may be late.
 const LIVE_DELAY: SignedDuration = SignedDuration::from_secs(60);
 
-pub(super) fn get_logs(core: &Core, request: pps::GetLogsRequest) -> StreamReply<pps::LogMessage> {
+pub(super) async fn get_logs(core: &Core, request: pps::GetLogsRequest) -> StreamReply<pps::LogMessage> {
     let filter = LogFilter::new(core, request)?;
+    if let Some(job) = &filter.job {
+        check_job(core, job).await?;
+    }
     if filter.master {
         let live = filter.follow.then(|| core.live().logs.follow_master_lines());
         let core = core.clone();
@@ -60,11 +65,21 @@ pub(super) fn get_logs(core: &Core, request: pps::GetLogsRequest) -> StreamReply
     reply::from_task(move |sender| send_lines(core, filter, live, sender))
 }
 
+/// Refuses a job that does not exist. The lines of a job that is deleted, perhaps with its pipeline, stay.
+async fn check_job(core: &Core, job: &JobKey) -> Result<(), Status> {
+    let state = core.state();
+    let found = find::job(&state, job).map(drop);
+    if found.is_err() && core.live().logs.pending(job).is_empty() && log_keys(core.store(), job).await?.is_empty() {
+        return found;
+    }
+    Ok(())
+}
+
 /// Sends the lines that exist; then, with `live`, those that are written from now on.
 async fn send_lines(
     core: Core,
     filter: LogFilter,
-    live: Option<broadcast::Receiver<Arc<LogBatch>>>,
+    live: Option<LogFollower>,
     sender: ReplySender<pps::LogMessage>,
 ) -> Result<(), StreamError> {
     let state = core.state();
@@ -77,102 +92,91 @@ async fn send_lines(
         .cloned()
         .collect();
     let mut output = LogOutput::new(sender, filter.tail);
-    let mut seen = SeenLines {
+    let mut read = ReadRuns {
         since: live.as_ref().map(|_| Timestamp::now() - LIVE_DELAY),
-        lines: HashSet::new(),
+        last: HashMap::new(),
     };
     let mut inputs = LogInputs::new(core.store());
     for job in &jobs {
-        send_lines_of_job(&core, &filter, job, &mut inputs, &mut seen, &mut output).await?;
+        let datums = DatumFilter::of_job(&core, &filter, job).await?;
+        send_lines_of_job(&core, &filter, (&job.key, &datums), &mut inputs, &mut read, &mut output).await?;
+    }
+    if let Some(key) = filter.job.as_ref().filter(|key| state.job(key).is_none()) {
+        // A deleted one.
+        let datums = DatumFilter::ByInputs(filter.data_filters.clone());
+        send_lines_of_job(&core, &filter, (key, &datums), &mut inputs, &mut read, &mut output).await?;
     }
     let sender = output.release().await?;
     match live {
-        Some(live) => follow(core, filter, live, seen, inputs, sender).await,
+        Some(live) => follow(core, filter, live, read, inputs, sender).await,
         None => Ok(()),
     }
 }
 
-/// Sends the stored and the pending lines of a job, and adds those to `seen` that may come again.
+/// Sends the stored and the pending lines of a job, and notes in `read` which lines may come again.
 async fn send_lines_of_job(
     core: &Core,
     filter: &LogFilter,
-    job: &Job,
+    (job, datums): (&JobKey, &DatumFilter),
     inputs: &mut LogInputs,
-    seen: &mut SeenLines,
+    read: &mut ReadRuns,
     output: &mut LogOutput,
 ) -> Result<(), StreamError> {
-    let matching = matching_datums(core, filter, job).await?;
-    let passes = |line: &LogLine| filter.passes(line) && is_of_datum(line, matching.as_ref());
-    // Pending lines before stored ones: a set that is stored in between is then in both, and the second copies of its
-    // lines are recognised. In the other order it would be in neither.
-    let pending = core.live().logs.pending(&job.key);
-    for (_, line) in &pending {
-        seen.lines.insert(identity(job.key.id, line));
-    }
-    let mut already_stored = HashSet::new();
-    for key in log_keys(core.store(), &job.key).await? {
-        // Read one by one: all logs of a job together may need more memory than there is.
-        let object = read_log(core.store(), &key).await?;
-        for line in object.lines.into_iter().filter(&passes) {
-            let identity = identity(job.key.id, &line);
-            if seen.lines.contains(&identity) {
-                already_stored.insert(identity);
-            } else if seen.since.is_some_and(|since| line.ts >= since) {
-                // It may have come since this call began, and its set may have been stored before the pending lines
-                // were looked at.
-                seen.lines.insert(identity);
-            }
-            let data = inputs.of(&job.key, object.set, line.datum).await?;
-            output.add(job_message(&job.key, &object.worker, line, data)).await?;
+    let pending = core.live().logs.pending(job);
+    let mut lines = LineMerge::of_job(core.store(), job, pending).await?;
+    while let Some(merged) = lines.next().await? {
+        read.note(&merged.key, merged.line.ts);
+        if !filter.passes(&merged.line) || !datums.may_pass(&merged.line) {
+            continue;
         }
-    }
-    for (set, line) in pending.into_iter().filter(|(_, line)| passes(line)) {
-        if !already_stored.contains(&identity(job.key.id, &line)) {
-            let data = inputs.of(&job.key, set, line.datum).await?;
-            output.add(job_message(&job.key, "", line, data)).await?;
+        let data = inputs.of(job, merged.set, merged.line.datum).await?;
+        if datums.passes_inputs(&data) {
+            output.add(job_message(job, &merged.worker, merged.line, data)).await?;
         }
     }
     Ok(())
 }
 
 /// Sends lines as they are written, until the client disconnects.
-///
-/// `seen` has the lines that may have been sent although they are also among the live ones.
 async fn follow(
     core: Core,
     filter: LogFilter,
-    mut live: broadcast::Receiver<Arc<LogBatch>>,
-    mut seen: SeenLines,
+    mut live: LogFollower,
+    read: ReadRuns,
     mut inputs: LogInputs,
     sender: ReplySender<pps::LogMessage>,
 ) -> Result<(), StreamError> {
     loop {
-        let batch = tokio::select! {
-            batch = live.recv() => batch,
+        let followed = tokio::select! {
+            followed = live.next() => followed,
             // A pipeline may be silent for days: without this the task would wait for a line as long.
             () = sender.client_gone() => return Err(StreamError::ClientGone),
         };
-        let batch = match batch {
-            Ok(batch) => batch,
+        let batch = match followed {
+            FollowedLogs::Batch(batch) => batch,
             // The client is slower than the workers. Waiting for it would delay every other reader, so it misses lines.
             // They are stored, and a new call returns them.
-            Err(RecvError::Lagged(_)) => continue,
-            Err(RecvError::Closed) => return Err(shutting_down().into()),
+            FollowedLogs::Missed(batches) => {
+                sender.send(missed_message(&filter.pipeline, batches)).await?;
+                continue;
+            }
         };
         let key = batch.pipeline.job(batch.job);
-        if !filter.passes_job(&key) {
+        if !filter.passes_job(&key) || batch.lines.is_empty() {
             continue;
         }
-        let matching = match core.state().job(&key) {
-            Some(job) => matching_datums(&core, &filter, job).await?,
-            None => None,
+        let datums = match core.state().job(&key) {
+            Some(job) => DatumFilter::of_job(&core, &filter, job).await?,
+            None => DatumFilter::ByInputs(filter.data_filters.clone()),
         };
+        let last = read.last.get(batch.log_key().as_str());
         for line in &batch.lines {
-            let passes = filter.passes(line) && is_of_datum(line, matching.as_ref());
-            // Removed, because a live line comes once: `seen` shrinks, and equal lines of later batches are sent.
-            let is_new = !seen.lines.remove(&identity(key.id, line));
-            if passes && is_new {
-                let data = inputs.of(&key, batch.set, line.datum).await?;
+            let is_new = last.is_none_or(|last| line.ts > *last);
+            if !is_new || !filter.passes(line) || !datums.may_pass(line) {
+                continue;
+            }
+            let data = inputs.of(&key, batch.set, line.datum).await?;
+            if datums.passes_inputs(&data) {
                 sender
                     .send(job_message(&key, &batch.worker, line.clone(), data))
                     .await?;
@@ -181,20 +185,56 @@ async fn follow(
     }
 }
 
-/// Lines that are sent or filtered out, and may come again.
-struct SeenLines {
+/// How far runs have been read whose lines may come again as live ones.
+struct ReadRuns {
     /// Stored lines that are not older may also come live; without it, none does.
     since: Option<Timestamp>,
-    lines: HashSet<LineIdentity>,
+    /// Time of the last line, by key of the run's log object.
+    last: HashMap<Arc<str>, Timestamp>,
 }
 
-/// What two lines have in common only if they are the same line: job, time, datum, and a hash of the text.
-type LineIdentity = (GlobalId, Timestamp, Option<DatumId>, u64);
+impl ReadRuns {
+    fn note(&mut self, key: &Arc<str>, ts: Timestamp) {
+        if self.since.is_some_and(|since| ts >= since) {
+            self.last.insert(Arc::clone(key), ts);
+        }
+    }
+}
 
-fn identity(job: GlobalId, line: &LogLine) -> LineIdentity {
-    let mut hasher = DefaultHasher::new();
-    line.message.hash(&mut hasher);
-    (job, line.ts, line.datum, hasher.finish())
+/// Which datums of a job a request selects by their input files.
+enum DatumFilter {
+    /// All, and lines without a datum.
+    All,
+    /// These.
+    These(HashSet<DatumId>),
+    /// Those whose input files match: for a job that is deleted, whose datums are not known.
+    ByInputs(Vec<String>),
+}
+
+impl DatumFilter {
+    async fn of_job(core: &Core, filter: &LogFilter, job: &Job) -> Result<Self, Status> {
+        Ok(matching_datums(core, filter, job).await?.map_or(Self::All, Self::These))
+    }
+
+    /// Returns whether a line may be selected, before its input files are known.
+    fn may_pass(&self, line: &LogLine) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(ids) => line.datum.is_some_and(|id| ids.contains(&id)),
+            Self::ByInputs(filters) => filters.is_empty() || line.datum.is_some(),
+        }
+    }
+
+    /// Returns whether a line is selected by the input files of its datum.
+    fn passes_inputs(&self, files: &[pps::InputFile]) -> bool {
+        let Self::ByInputs(filters) = self else { return true };
+        filters.iter().all(|filter| {
+            let path = filter.trim_matches('/');
+            files
+                .iter()
+                .any(|file| file.path.trim_matches('/') == path || hex::encode(&file.hash) == *filter)
+        })
+    }
 }
 
 /// Returns the datums of a job that the data filters select; `None` = there are no such filters.
@@ -210,9 +250,4 @@ async fn matching_datums(core: &Core, filter: &LogFilter, job: &Job) -> Result<O
             .map(|(id, _)| *id)
             .collect(),
     ))
-}
-
-/// Returns whether a line is about one of the datums; `None` = about anything.
-fn is_of_datum(line: &LogLine, datums: Option<&HashSet<DatumId>>) -> bool {
-    datums.is_none_or(|ids| line.datum.is_some_and(|id| ids.contains(&id)))
 }

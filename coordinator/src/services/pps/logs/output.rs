@@ -1,13 +1,19 @@
 //! Log lines on their way to a client.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use howdah_api::convert::to_timestamp;
 use howdah_api::pps_v2 as pps;
-use howdah_model::JobKey;
+use howdah_model::{JobKey, PipelineKey};
 use howdah_protocol::objects::{LogLine, MasterLine};
+use jiff::Timestamp;
+use prost::Message;
+use tonic::Status;
 
 use crate::services::reply::{ReplySender, StreamError};
+
+/// Bytes of the lines of a request with `tail`.
+const MAX_TAIL_BYTES: usize = 64 << 20;
 
 /// Sends lines at once; or, for a request with `tail`, keeps the newest until [`LogOutput::release`].
 pub struct LogOutput {
@@ -15,10 +21,14 @@ pub struct LogOutput {
     tail: Option<Tail>,
 }
 
-/// The newest lines. Memory is bounded by their number, which the client chooses, and not by that of all lines.
+/// The newest lines by time.
 struct Tail {
     limit: usize,
-    lines: VecDeque<pps::LogMessage>,
+    /// By time, then by the order in which they came.
+    lines: BTreeMap<(i64, i32, u64), pps::LogMessage>,
+    /// Number of lines so far.
+    count: u64,
+    bytes: usize,
 }
 
 impl LogOutput {
@@ -26,7 +36,9 @@ impl LogOutput {
     pub fn new(sender: ReplySender<pps::LogMessage>, tail: Option<usize>) -> Self {
         let tail = tail.map(|limit| Tail {
             limit,
-            lines: VecDeque::new(),
+            lines: BTreeMap::new(),
+            count: 0,
+            bytes: 0,
         });
         Self { sender, tail }
     }
@@ -34,15 +46,28 @@ impl LogOutput {
     /// Adds a line.
     ///
     /// # Errors
-    /// When the client has disconnected.
+    /// When the client has disconnected, or the newest lines need too much memory.
     pub async fn add(&mut self, message: pps::LogMessage) -> Result<(), StreamError> {
-        let Some(Tail { limit, lines }) = &mut self.tail else {
+        let Some(tail) = &mut self.tail else {
             return self.sender.send(message).await;
         };
-        if lines.len() == *limit {
-            lines.pop_front();
+        tail.count += 1;
+        tail.bytes += message.encoded_len();
+        let ts = message.ts.unwrap_or_default();
+        tail.lines.insert((ts.seconds, ts.nanos, tail.count), message);
+        if tail.lines.len() > tail.limit
+            && let Some((_, oldest)) = tail.lines.pop_first()
+        {
+            tail.bytes -= oldest.encoded_len();
         }
-        lines.push_back(message);
+        if tail.bytes > MAX_TAIL_BYTES {
+            let limit = tail.limit;
+            return Err(Status::resource_exhausted(format!(
+                "the newest {limit} lines have more than {} MiB: ask for fewer, or for all",
+                MAX_TAIL_BYTES >> 20
+            ))
+            .into());
+        }
         Ok(())
     }
 
@@ -51,10 +76,26 @@ impl LogOutput {
     /// # Errors
     /// When the client has disconnected.
     pub async fn release(self) -> Result<ReplySender<pps::LogMessage>, StreamError> {
-        for message in self.tail.map(|tail| tail.lines).unwrap_or_default() {
+        for message in self.tail.map(|tail| tail.lines).unwrap_or_default().into_values() {
             self.sender.send(message).await?;
         }
         Ok(self.sender)
+    }
+}
+
+/// Writes a line for a follower that was too slow.
+pub fn missed_message(pipeline: &PipelineKey, batches: u64) -> pps::LogMessage {
+    pps::LogMessage {
+        pipeline_name: pipeline.name.to_string(),
+        project_name: pipeline.project.to_string(),
+        // As a line of user code, so that it is shown where such lines are missing.
+        user: true,
+        ts: Some(to_timestamp(Timestamp::now())),
+        message: format!(
+            "[howdah: lines may be missing here: the client was too slow for {batches} batches of lines; without \
+             following, all stored lines are shown]"
+        ),
+        ..Default::default()
     }
 }
 

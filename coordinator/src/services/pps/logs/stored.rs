@@ -1,9 +1,9 @@
-//! The log objects of a job: the lines of its finished datum sets.
+//! The log objects of a job: the lines of the runs of its datum sets.
 
 use std::collections::BTreeMap;
 
 use howdah_model::JobKey;
-use howdah_protocol::objects::{LogObject, SetResult, result_key};
+use howdah_protocol::objects::{LogObject, SetResult, result_key, run_of_log_key};
 use howdah_store::Store;
 use tonic::Status;
 
@@ -25,11 +25,13 @@ pub async fn log_keys(store: &Store, job: &JobKey) -> Result<Vec<String>, Status
     }
     let mut found = Vec::new();
     for (set, mut keys) in sets {
-        if keys.len() > 1 {
-            // Several workers have run the set, because it was delivered again. Only one result counts, and only its
-            // log: with both, every line would appear twice.
+        if keys.iter().filter(|key| run_of_log_key(key).is_none()).count() > 1 {
+            // Workers of an earlier release stored complete logs only. Of several, the one of the result that counts is
+            // shown.
             let counted = log_of_result(store, job, set).await?;
-            keys.retain(|key| counted.as_ref().is_none_or(|counted| counted == key));
+            keys.retain(|key| {
+                run_of_log_key(key).is_some() || counted.as_ref().is_none_or(|counted| counted == key)
+            });
         }
         found.append(&mut keys);
     }
@@ -55,7 +57,7 @@ async fn log_of_result(store: &Store, job: &JobKey, set: u32) -> Result<Option<S
 }
 
 /// Reads the number of the set from the key of its log.
-fn set_of_key(key: &str) -> Option<u32> {
+pub fn set_of_key(key: &str) -> Option<u32> {
     let (_, name) = key.rsplit_once('/')?;
     let digits = name.split_once('-').map_or(name, |(digits, _)| digits);
     digits.parse().ok()
