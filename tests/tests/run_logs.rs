@@ -29,7 +29,11 @@ fn wait_for_lines(client: &TestClient, pipeline: &str, id: &str, expected: &[&st
     wait_for(&format!("the lines of {pipeline}"), || {
         let output = client.run(&format!("logs -j {pipeline}@{id}"));
         let lines: Vec<&str> = output.stdout.lines().collect();
-        if lines == expected { Ok(()) } else { Err(format!("{output:?}")) }
+        if lines == expected {
+            Ok(())
+        } else {
+            Err(format!("{output:?}"))
+        }
     });
 }
 
@@ -63,7 +67,11 @@ fn lines_stay_after_a_stop_an_update_a_timeout_and_a_deletion() {
     client.wait_for_job("updated", &id, JobSummary::is_over);
     assert_kept(&client, &store, "updated", &id);
     client.ok("delete pipeline updated");
-    assert_eq!(client.logs("updated", &id), ["begun"], "the lines of a deleted pipeline's job stay");
+    assert_eq!(
+        client.logs("updated", &id),
+        ["begun"],
+        "the lines of a deleted pipeline's job stay"
+    );
 
     let limited = with(hanging("limited"), json!({"jobTimeout": "5s"}));
     let id = create(&client, &limited);
@@ -125,7 +133,10 @@ fn lines_of_a_worker_that_is_drained_stay() {
     for worker in &mut cluster.workers {
         assert!(worker.stop().success());
         let lines = client.logs("drained", &id);
-        assert!(!lines.is_empty() && lines.iter().all(|line| line == "begun"), "{lines:?}");
+        assert!(
+            !lines.is_empty() && lines.iter().all(|line| line == "begun"),
+            "{lines:?}"
+        );
     }
 }
 
@@ -137,7 +148,11 @@ fn the_newest_lines_are_the_newest_by_time_and_a_long_log_has_both_ends() {
     client.ok("create repo data");
     client.put_all("data", &[("a", "1"), ("b", "2")]);
     // Two sets at the same time: their lines alternate.
-    let overlapping = spec("overlap", &["print=first", "sleep=300", "print=last"], pfs("data", "/*"));
+    let overlapping = spec(
+        "overlap",
+        &["print=first", "sleep=300", "print=last"],
+        pfs("data", "/*"),
+    );
     client.create(&with(
         overlapping,
         json!({"parallelismSpec": {"constant": 2}, "datumSetSpec": {"number": 1}}),
@@ -146,18 +161,27 @@ fn the_newest_lines_are_the_newest_by_time_and_a_long_log_has_both_ends() {
     let times = |flags: &str| -> Vec<String> {
         let text = client.ok(&format!("logs -j overlap@{} --raw {flags}", job.id));
         let lines = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
-        lines.map(|line| line.unwrap()["ts"].as_str().unwrap().to_owned()).collect()
+        lines
+            .map(|line| line.unwrap()["ts"].as_str().unwrap().to_owned())
+            .collect()
     };
     let all = times("");
     assert_eq!(all.len(), 4);
     assert!(all.is_sorted(), "{all:?}");
     assert_eq!(times("--tail 2"), all[2..]);
 
-    client.create(&spec("flood", &["print=begin", &format!("flood={LINES}"), "print=end", "exit=3"], pfs("data", "/a")));
+    client.create(&spec(
+        "flood",
+        &["print=begin", &format!("flood={LINES}"), "print=end", "exit=3"],
+        pfs("data", "/a"),
+    ));
     let job = client.last_job("flood");
     let lines = client.logs("flood", &job.id);
     assert_eq!((lines[0].as_str(), lines[lines.len() - 1].as_str()), ("begin", "end"));
-    let gaps = lines.iter().filter(|line| line.contains("lines are left out here")).count();
+    let gaps = lines
+        .iter()
+        .filter(|line| line.contains("lines are left out here"))
+        .count();
     assert!(gaps >= 1, "{} lines", lines.len());
     let worker = client.ok(&format!("logs -j flood@{} --worker", job.id));
     assert!(worker.contains("command exited with code 3"), "{worker}");
@@ -175,7 +199,10 @@ fn a_set_that_ends_the_process_twice_is_not_tried_again_and_one_that_is_killed_w
         cluster.start_worker_again(0);
         wait_for_lines(&client, "killed", &id, &vec!["begun"; round]);
     }
-    assert!(!client.job("killed", &id).is_over(), "an operator's kill is not the fault of the datum");
+    assert!(
+        !client.job("killed", &id).is_over(),
+        "an operator's kill is not the fault of the datum"
+    );
     client.ok(&format!("stop job killed@{id}"));
     client.ok("delete pipeline killed");
     // A new process has no other thread that waits for work.

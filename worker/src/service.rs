@@ -119,7 +119,10 @@ pub async fn run_with(parts: WorkerParts, shutdown: CancellationToken) -> Result
     loops.spawn(heartbeat::resolves(Arc::clone(&context), shutdown.clone()));
     loops.spawn(reap(Arc::clone(&context), shutdown.clone()));
     // Until the sets have stopped: the log of a set that is handed back may have to wait for the store.
-    loops.spawn(log_recovery::store_left_logs(Arc::clone(&context), stop_presence.clone()));
+    loops.spawn(log_recovery::store_left_logs(
+        Arc::clone(&context),
+        stop_presence.clone(),
+    ));
 
     pulling::serve(&intake, &shutdown, &sets).await;
 

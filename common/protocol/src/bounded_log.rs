@@ -131,7 +131,9 @@ impl BoundedLog {
             lines.tail.push_back((number, size));
             lines.tail_bytes += size;
             while lines.tail_bytes > limits.tail && lines.tail.len() > 1 {
-                let Some((number, size)) = lines.tail.pop_front() else { break };
+                let Some((number, size)) = lines.tail.pop_front() else {
+                    break;
+                };
                 lines.tail_bytes -= size;
                 kept.bytes -= size;
                 leave_out(&mut self.lines, lines, number);
@@ -184,7 +186,9 @@ impl BoundedLog {
         for least in [2, 1, 0] {
             for lines in kept.datums.values_mut() {
                 while lines.bytes() > share {
-                    let Some((number, size)) = lines.pop_middle(least) else { break };
+                    let Some((number, size)) = lines.pop_middle(least) else {
+                        break;
+                    };
                     kept.bytes -= size;
                     leave_out(&mut self.lines, lines, number);
                 }
@@ -355,12 +359,24 @@ mod tests {
         let lines = log.into_lines();
         for datum in 0..50 {
             let lines = numbers(&lines, datum, true);
-            assert_eq!(lines.first().map(String::as_str), Some("00000000"), "datum {datum}: {lines:?}");
-            assert_eq!(lines.last().map(String::as_str), Some("00000019"), "datum {datum}: {lines:?}");
+            assert_eq!(
+                lines.first().map(String::as_str),
+                Some("00000000"),
+                "datum {datum}: {lines:?}"
+            );
+            assert_eq!(
+                lines.last().map(String::as_str),
+                Some("00000019"),
+                "datum {datum}: {lines:?}"
+            );
             assert_eq!(lines.iter().filter(|line| line.contains("left out")).count(), 1);
         }
         assert_eq!(numbers(&lines, 60, true), ["00000020"]);
-        assert_eq!(numbers(&lines, 99, false).len(), 16, "the worker's lines have limits of their own");
+        assert_eq!(
+            numbers(&lines, 99, false).len(),
+            16,
+            "the worker's lines have limits of their own"
+        );
     }
 
     #[test]

@@ -66,7 +66,9 @@ impl LogFeed {
                 ring.bytes += size;
                 ring.batches.push_back((Arc::new(batch), size));
                 while ring.bytes > MAX_BYTES || ring.batches.len() > MAX_BATCHES {
-                    let Some((_, size)) = ring.batches.pop_front() else { break };
+                    let Some((_, size)) = ring.batches.pop_front() else {
+                        break;
+                    };
                     ring.bytes -= size;
                 }
             }

@@ -145,7 +145,11 @@ mod tests {
         logs.add(other.clone(), batch(&other, "w", run(1), 0..1), true);
         assert_eq!(pending(&logs, &first), [vec!["0", "1", "3"], vec!["2"]]);
         logs.remove_set(&first, 0);
-        assert_eq!(pending(&logs, &first).len(), 2, "a result does not say that all runs are stored");
+        assert_eq!(
+            pending(&logs, &first).len(),
+            2,
+            "a result does not say that all runs are stored"
+        );
         let stored = LogBatch {
             stored: true,
             ..batch(&first, "w", run(1), 4..5)
@@ -184,7 +188,11 @@ mod tests {
             }
         }
         let pending = logs.pending(&job);
-        let bytes: usize = pending.iter().flat_map(|log| &log.lines).map(|line| line.message.len()).sum();
+        let bytes: usize = pending
+            .iter()
+            .flat_map(|log| &log.lines)
+            .map(|line| line.message.len())
+            .sum();
         assert!(bytes <= 64 << 20, "{bytes} bytes");
         assert_eq!(pending.len(), 100, "every run has lines");
         for log in pending {
@@ -204,7 +212,10 @@ mod tests {
         }
         logs.job_over(&over);
         let is_gone = |worker: &str| worker == "gone";
-        assert!(logs.abandoned(is_gone).is_empty(), "their workers may be about to store them");
+        assert!(
+            logs.abandoned(is_gone).is_empty(),
+            "their workers may be about to store them"
+        );
         tokio::time::advance(std::time::Duration::from_secs(6)).await;
         let mut found: Vec<(u64, String)> = Vec::new();
         for (job, log) in logs.abandoned(is_gone) {
@@ -212,7 +223,10 @@ mod tests {
             logs.remove_run(&job, &log.key());
         }
         found.sort();
-        assert_eq!(found, [(1, "gone".to_owned()), (2, "alive".to_owned()), (2, "gone".to_owned())]);
+        assert_eq!(
+            found,
+            [(1, "gone".to_owned()), (2, "alive".to_owned()), (2, "gone".to_owned())]
+        );
         assert_eq!(pending(&logs, &open).len(), 1);
     }
 }

@@ -157,7 +157,10 @@ impl PendingLogs {
             }
         }
         while self.bytes > MAX_BYTES {
-            let all = self.jobs.iter().flat_map(|(job, runs)| runs.iter().map(move |run| (job, run)));
+            let all = self
+                .jobs
+                .iter()
+                .flat_map(|(job, runs)| runs.iter().map(move |run| (job, run)));
             let oldest = all.min_by_key(|(_, (_, pending))| pending.updated);
             let Some((job, key)) = oldest.map(|(job, (key, _))| (job.clone(), key.clone())) else {
                 return;

@@ -93,13 +93,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn lines_of_a_job_that_is_over_are_stored_unless_their_worker_has_done_so() {
-        let (core, _command_loop) = metadata::open(Store::in_memory().await, LiveStatus::default()).await.unwrap();
+        let (core, _command_loop) = metadata::open(Store::in_memory().await, LiveStatus::default())
+            .await
+            .unwrap();
         let silent = receive(&core, "silent");
         let done = receive(&core, "done");
         core.store().put(&done, "of the worker".into()).await.unwrap();
         assert!(store_abandoned(&core).await);
         assert!(core.store().get_opt(&silent).await.unwrap().is_none(), "the job runs");
-        let job = "default/edges".parse::<PipelineKey>().unwrap().job(GlobalId::from_number(1));
+        let job = "default/edges"
+            .parse::<PipelineKey>()
+            .unwrap()
+            .job(GlobalId::from_number(1));
         core.live().logs.job_over(&job);
         tokio::time::advance(Duration::from_secs(10)).await;
         assert!(store_abandoned(&core).await);

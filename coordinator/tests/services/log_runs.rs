@@ -78,7 +78,11 @@ async fn every_run_of_a_set_keeps_its_lines() {
     assert_eq!(logs(&server, of_job(&job)).await, expected);
     // The lost worker starts again and stores what it had written.
     store(&server, &run_of(id, 0, "b", 3, &[3, 4])).await;
-    assert_eq!(logs(&server, of_job(&job)).await, expected, "both copies are of one run");
+    assert_eq!(
+        logs(&server, of_job(&job)).await,
+        expected,
+        "both copies are of one run"
+    );
     receive(&server, run_of(id, 0, "b", 3, &[]), true);
     assert_eq!(logs(&server, of_job(&job)).await, expected);
     // What the coordinator has stored of a worker that comes back, and what came since.

@@ -228,7 +228,9 @@ pub(crate) fn read_left(path: &Path, limits: LogLimits) -> io::Result<Option<Log
     let mut log = BoundedLog::new(limits);
     let mut last = None;
     while next_line(&mut file, &mut text)? {
-        let Ok(line) = serde_json::from_slice::<LogLine>(&text) else { break };
+        let Ok(line) = serde_json::from_slice::<LogLine>(&text) else {
+            break;
+        };
         // A file that was written again may have lines twice.
         if last.is_none_or(|last| line.ts > last) {
             last = Some(line.ts);
@@ -298,7 +300,12 @@ mod tests {
         file.append(&run(), &lines(3..5));
         // As if the process were killed while it wrote.
         let path = file.written.as_ref().unwrap().path.clone();
-        File::options().append(true).open(&path).unwrap().write_all(b"{\"ts\":").unwrap();
+        File::options()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(b"{\"ts\":")
+            .unwrap();
         std::mem::forget(file);
 
         let spool = LogSpool::open(folder.path()).unwrap();
@@ -319,7 +326,9 @@ mod tests {
         file.rewrite(&run(), &lines(50..103));
         file.append(&run(), &lines(100..105));
         drop(file);
-        let [path] = &spool.take_left()[..] else { panic!("one file is left") };
+        let [path] = &spool.take_left()[..] else {
+            panic!("one file is left")
+        };
         assert_eq!(read_left(path, LIMITS).unwrap().unwrap().lines, lines(50..105));
     }
 

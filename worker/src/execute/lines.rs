@@ -107,7 +107,6 @@ fn piece_length(line: &[u8]) -> usize {
     between.unwrap_or(LINE_BYTES)
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

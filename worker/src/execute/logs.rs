@@ -348,13 +348,19 @@ mod tests {
         log.add(None, true, "two".to_owned());
         let files = || LogSpool::open(folder.path()).unwrap().take_left();
         let left = read_left(&files()[0], LOG_LIMITS).unwrap().unwrap();
-        assert_eq!((left.key(), messages(left.lines)), (log.run.key(), vec!["one".to_owned()]));
+        assert_eq!(
+            (left.key(), messages(left.lines)),
+            (log.run.key(), vec!["one".to_owned()])
+        );
         log.spool_rest();
         let left = read_left(&files()[0], LOG_LIMITS).unwrap().unwrap();
         assert_eq!(messages(left.lines), ["one", "two"]);
         let key = log.store(&store, &queue).await.unwrap().unwrap();
         let stored: LogObject = wire::decode(&store.get(&key).await.unwrap()).unwrap();
-        assert_eq!((stored.key(), messages(stored.lines)), (key, vec!["one".to_owned(), "two".to_owned()]));
+        assert_eq!(
+            (stored.key(), messages(stored.lines)),
+            (key, vec!["one".to_owned(), "two".to_owned()])
+        );
         assert!(files().is_empty());
         assert_eq!(log.store(&store, &queue).await.unwrap(), None, "no line is left");
     }

@@ -150,10 +150,14 @@ async fn store_unfinished_log(context: &WorkerContext, log: &SetLog, outcome: &S
         SetOutcome::Done(_) | SetOutcome::AlreadyDone => "its result was stored before",
         SetOutcome::Orphaned => "its job is gone",
         SetOutcome::Interrupted(Interrupt::Stopped(StopReason::JobCancelled)) => "its job was stopped",
-        SetOutcome::Interrupted(Interrupt::Stopped(StopReason::Shutdown)) => "the worker stops; another one runs it again",
+        SetOutcome::Interrupted(Interrupt::Stopped(StopReason::Shutdown)) => {
+            "the worker stops; another one runs it again"
+        }
         SetOutcome::Interrupted(Interrupt::Stopped(StopReason::NotServed)) => "its pipeline is gone",
         SetOutcome::Interrupted(Interrupt::Stopped(StopReason::Abandoned)) => "it is run again",
-        SetOutcome::Interrupted(Interrupt::Infra(error)) => &format!("it is run again after an error: {}", error_chain(error)),
+        SetOutcome::Interrupted(Interrupt::Infra(error)) => {
+            &format!("it is run again after an error: {}", error_chain(error))
+        }
     };
     log.add(None, false, format!("datum set ended without a result: {why}"));
     // First: the attempt below may be given up.

@@ -207,7 +207,11 @@ impl DeliveryJournal {
                      more; the worker's log before its last start says more"
                         .to_owned()
                 });
-                tracing::error!(set = name, crashes = counts.crashes, "a datum set ended the worker's process");
+                tracing::error!(
+                    set = name,
+                    crashes = counts.crashes,
+                    "a datum set ended the worker's process"
+                );
                 EndedSet::new(&name, message)
             })
             .collect()
@@ -333,6 +337,11 @@ mod tests {
             assert_eq!(recovered(folder.path()).1, [None, None]);
         }
         leave(folder.path(), &[], None);
-        assert!(recovered(folder.path()).1[0].as_ref().unwrap().contains("was killed 10 times"));
+        assert!(
+            recovered(folder.path()).1[0]
+                .as_ref()
+                .unwrap()
+                .contains("was killed 10 times")
+        );
     }
 }

@@ -111,7 +111,9 @@ impl SetEnds {
         counts.retain(|_, count| now.duration_since(count.last) < FORGET_AFTER);
         while counts.len() > MAX_SETS {
             let oldest = counts.iter().min_by_key(|(_, count)| count.last);
-            let Some(set) = oldest.map(|(set, _)| set.clone()) else { break };
+            let Some(set) = oldest.map(|(set, _)| set.clone()) else {
+                break;
+            };
             counts.remove(&set);
         }
         self.save(&counts);

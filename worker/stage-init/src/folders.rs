@@ -96,7 +96,11 @@ pub fn list_folder(folder: &File, mut each: impl FnMut(&CStr, bool) -> io::Resul
         };
         if entry.is_null() {
             let error = io::Error::last_os_error();
-            break if error.raw_os_error() == Some(0) { Ok(()) } else { Err(error) };
+            break if error.raw_os_error() == Some(0) {
+                Ok(())
+            } else {
+                Err(error)
+            };
         }
         // SAFETY: the entry is not null, and its name ends with a zero byte within the entry's length. The pointer is
         // made from that of the whole entry, because the name is longer than its field.

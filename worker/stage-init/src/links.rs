@@ -148,7 +148,9 @@ fn copy(
         return Err(format!("its target {} leads back to a folder above it", from.display()));
     }
     if above.len() - outer >= MAX_DEPTH {
-        return Err(format!("its target has folders nested more than {MAX_DEPTH} levels deep"));
+        return Err(format!(
+            "its target has folders nested more than {MAX_DEPTH} levels deep"
+        ));
     }
     above.push(inode(meta));
     fs::create_dir(to).map_err(failed)?;

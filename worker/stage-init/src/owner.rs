@@ -123,7 +123,11 @@ mod tests {
     /// Returns an owner that this process may give files to: another one for root, else its own.
     fn new_owner() -> (u32, u32) {
         let own = fs::metadata("/proc/self").unwrap();
-        if own.uid() == 0 { (1234, 4321) } else { (own.uid(), own.gid()) }
+        if own.uid() == 0 {
+            (1234, 4321)
+        } else {
+            (own.uid(), own.gid())
+        }
     }
 
     #[test]

@@ -214,7 +214,10 @@ async fn a_set_that_ended_the_process_twice_fails_and_is_not_tried_again() {
     let refused = fixture.result(&plan, 0).await;
     for datum in &refused.datums {
         assert_eq!((datum.state, datum.tries), (DatumOutcome::Failed, 0));
-        assert!(datum.reason.as_ref().unwrap().contains("ended 2 times by a fault"), "{datum:?}");
+        assert!(
+            datum.reason.as_ref().unwrap().contains("ended 2 times by a fault"),
+            "{datum:?}"
+        );
     }
     let lines = fixture.log_lines(&refused).await;
     assert!(lines[0].1.contains("not tried again"), "{lines:?}");

@@ -73,7 +73,9 @@ async fn of_a_long_log_each_datum_keeps_its_first_and_its_last_lines() {
     });
     let mut plan = plan("edges", 1, &["talk-or-flood"]);
     plan.stage.datum_tries = 1;
-    let root = fixture.commit(&[("/a", vec![1]), ("/flood", vec![2]), ("/z", vec![3])]).await;
+    let root = fixture
+        .commit(&[("/a", vec![1]), ("/flood", vec![2]), ("/z", vec![3])])
+        .await;
     let mut datums = Vec::new();
     for (number, path) in (1..).zip(["/a", "/flood", "/z"]) {
         datums.push(datum(number, vec![fixture.input("in", root, path).await]));
@@ -85,7 +87,10 @@ async fn of_a_long_log_each_datum_keeps_its_first_and_its_last_lines() {
     let log: LogObject = wire::decode(&stored).unwrap();
     assert!(log.lines.is_sorted_by(|a, b| a.ts < b.ts));
     let of = |datum: DatumId, user: bool| -> Vec<&LogLine> {
-        let lines = log.lines.iter().filter(|line| line.datum == Some(datum) && line.user == user);
+        let lines = log
+            .lines
+            .iter()
+            .filter(|line| line.datum == Some(datum) && line.user == user);
         lines.collect()
     };
     for quiet in [ids[0], ids[2]] {
@@ -96,9 +101,16 @@ async fn of_a_long_log_each_datum_keeps_its_first_and_its_last_lines() {
     assert!(flood[0].message.ends_with("0000") && flood[1].message.ends_with("0001"));
     assert_eq!(flood[flood.len() - 1].message, "last words");
     assert!(flood[flood.len() - 2].message.ends_with(&(LINES - 1).to_string()));
-    let gaps: Vec<_> = flood.iter().filter(|line| line.message.contains("left out here")).collect();
+    let gaps: Vec<_> = flood
+        .iter()
+        .filter(|line| line.message.contains("left out here"))
+        .collect();
     assert_eq!(gaps.len(), 1);
-    assert!(gaps[0].message.contains(&log.dropped.to_string()), "{}", gaps[0].message);
+    assert!(
+        gaps[0].message.contains(&log.dropped.to_string()),
+        "{}",
+        gaps[0].message
+    );
     assert_eq!(flood.len() as u64 - 1 + log.dropped, LINES as u64 + 1);
     let own = of(ids[1], false);
     assert!(own[0].message.starts_with("try 1 of 1 failed"), "{}", own[0].message);
@@ -160,7 +172,10 @@ async fn lines_that_a_killed_worker_has_shown_are_stored_by_its_next_start() {
     worker.kill();
     assert!(logs(&fixture, &plan).await.is_empty());
     // The folder of a killed process is free at once. Here its threads are still there, so the next start has a copy.
-    let (left, next) = (fixture.folder.path().join("w/logs"), fixture.folder.path().join("next/logs"));
+    let (left, next) = (
+        fixture.folder.path().join("w/logs"),
+        fixture.folder.path().join("next/logs"),
+    );
     std::fs::create_dir_all(&next).unwrap();
     for file in std::fs::read_dir(left).unwrap() {
         let file = file.unwrap();

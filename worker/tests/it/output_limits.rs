@@ -144,7 +144,9 @@ async fn a_file_that_takes_too_long_to_store_fails_its_datum_and_no_other() {
     let mut plan = plan("edges", 1, &["small-or-huge"]);
     plan.stage.datum_timeout_ms = Some(700);
     plan.stage.datum_tries = 2;
-    let root = fixture.commit(&[("/a", vec![1]), ("/b-huge", vec![2]), ("/c", vec![3])]).await;
+    let root = fixture
+        .commit(&[("/a", vec![1]), ("/b-huge", vec![2]), ("/c", vec![3])])
+        .await;
     let mut datums = Vec::new();
     for (number, path) in (1..).zip(["/a", "/b-huge", "/c"]) {
         datums.push(datum(number, vec![fixture.input("in", root, path).await]));
@@ -187,11 +189,19 @@ async fn inputs_of_a_forged_message_stay_in_their_folder() {
     let worker = fixture.worker("w", 1).await;
     let root = fixture.commit(&[("/x", b"x".to_vec())]).await;
     let mut job = 0;
-    for (name, path) in [("../../../escaped", "/x"), ("/escaped", "/x"), ("out", "/x"), ("in", "/../../../escaped")] {
+    for (name, path) in [
+        ("../../../escaped", "/x"),
+        ("/escaped", "/x"),
+        ("out", "/x"),
+        ("in", "/../../../escaped"),
+    ] {
         job += 1;
         let mut input = fixture.input("in", root, "/x").await;
         // Its bytes are where the datum says, as in the message of a coordinator.
-        let entry = howdah_store::FileTree::new(&fixture.store, Some(root)).file("/x").await.unwrap();
+        let entry = howdah_store::FileTree::new(&fixture.store, Some(root))
+            .file("/x")
+            .await
+            .unwrap();
         let slice = entry.unwrap().content.single_slice();
         (input.name, input.path) = (name.into(), path.to_owned());
         let mut forged = datum(1, vec![input]);

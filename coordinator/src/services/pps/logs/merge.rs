@@ -124,7 +124,10 @@ impl<'a> LineMerge<'a> {
         for (key, log) in pending {
             sources.push(Source {
                 // Without a beginning, it is that of its first line.
-                begin: log.run.or(log.lines.first().map(|line| line.ts)).unwrap_or(Timestamp::MIN),
+                begin: log
+                    .run
+                    .or(log.lines.first().map(|line| line.ts))
+                    .unwrap_or(Timestamp::MIN),
                 set: log.set,
                 key,
                 is_stored: false,
@@ -145,7 +148,9 @@ impl<'a> LineMerge<'a> {
     /// Returns the next line.
     pub async fn next(&mut self) -> Result<Option<MergedLine>, Status> {
         while let Some(source) = self.sources.next_if(|source| {
-            let Some(Reverse(first)) = self.next.peek() else { return true };
+            let Some(Reverse(first)) = self.next.peek() else {
+                return true;
+            };
             source.begin <= first.ts && self.bytes < WINDOW_BYTES
         }) {
             self.open(source).await?;
@@ -178,7 +183,8 @@ impl<'a> LineMerge<'a> {
                 // The coordinator may have stored the lines of a worker that came back: what came since is only here.
                 let last = log.lines.last().map(|line| line.ts);
                 let newer = pending.into_iter().flat_map(|pending| pending.lines);
-                log.lines.extend(newer.filter(|line| last.is_none_or(|last| line.ts > last)));
+                log.lines
+                    .extend(newer.filter(|line| last.is_none_or(|last| line.ts > last)));
                 log
             }
         };

@@ -29,9 +29,7 @@ pub async fn log_keys(store: &Store, job: &JobKey) -> Result<Vec<String>, Status
             // Workers of an earlier release stored complete logs only. Of several, the one of the result that counts is
             // shown.
             let counted = log_of_result(store, job, set).await?;
-            keys.retain(|key| {
-                run_of_log_key(key).is_some() || counted.as_ref().is_none_or(|counted| counted == key)
-            });
+            keys.retain(|key| run_of_log_key(key).is_some() || counted.as_ref().is_none_or(|counted| counted == key));
         }
         found.append(&mut keys);
     }
