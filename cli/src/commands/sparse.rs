@@ -222,16 +222,16 @@ fn damaged(what: &str) -> io::Error {
 mod tests {
     use super::*;
 
-    fn header(records: &[(&str, &str)]) -> SparseHeader {
+    fn header(records: &[(&str, &str)]) -> io::Result<SparseHeader> {
         let records = records.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes()));
-        SparseHeader::read(records).expect("read").expect("a sparse file")
+        Ok(SparseHeader::read(records)?.expect("a sparse file"))
     }
 
     /// Reads a sparse file with small reads and with large ones.
     fn content(records: &[(&str, &str)], data: &[u8]) -> io::Result<Vec<u8>> {
         let mut whole = Vec::new();
-        SparseReader::new(header(records), data)?.read_to_end(&mut whole)?;
-        let mut reader = SparseReader::new(header(records), data)?;
+        SparseReader::new(header(records)?, data)?.read_to_end(&mut whole)?;
+        let mut reader = SparseReader::new(header(records)?, data)?;
         let (mut pieces, mut piece) = (Vec::new(), [7; 3]);
         loop {
             match reader.read(&mut piece)? {
@@ -261,7 +261,7 @@ mod tests {
             ("GNU.sparse.name", "real"),
         ];
         assert_eq!(content(&one, b"abcde").expect("read"), expected);
-        assert_eq!(header(&one).name.as_deref(), Some(&b"real"[..]));
+        assert_eq!(header(&one).expect("read").name.as_deref(), Some(&b"real"[..]));
         let in_data = [
             ("GNU.sparse.major", "1"),
             ("GNU.sparse.minor", "0"),
@@ -307,7 +307,7 @@ mod tests {
         assert!(with("10", "2,x", "abc").contains("not made of numbers"));
         assert!(with("10", "2,3", "ab").contains("less data"));
         assert!(with("10", "2,3", "abcd").contains("more data"));
-        let no_size = SparseReader::new(header(&[("GNU.sparse.map", "0,0")]), &b""[..]);
+        let no_size = SparseReader::new(header(&[("GNU.sparse.map", "0,0")]).expect("read"), &b""[..]);
         assert!(no_size.expect_err("an error").to_string().contains("no size"));
         let endless = [("GNU.sparse.major", "1"), ("GNU.sparse.realsize", "10")];
         assert!(content(&endless, &[b'1'; 4 * BLOCK]).is_err());

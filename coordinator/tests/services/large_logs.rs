@@ -303,7 +303,7 @@ async fn lines_that_are_stored_while_older_ones_are_sent_come_once() {
 
 #[tokio::test]
 async fn a_slow_reader_does_not_make_the_server_read_all_logs() {
-    const SETS: u32 = 40;
+    const SETS: u32 = 80;
     const LINES: usize = 64;
     let memory = Arc::new(MemoryBackend::default());
     let backend = Arc::new(FaultBackend::new(memory, |_, _| Fault::None));
