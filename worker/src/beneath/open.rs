@@ -135,7 +135,8 @@ mod tests {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
             open_by_elements(&root, Path::new(path), flags, Mode::empty())
         };
-        let ways: [&dyn Fn(&str) -> io::Result<File>; 2] = [&by_kernel, &by_elements];
+        type Open<'a> = &'a dyn Fn(&str) -> io::Result<File>;
+        let ways: [Open<'_>; 2] = [&by_kernel, &by_elements];
         for open in ways {
             let mut text = String::new();
             open("a/b/file").unwrap().read_to_string(&mut text).unwrap();

@@ -309,7 +309,7 @@ mod tests {
         std::mem::forget(file);
 
         let spool = LogSpool::open(folder.path()).unwrap();
-        assert_eq!(spool.take_left(), [path.clone()]);
+        assert_eq!(spool.take_left(), std::slice::from_ref(&path));
         let found = read_left(&path, LIMITS).unwrap().unwrap();
         assert_eq!((found.key(), found.lines), (run().key(), lines(0..5)));
         let mut next = spool.file();
