@@ -79,6 +79,8 @@ fn assert_round(client: &TestClient, round: usize, id: &str) {
 #[test]
 fn a_standby_forwards_calls_and_takes_over_from_a_killed_leader() {
     let mut cluster = Cluster::start(1, &StoreKind::Folder);
+    // Its port is open before it leads.
+    wait_until(cluster.port, "leader of");
     let port = cluster.add_coordinator();
     wait_until(port, "standby");
     assert!(
@@ -111,6 +113,8 @@ fn a_standby_forwards_calls_and_takes_over_from_a_killed_leader() {
 #[test]
 fn a_frozen_leader_is_deposed_and_knows_it_when_it_wakes_up() {
     let mut cluster = Cluster::start(1, &StoreKind::Folder);
+    // Its port is open before it leads.
+    wait_until(cluster.port, "leader of");
     let port = cluster.add_coordinator();
     wait_until(port, "standby");
     let (first, second) = (cluster.client(), cluster.client_at(port));
@@ -136,6 +140,8 @@ fn a_frozen_leader_is_deposed_and_knows_it_when_it_wakes_up() {
 #[test]
 fn of_several_standbys_one_takes_over() {
     let mut cluster = Cluster::start(1, &StoreKind::Folder);
+    // Its port is open before it leads.
+    wait_until(cluster.port, "leader of");
     let ports = [
         cluster.add_coordinator(),
         cluster.add_coordinator(),
