@@ -8,7 +8,7 @@
 //!
 //! The channel is short, so memory does not grow with the data. The stream ends only after [`PutEvent::End`]: an error
 //! before that (a file that vanishes, Ctrl-C) breaks the request instead of ending it, and the server keeps nothing.
-//! Local sources are checked before the first message is sent. What is left out is told once all else is stored.
+//! Local sources are checked before the first message is sent. A message lists what is left out, after all else is stored.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

@@ -560,7 +560,7 @@ mod tests {
             steps(&lines, item()),
             ["add /x/0000000000000000 a\n", "add /x/0000000000000001 b\n", "end"]
         );
-        // A source without records makes no file, and the user is told.
+        // A source without records makes no file, and a message says so.
         fs::write(&path, "").expect("written");
         let (steps, told) = read(&lines, item()).expect("read");
         assert_eq!(steps, ["end"]);

@@ -16,7 +16,7 @@ pub const PRIVATE_FILE_MODE: u32 = 0o600;
 /// Makes a folder, with those above it, that only its owner may enter.
 ///
 /// A folder that exists is tightened if it is empty, or if it contains one of `marks`, names that show that it is
-/// Howdah's. Any other folder stays as it is: tightening somebody's `/tmp` would do harm. Both are logged.
+/// Howdah's. Any other folder keeps its mode, because other programs may need it (`/tmp`). Both cases are logged.
 ///
 /// # Errors
 /// When the folder cannot be made or read.

@@ -75,7 +75,7 @@ impl ConfigFile {
             std::fs::create_dir_all(folder).map_err(fail)?;
         }
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // A name that nobody else uses: another process may write the configuration at the same time.
+        // A random name: another process may write the configuration at the same time.
         let temporary = path.with_file_name(format!(".{name}.{}", uuid::Uuid::new_v4().simple()));
         let written = write_private(&temporary, &text).and_then(|()| std::fs::rename(&temporary, &path));
         written.map_err(|error| {

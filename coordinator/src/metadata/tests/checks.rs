@@ -50,7 +50,7 @@ async fn a_write_beyond_32_mib_of_staged_edits_folds_first() {
         let (world, mut commands) = World::new().await;
         let edits = world.edits(&[put("/a", "x")]).await;
         let size = edits.stage().unwrap().unwrap().size();
-        // The size counts as the log states it, so a small object can stand for a large one.
+        // The limit uses the size in the log, so a small object may claim a large size.
         let mut other = world.store_elsewhere(&[put("/b", "x")]).await;
         other.size = (32 << 20) - size + beyond;
         commands.stage(&world.key, other).await;

@@ -232,7 +232,7 @@ async fn write(world: &World, staging: &Staging, history: &RefCell<History>, ste
             }
             Ok(StagingOutcome::CommitChanged) => conflicts += 1,
             Ok(StagingOutcome::MustApply) => stager = None,
-            // The writer is told that the edits do not fit, or that it is not known whether they are written.
+            // The writer gets an error: the edits do not fit, or it is unknown whether they are written.
             Err(StagingError::Edit(EditError::Collision(_))) => break,
             Err(error) if leaves_open(&error) => break,
             Err(error) => panic!("{error:?}"),

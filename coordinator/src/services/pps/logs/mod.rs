@@ -11,7 +11,7 @@
 //! one run are recognised by the key of its log object. The lines of a run have times of their own and come in their
 //! order: a live line that is not newer than the last one that was read of its run is a second copy and is not sent.
 //!
-//! A slow follower misses the oldest live lines and is told so.
+//! A slow follower loses the oldest live lines and gets a line that says so.
 //!
 //! - [`filter`]: the request. [`inputs`]: input files of a datum. [`stored`]: log objects. [`merge`]: lines of many runs
 //!   by time. [`output`]: messages.
