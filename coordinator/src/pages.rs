@@ -40,7 +40,7 @@ pub fn router(role: RoleReader) -> Router {
 /// Answers a call, here or through the leader. While there is no leader, the call waits for one.
 async fn call(Extract(pages): Extract<Pages>, request: Request) -> Response {
     match pages.role.wait_for_leader().await {
-        Role::Leader(leader) => match leader.routes.oneshot(request).await {
+        Role::Leader(leader) => match leader.routes.clone().oneshot(request).await {
             Ok(answer) => answer,
             Err(never) => match never {},
         },

@@ -90,7 +90,7 @@ impl Terms {
         let _cleaning = AbortOnDropHandle::new(tokio::spawn(remove_orphaned_edits(core.clone(), opened)));
         let routes = crate::services::router(core.clone(), Some(self.queue.clone()), self.broker.clone());
         metrics::LEADING.set(1);
-        self.roles.send_replace(Role::Leader(Box::new(Leader {
+        self.roles.send_replace(Role::Leader(Arc::new(Leader {
             epoch,
             routes,
             core,

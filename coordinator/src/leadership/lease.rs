@@ -76,14 +76,4 @@ impl Lease {
             std::future::pending::<()>().await;
         }
     }
-
-    /// A lease that is always valid, for tests without a log that others could claim.
-    #[doc(hidden)]
-    pub fn unchecked() -> Self {
-        let far = Instant::now() + Duration::from_secs(60 * 60 * 24 * 365);
-        let (sender, receiver) = watch::channel(far);
-        // The sender must live as long as the lease: a closed channel means that the coordinator was deposed.
-        std::mem::forget(sender);
-        Self(receiver)
-    }
 }

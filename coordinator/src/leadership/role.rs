@@ -1,5 +1,6 @@
 //! What this coordinator is at the moment.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -17,7 +18,7 @@ pub enum Role {
     /// None: this coordinator starts, or the leader is silent.
     Waiting,
     /// This coordinator.
-    Leader(Box<Leader>),
+    Leader(Arc<Leader>),
     /// Another coordinator.
     Standby {
         /// Number of the leader's claim.
@@ -27,8 +28,7 @@ pub enum Role {
     },
 }
 
-/// What a coordinator has while it leads.
-#[derive(Clone)]
+/// What a coordinator has while it leads. Every call clones the role, so all of it is shared.
 pub struct Leader {
     /// Number of its claim.
     pub epoch: u64,

@@ -2,9 +2,10 @@
 //! status; and [`open`] and [`lead`], which make it. Commands are decided and appended by the command loop, not here.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use howdah_model::{Command, GlobalId, Reply, State};
-use howdah_store::{MetaLog, Store, keys};
+use howdah_store::{MetaLog, OpenedLog, Store, keys};
 use tokio::sync::watch;
 
 use super::command_loop::{CommandLoop, LogStatus};
@@ -90,15 +91,9 @@ impl Core {
 /// When the log or the snapshot is damaged or has a gap, or the store fails, or another coordinator claims the log at the
 /// same time again and again.
 pub async fn open(store: Store, live: LiveStatus) -> anyhow::Result<(Core, CommandLoop)> {
-    const MAX_CLAIMS: usize = 16;
-    let mut tail = LogTail::read(store).await?;
-    for _ in 0..MAX_CLAIMS {
-        if let Some(log) = tail.claim("").await? {
-            return lead(tail, log, live).await;
-        }
-        tail.catch_up().await?;
-    }
-    anyhow::bail!("another coordinator takes the metadata log over again and again: start only one")
+    let started = Instant::now();
+    let OpenedLog { log, contents } = MetaLog::open(&store).await?;
+    lead(LogTail::of(store, contents, started).await?, log, live).await
 }
 
 /// Returns the handle of a coordinator that has claimed the log, and the loop that the caller spawns. `tail` is what was

@@ -26,6 +26,14 @@ impl LogTail {
     pub async fn read(store: Store) -> anyhow::Result<Self> {
         let started = Instant::now();
         let contents = LogContents::read(&store).await?;
+        Self::of(store, contents, started).await
+    }
+
+    /// Makes the state of what was read of the log. Reading began at `started`.
+    ///
+    /// # Errors
+    /// When the snapshot or a record cannot be decoded.
+    pub(super) async fn of(store: Store, contents: LogContents, started: Instant) -> anyhow::Result<Self> {
         let state = match contents.snapshot {
             Some(snapshot) => tokio::task::spawn_blocking(move || snapshot::decode(&snapshot)).await??,
             None => State::new(),

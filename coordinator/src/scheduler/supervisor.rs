@@ -95,9 +95,8 @@ async fn remove_orphaned_consumers(context: SchedulerContext) {
         }
     };
     for pipeline in served {
-        context.lease.hold().await;
         if context.core.state().pipeline(&pipeline).is_none()
-            && let Err(error) = context.queue.delete_consumer(&pipeline).await
+            && let Err(error) = context.runners.jobs.queue.remove_consumer(&pipeline).await
         {
             tracing::warn!(%pipeline, error = howdah_telemetry::error_chain(&error), "consumer of a deleted pipeline could not be removed");
         }
