@@ -22,14 +22,14 @@ pub struct Up {
     pub process: Process,
     /// Folder for all data of the test. The last field: it must be deleted after the processes that write to it have
     /// stopped.
-    pub folder: TempDir,
+    pub folder: TestFolder,
 }
 
 impl Up {
     /// Starts it and waits until it accepts connections.
     #[must_use]
     pub fn start() -> Self {
-        let folder = test_folder();
+        let folder = TestFolder::new();
         let port = free_port();
         let process = Self::spawn(folder.path(), port, None);
         Self { folder, port, process }
@@ -38,7 +38,7 @@ impl Up {
     /// Starts it with `DOCKER_HOST` set to a socket that does not exist yet; also returns the path of the socket.
     #[must_use]
     pub fn start_without_engine() -> (Self, PathBuf) {
-        let folder = test_folder();
+        let folder = TestFolder::new();
         let port = free_port();
         let socket = folder.path().join("engine.sock");
         let process = Self::spawn(folder.path(), port, Some(&socket));
@@ -108,7 +108,7 @@ pub struct Cluster {
     pub group: Option<MemoryGroup>,
     /// Folder for all data of the test. The last field: it must be deleted after the processes that write to it have
     /// stopped.
-    pub folder: TempDir,
+    pub folder: TestFolder,
 }
 
 impl Cluster {
@@ -131,7 +131,7 @@ impl Cluster {
     }
 
     fn start_with(workers: usize, store: &StoreKind, arguments: &[&str], group: Option<MemoryGroup>) -> Self {
-        let folder = test_folder();
+        let folder = TestFolder::new();
         let (port, nats_port) = (free_port(), free_port());
         // In the order of dependencies: the coordinator needs NATS and the store when it starts. Workers connect by
         // themselves whenever the others are there.
@@ -256,12 +256,27 @@ impl Drop for Cluster {
     }
 }
 
-/// Makes a temporary folder.
-fn test_folder() -> TempDir {
-    tempfile::Builder::new()
-        .prefix("howdah-test.")
-        .tempdir()
-        .expect("a temporary folder can be made")
+/// A temporary folder, which is deleted with this value.
+pub struct TestFolder(TempDir);
+
+impl TestFolder {
+    fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("howdah-test.").tempdir();
+        Self(folder.expect("a temporary folder can be made"))
+    }
+
+    /// Returns its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for TestFolder {
+    /// Removes folders of any depth. The removal by `TempDir` calls itself for each level and overflows its stack.
+    fn drop(&mut self) {
+        let _ = Command::new("rm").arg("-rf").arg(self.0.path()).status();
+    }
 }
 
 /// Removes Howdah's settings from the environment of a command, so that those of the user have no effect.

@@ -40,9 +40,9 @@ impl ScriptedCall {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Maps a path below `/pfs` to the path on this machine. Follows the link of an input.
+    /// Maps `/pfs` or a path below it to the path on this machine. Follows the link of an input.
     pub fn path(&self, path: &str) -> PathBuf {
-        let inside = path.trim_start_matches("/pfs/");
+        let inside = path.strip_prefix("/pfs").unwrap_or(path).trim_start_matches('/');
         let (first, rest) = inside.split_once('/').unwrap_or((inside, ""));
         let real = match std::fs::read_link(self.dirs.pfs.join(first)) {
             Ok(target) => match target.strip_prefix(".scratch") {

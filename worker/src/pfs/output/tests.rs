@@ -13,8 +13,15 @@ use crate::pfs::stored_file::FilePiece;
 use crate::pfs::workspace::{SmallFile, Workspace};
 
 struct OutputBench {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     workspace: Workspace,
+}
+
+impl Drop for OutputBench {
+    /// Removes folders of any depth. The removal by `TempDir` calls itself for each level and overflows its stack.
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("rm").arg("-rf").arg(self.folder.path()).status();
+    }
 }
 
 impl OutputBench {
@@ -32,7 +39,7 @@ impl OutputBench {
         };
         workspace.write(&[file("/d/one"), file("/d/two"), file("/x")]).unwrap();
         Self {
-            _folder: folder,
+            folder,
             workspace,
         }
     }
