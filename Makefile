@@ -10,7 +10,7 @@ BIN := $(CARGO_TARGET_DIR)/debug
 # Tools that scripts/setup.sh installs.
 export PATH := $(HOWDAH_CACHE)/tools/bin:$(PATH)
 
-.PHONY: help demo test check fuzz build setup bench install docs clean-data
+.PHONY: help demo test check fuzz campaign build setup bench install docs clean-data
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1|/' | column -t -s '|'
@@ -41,6 +41,12 @@ FUZZ_SECONDS ?= 60
 
 fuzz: ## Fuzzes the spec reader, the globs and the schedules, FUZZ_SECONDS each (60).
 	@for target in spec glob schedule; do bash scripts/fuzz.sh $$target $(FUZZ_SECONDS) || exit 1; done
+
+CAMPAIGN_ROUNDS ?= 200
+
+campaign: build ## Kills and freezes parts of a cluster at CAMPAIGN_ROUNDS (200) random moments.
+	HOWDAH_CAMPAIGN_ROUNDS=$(CAMPAIGN_ROUNDS) HOWDAH_TEST_BIN_DIR=$(BIN) \
+	  cargo test --workspace --locked --test campaign -- --nocapture
 
 build: ## Builds every program of the workspace.
 	cargo build --workspace --bins --locked

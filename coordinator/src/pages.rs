@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use howdah_api::retry::RetryHint;
 use tower::ServiceExt;
 
 use crate::leadership::forward::{Forwarder, unavailable};
@@ -45,7 +46,7 @@ async fn call(Extract(pages): Extract<Pages>, request: Request) -> Response {
             Err(never) => match never {},
         },
         Role::Standby { leader, .. } => pages.forwarder.forward(&leader, request).await,
-        Role::Waiting => unavailable("no coordinator leads at the moment"),
+        Role::Waiting => unavailable(RetryHint::Always, "no coordinator leads at the moment"),
     }
 }
 

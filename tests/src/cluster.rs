@@ -101,6 +101,7 @@ pub struct Cluster {
     pub coordinator: Process,
     /// Further coordinators, in the order in which they were started.
     pub others: Vec<Process>,
+    other_ports: Vec<u16>,
     /// The workers, in the order of their numbers.
     pub workers: Vec<Process>,
     s3: Option<Process>,
@@ -158,6 +159,7 @@ impl Cluster {
             nats,
             coordinator,
             others: Vec::new(),
+            other_ports: Vec::new(),
             workers: Vec::new(),
             s3,
             group,
@@ -210,17 +212,26 @@ impl Cluster {
     /// Starts another coordinator over the same store, and returns its port.
     pub fn add_coordinator(&mut self) -> u16 {
         let port = free_port();
-        let number = self.others.len();
-        let coordinator = start_named_coordinator(
-            &format!("coordinator-{}", number + 1),
+        let coordinator = self.spawn_other(self.others.len(), port);
+        self.others.push(coordinator);
+        self.other_ports.push(port);
+        port
+    }
+
+    /// Starts one of the further coordinators again, on its port.
+    pub fn start_other_again(&mut self, index: usize) {
+        self.others[index] = self.spawn_other(index, self.other_ports[index]);
+    }
+
+    fn spawn_other(&self, index: usize, port: u16) -> Process {
+        start_named_coordinator(
+            &format!("coordinator-{}", index + 1),
             self.folder.path(),
             port,
             self.nats_port,
             &self.coordinator_arguments,
             None,
-        );
-        self.others.push(coordinator);
-        port
+        )
     }
 
     /// Returns a client for the coordinator at `port`.

@@ -10,6 +10,7 @@
 //! - [`client`]: the command line as a value with output and exit status.
 //! - [`memory_group`]: a limit on the memory of processes.
 //! - [`job`]: jobs, commits and files as the command line prints them, as values.
+//! - [`rounds`]: a pipeline of slow datums, for tests that kill something while it runs.
 //! - [`stage`]: the stage program of the tests, its image, and specs that run it.
 
 #![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
@@ -19,6 +20,7 @@ pub mod cluster;
 pub mod job;
 pub mod memory_group;
 pub mod process;
+pub mod rounds;
 pub mod stage;
 pub mod tools;
 

@@ -6,11 +6,10 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
-use howdah_tests::stage::{pfs, spec, with};
+use howdah_tests::rounds::{assert_round, create_pipeline, put_round};
 use howdah_tests::tools::wait_for;
-use howdah_tests::{Cluster, JobSummary, StoreKind, TestClient};
+use howdah_tests::{Cluster, StoreKind, TestClient};
 use nix::sys::signal::Signal;
-use serde_json::json;
 
 /// Asks for a page and returns status line and body.
 fn page(port: u16, path: &str) -> (String, String) {
@@ -36,44 +35,11 @@ fn wait_until(port: u16, what: &str) {
     });
 }
 
-/// Repeats a call until it succeeds, and returns how long that took. A call that meets the leader's death may fail.
+/// Returns how long a call takes, which waits for a takeover instead of failing.
 fn time_until_answered(client: &TestClient) -> Duration {
     let started = Instant::now();
-    wait_for("an answer", || {
-        let output = client.run("list repo");
-        if output.code == 0 { Ok(()) } else { Err(output.stderr) }
-    });
+    client.ok("list repo");
     started.elapsed()
-}
-
-/// A pipeline of slow datums, each a set of its own.
-fn create_pipeline(client: &TestClient) {
-    client.ok("create repo data");
-    let slow = spec("slow", &["sleep=150", "stamp=done"], pfs("data", "/*"));
-    client.create(&with(
-        slow,
-        json!({"parallelismSpec": {"constant": 2}, "datumSetSpec": {"number": 1}}),
-    ));
-}
-
-fn put_round(client: &TestClient, round: usize) -> String {
-    let files: Vec<(String, String)> = (0..8)
-        .map(|number| (format!("{number}"), format!("{round}.{number}")))
-        .collect();
-    let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (&**path, &**text)).collect();
-    client.put_all("data", &files);
-    client.commit_id("data@master")
-}
-
-fn assert_round(client: &TestClient, round: usize, id: &str) {
-    let job = client.wait_for_job("slow", id, JobSummary::is_over).expect_success();
-    assert_eq!((job.total, job.counts()), (8, [8, 0, 0, 0]));
-    let files = client.files("slow@master");
-    assert_eq!(files.len(), 8);
-    for (path, text) in files {
-        assert_eq!(text, format!("done:{round}.{}", path.trim_start_matches('/')));
-    }
-    assert_eq!(client.jobs("slow").iter().filter(|job| job.id == id).count(), 1);
 }
 
 #[test]

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Code, Request, Status};
 
 use crate::address::Address;
 use crate::config::ConnectionTarget;
+use crate::retry::RetryChannel;
 use crate::{
     MAX_MESSAGE_BYTES, admin_v2, auth_v2, enterprise_v2, metadata, pfs_v2, pps_v2, transaction_v2, versionpb_v2,
 };
@@ -26,7 +27,7 @@ pub const WARNING_HEADER: &str = "howdah-warning";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The transport of every typed client.
-pub type Transport = InterceptedService<Channel, CallHeaders>;
+pub type Transport = InterceptedService<RetryChannel, CallHeaders>;
 
 /// Why a call failed. `Display` is one line for a person, without details of the transport.
 #[derive(Debug, thiserror::Error)]
@@ -163,7 +164,7 @@ impl tonic::service::Interceptor for CallHeaders {
 /// A connection to a server. Cloning is cheap and shares the connection.
 #[derive(Debug, Clone)]
 pub struct Client {
-    channel: Channel,
+    channel: RetryChannel,
     headers: CallHeaders,
     address: Address,
 }
@@ -223,7 +224,7 @@ impl Client {
             endpoint = endpoint.timeout(timeout);
         }
         Ok(Self {
-            channel: endpoint.connect().await.map_err(unreachable)?,
+            channel: RetryChannel::new(endpoint.connect().await.map_err(unreachable)?, options.rpc_timeout),
             headers,
             address: address.clone(),
         })

@@ -4,7 +4,8 @@
 //!   from `proto/`. The names and numbers are those of the Pachyderm 2.12 API, so that existing
 //!   clients work unchanged.
 //! - [`json`]: any message as canonical protobuf JSON, and back.
-//! - [`address`], [`config`]: the server that a client connects to; [`client`]: the connection.
+//! - [`address`], [`config`]: the server that a client connects to; [`client`]: the connection;
+//!   [`retry`]: repeating calls while another coordinator takes over.
 //! - [`file_broker`]: passing an open file to a server on the same machine instead of its bytes.
 //! - [`convert`]: small constructors, and conversions of times and names;
 //!   [`pipeline`]: conversions between pipeline specs and messages.
@@ -21,6 +22,7 @@ pub mod convert;
 pub mod file_broker;
 pub mod json;
 pub mod pipeline;
+pub mod retry;
 
 mod generated {
     #![allow(missing_docs, clippy::all, clippy::pedantic)]

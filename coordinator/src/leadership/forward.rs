@@ -10,6 +10,7 @@ use axum::extract::Request;
 use axum::http::uri::{PathAndQuery, Scheme};
 use axum::http::{HeaderValue, Uri, Version, header};
 use axum::response::Response;
+use howdah_api::retry::RetryHint;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -52,19 +53,18 @@ impl Forwarder {
         let (mut parts, body) = call.into_parts();
         // Only once: two coordinators that take each other for the leader would send the call to and fro.
         if parts.headers.contains_key(FORWARDED) {
-            return unavailable("this coordinator does not lead any more");
+            return unavailable(RetryHint::Always, "this coordinator does not lead any more");
         }
         let Ok(address) = leader.parse() else {
-            return unavailable(&format!(
-                "the leader's address {leader:?} is not HOST:PORT (--advertise)"
-            ));
+            let text = format!("the leader's address {leader:?} is not HOST:PORT (--advertise)");
+            return unavailable(RetryHint::Always, &text);
         };
         let mut uri = parts.uri.into_parts();
         uri.scheme = Some(Scheme::HTTP);
         uri.authority = Some(address);
         uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
         let Ok(uri) = Uri::from_parts(uri) else {
-            return unavailable("the call has no path");
+            return unavailable(RetryHint::Always, "the call has no path");
         };
         parts.uri = uri;
         parts.version = Version::HTTP_2;
@@ -73,16 +73,23 @@ impl Forwarder {
         match self.0.request(Request::from_parts(parts, body)).await {
             Ok(answer) => answer.map(Body::new),
             Err(error) => {
+                let hint = if error.is_connect() {
+                    RetryHint::Always
+                } else {
+                    RetryHint::IfRead
+                };
                 let text = howdah_telemetry::error_chain(&error);
-                unavailable(&format!(
-                    "the leading coordinator at {leader} cannot be reached: {text}"
-                ))
+                unavailable(
+                    hint,
+                    &format!("the leading coordinator at {leader} cannot be reached: {text}"),
+                )
             }
         }
     }
 }
 
-/// Answers a call with `UNAVAILABLE`, which clients try again.
-pub fn unavailable(reason: &str) -> Response {
-    Status::unavailable(format!("{reason}; try again in a moment")).into_http()
+/// Answers a call with `UNAVAILABLE` and whether clients may repeat it.
+pub fn unavailable(hint: RetryHint, reason: &str) -> Response {
+    hint.mark(Status::unavailable(format!("{reason}; try again in a moment")))
+        .into_http()
 }

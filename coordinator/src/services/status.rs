@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 
 use howdah_api::json::JsonError;
+use howdah_api::retry::RetryHint;
 use howdah_model::{Rejection, RejectionKind};
 use howdah_spec::SpecError;
 use howdah_store::{EditError, StoreError};
@@ -46,7 +47,8 @@ impl IntoStatus for SubmitError {
     fn into_status(self) -> Status {
         match self {
             Self::Rejected(rejection) => rejection.into_status(),
-            Self::Unavailable(_) | Self::ShuttingDown => Status::unavailable(self.to_string()),
+            Self::Unavailable(_) => Status::unavailable(self.to_string()),
+            Self::ShuttingDown => RetryHint::IfRead.mark(Status::unavailable(self.to_string())),
         }
     }
 }

@@ -43,7 +43,12 @@ pub struct WorkerFixture {
 impl Drop for WorkerFixture {
     /// Removes folders of any depth. The removal by `TempDir` calls itself for each level and overflows its stack.
     fn drop(&mut self) {
-        let remove = || std::process::Command::new("rm").arg("-rf").arg(self.folder.path()).output();
+        let remove = || {
+            std::process::Command::new("rm")
+                .arg("-rf")
+                .arg(self.folder.path())
+                .output()
+        };
         // It fails while the remover thread of a worker moves folders.
         let _ = (0..100).find(|_| remove().is_ok_and(|done| done.status.success()));
     }

@@ -20,7 +20,10 @@ struct OutputBench {
 impl Drop for OutputBench {
     /// Removes folders of any depth. The removal by `TempDir` calls itself for each level and overflows its stack.
     fn drop(&mut self) {
-        let _ = std::process::Command::new("rm").arg("-rf").arg(self.folder.path()).status();
+        let _ = std::process::Command::new("rm")
+            .arg("-rf")
+            .arg(self.folder.path())
+            .status();
     }
 }
 
@@ -38,10 +41,7 @@ impl OutputBench {
             bytes: b"input".as_slice().into(),
         };
         workspace.write(&[file("/d/one"), file("/d/two"), file("/x")]).unwrap();
-        Self {
-            folder,
-            workspace,
-        }
+        Self { folder, workspace }
     }
 
     fn out(&self, path: &str) -> PathBuf {
