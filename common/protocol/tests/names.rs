@@ -4,7 +4,7 @@
 
 use howdah_model::ids::GlobalId;
 use howdah_model::names::PipelineKey;
-use howdah_protocol::messages::{PrewarmOrder, PrewarmStages, SetDone, SetFailed};
+use howdah_protocol::messages::{PrewarmOrder, PrewarmStages, SetDone, SetFailed, SetFailure};
 use howdah_protocol::objects::{JobPlan, SetConcurrency, SingleObjectPlan};
 use howdah_protocol::testing;
 use howdah_protocol::wire::{self, Wire};
@@ -90,13 +90,27 @@ fn set_events_are_set_done_and_set_trouble() {
         worker: "w".to_owned(),
         message: "disk full".to_owned(),
         needs_attention: true,
+        failure: SetFailure::Outage,
+        retry_ms: Some(500),
     };
+    let text = json!({"kind": "set_trouble", "v": 1, "body": {
+        "pipeline": "default/edges", "job": job().to_string(), "set": 3, "worker": "w",
+        "message": "disk full", "needs_attention": true, "failure": "outage", "retry_ms": 500,
+    }});
+    assert_eq!(written(&failed), text);
+    assert_eq!(read::<SetFailed>(&text), failed);
+    // As workers of an earlier release say it.
     let text = json!({"kind": "set_trouble", "v": 1, "body": {
         "pipeline": "default/edges", "job": job().to_string(), "set": 3, "worker": "w",
         "message": "disk full", "needs_attention": true,
     }});
-    assert_eq!(written(&failed), text);
-    assert_eq!(read::<SetFailed>(&text), failed);
+    let older = SetFailed {
+        failure: SetFailure::Passing,
+        retry_ms: None,
+        ..failed
+    };
+    assert_eq!(read::<SetFailed>(&text), older);
+    assert_eq!(written(&older), text);
 }
 
 #[test]

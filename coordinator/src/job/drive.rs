@@ -47,7 +47,7 @@ const PLAN_BEFORE_START: Duration = Duration::from_millis(50);
 /// Drives a job whose inputs are finished. Returns when the job is over; `events` are those of its datum sets.
 ///
 /// # Errors
-/// When infrastructure fails. The job is not over then and is driven again.
+/// When the job is not over; [`DriveError::kind`] tells whether it is driven again.
 pub async fn drive(
     context: &JobContext,
     job: &JobKey,
@@ -58,9 +58,12 @@ pub async fn drive(
         return Ok(());
     };
     // An earlier driver may have counted results; this one counts each of them again.
-    core.live()
-        .progress
-        .update(job, |entry| *entry = JobProgress::default());
+    core.live().progress.update(job, |entry| {
+        *entry = JobProgress {
+            retry: entry.retry.take(),
+            ..JobProgress::default()
+        };
+    });
     let publisher = SetPublisher::new(context, &view);
     // Before planning: what the stream loses from now on is noticed, also while sets are being published.
     let collector = Collector::new(context, &view, &publisher, events);

@@ -9,6 +9,7 @@ use howdah_store::{EditError, StoreError};
 use prost::Message;
 use tonic::{Code, Status};
 
+use super::panicked::internal;
 use crate::job::plan::PlanError;
 use crate::metadata::StagingError;
 use crate::metadata::SubmitError;
@@ -47,6 +48,7 @@ impl IntoStatus for SubmitError {
         match self {
             Self::Rejected(rejection) => rejection.into_status(),
             Self::Unavailable(_) | Self::ShuttingDown => Status::unavailable(self.to_string()),
+            Self::Panicked(panic) => internal(&panic),
         }
     }
 }

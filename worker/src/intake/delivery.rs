@@ -11,11 +11,14 @@
 //! ([`SetOutcome::Interrupted`]); a failing datum is not an error here but part of the result. Failing to answer the
 //! queue is only logged, because the queue redelivers.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use howdah_protocol::messages::{SetDone, SetEvent, SetFailed, SetMessage};
+use futures::FutureExt;
+use howdah_protocol::messages::{SetDone, SetEvent, SetFailed, SetFailure, SetMessage};
 use howdah_protocol::objects::{self, Datum, DatumResult, JobPlan, SetResult};
 use howdah_protocol::wire;
 use howdah_queue::Delivery;
@@ -101,8 +104,12 @@ pub(crate) async fn handle(intake: &IntakeState, delivery: Delivery, slot: SlotG
     // On a task of its own: this task may block on the slot's thread for longer than the acknowledgement deadline.
     let extending = AbortOnDropHandle::new(tokio::spawn(extend_deadline(Arc::clone(&delivery))));
     // Dropping `send_batches` in the middle of a batch may lose that batch for followers, but not for the stored log.
+    let working = work(intake, &delivery, &handle, &log, slot, crash_mark.clone());
     let outcome = tokio::select! {
-        ended = work(intake, &delivery, &handle, &log, slot, crash_mark.clone()) => SetOutcome::of(set, ended),
+        // A panic is reported like other errors: without a report, the set would be delivered again for ever.
+        ended = AssertUnwindSafe(working).catch_unwind() => {
+            SetOutcome::of(set, ended.unwrap_or_else(|panic| Err(panicked(&*panic).into())))
+        }
         () = log.send_batches(&context.queue) => unreachable!("sends for ever"),
     };
     drop(marked);
@@ -115,6 +122,13 @@ pub(crate) async fn handle(intake: &IntakeState, delivery: Delivery, slot: SlotG
     answer(context, &delivery, outcome).await;
     // Only after the answer: a kill before it must leave the receipt for the next start.
     drop(journal_entry);
+}
+
+/// Returns the error of a panic. The panic hook has logged it with its place.
+fn panicked(payload: &(dyn Any + Send)) -> InfraError {
+    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+    InfraError::Panic(text.unwrap_or_else(|| "no message".to_owned()))
 }
 
 /// Hands back what an earlier process on this scratch folder had, and reports the sets that ended it.
@@ -134,6 +148,8 @@ pub(crate) async fn recover(intake: &IntakeState) {
             worker: context.name.clone(),
             message,
             needs_attention: false,
+            failure: SetFailure::Passing,
+            retry_ms: None,
         });
         publish(context, &event).await;
     }
@@ -238,6 +254,8 @@ async fn answer(context: &WorkerContext, delivery: &Delivery, outcome: SetOutcom
                 worker: context.name.clone(),
                 message,
                 needs_attention: error.needs_attention(),
+                failure: error.failure(),
+                retry_ms: u64::try_from(delay.as_millis()).ok(),
             });
             publish(context, &event).await;
             hand_back(delivery, Some(delay)).await;

@@ -43,6 +43,33 @@ pub struct SetFailed {
     pub message: String,
     /// Whether another attempt fails too until a person acts: the image is gone, or pulling it is not allowed.
     pub needs_attention: bool,
+    /// What the failure says about another attempt.
+    #[serde(default, skip_serializing_if = "SetFailure::is_passing")]
+    pub failure: SetFailure,
+    /// Time until the queue delivers the set again, in milliseconds, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_ms: Option<u64>,
+}
+
+/// What a failure of infrastructure says about another attempt to run the set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SetFailure {
+    /// It may succeed.
+    #[default]
+    Passing,
+    /// It fails until the store or the container engine works again, or until a person acts. Other sets are affected, too.
+    Outage,
+    /// It fails in the same way: input data is damaged or lost.
+    Damage,
+    /// The plan or the set cannot be used; the coordinator can make both again.
+    Plan,
+}
+
+impl SetFailure {
+    fn is_passing(&self) -> bool {
+        *self == Self::Passing
+    }
 }
 
 impl Wire for SetFailed {

@@ -7,7 +7,7 @@ use howdah_model::entities::ImagePin;
 use howdah_model::ids::DatumId;
 use howdah_protocol::messages::{
     CancelJob, Control, LogBatch, Presence, ResolveImage, ResolvedImage, RestartDatum, SetDone, SetEvent, SetFailed,
-    SlotStatus,
+    SetFailure, SlotStatus,
 };
 use howdah_protocol::objects::LogLine;
 use howdah_queue::{PullError, QueueError};
@@ -32,6 +32,8 @@ async fn set_events_presence_logs_and_controls_arrive_as_sent() {
             worker: "w".into(),
             message: "disk full".into(),
             needs_attention: false,
+            failure: SetFailure::default(),
+            retry_ms: None,
         });
         queue.publish_set_event(&done).await.unwrap();
         queue.publish_set_event(&failed).await.unwrap();

@@ -105,6 +105,18 @@ pub fn job(project: impl Display, pipeline: impl Display, job: impl Display) -> 
     format!("jobs/{project}/{pipeline}/{job}/")
 }
 
+/// Tells whether an object belongs to a job: a plan, a datum set or a result. All of them can be made again.
+#[must_use]
+pub fn is_of_job(key: &str) -> bool {
+    key.starts_with("jobs/")
+}
+
+/// Returns the key of an object that is written to find out whether the store works. It is removed at once.
+#[must_use]
+pub fn job_probe(project: impl Display, pipeline: impl Display, id: impl Display) -> String {
+    job(project, pipeline, id) + "probe"
+}
+
 /// Returns the key of a job's plan.
 #[must_use]
 pub fn job_plan(project: impl Display, pipeline: impl Display, id: impl Display) -> String {

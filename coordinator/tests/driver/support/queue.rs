@@ -38,6 +38,7 @@ pub struct QueueDouble {
     waiting: Mutex<VecDeque<SetMessage>>,
     published: Notify,
     fails: AtomicBool,
+    panics: AtomicBool,
     epoch: watch::Sender<u64>,
     requests: watch::Sender<Vec<QueueRequest>>,
 }
@@ -61,6 +62,11 @@ impl QueueDouble {
     /// Makes every operation fail from now on, or work again.
     pub fn fail(&self, fails: bool) {
         self.fails.store(fails, Ordering::SeqCst);
+    }
+
+    /// Makes every operation panic from now on, or work again.
+    pub fn panic(&self, panics: bool) {
+        self.panics.store(panics, Ordering::SeqCst);
     }
 
     /// Loses every message, as a NATS server does whose store is deleted, and raises the stream epoch.
@@ -90,6 +96,7 @@ impl QueueDouble {
     }
 
     fn check(&self) -> Result<(), QueueError> {
+        assert!(!self.panics.load(Ordering::SeqCst), "the queue double panics");
         match self.fails.load(Ordering::SeqCst) {
             true => Err(QueueError::NoWorkers),
             false => Ok(()),

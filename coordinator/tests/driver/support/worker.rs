@@ -1,7 +1,7 @@
 //! A scripted worker: what it stores and reports for a set that it is given.
 
 use howdah_model::DatumHash;
-use howdah_protocol::messages::{SetDone, SetEvent, SetMessage};
+use howdah_protocol::messages::{SetDone, SetEvent, SetFailed, SetFailure, SetMessage};
 use howdah_protocol::objects::{DatumOutcome, DatumResult, DatumSet, DatumStats, OutputFile, SetResult, result_key};
 use howdah_protocol::wire;
 use jiff::Timestamp;
@@ -23,6 +23,20 @@ impl World {
             datum
         };
         self.store_result(message, wrong).await
+    }
+
+    /// Returns the report that a worker could not run a set.
+    pub fn fail(&self, message: &SetMessage, failure: SetFailure) -> SetEvent {
+        SetEvent::Failed(SetFailed {
+            pipeline: message.pipeline.clone(),
+            job: message.job,
+            set: message.set,
+            worker: "w".to_owned(),
+            message: "refused".to_owned(),
+            needs_attention: false,
+            failure,
+            retry_ms: None,
+        })
     }
 
     /// Like [`World::run`], but the user's command fails for each datum.
