@@ -2,6 +2,7 @@
 //!
 //! A failure of a datum itself (its command, its output) is neither: it is part of the set's result.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
 
 use howdah_protocol::messages::SetFailure;
@@ -152,6 +153,13 @@ impl InfraError {
             Self::Store { source, .. } => source.is_damage(),
             Self::Io { .. } | Self::Task | Self::Panic(_) => false,
         }
+    }
+
+    /// Makes the error of a panic. The panic hook has logged it with its place.
+    pub(crate) fn of_panic(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        Self::Panic(text.unwrap_or_else(|| "no message".to_owned()))
     }
 
     /// Tells what the failure says about another attempt to run the set.

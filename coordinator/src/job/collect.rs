@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use howdah_model::PipelineState;
 use howdah_protocol::messages::{SetEvent, SetFailed, SetMessage};
-use howdah_protocol::objects::{SetResult, results_prefix, set_of_result_key};
+use howdah_protocol::objects::{SetResult, plan_results_prefix, set_of_result_key};
 use howdah_protocol::wire;
 use howdah_queue::QueueError;
 use howdah_telemetry::error_chain;
@@ -55,6 +55,14 @@ enum Wake {
     Look,
 }
 
+/// What tells a collector where to look.
+pub struct Signals {
+    /// Events of workers about the job.
+    pub events: mpsc::UnboundedReceiver<SetEvent>,
+    /// Rises whenever what was published before may be lost.
+    pub stream_epoch: watch::Receiver<u64>,
+}
+
 /// Collects the results of one job.
 pub struct Collector<'a> {
     context: &'a JobContext,
@@ -76,21 +84,14 @@ pub struct Collector<'a> {
 }
 
 impl<'a> Collector<'a> {
-    /// Makes a collector; `events` are those of its job.
-    pub fn new(
-        context: &'a JobContext,
-        view: &'a JobView,
-        publisher: &'a SetPublisher<'a>,
-        events: mpsc::UnboundedReceiver<SetEvent>,
-    ) -> Self {
-        let mut stream_epoch = context.queue.stream_epoch();
-        stream_epoch.mark_unchanged();
+    /// Makes a collector of the results of the publisher's plan.
+    pub fn new(context: &'a JobContext, view: &'a JobView, publisher: &'a SetPublisher<'a>, signals: Signals) -> Self {
         Self {
             context,
             view,
             publisher,
-            events,
-            stream_epoch,
+            events: signals.events,
+            stream_epoch: signals.stream_epoch,
             done: BTreeSet::new(),
             sets: None,
             ignored: false,
@@ -256,6 +257,10 @@ impl<'a> Collector<'a> {
     /// Handles an event of a worker.
     async fn handle_event(&mut self, event: Option<SetEvent>, merger: Merger) -> Result<Merger, DriveError> {
         match event {
+            Some(event) if event.plan() != self.publisher.plan() => {
+                metrics::OTHER_PLAN_EVENTS.inc();
+                Ok(merger)
+            }
             Some(SetEvent::Done(done)) => {
                 // If the copy cannot be decoded, the stored result is read: it may be intact.
                 let copy = done.result.and_then(|digits| hex::decode(digits).ok());
@@ -325,9 +330,11 @@ impl<'a> Collector<'a> {
 
     /// Adds every stored result that is not added yet.
     async fn scan_results(&mut self, mut merger: Merger) -> Result<Merger, DriveError> {
-        let prefix = results_prefix(&self.view.job.pipeline, &self.view.job.id);
+        let prefix = plan_results_prefix(&self.view.job.pipeline, &self.view.job.id, self.publisher.plan());
         let listed = self.context.core.store().list(&prefix).await?;
-        let sets = listed.iter().filter_map(|object| set_of_result_key(&object.key));
+        let sets = listed
+            .iter()
+            .filter_map(|object| set_of_result_key(&prefix, &object.key));
         let wanted: Vec<u32> = sets.filter(|set| self.is_wanted(*set)).collect();
         let (context, view, publisher) = (self.context, self.view, self.publisher);
         let mut found = futures::stream::iter(wanted)

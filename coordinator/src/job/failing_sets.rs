@@ -59,6 +59,7 @@ impl FailingSets {
 #[cfg(test)]
 mod tests {
     use howdah_model::GlobalId;
+    use howdah_protocol::objects::PlanId;
 
     use super::*;
 
@@ -66,6 +67,7 @@ mod tests {
         SetFailed {
             pipeline: "default/edges".parse().unwrap(),
             job: GlobalId::from_number(1),
+            plan: PlanId::EARLIER,
             set,
             worker: "w".to_owned(),
             message: "no".to_owned(),

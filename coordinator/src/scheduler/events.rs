@@ -82,7 +82,7 @@ pub(super) async fn cancel_job(queue: &dyn SetQueue, job: &JobKey) {
     if let Err(error) = queue.purge(job).await {
         tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "sets of a cancelled job could not be removed from the queue");
     }
-    if let Err(error) = queue.cancel(job).await {
+    if let Err(error) = queue.cancel(job, None).await {
         tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "cancellation of a job could not be sent to workers");
     }
 }

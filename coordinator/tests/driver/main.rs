@@ -53,6 +53,25 @@ async fn a_result_is_found_when_its_event_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn lost_events_and_lost_sets_are_found_while_the_plan_is_being_made() {
+    let world = World::new(&["/a", "/b"]).await;
+    let work = async {
+        let lost = world.queue.take().await;
+        let message = world.queue.take().await;
+        let _lost_event = world.run(&message).await;
+        world.until_progress(|progress| progress.counts.processed == 1).await;
+        let again = world.queue.take().await;
+        assert_eq!((again.plan, again.set), (lost.plan, lost.set));
+        let _lost_event = world.run(&again).await;
+        world.until_progress(|progress| progress.counts.processed == 2).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = world.plan_without_end() => unreachable!("planning never ends"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_result_is_found_while_workers_report_failures_all_the_time() {
     let world = World::new(&["/a", "/b"]).await;
     let driver = world.drive();

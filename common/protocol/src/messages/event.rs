@@ -4,6 +4,7 @@ use howdah_model::ids::GlobalId;
 use howdah_model::names::PipelineKey;
 use serde::{Deserialize, Serialize};
 
+use crate::objects::PlanId;
 use crate::wire::Wire;
 
 /// The result of a set is in the store.
@@ -13,7 +14,10 @@ pub struct SetDone {
     pub pipeline: PipelineKey,
     /// Job.
     pub job: GlobalId,
-    /// Set within the job.
+    /// Plan of the set.
+    #[serde(default, skip_serializing_if = "PlanId::is_earlier")]
+    pub plan: PlanId,
+    /// Set within the plan.
     pub set: u32,
     /// Worker that ran the set.
     pub worker: String,
@@ -35,7 +39,10 @@ pub struct SetFailed {
     pub pipeline: PipelineKey,
     /// Job.
     pub job: GlobalId,
-    /// Set within the job.
+    /// Plan of the set.
+    #[serde(default, skip_serializing_if = "PlanId::is_earlier")]
+    pub plan: PlanId,
+    /// Set within the plan.
     pub set: u32,
     /// Worker that gave the set back.
     pub worker: String,
@@ -83,4 +90,14 @@ pub enum SetEvent {
     Done(SetDone),
     /// The worker gave the set back.
     Failed(SetFailed),
+}
+
+impl SetEvent {
+    /// Returns the plan of the set.
+    pub fn plan(&self) -> PlanId {
+        match self {
+            Self::Done(done) => done.plan,
+            Self::Failed(failed) => failed.plan,
+        }
+    }
 }

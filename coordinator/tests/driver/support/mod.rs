@@ -10,8 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use howdah_coordinator::job::collect::{Collector, Signals};
 use howdah_coordinator::job::drive::discard_plan;
-use howdah_coordinator::job::{DriveError, JobContext, RetryLimits, drive};
+use howdah_coordinator::job::merge::Merger;
+use howdah_coordinator::job::plan_publisher::PublishedPlan;
+use howdah_coordinator::job::planner;
+use howdah_coordinator::job::publish::SetPublisher;
+use howdah_coordinator::job::view::JobView;
+use howdah_coordinator::job::{DriveError, JobContext, RetryLimits, SetQueue, drive};
 use howdah_coordinator::live::{JobProgress, LiveStatus};
 use howdah_coordinator::metadata::{self, Core, LoopError};
 use howdah_coordinator::scheduler::RunnerContext;
@@ -218,6 +224,23 @@ impl World {
             events,
             task: Some(task),
         }
+    }
+
+    /// Plans the job as a driver does, and goes on planning after all its sets are published.
+    pub async fn plan_without_end(&self) {
+        let (_sender, events) = mpsc::unbounded_channel();
+        let view = JobView::of(&self.core, &self.job()).unwrap();
+        let prepared = planner::prepare(&self.context, &view).await.unwrap().unwrap();
+        let publisher = SetPublisher::new(&self.context, &view, prepared.plan.id);
+        let stream_epoch = self.queue.stream_epoch();
+        let signals = Signals { events, stream_epoch };
+        let merger = Merger::new(prepared.plan.clone(), 1 << 20);
+        let collector = Collector::new(&self.context, &view, &publisher, signals);
+        let planning = async {
+            prepared.publish(&self.context, &view, &publisher).await?;
+            std::future::pending::<Result<PublishedPlan, DriveError>>().await
+        };
+        collector.collect(planning, merger).await.map(drop).unwrap();
     }
 
     /// Returns the newest job.

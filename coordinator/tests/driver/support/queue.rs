@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use howdah_coordinator::job::SetQueue;
 use howdah_model::{JobKey, PipelineKey};
 use howdah_protocol::messages::SetMessage;
+use howdah_protocol::objects::PlanId;
 use howdah_queue::{ConsumerStatus, QueueError};
 use tokio::sync::{Notify, watch};
 
@@ -27,6 +28,8 @@ pub enum QueueRequest {
     Purge(JobKey),
     /// To send workers the order to drop a job.
     Cancel(JobKey),
+    /// To send workers the order to drop one plan of a job.
+    CancelPlan(JobKey, PlanId),
     /// To remove the consumer of a pipeline.
     RemoveConsumer(PipelineKey),
 }
@@ -64,7 +67,7 @@ impl QueueDouble {
         self.fails.store(fails, Ordering::SeqCst);
     }
 
-    /// Makes every operation panic from now on, or work again.
+    /// Makes preparations of the queue panic from now on, or work again.
     pub fn panic(&self, panics: bool) {
         self.panics.store(panics, Ordering::SeqCst);
     }
@@ -96,7 +99,6 @@ impl QueueDouble {
     }
 
     fn check(&self) -> Result<(), QueueError> {
-        assert!(!self.panics.load(Ordering::SeqCst), "the queue double panics");
         match self.fails.load(Ordering::SeqCst) {
             true => Err(QueueError::NoWorkers),
             false => Ok(()),
@@ -107,6 +109,7 @@ impl QueueDouble {
 #[async_trait]
 impl SetQueue for QueueDouble {
     async fn prepare(&self, _: &PipelineKey, _: u64) -> Result<(), QueueError> {
+        assert!(!self.panics.load(Ordering::SeqCst), "the queue double panics");
         self.check()
     }
 
@@ -138,8 +141,11 @@ impl SetQueue for QueueDouble {
         Ok(())
     }
 
-    async fn cancel(&self, job: &JobKey) -> Result<(), QueueError> {
-        self.accept(QueueRequest::Cancel(job.clone()))
+    async fn cancel(&self, job: &JobKey, plan: Option<PlanId>) -> Result<(), QueueError> {
+        self.accept(match plan {
+            None => QueueRequest::Cancel(job.clone()),
+            Some(plan) => QueueRequest::CancelPlan(job.clone(), plan),
+        })
     }
 
     async fn remove_consumer(&self, pipeline: &PipelineKey) -> Result<(), QueueError> {
