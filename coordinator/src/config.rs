@@ -1,12 +1,17 @@
 //! Settings of the coordinator: flags and environment variables of the same names.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use clap::Args;
 use howdah_store::Limits;
 
 /// Smallest buffer for sorting. Smaller settings are raised to it.
 const LEAST_SORT_BUFFER_BYTES: usize = 1 << 20;
+/// Tries of a job that does not get ahead: some two minutes.
+const DEFAULT_TRIES: u32 = 10;
+/// A day: nobody should lose a job because a store was down for a night.
+const DEFAULT_OUTAGE_HOURS: u64 = 24;
 
 /// Settings of a coordinator. Every flag `--a-b` is also read from `HOWDAH_A_B`.
 #[derive(Debug, Clone, Args)]
@@ -43,6 +48,37 @@ pub struct CoordinatorConfig {
     /// Memory.
     #[command(flatten)]
     pub memory: MemoryConfig,
+    /// Jobs that cannot go on.
+    #[command(flatten)]
+    pub retries: RetryConfig,
+}
+
+/// When a job that cannot go on is ended. Every flag `--a-b` is also read from `HOWDAH_A_B`.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct RetryConfig {
+    /// How often a job, or one of its datum sets, is tried without getting ahead before the job fails.
+    #[arg(long, env = "HOWDAH_JOB_TRIES", value_name = "NUMBER", default_value_t = DEFAULT_TRIES,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub job_tries: u32,
+    /// How long a job waits for the store, NATS or a container engine to work again before it fails.
+    #[arg(long, env = "HOWDAH_JOB_OUTAGE_HOURS", value_name = "HOURS", default_value_t = DEFAULT_OUTAGE_HOURS)]
+    pub job_outage_hours: u64,
+}
+
+impl RetryConfig {
+    /// Returns how long a job waits for the end of an outage.
+    pub fn outage(self) -> Duration {
+        Duration::from_secs(self.job_outage_hours.saturating_mul(3600))
+    }
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self {
+            job_tries: DEFAULT_TRIES,
+            job_outage_hours: DEFAULT_OUTAGE_HOURS,
+        }
+    }
 }
 
 /// How much memory the store of a program may use. Every flag `--a-b` is also read from `HOWDAH_A_B`.
@@ -103,6 +139,7 @@ impl CoordinatorConfig {
             s3_access_key: None,
             s3_secret_key: None,
             memory: MemoryConfig::default(),
+            retries: RetryConfig::default(),
         }
     }
 }

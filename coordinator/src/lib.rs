@@ -11,7 +11,7 @@
 //!  leadership              leader and standby, the lease of a leader
 //!  metadata                the command loop, the published state, staged edits
 //!  live                    live facts about workers and jobs, in memory only
-//!  metrics, config, allocator
+//!  metrics, config, allocator, panics
 //! ```
 //!
 //! A module uses only modules below it (and `services` not the scheduler); within a folder, files do not depend on each
@@ -27,11 +27,12 @@ pub mod live;
 pub mod metadata;
 pub mod metrics;
 mod pages;
+mod panics;
 pub mod run;
 pub mod scheduler;
 pub mod server;
 pub mod services;
 mod term;
 
-pub use config::{CoordinatorConfig, MemoryConfig};
+pub use config::{CoordinatorConfig, MemoryConfig, RetryConfig};
 pub use run::{Running, start};

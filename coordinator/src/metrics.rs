@@ -134,6 +134,14 @@ pub static SETS_REPUBLISHED: LazyLock<IntCounter> = LazyLock::new(|| {
     )
 });
 
+/// Events of workers about sets of a plan that was discarded.
+pub static OTHER_PLAN_EVENTS: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter(
+        "howdah_other_plan_events_total",
+        "Events of workers about datum sets of a plan that was discarded, ignored.",
+    )
+});
+
 /// Datum sets on the queue, by pipeline and state: waiting, or held by a worker.
 pub static QUEUE_DEPTH: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     registered(IntGaugeVec::new(
@@ -178,6 +186,7 @@ pub fn register_unlabelled() {
     LazyLock::force(&PLAN_SECONDS);
     LazyLock::force(&MERGE_SECONDS);
     LazyLock::force(&SETS_REPUBLISHED);
+    LazyLock::force(&OTHER_PLAN_EVENTS);
     LazyLock::force(&WORKERS);
     LazyLock::force(&LEADING);
 }

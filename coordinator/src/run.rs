@@ -63,6 +63,7 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
         store,
         queue,
         broker,
+        retries: config.retries.into(),
         roles,
         shutdown: shutdown.clone(),
     };

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::job::RetryLimits;
 use crate::leadership::lease::LeaseKeeper;
 use crate::leadership::role::{Leader, Role};
 use crate::leadership::standby::Standby;
@@ -34,6 +35,8 @@ pub struct Terms {
     pub queue: Queue,
     /// Receives the files that clients on this machine offer.
     pub broker: Option<Arc<FileBroker>>,
+    /// When a job that cannot go on is ended.
+    pub retries: RetryLimits,
     /// Shows the server which coordinator answers calls.
     pub roles: watch::Sender<Role>,
     /// Ends everything.
@@ -85,7 +88,7 @@ impl Terms {
         let mut command_loop = AbortOnDropHandle::new(tokio::spawn(command_loop.run()));
         let mut keeper = AbortOnDropHandle::new(tokio::spawn(keeper.run()));
         self.queue.ensure_streams().await?;
-        let scheduling = scheduler::run(core.clone(), self.queue.clone(), lease, stop.clone());
+        let scheduling = scheduler::run(core.clone(), self.queue.clone(), lease, self.retries, stop.clone());
         let mut scheduling = AbortOnDropHandle::new(tokio::spawn(scheduling));
         let _cleaning = AbortOnDropHandle::new(tokio::spawn(remove_orphaned_edits(core.clone(), opened)));
         let routes = crate::services::router(core.clone(), Some(self.queue.clone()), self.broker.clone());

@@ -2,8 +2,10 @@
 //!
 //! A failure of a datum itself (its command, its output) is neither: it is part of the set's result.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
 
+use howdah_protocol::messages::SetFailure;
 use howdah_protocol::wire::WireError;
 use howdah_queue::QueueError;
 use howdah_store::StoreError;
@@ -137,6 +139,9 @@ pub enum InfraError {
     /// A task or thread of the worker ended early, because it panicked or the process is about to exit.
     #[error("a background task of the worker ended early")]
     Task,
+    /// The work on the set panicked.
+    #[error("internal error of the worker, see its log: {0}")]
+    Panic(String),
 }
 
 impl InfraError {
@@ -146,7 +151,36 @@ impl InfraError {
             Self::Runtime(error) => error.is_users_fault(),
             Self::ScratchFull { .. } | Self::InputMissing { .. } | Self::InputName { .. } | Self::Object { .. } => true,
             Self::Store { source, .. } => source.is_damage(),
-            Self::Io { .. } | Self::Task => false,
+            Self::Io { .. } | Self::Task | Self::Panic(_) => false,
+        }
+    }
+
+    /// Makes the error of a panic. The panic hook has logged it with its place.
+    pub(crate) fn of_panic(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        Self::Panic(text.unwrap_or_else(|| "no message".to_owned()))
+    }
+
+    /// Tells what the failure says about another attempt to run the set.
+    pub fn failure(&self) -> SetFailure {
+        match self {
+            Self::Store { source, .. } => match source.damaged_object() {
+                Some(key) if howdah_store::keys::is_of_job(key) => SetFailure::Plan,
+                Some(_) => SetFailure::Damage,
+                None if source.is_outage() => SetFailure::Outage,
+                None => SetFailure::Passing,
+            },
+            // A worker of an older release cannot read what a newer coordinator wrote; another worker can.
+            Self::Object {
+                source: WireError::UnknownVersion { .. },
+                ..
+            } => SetFailure::Passing,
+            Self::Object { .. } => SetFailure::Plan,
+            Self::InputMissing { .. } | Self::InputName { .. } => SetFailure::Damage,
+            Self::Runtime(_) | Self::ScratchFull { .. } => SetFailure::Outage,
+            Self::Io { .. } if self.is_disk_full() => SetFailure::Outage,
+            Self::Io { .. } | Self::Task | Self::Panic(_) => SetFailure::Passing,
         }
     }
 

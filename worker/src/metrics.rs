@@ -14,7 +14,7 @@ pub struct Metrics {
     pub datums: IntCounterVec,
     /// Tries that failed.
     pub failed_tries: IntCounter,
-    /// Datum sets finished, by `outcome`: `done`, `known`, `cancelled`, `returned`, `trouble`.
+    /// Datum sets finished, by `outcome`: `done`, `known`, `cancelled`, `returned`, `stale`, `trouble`.
     pub sets: IntCounterVec,
     /// Time spent laying out one datum's input.
     pub download_seconds: Histogram,
@@ -76,7 +76,7 @@ impl Metrics {
             failed_tries: counter("howdah_worker_failed_tries_total", "Tries of datums that failed."),
             sets: by(
                 "howdah_worker_sets_total",
-                "Datum sets ended, by outcome (done, known, cancelled, returned, trouble).",
+                "Datum sets ended, by outcome (done, known, cancelled, returned, stale, trouble).",
                 "outcome",
             ),
             download_seconds: seconds(

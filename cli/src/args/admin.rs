@@ -116,6 +116,8 @@ pub struct UpArgs {
     #[command(flatten)]
     pub memory: howdah_coordinator::MemoryConfig,
     #[command(flatten)]
+    pub retries: howdah_coordinator::RetryConfig,
+    #[command(flatten)]
     pub output_limits: howdah_worker::OutputLimits,
     #[command(flatten)]
     pub log: howdah_telemetry::LogArgs,

@@ -66,6 +66,7 @@ async fn run_all(args: UpArgs, printer: Printer) -> anyhow::Result<()> {
     let coordinator_stop = CancellationToken::new();
     let mut config = CoordinatorConfig::new(args.listen, args.port, &nats_url, &store);
     config.memory = args.memory;
+    config.retries = args.retries;
     let coordinator = howdah_coordinator::start(config, coordinator_stop.clone()).await?;
     let engine = if args.no_worker {
         None

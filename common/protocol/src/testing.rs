@@ -6,7 +6,7 @@ use howdah_model::entities::ImagePin;
 use howdah_model::ids::{ContentHash, DatumHash, DatumId, GlobalId, TreeRoot};
 use howdah_model::names::BranchName;
 
-use crate::objects::{Datum, DatumInput, JobPlan, SetConcurrency, StageSpec};
+use crate::objects::{Datum, DatumInput, JobPlan, PlanId, SetConcurrency, StageSpec};
 
 /// Returns the plan of a job that runs a command for each datum. `pipeline` is a name in the project `default`.
 ///
@@ -18,6 +18,7 @@ pub fn plan(pipeline: &str, job: u64, cmd: &[&str]) -> JobPlan {
         pipeline: format!("default/{pipeline}").parse().expect("a pipeline's key"),
         version: 1,
         job: GlobalId::from_number(job),
+        id: PlanId::EARLIER,
         output_commit: GlobalId::from_number(job),
         spec_commit: None,
         file_set: None,

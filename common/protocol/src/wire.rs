@@ -208,7 +208,7 @@ mod tests {
     use howdah_model::ids::{ContentHash, GlobalId, TreeRoot};
 
     use crate::messages::{SetMessage, WakeUp};
-    use crate::objects::{DatumInput, DatumSet};
+    use crate::objects::{DatumInput, DatumSet, PlanId};
 
     #[test]
     fn encoded_values_decode_to_themselves() {
@@ -244,30 +244,50 @@ mod tests {
         assert_eq!((&datum.inputs[..], &datum.slices[..]), (&[input][..], &[][..]));
 
         // The same set in a message of an older coordinator that still waits in the stream.
-        let message = SetMessage {
-            pipeline: "default/edges".parse().unwrap(),
-            version: 5,
-            job: GlobalId::from_number(1),
-            set: 3,
-            attempt: 1,
-            plan_key: "plan".to_owned(),
-            set_key: "set".to_owned(),
-            inline: None,
-        };
-        let mut sent = encode(&message);
-        let version = b"HWD\0\x0edatum_set_work".len();
-        sent[version] = 2;
-        assert_eq!(sent.pop(), Some(0), "without a set");
-        sent.push(1);
+        let mut sent = older_message(2);
         sent.extend_from_slice(&old[b"HWD\0\x09datum_set\x02\0\0\0".len()..]);
-        let expected = SetMessage {
-            inline: Some(set),
-            ..message
-        };
-        assert_eq!(decode::<SetMessage>(&sent).unwrap(), expected);
+        assert_eq!(decode::<SetMessage>(&sent).unwrap(), message(set.clone()));
+        // Version 3 has the set as it is now.
+        let mut sent = older_message(3);
+        sent.extend_from_slice(&postcard::to_stdvec(&set).unwrap());
+        assert_eq!(decode::<SetMessage>(&sent).unwrap(), message(set));
 
         old.pop();
         assert!(matches!(decode::<DatumSet>(&old), Err(WireError::BadBody { .. })));
+    }
+
+    /// Returns a message of an older version that names objects, up to the set in it.
+    fn older_message(version: u8) -> Vec<u8> {
+        let mut sent = b"HWD\0\x0edatum_set_work".to_vec();
+        sent.extend_from_slice(&[version, 0, 0, 0]);
+        let SetMessage {
+            pipeline,
+            version,
+            job,
+            set,
+            attempt,
+            ..
+        } = message(DatumSet {
+            set: 3,
+            datums: Vec::new(),
+        });
+        let fields = (pipeline, version, job, set, attempt, "plan", "/etc/set");
+        sent.extend_from_slice(&postcard::to_stdvec(&fields).unwrap());
+        sent.push(1);
+        sent
+    }
+
+    /// Returns what is read of it.
+    fn message(inline: DatumSet) -> SetMessage {
+        SetMessage {
+            pipeline: "default/edges".parse().unwrap(),
+            version: 5,
+            job: GlobalId::from_number(1),
+            plan: PlanId::EARLIER,
+            set: 3,
+            attempt: 1,
+            inline: Some(inline),
+        }
     }
 
     fn input() -> DatumInput {

@@ -4,8 +4,8 @@
 
 use howdah_model::ids::GlobalId;
 use howdah_model::names::PipelineKey;
-use howdah_protocol::messages::{PrewarmOrder, PrewarmStages, SetDone, SetFailed};
-use howdah_protocol::objects::{JobPlan, SetConcurrency, SingleObjectPlan};
+use howdah_protocol::messages::{PrewarmOrder, PrewarmStages, SetDone, SetFailed, SetFailure};
+use howdah_protocol::objects::{JobPlan, PlanId, SetConcurrency, SingleObjectPlan};
 use howdah_protocol::testing;
 use howdah_protocol::wire::{self, Wire};
 use serde_json::{Value, json};
@@ -54,6 +54,18 @@ fn a_plan_calls_its_concurrency_spread() {
 }
 
 #[test]
+fn a_plan_of_an_earlier_release_has_no_id() {
+    assert!(written(&plan())["body"].get("id").is_none());
+    let now = JobPlan {
+        id: PlanId::from_random(7),
+        ..plan()
+    };
+    let text = written(&now);
+    assert_eq!(text["body"]["id"], json!(7));
+    assert_eq!(read::<JobPlan>(&text), now);
+}
+
+#[test]
 fn a_plan_calls_the_rest_of_a_small_plan_whole() {
     assert!(written(&plan())["body"].get("whole").is_none());
     let small = JobPlan {
@@ -73,6 +85,7 @@ fn set_events_are_set_done_and_set_trouble() {
     let done = SetDone {
         pipeline: pipeline(),
         job: job(),
+        plan: PlanId::EARLIER,
         set: 3,
         worker: "w".to_owned(),
         result: None,
@@ -86,17 +99,32 @@ fn set_events_are_set_done_and_set_trouble() {
     let failed = SetFailed {
         pipeline: pipeline(),
         job: job(),
+        plan: PlanId::EARLIER,
         set: 3,
         worker: "w".to_owned(),
         message: "disk full".to_owned(),
         needs_attention: true,
+        failure: SetFailure::Outage,
+        retry_ms: Some(500),
     };
+    let text = json!({"kind": "set_trouble", "v": 1, "body": {
+        "pipeline": "default/edges", "job": job().to_string(), "set": 3, "worker": "w",
+        "message": "disk full", "needs_attention": true, "failure": "outage", "retry_ms": 500,
+    }});
+    assert_eq!(written(&failed), text);
+    assert_eq!(read::<SetFailed>(&text), failed);
+    // As workers of an earlier release say it.
     let text = json!({"kind": "set_trouble", "v": 1, "body": {
         "pipeline": "default/edges", "job": job().to_string(), "set": 3, "worker": "w",
         "message": "disk full", "needs_attention": true,
     }});
-    assert_eq!(written(&failed), text);
-    assert_eq!(read::<SetFailed>(&text), failed);
+    let older = SetFailed {
+        failure: SetFailure::Passing,
+        retry_ms: None,
+        ..failed
+    };
+    assert_eq!(read::<SetFailed>(&text), older);
+    assert_eq!(written(&older), text);
 }
 
 #[test]

@@ -34,6 +34,35 @@ impl BackendError {
         matches!(self, BackendError::Io(error)
             if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     }
+
+    /// Tells whether the disk or the server does not work at all at present, whatever object is asked for.
+    fn is_outage(&self) -> bool {
+        use io::ErrorKind as Kind;
+        match self {
+            BackendError::Io(error) => matches!(
+                error.kind(),
+                Kind::TimedOut
+                    | Kind::ConnectionRefused
+                    | Kind::ConnectionReset
+                    | Kind::ConnectionAborted
+                    | Kind::NotConnected
+                    | Kind::NetworkDown
+                    | Kind::NetworkUnreachable
+                    | Kind::HostUnreachable
+                    | Kind::StaleNetworkFileHandle
+                    | Kind::StorageFull
+                    | Kind::QuotaExceeded
+            ),
+            // A server that answers says what is wrong with the request. No answer has no kind of its own.
+            BackendError::Remote(error) => {
+                matches!(
+                    error.kind(),
+                    opendal::ErrorKind::Unexpected | opendal::ErrorKind::RateLimited
+                )
+            }
+            BackendError::Unsupported(_) | BackendError::Injected(_) => false,
+        }
+    }
 }
 
 /// Any failure of the store.
@@ -229,6 +258,29 @@ impl StoreError {
             self,
             StoreError::Missing { .. } | StoreError::Corrupt { .. } | StoreError::LogGap { .. }
         )
+    }
+
+    /// Returns the key of the object that is damaged or lost, if that is the failure.
+    #[must_use]
+    pub fn damaged_object(&self) -> Option<&str> {
+        match self {
+            StoreError::Missing { key } | StoreError::Corrupt { key, .. } | StoreError::LogGap { key } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// Tells whether the store cannot be reached, or is full, so that the failure is not about this object.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            StoreError::Full { .. } => true,
+            StoreError::Open { source, .. }
+            | StoreError::Read { source, .. }
+            | StoreError::Write { source, .. }
+            | StoreError::Delete { source, .. }
+            | StoreError::List { source, .. } => source.is_outage(),
+            _ => false,
+        }
     }
 }
 

@@ -3,46 +3,65 @@
 //! A result is an object in the store; everything else only tells where to look:
 //!
 //! - An event of a worker makes a result known at once. Only for a plan of a single object it can also carry a copy.
-//! - A scan of the result objects finds those whose event was lost. It runs after a pause without events.
+//! - A scan of the result objects finds those whose event was lost. It runs after a pause without new results, also
+//!   while the plan is being made.
 //! - When the queue is empty and results are still missing, sets were lost. They are published again.
 //! - A rise of the stream epoch (a reconnection, or streams that were made again) may mean lost sets as well.
 //!
 //! A set may be run twice because of that. Results are never overwritten, and each is added once, so the output is that
 //! of one run.
+//!
+//! A set that workers cannot run is tried again until its [`RetryBudget`] is used up (`failing_sets`); then the job ends.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use howdah_model::PipelineState;
-use howdah_protocol::messages::{SetEvent, SetMessage};
-use howdah_protocol::objects::{SetResult, results_prefix, set_of_result_key};
+use howdah_protocol::messages::{SetEvent, SetFailed, SetMessage};
+use howdah_protocol::objects::{SetResult, plan_results_prefix, set_of_result_key};
 use howdah_protocol::wire;
+use howdah_queue::QueueError;
+use howdah_telemetry::error_chain;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::context::JobContext;
+use super::end::show_retry;
 use super::error::DriveError;
+use super::failing_sets::FailingSets;
+use super::look_schedule::LookSchedule;
 use super::merge::Merger;
 use super::pipeline_state::report_pipeline_state;
 use super::plan::MergePlan;
 use super::plan_publisher::PublishedPlan;
 use super::publish::SetPublisher;
+use super::retry::{FailureKind, RetryBudget, Verdict};
 use super::set_results::{SetWithResult, add, count_datums, find_result};
 use super::view::JobView;
 use crate::metrics;
 
-/// Pause without events before the first scan for results; doubles up to [`MAX_SCAN_PAUSE`].
-const FIRST_SCAN_PAUSE: Duration = Duration::from_secs(2);
-/// Longest pause between two scans for results.
-const MAX_SCAN_PAUSE: Duration = Duration::from_secs(30);
 /// How many sets are read and published at a time.
 const PUBLISH_WINDOW: usize = 256;
 /// How many sets, each with its result, are read at once.
 const READS_AT_ONCE: usize = 16;
-/// Scans in a row that find no new result while the queue is empty, before the missing sets count as lost. One is not
-/// enough: a worker may have stored a result and acknowledged its set between the scan and the look at the queue.
-const SCANS_BEFORE_REPUBLISH: u32 = 2;
+/// What a collector wakes up for.
+enum Wake {
+    /// A worker has sent this; `None` when another driver has taken over.
+    Event(Option<SetEvent>),
+    /// What was published before may be lost; `false` when the connection is closed.
+    StreamEpoch(bool),
+    /// It is time to look for results.
+    Look,
+}
+
+/// What tells a collector where to look.
+pub struct Signals {
+    /// Events of workers about the job.
+    pub events: mpsc::UnboundedReceiver<SetEvent>,
+    /// Rises whenever what was published before may be lost.
+    pub stream_epoch: watch::Receiver<u64>,
+}
 
 /// Collects the results of one job.
 pub struct Collector<'a> {
@@ -58,27 +77,27 @@ pub struct Collector<'a> {
     sets: Option<u32>,
     /// Whether a result was reported of a set that this driver had not published then.
     ignored: bool,
+    schedule: LookSchedule,
+    failing: FailingSets,
+    /// How long the queue has not answered.
+    queue_budget: RetryBudget,
 }
 
 impl<'a> Collector<'a> {
-    /// Makes a collector; `events` are those of its job.
-    pub fn new(
-        context: &'a JobContext,
-        view: &'a JobView,
-        publisher: &'a SetPublisher<'a>,
-        events: mpsc::UnboundedReceiver<SetEvent>,
-    ) -> Self {
-        let mut stream_epoch = context.queue.stream_epoch();
-        stream_epoch.mark_unchanged();
+    /// Makes a collector of the results of the publisher's plan.
+    pub fn new(context: &'a JobContext, view: &'a JobView, publisher: &'a SetPublisher<'a>, signals: Signals) -> Self {
         Self {
             context,
             view,
             publisher,
-            events,
-            stream_epoch,
+            events: signals.events,
+            stream_epoch: signals.stream_epoch,
             done: BTreeSet::new(),
             sets: None,
             ignored: false,
+            schedule: LookSchedule::new(Instant::now()),
+            failing: FailingSets::new(context.limits),
+            queue_budget: RetryBudget::new(context.limits),
         }
     }
 
@@ -114,11 +133,92 @@ impl<'a> Collector<'a> {
         mut merger: Merger,
     ) -> Result<Merger, DriveError> {
         loop {
-            tokio::select! {
+            // Only the wait is dropped when planning ends, never the handling, which has the merger.
+            let wake = tokio::select! {
                 _ = &mut over => return Ok(merger),
-                event = self.events.recv() => merger = self.handle_event(event, merger).await?.0,
+                wake = self.wake() => wake,
+            };
+            merger = self.handle(wake, merger).await?;
+        }
+    }
+
+    /// Waits for what comes next. Cancel safe.
+    async fn wake(&mut self) -> Wake {
+        tokio::select! {
+            event = self.events.recv() => Wake::Event(event),
+            changed = self.stream_epoch.changed() => Wake::StreamEpoch(changed.is_ok()),
+            () = tokio::time::sleep_until(self.schedule.next()) => Wake::Look,
+        }
+    }
+
+    async fn handle(&mut self, wake: Wake, merger: Merger) -> Result<Merger, DriveError> {
+        match wake {
+            Wake::Event(event) => self.handle_event(event, merger).await,
+            Wake::StreamEpoch(true) => {
+                // Results first: events were lost during the interruption as well, and sets that are done must not be
+                // published again.
+                let merger = self.scan_results(merger).await?;
+                let republished = self.republish_if_lost().await;
+                self.unless_planning(republished)?;
+                Ok(merger)
+            }
+            Wake::StreamEpoch(false) => Err(DriveError::Interrupted("the connection to NATS is closed".to_owned())),
+            Wake::Look => self.look(merger).await,
+        }
+    }
+
+    /// Looks for results whose events were lost, and publishes sets again that were lost.
+    async fn look(&mut self, mut merger: Merger) -> Result<Merger, DriveError> {
+        let before = self.done.len();
+        if self.missing() > 0 {
+            merger = self.scan_results(merger).await?;
+        }
+        let is_new = self.done.len() > before;
+        let queued = self.queued().await;
+        let is_empty = self.missing() > 0 && !is_new && matches!(queued, Ok(0));
+        let lost = self.schedule.looked(is_empty, Instant::now());
+        self.note_queue(queued.map(drop))?;
+        if lost {
+            metrics::SETS_REPUBLISHED.inc_by(self.missing());
+            let published = self.publish_missing().await;
+            self.unless_planning(published)?;
+        }
+        Ok(merger)
+    }
+
+    /// While the plan is being made, a failure to publish is not one of the job: what is missing then is published
+    /// when the plan is final.
+    fn unless_planning(&self, published: Result<(), DriveError>) -> Result<(), DriveError> {
+        match published {
+            Err(error) if self.sets.is_none() => {
+                tracing::debug!(job = %self.view.job, error = error_chain(&error), "datum sets are published later");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Counts how long the queue has not answered, and shows it.
+    fn note_queue(&mut self, answered: Result<(), QueueError>) -> Result<(), DriveError> {
+        let (core, job) = (&self.context.core, &self.view.job);
+        match answered {
+            Ok(()) if self.queue_budget.failures() > 0 => {
+                self.queue_budget.begin_anew();
+                core.live().progress.update(job, |progress| progress.retry = None);
+            }
+            Ok(()) => {}
+            Err(error) => {
+                let (error, now) = (error_chain(&error), Instant::now());
+                match self.queue_budget.failed(FailureKind::Outage, &error, now, 0.0) {
+                    Verdict::GiveUp(reason) => return Err(DriveError::GivenUp(reason)),
+                    Verdict::Retry { tries, .. } => {
+                        let pause = self.schedule.next().duration_since(now);
+                        show_retry(core, job, tries, &error, pause);
+                    }
+                }
             }
         }
+        Ok(())
     }
 
     /// Collects the results of a plan that is final, some of which may be stored already.
@@ -135,64 +235,44 @@ impl<'a> Collector<'a> {
         mut merger: Merger,
         lost: bool,
     ) -> Result<(MergePlan, Merger), DriveError> {
-        let sets = merge.sets;
-        let mut stream_epoch = self.stream_epoch.clone();
         if lost {
-            self.republish_if_lost(sets).await?;
+            self.republish_if_lost().await?;
         }
-        let mut pause = FIRST_SCAN_PAUSE;
-        let mut empty_scans = 0;
-        while self.missing(sets) > 0 {
-            tokio::select! {
-                event = self.events.recv() => {
-                    let is_result;
-                    (merger, is_result) = self.handle_event(event, merger).await?;
-                    if is_result {
-                        (pause, empty_scans) = (FIRST_SCAN_PAUSE, 0);
-                    }
-                }
-                changed = stream_epoch.changed() => {
-                    if changed.is_err() {
-                        return Err(DriveError::Interrupted("the connection to NATS is closed".to_owned()));
-                    }
-                    // Results first: events were lost during the interruption as well, and sets that are done must not
-                    // be published again.
-                    merger = self.scan_results(merger).await?;
-                    self.republish_if_lost(sets).await?;
-                }
-                () = tokio::time::sleep(pause) => {
-                    let before = self.done.len();
-                    merger = self.scan_results(merger).await?;
-                    let is_idle = before == self.done.len() && self.queued().await == Some(0);
-                    empty_scans = if is_idle { empty_scans + 1 } else { 0 };
-                    if empty_scans >= SCANS_BEFORE_REPUBLISH {
-                        metrics::SETS_REPUBLISHED.inc_by(self.missing(sets));
-                        self.publish_missing(sets).await?;
-                        empty_scans = 0;
-                    }
-                    pause = (pause * 2).min(MAX_SCAN_PAUSE);
-                }
-            }
+        while self.missing() > 0 {
+            let wake = self.wake().await;
+            merger = self.handle(wake, merger).await?;
         }
         Ok((merge, merger))
     }
 
-    fn missing(&self, sets: u32) -> u64 {
-        u64::from(sets).saturating_sub(self.done.len() as u64)
+    /// Returns the number of sets whose results can be expected: all of a final plan, or those published so far.
+    fn expected(&self) -> u32 {
+        self.sets.unwrap_or_else(|| self.publisher.published())
     }
 
-    /// Handles an event of a worker. The flag tells whether it announced a result.
-    async fn handle_event(&mut self, event: Option<SetEvent>, merger: Merger) -> Result<(Merger, bool), DriveError> {
+    fn missing(&self) -> u64 {
+        u64::from(self.expected()).saturating_sub(self.done.len() as u64)
+    }
+
+    /// Handles an event of a worker.
+    async fn handle_event(&mut self, event: Option<SetEvent>, merger: Merger) -> Result<Merger, DriveError> {
         match event {
+            Some(event) if event.plan() != self.publisher.plan() => {
+                metrics::OTHER_PLAN_EVENTS.inc();
+                Ok(merger)
+            }
             Some(SetEvent::Done(done)) => {
                 // If the copy cannot be decoded, the stored result is read: it may be intact.
                 let copy = done.result.and_then(|digits| hex::decode(digits).ok());
                 let copy = copy.filter(|bytes| wire::decode::<SetResult>(bytes).is_ok());
-                Ok((self.take_result(done.set, copy.map(Bytes::from), merger).await?, true))
+                self.take_result(done.set, copy.map(Bytes::from), merger).await
             }
             Some(SetEvent::Failed(failed)) => {
-                self.report_failure(&failed.message, failed.needs_attention).await;
-                Ok((merger, false))
+                // A set that has a result was run elsewhere.
+                if self.is_wanted(failed.set) {
+                    self.count_failure(&failed).await?;
+                }
+                Ok(merger)
             }
             // The router has one receiver for each job: this one was replaced.
             None => Err(DriveError::Interrupted(
@@ -201,13 +281,14 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Returns how many sets the queue holds for the pipeline; `None` when the queue cannot be reached.
-    async fn queued(&self) -> Option<u64> {
-        let status = match self.context.queue.depth(&self.view.job.pipeline).await {
-            Ok(status) => status.unwrap_or_default(),
-            // Unknown is not empty: publishing now would run sets twice. The next stream epoch brings another scan.
-            Err(_) => return None,
-        };
+    /// Returns how many sets the queue holds for the pipeline.
+    async fn queued(&self) -> Result<u64, QueueError> {
+        let status = self
+            .context
+            .queue
+            .depth(&self.view.job.pipeline)
+            .await?
+            .unwrap_or_default();
         let pipeline = self.view.job.pipeline.to_string();
         let gauge = |state: &str, value: u64| {
             metrics::QUEUE_DEPTH
@@ -216,26 +297,26 @@ impl<'a> Collector<'a> {
         };
         gauge("waiting", status.pending);
         gauge("held", status.ack_pending);
-        Some(status.pending + status.ack_pending)
+        Ok(status.pending + status.ack_pending)
     }
 
     /// Publishes what is missing, unless the queue still holds as many sets.
     ///
     /// After a reconnection or a restart of the coordinator most often nothing is lost; publishing without this check
     /// would run sets twice that workers have.
-    async fn republish_if_lost(&mut self, sets: u32) -> Result<(), DriveError> {
-        let missing = self.missing(sets);
-        if missing == 0 || self.queued().await.is_some_and(|queued| queued >= missing) {
+    async fn republish_if_lost(&mut self) -> Result<(), DriveError> {
+        let missing = self.missing();
+        if missing == 0 || self.queued().await.is_ok_and(|queued| queued >= missing) {
             return Ok(());
         }
-        self.publish_missing(sets).await
+        self.publish_missing().await
     }
 
-    async fn publish_missing(&mut self, sets: u32) -> Result<(), DriveError> {
+    async fn publish_missing(&mut self) -> Result<(), DriveError> {
         self.publisher.prepare().await?;
         // With the ids of the first time the server would drop the messages as duplicates.
         self.publisher.next_attempt();
-        let missing: Vec<u32> = (0..sets).filter(|set| !self.done.contains(set)).collect();
+        let missing: Vec<u32> = (0..self.expected()).filter(|set| !self.done.contains(set)).collect();
         for window in missing.chunks(PUBLISH_WINDOW) {
             let messages: Vec<SetMessage> = futures::stream::iter(window.to_vec())
                 .map(|set| self.publisher.stored_message(set).boxed())
@@ -249,9 +330,11 @@ impl<'a> Collector<'a> {
 
     /// Adds every stored result that is not added yet.
     async fn scan_results(&mut self, mut merger: Merger) -> Result<Merger, DriveError> {
-        let prefix = results_prefix(&self.view.job.pipeline, &self.view.job.id);
+        let prefix = plan_results_prefix(&self.view.job.pipeline, &self.view.job.id, self.publisher.plan());
         let listed = self.context.core.store().list(&prefix).await?;
-        let sets = listed.iter().filter_map(|object| set_of_result_key(&object.key));
+        let sets = listed
+            .iter()
+            .filter_map(|object| set_of_result_key(&prefix, &object.key));
         let wanted: Vec<u32> = sets.filter(|set| self.is_wanted(*set)).collect();
         let (context, view, publisher) = (self.context, self.view, self.publisher);
         let mut found = futures::stream::iter(wanted)
@@ -279,7 +362,7 @@ impl<'a> Collector<'a> {
     fn is_wanted(&mut self, set: u32) -> bool {
         // While the plan is not final, a set that this driver has not published yet may be written again with other
         // datums: a result that an earlier driver's worker stored would be compared with the wrong set.
-        let beyond = set >= self.sets.unwrap_or_else(|| self.publisher.published());
+        let beyond = set >= self.expected();
         let known = self.done.contains(&set);
         self.ignored |= beyond && !known;
         !known && !beyond
@@ -298,26 +381,29 @@ impl<'a> Collector<'a> {
         live.progress.update(job, |progress| {
             progress.counts += counts;
             progress.stats += stats;
-            progress.infra_failure = None;
+            progress.retry = None;
         });
         live.logs.remove_set(job, number);
         count_datums(&job.pipeline.to_string(), &counts, &stats);
         self.done.insert(number);
+        self.schedule.result_came(Instant::now());
+        self.failing.result_came(number);
         // A result proves that a pipeline that was shown as unable to run can run.
         let version = &self.view.version;
         report_pipeline_state(&self.context.core, &job.pipeline, version, PipelineState::Running, "").await;
         Ok(merger)
     }
 
-    async fn report_failure(&self, message: &str, needs_attention: bool) {
-        tracing::warn!(job = %self.view.job, message, "a worker returned a datum set because of an infrastructure failure");
-        let core = &self.context.core;
-        core.live().progress.update(&self.view.job, |progress| {
-            progress.infra_failure = Some(message.to_owned());
-        });
-        if needs_attention {
-            let (pipeline, version) = (&self.view.job.pipeline, &self.view.version);
-            report_pipeline_state(core, pipeline, version, PipelineState::Crashing, message).await;
+    /// Counts that a worker could not run a set; shows it as long as the set is tried again.
+    async fn count_failure(&mut self, failed: &SetFailed) -> Result<(), DriveError> {
+        let (core, job, message) = (&self.context.core, &self.view.job, &failed.message);
+        tracing::warn!(%job, set = failed.set, worker = failed.worker, message, "a worker returned a datum set because of an infrastructure failure");
+        if failed.needs_attention {
+            let version = &self.view.version;
+            report_pipeline_state(core, &job.pipeline, version, PipelineState::Crashing, message).await;
         }
+        let (tries, pause) = self.failing.failed(failed, Instant::now())?;
+        show_retry(core, job, tries, message, pause);
+        Ok(())
     }
 }

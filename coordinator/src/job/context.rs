@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::provenance::ProvenanceCache;
+use super::retry::RetryLimits;
 use super::set_queue::SetQueue;
 use crate::metadata::Core;
 
@@ -15,16 +16,19 @@ pub struct JobContext {
     pub queue: Arc<dyn SetQueue>,
     /// Provenance records of earlier jobs.
     pub provenance: ProvenanceCache,
+    /// When a job that cannot go on is ended.
+    pub limits: RetryLimits,
 }
 
 impl JobContext {
     /// Makes the context of a coordinator.
-    pub fn new(core: Core, queue: Arc<dyn SetQueue>) -> Self {
+    pub fn new(core: Core, queue: Arc<dyn SetQueue>, limits: RetryLimits) -> Self {
         let provenance = ProvenanceCache::new(core.store().clone());
         Self {
             core,
             queue,
             provenance,
+            limits,
         }
     }
 }

@@ -22,12 +22,11 @@ use std::time::{Duration, Instant};
 
 use howdah_model::{Command, DatumCounts, JobKey, JobOutcome, query};
 use howdah_protocol::messages::SetEvent;
-use howdah_protocol::objects::{JobPlan, plan_key, results_prefix};
-use howdah_store::StoreError;
+use howdah_protocol::objects::{JobPlan, plan_key};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use super::collect::Collector;
+use super::collect::{Collector, Signals};
 use super::context::JobContext;
 use super::error::DriveError;
 use super::job_commands::{finish_without_output, log_plan, log_start};
@@ -47,7 +46,7 @@ const PLAN_BEFORE_START: Duration = Duration::from_millis(50);
 /// Drives a job whose inputs are finished. Returns when the job is over; `events` are those of its datum sets.
 ///
 /// # Errors
-/// When infrastructure fails. The job is not over then and is driven again.
+/// When the job is not over; [`DriveError::kind`] tells whether it is driven again.
 pub async fn drive(
     context: &JobContext,
     job: &JobKey,
@@ -58,20 +57,26 @@ pub async fn drive(
         return Ok(());
     };
     // An earlier driver may have counted results; this one counts each of them again.
-    core.live()
-        .progress
-        .update(job, |entry| *entry = JobProgress::default());
-    let publisher = SetPublisher::new(context, &view);
+    core.live().progress.update(job, |entry| {
+        *entry = JobProgress {
+            retry: entry.retry.take(),
+            ..JobProgress::default()
+        };
+    });
     // Before planning: what the stream loses from now on is noticed, also while sets are being published.
-    let collector = Collector::new(context, &view, &publisher, events);
+    let mut stream_epoch = context.queue.stream_epoch();
+    stream_epoch.mark_unchanged();
+    let signals = Signals { events, stream_epoch };
     let sorter_bytes = core.store().limits().sort_buffer_bytes;
     let (merge_plan, merger) = match find_plan(context, &view).await? {
         Some((plan, merge)) => {
             log_plan(core, &view, &merge).await?;
+            let publisher = SetPublisher::new(context, &view, plan.id);
             if let Some(only) = plan.single_object.as_ref().and_then(|single| single.set.clone()) {
                 publisher.keep(only);
             }
             let merger = Merger::new(Arc::new(plan), sorter_bytes);
+            let collector = Collector::new(context, &view, &publisher, signals);
             collector.resume(merge, merger).await?
         }
         None => {
@@ -79,6 +84,8 @@ pub async fn drive(
                 Ok(None) => return Ok(()),
                 Ok(Some(prepared)) => {
                     let merger = Merger::new(prepared.plan.clone(), sorter_bytes);
+                    let publisher = SetPublisher::new(context, &view, prepared.plan.id);
+                    let collector = Collector::new(context, &view, &publisher, signals);
                     let publishing = prepared.publish(context, &view, &publisher);
                     Box::pin(collector.collect(publishing, merger)).await
                 }
@@ -127,20 +134,24 @@ async fn find_plan(context: &JobContext, view: &JobView) -> Result<Option<(JobPl
     Ok(plan::read(context.core.store(), &key).await?)
 }
 
-/// Removes a plan and the results that do not fit it, so that the job is planned again from its inputs.
+/// Removes a plan and its results, so that the job is planned again from its inputs, and what the queue and the workers
+/// have of it. A result of that plan that a worker stores later is not one of the next plan.
 pub async fn discard_plan(context: &JobContext, job: &JobKey) {
     let store = context.core.store();
-    let removed = async {
-        // The plan first, and of it the part that makes it final: after a crash at any point there is no plan that the
-        // next driver would resume. Results that remain and do not fit the next plan lead here again.
-        plan::discard(store, &job.pipeline, &job.id).await?;
-        for object in store.list(&results_prefix(&job.pipeline, &job.id)).await? {
-            store.delete(&object.key).await?;
-        }
-        Ok::<(), StoreError>(())
-    };
-    if let Err(error) = removed.await {
+    let id = plan::identity(store, &job.pipeline, &job.id).await;
+    if let Err(error) = plan::discard(store, &job.pipeline, &job.id).await {
         tracing::warn!(%job, error = howdah_telemetry::error_chain(&error), "plan that does not fit its results could not be removed");
+    }
+    let withdrawn = async {
+        context.queue.purge(job).await?;
+        match id {
+            Some(id) => context.queue.cancel(job, Some(id)).await,
+            None => Ok(()),
+        }
+    };
+    if let Err(error) = withdrawn.await {
+        // Workers find out themselves that the sets are of another plan.
+        tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "sets of a discarded plan could not be withdrawn");
     }
 }
 

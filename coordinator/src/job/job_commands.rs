@@ -29,7 +29,10 @@ pub async fn log_plan(core: &Core, view: &JobView, merge: &MergePlan) -> Result<
         plan: plan_key(&view.job.pipeline, &view.job.id),
         counts,
     });
-    core.submit_together(start.into_iter().chain(plan)).await
+    core.submit_together(start.into_iter().chain(plan)).await?;
+    // Failures before this are over. If the job cannot go on from here, the next one shows.
+    core.live().progress.update(&view.job, |progress| progress.retry = None);
+    Ok(())
 }
 
 /// Returns the command that ends a job which never ran.

@@ -6,11 +6,14 @@
 //!  plan_publisher   writes and publishes the datum sets of a prepared plan
 //!  planner          prepares a plan: what is reused, which datums remain
 //!  set_maker        plan steps -> datum sets
+//!  failing_sets     sets that workers could not run, and how often
 //!  set_results      reads one set and its result, and adds them to the merge
 //!  publish          messages of datum sets
 //!  job_commands     commands that log the start, the plan and the end of a job
 //!  pipeline_state   reports whether a pipeline can run
-//!  view, error, context, set_queue, stage_spec, provenance
+//!  look_schedule    when results are looked for without an event
+//!  end              ends a job that cannot go on
+//!  view, error, context, retry, set_queue, stage_spec, provenance
 //!  merge/           results -> output commit and datum index
 //!  plan/            input trees -> plan steps, and the plan's objects in the store
 //! ```
@@ -25,8 +28,11 @@
 pub mod collect;
 pub mod context;
 pub mod drive;
+pub mod end;
 pub mod error;
+mod failing_sets;
 pub mod job_commands;
+mod look_schedule;
 pub mod merge;
 pub mod pipeline_state;
 pub mod plan;
@@ -34,6 +40,7 @@ pub mod plan_publisher;
 pub mod planner;
 pub mod provenance;
 pub mod publish;
+pub mod retry;
 pub mod set_maker;
 pub mod set_queue;
 pub mod set_results;
@@ -43,4 +50,5 @@ pub mod view;
 pub use context::JobContext;
 pub use drive::drive;
 pub use error::DriveError;
+pub use retry::RetryLimits;
 pub use set_queue::{LeaderQueue, SetQueue};

@@ -3,7 +3,7 @@
 //!
 //! The base is the last successful job of the pipeline before this one. What it has done is reused in one of three ways
 //! ([`Reuse`]). The plan depends on nothing but the input trees, the base, the spec and the concurrency of sets, which
-//! is kept in the stored plan; so a driver that plans a job again comes to the same sets.
+//! is kept in the stored plan with its identity; so a driver that plans a job again comes to the same sets.
 //!
 //! Writing and publishing what is prepared here is done by [`super::plan_publisher`].
 
@@ -13,7 +13,7 @@ use std::time::Instant;
 use futures::StreamExt;
 use howdah_model::query::{self, JobBase, JobInput};
 use howdah_model::{BranchName, ImagePin, PipelineVersion, RepoKey, State};
-use howdah_protocol::objects::{JobPlan, SetConcurrency, plan_key};
+use howdah_protocol::objects::{JobPlan, PlanId, SetConcurrency, plan_key};
 use howdah_protocol::wire;
 use howdah_spec::ReprocessSpec;
 
@@ -73,7 +73,7 @@ pub async fn prepare(context: &JobContext, view: &JobView) -> Result<Option<Prep
             plan::steps(store, input, &new, salt.as_str().into(), reuse).await?
         }
     };
-    let concurrency = set_concurrency(context, view).await?;
+    let (id, concurrency) = identity(context, view).await?;
     let sets = SetMaker::look_ahead(steps, &view.version, concurrency).await?;
     // Asked again when the salt needed it already: an answer is at once, and the pin of a version never changes.
     let Some(pin) = wait_for_image(context, view, sets.has_work()).await else {
@@ -83,6 +83,7 @@ pub async fn prepare(context: &JobContext, view: &JobView) -> Result<Option<Prep
         pipeline: view.job.pipeline.clone(),
         version: view.version.version,
         job: view.job.id,
+        id,
         output_commit: view.job.id,
         spec_commit: Some(view.version.spec_commit),
         file_set: None,
@@ -187,26 +188,29 @@ fn new_commit(inputs: &[JobInput], repo: &RepoKey, branch: &BranchName) -> Optio
     })
 }
 
-/// Decides whether a worker runs the datums of a set one after the other or concurrently.
-async fn set_concurrency(context: &JobContext, view: &JobView) -> Result<SetConcurrency, DriveError> {
+/// Returns the identity of the plan, and whether a worker runs the datums of a set one after the other or concurrently.
+async fn identity(context: &JobContext, view: &JobView) -> Result<(PlanId, SetConcurrency), DriveError> {
     let pipeline = &view.job.pipeline;
     if view.begun_before {
         // As an earlier driver decided: results that it got belong to sets that were cut by its decision, and the
         // workers that are connected now may be others.
         let stored = context.core.store().get_opt(&plan_key(pipeline, &view.job.id)).await?;
         if let Some(plan) = stored {
-            return Ok(wire::decode::<JobPlan>(&plan)?.concurrency);
+            let plan = wire::decode::<JobPlan>(&plan)?;
+            return Ok((plan.id, plan.concurrency));
         }
     }
+    Ok((PlanId::from_random(rand::random()), set_concurrency(context, view)))
+}
+
+fn set_concurrency(context: &JobContext, view: &JobView) -> SetConcurrency {
+    let pipeline = &view.job.pipeline;
     let workers = &context.core.live().workers;
     if !workers.is_complete() {
         // Right after a start few workers are known. A decision on a part of them would make sets too large.
-        return Ok(SetConcurrency::Sequential);
+        return SetConcurrency::Sequential;
     }
-    Ok(SetConcurrency::over(
-        view.version.spec.parallelism,
-        &workers.slots_for(pipeline),
-    ))
+    SetConcurrency::over(view.version.spec.parallelism, &workers.slots_for(pipeline))
 }
 
 /// Waits until the version's image is pinned. A job without datums needs none and gets a pin without digest.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use howdah_protocol::messages::{INLINE_LIMIT_BYTES, SetMessage};
-use howdah_protocol::objects::{DatumSet, plan_key, set_key};
+use howdah_protocol::objects::{DatumSet, PlanId, set_key};
 use howdah_protocol::wire;
 use howdah_queue::QueueError;
 use howdah_store::StoreError;
@@ -18,6 +18,7 @@ use super::view::JobView;
 pub struct SetPublisher<'a> {
     context: &'a JobContext,
     view: &'a JobView,
+    plan: PlanId,
     /// A part of the message id: the server drops a second message of the same id.
     attempt: AtomicU32,
     /// Sets below this number have been handed to the queue.
@@ -27,18 +28,24 @@ pub struct SetPublisher<'a> {
 }
 
 impl<'a> SetPublisher<'a> {
-    /// Makes a publisher. Its messages have other ids than those of an earlier driver.
-    pub fn new(context: &'a JobContext, view: &'a JobView) -> Self {
+    /// Makes a publisher of the sets of one plan. Its messages have other ids than those of an earlier driver.
+    pub fn new(context: &'a JobContext, view: &'a JobView, plan: PlanId) -> Self {
         // From the clock, so that it is another number for each driver. With equal numbers, the server would drop the
         // messages of a driver that starts soon after another one as duplicates, even if the earlier ones are lost.
         let attempt = u32::try_from(Timestamp::now().as_millisecond() & 0x7fff_ffff).unwrap_or(0);
         SetPublisher {
             context,
             view,
+            plan,
             attempt: AtomicU32::new(attempt),
             published: AtomicU32::new(0),
             only: OnceLock::new(),
         }
+    }
+
+    /// Returns the plan whose sets are published.
+    pub fn plan(&self) -> PlanId {
+        self.plan
     }
 
     /// Keeps the only set of a single-object plan.
@@ -57,7 +64,7 @@ impl<'a> SetPublisher<'a> {
         if let Some(only) = self.only.get().filter(|only| only.set == set) {
             return Ok(Some((Arc::clone(only), wire::encode(&**only).len())));
         }
-        let key = set_key(&self.view.job.pipeline, &self.view.job.id, set);
+        let key = set_key(&self.view.job.pipeline, &self.view.job.id, self.plan, set);
         let stored = self.context.core.store().get_opt(&key).await?;
         Ok(match stored {
             Some(stored) => Some((Arc::new(wire::decode(&stored)?), stored.len())),
@@ -90,17 +97,16 @@ impl<'a> SetPublisher<'a> {
             pipeline: job.pipeline.clone(),
             version: self.view.version.version,
             job: job.id,
+            plan: self.plan,
             set: set.set,
             attempt: self.attempt.load(Ordering::Relaxed),
-            plan_key: plan_key(&job.pipeline, &job.id),
-            set_key: set_key(&job.pipeline, &job.id, set.set),
             inline: (stored_bytes < INLINE_LIMIT_BYTES).then_some(set),
         }
     }
 
     /// Returns the message of a set that is read back from the store.
     pub async fn stored_message(&self, set: u32) -> Result<SetMessage, DriveError> {
-        let key = set_key(&self.view.job.pipeline, &self.view.job.id, set);
+        let key = set_key(&self.view.job.pipeline, &self.view.job.id, self.plan, set);
         let (found, bytes) = self.sized_set(set).await?.ok_or(StoreError::Missing { key })?;
         Ok(self.message(Arc::unwrap_or_clone(found), bytes))
     }

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use howdah_model::{JobKey, PipelineKey};
 use howdah_protocol::messages::{CancelJob, SetMessage};
+use howdah_protocol::objects::PlanId;
 use howdah_queue::{ConsumerStatus, Queue, QueueError};
 use tokio::sync::watch;
 
@@ -32,8 +33,8 @@ pub trait SetQueue: Send + Sync {
     /// Removes the sets of a job that wait. Those that workers have stay with them.
     async fn purge(&self, job: &JobKey) -> Result<(), QueueError>;
 
-    /// Orders all workers to drop what they have of a job.
-    async fn cancel(&self, job: &JobKey) -> Result<(), QueueError>;
+    /// Orders all workers to drop what they have of a job, or of one plan of it.
+    async fn cancel(&self, job: &JobKey, plan: Option<PlanId>) -> Result<(), QueueError>;
 
     /// Removes the consumer of a pipeline and its sets that wait. Succeeds if there are none.
     async fn remove_consumer(&self, pipeline: &PipelineKey) -> Result<(), QueueError>;
@@ -87,10 +88,11 @@ impl SetQueue for LeaderQueue {
         self.leading().await.purge_job(&job.pipeline, &job.id).await
     }
 
-    async fn cancel(&self, job: &JobKey) -> Result<(), QueueError> {
+    async fn cancel(&self, job: &JobKey, plan: Option<PlanId>) -> Result<(), QueueError> {
         let cancel = CancelJob {
             pipeline: job.pipeline.clone(),
             job: job.id,
+            plan,
         };
         self.leading().await.cancel_job(&cancel).await
     }

@@ -27,7 +27,7 @@ pub(super) async fn find_result(
     publisher: &SetPublisher<'_>,
     set: u32,
 ) -> Result<Option<SetWithResult>, DriveError> {
-    let key = result_key(&view.job.pipeline, &view.job.id, set);
+    let key = result_key(&view.job.pipeline, &view.job.id, publisher.plan(), set);
     let result = async { Ok(context.core.store().get_opt(&key).await?) };
     let (set, result) = tokio::try_join!(publisher.set(set), result)?;
     Ok(set.zip(result).map(|(set, result)| SetWithResult { set, result }))

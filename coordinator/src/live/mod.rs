@@ -22,7 +22,7 @@ use howdah_model::JobKey;
 
 pub use log_feed::{FollowedLogs, LogFollower};
 pub use logs::LiveLogs;
-pub use progress::{JobProgress, LiveProgress};
+pub use progress::{JobProgress, LiveProgress, RetryNote, times};
 #[cfg(test)]
 pub(crate) use workers::test_heartbeat;
 pub use workers::{LiveWorkers, WORKER_TIMEOUT};

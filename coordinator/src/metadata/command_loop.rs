@@ -31,6 +31,7 @@ use tokio::sync::watch;
 use super::commands::{CommandSource, QueuedCommand, SubmitError};
 use super::snapshot::SnapshotWriter;
 use crate::metrics;
+use crate::panics::catch_panic;
 
 /// How many commands may share one append of the log.
 const MAX_GROUP: usize = 512;
@@ -142,14 +143,15 @@ impl CommandLoop {
         for QueuedCommand { envelope, answer } in group {
             metrics::COMMANDS.inc();
             // Each command is decided on the state after the ones before it. A rejected one leaves no trace in `next`,
-            // so it does not fail the others of its group.
-            match decide(&next, &envelope) {
-                Ok(decision) => {
+            // so it does not fail the others of its group. Nor does one that panics: `decide` changes a copy.
+            match catch_panic(envelope.command.name(), || decide(&next, &envelope)) {
+                Ok(Ok(decision)) => {
                     next = decision.state;
                     events.extend(decision.events);
                     answers.push((answer, Ok(decision.reply)));
                 }
-                Err(rejection) => answers.push((answer, Err(rejection))),
+                Ok(Err(rejection)) => answers.push((answer, Err(rejection.into()))),
+                Err(panic) => answers.push((answer, Err(panic.into()))),
             }
         }
         if !events.is_empty()
@@ -164,7 +166,7 @@ impl CommandLoop {
         // After the state is published: a submitter that reads the state right after its answer finds its own change.
         for (answer, result) in answers {
             // The submitter may be gone, for example because its client hung up. That does not undo the command.
-            let _ = answer.send(result.map_err(SubmitError::from));
+            let _ = answer.send(result);
         }
         Ok(())
     }

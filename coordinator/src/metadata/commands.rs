@@ -1,6 +1,7 @@
 //! The handle to the command loop: submits commands and reads the published state.
 
 use crate::fresh_id::fresh_id;
+use crate::panics::Panic;
 use howdah_model::{Command, Envelope, GlobalId, Rejection, Reply, State};
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -17,6 +18,9 @@ pub enum SubmitError {
     /// The metadata log could not be written. The text says either that nothing was changed or that this is in doubt.
     #[error("the metadata log could not be written: {0}")]
     Unavailable(String),
+    /// The command made the program panic; nothing was changed.
+    #[error("{0}")]
+    Panicked(#[from] Panic),
     /// The coordinator is shutting down.
     #[error("the coordinator is shutting down; try again in a moment")]
     ShuttingDown,

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use howdah_model::State;
 use howdah_store::{MetaLog, Snapshot, Store, StoreError};
 
+use crate::panics::catch_task_panic;
+
 /// A snapshot is written after this many log records.
 const RECORDS_PER_SNAPSHOT: u64 = 2_000;
 
@@ -41,15 +43,19 @@ impl SnapshotWriter {
         let (state, store, running) = (state.clone(), self.store.clone(), self.running.clone());
         // Encoding a large state takes long. Appends continue meanwhile: the clone stays the state after `seq`.
         tokio::spawn(async move {
-            let bytes = tokio::task::spawn_blocking(move || encode(&state)).await;
-            let result = match bytes {
-                Ok(Ok(bytes)) => write_and_prune(&store, seq, &bytes)
-                    .await
-                    .map_err(|e| howdah_telemetry::error_chain(&e)),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(error) => Err(error.to_string()),
+            let writing = async {
+                let bytes = tokio::task::spawn_blocking(move || encode(&state)).await;
+                match bytes {
+                    Ok(Ok(bytes)) => write_and_prune(&store, seq, &bytes)
+                        .await
+                        .map_err(|e| howdah_telemetry::error_chain(&e)),
+                    Ok(Err(error)) => Err(error.to_string()),
+                    Err(error) => Err(error.to_string()),
+                }
             };
-            match result {
+            // `running` must be cleared below, or no snapshot would be written any more.
+            let written = catch_task_panic("a snapshot", writing).await;
+            match written.unwrap_or_else(|panic| Err(panic.to_string())) {
                 Ok(()) => tracing::info!(seq, "metadata snapshot written"),
                 // The log is complete without it; only the next start takes longer.
                 Err(error) => tracing::warn!(seq, %error, "metadata snapshot could not be written"),

@@ -24,6 +24,7 @@ use howdah_telemetry::error_chain;
 
 use super::commands::{CommandHandle, SubmitError};
 use super::commit_locks::{CommitLocks, WritePermit};
+use crate::panics::{Panic, catch_task_panic};
 
 /// Memory for the paths of staged edits: enough for those of one commit, if their names have a usual length.
 const PATHS_BYTES: usize = 24 << 20;
@@ -81,7 +82,7 @@ impl Staging {
     /// Deletes staged edits that no commit mentions any more, in the background.
     pub fn remove(&self, ids: Vec<GlobalId>) {
         let staging = self.clone();
-        tokio::spawn(async move {
+        let removing = async move {
             for id in ids {
                 staging.paths().remove(&id);
                 // An object that stays costs space until a coordinator starts more than a day from now.
@@ -92,7 +93,8 @@ impl Staging {
                     );
                 }
             }
-        });
+        };
+        tokio::spawn(async { catch_task_panic("removal of staged edits", removing).await });
     }
 
     pub(super) fn commands(&self) -> &CommandHandle {
@@ -136,5 +138,8 @@ impl Staging {
 /// Runs `work` off the runtime's threads.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StagingError> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| SubmitError::ShuttingDown.into())
+    done.map_err(|error| match error.try_into_panic() {
+        Ok(payload) => SubmitError::from(Panic::caught("staged edits", &*payload)).into(),
+        Err(_) => SubmitError::ShuttingDown.into(),
+    })
 }

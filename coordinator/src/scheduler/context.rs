@@ -8,7 +8,7 @@ use howdah_protocol::messages::SetEvent;
 use howdah_queue::Queue;
 use tokio::sync::{Notify, mpsc};
 
-use crate::job::{JobContext, LeaderQueue};
+use crate::job::{JobContext, LeaderQueue, RetryLimits};
 use crate::leadership::lease::Lease;
 use crate::metadata::Core;
 
@@ -27,9 +27,9 @@ pub(super) struct SchedulerContext {
 
 impl SchedulerContext {
     /// Makes the context of a coordinator.
-    pub(super) fn new(core: Core, queue: Queue, lease: Lease) -> Self {
+    pub(super) fn new(core: Core, queue: Queue, lease: Lease, limits: RetryLimits) -> Self {
         let sets = LeaderQueue::new(queue.clone(), lease.clone());
-        let jobs = JobContext::new(core.clone(), Arc::new(sets));
+        let jobs = JobContext::new(core.clone(), Arc::new(sets), limits);
         Self {
             core,
             queue,

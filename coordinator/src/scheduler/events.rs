@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 
 use howdah_model::JobKey;
-use howdah_protocol::messages::Presence;
+use howdah_protocol::messages::{LogBatch, Presence};
 use tokio::task::JoinSet;
 
 use super::context::SchedulerContext;
 use crate::job::SetQueue;
+use crate::metadata::Core;
+use crate::panics::{catch_panic, catch_task_panic};
 
 /// Subscribes to everything that workers send, and starts the listeners.
 pub(super) async fn spawn(context: &SchedulerContext) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
@@ -16,7 +18,8 @@ pub(super) async fn spawn(context: &SchedulerContext) -> anyhow::Result<JoinSet<
     let runners = context.runners.clone();
     tasks.spawn(async move {
         while let Some(event) = set_events.next().await {
-            runners.deliver(event);
+            // Here and below: a message that causes a panic is dropped, the listener goes on.
+            let _ = catch_panic("a set event", || runners.deliver(event));
         }
         Ok(())
     });
@@ -24,7 +27,7 @@ pub(super) async fn spawn(context: &SchedulerContext) -> anyhow::Result<JoinSet<
     let for_presence = context.clone();
     tasks.spawn(async move {
         while let Some(presence) = presence.next().await {
-            handle_presence(&for_presence, presence).await;
+            let _ = catch_task_panic("a heartbeat", handle_presence(&for_presence, presence)).await;
         }
         Ok(())
     });
@@ -32,15 +35,18 @@ pub(super) async fn spawn(context: &SchedulerContext) -> anyhow::Result<JoinSet<
     let core = context.core.clone();
     tasks.spawn(async move {
         while let Some(batch) = logs.next().await {
-            let job = batch.pipeline.job(batch.job);
-            // Of a job that is over only runs go on whose lines are kept already: the others are stored by their
-            // workers.
-            let open = core.state().job(&job).is_some_and(|job| !job.state.is_final());
-            core.live().logs.add(job, batch, open);
+            let _ = catch_panic("log lines", || add_lines(&core, batch));
         }
         Ok(())
     });
     Ok(tasks)
+}
+
+fn add_lines(core: &Core, batch: LogBatch) {
+    let job = batch.pipeline.job(batch.job);
+    // Of a job that is over only runs go on whose lines are kept already: the others are stored by their workers.
+    let open = core.state().job(&job).is_some_and(|job| !job.state.is_final());
+    core.live().logs.add(job, batch, open);
 }
 
 /// Records a heartbeat, and cancels again what the worker still has of jobs that are over: the first order to do so may
@@ -76,7 +82,7 @@ pub(super) async fn cancel_job(queue: &dyn SetQueue, job: &JobKey) {
     if let Err(error) = queue.purge(job).await {
         tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "sets of a cancelled job could not be removed from the queue");
     }
-    if let Err(error) = queue.cancel(job).await {
+    if let Err(error) = queue.cancel(job, None).await {
         tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "cancellation of a job could not be sent to workers");
     }
 }

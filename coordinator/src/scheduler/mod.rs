@@ -15,9 +15,9 @@
 //! A runner reaches the outside only through a [`JobContext`](crate::job::JobContext), as the drivers of its jobs do. So
 //! it runs in process over a queue double and a store in memory, too. The other tasks need a queue that is connected.
 //!
-//! What can go wrong: the queue, the store or the log fail. Tasks then try again after a pause. The supervisor itself
-//! ends only when the connection to NATS is closed and cannot be opened again, or a task panics. How one job is driven
-//! is in [`crate::job`].
+//! What can go wrong: the queue, the store or the log fail. Tasks then try again after a pause. A task that panics is
+//! started again; of a pipeline's task, the pipeline shows it. The supervisor itself ends only when the connection to
+//! NATS is closed and cannot be opened again. How one job is driven is in [`crate::job`].
 
 mod context;
 mod events;

@@ -7,19 +7,24 @@
 use std::time::Duration;
 
 use howdah_model::query::{self, Readiness};
-use howdah_model::{Command, JobKey, JobOutcome, JobState, PipelineKey, State};
+use howdah_model::{Command, DatumCounts, JobKey, JobOutcome, JobState, PipelineKey, PipelineState, State};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::context::RunnerContext;
 use super::{events, image};
 use crate::job::drive::{discard_plan, drive};
+use crate::job::end::{count_failure, fail_job, show_retry};
+use crate::job::error::DriveError;
 use crate::job::job_commands::finish_without_output;
+use crate::job::pipeline_state::report_pipeline_state;
+use crate::job::retry::{RetryBudget, Verdict};
 use crate::metadata::{Core, SubmitError};
 use crate::metrics;
+use crate::panics::{Panic, catch_task_panic};
 
-/// First pause after a failure of infrastructure; doubles up to [`MAX_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// First pause before a command is submitted again that could not be logged.
+const PAUSE: Duration = Duration::from_millis(500);
 /// Longest such pause.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
@@ -59,12 +64,13 @@ async fn run_jobs(context: &RunnerContext, pipeline: &PipelineKey, seq: u64) {
                 let outcome = JobOutcome::Unrunnable(reason);
                 if let Err(error) = core.submit(finish_without_output(job.clone(), outcome)).await {
                     tracing::warn!(%job, %error, "job could not be marked unrunnable");
-                    tokio::time::sleep(FIRST_PAUSE).await;
+                    tokio::time::sleep(PAUSE).await;
                 }
             }
             RunnerAction::Drive(job) => {
-                run_job(context, &job).await;
-                image::job_ended(core, pipeline).await;
+                if run_job(context, &job).await != JobEnd::Panic {
+                    image::job_ended(core, pipeline).await;
+                }
             }
         }
     }
@@ -89,18 +95,31 @@ fn next_action(state: &State, pipeline: &PipelineKey, seq: u64) -> Option<Runner
     }
 }
 
+/// What ended a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum JobEnd {
+    /// Its driver.
+    Driver,
+    /// A command, a deletion or the time limit.
+    Outside,
+    /// It could not go on.
+    GivenUp,
+    /// It could not go on, because its driver panicked. The pipeline stays CRASHING.
+    Panic,
+}
+
 /// Drives one job until it is over, also if something else than its driver ends it.
-async fn run_job(context: &RunnerContext, job: &JobKey) {
-    let ended_by_driver = tokio::select! {
+async fn run_job(context: &RunnerContext, job: &JobKey) -> JobEnd {
+    let end = tokio::select! {
         // The driver is polled first: when it finishes the job itself, the state shows the end as well, and the job would be
         // cancelled for nothing.
         biased;
-        () = drive_again_and_again(context, job) => true,
-        () = ended_from_outside(&context.jobs.core, job) => false,
-        () = time_out(&context.jobs.core, job) => false,
+        end = drive_until_over(context, job) => end,
+        () = ended_from_outside(&context.jobs.core, job) => JobEnd::Outside,
+        () = time_out(&context.jobs.core, job) => JobEnd::Outside,
     };
     context.router.unregister(job);
-    if !ended_by_driver {
+    if end != JobEnd::Driver {
         // After the driver is dropped: it could publish sets again that were removed from the queue.
         events::cancel_job(context.jobs.queue.as_ref(), job).await;
     }
@@ -119,38 +138,87 @@ async fn run_job(context: &RunnerContext, job: &JobKey) {
                 .observe(finished.duration_since(started).as_secs_f64());
         }
     }
+    end
 }
 
-/// Drives the job until a driver has ended it. After a failure of infrastructure the job is restarted in the log and driven
-/// again, after a pause that doubles each time.
-async fn drive_again_and_again(context: &RunnerContext, job: &JobKey) {
+/// Drives the job until it is over, or cannot go on. After a failure it is driven again, as long as its budget lasts.
+async fn drive_until_over(context: &RunnerContext, job: &JobKey) -> JobEnd {
     let core = &context.jobs.core;
-    let mut pause = FIRST_PAUSE;
+    let mut budget = RetryBudget::new(context.jobs.limits);
+    let mut most_done = 0;
     loop {
-        let events = context.router.register(job);
-        let driven = Box::pin(drive(&context.jobs, job, events)).await;
-        context.router.unregister(job);
-        let Err(error) = driven else { return };
+        let Err(error) = drive_once(context, job).await else {
+            return JobEnd::Driver;
+        };
         let text = howdah_telemetry::error_chain(&error);
-        if error.invalidates_plan() {
+        let done = core
+            .live()
+            .progress
+            .get(job)
+            .map_or(0, |progress| finished(&progress.counts));
+        if done > most_done {
+            most_done = done;
+            budget.begin_anew();
+        }
+        if let DriveError::Panicked(panic) = &error {
+            report_panic(core, job, panic).await;
+        }
+        let discarded = error.invalidates_plan();
+        if discarded {
             // The next driver would resume the same plan and fail on the same object for ever.
             discard_plan(&context.jobs, job).await;
         }
-        tracing::warn!(%job, error = text, retry_in_ms = pause.as_millis() as u64, "job interrupted, trying again");
-        let restart = Command::RestartJob {
-            job: job.clone(),
-            reason: text,
+        let (tries, pause) = match count_failure(core, job, &mut budget, &error, &text).await {
+            Verdict::Retry { tries, pause } => (tries, pause),
+            Verdict::GiveUp(reason) => {
+                fail_job(core, job, &reason).await;
+                return match error {
+                    DriveError::Panicked(_) => JobEnd::Panic,
+                    _ => JobEnd::GivenUp,
+                };
+            }
         };
-        if let Err(error) = core.submit(restart).await {
-            tracing::debug!(%job, %error, "restart of a job was not accepted");
+        tracing::warn!(%job, error = text, tries, retry_in_ms = pause.as_millis() as u64, "job interrupted, trying again");
+        show_retry(core, job, tries, &text, pause);
+        // One record for a row of failures. A plan that is gone must not be mentioned in the log, however often.
+        if tries == 1 || discarded {
+            let restart = Command::RestartJob {
+                job: job.clone(),
+                reason: text,
+            };
+            if let Err(error) = core.submit(restart).await {
+                tracing::debug!(%job, %error, "restart of a job was not accepted");
+            }
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(MAX_PAUSE);
         // The driver's last command may have been carried out although it was reported as failed.
         let state = core.state();
         if !is_ended_from_outside(&state, job) && state.job(job).is_some_and(|job| job.state.is_final()) {
-            return;
+            return JobEnd::Driver;
         }
+    }
+}
+
+/// Returns the number of datums that have a result.
+fn finished(counts: &DatumCounts) -> u64 {
+    counts.processed + counts.failed + counts.recovered
+}
+
+/// Runs one driver of the job. A panic is an error like others.
+async fn drive_once(context: &RunnerContext, job: &JobKey) -> Result<(), DriveError> {
+    let events = context.router.register(job);
+    let driver = Box::pin(drive(&context.jobs, job, events));
+    let driven = catch_task_panic(&format!("the driver of job {job}"), driver).await;
+    context.router.unregister(job);
+    driven.unwrap_or_else(|panic| Err(DriveError::Panicked(panic)))
+}
+
+/// Shows that the pipeline of a job does not work because of a fault of this program.
+async fn report_panic(core: &Core, job: &JobKey, panic: &Panic) {
+    let state = core.state();
+    if let Some(version) = query::job_version(&state, job) {
+        let reason = panic.to_string();
+        report_pipeline_state(core, &job.pipeline, version, PipelineState::Crashing, &reason).await;
     }
 }
 
@@ -191,12 +259,14 @@ async fn time_out(core: &Core, job: &JobKey) {
         reason,
     };
     // Until it is logged: the job would be driven again otherwise.
+    let mut pause = PAUSE;
     while let Err(error) = core.submit(stop.clone()).await {
         tracing::warn!(%job, %error, "job that timed out could not be stopped");
         if matches!(error, SubmitError::Rejected(_)) {
             // It has ended at the same moment; the other branches see that.
             std::future::pending::<()>().await;
         }
-        tokio::time::sleep(FIRST_PAUSE).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(MAX_PAUSE);
     }
 }

@@ -3,7 +3,7 @@
 //! - [`pfs`]: projects, repos, branches, commits, files. [`pps`]: pipelines, jobs, datums, logs.
 //! - [`transaction`]: several changes as one. [`cluster`]: version, identity, licence. [`fallback`]: unknown calls.
 //! - Below them: [`change`] submits commands. [`pending`]: commits of a transaction. [`list_options`]: options that
-//!   requests share. [`find`]: look-ups that answer with a status. [`reply`]: streamed replies. [`status`]: errors.
+//!   requests share. [`find`]: look-ups that answer with a status. [`reply`]: streamed replies. [`status`]: errors. [`panicked`]: panics.
 //!   [`wire`]: names of messages and of the model.
 //!
 //! The services decide nothing: a change becomes a command that the model decides; a read looks at one published state
@@ -14,6 +14,7 @@ mod cluster;
 mod fallback;
 mod find;
 mod list_options;
+mod panicked;
 mod pending;
 pub mod pfs;
 pub mod pps;
@@ -73,4 +74,5 @@ pub fn router(core: Core, queue: Option<Queue>, file_broker: Option<Arc<FileBrok
     .into_axum_router()
     .fallback(fallback::unknown_service)
     .layer(middleware::from_fn(fallback::explain_unimplemented))
+    .layer(middleware::from_fn(panicked::answer_panics))
 }

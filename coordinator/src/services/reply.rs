@@ -7,12 +7,16 @@
 //! A stream ends early in two ways, see [`StreamError`]: the client disconnects, or the call fails.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 
 use futures::{Stream, StreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxStream;
 use tonic::{Response, Status};
+
+use super::panicked::internal;
+use crate::panics::{Panic, catch_task_panic};
 
 /// Messages that a task makes ahead of a slow client. When this number is waiting, the task waits, too.
 const BUFFERED_MESSAGES: usize = 16;
@@ -35,7 +39,12 @@ where
 
 /// Answers with an existing stream.
 pub fn from_stream<T>(messages: impl Stream<Item = Result<T, Status>> + Send + 'static) -> StreamReply<T> {
-    Ok(Response::new(messages.boxed()))
+    // A panic must not end the connection, which has other calls. After it the stream is not polled again.
+    let guarded = AssertUnwindSafe(messages).catch_unwind().map(|message| match message {
+        Ok(message) => message,
+        Err(payload) => Err(internal(&Panic::caught("a streamed reply", &*payload))),
+    });
+    Ok(Response::new(guarded.boxed()))
 }
 
 /// The end of a streamed reply into which its task puts messages.
@@ -87,10 +96,43 @@ where
     // A task of its own works ahead of the client by the length of the channel. It is not aborted when the client
     // disconnects: the next `send` fails then, because the receiver is dropped with the call.
     tokio::spawn(async move {
-        if let Err(StreamError::Failed(status)) = running.await {
+        let ended = catch_task_panic("a streamed reply", running).await;
+        let ended = ended.unwrap_or_else(|panic| Err(internal(&panic).into()));
+        if let Err(StreamError::Failed(status)) = ended {
             // Fails only if the client has disconnected. Then nothing has to be reported.
             let _ = errors.send(Err(status)).await;
         }
     });
     from_stream(ReceiverStream::new(receiver))
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    async fn codes(reply: StreamReply<u8>) -> Vec<Result<u8, Code>> {
+        let messages = reply.unwrap().into_inner();
+        let codes = messages.map(|message| message.map_err(|status| status.code()));
+        codes.collect().await
+    }
+
+    #[tokio::test]
+    async fn a_task_that_panics_ends_its_reply_with_an_error() {
+        let reply = from_task(|sender| async move {
+            sender.send(1).await?;
+            panic!("in the middle")
+        });
+        assert_eq!(codes(reply).await, [Ok(1), Err(Code::Internal)]);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_panics_ends_with_an_error() {
+        let reply = from_items((1..3).map(|number| {
+            assert!(number < 2, "in the middle");
+            Ok(number)
+        }));
+        assert_eq!(codes(reply).await, [Ok(1), Err(Code::Internal)]);
+    }
 }

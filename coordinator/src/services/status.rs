@@ -10,6 +10,7 @@ use howdah_store::{EditError, StoreError};
 use prost::Message;
 use tonic::{Code, Status};
 
+use super::panicked::internal;
 use crate::job::plan::PlanError;
 use crate::metadata::StagingError;
 use crate::metadata::SubmitError;
@@ -49,6 +50,7 @@ impl IntoStatus for SubmitError {
             Self::Rejected(rejection) => rejection.into_status(),
             Self::Unavailable(_) => Status::unavailable(self.to_string()),
             Self::ShuttingDown => RetryHint::IfRead.mark(Status::unavailable(self.to_string())),
+            Self::Panicked(panic) => internal(&panic),
         }
     }
 }

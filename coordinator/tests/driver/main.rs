@@ -2,7 +2,8 @@
 //! double, a scripted worker, and a clock that jumps while nothing runs.
 //!
 //! Tests of the driver alone are in this file. Those of a runner, which drives the jobs itself, are in `runner_ends` (how
-//! a job ends), `runner_restarts` (failures, and a coordinator that dies) and `runner_deletion` (the pipeline goes).
+//! a job ends), `runner_retries` (failures and panics), `runner_restarts` (plans that do not fit, and a coordinator that
+//! dies) and `runner_deletion` (the pipeline goes).
 
 #![expect(
     clippy::unwrap_used,
@@ -13,13 +14,16 @@
 mod runner_deletion;
 mod runner_ends;
 mod runner_restarts;
+mod runner_retries;
 mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use howdah_coordinator::job::DriveError;
 use howdah_model::JobState;
+use howdah_protocol::messages::SetFailure;
 use howdah_store::backend::fault::Fault;
 use support::World;
 
@@ -44,6 +48,50 @@ async fn a_result_is_found_when_its_event_is_lost() {
         let message = world.queue.take().await;
         let _lost = world.run(&message).await;
     }
+    driver.ended().await.unwrap();
+    assert_eq!(world.output_paths().await, ["/a", "/b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_events_and_lost_sets_are_found_while_the_plan_is_being_made() {
+    let world = World::new(&["/a", "/b"]).await;
+    let work = async {
+        let lost = world.queue.take().await;
+        let message = world.queue.take().await;
+        let _lost_event = world.run(&message).await;
+        world.until_progress(|progress| progress.counts.processed == 1).await;
+        let again = world.queue.take().await;
+        assert_eq!((again.plan, again.set), (lost.plan, lost.set));
+        let _lost_event = world.run(&again).await;
+        world.until_progress(|progress| progress.counts.processed == 2).await;
+    };
+    tokio::select! {
+        () = work => {}
+        () = world.plan_without_end() => unreachable!("planning never ends"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_is_found_while_workers_report_failures_all_the_time() {
+    let world = World::new(&["/a", "/b"]).await;
+    let driver = world.drive();
+    let failing = world.queue.take().await;
+    let message = world.queue.take().await;
+    let _lost = world.run(&message).await;
+    let reports = async {
+        loop {
+            driver.send(world.fail(&failing, SetFailure::Outage));
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    tokio::select! {
+        () = reports => {}
+        () = world.until_progress(|progress| progress.counts.processed == 1) => {}
+    }
+    // So is a set whose message is lost.
+    let again = world.queue.take().await;
+    assert_eq!(again.set, failing.set);
+    driver.send(world.run(&again).await);
     driver.ended().await.unwrap();
     assert_eq!(world.output_paths().await, ["/a", "/b"]);
 }

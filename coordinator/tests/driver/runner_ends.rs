@@ -170,7 +170,7 @@ async fn a_shutdown_does_not_wait_for_the_pause_after_a_failure() {
     let world = World::new(&["/a", "/b"]).await;
     world.queue.fail(true);
     let runner = world.start_runner();
-    world.until(&world.job(), |job| job.restart == 5).await;
+    world.until_tried(5).await;
     let start = Instant::now();
     runner.shut_down();
     runner.ended().await;

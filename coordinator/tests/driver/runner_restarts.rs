@@ -1,59 +1,9 @@
-//! What a runner does after failures of infrastructure, after errors of the plan, and after the coordinator has died.
-
-use std::time::Duration;
+//! What a runner does after errors of the plan, and after the coordinator has died.
 
 use howdah_model::JobState;
-use tokio::time::Instant;
 
-use crate::support::QueueRequest::Publish;
+use crate::support::QueueRequest::{CancelPlan, Publish, Purge};
 use crate::support::{World, all_idle};
-
-#[tokio::test(start_paused = true)]
-async fn a_job_is_restarted_after_growing_pauses_until_the_failure_is_gone() {
-    let world = World::new(&["/a", "/b"]).await;
-    let job = world.job();
-    world.queue.fail(true);
-    let _runner = world.start_runner();
-    let mut restarts = Vec::new();
-    for restart in 1..=9 {
-        let restarted = world.until(&job, |job| job.restart == restart).await;
-        assert_eq!(restarted.state, JobState::Starting);
-        assert!(restarted.reason.contains("the queue failed"), "{}", restarted.reason);
-        restarts.push(Instant::now());
-    }
-    let pauses = restarts.windows(2).map(|pair| tenths(pair[1] - pair[0]));
-    assert_eq!(pauses.collect::<Vec<_>>(), [5, 10, 20, 40, 80, 160, 300, 300]);
-    world.queue.fail(false);
-    let ended = world.work_until_over().await;
-    assert_eq!(ended.state, JobState::Success);
-    assert_eq!(&*ended.reason, "");
-    assert_eq!(world.output_paths().await, ["/a", "/b"]);
-    assert_eq!(world.processed(), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_pauses_begin_anew_after_a_success() {
-    let world = World::new(&["/a"]).await;
-    world.queue.fail(true);
-    let _runner = world.start_runner();
-    world.until(&world.job(), |job| job.restart == 4).await;
-    world.queue.fail(false);
-    assert_eq!(world.work_until_over().await.state, JobState::Success);
-    world.queue.fail(true);
-    world.write_commit(&["/a", "/b"]).await;
-    world.until(&world.job(), |job| job.restart == 1).await;
-    let start = Instant::now();
-    world.until(&world.job(), |job| job.restart == 2).await;
-    assert_eq!(tenths(start.elapsed()), 5);
-    world.queue.fail(false);
-    assert_eq!(world.work_until_over().await.state, JobState::Success);
-    assert_eq!(world.output_paths().await, ["/a", "/b"]);
-}
-
-/// Returns a duration in tenths of a second: timers are exact to a millisecond.
-fn tenths(duration: Duration) -> u128 {
-    duration.as_millis() / 100
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_plan_that_does_not_fit_the_results_is_made_anew() {
@@ -69,6 +19,53 @@ async fn a_plan_that_does_not_fit_the_results_is_made_anew() {
     assert_eq!((ended.state, ended.restart), (JobState::Success, 1));
     assert_eq!(ended.counts.processed, 2);
     assert_eq!(world.output_paths().await, ["/a", "/b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_of_a_discarded_plan_do_not_meet_the_next_one() {
+    let world = World::new(&["/a", "/b"]).await;
+    let job = world.job();
+    let _runner = world.start_runner();
+    let old = [world.queue.take().await, world.queue.take().await];
+    world.plan_is_final().await;
+    world.deliver(world.run_wrong_datums(&old[0]).await);
+    world.until(&job, |job| job.restart == 1).await;
+    // Workers that have sets of the old plan still end them: wrong results, reported and not reported.
+    let late = world.run_wrong_datums(&old[0]).await;
+    let _known_to_the_store_only = world.run_wrong_datums(&old[1]).await;
+    let new = world.queue.take().await;
+    assert_ne!(new.plan, old[0].plan);
+    assert_eq!((new.set, &new.inline), (old[0].set, &old[0].inline));
+    world.deliver(late);
+    world.deliver(world.run(&new).await);
+    let ended = world.work_until_over().await;
+    assert_eq!(
+        (ended.state, ended.restart),
+        (JobState::Success, 1),
+        "nothing was mistaken"
+    );
+    assert_eq!(world.output_paths().await, ["/a", "/b"]);
+    // What waited was removed from the queue, and workers were told to drop the plan.
+    let requests = world.queue.requests();
+    let withdrawn = [Purge(job.clone()), CancelPlan(job, old[0].plan)];
+    assert!(requests.windows(2).any(|pair| pair == withdrawn), "{requests:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_continues_keeps_the_plan_and_its_results() {
+    let world = World::new(&["/a", "/b"]).await;
+    let runner = world.start_runner();
+    let message = world.queue.take().await;
+    let other = world.queue.take().await;
+    world.plan_is_final().await;
+    runner.killed().await;
+    let world = world.reopen(&[]).await;
+    let _known_to_the_store_only = world.run(&message).await;
+    let _runner = world.start_runner();
+    let again = world.queue.take().await;
+    assert_eq!((again.plan, again.set), (other.plan, other.set));
+    world.deliver(world.run(&again).await);
+    assert_eq!(world.work_until_over().await.state, JobState::Success);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use howdah_api::convert::to_duration;
 use howdah_api::pps_v2 as pps;
 use howdah_model::{DatumId, GlobalId};
 use howdah_protocol::messages::LogBatch;
-use howdah_protocol::objects::{LogLine, LogObject, MasterLine, SetResult, log_key, result_key};
+use howdah_protocol::objects::{LogLine, LogObject, MasterLine, PlanId, SetResult, log_key, result_key};
 use howdah_protocol::wire;
 use howdah_store::backend::MemoryBackend;
 use howdah_store::backend::fault::{Fault, FaultBackend, Operation};
@@ -348,7 +348,7 @@ async fn a_set_that_ran_twice_has_the_lines_of_the_result_that_counts() {
         datums: Vec::new(),
         log_key: Some(second),
     };
-    let key = result_key(&edges_key(), &id, 0);
+    let key = result_key(&edges_key(), &id, PlanId::EARLIER, 0);
     server
         .core
         .store()

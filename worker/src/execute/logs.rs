@@ -242,10 +242,9 @@ impl SetLog {
             pipeline: "default/edges".parse().unwrap(),
             version: 1,
             job: howdah_model::ids::GlobalId::from_number(1),
+            plan: howdah_protocol::objects::PlanId::EARLIER,
             set: 0,
             attempt: 0,
-            plan_key: String::new(),
-            set_key: String::new(),
             inline: None,
         };
         (Self::new(&set, "w", spool.file()), folder)

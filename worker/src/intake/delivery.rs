@@ -11,11 +11,13 @@
 //! ([`SetOutcome::Interrupted`]); a failing datum is not an error here but part of the result. Failing to answer the
 //! queue is only logged, because the queue redelivers.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use howdah_protocol::messages::{SetDone, SetEvent, SetFailed, SetMessage};
+use futures::FutureExt;
+use howdah_protocol::messages::{SetDone, SetEvent, SetFailed, SetFailure, SetMessage};
 use howdah_protocol::objects::{self, Datum, DatumResult, JobPlan, SetResult};
 use howdah_protocol::wire;
 use howdah_queue::Delivery;
@@ -59,6 +61,8 @@ enum SetOutcome {
     AlreadyDone,
     /// Its job no longer has a plan, so no result is expected.
     Orphaned,
+    /// Its job has another plan, so a result would not count.
+    Stale,
     /// It was stopped, or infrastructure failed.
     Interrupted(Interrupt),
 }
@@ -71,7 +75,7 @@ impl SetOutcome {
             Err(Interrupt::Infra(InfraError::Store {
                 source: StoreError::Missing { key },
                 ..
-            })) if key == set.plan_key => {
+            })) if key == objects::plan_key(&set.pipeline, &set.job) => {
                 tracing::info!(job = %set.job, "datum set dropped: its job is gone");
                 Self::Orphaned
             }
@@ -101,8 +105,12 @@ pub(crate) async fn handle(intake: &IntakeState, delivery: Delivery, slot: SlotG
     // On a task of its own: this task may block on the slot's thread for longer than the acknowledgement deadline.
     let extending = AbortOnDropHandle::new(tokio::spawn(extend_deadline(Arc::clone(&delivery))));
     // Dropping `send_batches` in the middle of a batch may lose that batch for followers, but not for the stored log.
+    let working = work(intake, &delivery, &handle, &log, slot, crash_mark.clone());
     let outcome = tokio::select! {
-        ended = work(intake, &delivery, &handle, &log, slot, crash_mark.clone()) => SetOutcome::of(set, ended),
+        // A panic is reported like other errors: without a report, the set would be delivered again for ever.
+        ended = AssertUnwindSafe(working).catch_unwind() => {
+            SetOutcome::of(set, ended.unwrap_or_else(|panic| Err(InfraError::of_panic(&*panic).into())))
+        }
         () = log.send_batches(&context.queue) => unreachable!("sends for ever"),
     };
     drop(marked);
@@ -124,16 +132,20 @@ pub(crate) async fn recover(intake: &IntakeState) {
         let EndedSet {
             pipeline,
             job,
+            plan,
             set,
             message,
         } = ended;
         let event = SetEvent::Failed(SetFailed {
             pipeline,
             job,
+            plan,
             set,
             worker: context.name.clone(),
             message,
             needs_attention: false,
+            failure: SetFailure::Passing,
+            retry_ms: None,
         });
         publish(context, &event).await;
     }
@@ -149,7 +161,8 @@ async fn store_unfinished_log(context: &WorkerContext, log: &SetLog, outcome: &S
     let why = match outcome {
         SetOutcome::Done(_) | SetOutcome::AlreadyDone => "its result was stored before",
         SetOutcome::Orphaned => "its job is gone",
-        SetOutcome::Interrupted(Interrupt::Stopped(StopReason::JobCancelled)) => "its job was stopped",
+        SetOutcome::Stale => "its job was planned anew",
+        SetOutcome::Interrupted(Interrupt::Stopped(StopReason::JobCancelled)) => "its job was stopped or planned anew",
         SetOutcome::Interrupted(Interrupt::Stopped(StopReason::Shutdown)) => {
             "the worker stops; another one runs it again"
         }
@@ -198,6 +211,7 @@ async fn answer(context: &WorkerContext, delivery: &Delivery, outcome: SetOutcom
             let event = SetEvent::Done(SetDone {
                 pipeline: set.pipeline.clone(),
                 job: set.job,
+                plan: set.plan,
                 set: set.set,
                 worker: context.name.clone(),
                 result: copy.map(hex::encode),
@@ -209,6 +223,10 @@ async fn answer(context: &WorkerContext, delivery: &Delivery, outcome: SetOutcom
         SetOutcome::Orphaned => {
             acknowledge(delivery).await;
             "cancelled"
+        }
+        SetOutcome::Stale => {
+            acknowledge(delivery).await;
+            "stale"
         }
         SetOutcome::Interrupted(Interrupt::Stopped(StopReason::JobCancelled)) => {
             acknowledge(delivery).await;
@@ -234,10 +252,13 @@ async fn answer(context: &WorkerContext, delivery: &Delivery, outcome: SetOutcom
             let event = SetEvent::Failed(SetFailed {
                 pipeline: set.pipeline.clone(),
                 job: set.job,
+                plan: set.plan,
                 set: set.set,
                 worker: context.name.clone(),
                 message,
                 needs_attention: error.needs_attention(),
+                failure: error.failure(),
+                retry_ms: u64::try_from(delay.as_millis()).ok(),
             });
             publish(context, &event).await;
             hand_back(delivery, Some(delay)).await;
@@ -259,18 +280,18 @@ async fn work(
     let context = &intake.context;
     let store = &context.storage.store;
     let set = &delivery.set;
-    let result_key = objects::result_key(&set.pipeline, &set.job, set.set);
+    let result_key = objects::result_key(&set.pipeline, &set.job, set.plan, set.set);
     // Concurrently: each is a round trip to the store.
-    let (known, plan) = tokio::join!(store.stat(&result_key), intake.job_objects.plan(&set.plan_key));
+    let (known, plan) = tokio::join!(store.stat(&result_key), intake.job_objects.plan(set));
     let known = known.map_err(InfraError::store("cannot look for the result of a datum set"))?;
     if known.is_some() {
         return Ok(SetOutcome::AlreadyDone);
     }
-    let plan = plan?;
-    let datums = match &set.inline {
-        Some(datums) => datums.clone(),
-        None => intake.job_objects.datum_set(&set.set_key).await?,
+    let Some(plan) = plan? else {
+        tracing::info!(job = %set.job, set = set.set, "datum set dropped: its job was planned anew");
+        return Ok(SetOutcome::Stale);
     };
+    let datums = intake.job_objects.datum_set(set, &plan).await?;
     let started = Timestamp::now();
     if let Some(reason) = intake.journal.refusal(set) {
         drop(slot);
@@ -334,7 +355,7 @@ async fn store_result(
         log_key,
     };
     let result = Bytes::from(wire::encode(&result));
-    let result_key = objects::result_key(&set.pipeline, &set.job, set.set);
+    let result_key = objects::result_key(&set.pipeline, &set.job, set.plan, set.set);
     // If the set was delivered twice, the first result wins and this one is discarded: both are equally valid.
     let put = context
         .storage

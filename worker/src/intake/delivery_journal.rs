@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use howdah_model::ids::GlobalId;
 use howdah_model::names::PipelineKey;
 use howdah_protocol::messages::SetMessage;
+use howdah_protocol::objects::PlanId;
 use howdah_queue::{Delivery, Queue};
 
 use crate::crash_mark::{CrashFile, CrashMark, read_marks};
@@ -93,7 +94,9 @@ pub(crate) struct EndedSet {
     pub pipeline: PipelineKey,
     /// Its job.
     pub job: GlobalId,
-    /// Its number in the job.
+    /// Its plan.
+    pub plan: PlanId,
+    /// Its number in the plan.
     pub set: u32,
     /// What happened, for the user.
     pub message: String,
@@ -103,10 +106,16 @@ impl EndedSet {
     /// Reads the name of a set; `None` if it is none.
     fn new(name: &str, message: String) -> Option<Self> {
         let (job, set) = name.rsplit_once('/')?;
+        // Without a plan in names of earlier releases.
+        let (plan, set) = match set.split_once('.') {
+            Some((plan, set)) => (plan.parse().ok()?, set),
+            None => (PlanId::EARLIER, set),
+        };
         let (pipeline, job) = job.rsplit_once('/')?;
         Some(Self {
             pipeline: pipeline.parse().ok()?,
             job: job.parse().ok()?,
+            plan,
             set: set.parse().ok()?,
             message,
         })
@@ -230,7 +239,12 @@ impl DeliveryJournal {
 
 /// Returns the name of a set, by which its ends are counted.
 pub(super) fn set_name(set: &SetMessage) -> String {
-    format!("{}/{}/{}", set.pipeline, set.job, set.set)
+    let job = format!("{}/{}", set.pipeline, set.job);
+    if set.plan.is_earlier() {
+        // As an earlier release has counted it.
+        return format!("{job}/{}", set.set);
+    }
+    format!("{job}/{}.{}", set.plan, set.set)
 }
 
 impl Drop for JournalEntry {
@@ -301,6 +315,25 @@ mod tests {
         assert_eq!(left.sets.len(), 2);
         let ended = journal.count_ends(&left).into_iter().map(|ended| ended.set).collect();
         (ended, [0, 1].map(|set| journal.ends.refusal(&name(set))))
+    }
+
+    #[test]
+    fn the_name_of_a_set_is_read_back() {
+        let mut set = SetMessage {
+            pipeline: "default/edges".parse().unwrap(),
+            version: 1,
+            job: GlobalId::from_number(1),
+            plan: PlanId::from_random(0xabc),
+            set: 7,
+            attempt: 0,
+            inline: None,
+        };
+        for plan in [set.plan, PlanId::EARLIER] {
+            set.plan = plan;
+            let ended = EndedSet::new(&set_name(&set), String::new()).unwrap();
+            assert_eq!((ended.pipeline, ended.job), (set.pipeline.clone(), set.job));
+            assert_eq!((ended.plan, ended.set), (plan, 7));
+        }
     }
 
     #[test]

@@ -72,6 +72,7 @@ pub(crate) async fn controls(intake: Arc<IntakeState>, stop: CancellationToken) 
             match control {
                 Some(Control::Cancel(order)) => {
                     tracing::info!(job = %order.job, "job cancelled");
+                    intake.job_objects.forget_plan(&order.pipeline.job(order.job));
                     intake.running_sets.cancel_job(&order);
                 }
                 Some(Control::Restart(order)) => intake.running_sets.restart_datums(&order),

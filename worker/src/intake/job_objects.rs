@@ -3,7 +3,9 @@
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use howdah_protocol::objects::{DatumSet, JobPlan};
+use howdah_model::names::JobKey;
+use howdah_protocol::messages::SetMessage;
+use howdah_protocol::objects::{DatumSet, JobPlan, plan_key, set_key};
 use howdah_protocol::wire::{self, Wire};
 use howdah_store::Store;
 use lru::LruCache;
@@ -28,27 +30,38 @@ impl JobObjects {
         }
     }
 
-    /// Returns a job's plan, from memory if it was read before.
+    /// Returns the plan that a set is of, from memory if it was read before; `None` if its job has another one by now.
     ///
     /// # Errors
     /// [`InfraError::Store`] if it cannot be read, [`InfraError::Object`] if it cannot be decoded.
-    pub async fn plan(&self, key: &str) -> Result<Arc<JobPlan>, InfraError> {
-        let known = self.plans().get(key).cloned();
-        if let Some(plan) = known {
-            return Ok(plan);
+    pub async fn plan(&self, set: &SetMessage) -> Result<Option<Arc<JobPlan>>, InfraError> {
+        let key = plan_key(&set.pipeline, &set.job);
+        let known = self.plans().get(&key).cloned();
+        if let Some(plan) = known.filter(|plan| plan.id == set.plan) {
+            return Ok(Some(plan));
         }
         // Not locked while it is read: two sets of one job may both read the plan, which is harmless.
-        let plan = Arc::new(self.read::<JobPlan>(key).await?);
-        self.plans().put(key.to_owned(), Arc::clone(&plan));
-        Ok(plan)
+        let plan = Arc::new(self.read::<JobPlan>(&key).await?);
+        self.plans().put(key, Arc::clone(&plan));
+        Ok((plan.id == set.plan).then_some(plan))
     }
 
-    /// Returns the datums of a set.
+    /// Forgets the plan of a job, because it was discarded.
+    pub fn forget_plan(&self, job: &JobKey) {
+        self.plans().pop(&plan_key(&job.pipeline, &job.id));
+    }
+
+    /// Returns the datums of a set of a plan: those in the message or in the plan, or those in the store.
     ///
     /// # Errors
     /// As [`JobObjects::plan`].
-    pub async fn datum_set(&self, key: &str) -> Result<DatumSet, InfraError> {
-        self.read(key).await
+    pub async fn datum_set(&self, set: &SetMessage, plan: &JobPlan) -> Result<DatumSet, InfraError> {
+        let in_plan = plan.single_object.as_ref().and_then(|single| single.set.as_ref());
+        let known = set.inline.as_ref().or(in_plan);
+        if let Some(datums) = known.filter(|datums| datums.set == set.set) {
+            return Ok(datums.clone());
+        }
+        self.read(&set_key(&set.pipeline, &set.job, set.plan, set.set)).await
     }
 
     async fn read<T: Wire>(&self, key: &str) -> Result<T, InfraError> {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use howdah_model::names::{JobKey, PipelineKey};
 use howdah_protocol::messages::{CancelJob, RestartDatum, SetMessage};
+use howdah_protocol::objects::PlanId;
 use lru::LruCache;
 use tokio_util::sync::CancellationToken;
 
@@ -23,12 +24,15 @@ const REMEMBER_CANCELLED: Duration = Duration::from_secs(5);
 /// Cancelled jobs that are remembered at most.
 const REMEMBERED_JOBS: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not zero");
 
+/// Job, plan and number of a set.
+type SetName = (JobKey, PlanId, u32);
+
 /// All sets that run on this worker.
 pub struct RunningSets {
     /// Written when a set begins and ends, read by controls.
-    running: Mutex<HashMap<(JobKey, u32), Arc<SetHandle>>>,
-    /// When each of the last cancelled jobs was cancelled.
-    cancelled: Mutex<LruCache<JobKey, Instant>>,
+    running: Mutex<HashMap<SetName, Arc<SetHandle>>>,
+    /// When each of the last cancelled jobs was cancelled, as a whole or one plan of it.
+    cancelled: Mutex<LruCache<(JobKey, Option<PlanId>), Instant>>,
     /// Cancelled when the worker shuts down.
     closing: CancellationToken,
 }
@@ -56,15 +60,17 @@ impl RunningSets {
     /// Registers a set that is about to begin.
     pub fn register(&self, set: &SetMessage) -> Admission {
         let now = Instant::now();
-        // All jobs of a commit set share one id: only together with the pipeline it names one job.
         let job = set.pipeline.job(set.job);
         // Locked from the check to the insertion: a cancellation in between would find the set neither here nor refused.
         let mut running = self.running();
-        let remembered = self.cancelled().peek(&job).copied();
-        if remembered.is_some_and(|when| now.duration_since(when) < REMEMBER_CANCELLED) {
+        let is_cancelled = [None, Some(set.plan)].into_iter().any(|plan| {
+            let remembered = self.cancelled().peek(&(job.clone(), plan)).copied();
+            remembered.is_some_and(|when| now.duration_since(when) < REMEMBER_CANCELLED)
+        });
+        if is_cancelled {
             return Admission::Cancelled;
         }
-        let key = (job.clone(), set.set);
+        let key = name_of(set);
         if running.contains_key(&key) {
             return Admission::AlreadyRunning;
         }
@@ -79,16 +85,18 @@ impl RunningSets {
 
     /// Removes a set that has ended.
     pub fn unregister(&self, set: &SetMessage) {
-        self.running().remove(&(set.pipeline.job(set.job), set.set));
+        self.running().remove(&name_of(set));
     }
 
-    /// Stops all sets of a job and refuses further ones for [`REMEMBER_CANCELLED`].
+    /// Stops all sets of a job, or of one plan of it, and refuses further ones for [`REMEMBER_CANCELLED`].
     pub fn cancel_job(&self, order: &CancelJob) {
         let job = order.pipeline.job(order.job);
         // Refused first, then stopped: a set that is registered meanwhile is either refused or found below.
-        self.cancelled().put(job.clone(), Instant::now());
-        for handle in self.running().values().filter(|handle| *handle.job() == job) {
-            handle.stop(StopReason::JobCancelled);
+        self.cancelled().put((job.clone(), order.plan), Instant::now());
+        for ((of, plan, _), handle) in &*self.running() {
+            if *of == job && order.plan.is_none_or(|cancelled| cancelled == *plan) {
+                handle.stop(StopReason::JobCancelled);
+            }
         }
     }
 
@@ -102,7 +110,7 @@ impl RunningSets {
 
     /// Returns the pipelines that have a running set.
     pub fn pipelines(&self) -> HashSet<PipelineKey> {
-        self.running().keys().map(|(job, _)| job.pipeline.clone()).collect()
+        self.running().keys().map(|(job, ..)| job.pipeline.clone()).collect()
     }
 
     /// Stops all sets of a pipeline that is no longer served.
@@ -123,13 +131,18 @@ impl RunningSets {
         }
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<(JobKey, u32), Arc<SetHandle>>> {
+    fn running(&self) -> MutexGuard<'_, HashMap<SetName, Arc<SetHandle>>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cancelled(&self) -> MutexGuard<'_, LruCache<JobKey, Instant>> {
+    fn cancelled(&self) -> MutexGuard<'_, LruCache<(JobKey, Option<PlanId>), Instant>> {
         self.cancelled.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn name_of(set: &SetMessage) -> SetName {
+    // All jobs of a commit set share one id: only together with the pipeline it names one job.
+    (set.pipeline.job(set.job), set.plan, set.set)
 }
 
 #[cfg(test)]
@@ -144,10 +157,9 @@ mod tests {
             pipeline: pipeline.parse().unwrap(),
             version: 1,
             job: GlobalId::from_number(1),
+            plan: PlanId::EARLIER,
             set: 0,
             attempt: 0,
-            plan_key: String::new(),
-            set_key: String::new(),
             inline: None,
         }
     }
@@ -178,10 +190,37 @@ mod tests {
         sets.cancel_job(&CancelJob {
             pipeline: set.pipeline.clone(),
             job: set.job,
+            plan: None,
         });
         assert_eq!(handle.stop_reason(), Some(StopReason::JobCancelled));
         sets.unregister(&set);
         assert!(matches!(sets.register(&set), Admission::Cancelled));
+    }
+
+    #[test]
+    fn a_discarded_plan_is_stopped_and_refused_and_the_next_one_is_not() {
+        let sets = RunningSets::new(CancellationToken::new());
+        let [old, new] = [1, 2].map(|plan| SetMessage {
+            plan: PlanId::from_random(plan),
+            ..set_of("default/edges")
+        });
+        let register = |set| match sets.register(set) {
+            Admission::Admitted(handle) => handle,
+            _ => panic!("not admitted"),
+        };
+        let (stale, running) = (register(&old), register(&new));
+        sets.cancel_job(&CancelJob {
+            pipeline: old.pipeline.clone(),
+            job: old.job,
+            plan: Some(old.plan),
+        });
+        assert_eq!(stale.stop_reason(), Some(StopReason::JobCancelled));
+        assert_eq!(running.stop_reason(), None);
+        for set in [&old, &new] {
+            sets.unregister(set);
+        }
+        assert!(matches!(sets.register(&old), Admission::Cancelled));
+        assert!(matches!(sets.register(&new), Admission::Admitted(_)));
     }
 
     #[test]

@@ -165,16 +165,15 @@ impl WorkerFixture {
                 add_locations(&self.store, datum).await;
             }
             let set = DatumSet { set: number, datums };
-            let set_key = objects::set_key(&plan.pipeline, &plan.job, number);
+            let set_key = objects::set_key(&plan.pipeline, &plan.job, plan.id, number);
             self.store.put(&set_key, wire::encode(&set).into()).await.unwrap();
             messages.push(SetMessage {
                 pipeline: plan.pipeline.clone(),
                 version: plan.version,
                 job: plan.job,
+                plan: plan.id,
                 set: number,
                 attempt: 0,
-                plan_key: plan_key.clone(),
-                set_key,
                 inline: (number % 2 == 0).then_some(set),
             });
         }
@@ -188,6 +187,7 @@ impl WorkerFixture {
         let cancel = CancelJob {
             pipeline: plan.pipeline.clone(),
             job: plan.job,
+            plan: None,
         };
         self.queue.cancel_job(&cancel).await.unwrap();
     }
@@ -200,7 +200,7 @@ impl WorkerFixture {
 
     /// Waits until a set has a result and returns it.
     pub async fn result(&mut self, plan: &JobPlan, set: u32) -> SetResult {
-        let key = objects::result_key(&plan.pipeline, &plan.job, set);
+        let key = objects::result_key(&plan.pipeline, &plan.job, plan.id, set);
         within(async {
             // The event may have been received during the wait for another set.
             while self.store.stat(&key).await.unwrap().is_none() {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use howdah_protocol::messages::{ResolveImage, ResolvedImage};
-use howdah_protocol::objects::{self, DatumOutcome, JobPlan};
+use howdah_protocol::messages::{ResolveImage, ResolvedImage, SetFailure};
+use howdah_protocol::objects::{self, DatumOutcome, JobPlan, PlanId};
 use howdah_protocol::testing::{datum, plan};
 use howdah_protocol::wire;
 use howdah_queue::ACK_WAIT;
@@ -54,7 +54,7 @@ async fn the_first_result_is_kept() {
     let mut fixture = WorkerFixture::new().await;
     let worker = fixture.worker("w", 1).await;
     let plan = plan("edges", 1, &["overtaken"]);
-    let key = objects::result_key(&plan.pipeline, &plan.job, 0);
+    let key = objects::result_key(&plan.pipeline, &plan.job, plan.id, 0);
     let (store, result_key) = (fixture.store.clone(), key.clone());
     // Another worker finishes the set while this one runs it.
     fixture.runtime.define_async("overtaken", move |_| {
@@ -284,6 +284,50 @@ async fn a_set_of_a_deleted_job_is_acknowledged_and_not_run() {
     fixture.store.delete(&key).await.unwrap();
     let worker = fixture.worker("w", 1).await;
     fixture.idle(&plan.pipeline).await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_of_a_discarded_plan_is_dropped_and_the_new_plan_runs() {
+    let mut fixture = WorkerFixture::new().await;
+    let discarded = JobPlan {
+        id: PlanId::from_random(1),
+        ..plan("edges", 1, &["ok"])
+    };
+    fixture
+        .start(&discarded, vec![vec![datum(1, vec![])], vec![datum(2, vec![])]])
+        .await;
+    // The same job is planned anew before a worker comes: the sets of both plans are on the queue.
+    let planned = JobPlan {
+        id: PlanId::from_random(2),
+        ..discarded.clone()
+    };
+    fixture.start(&planned, vec![vec![datum(3, vec![])]]).await;
+    let worker = fixture.worker("w", 1).await;
+    let result = fixture.result(&planned, 0).await;
+    assert_eq!(result.datums[0].id, datum(3, vec![]).id);
+    fixture.idle(&planned.pipeline).await;
+    assert_eq!(fixture.results(&planned).await, 1, "of all plans of the job");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_during_a_set_is_reported_and_the_set_runs_again() {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&runs);
+    fixture.runtime.define("panics", move |_| {
+        assert!(counted.fetch_add(1, Ordering::SeqCst) > 0, "the first run panics");
+        ScriptedEnd::ok()
+    });
+    let plan = plan("edges", 1, &["panics"]);
+    fixture.start(&plan, vec![vec![datum(1, vec![])]]).await;
+    let failed = fixture.set_failed().await;
+    assert!(failed.message.contains("the first run panics"), "{failed:?}");
+    assert_eq!((failed.set, failed.failure), (0, SetFailure::Passing));
+    let result = fixture.result(&plan, 0).await;
+    assert_eq!(result.datums[0].state, DatumOutcome::Success);
     worker.stop().await;
 }
 

@@ -46,7 +46,7 @@ impl HeldCommand {
 
 /// Waits until a set has a result, without any message, and returns it.
 async fn stored_result(fixture: &WorkerFixture, plan: &JobPlan, set: u32) -> SetResult {
-    let key = objects::result_key(&plan.pipeline, &plan.job, set);
+    let key = objects::result_key(&plan.pipeline, &plan.job, plan.id, set);
     within(async {
         loop {
             if let Some(bytes) = fixture.store.get_opt(&key).await.unwrap() {

@@ -6,7 +6,7 @@ use howdah_model::ids::GlobalId;
 use howdah_model::names::PipelineKey;
 use serde::{Deserialize, Serialize};
 
-use crate::objects::StageSpec;
+use crate::objects::{PlanId, StageSpec};
 use crate::wire::Wire;
 
 /// The list of pipelines with a consumer has changed: workers read it again.
@@ -17,13 +17,16 @@ impl Wire for WakeUp {
     const KIND: &'static str = "wake_up";
 }
 
-/// Tells all workers to stop working on a job.
+/// Tells all workers to stop working on a job, or on one plan of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CancelJob {
     /// Pipeline.
     pub pipeline: PipelineKey,
     /// Job.
     pub job: GlobalId,
+    /// The plan that is discarded, if the job goes on with another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanId>,
 }
 
 impl Wire for CancelJob {

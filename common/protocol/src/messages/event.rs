@@ -4,6 +4,7 @@ use howdah_model::ids::GlobalId;
 use howdah_model::names::PipelineKey;
 use serde::{Deserialize, Serialize};
 
+use crate::objects::PlanId;
 use crate::wire::Wire;
 
 /// The result of a set is in the store.
@@ -13,7 +14,10 @@ pub struct SetDone {
     pub pipeline: PipelineKey,
     /// Job.
     pub job: GlobalId,
-    /// Set within the job.
+    /// Plan of the set.
+    #[serde(default, skip_serializing_if = "PlanId::is_earlier")]
+    pub plan: PlanId,
+    /// Set within the plan.
     pub set: u32,
     /// Worker that ran the set.
     pub worker: String,
@@ -35,7 +39,10 @@ pub struct SetFailed {
     pub pipeline: PipelineKey,
     /// Job.
     pub job: GlobalId,
-    /// Set within the job.
+    /// Plan of the set.
+    #[serde(default, skip_serializing_if = "PlanId::is_earlier")]
+    pub plan: PlanId,
+    /// Set within the plan.
     pub set: u32,
     /// Worker that gave the set back.
     pub worker: String,
@@ -43,6 +50,33 @@ pub struct SetFailed {
     pub message: String,
     /// Whether another attempt fails too until a person acts: the image is gone, or pulling it is not allowed.
     pub needs_attention: bool,
+    /// What the failure says about another attempt.
+    #[serde(default, skip_serializing_if = "SetFailure::is_passing")]
+    pub failure: SetFailure,
+    /// Time until the queue delivers the set again, in milliseconds, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_ms: Option<u64>,
+}
+
+/// What a failure of infrastructure says about another attempt to run the set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SetFailure {
+    /// It may succeed.
+    #[default]
+    Passing,
+    /// It fails until the store or the container engine works again, or until a person acts. Other sets are affected, too.
+    Outage,
+    /// It fails in the same way: input data is damaged or lost.
+    Damage,
+    /// The plan or the set cannot be used; the coordinator can make both again.
+    Plan,
+}
+
+impl SetFailure {
+    fn is_passing(&self) -> bool {
+        *self == Self::Passing
+    }
 }
 
 impl Wire for SetFailed {
@@ -56,4 +90,14 @@ pub enum SetEvent {
     Done(SetDone),
     /// The worker gave the set back.
     Failed(SetFailed),
+}
+
+impl SetEvent {
+    /// Returns the plan of the set.
+    pub fn plan(&self) -> PlanId {
+        match self {
+            Self::Done(done) => done.plan,
+            Self::Failed(failed) => failed.plan,
+        }
+    }
 }

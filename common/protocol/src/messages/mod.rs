@@ -19,7 +19,7 @@ mod set;
 pub use control::{
     CancelJob, Control, PREWARM_INTERVAL, PREWARM_LEASE, PrewarmOrder, PrewarmStages, RestartDatum, WakeUp,
 };
-pub use event::{SetDone, SetEvent, SetFailed};
+pub use event::{SetDone, SetEvent, SetFailed, SetFailure};
 pub use image::{PullCredentials, ResolveImage, ResolvedImage};
 pub use logs::LogBatch;
 pub use presence::{PRESENCE_INTERVAL, Presence, SlotStatus};

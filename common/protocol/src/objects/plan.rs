@@ -8,6 +8,7 @@ use howdah_model::names::PipelineKey;
 use serde::{Deserialize, Serialize};
 
 use super::DatumSet;
+use super::plan_id::PlanId;
 use crate::wire::Wire;
 
 /// What all datum sets of a job have in common.
@@ -19,6 +20,9 @@ pub struct JobPlan {
     pub version: u64,
     /// The job.
     pub job: GlobalId,
+    /// Distinguishes this plan from others of the job.
+    #[serde(default, skip_serializing_if = "PlanId::is_earlier")]
+    pub id: PlanId,
     /// Commit that receives the output.
     pub output_commit: GlobalId,
     /// Commit of the spec repository that holds this version's spec.

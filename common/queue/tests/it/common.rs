@@ -13,6 +13,7 @@ use std::time::Duration;
 use howdah_model::ids::GlobalId;
 use howdah_model::names::PipelineKey;
 use howdah_protocol::messages::SetMessage;
+use howdah_protocol::objects::PlanId;
 use howdah_queue::testing::{NatsServer, executables};
 use howdah_queue::{DatumPuller, Delivery, Queue};
 
@@ -49,10 +50,9 @@ pub fn message(pipeline: &PipelineKey, job: GlobalId, set: u32) -> SetMessage {
         pipeline: pipeline.clone(),
         version: 1,
         job,
+        plan: PlanId::from_random(5),
         set,
         attempt: 0,
-        plan_key: "jobs/plan".into(),
-        set_key: format!("jobs/sets/{set}"),
         inline: None,
     }
 }

@@ -7,9 +7,9 @@ use howdah_model::entities::ImagePin;
 use howdah_model::ids::DatumId;
 use howdah_protocol::messages::{
     CancelJob, Control, LogBatch, Presence, ResolveImage, ResolvedImage, RestartDatum, SetDone, SetEvent, SetFailed,
-    SlotStatus,
+    SetFailure, SlotStatus,
 };
-use howdah_protocol::objects::LogLine;
+use howdah_protocol::objects::{LogLine, PlanId};
 use howdah_queue::{PullError, QueueError};
 use jiff::Timestamp;
 
@@ -21,6 +21,7 @@ async fn set_events_presence_logs_and_controls_arrive_as_sent() {
         let done = SetEvent::Done(SetDone {
             pipeline: edges.clone(),
             job: job(1),
+            plan: PlanId::from_random(5),
             set: 3,
             worker: "w".into(),
             result: None,
@@ -28,10 +29,13 @@ async fn set_events_presence_logs_and_controls_arrive_as_sent() {
         let failed = SetEvent::Failed(SetFailed {
             pipeline: edges.clone(),
             job: job(1),
+            plan: PlanId::EARLIER,
             set: 3,
             worker: "w".into(),
             message: "disk full".into(),
             needs_attention: false,
+            failure: SetFailure::default(),
+            retry_ms: None,
         });
         queue.publish_set_event(&done).await.unwrap();
         queue.publish_set_event(&failed).await.unwrap();
@@ -85,6 +89,7 @@ async fn set_events_presence_logs_and_controls_arrive_as_sent() {
         let cancel = CancelJob {
             pipeline: edges.clone(),
             job: job(1),
+            plan: Some(PlanId::from_random(5)),
         };
         let restart = RestartDatum {
             pipeline: edges.clone(),
@@ -149,7 +154,7 @@ async fn messages_of_another_release_are_refused_by_name() {
         };
         assert_eq!(
             source.to_string(),
-            "datum_set_work message has version 99, this program understands version 3: \
+            "datum_set_work message has version 99, this program understands version 4: \
              run the same release of Howdah everywhere"
         );
         // Neither of them blocks the messages after it.

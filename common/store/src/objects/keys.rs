@@ -105,28 +105,40 @@ pub fn job(project: impl Display, pipeline: impl Display, job: impl Display) -> 
     format!("jobs/{project}/{pipeline}/{job}/")
 }
 
+/// Tells whether an object belongs to a job: a plan, a datum set or a result. All of them can be made again.
+#[must_use]
+pub fn is_of_job(key: &str) -> bool {
+    key.starts_with("jobs/")
+}
+
+/// Returns the key of an object that is written to find out whether the store works. It is removed at once.
+#[must_use]
+pub fn job_probe(project: impl Display, pipeline: impl Display, id: impl Display) -> String {
+    job(project, pipeline, id) + "probe"
+}
+
 /// Returns the key of a job's plan.
 #[must_use]
 pub fn job_plan(project: impl Display, pipeline: impl Display, id: impl Display) -> String {
     job(project, pipeline, id) + "plan"
 }
 
-/// Returns the key of the datums of one set; sets sort by number.
+/// Returns the prefix of the datum sets of a job. Those of one plan are in a folder of their own below it.
 #[must_use]
-pub fn job_set(project: impl Display, pipeline: impl Display, id: impl Display, set: u32) -> String {
-    format!("{}sets/{set:010}", job(project, pipeline, id))
+pub fn job_sets(project: impl Display, pipeline: impl Display, id: impl Display) -> String {
+    job(project, pipeline, id) + "sets/"
 }
 
-/// Returns the prefix of the results of a job.
+/// Returns the prefix of the results of a job. Those of one plan are in a folder of their own below it.
 #[must_use]
 pub fn job_results(project: impl Display, pipeline: impl Display, id: impl Display) -> String {
     job(project, pipeline, id) + "results/"
 }
 
-/// Returns the key of the result of one set; results sort by number.
+/// Returns the name of a set or result within its folder; names sort by number.
 #[must_use]
-pub fn job_result(project: impl Display, pipeline: impl Display, id: impl Display, set: u32) -> String {
-    format!("{}{set:010}", job_results(project, pipeline, id))
+pub fn set_name(set: u32) -> String {
+    format!("{set:010}")
 }
 
 /// Returns the key of the log lines of one set.
@@ -167,7 +179,7 @@ mod tests {
     #[test]
     fn keys_sort_by_number() {
         assert!(log_record(9) < log_record(10));
-        assert!(job_result("p", "q", "j", 9) < job_result("p", "q", "j", 10));
+        assert!(set_name(9) < set_name(10));
         assert_eq!(trailing_number(&log_record(42)), Some(42));
     }
 

@@ -44,7 +44,9 @@ pub use input_files::{CommitLookup, InputCommit, repo_of};
 pub use merge_plan::{BaseJob, MergePlan};
 pub use split::{LOOK_AHEAD, SetSplitter};
 pub use steps::{BaseDatum, PlanStep, Reuse, datum_count, datum_id_of_key, has_unsuccessful_datums, steps};
-pub use stored::{discard, fits_single_object, read, read_set, write_job, write_merge, write_set, write_single_object};
+pub use stored::{
+    discard, fits_single_object, identity, read, read_set, write_job, write_merge, write_set, write_single_object,
+};
 
 /// Returns the salt for `reprocess_spec: on_code_change`: the pipeline's own, and a hash of everything that makes up the
 /// code.

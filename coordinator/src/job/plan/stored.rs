@@ -7,7 +7,9 @@
 //! ```
 
 use howdah_model::{DatumId, GlobalId, PipelineKey};
-use howdah_protocol::objects::{DatumSet, JobPlan, SingleObjectPlan, plan_key, set_key};
+use howdah_protocol::objects::{
+    DatumSet, JobPlan, PlanId, SingleObjectPlan, plan_key, results_prefix, set_key, sets_prefix,
+};
 use howdah_protocol::wire::{self, Wire, WireError};
 use howdah_store::{Store, StoreError};
 use serde::Deserialize;
@@ -50,7 +52,7 @@ pub async fn read_set(store: &Store, plan: &JobPlan, set: u32) -> Result<DatumSe
     if let Some(known) = in_plan.filter(|known| known.set == set) {
         return Ok(known.clone());
     }
-    let stored = store.get(&set_key(&plan.pipeline, &plan.job, set)).await?;
+    let stored = store.get(&set_key(&plan.pipeline, &plan.job, plan.id, set)).await?;
     Ok(wire::decode(&stored)?)
 }
 
@@ -62,7 +64,7 @@ pub async fn write_job(store: &Store, plan: &JobPlan) -> Result<(), PlanError> {
 
 /// Writes one set. Returns its size in bytes.
 pub async fn write_set(store: &Store, plan: &JobPlan, set: &DatumSet) -> Result<usize, PlanError> {
-    let key = set_key(&plan.pipeline, &plan.job, set.set);
+    let key = set_key(&plan.pipeline, &plan.job, plan.id, set.set);
     let bytes = wire::encode(set);
     let length = bytes.len();
     store.put(&key, bytes.into()).await?;
@@ -79,12 +81,24 @@ pub async fn write_merge(store: &Store, plan: &JobPlan, merge: &MergePlan) -> Re
         .await?)
 }
 
-/// Removes a plan: first the merge part, so that a crash in between leaves a plan that is not final. Its sets stay;
-/// the next plan overwrites them.
+/// Removes the plan of a job with its sets and results: first the merge part, so that a crash in between leaves a plan
+/// that is not final, and the next driver none that it would resume.
 pub async fn discard(store: &Store, pipeline: &PipelineKey, job: &GlobalId) -> Result<(), StoreError> {
     let key = plan_key(pipeline, job);
     store.delete(&merge_key(&key)).await?;
-    store.delete(&key).await
+    store.delete(&key).await?;
+    for prefix in [results_prefix(pipeline, job), sets_prefix(pipeline, job)] {
+        for object in store.list(&prefix).await? {
+            store.delete(&object.key).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the identity of the plan of a job, final or not; `None` if there is no plan that can be read.
+pub async fn identity(store: &Store, pipeline: &PipelineKey, job: &GlobalId) -> Option<PlanId> {
+    let bytes = store.get_opt(&plan_key(pipeline, job)).await.ok()??;
+    wire::decode::<JobPlan>(&bytes).ok().map(|plan| plan.id)
 }
 
 /// Reads a plan back; `None` unless it is final.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::TryStreamExt;
 use howdah_model::{Content, DatumHash, DatumId, DatumIndex, GlobalId};
-use howdah_protocol::objects::{Datum, DatumSet, JobPlan, SetConcurrency, plan_key};
+use howdah_protocol::objects::{Datum, DatumSet, JobPlan, PlanId, SetConcurrency, plan_key};
 use howdah_spec::{Input, PfsInput};
 use howdah_store::{FileEdits, PathRules, Store, StoreConfig};
 use proptest::prelude::*;
@@ -177,6 +177,7 @@ fn job_plan() -> JobPlan {
         pipeline: "default/edges".parse().unwrap(),
         version: 1,
         job: GlobalId::from_number(1),
+        id: PlanId::from_random(3),
         output_commit: GlobalId::from_number(1),
         spec_commit: None,
         file_set: None,

@@ -6,6 +6,7 @@ use howdah_model::{
     Job, JobKey, JobState, JobStats, Pipeline, PipelineKey, PipelineKind, PipelineVersion, State, query,
 };
 use howdah_protocol::messages::Presence;
+use jiff::Timestamp;
 use tonic::Status;
 
 use crate::live::LiveStatus;
@@ -18,7 +19,7 @@ pub fn job_info(state: &State, live: &LiveStatus, job: &Job, details: bool) -> R
     let progress = (!job.state.is_final()).then(|| live.progress.get(&job.key)).flatten();
     let counts = progress.as_ref().map_or(job.counts, |progress| progress.counts);
     let stats = progress.as_ref().map_or(job.stats, |progress| progress.stats);
-    let infra_failure = progress.and_then(|progress| progress.infra_failure);
+    let retry = progress.and_then(|progress| progress.retry);
     let details = if details {
         Some(job_details(state, live, job)?)
     } else {
@@ -36,7 +37,7 @@ pub fn job_info(state: &State, live: &LiveStatus, job: &Job, details: bool) -> R
         data_recovered: signed(counts.recovered),
         stats: Some(job_stats(&stats)),
         state: job.state as i32,
-        reason: infra_failure.unwrap_or_else(|| job.reason.to_string()),
+        reason: retry.map_or_else(|| job.reason.to_string(), |retry| retry.text(Timestamp::now())),
         created: Some(to_timestamp(job.created)),
         started: job.started.map(to_timestamp),
         finished: job.finished.map(to_timestamp),

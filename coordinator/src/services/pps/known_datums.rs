@@ -139,7 +139,7 @@ async fn planned(store: &Store, job: &Job, plan_key: &str) -> Result<KnownDatums
         let planned = plan::read_set(store, &job_plan, set).await;
         let planned = planned.map_err(IntoStatus::into_status)?;
         let result = store
-            .get_opt(&result_key(pipeline, &job.key.id, set))
+            .get_opt(&result_key(pipeline, &job.key.id, job_plan.id, set))
             .await
             .map_err(IntoStatus::into_status)?
             .map(|bytes| decode::<SetResult>(&bytes))

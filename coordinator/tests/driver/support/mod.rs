@@ -10,18 +10,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use howdah_coordinator::job::collect::{Collector, Signals};
 use howdah_coordinator::job::drive::discard_plan;
-use howdah_coordinator::job::{DriveError, JobContext, drive};
-use howdah_coordinator::live::LiveStatus;
+use howdah_coordinator::job::merge::Merger;
+use howdah_coordinator::job::plan_publisher::PublishedPlan;
+use howdah_coordinator::job::planner;
+use howdah_coordinator::job::publish::SetPublisher;
+use howdah_coordinator::job::view::JobView;
+use howdah_coordinator::job::{DriveError, JobContext, RetryLimits, SetQueue, drive};
+use howdah_coordinator::live::{JobProgress, LiveStatus};
 use howdah_coordinator::metadata::{self, Core, LoopError};
 use howdah_coordinator::scheduler::RunnerContext;
-use howdah_model::{BranchName, Command, CommitKey, Event, Job, JobKey, JobState, Reply, State};
+use howdah_model::{BranchName, Command, CommitKey, Event, Job, JobKey, JobState, PipelineState, Reply, State};
 use howdah_protocol::messages::SetEvent;
 use howdah_protocol::objects::plan_key;
 use howdah_spec::PipelineSpec;
 use howdah_store::backend::fault::{Fault, FaultBackend};
 use howdah_store::backend::memory::MemoryBackend;
-use howdah_store::{FileTree, Limits, MetaLog, Store};
+use howdah_store::{FileTree, Limits, MetaLog, Store, keys};
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
@@ -115,7 +122,7 @@ impl World {
     async fn open(faults: Arc<FaultBackend>, sound_store: Store, queue: Arc<QueueDouble>) -> Self {
         let store = Store::with_backend(faults.clone(), Limits::default()).await.unwrap();
         let (core, command_loop) = metadata::open(store, LiveStatus::default()).await.unwrap();
-        let context = JobContext::new(core.clone(), queue.clone());
+        let context = JobContext::new(core.clone(), queue.clone(), RetryLimits::default());
         Self {
             queue,
             core,
@@ -219,6 +226,23 @@ impl World {
         }
     }
 
+    /// Plans the job as a driver does, and goes on planning after all its sets are published.
+    pub async fn plan_without_end(&self) {
+        let (_sender, events) = mpsc::unbounded_channel();
+        let view = JobView::of(&self.core, &self.job()).unwrap();
+        let prepared = planner::prepare(&self.context, &view).await.unwrap().unwrap();
+        let publisher = SetPublisher::new(&self.context, &view, prepared.plan.id);
+        let stream_epoch = self.queue.stream_epoch();
+        let signals = Signals { events, stream_epoch };
+        let merger = Merger::new(prepared.plan.clone(), 1 << 20);
+        let collector = Collector::new(&self.context, &view, &publisher, signals);
+        let planning = async {
+            prepared.publish(&self.context, &view, &publisher).await?;
+            std::future::pending::<Result<PublishedPlan, DriveError>>().await
+        };
+        Box::pin(collector.collect(planning, merger)).await.map(drop).unwrap();
+    }
+
     /// Returns the newest job.
     pub fn job(&self) -> JobKey {
         self.core.state().jobs().next_back().unwrap().key.clone()
@@ -245,6 +269,51 @@ impl World {
 
     pub fn job_state(&self) -> JobState {
         self.core.state().job(&self.job()).unwrap().state
+    }
+
+    /// Waits until the progress of the job is as wanted. Progress is not published, so it is read again and again.
+    pub async fn until_progress(&self, is_wanted: impl Fn(&JobProgress) -> bool) {
+        let job = self.job();
+        let reached = async {
+            while !self
+                .core
+                .live()
+                .progress
+                .get(&job)
+                .is_some_and(|found| is_wanted(&found))
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        soon(reached).await;
+    }
+
+    /// Waits until the job, or one of its sets, has failed so often.
+    pub async fn until_tried(&self, tries: u32) {
+        let is_tried = |progress: &JobProgress| progress.retry.as_ref().is_some_and(|retry| retry.tries >= tries);
+        self.until_progress(is_tried).await;
+    }
+
+    /// Returns what `inspect job` shows of the tries of the job, at the time of the last one.
+    pub fn retry_text(&self) -> String {
+        let progress = self.core.live().progress.get(&self.job()).unwrap();
+        progress.retry.unwrap().text(Timestamp::now())
+    }
+
+    /// Returns the state of the pipeline, and the reason for it.
+    pub fn pipeline_state(&self) -> (PipelineState, String) {
+        let state = self.core.state();
+        let pipeline = state.pipeline(&pipeline::pipeline_key()).unwrap();
+        (pipeline.state, pipeline.reason.to_string())
+    }
+
+    /// Damages all nodes of trees in the store, and returns their keys.
+    pub async fn damage_nodes(&self) -> Vec<String> {
+        let nodes = self.sound_store.list(keys::NODES).await.unwrap();
+        for node in &nodes {
+            self.sound_store.put(&node.key, "damaged".into()).await.unwrap();
+        }
+        nodes.into_iter().map(|node| node.key).collect()
     }
 
     pub fn processed(&self) -> u64 {

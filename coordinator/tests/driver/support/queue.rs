@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use howdah_coordinator::job::SetQueue;
 use howdah_model::{JobKey, PipelineKey};
 use howdah_protocol::messages::SetMessage;
+use howdah_protocol::objects::PlanId;
 use howdah_queue::{ConsumerStatus, QueueError};
 use tokio::sync::{Notify, watch};
 
@@ -27,6 +28,8 @@ pub enum QueueRequest {
     Purge(JobKey),
     /// To send workers the order to drop a job.
     Cancel(JobKey),
+    /// To send workers the order to drop one plan of a job.
+    CancelPlan(JobKey, PlanId),
     /// To remove the consumer of a pipeline.
     RemoveConsumer(PipelineKey),
 }
@@ -38,6 +41,7 @@ pub struct QueueDouble {
     waiting: Mutex<VecDeque<SetMessage>>,
     published: Notify,
     fails: AtomicBool,
+    panics: AtomicBool,
     epoch: watch::Sender<u64>,
     requests: watch::Sender<Vec<QueueRequest>>,
 }
@@ -61,6 +65,11 @@ impl QueueDouble {
     /// Makes every operation fail from now on, or work again.
     pub fn fail(&self, fails: bool) {
         self.fails.store(fails, Ordering::SeqCst);
+    }
+
+    /// Makes preparations of the queue panic from now on, or work again.
+    pub fn panic(&self, panics: bool) {
+        self.panics.store(panics, Ordering::SeqCst);
     }
 
     /// Loses every message, as a NATS server does whose store is deleted, and raises the stream epoch.
@@ -100,6 +109,7 @@ impl QueueDouble {
 #[async_trait]
 impl SetQueue for QueueDouble {
     async fn prepare(&self, _: &PipelineKey, _: u64) -> Result<(), QueueError> {
+        assert!(!self.panics.load(Ordering::SeqCst), "the queue double panics");
         self.check()
     }
 
@@ -131,8 +141,11 @@ impl SetQueue for QueueDouble {
         Ok(())
     }
 
-    async fn cancel(&self, job: &JobKey) -> Result<(), QueueError> {
-        self.accept(QueueRequest::Cancel(job.clone()))
+    async fn cancel(&self, job: &JobKey, plan: Option<PlanId>) -> Result<(), QueueError> {
+        self.accept(match plan {
+            None => QueueRequest::Cancel(job.clone()),
+            Some(plan) => QueueRequest::CancelPlan(job.clone(), plan),
+        })
     }
 
     async fn remove_consumer(&self, pipeline: &PipelineKey) -> Result<(), QueueError> {

@@ -1,8 +1,10 @@
 //! A scripted worker: what it stores and reports for a set that it is given.
 
 use howdah_model::DatumHash;
-use howdah_protocol::messages::{SetDone, SetEvent, SetMessage};
-use howdah_protocol::objects::{DatumOutcome, DatumResult, DatumSet, DatumStats, OutputFile, SetResult, result_key};
+use howdah_protocol::messages::{SetDone, SetEvent, SetFailed, SetFailure, SetMessage};
+use howdah_protocol::objects::{
+    DatumOutcome, DatumResult, DatumSet, DatumStats, OutputFile, SetResult, result_key, set_key,
+};
 use howdah_protocol::wire;
 use jiff::Timestamp;
 
@@ -23,6 +25,21 @@ impl World {
             datum
         };
         self.store_result(message, wrong).await
+    }
+
+    /// Returns the report that a worker could not run a set.
+    pub fn fail(&self, message: &SetMessage, failure: SetFailure) -> SetEvent {
+        SetEvent::Failed(SetFailed {
+            pipeline: message.pipeline.clone(),
+            job: message.job,
+            plan: message.plan,
+            set: message.set,
+            worker: "w".to_owned(),
+            message: "refused".to_owned(),
+            needs_attention: false,
+            failure,
+            retry_ms: None,
+        })
     }
 
     /// Like [`World::run`], but the user's command fails for each datum.
@@ -47,7 +64,10 @@ impl World {
     async fn store_result(&self, message: &SetMessage, change: impl Fn(DatumResult) -> DatumResult) -> SetEvent {
         let set: DatumSet = match &message.inline {
             Some(set) => set.clone(),
-            None => wire::decode(&self.sound_store.get(&message.set_key).await.unwrap()).unwrap(),
+            None => {
+                let key = set_key(&message.pipeline, &message.job, message.plan, message.set);
+                wire::decode(&self.sound_store.get(&key).await.unwrap()).unwrap()
+            }
         };
         let mut datums = Vec::new();
         for datum in &set.datums {
@@ -76,11 +96,12 @@ impl World {
             datums,
             log_key: None,
         };
-        let key = result_key(&message.pipeline, &message.job, set.set);
+        let key = result_key(&message.pipeline, &message.job, message.plan, set.set);
         self.sound_store.put(&key, wire::encode(&result).into()).await.unwrap();
         SetEvent::Done(SetDone {
             pipeline: message.pipeline.clone(),
             job: message.job,
+            plan: message.plan,
             set: set.set,
             worker: "w".to_owned(),
             result: None,

@@ -22,6 +22,8 @@ type SetInputs = HashMap<DatumId, Vec<pps::InputFile>>;
 pub struct LogInputs {
     store: Store,
     sets: HashMap<(JobKey, u32), Arc<SetInputs>>,
+    /// The plan that was read last, with its job.
+    plan: Option<(JobKey, Arc<JobPlan>)>,
 }
 
 impl LogInputs {
@@ -30,6 +32,7 @@ impl LogInputs {
         Self {
             store: store.clone(),
             sets: HashMap::new(),
+            plan: None,
         }
     }
 
@@ -52,21 +55,46 @@ impl LogInputs {
         Ok(inputs.get(&datum).cloned().unwrap_or_default())
     }
 
-    /// Finds a set: it is an object of its own, or part of the job's plan.
-    async fn find(&self, job: &JobKey, set: u32) -> Result<Option<DatumSet>, Status> {
-        let get = async |key: String| self.store.get_opt(&key).await.map_err(IntoStatus::into_status);
-        if let Some(bytes) = get(set_key(&job.pipeline, &job.id, set)).await? {
-            return decode(&bytes).map(Some);
+    /// Finds a set. If the plan that was read before has no such set, the job may have been planned anew.
+    async fn find(&mut self, job: &JobKey, set: u32) -> Result<Option<DatumSet>, Status> {
+        let was_known = self.plan.as_ref().is_some_and(|(of, _)| of == job);
+        let found = self.find_in_plan(job, set).await?;
+        if found.is_some() || !was_known {
+            return Ok(found);
         }
-        let Some(bytes) = get(plan_key(&job.pipeline, &job.id)).await? else {
-            return Ok(None);
-        };
-        let plan: JobPlan = decode(&bytes)?;
-        let only = plan.single_object.and_then(|single| single.set);
-        Ok(only.filter(|only| only.set == set))
+        self.plan = None;
+        self.find_in_plan(job, set).await
     }
 
-    async fn read(&self, job: &JobKey, set: u32) -> Result<SetInputs, Status> {
+    /// Finds a set of a job's plan: it is part of that object, or one of its own.
+    async fn find_in_plan(&mut self, job: &JobKey, set: u32) -> Result<Option<DatumSet>, Status> {
+        let Some(plan) = self.plan(job).await? else {
+            return Ok(None);
+        };
+        let only = plan.single_object.as_ref().and_then(|single| single.set.as_ref());
+        if let Some(only) = only.filter(|only| only.set == set) {
+            return Ok(Some(only.clone()));
+        }
+        let key = set_key(&job.pipeline, &job.id, plan.id, set);
+        let stored = self.store.get_opt(&key).await.map_err(IntoStatus::into_status)?;
+        stored.map(|bytes| decode(&bytes)).transpose()
+    }
+
+    /// Reads the plan of a job, unless it is that of the last set that was read.
+    async fn plan(&mut self, job: &JobKey) -> Result<Option<Arc<JobPlan>>, Status> {
+        if let Some((_, plan)) = self.plan.as_ref().filter(|(of, _)| of == job) {
+            return Ok(Some(Arc::clone(plan)));
+        }
+        let key = plan_key(&job.pipeline, &job.id);
+        let Some(bytes) = self.store.get_opt(&key).await.map_err(IntoStatus::into_status)? else {
+            return Ok(None);
+        };
+        let plan = Arc::new(decode::<JobPlan>(&bytes)?);
+        self.plan = Some((job.clone(), Arc::clone(&plan)));
+        Ok(Some(plan))
+    }
+
+    async fn read(&mut self, job: &JobKey, set: u32) -> Result<SetInputs, Status> {
         let Some(set) = self.find(job, set).await? else {
             return Ok(SetInputs::new());
         };

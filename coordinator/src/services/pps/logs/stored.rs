@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use howdah_model::JobKey;
-use howdah_protocol::objects::{LogObject, SetResult, result_key, run_of_log_key};
+use howdah_protocol::objects::{LogObject, PlanId, SetResult, result_key, run_of_log_key};
 use howdah_store::Store;
 use tonic::Status;
 
@@ -45,9 +45,12 @@ pub async fn read_log(store: &Store, key: &str) -> Result<LogObject, Status> {
     decode(&bytes)
 }
 
-/// Returns the key of the log that the result of a set names; none without a result.
+/// Returns the key of the log that the result of a set names; none without a result. Only an earlier release has written
+/// logs of which this must be known, and so the result.
 async fn log_of_result(store: &Store, job: &JobKey, set: u32) -> Result<Option<String>, Status> {
-    let result = store.get_opt(&result_key(&job.pipeline, &job.id, set)).await;
+    let result = store
+        .get_opt(&result_key(&job.pipeline, &job.id, PlanId::EARLIER, set))
+        .await;
     match result.map_err(IntoStatus::into_status)? {
         Some(bytes) => Ok(decode::<SetResult>(&bytes)?.log_key),
         None => Ok(None),
