@@ -10,7 +10,7 @@ BIN := $(CARGO_TARGET_DIR)/debug
 # Tools that scripts/setup.sh installs.
 export PATH := $(HOWDAH_CACHE)/tools/bin:$(PATH)
 
-.PHONY: help demo test check fuzz campaign build setup bench install docs clean-data
+.PHONY: help demo test check fuzz fuzz-replay campaign build setup bench install docs clean-data
 
 help: ## Lists the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1|/' | column -t -s '|'
@@ -39,8 +39,13 @@ check: ## Formatting, lints, docs, licences, unused dependencies, spelling: what
 
 FUZZ_SECONDS ?= 60
 
-fuzz: ## Fuzzes the spec reader, the globs and the schedules, FUZZ_SECONDS each (60).
-	@for target in spec glob schedule; do bash scripts/fuzz.sh $$target $(FUZZ_SECONDS) || exit 1; done
+FUZZ_TARGETS := $(basename $(notdir $(wildcard common/fuzz/fuzz_targets/*.rs)))
+
+fuzz: ## Fuzzes everything that reads bytes of others, FUZZ_SECONDS for each target (60).
+	@for target in $(FUZZ_TARGETS); do bash scripts/fuzz.sh $$target $(FUZZ_SECONDS) || exit 1; done
+
+fuzz-replay: ## Runs each fuzz target on the inputs that are kept in common/fuzz/corpus.
+	@for target in $(FUZZ_TARGETS); do bash scripts/fuzz.sh $$target replay || exit 1; done
 
 CAMPAIGN_ROUNDS ?= 200
 

@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # Usage: scripts/fuzz.sh TARGET [SECONDS]
 #        scripts/fuzz.sh TARGET FILE
+#        scripts/fuzz.sh TARGET replay
 #
-# Fuzzes one target of common/fuzz (spec, glob or schedule) for SECONDS, 60 by default, and fails if an input
-# crashes it. With the path of a FILE, runs the target on that input alone.
+# Fuzzes one target of common/fuzz for SECONDS, 60 by default, and fails if an input crashes it. With the path of a
+# FILE, runs the target on that input alone; with `replay`, on each input of common/fuzz/corpus/TARGET. That folder
+# holds a few inputs of each kind and every input that once crashed.
 #
 # Runs on the stable toolchain: the coverage counters come from an LLVM pass that stable rustc can switch on, and
 # libfuzzer-sys brings the fuzzer. (AddressSanitizer needs a nightly toolchain; these crates have no unsafe code.)
 #
-# The corpus grows from run to run in the cache folder; the seeds are the specs and patterns of the tests.
+# The corpus grows from run to run in the cache folder; the seeds are the kept inputs, and specs and patterns of the tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-target="${1:?usage: scripts/fuzz.sh TARGET [SECONDS|FILE]}"
+target="${1:?usage: scripts/fuzz.sh TARGET [SECONDS|FILE|replay]}"
 limit="${2:-60}"
 source="common/fuzz/fuzz_targets/$target.rs"
 if [ ! -f "$source" ]; then
@@ -38,12 +40,23 @@ RUSTFLAGS="$flags" CARGO_TARGET_DIR="$target_dir" \
   cargo build --quiet --release --manifest-path common/fuzz/Cargo.toml --target "$triple" --bin "$target"
 program="$target_dir/$triple/release/$target"
 
+kept="common/fuzz/corpus/$target"
+if [ "$limit" = replay ]; then
+  "$program" "$kept" -runs=0 -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512 > "$cache/fuzz-replay.log" 2>&1 || {
+    tail -n 40 "$cache/fuzz-replay.log" >&2
+    echo "fuzz: $target fails on an input of $kept" >&2
+    exit 1
+  }
+  echo "fuzz: $target replayed $(find "$kept" -type f | wc -l) inputs"
+  exit 0
+fi
+
 if [ -f "$limit" ]; then
   exec "$program" "$limit"
 fi
 
 rm -rf "$seeds" "$crashes"
-mkdir -p "$corpus" "$seeds" "$crashes"
+mkdir -p "$corpus" "$seeds" "$crashes" "$kept"
 
 # Writes each line of standard input as a seed.
 seed_lines() {
@@ -81,17 +94,27 @@ case "$target" in
     grep -ohE '"/[^" ]*"' common/glob/src/tests.rs | tr -d '"' | sort -u | sed 's|\\\\|\\|g' | seed_lines pattern
     printf '"%s"\n' '[:alpha:]' '[!' '@(' '?(' '*(' '+(' '!(' '**' '${' > "$dictionary"
     ;;
+  filter)
+    grep -ohE 'r#"[^#]*"#' common/filter/tests/filters.rs | sed -E 's/^r#"//; s/"#$//' | sort -u | seed_lines filter
+    grep -ohE '^    \("[A-Za-z_]+"' common/filter/src/functions.rs | sed -E 's/ *\(//' | sort -u > "$dictionary"
+    printf '"%s"\n' ' and ' ' or ' '//' '==' '!=' '.[]' 'select(' >> "$dictionary"
+    ;;
   schedule)
     sed -n '/mod tests/,$p' common/spec/src/{cron,duration,quantity}.rs \
       | grep -ohE '"[^"]+"' | tr -d '"' | sort -u | seed_lines text
     printf '"%s"\n' CRON_TZ= TZ= Europe/Berlin @every @daily @never mon jan > "$dictionary"
     ;;
+  frame | node | record | wire) longest=4096 ;;
 esac
+
+# An empty dictionary is an error for the fuzzer.
+words=()
+[ ! -s "$dictionary" ] || words=(-dict="$dictionary")
 
 count() { find "$1" -type f | wc -l; }
 echo "fuzz: $target for $limit s, $(count "$seeds") seeds, $(count "$corpus") inputs of earlier runs"
-if "$program" "$corpus" "$seeds" -max_total_time="$limit" -timeout=10 -rss_limit_mb=1024 -max_len="$longest" \
-  -dict="$dictionary" -artifact_prefix="$crashes/" -print_final_stats=1 > "$log" 2>&1; then
+if "$program" "$corpus" "$seeds" "$kept" -max_total_time="$limit" -timeout=10 -rss_limit_mb=1024 -malloc_limit_mb=512 -max_len="$longest" \
+  "${words[@]}" -artifact_prefix="$crashes/" -print_final_stats=1 > "$log" 2>&1; then
   sed -n 's/^stat::number_of_executed_units: */fuzz: inputs tried: /p; s/^stat::peak_rss_mb: */fuzz: memory, MiB: /p' "$log"
   echo "fuzz: $target found nothing"
   exit 0

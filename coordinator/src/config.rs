@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use howdah_store::Limits;
+use howdah_telemetry::take_variable;
 
 /// Smallest buffer for sorting. Smaller settings are raised to it.
 const LEAST_SORT_BUFFER_BYTES: usize = 1 << 20;
@@ -45,6 +46,9 @@ pub struct CoordinatorConfig {
     /// Secret key of the S3 service.
     #[arg(long, env = "HOWDAH_S3_SECRET_KEY", hide_env_values = true)]
     pub s3_secret_key: Option<String>,
+    /// Session token of temporary S3 credentials; only from `AWS_SESSION_TOKEN`.
+    #[arg(skip)]
+    pub s3_session_token: Option<String>,
     /// Memory.
     #[command(flatten)]
     pub memory: MemoryConfig,
@@ -126,6 +130,26 @@ impl Default for MemoryConfig {
 }
 
 impl CoordinatorConfig {
+    /// Takes the keys of the S3 service out of the environment: `HOWDAH_S3_...`, which these settings hold already, and
+    /// `AWS_...`, which count if the settings have no keys. Nothing that later runs in this process, and no child of it,
+    /// finds them in the environment.
+    ///
+    /// # Safety
+    /// As for [`take_variable`]: at the start of `main`, before there is a second thread.
+    pub unsafe fn take_keys(&mut self) {
+        // SAFETY: passed on to the caller.
+        let take = |name| unsafe { take_variable(name) };
+        let [access_key, secret_key, session_token] =
+            ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"].map(take);
+        let _ = ["HOWDAH_S3_ACCESS_KEY", "HOWDAH_S3_SECRET_KEY"].map(take);
+        if self.s3_access_key.is_none() && self.s3_secret_key.is_none() && access_key.is_some() && secret_key.is_some()
+        {
+            self.s3_access_key = access_key;
+            self.s3_secret_key = secret_key;
+            self.s3_session_token = session_token;
+        }
+    }
+
     /// Returns the settings for a coordinator over a store that needs no credentials.
     pub fn new(listen: IpAddr, port: u16, nats_url: &str, store: &str) -> Self {
         Self {
@@ -138,6 +162,7 @@ impl CoordinatorConfig {
             s3_region: None,
             s3_access_key: None,
             s3_secret_key: None,
+            s3_session_token: None,
             memory: MemoryConfig::default(),
             retries: RetryConfig::default(),
         }

@@ -19,9 +19,15 @@ struct Cli {
     log: LogArgs,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Cli::parse()).await {
+fn main() -> ExitCode {
+    let mut cli = Cli::parse();
+    // SAFETY: the process has a single thread until the runtime starts below, and clap holds copies of what it read.
+    unsafe { cli.coordinator.take_keys() };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let done = runtime
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run(cli)));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // If standard error is closed, the message is lost; the exit code still shows the failure.

@@ -113,6 +113,7 @@ fn store_config(config: &CoordinatorConfig) -> StoreConfig {
     store.s3.region.clone_from(&config.s3_region);
     store.s3.access_key.clone_from(&config.s3_access_key);
     store.s3.secret_key.clone_from(&config.s3_secret_key);
+    store.s3.session_token.clone_from(&config.s3_session_token);
     store.limits = config.memory.limits();
     store
 }

@@ -12,6 +12,8 @@ use settings::Settings;
 
 fn main() -> ExitCode {
     let settings = Settings::parse();
+    // SAFETY: the process has a single thread until the runtime starts below, and clap holds copies of what it read.
+    unsafe { settings::take_keys() };
     if let Err(error) =
         howdah_telemetry::init_logging(&settings.log).and_then(|()| howdah_telemetry::refuse_unknown_settings())
     {

@@ -83,6 +83,18 @@ pub struct S3Settings {
     s3_secret_key: Option<String>,
 }
 
+/// Takes the S3 keys that the settings hold out of the environment. The variables `AWS_...` stay: the credential helpers
+/// of container registries, which are programs of their own, read them.
+///
+/// # Safety
+/// As for [`howdah_telemetry::take_variable`]: at the start of `main`, before there is a second thread.
+pub unsafe fn take_keys() {
+    for name in ["HOWDAH_S3_ACCESS_KEY", "HOWDAH_S3_SECRET_KEY"] {
+        // SAFETY: passed on to the caller.
+        unsafe { howdah_telemetry::take_variable(name) };
+    }
+}
+
 impl Settings {
     /// Converts the settings into the library's configuration.
     pub fn into_config(self) -> WorkerConfig {

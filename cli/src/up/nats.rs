@@ -171,6 +171,13 @@ fn spawn(program: &Path, folder: &Path, port: u16) -> anyhow::Result<Child> {
         .stderr(log)
         // A terminal sends Ctrl-C to its whole process group; the server must run until the worker has stopped.
         .process_group(0);
+    // The server needs no settings and no keys of this process.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("HOWDAH_") || text.starts_with("AWS_") {
+            command.env_remove(&name);
+        }
+    }
     // SAFETY: prctl is async-signal-safe and changes no memory of this process. The child gets SIGTERM when its parent
     // dies; without it a `kill -9` of the parent would leave the server running.
     unsafe {

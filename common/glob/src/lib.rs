@@ -7,14 +7,18 @@
 //! [`Glob::new`] compiles a pattern, [`Glob::captures`] matches a path, [`expand`] fills a replacement pattern.
 //! The crate is pure: no files, no store. Pipeline specs and the store both use it.
 //!
-//! A pattern that does not compile gives a [`GlobError`]; matching has no errors. The time of a match is bounded
-//! by pattern length times path length; for each negated group, times path length again.
+//! A pattern that does not compile gives a [`GlobError`]. The time of a match is bounded by pattern length times path
+//! length; for each negated group, times path length again. Patterns come from clients that are not trusted, so a match
+//! takes its steps from [`MatchSteps`] and ends with [`OutOfSteps`] when none are left.
 //!
 //! The matcher is our own because no regular expression library offers `!(a|b)` (every text except these) together
 //! with captures and this bound.
 
 mod matcher;
+mod steps;
 mod syntax;
+
+pub use steps::{MatchSteps, OutOfSteps};
 
 use std::borrow::Cow;
 
@@ -89,30 +93,42 @@ impl Glob {
     }
 
     /// Tells whether a path matches. Only the glob `/` matches the root.
-    pub fn is_match(&self, path: &str) -> bool {
-        self.bounds(&normal(path)).is_some()
+    ///
+    /// # Errors
+    /// When this match takes too many steps, or more than are left.
+    pub fn is_match(&self, path: &str, steps: &mut MatchSteps) -> Result<bool, OutOfSteps> {
+        Ok(self.bounds(&normal(path), steps)?.is_some())
     }
 
     /// Returns the captures of a match: the whole path at 0, group n at n. A group that took no part is empty.
-    pub fn captures(&self, path: &str) -> Option<Vec<String>> {
+    ///
+    /// # Errors
+    /// When this match takes too many steps, or more than are left.
+    pub fn captures(&self, path: &str, steps: &mut MatchSteps) -> Result<Option<Vec<String>>, OutOfSteps> {
         let path = normal(path);
-        let bounds = self.bounds(&path)?;
+        let Some(bounds) = self.bounds(&path, steps)? else {
+            return Ok(None);
+        };
         let group = |n: usize| match (bounds[2 * n], bounds[2 * n + 1]) {
             (Some(from), Some(to)) => path[from..to].to_owned(),
             _ => String::new(),
         };
         let mut captures = vec![path.clone().into_owned()];
         captures.extend((0..self.groups).map(group));
-        Some(captures)
+        Ok(Some(captures))
     }
 
     /// Matches a normal path; returns the start and end of each group, if the group took part.
-    fn bounds(&self, path: &str) -> Option<Vec<Option<usize>>> {
+    fn bounds(&self, path: &str, steps: &mut MatchSteps) -> Result<Option<Vec<Option<usize>>>, OutOfSteps> {
         let is_root = path == "/";
         if is_root != (self.pattern == "/") || !path.starts_with(&self.literal_prefix) {
-            return None;
+            return Ok(None);
         }
-        self.program.run(path, 2 * self.groups)
+        let mut own = steps.of_one_match();
+        let allowed = own.left();
+        let result = self.program.run(path, 2 * self.groups, &mut own);
+        steps.take(allowed - own.left())?;
+        result
     }
 }
 

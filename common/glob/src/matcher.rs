@@ -6,11 +6,13 @@
 //! preferred alternative, as in a backtracking matcher.
 //!
 //! A negated group `!( )` is a list of instructions of its own. At such a group the machine first collects every
-//! offset at which the inside can end, and then continues from each other offset within the path element.
+//! offset at which the inside can end, and then continues from each other offset within the path element. That can
+//! happen at each offset, so with negated groups a run takes up to (instructions x the square of the bytes) steps.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::steps::{MatchSteps, OutOfSteps};
 use super::syntax::{CharClass, PatternNode, Repetition};
 
 /// One instruction; addresses are indices into the list that holds it.
@@ -126,15 +128,27 @@ impl GlobProgram {
     }
 
     /// Matches the whole text; returns the bounds of the groups: start of group n at 2n, end at 2n + 1.
-    pub fn run(&self, text: &str, bounds: usize) -> Option<Vec<Option<usize>>> {
+    pub fn run(
+        &self,
+        text: &str,
+        bounds: usize,
+        steps: &mut MatchSteps,
+    ) -> Result<Option<Vec<Option<usize>>>, OutOfSteps> {
         let mut machine = Machine {
             program: self,
             text,
             ends: HashMap::new(),
+            steps,
         };
         machine.run(bounds)
     }
 }
+
+/// Words of a new set that are cleared in one step.
+const WORDS_PER_STEP: u64 = 8;
+
+/// Bytes of the text that are looked at in one step when only ends are counted.
+const ENDS_PER_STEP: u64 = 4;
 
 /// The set of visited states, one bit each.
 struct Visited {
@@ -143,12 +157,15 @@ struct Visited {
 }
 
 impl Visited {
-    fn new(instructions: usize, text: &str) -> Visited {
+    /// Makes an empty set. Clearing its words is paid with steps: there is a set for each start of a negated group.
+    fn new(instructions: usize, text: &str, steps: &mut MatchSteps) -> Result<Visited, OutOfSteps> {
         let width = text.len() + 1;
-        Visited {
+        let words = instructions.saturating_mul(width).div_ceil(64);
+        steps.take(1 + words as u64 / WORDS_PER_STEP)?;
+        Ok(Visited {
             width,
-            bits: vec![0; (instructions * width).div_ceil(64)],
-        }
+            bits: vec![0; words],
+        })
     }
 
     /// Marks a state as visited; returns whether this is the first visit.
@@ -176,14 +193,15 @@ struct Machine<'a> {
     program: &'a GlobProgram,
     text: &'a str,
     ends: Ends,
+    steps: &'a mut MatchSteps,
 }
 
 impl Machine<'_> {
-    fn run(&mut self, bounds: usize) -> Option<Vec<Option<usize>>> {
+    fn run(&mut self, bounds: usize) -> Result<Option<Vec<Option<usize>>>, OutOfSteps> {
         let program = self.program;
         let code = &program.codes[0];
         let mut bounds = vec![None; bounds];
-        let mut visited = Visited::new(code.len(), self.text);
+        let mut visited = Visited::new(code.len(), self.text, self.steps)?;
         // A stack in place of recursion: a long path with a long pattern would overflow the thread's stack.
         let mut pending = vec![Pending::Visit(0, 0)];
         while let Some(next) = pending.pop() {
@@ -197,8 +215,9 @@ impl Machine<'_> {
             // An empty turn of a loop such as `*(|a)` comes back to a visited state and ends here; without the
             // check it would turn for ever.
             while visited.first(at, offset) {
+                self.steps.take(1)?;
                 match &code[at] {
-                    Instruction::Accept if offset == self.text.len() => return Some(bounds),
+                    Instruction::Accept if offset == self.text.len() => return Ok(Some(bounds)),
                     Instruction::Accept => break,
                     Instruction::Jump(target) => at = *target,
                     Instruction::Split(first, second) => {
@@ -215,7 +234,7 @@ impl Machine<'_> {
                     Instruction::Not(inside) => {
                         let next = at + 1;
                         // Ascending order on a stack: the longest text is tried first, like `*`.
-                        let ends = self.unmatched(*inside, offset).into_iter();
+                        let ends = self.unmatched(*inside, offset)?.into_iter();
                         pending.extend(ends.map(|end| Pending::Visit(next, end)));
                         break;
                     }
@@ -226,7 +245,7 @@ impl Machine<'_> {
                 }
             }
         }
-        None
+        Ok(None)
     }
 
     /// Consumes one character if the instruction allows it; returns the offset after it.
@@ -247,16 +266,18 @@ impl Machine<'_> {
     }
 
     /// Returns the ends of all texts from `start` without slashes that list `inside` does not match, ascending.
-    fn unmatched(&mut self, inside: usize, start: usize) -> Vec<usize> {
-        let matched = self.ends(inside, start);
+    fn unmatched(&mut self, inside: usize, start: usize) -> Result<Vec<usize>, OutOfSteps> {
+        let matched = self.ends(inside, start)?;
         let rest = &self.text[start..];
         let run = rest.find('/').unwrap_or(rest.len());
-        (0..=run)
+        self.steps.take(1 + run as u64 / ENDS_PER_STEP)?;
+        let unmatched = (0..=run)
             // An end within a character would make the next slice of the text panic.
             .filter(|length| rest.is_char_boundary(*length))
             .map(|length| start + length)
             .filter(|end| matched.binary_search(end).is_err())
-            .collect()
+            .collect();
+        Ok(unmatched)
     }
 
     /// Returns every offset at which a list of instructions that begins at `start` can end, ascending.
@@ -264,19 +285,20 @@ impl Machine<'_> {
     /// Unlike [`Machine::run`] this does not stop at the first match: `!(a|ab)` excludes both ends. The result does
     /// not depend on captures, so it is computed once for each list and start; without that, nested groups such as
     /// `!(!(!(a)))` would repeat the search at every offset of every level.
-    fn ends(&mut self, code: usize, start: usize) -> Rc<Vec<usize>> {
+    fn ends(&mut self, code: usize, start: usize) -> Result<Rc<Vec<usize>>, OutOfSteps> {
         if let Some(known) = self.ends.get(&(code, start)) {
-            return Rc::clone(known);
+            return Ok(Rc::clone(known));
         }
         let program = self.program;
         let instructions = &program.codes[code];
-        let mut visited = Visited::new(instructions.len(), self.text);
+        let mut visited = Visited::new(instructions.len(), self.text, self.steps)?;
         let mut ends = Vec::new();
         let mut todo = vec![(0, start)];
         while let Some((at, offset)) = todo.pop() {
             if !visited.first(at, offset) {
                 continue;
             }
+            self.steps.take(1)?;
             match &instructions[at] {
                 Instruction::Accept => ends.push(offset),
                 Instruction::Jump(target) => todo.push((*target, offset)),
@@ -284,7 +306,7 @@ impl Machine<'_> {
                 Instruction::Save(_) => todo.push((at + 1, offset)),
                 Instruction::Not(inside) => {
                     // The recursion is as deep as the groups nest, which the parser bounds.
-                    todo.extend(self.unmatched(*inside, offset).into_iter().map(|end| (at + 1, end)));
+                    todo.extend(self.unmatched(*inside, offset)?.into_iter().map(|end| (at + 1, end)));
                 }
                 single => todo.extend(self.take(single, offset).map(|next| (at + 1, next))),
             }
@@ -292,6 +314,6 @@ impl Machine<'_> {
         ends.sort_unstable();
         let ends = Rc::new(ends);
         self.ends.insert((code, start), Rc::clone(&ends));
-        ends
+        Ok(ends)
     }
 }

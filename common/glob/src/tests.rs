@@ -3,9 +3,13 @@ use super::*;
 /// The paths of a repo with the files `/a/1`, `/a/2`, `/b/3` and `/c`.
 const PATHS: [&str; 7] = ["/", "/a/", "/a/1", "/a/2", "/b/", "/b/3", "/c"];
 
+fn matches(glob: &Glob, path: &str) -> bool {
+    glob.is_match(path, &mut MatchSteps::default()).unwrap()
+}
+
 fn selected(pattern: &str) -> Vec<&'static str> {
     let glob = Glob::new(pattern).unwrap();
-    PATHS.into_iter().filter(|path| glob.is_match(path)).collect()
+    PATHS.into_iter().filter(|path| matches(&glob, path)).collect()
 }
 
 #[test]
@@ -61,17 +65,20 @@ fn each_element_of_a_pattern_matches() {
     for (pattern, yes, no) in cases {
         let glob = Glob::new(pattern).unwrap();
         for path in *yes {
-            assert!(glob.is_match(path), "{pattern} should match {path}");
+            assert!(matches(&glob, path), "{pattern} should match {path}");
         }
         for path in *no {
-            assert!(!glob.is_match(path), "{pattern} should not match {path}");
+            assert!(!matches(&glob, path), "{pattern} should not match {path}");
         }
     }
 }
 
 #[test]
 fn groups_are_numbered_by_their_opening_parenthesis() {
-    let captures = |pattern: &str, path: &str| Glob::new(pattern).unwrap().captures(path);
+    let captures = |pattern: &str, path: &str| {
+        let glob = Glob::new(pattern).unwrap();
+        glob.captures(path, &mut MatchSteps::default()).unwrap()
+    };
     let expect = |list: &[&str]| Some(list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
     assert_eq!(captures("/*/(*).csv", "/x/day1.csv"), expect(&["/x/day1.csv", "day1"]));
     assert_eq!(
@@ -154,6 +161,55 @@ fn patterns_have_a_prefix_and_a_depth() {
 fn hostile_patterns_match_in_bounded_time() {
     let path = format!("/{}", "a".repeat(2000));
     for pattern in ["/*(*(*(a)))b", "/!(*a*a*a*a*b)b", "/**a**a**a**a**b", "/+(+(a|aa)|a)b"] {
-        assert!(!Glob::new(pattern).unwrap().is_match(&path), "{pattern}");
+        assert!(!matches(&Glob::new(pattern).unwrap(), &path), "{pattern}");
     }
+}
+
+#[test]
+fn a_match_that_takes_too_many_steps_is_broken_off() {
+    let path = format!("/{}", "a".repeat(2000));
+    let start = std::time::Instant::now();
+    for pattern in [
+        format!("/*!({})b", "*a".repeat(400)),
+        format!("/{}b", "!(*a*a)".repeat(150)),
+        format!("/{}b{}", "*!(".repeat(20), ")".repeat(20)),
+    ] {
+        let glob = Glob::new(&pattern).unwrap();
+        let mut steps = MatchSteps::default();
+        assert_eq!(glob.is_match(&path, &mut steps), Err(OutOfSteps), "{pattern}");
+        assert_eq!(steps.left(), 0);
+    }
+    assert!(start.elapsed() < std::time::Duration::from_secs(10));
+}
+
+#[test]
+fn a_listing_ends_when_its_names_take_more_steps_than_they_add() {
+    let glob = Glob::new(&format!("/{}b", "*a".repeat(100))).unwrap();
+    let path = format!("/{}", "a".repeat(2000));
+    let mut steps = MatchSteps::of_listing();
+    let mut names = 0;
+    let ended = loop {
+        steps.add_name();
+        match glob.is_match(&path, &mut steps) {
+            Ok(_) => names += 1,
+            Err(error) => break error,
+        }
+        assert!(names < 100_000, "the listing has no end");
+    };
+    assert_eq!(ended, OutOfSteps);
+    let usual = Glob::new("/**/*.{csv,tsv}").unwrap();
+    let mut steps = MatchSteps::of_listing();
+    for number in 0..10_000 {
+        steps.add_name();
+        let path = format!("/2026/11/28/host-{number}/measurements.tsv");
+        assert_eq!(usual.is_match(&path, &mut steps), Ok(true));
+    }
+    assert_eq!(steps.left(), MatchSteps::of_listing().left() - used_by_the_last(&usual));
+}
+
+fn used_by_the_last(glob: &Glob) -> u64 {
+    let mut steps = MatchSteps::new(1_000_000);
+    glob.is_match("/2026/11/28/host-9999/measurements.tsv", &mut steps)
+        .unwrap();
+    1_000_000 - steps.left()
 }

@@ -208,6 +208,15 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// A glob takes too many steps to match the names of a commit.
+    #[error(
+        "glob {glob:?} takes too many steps to match: make it simpler or shorter, above all the groups `!( )`, or narrow \
+         it to a folder"
+    )]
+    CostlyGlob {
+        /// The glob.
+        glob: String,
+    },
     /// A caller wrote file bytes without beginning a file.
     #[error("bytes were written before a file was begun")]
     NoOpenFile,

@@ -53,6 +53,8 @@ mod chunk;
 mod error;
 pub mod files;
 mod format;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod log;
 mod memory;
 mod objects;

@@ -1,4 +1,5 @@
-//! Log output, texts of errors and of what is left out ([`LeftOut`]), and the check of settings, for all programs.
+//! Log output, texts of errors and of what is left out ([`LeftOut`]), the check of settings, and taking secrets out of the
+//! environment ([`take_variable`]), for all programs.
 //!
 //! A setting is a flag `--a-b` or the environment variable `HOWDAH_A_B`. A variable of that form that no program has is
 //! a typing mistake: the program stops and names it ([`refuse_unknown_settings`]). Without that check, the mistake
@@ -6,8 +7,10 @@
 //!
 //! The crate has no metrics: each program has its own.
 
+mod environment;
 mod left_out;
 
+pub use environment::take_variable;
 pub use left_out::{LeftOut, kind_of_file};
 
 use anyhow::bail;

@@ -31,7 +31,7 @@ use super::context::JobContext;
 use super::error::DriveError;
 use super::job_commands::{finish_without_output, log_plan, log_start};
 use super::merge::{Merged, Merger};
-use super::plan::{self, MergePlan};
+use super::plan::{self, MergePlan, PlanError};
 use super::planner::{self, PreparedPlan};
 use super::provenance::{ProvenanceInput, ProvenanceRecord};
 use super::publish::SetPublisher;
@@ -89,24 +89,36 @@ pub async fn drive(
                     let publishing = prepared.publish(context, &view, &publisher);
                     Box::pin(collector.collect(publishing, merger)).await
                 }
-                Err(DriveError::Plan(error)) if error.is_final() => {
-                    // The log refuses to finish a job that has not started.
-                    log_start(core, &view).await?;
-                    let outcome = JobOutcome::Failure(error.to_string());
-                    core.submit(finish_without_output(job.clone(), outcome)).await?;
-                    return Ok(());
-                }
                 Err(error) => Err(error),
             };
             if collected.is_err() {
-                // The runner restarts the job next. A job without a logged start cannot be restarted, and the restart
-                // and its reason would not show.
+                // The runner restarts the job next, or it ends here. The log refuses to restart or finish a job that
+                // has not started.
                 log_start(core, &view).await?;
             }
-            collected?
+            match collected {
+                Err(DriveError::Plan(error)) if error.is_final() => {
+                    return end_without_plan(context, job, &error).await;
+                }
+                collected => collected?,
+            }
         }
     };
     Box::pin(finish(context, &view, &merge_plan, merger)).await
+}
+
+/// Ends a job for which no plan can be made.
+async fn end_without_plan(context: &JobContext, job: &JobKey, error: &PlanError) -> Result<(), DriveError> {
+    // Datums are streamed: the first sets may be published when a later datum cannot be found.
+    for removed in [context.queue.purge(job).await, context.queue.cancel(job).await] {
+        if let Err(error) = removed {
+            tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "sets of a job without a plan could not be removed");
+        }
+    }
+    discard_plan(context, job).await;
+    let outcome = JobOutcome::Failure(error.to_string());
+    context.core.submit(finish_without_output(job.clone(), outcome)).await?;
+    Ok(())
 }
 
 /// Prepares the plan. The start of the job is logged meanwhile, unless the plan is ready soon.

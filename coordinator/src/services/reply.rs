@@ -74,6 +74,19 @@ impl<T> ReplySender<T> {
         self.0.send(Ok(message)).await.map_err(|_| StreamError::ClientGone)
     }
 
+    /// Lets other tasks of the thread run. A task that looks at many things between two messages calls this for each:
+    /// it would otherwise hold the thread, and go on after its client has disconnected.
+    ///
+    /// # Errors
+    /// [`StreamError::ClientGone`].
+    pub async fn pause(&self) -> Result<(), StreamError> {
+        tokio::task::yield_now().await;
+        if self.0.is_closed() {
+            return Err(StreamError::ClientGone);
+        }
+        Ok(())
+    }
+
     /// Completes when the client has disconnected.
     ///
     /// A task that waits for anything but [`ReplySender::send`] must wait for this, too: it would otherwise outlive its

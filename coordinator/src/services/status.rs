@@ -78,6 +78,9 @@ impl IntoStatus for StagingError {
 impl IntoStatus for StoreError {
     fn into_status(self) -> Status {
         let text = error_chain(&self);
+        if let Self::CostlyGlob { .. } = &self {
+            return Status::invalid_argument(text);
+        }
         let code = match &self {
             Self::Full { .. } => Code::ResourceExhausted,
             Self::Scratch { source, .. } if source.kind() == ErrorKind::StorageFull => Code::ResourceExhausted,
@@ -94,7 +97,7 @@ impl IntoStatus for PlanError {
         match self {
             Self::Unsupported(_) => Status::unimplemented(self.to_string()),
             Self::Input { .. } | Self::TooMany { .. } => Status::invalid_argument(self.to_string()),
-            Self::Store(error) => error.into_status(),
+            Self::Store(error) | Self::CostlyGlob(error) => error.into_status(),
             Self::Base(_) | Self::Wire(_) => Status::data_loss(error_chain(&self)),
         }
     }

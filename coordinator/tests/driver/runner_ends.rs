@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use howdah_model::{Command, Event, JobState};
+use howdah_spec::Input;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -187,4 +188,25 @@ async fn a_job_is_not_cancelled_when_the_command_loop_ends() {
     world.end_command_loop().await;
     tokio::time::sleep(A_DAY).await;
     assert_eq!(world.queue.requests(), [Publish(job.clone(), 0), Publish(job, 1)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_glob_that_takes_too_many_steps_fails_the_job_with_a_reason() {
+    let costly = format!("/{}", "a".repeat(250));
+    let world = World::with_spec(&["/0", &costly], |spec| {
+        let Some(Input::Pfs(pfs)) = &mut spec.input else {
+            unreachable!()
+        };
+        // Finds the first file, and takes too many steps for the second.
+        pfs.glob = format!("/{{0,{}b}}", "!(*a*a)".repeat(150));
+    })
+    .await;
+    let job = world.job();
+    let _runner = world.start_runner();
+    let ended = world.until(&job, |job| job.state.is_final()).await;
+    assert_eq!(ended.state, JobState::Failure);
+    assert!(ended.reason.contains("takes too many steps"), "{}", ended.reason);
+    let requests = world.queue.requests();
+    let sets_removed = [Purge(job.clone()), Cancel(job)];
+    assert!(requests.ends_with(&sets_removed), "{requests:?}");
 }

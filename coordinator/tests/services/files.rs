@@ -443,3 +443,35 @@ async fn the_first_message_must_name_the_commit() {
         (Code::NotFound, "repo default/nothing not found")
     );
 }
+
+#[tokio::test]
+async fn a_glob_that_takes_too_many_steps_is_refused_and_holds_nobody_up() {
+    let server = Server::start().await;
+    server.create_repo("images").await;
+    let commit = head("images", "master");
+    let names = (0..20).map(|n| -> &'static str { Box::leak(format!("/{}{n}", "a".repeat(200)).into_boxed_str()) });
+    let steps = names.map(|path| add(path, "x")).collect();
+    server.modify(&commit, steps).await.unwrap();
+    for pattern in [
+        format!("/{}b", "!(*a*a)".repeat(150)),
+        format!("/{}b{}", "*!(".repeat(38), ")".repeat(38)),
+    ] {
+        let request = pfs::GlobFileRequest {
+            commit: Some(commit.clone()),
+            pattern: pattern.clone(),
+            ..Default::default()
+        };
+        let started = std::time::Instant::now();
+        let found = server.client.pfs().glob_file(request).await.unwrap().into_inner();
+        let (listed, answered) = tokio::join!(all(found), inspect(&server, &commit, "/"));
+        answered.unwrap();
+        let status = listed.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains("takes too many steps"), "{status}");
+        assert_eq!(
+            server.get(&commit, &pattern, 0).await.unwrap_err().code(),
+            Code::InvalidArgument
+        );
+        assert!(started.elapsed() < std::time::Duration::from_secs(10));
+    }
+}

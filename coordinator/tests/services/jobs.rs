@@ -179,6 +179,44 @@ async fn jobs_are_filtered_by_program_and_by_version() {
 }
 
 #[tokio::test]
+async fn a_filter_reaches_nothing_but_the_message_and_cannot_hold_the_server() {
+    let server = with_pipeline().await;
+    let deep = format!("{}.{}", "(".repeat(100_000), ")".repeat(100_000));
+    let long = format!(".state == \"{}\"", "x".repeat(5000));
+    let work = ["(.,.)"; 100].join("|");
+    let hostile = [
+        "error(env)",
+        "halt",
+        "def f: f; f",
+        "[limit(9; repeat(1))]",
+        "input",
+        "$ENV",
+    ];
+    for filter in hostile.into_iter().chain([deep.as_str(), &long, &work]) {
+        let request = pps::ListJobRequest {
+            jq_filter: filter.to_owned(),
+            ..Default::default()
+        };
+        let status = match server.client.pps().list_job(request).await {
+            Ok(reply) => all(reply.into_inner()).await.unwrap_err(),
+            Err(status) => status,
+        };
+        let shown: String = filter.chars().take(20).collect();
+        assert_eq!(status.code(), Code::InvalidArgument, "{shown}: {status}");
+        assert!(status.message().contains("jqFilter"), "{shown}: {status}");
+        let pipelines = pps::ListPipelineRequest {
+            jq_filter: filter.to_owned(),
+            ..Default::default()
+        };
+        let status = match server.client.pps().list_pipeline(pipelines).await {
+            Ok(reply) => all(reply.into_inner()).await.unwrap_err(),
+            Err(status) => status,
+        };
+        assert_eq!(status.code(), Code::InvalidArgument, "{shown}: {status}");
+    }
+}
+
+#[tokio::test]
 async fn datums_of_an_input_come_in_batches_of_the_wanted_size() {
     let server = Server::start().await;
     server.create_repo("images").await;

@@ -110,6 +110,7 @@ pub const LAYERS: &[Layers] = &[
         root: "common/store/src",
         layers: &[
             &["lib"],
+            &["fuzzing"],
             &["files"],
             &["tree"],
             &["pack"],
@@ -184,12 +185,23 @@ pub const LAYERS: &[Layers] = &[
     },
     Layers {
         root: "common/telemetry/src",
-        layers: &[&["lib"], &["left_out"]],
+        layers: &[&["lib"], &["environment", "left_out"]],
+        loops: &[],
+    },
+    Layers {
+        root: "common/filter/src",
+        layers: &[
+            &["lib"],
+            &["parser", "eval"],
+            &["functions"],
+            &["order"],
+            &["expr", "budget", "error"],
+        ],
         loops: &[],
     },
     Layers {
         root: "common/glob/src",
-        layers: &[&["lib"], &["matcher"], &["syntax"]],
+        layers: &[&["lib"], &["matcher"], &["syntax", "steps"]],
         loops: &[],
     },
     Layers {

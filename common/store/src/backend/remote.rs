@@ -33,6 +33,8 @@ pub struct S3Config {
     pub access_key: Option<String>,
     /// Secret half of the credentials.
     pub secret_key: Option<String>,
+    /// Token of temporary credentials.
+    pub session_token: Option<String>,
     /// The bucket is part of the host name instead of the path.
     pub virtual_host_style: bool,
 }
@@ -45,6 +47,7 @@ impl fmt::Debug for S3Config {
             .field("region", &self.region)
             .field("access_key", &self.access_key)
             .field("secret_key", &self.secret_key.as_ref().map(|_| "***"))
+            .field("session_token", &self.session_token.as_ref().map(|_| "***"))
             .field("virtual_host_style", &self.virtual_host_style)
             .finish()
     }
@@ -78,6 +81,9 @@ impl RemoteBackend {
         }
         if let Some(key) = &config.secret_key {
             builder = builder.secret_access_key(key);
+        }
+        if let Some(token) = &config.session_token {
+            builder = builder.session_token(token);
         }
         if config.virtual_host_style {
             builder = builder.enable_virtual_host_style();

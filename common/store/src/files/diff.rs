@@ -7,6 +7,7 @@ use howdah_glob::Glob;
 
 use super::entry::{decode_file, decode_identity, path_of};
 use super::file_node::FileNode;
+use super::matching::NameMatcher;
 use super::path::{as_directory, clean_path, directories, without_slash};
 use super::view::FileTree;
 use crate::error::Result;
@@ -50,14 +51,16 @@ impl FileTree {
 
     /// Streams the files and directories that a glob matches and whose hashes differ, sorted by path, a directory
     /// before its contents. Reads the differing nodes below the literal prefix of the glob, and all files of each
-    /// directory that it returns.
+    /// directory that it returns. Ends with [`StoreError::CostlyGlob`] when matching takes too many steps.
+    ///
+    /// [`StoreError::CostlyGlob`]: crate::StoreError::CostlyGlob
     pub fn glob_diff(
         old: &FileTree,
         new: &FileTree,
         glob: &Glob,
     ) -> impl Stream<Item = Result<FileDiff>> + Send + use<> {
         let range = KeyRange::prefix(glob.literal_prefix().as_bytes());
-        compare(old, new, range, DiffScope::Matches(glob.clone()))
+        compare(old, new, range, DiffScope::Matches(NameMatcher::new(glob)))
     }
 }
 
@@ -88,7 +91,7 @@ enum DiffScope {
     /// Those of files at or below a path.
     FilesBelow { file: String, directory: String },
     /// Those at paths that a glob matches.
-    Matches(Glob),
+    Matches(NameMatcher),
 }
 
 impl DiffScope {
@@ -102,18 +105,18 @@ impl DiffScope {
         }
     }
 
-    fn shows_file(&self, path: &str) -> bool {
+    async fn shows_file(&mut self, path: &str) -> Result<bool> {
         match self {
-            DiffScope::Below { .. } | DiffScope::FilesBelow { .. } => true,
-            DiffScope::Matches(glob) => glob.is_match(path),
+            DiffScope::Below { .. } | DiffScope::FilesBelow { .. } => Ok(true),
+            DiffScope::Matches(matcher) => matcher.is_match(path).await,
         }
     }
 
-    fn shows_directory(&self, path: &str) -> bool {
+    async fn shows_directory(&mut self, path: &str) -> Result<bool> {
         match self {
-            DiffScope::Below { directory, .. } => path.len() >= directory.len(),
-            DiffScope::FilesBelow { .. } => false,
-            DiffScope::Matches(glob) => glob.is_match(without_slash(path)),
+            DiffScope::Below { directory, .. } => Ok(path.len() >= directory.len()),
+            DiffScope::FilesBelow { .. } => Ok(false),
+            DiffScope::Matches(matcher) => matcher.is_match(without_slash(path)).await,
         }
     }
 
@@ -122,7 +125,10 @@ impl DiffScope {
         match self {
             DiffScope::Below { .. } => usize::MAX,
             DiffScope::FilesBelow { .. } => 0,
-            DiffScope::Matches(glob) => glob.max_depth().map_or(usize::MAX, |depth| depth.saturating_add(1)),
+            DiffScope::Matches(matcher) => matcher
+                .glob()
+                .max_depth()
+                .map_or(usize::MAX, |depth| depth.saturating_add(1)),
         }
     }
 }
@@ -149,13 +155,13 @@ impl FileComparison {
                 continue;
             }
             for directory in directories(path).take(self.scope.deepest()) {
-                if !self.passed.starts_with(directory) && self.scope.shows_directory(directory) {
+                if !self.passed.starts_with(directory) && self.scope.shows_directory(directory).await? {
                     let (old, new) = tokio::try_join!(self.old.directory(directory), self.new.directory(directory))?;
                     self.ready.push_back(FileDiff { old, new });
                 }
             }
             path.clone_into(&mut self.passed);
-            if !self.scope.shows_file(path) {
+            if !self.scope.shows_file(path).await? {
                 continue;
             }
             let node = |value: Option<TreeValue>| {

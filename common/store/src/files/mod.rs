@@ -15,7 +15,7 @@
 //! From the bottom up:
 //! * `path`: the rules of paths. `entry`: a file as an entry of a tree. `file_node`: files and directories as users see
 //!   them.
-//! * `directory_hash`, `view` ([`FileTree`]), `walk` (listings), `diff`: reading.
+//! * `matching`: names against a glob. `directory_hash`, `view` ([`FileTree`]), `walk` (listings), `diff`: reading.
 //! * `steps`, `collisions`, `apply` ([`ClosedEdits`]), `edits` ([`FileEdits`]): put, append, delete and copy steps are
 //!   gathered and applied in order, all at once.
 //! * `staged_paths`, `staged`: edits of an open commit that are stored and applied later.
@@ -32,6 +32,7 @@ mod directory_hash;
 mod edits;
 mod entry;
 mod file_node;
+mod matching;
 mod path;
 mod staged;
 mod staged_paths;

@@ -11,6 +11,7 @@ use howdah_glob::Glob;
 
 use super::entry::{decode_file, path_of};
 use super::file_node::FileNode;
+use super::matching::NameMatcher;
 use super::path::{as_directory, clean_path, depth, without_slash};
 use super::view::FileTree;
 use crate::error::Result;
@@ -81,7 +82,10 @@ impl FileTree {
         self.at_or_below(path, plan, page)
     }
 
-    /// Streams every file and directory that a glob matches.
+    /// Streams every file and directory that a glob matches. Ends with [`StoreError::CostlyGlob`] when matching takes
+    /// too many steps.
+    ///
+    /// [`StoreError::CostlyGlob`]: crate::StoreError::CostlyGlob
     pub fn glob(&self, glob: &Glob) -> impl Stream<Item = Result<FileNode>> + Send + use<> {
         let plan = ListingRange {
             range: KeyRange::prefix(glob.literal_prefix().as_bytes()),
@@ -89,13 +93,18 @@ impl FileTree {
             deepest: glob.max_depth().unwrap_or(usize::MAX),
             marker: None,
         };
-        let glob = glob.clone();
-        let steps = forward(self.clone(), plan).try_filter_map(move |step| {
-            let matched = match &step {
-                Listed::File(item) => path_of(&item.key).map(|path| glob.is_match(path)),
-                Listed::Directory(path) => Ok(glob.is_match(without_slash(path))),
-            };
-            std::future::ready(matched.map(|matched| matched.then_some(step)))
+        let names = forward(self.clone(), plan).boxed();
+        let steps = stream::try_unfold((names, NameMatcher::new(glob)), |(mut names, mut matcher)| async move {
+            while let Some(name) = names.try_next().await? {
+                let path = match &name {
+                    Listed::File(item) => path_of(&item.key)?,
+                    Listed::Directory(path) => without_slash(path),
+                };
+                if matcher.is_match(path).await? {
+                    return Ok(Some((name, (names, matcher))));
+                }
+            }
+            Ok(None)
         });
         self.nodes(steps)
     }

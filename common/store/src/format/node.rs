@@ -22,6 +22,10 @@ use super::codec::{DecodeError, FieldReader};
 
 pub(super) const VERSION: u8 = 1;
 
+/// Most bytes of all keys of a node in full. Keys are stored as the difference from the key before, so a damaged or
+/// forged node of a few kilobytes could ask for gigabytes.
+const MAX_KEYS_BYTES: usize = 256 << 20;
+
 /// An entry of a node of any level. In an inner node, `data` is the hash of a child and `key` the last key of that
 /// child.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +115,10 @@ impl Node {
         }
         let level = reader.byte()?;
         let entries = reader.length()?;
+        if entries == 0 {
+            // Never written: an empty tree has no node. Readers rely on a last key.
+            return Err(DecodeError::Range.into());
+        }
         let first = ((start + reader.position()) as u32, placements_start as u32);
         let mut places = FieldReader::new(placements);
         let mut keys = Vec::with_capacity(identity.len());
@@ -120,10 +128,10 @@ impl Node {
         for _ in 0..entries {
             let shared = reader.length()?;
             let rest = reader.take_prefixed()?;
-            if shared > last.1 - last.0 {
+            let at = keys.len();
+            if shared > last.1 - last.0 || at + shared + rest.len() > MAX_KEYS_BYTES {
                 return Err(DecodeError::Range.into());
             }
-            let at = keys.len();
             keys.extend_from_within(last.0..last.0 + shared);
             keys.extend_from_slice(rest);
             if !spans.is_empty() && keys[last.0..last.1] >= keys[at..] {

@@ -27,6 +27,8 @@
 
 mod claim;
 mod create;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod header;
 mod meta_log;
 mod prune;

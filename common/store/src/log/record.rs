@@ -76,9 +76,13 @@ pub(super) fn encode(seq: u64, writer: &str, kind: RecordKind, payload: &[u8]) -
 
 /// Reads and checks a record; `None` if it has no events because of its kind.
 pub(super) async fn read(store: &ObjectStore, seq: u64) -> Result<Option<LogRecord>> {
+    parse(seq, &store.get(&keys::log_record(seq)).await?)
+}
+
+/// Checks the stored bytes of a record; `None` if it has no events because of its kind.
+pub(super) fn parse(seq: u64, stored: &Bytes) -> Result<Option<LogRecord>> {
     let key = keys::log_record(seq);
-    let stored = store.get(&key).await?;
-    let (header, payload): (RecordHeader, _) = split(&key, &stored)?;
+    let (header, payload): (RecordHeader, _) = split(&key, stored)?;
     check_version(&key, header.v, RECORD_VERSION)?;
     if header.seq != seq {
         let reason = format!("its header says it is record {}", header.seq);

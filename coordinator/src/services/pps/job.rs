@@ -171,6 +171,7 @@ pub(super) fn list_job(core: &Core, request: &pps::ListJobRequest) -> StreamRepl
             if !filter.passes(&state, &job) {
                 continue;
             }
+            sender.pause().await?;
             let info = job_info(&state, core.live(), &job, details)?;
             if jq.passes(&info)? {
                 sender.send(info).await?;
@@ -216,6 +217,7 @@ pub(super) fn list_job_set(core: &Core, request: &pps::ListJobSetRequest) -> Str
             for job in query::jobs_of_set(&state, id) {
                 let project = &job.key.pipeline.project;
                 if in_time(&job) && (projects.is_empty() || projects.contains(project)) {
+                    sender.pause().await?;
                     let info = job_info(&state, core.live(), &job, details)?;
                     if jq.passes(&info)? {
                         jobs.push(info);

@@ -1,67 +1,49 @@
-//! `jqFilter`: a jq program that selects the messages of a list that are sent.
+//! `jqFilter`: a filter that selects the messages of a list that are sent.
 //!
-//! The input of the program is the message as JSON, with snake_case field names and the names of enum values. A message
-//! passes if the program has a result, and the first one is neither `false` nor `null`.
+//! The input of the filter is the message as JSON, with snake_case field names and the names of enum values. A message
+//! passes if the filter has a result, and the first one is neither `false` nor `null`. `howdah-filter` evaluates the
+//! part of the jq language that lists need, with bounds; a filter sees nothing but the message.
 
 use howdah_api::json;
-use jaq_core::load::{Arena, File, Loader};
-use jaq_core::{Compiler, Ctx, Vars, data, unwrap_valr};
-use jaq_json::{Val, read};
+use howdah_filter::{Budget, Filter};
 use prost::{Message, Name};
 use tonic::Status;
 
-type JqProgram = jaq_core::compile::Filter<jaq_core::Native<data::JustLut<Val>>>;
-
-/// A compiled filter. Every message passes an empty program.
-pub struct JqFilter(Option<JqProgram>);
+/// A compiled filter. Every message passes an empty text.
+#[derive(Debug)]
+pub struct JqFilter(Option<Filter>);
 
 impl JqFilter {
-    /// Compiles a program.
+    /// Compiles a text.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT with the position, if it is too long, too deeply nested, or has a part of jq that filters do
+    /// not have.
     pub fn new(text: &str) -> Result<Self, Status> {
         if text.trim().is_empty() {
             return Ok(Self(None));
         }
-        let bad = |what: &str| {
+        let filter = Filter::new(text).map_err(|error| {
             Status::invalid_argument(format!(
-                "invalid jq filter {text:?}: {what}; an example of a valid one is \
-                 .state == \"JOB_FAILURE\""
+                "invalid jqFilter: {error}. A filter selects by paths, literals, comparisons, and, or, not, select and a \
+                 few functions, for example select(.state == \"JOB_FAILURE\")"
             ))
-        };
-        let definitions = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
-        let functions = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
-        let arena = Arena::default();
-        let modules = Loader::new(definitions)
-            .load(&arena, File { code: text, path: () })
-            .map_err(|_| bad("it is not a jq program"))?;
-        let program = Compiler::default()
-            .with_funs(functions)
-            .compile(modules)
-            .map_err(|errors| {
-                let names: Vec<String> = errors
-                    .iter()
-                    .flat_map(|(_, errors)| errors.iter().map(|(name, _)| format!("{name:?}")))
-                    .collect();
-                bad(&format!("unknown names {}", names.join(", ")))
-            })?;
-        Ok(Self(Some(program)))
+        })?;
+        Ok(Self(Some(filter)))
     }
 
     /// Returns whether a message passes.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT if the filter does not fit the message, or takes too many steps or too much memory.
     pub fn passes<M: Message + Name>(&self, message: &M) -> Result<bool, Status> {
-        let Some(program) = &self.0 else {
+        let Some(filter) = &self.0 else {
             return Ok(true);
         };
-        let value = json::to_snake_json(message)
-            .map_err(|error| Status::internal(error.to_string()))?
-            .to_string();
-        let input = read::parse_single(value.as_bytes())
-            .map_err(|error| Status::internal(format!("jq cannot read a message: {error:?}")))?;
-        let context = Ctx::<data::JustLut<Val>>::new(&program.lut, Vars::new([]));
-        match program.id.run((context, input)).map(unwrap_valr).next() {
-            None => Ok(false),
-            Some(Ok(value)) => Ok(!matches!(value, Val::Null | Val::Bool(false))),
-            Some(Err(error)) => Err(Status::invalid_argument(format!("the jq filter failed: {error}"))),
-        }
+        let value = json::to_snake_json(message).map_err(|error| Status::internal(error.to_string()))?;
+        filter
+            .passes(&value, &mut Budget::default())
+            .map_err(|error| Status::invalid_argument(format!("the jqFilter failed: {error}")))
     }
 }
 
@@ -79,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_that_clients_send_select_messages() {
+    fn filters_that_clients_send_select_messages() {
         let sent = ".state == \"JOB_FAILURE\" or .state == \"JOB_KILLED\"";
         assert!(JqFilter::new(sent).unwrap().passes(&failed()).unwrap());
         let other = ".state == \"JOB_SUCCESS\"";
@@ -92,11 +74,11 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_program_is_refused() {
-        for text in [".state ==", "nonsense(.)"] {
-            let status = JqFilter::new(text).err().expect("not a program");
+    fn what_is_no_filter_is_refused() {
+        for text in [".state ==", "nonsense(.)", "error(env)", "halt", "def f: f; f"] {
+            let status = JqFilter::new(text).expect_err("not a filter");
             assert_eq!(status.code(), tonic::Code::InvalidArgument);
-            assert!(status.message().contains("invalid jq filter"));
+            assert!(status.message().contains("invalid jqFilter: at character"));
         }
     }
 }

@@ -80,6 +80,7 @@ pub(super) fn list_pipeline(core: &Core, request: &pps::ListPipelineRequest) -> 
     let core = core.clone();
     reply::from_task(move |sender| async move {
         for (pipeline, version) in versions {
+            sender.pause().await?;
             let info = pipeline_info(&state, core.live(), &pipeline, &version, true)?;
             if jq.passes(&info)? {
                 sender.send(info).await?;
