@@ -203,7 +203,7 @@ async fn transform_changed(ctx: &Ctx, parsed: &ParsedSpec) -> Result<bool, CliEr
 fn transform(spec: &Value) -> Value {
     let mut transform = spec.get("transform").cloned().unwrap_or(Value::Null);
     if let Some(fields) = transform.as_object_mut() {
-        for same_results in ["debug", "imagePullSecrets", "dockerfile"] {
+        for same_results in ["debug", "imagePullSecrets", "dockerfile", "isolation"] {
             fields.remove(same_results);
         }
     }

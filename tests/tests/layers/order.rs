@@ -67,7 +67,7 @@ pub const LAYERS: &[Layers] = &[
             &["server"],
             &["run"],
             &["links", "owner", "users", "explain"],
-            &["folders", "frame", "protect", "sys"],
+            &["folders", "frame", "protect", "sys", "temporary"],
         ],
         loops: &[],
     },
