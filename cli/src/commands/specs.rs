@@ -65,7 +65,9 @@ async fn apply_all(ctx: &Ctx, arguments: &WritePipeline, update: bool, reprocess
         };
         let effective = apply(ctx, &parsed, mode).await?;
         if mode.dry_run {
-            printed.value(&mut ctx.printer.bytes(), &effective)?;
+            let mut out = ctx.printer.list(false);
+            printed.value(&mut out, &effective)?;
+            out.close()?;
         } else {
             ctx.note_added()?;
         }

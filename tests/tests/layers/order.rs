@@ -84,7 +84,7 @@ pub const LAYERS: &[Layers] = &[
             &["leadership"],
             &["metadata"],
             &["live"],
-            &["config", "allocator", "metrics", "fresh_id", "panics"],
+            &["config", "allocator", "metrics", "fresh_id", "sealing", "panics"],
         ],
         loops: &[],
     },
