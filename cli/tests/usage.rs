@@ -423,3 +423,36 @@ fn the_reference_covers_every_command() {
         );
     }
 }
+
+#[test]
+fn control_characters_are_escaped_on_a_terminal_and_kept_in_a_pipe() {
+    let home = Home::new("howdah");
+    std::fs::create_dir(home.path().join(".pachyderm")).unwrap();
+    std::fs::write(
+        home.path().join(".pachyderm/config.json"),
+        r#"{"v2": {"active_context": "a", "contexts": {"a": {}, "b\u001b]0;title\u0007\u009b": {}}}}"#,
+    )
+    .unwrap();
+    let name = "b\u{1b}]0;title\u{7}\u{9b}";
+    assert!(
+        home.prints("config list context").contains(name),
+        "a pipe gets the text as it is"
+    );
+
+    // `script` runs a command on a terminal of its own and prints what the command wrote to it.
+    let output = Command::new("script")
+        .args([
+            "-qec",
+            "./howdah config list context; ./howdah config get context no\u{1b}[2Jne",
+            "/dev/null",
+        ])
+        .current_dir(home.path())
+        .env_remove("PACH_CONFIG")
+        .env("HOME", home.path())
+        .env("TERM", "xterm")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains(r"b\u001b]0;title\u0007\u009b"), "{text:?}");
+    assert!(!text.contains(['\u{1b}', '\u{7}', '\u{9b}']), "{text:?}");
+}

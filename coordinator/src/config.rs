@@ -1,6 +1,7 @@
 //! Settings of the coordinator: flags and environment variables of the same names.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -29,7 +30,12 @@ pub struct CoordinatorConfig {
     #[arg(long, env = "HOWDAH_ADVERTISE", value_name = "HOST:PORT")]
     pub advertise: Option<String>,
     /// NATS server that carries datums to workers.
-    #[arg(long, env = "HOWDAH_NATS_URL", default_value = "nats://127.0.0.1:4222")]
+    #[arg(
+        long,
+        env = "HOWDAH_NATS_URL",
+        default_value = "nats://127.0.0.1:4222",
+        hide_env_values = true
+    )]
     pub nats_url: String,
     /// Object store that holds everything: file:///path, s3://bucket/prefix or memory:// (lost at exit).
     #[arg(long, env = "HOWDAH_STORE")]
@@ -41,14 +47,29 @@ pub struct CoordinatorConfig {
     #[arg(long, env = "HOWDAH_S3_REGION")]
     pub s3_region: Option<String>,
     /// Access key of the S3 service.
-    #[arg(long, env = "HOWDAH_S3_ACCESS_KEY")]
+    #[arg(long, env = "HOWDAH_S3_ACCESS_KEY", hide_env_values = true)]
     pub s3_access_key: Option<String>,
-    /// Secret key of the S3 service.
+    /// Secret key of the S3 service; a flag shows it to all users of the machine, so use a file or the variable.
     #[arg(long, env = "HOWDAH_S3_SECRET_KEY", hide_env_values = true)]
     pub s3_secret_key: Option<String>,
     /// Session token of temporary S3 credentials; only from `AWS_SESSION_TOKEN`.
     #[arg(skip)]
     pub s3_session_token: Option<String>,
+    /// File that holds the secret key of the S3 service.
+    #[arg(
+        long,
+        env = "HOWDAH_S3_SECRET_KEY_FILE",
+        value_name = "FILE",
+        conflicts_with = "s3_secret_key"
+    )]
+    pub s3_secret_key_file: Option<PathBuf>,
+    /// File with the key under which values of secrets are sealed: 64 hex digits. Every coordinator over one store needs
+    /// the same.
+    #[arg(long, env = "HOWDAH_SECRET_KEY_FILE", value_name = "FILE")]
+    pub secret_key_file: Option<PathBuf>,
+    /// Whether `secret_key_file` is made if there is none.
+    #[arg(skip)]
+    pub make_secret_key: bool,
     /// Memory.
     #[command(flatten)]
     pub memory: MemoryConfig,
@@ -163,6 +184,9 @@ impl CoordinatorConfig {
             s3_access_key: None,
             s3_secret_key: None,
             s3_session_token: None,
+            s3_secret_key_file: None,
+            secret_key_file: None,
+            make_secret_key: false,
             memory: MemoryConfig::default(),
             retries: RetryConfig::default(),
         }

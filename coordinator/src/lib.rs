@@ -11,6 +11,7 @@
 //!  leadership              leader and standby, the lease of a leader
 //!  metadata                the command loop, the published state, staged edits
 //!  live                    live facts about workers and jobs, in memory only
+//!  sealing                 encryption of secrets
 //!  metrics, config, allocator, panics
 //! ```
 //!
@@ -30,6 +31,7 @@ mod pages;
 mod panics;
 pub mod run;
 pub mod scheduler;
+pub mod sealing;
 pub mod server;
 pub mod services;
 mod term;

@@ -6,8 +6,9 @@
 use std::net::SocketAddr;
 
 use anyhow::Context;
-use howdah_queue::Queue;
+use howdah_queue::{Queue, without_password};
 use howdah_store::{Store, StoreConfig};
+use howdah_telemetry::read_secret_file;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -15,6 +16,7 @@ use crate::config::CoordinatorConfig;
 use crate::leadership::role::role;
 use crate::leadership::standby::Standby;
 use crate::metadata::LogTail;
+use crate::sealing::{Sealer, SecretKey};
 use crate::term::Terms;
 use crate::{allocator, server};
 
@@ -38,7 +40,8 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
     // The port first: a second coordinator that is started by mistake on this machine fails here, before it opens the log.
     let listener = server::bind(SocketAddr::new(config.listen, config.port)).await?;
     let address = listener.local_addr()?;
-    let store = Store::open(&store_config(&config))
+    let sealer = sealer(&config)?;
+    let store = Store::open(&store_config(&config)?)
         .await
         .with_context(|| format!("cannot open the store {}", config.store))?;
     if !store.capabilities().put_if_absent {
@@ -52,7 +55,7 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
         .with_context(|| {
             format!(
                 "cannot reach NATS at {}; is nats-server running? (--nats-url)",
-                config.nats_url
+                without_password(&config.nats_url)
             )
         })?;
     let tail = LogTail::read(store.clone()).await?;
@@ -65,6 +68,7 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
         broker,
         retries: config.retries.into(),
         roles,
+        sealer,
         shutdown: shutdown.clone(),
     };
     let mut tasks = JoinSet::new();
@@ -107,13 +111,29 @@ impl Running {
     }
 }
 
-fn store_config(config: &CoordinatorConfig) -> StoreConfig {
+/// Returns what seals secrets, with the key of the settings if they name one.
+fn sealer(config: &CoordinatorConfig) -> anyhow::Result<Sealer> {
+    let Some(path) = &config.secret_key_file else {
+        return Ok(Sealer::default());
+    };
+    let key = if config.make_secret_key {
+        SecretKey::read_or_make(path)?
+    } else {
+        SecretKey::read(path)?
+    };
+    Ok(Sealer::with_key(key))
+}
+
+fn store_config(config: &CoordinatorConfig) -> anyhow::Result<StoreConfig> {
     let mut store = StoreConfig::new(&config.store);
     store.s3.endpoint.clone_from(&config.s3_endpoint);
     store.s3.region.clone_from(&config.s3_region);
     store.s3.access_key.clone_from(&config.s3_access_key);
-    store.s3.secret_key.clone_from(&config.s3_secret_key);
+    store.s3.secret_key = match &config.s3_secret_key_file {
+        Some(path) => Some(read_secret_file(path)?),
+        None => config.s3_secret_key.clone(),
+    };
     store.s3.session_token.clone_from(&config.s3_session_token);
     store.limits = config.memory.limits();
-    store
+    Ok(store)
 }

@@ -21,7 +21,8 @@ use crate::leadership::lease::LeaseKeeper;
 use crate::leadership::role::{Leader, Role};
 use crate::leadership::standby::Standby;
 use crate::live::LiveStatus;
-use crate::metadata::{self, Core, LogTail, LoopError, orphaned_edits};
+use crate::metadata::{self, Core, LogTail, LoopError, orphaned_edits, seal_plain_secrets};
+use crate::sealing::Sealer;
 use crate::{metrics, scheduler};
 
 /// Longest time that the scheduler may take to stop its tasks.
@@ -39,6 +40,8 @@ pub struct Terms {
     pub retries: RetryLimits,
     /// Shows the server which coordinator answers calls.
     pub roles: watch::Sender<Role>,
+    /// Seals and opens the values of secrets.
+    pub sealer: Sealer,
     /// Ends everything.
     pub shutdown: CancellationToken,
 }
@@ -81,12 +84,13 @@ impl Terms {
     async fn lead(&self, tail: LogTail, log: MetaLog, opened: SystemTime) -> anyhow::Result<TermEnd> {
         let epoch = log.epoch();
         let leadership = log.leadership();
-        let (core, command_loop) = metadata::lead(tail, log, LiveStatus::default()).await?;
+        let (core, command_loop) = metadata::lead(tail, log, LiveStatus::default(), self.sealer.clone()).await?;
         let (keeper, lease) = LeaseKeeper::new(leadership, core.clone());
         let stop = self.shutdown.child_token();
         // Every handle aborts its task when it is dropped, which is at the end of this function whatever happens.
         let mut command_loop = AbortOnDropHandle::new(tokio::spawn(command_loop.run()));
         let mut keeper = AbortOnDropHandle::new(tokio::spawn(keeper.run()));
+        seal_plain_secrets(&core).await;
         self.queue.ensure_streams().await?;
         let scheduling = scheduler::run(core.clone(), self.queue.clone(), lease, self.retries, stop.clone());
         let mut scheduling = AbortOnDropHandle::new(tokio::spawn(scheduling));

@@ -29,13 +29,16 @@
 //! | `tree` | writes the names of everything below `/pfs` into `/pfs/out/tree` |
 //! | `stdin` | copies standard input to `/pfs/out/stdin` |
 //! | `ignore-stdin` | closes standard input unread |
+//! | `leave=PATH` | writes a line into the file PATH of the container |
+//! | `absent=PATH` | ends with code 1 if the container has something at PATH |
+//! | `lock=PATH` | takes the permissions of others from PATH |
 //! | `background=MS` | starts a copy of itself that sleeps, and does not wait for it |
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::FromRawFd;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, exit};
@@ -171,6 +174,14 @@ fn act(name: &str, value: &str) -> io::Result<()> {
         }
         // SAFETY: no later code of this program uses standard input.
         "ignore-stdin" => drop(unsafe { File::from_raw_fd(0) }),
+        "leave" => write(Path::new(value), b"left\n")?,
+        "absent" => {
+            if fs::symlink_metadata(value).is_ok() {
+                println!("{value} is there");
+                exit(1);
+            }
+        }
+        "lock" => fs::set_permissions(value, fs::Permissions::from_mode(0o700))?,
         "background" => {
             let own = std::env::current_exe()?;
             Command::new(own)

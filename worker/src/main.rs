@@ -25,10 +25,14 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return report(&format!("cannot start: {error}"), 1),
     };
+    let config = match settings.into_config() {
+        Ok(config) => config,
+        Err(error) => return report(&format!("{error:#}"), 2),
+    };
     let done = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         tokio::spawn(watch_signals(shutdown.clone()));
-        howdah_worker::run(settings.into_config(), shutdown).await
+        howdah_worker::run(config, shutdown).await
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -34,6 +34,8 @@ pub struct Metrics {
     pub slots_busy: IntGauge,
     /// Stage containers started.
     pub stage_starts: IntCounter,
+    /// Stage containers replaced because their folders for temporary files could not be emptied.
+    pub stages_replaced: IntCounter,
     /// Time that starting a stage container took.
     pub stage_start_seconds: Histogram,
     /// Files found in the cache.
@@ -100,6 +102,10 @@ impl Metrics {
             slots: gauge("howdah_worker_slots", "Datums that the worker can process at once."),
             slots_busy: gauge("howdah_worker_slots_busy", "Slots that work on a datum set."),
             stage_starts: counter("howdah_worker_stage_starts_total", "Stage containers started."),
+            stages_replaced: counter(
+                "howdah_worker_stages_replaced_total",
+                "Stage containers replaced because their temporary files could not be removed.",
+            ),
             stage_start_seconds: seconds(
                 "howdah_worker_stage_start_seconds",
                 "Time to start a stage container, pulling its image included.",

@@ -76,11 +76,19 @@ pub struct S3Settings {
     #[arg(long, env = "HOWDAH_S3_REGION")]
     s3_region: Option<String>,
     /// Public half of the S3 credentials
-    #[arg(long, env = "HOWDAH_S3_ACCESS_KEY")]
+    #[arg(long, env = "HOWDAH_S3_ACCESS_KEY", hide_env_values = true)]
     s3_access_key: Option<String>,
-    /// Secret half of the S3 credentials; better given as the variable
+    /// Secret half of the S3 credentials; a flag shows it to all users of the machine, so use a file or the variable
     #[arg(long, env = "HOWDAH_S3_SECRET_KEY", hide_env_values = true)]
     s3_secret_key: Option<String>,
+    /// File that holds the secret half of the S3 credentials
+    #[arg(
+        long,
+        env = "HOWDAH_S3_SECRET_KEY_FILE",
+        value_name = "FILE",
+        conflicts_with = "s3_secret_key"
+    )]
+    s3_secret_key_file: Option<PathBuf>,
 }
 
 /// Takes the S3 keys that the settings hold out of the environment. The variables `AWS_...` stay: the credential helpers
@@ -97,13 +105,20 @@ pub unsafe fn take_keys() {
 
 impl Settings {
     /// Converts the settings into the library's configuration.
-    pub fn into_config(self) -> WorkerConfig {
+    ///
+    /// # Errors
+    /// When a file that holds a secret cannot be read.
+    pub fn into_config(self) -> anyhow::Result<WorkerConfig> {
+        let secret_key = match &self.s3.s3_secret_key_file {
+            Some(path) => Some(howdah_telemetry::read_secret_file(path)?),
+            None => self.s3.s3_secret_key,
+        };
         let mut store = StoreConfig::new(self.store);
         store.s3 = S3Config {
             endpoint: self.s3.s3_endpoint,
             region: self.s3.s3_region,
             access_key: self.s3.s3_access_key,
-            secret_key: self.s3.s3_secret_key,
+            secret_key,
             ..S3Config::default()
         };
         let mut config = WorkerConfig::new(self.nats_url, store, self.scratch);
@@ -125,7 +140,7 @@ impl Settings {
             },
             stages: self.stages,
         };
-        config
+        Ok(config)
     }
 }
 
@@ -164,6 +179,15 @@ mod tests {
     }
 
     #[test]
+    fn help_hides_the_values_of_secrets() {
+        for argument in Settings::command().get_arguments() {
+            let name = argument.get_id().as_str();
+            let is_secret = matches!(name, "nats_url" | "s3_access_key" | "s3_secret_key");
+            assert!(!is_secret || argument.is_hide_env_values_set(), "{name}");
+        }
+    }
+
+    #[test]
     fn flags_become_a_configuration() {
         let settings = Settings::try_parse_from([
             "howdah-worker",
@@ -181,7 +205,7 @@ mod tests {
             "model,research/edges",
         ])
         .unwrap();
-        let config = settings.into_config();
+        let config = settings.into_config().unwrap();
         assert_eq!(config.slots, 3);
         assert_eq!(config.cache_bytes, 2 << 30);
         assert_eq!(config.output_limits.bytes, 3 << 40);

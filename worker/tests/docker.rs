@@ -215,6 +215,21 @@ async fn no_process_of_a_command_outlives_it() {
 }
 
 #[tokio::test]
+async fn temporary_folders_are_emptied_before_a_command_that_asks_for_it() {
+    let fixture = DockerFixture::new();
+    let mut stage = fixture.start().await;
+    let mut write = tool_request(&["write", "/dev/shm/secret", "x"]);
+    write.empty_first = true;
+    assert_eq!(run(&mut stage, write).await.outcome, RunOutcome::Exited(0));
+    // An error handler sees the files of the command.
+    assert_eq!(tool_run(&mut stage, &["read", "/dev/shm/secret"]).await.out, "x");
+    let mut read = tool_request(&["open", "/dev/shm/secret"]);
+    read.empty_first = true;
+    assert_eq!(run(&mut stage, read).await.out, "entity not found\n");
+    stage.stop().await;
+}
+
+#[tokio::test]
 async fn commands_run_as_their_user_and_output_belongs_to_it() {
     let fixture = DockerFixture::new();
     let mut stage = fixture.start().await;

@@ -253,7 +253,9 @@ async fn find_all(ctx: &Ctx, request: pfs_v2::FindCommitsRequest, json: bool) ->
     }
     while let Some(response) = stream.message().await? {
         if json {
-            raw.message(&mut ctx.printer.bytes(), &response)?;
+            let mut out = ctx.printer.list(false);
+            raw.message(&mut out, &response)?;
+            out.close()?;
             continue;
         }
         match response.result {

@@ -116,7 +116,7 @@ fn sections(ctx: &Ctx, pairs: &[pfs_v2::DiffFileResponse]) -> CliResult {
 /// Runs the diff program on every pair of files.
 async fn contents(ctx: &Ctx, arguments: &DiffFile, pairs: &[pfs_v2::DiffFileResponse]) -> CliResult {
     let program = program(arguments.diff_command.as_deref(), ctx.printer.colored);
-    let mut out = ctx.printer.list(!arguments.pager.no_pager);
+    let mut out = ctx.printer.colored_list(!arguments.pager.no_pager);
     let is_folder = |info: &pfs_v2::FileInfo| info.file_type() == pfs_v2::FileType::Dir;
     for pair in pairs {
         if pair.new_file.as_ref().or(pair.old_file.as_ref()).is_none_or(is_folder) {

@@ -65,7 +65,9 @@ async fn apply_all(ctx: &Ctx, arguments: &WritePipeline, update: bool, reprocess
         };
         let effective = apply(ctx, &parsed, mode).await?;
         if mode.dry_run {
-            printed.value(&mut ctx.printer.bytes(), &effective)?;
+            let mut out = ctx.printer.list(false);
+            printed.value(&mut out, &effective)?;
+            out.close()?;
         } else {
             ctx.note_added()?;
         }
@@ -203,7 +205,7 @@ async fn transform_changed(ctx: &Ctx, parsed: &ParsedSpec) -> Result<bool, CliEr
 fn transform(spec: &Value) -> Value {
     let mut transform = spec.get("transform").cloned().unwrap_or(Value::Null);
     if let Some(fields) = transform.as_object_mut() {
-        for same_results in ["debug", "imagePullSecrets", "dockerfile"] {
+        for same_results in ["debug", "imagePullSecrets", "dockerfile", "isolation"] {
             fields.remove(same_results);
         }
     }

@@ -1,6 +1,7 @@
 //! The meanings that have a colour.
-
-use console::Style;
+//!
+//! A coloured word is marked here, and the printer turns the marks into colour codes when it writes to a terminal
+//! ([`super::terminal`]). So a code that comes from anywhere else, such as a log line, is not one of this program.
 
 /// The meaning of a coloured word. The word alone has the same meaning: colours add no information.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,17 +14,34 @@ pub enum Tone {
     Bad,
 }
 
-/// Paints text when colours are on.
+// Characters that no text has: Unicode reserves them for the inside of programs.
+const GOOD: char = '\u{fdd0}';
+const BUSY: char = '\u{fdd1}';
+const BAD: char = '\u{fdd2}';
+const END: char = '\u{fdd3}';
+
+/// Marks text as coloured when colours are on.
 pub fn paint(text: &str, tone: Tone, colored: bool) -> String {
     if !colored {
         return text.to_owned();
     }
-    let style = match tone {
-        Tone::Good => Style::new().green(),
-        Tone::Busy => Style::new().yellow(),
-        Tone::Bad => Style::new().red(),
+    let begin = match tone {
+        Tone::Good => GOOD,
+        Tone::Busy => BUSY,
+        Tone::Bad => BAD,
     };
-    style.force_styling(true).apply_to(text).to_string()
+    format!("{begin}{text}{END}")
+}
+
+/// Returns the code for a terminal that a mark stands for; `None` if the character is no mark.
+pub fn code(mark: char) -> Option<&'static str> {
+    match mark {
+        GOOD => Some("\u{1b}[32m"),
+        BUSY => Some("\u{1b}[33m"),
+        BAD => Some("\u{1b}[31m"),
+        END => Some("\u{1b}[0m"),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -33,6 +51,11 @@ mod tests {
     #[test]
     fn plain_text_stays_plain() {
         assert_eq!(paint("success", Tone::Good, false), "success");
-        assert_eq!(paint("success", Tone::Good, true), "\u{1b}[32msuccess\u{1b}[0m");
+        let painted = paint("success", Tone::Good, true);
+        let (first, last) = (painted.chars().next().unwrap(), painted.chars().last().unwrap());
+        assert_eq!(
+            (code(first), code(last), code('s')),
+            (Some("\u{1b}[32m"), Some("\u{1b}[0m"), None)
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Output of commands: tables, ages, sizes, machine forms, colours, the pager, progress.
+//! Output of commands: tables, ages, sizes, machine forms, colours, the pager, progress, escapes for terminals.
 //!
 //! Modules here convert values to text, and [`printer`] writes text. Nothing here sends a request.
 
@@ -12,3 +12,4 @@ pub mod progress;
 pub mod raw;
 pub mod size;
 pub mod table;
+pub mod terminal;

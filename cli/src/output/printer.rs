@@ -1,12 +1,15 @@
 //! The only place of this program that writes to standard output and standard error.
 //!
 //! Results go to standard output; warnings, questions, progress and errors go to standard error. The printer decides
-//! once, at the start, whether standard output may carry colours and whether a pager may run.
+//! once, at the start, whether standard output may carry colours and whether a pager may run. What it writes to a terminal
+//! has its control characters escaped ([`super::terminal`]); only the content of files is written as it is.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, Stdout, StdoutLock, Write};
 
 use super::color::{self, Tone};
 use super::pager::{self, Pager};
+use super::terminal::{self, Colors};
 
 /// Writes results to standard output and everything else to standard error.
 #[derive(Debug, Clone, Copy)]
@@ -39,17 +42,17 @@ impl Printer {
 
     /// Prints one line of a result.
     pub fn line(&self, text: impl AsRef<str>) -> io::Result<()> {
-        writeln!(io::stdout(), "{}", text.as_ref())
+        writeln!(io::stdout(), "{}", self.for_stdout(text.as_ref()))
     }
 
-    /// Prints text of a result as it is.
+    /// Prints text of a result, without a newline at its end.
     pub fn text(&self, text: impl AsRef<str>) -> io::Result<()> {
         let mut out = io::stdout();
-        out.write_all(text.as_ref().as_bytes())?;
+        out.write_all(self.for_stdout(text.as_ref()).as_bytes())?;
         out.flush()
     }
 
-    /// Returns standard output for a result of bytes, or for a result that is longer than memory.
+    /// Returns standard output for the content of files, which is never changed.
     pub fn bytes(&self) -> StdoutLock<'static> {
         io::stdout().lock()
     }
@@ -57,14 +60,38 @@ impl Printer {
     /// Prints a line on standard error.
     pub fn note(&self, text: impl AsRef<str>) {
         // An error here means that standard error is closed: no stream is left to report it on.
-        let _ = writeln!(io::stderr(), "{}", text.as_ref());
+        let _ = writeln!(io::stderr(), "{}", self.for_stderr(text.as_ref()));
     }
 
     /// Prints a question on standard error and leaves the cursor behind it.
     pub fn ask(&self, question: &str) {
         let mut errors = io::stderr();
         // With standard error closed the question is invisible; the answer still counts.
-        let _ = write!(errors, "{question}").and_then(|()| errors.flush());
+        let _ = write!(errors, "{}", self.for_stderr(question)).and_then(|()| errors.flush());
+    }
+
+    fn for_stdout<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.stdout_terminal {
+            terminal::escape(text, Colors::Own)
+        } else {
+            Cow::Borrowed(text)
+        }
+    }
+
+    fn for_stderr<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.stderr_terminal {
+            terminal::escape(text, Colors::Own)
+        } else {
+            Cow::Borrowed(text)
+        }
+    }
+
+    /// Opens standard output for the output of a program that colours, see [`Printer::list`].
+    pub fn colored_list(&self, paged: bool) -> PrinterOutput {
+        PrinterOutput {
+            escape: self.stdout_terminal.then_some(Colors::All),
+            ..self.list(paged)
+        }
     }
 
     /// Opens standard output for a list. A `paged` list goes through the pager if standard output is a terminal.
@@ -73,16 +100,23 @@ impl Printer {
             let wish = std::env::var("PAGER").ok();
             let words = pager::choose(wish.as_deref(), self.stdout_terminal, pager::in_path);
             if let Some(pager) = words.and_then(|words| Pager::start(&words)) {
-                return PrinterOutput::Pager(pager);
+                return PrinterOutput::new(Sink::Pager(pager), self.stdout_terminal);
             }
         }
-        PrinterOutput::Plain(BufWriter::new(io::stdout()))
+        PrinterOutput::new(Sink::Plain(BufWriter::new(io::stdout())), self.stdout_terminal)
     }
 }
 
-/// Where a list is written to.
+/// Where a list is written to. Each write must hold whole characters.
 #[derive(Debug)]
-pub enum PrinterOutput {
+pub struct PrinterOutput {
+    sink: Sink,
+    /// Set if the text ends on a terminal.
+    escape: Option<Colors>,
+}
+
+#[derive(Debug)]
+enum Sink {
     /// Standard output.
     Plain(BufWriter<Stdout>),
     /// A pager.
@@ -90,27 +124,47 @@ pub enum PrinterOutput {
 }
 
 impl PrinterOutput {
+    fn new(sink: Sink, on_terminal: bool) -> Self {
+        let escape = on_terminal.then_some(Colors::Own);
+        Self { sink, escape }
+    }
+
     /// Writes what is buffered and waits until the pager, if there is one, has ended.
     pub fn close(self) -> io::Result<()> {
+        match self.sink {
+            Sink::Plain(mut out) => out.flush(),
+            Sink::Pager(pager) => pager.wait(),
+        }
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            PrinterOutput::Plain(mut out) => out.flush(),
-            PrinterOutput::Pager(pager) => pager.wait(),
+            Sink::Plain(out) => out.write(bytes),
+            Sink::Pager(pager) => pager.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Sink::Plain(out) => out.flush(),
+            Sink::Pager(pager) => pager.flush(),
         }
     }
 }
 
 impl Write for PrinterOutput {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            PrinterOutput::Plain(out) => out.write(bytes),
-            PrinterOutput::Pager(pager) => pager.write(bytes),
-        }
+        let Some(colors) = self.escape else {
+            return self.sink.write(bytes);
+        };
+        let text = String::from_utf8_lossy(bytes);
+        self.sink.write_all(terminal::escape(&text, colors).as_bytes())?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self {
-            PrinterOutput::Plain(out) => out.flush(),
-            PrinterOutput::Pager(pager) => pager.flush(),
-        }
+        self.sink.flush()
     }
 }

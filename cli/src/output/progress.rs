@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::terminal::{self, Colors};
+
 /// Work that takes less time shows no bar.
 pub const PATIENCE: Duration = Duration::from_millis(250);
 
@@ -47,7 +49,7 @@ impl ProgressDisplay {
     /// Sets the name of the thing in progress.
     pub fn describe(&self, what: &str) {
         if self.wanted {
-            self.bar.set_message(what.to_owned());
+            self.bar.set_message(terminal::escape(what, Colors::Own).into_owned());
         }
     }
 
@@ -107,7 +109,7 @@ impl ProgressCounter {
     /// Sets the name of the thing in progress.
     pub fn describe(&self, what: &str) {
         if self.wanted {
-            self.bar.set_message(what.to_owned());
+            self.bar.set_message(terminal::escape(what, Colors::Own).into_owned());
         }
     }
 

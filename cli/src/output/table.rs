@@ -6,6 +6,8 @@
 
 use std::io::{self, Write};
 
+use super::color;
+
 /// Rows between two headers.
 const BLOCK_ROWS: usize = 50;
 
@@ -31,7 +33,7 @@ impl<W: Write> TextTable<W> {
         }
     }
 
-    /// Adds a row; cells may carry colour codes, which take no width.
+    /// Adds a row; cells may carry marks of colours, which take no width.
     pub fn row(&mut self, cells: Vec<String>) -> io::Result<()> {
         self.rows.push(cells);
         if self.rows.len() == BLOCK_ROWS {
@@ -76,7 +78,7 @@ impl<W: Write> TextTable<W> {
     fn measure(&mut self) {
         for cells in &self.rows {
             for (width, cell) in self.widths.iter_mut().zip(cells) {
-                *width = (*width).max(console::measure_text_width(cell));
+                *width = (*width).max(width_of(cell));
             }
         }
     }
@@ -86,12 +88,18 @@ impl<W: Write> TextTable<W> {
     }
 }
 
+/// Returns the columns that a cell takes, without marks of colours.
+fn width_of(cell: &str) -> usize {
+    let text: String = cell.chars().filter(|c| color::code(*c).is_none()).collect();
+    console::measure_text_width(&text)
+}
+
 fn write_line(out: &mut impl Write, cells: &[String], widths: &[usize]) -> io::Result<()> {
     let mut line = String::new();
     for (index, cell) in cells.iter().enumerate() {
         line.push_str(cell);
         if index + 1 < cells.len() {
-            let used = console::measure_text_width(cell);
+            let used = width_of(cell);
             let width = widths.get(index).copied().unwrap_or(used).max(used);
             line.extend(std::iter::repeat_n(' ', width - used + 1));
         }
@@ -112,6 +120,7 @@ pub fn render(header: &[&str], rows: Vec<Vec<String>>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::color::{Tone, paint};
     use super::*;
 
     fn row(cells: &[&str]) -> Vec<String> {
@@ -124,10 +133,11 @@ mod tests {
             &["ID", "FILES", "STATUS"],
             vec![
                 row(&["1", "images@abc:/liberty.png", "success"]),
-                row(&["1234", "-", "\u{1b}[31mfailed\u{1b}[0m"]),
+                row(&["1234", &paint("-", Tone::Bad, true), &paint("failed", Tone::Bad, true)]),
             ],
         );
-        insta::assert_snapshot!(console::strip_ansi_codes(&text), @r"
+        let text = text.replace(|c| color::code(c).is_some(), "");
+        insta::assert_snapshot!(text, @r"
         ID   FILES                   STATUS
         1    images@abc:/liberty.png success
         1234 -                       failed

@@ -67,6 +67,8 @@ async fn run_all(args: UpArgs, printer: Printer) -> anyhow::Result<()> {
     let mut config = CoordinatorConfig::new(args.listen, args.port, &nats_url, &store);
     config.memory = args.memory;
     config.retries = args.retries;
+    config.secret_key_file = Some(data.join("secret.key"));
+    config.make_secret_key = true;
     let coordinator = howdah_coordinator::start(config, coordinator_stop.clone()).await?;
     let engine = if args.no_worker {
         None

@@ -22,6 +22,17 @@ pub struct Envelope {
     pub command: Command,
 }
 
+/// A secret whose data was sealed after it was stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SealedSecret {
+    /// Its name.
+    pub name: String,
+    /// When it was created, which tells it from a later one of the same name.
+    pub created: Timestamp,
+    /// The sealed data.
+    pub data: String,
+}
+
 /// A request to change the state.
 ///
 /// The log keeps the commands of open transactions: variants and fields are never renamed, and a new field gets a
@@ -368,6 +379,11 @@ pub enum Command {
         /// The data, in a text form of the caller.
         data: String,
     },
+    /// Replaces the data of secrets by its sealed form. Skips secrets that were deleted or replaced meanwhile.
+    SealSecrets {
+        /// The secrets.
+        secrets: Vec<SealedSecret>,
+    },
     /// Deletes a secret.
     DeleteSecret {
         /// Its name.
@@ -442,6 +458,7 @@ impl Command {
             Self::DeleteTransactions => "delete transactions",
             Self::Batch { .. } => "batch",
             Self::CreateSecret { .. } => "create secret",
+            Self::SealSecrets { .. } => "seal secrets",
             Self::DeleteSecret { .. } => "delete secret",
             Self::SetDefaults { .. } => "set defaults",
             Self::DeleteAll { .. } => "delete all",

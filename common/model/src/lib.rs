@@ -47,7 +47,7 @@ pub mod spec_view;
 pub mod state;
 
 pub use apply::apply;
-pub use command::{Command, DeletionScope, Envelope, Reply, Transaction, TransactionStep};
+pub use command::{Command, DeletionScope, Envelope, Reply, SealedSecret, Transaction, TransactionStep};
 pub use datum::{DatumPart, datum_hash, datum_id};
 pub use decide::{Decision, decide};
 pub use entities::{

@@ -398,6 +398,24 @@ fn secrets_and_defaults() {
     };
     world.ok(create);
     assert!(!format!("{:?}", world.state.secret("key")).contains("data"));
+    let created = world.state.secret("key").unwrap().created;
+    let seal = |name: &str, created| SealedSecret {
+        name: name.to_owned(),
+        created,
+        data: "sealed".to_owned(),
+    };
+    // A secret that was replaced meanwhile is not the one that was sealed.
+    let later = created + jiff::SignedDuration::from_secs(1);
+    let secrets = vec![seal("gone", created), seal("key", later)];
+    world.ok(Command::SealSecrets { secrets });
+    assert_eq!(&*world.state.secret("key").unwrap().data, "{}");
+    let secrets = vec![seal("key", created)];
+    world.ok(Command::SealSecrets { secrets });
+    let sealed = world.state.secret("key").unwrap().clone();
+    assert_eq!(
+        (&*sealed.data, sealed.created, sealed.kind.as_str()),
+        ("sealed", created, "Opaque")
+    );
     world.ok(Command::DeleteSecret { name: "key".to_owned() });
     assert!(
         world

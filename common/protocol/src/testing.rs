@@ -47,6 +47,7 @@ pub fn stage(cmd: &[&str]) -> StageSpec {
         datum_tries: 3,
         datum_timeout_ms: None,
         writable_inputs: false,
+        new_stage_for_each_try: false,
         memory_bytes: None,
         cpus: None,
         labels: Default::default(),

@@ -165,7 +165,8 @@ fn publish_error(subject: &str, error: impl std::fmt::Display) -> QueueError {
 }
 
 /// Returns addresses without user name and password.
-pub(crate) fn without_password(url: &str) -> String {
+#[must_use]
+pub fn without_password(url: &str) -> String {
     let shown = |one: &str| match (one.find("://"), one.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme => {
             format!("{}://{}", &one[..scheme], &one[at + 1..])

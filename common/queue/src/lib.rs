@@ -45,7 +45,7 @@ mod subscribe;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use client::{Queue, QueueOptions};
+pub use client::{Queue, QueueOptions, without_password};
 pub use consumers::{ACK_WAIT, ConsumerStatus};
 pub use control::{ResolveRequest, ResolveRequests};
 pub use error::QueueError;

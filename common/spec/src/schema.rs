@@ -226,6 +226,14 @@ static TRANSFORM: ObjectSchema = shorthand(
         field("memory_volume", FieldType::Bool),
         field("datum_batching", FieldType::Bool),
         field("writable_inputs", FieldType::Bool),
+        field(
+            "isolation",
+            FieldType::Choice {
+                names: &["warm", "strict"],
+                numbered: false,
+                empty: Some("warm"),
+            },
+        ),
     ],
     "image",
 );

@@ -222,6 +222,21 @@ pub struct Transform {
     /// Inputs are private copies that the user code may modify.
     #[serde(skip_serializing_if = "is_default")]
     pub writable_inputs: bool,
+    /// What the datums of a pipeline may see of each other in their container.
+    #[serde(skip_serializing_if = "is_default")]
+    pub isolation: Isolation,
+}
+
+/// What the datums of a pipeline may see of each other in their container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// Datums run in the same container, one after the other. The folders for temporary files are emptied between
+    /// them; files elsewhere stay.
+    #[default]
+    Warm,
+    /// Each try of a datum runs in a new container.
+    Strict,
 }
 
 /// A secret given to the user code.

@@ -134,7 +134,7 @@ fn transform() -> impl Strategy<Value = Transform> {
         map(),
         vec(secret, 0..2),
         vec(any::<i64>(), 0..3),
-        any::<[bool; 4]>(),
+        any::<[bool; 5]>(),
         vec(text(), 3),
     )
         .prop_map(|(lists, env, secrets, accept_return_code, flags, texts)| Transform {
@@ -154,6 +154,7 @@ fn transform() -> impl Strategy<Value = Transform> {
             memory_volume: flags[1],
             datum_batching: flags[2],
             writable_inputs: flags[3],
+            isolation: if flags[4] { Isolation::Strict } else { Isolation::Warm },
         })
 }
 

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use howdah_spec::{
-    Input, ParseOptions, ParsedSpec, PipelineSpec, ReprocessSpec, check_defaults, effective, from_effective, parse,
-    parse_defaults, to_json, to_text, unsupported, validate,
+    Input, Isolation, ParseOptions, ParsedSpec, PipelineSpec, ReprocessSpec, check_defaults, effective, from_effective,
+    parse, parse_defaults, to_json, to_text, unsupported, validate,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -121,6 +121,33 @@ fn extensions_are_read() {
     assert!(parsed.spec.transform.writable_inputs);
     assert_eq!(parsed.spec.reprocess_spec, ReprocessSpec::OnCodeChange);
     assert_eq!(parsed.user_json["transform"], json!({"writableInputs": true}));
+}
+
+#[test]
+fn the_isolation_of_datums_is_one_of_two() {
+    for (source, isolation, printed) in [
+        (
+            "pipeline: {name: p}\ntransform: {isolation: strict}\n",
+            Isolation::Strict,
+            json!("strict"),
+        ),
+        (
+            r#"{"pipeline": {"name": "p"}, "transform": {"isolation": "warm"}}"#,
+            Isolation::Warm,
+            json!(null),
+        ),
+        ("pipeline: {name: p}\n", Isolation::Warm, json!(null)),
+    ] {
+        let parsed = one(source);
+        assert_eq!(parsed.spec.transform.isolation, isolation, "{source}");
+        assert_eq!(to_json(&parsed.spec)["transform"]["isolation"], printed, "{source}");
+    }
+    let source = b"pipeline: {name: p}\ntransform: {isolation: total}\n";
+    let error = parse("spec", source, &ParseOptions::default()).unwrap_err().to_string();
+    assert!(
+        error.contains("transform.isolation") && error.contains("strict"),
+        "{error}"
+    );
 }
 
 #[test]

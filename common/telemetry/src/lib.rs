@@ -13,7 +13,10 @@ mod left_out;
 pub use environment::take_variable;
 pub use left_out::{LeftOut, kind_of_file};
 
-use anyhow::bail;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, bail};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -64,8 +67,10 @@ pub const SETTINGS: &[&str] = &[
     "HOWDAH_S3_ENDPOINT",
     "HOWDAH_S3_REGION",
     "HOWDAH_S3_SECRET_KEY",
+    "HOWDAH_S3_SECRET_KEY_FILE",
     "HOWDAH_SCRATCH",
     "HOWDAH_SCRATCH_ON_ENGINE",
+    "HOWDAH_SECRET_KEY_FILE",
     "HOWDAH_SLOTS",
     "HOWDAH_STAGE_MEMORY",
     "HOWDAH_STAGE_NETWORK",
@@ -99,6 +104,33 @@ pub struct LogArgs {
     /// What to log: a level (error, warn, info, debug, trace) or `module=level,...`.
     #[arg(long, env = "HOWDAH_LOG", default_value = "info")]
     pub log: String,
+}
+
+/// Longest secret that is read from a file.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+/// Reads a secret, such as a password, from a file. A newline at its end is not part of it.
+///
+/// # Errors
+/// When the file cannot be read, is empty, is longer than 64 KiB or is not text. No error shows what it holds.
+pub fn read_secret_file(path: &Path) -> anyhow::Result<String> {
+    let shown = path.display();
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read the secret in {shown}"))?;
+    if bytes.len() as u64 > MAX_SECRET_BYTES {
+        bail!("{shown} is too long for a secret");
+    }
+    // Without the cause: it holds the bytes.
+    let Ok(text) = String::from_utf8(bytes) else {
+        bail!("{shown} does not hold text");
+    };
+    let secret = text.trim_end_matches(['\n', '\r']);
+    if secret.is_empty() {
+        bail!("{shown} is empty, and should hold a secret");
+    }
+    Ok(secret.to_owned())
 }
 
 /// Starts log output to standard error.
@@ -180,6 +212,26 @@ fn edit_distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_read_without_its_newline_and_never_shown() {
+        let folder = std::env::temp_dir().join(format!("howdah-secret-{}", std::process::id()));
+        let read = |bytes: &[u8]| {
+            std::fs::write(&folder, bytes).unwrap();
+            read_secret_file(&folder).map_err(|error| format!("{error:#}"))
+        };
+        assert_eq!(read(b"pass word\r\n"), Ok("pass word".to_owned()));
+        assert!(read(b"\n").unwrap_err().ends_with("is empty, and should hold a secret"));
+        assert!(read(b"hunter\xff").unwrap_err().ends_with("does not hold text"));
+        assert!(read(&[b'x'; 70_000]).unwrap_err().ends_with("is too long for a secret"));
+        std::fs::remove_file(&folder).unwrap();
+        assert!(
+            read_secret_file(&folder)
+                .unwrap_err()
+                .to_string()
+                .starts_with("cannot read the secret in ")
+        );
+    }
 
     #[test]
     fn a_misspelt_setting_gets_a_suggestion() {

@@ -2,7 +2,7 @@
 
 use howdah_model::{ImagePin, PipelineVersion};
 use howdah_protocol::objects::StageSpec;
-use howdah_spec::{PipelineSpec, Transform};
+use howdah_spec::{Isolation, PipelineSpec, Transform};
 
 /// Returns the stage of a pipeline version with a pinned image.
 pub fn stage_spec(version: &PipelineVersion, image: ImagePin) -> StageSpec {
@@ -53,6 +53,7 @@ pub fn stage_spec(version: &PipelineVersion, image: ImagePin) -> StageSpec {
         user,
         working_dir,
         writable_inputs,
+        isolation,
         // The pinned image takes its place.
         image: _,
         // Stored, or not supported yet.
@@ -79,6 +80,7 @@ pub fn stage_spec(version: &PipelineVersion, image: ImagePin) -> StageSpec {
         datum_tries: (*datum_tries).max(1),
         datum_timeout_ms: datum_timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
         writable_inputs: *writable_inputs,
+        new_stage_for_each_try: *isolation == Isolation::Strict,
         memory_bytes: limits.and_then(|limits| howdah_spec::quantity::bytes(&limits.memory).ok()),
         cpus: limits.map(|limits| limits.cpu).filter(|cpus| *cpus > 0.0),
         labels: metadata

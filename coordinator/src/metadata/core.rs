@@ -14,6 +14,7 @@ use super::log_tail::LogTail;
 use super::staging::Staging;
 use crate::fresh_id::fresh_id;
 use crate::live::LiveStatus;
+use crate::sealing::Sealer;
 
 /// Cheap handle to the coordinator's state, store, command loop and live facts.
 #[derive(Clone)]
@@ -26,6 +27,7 @@ struct CoreParts {
     staging: Staging,
     log: watch::Receiver<LogStatus>,
     cluster_id: String,
+    sealer: Sealer,
 }
 
 impl Core {
@@ -64,6 +66,11 @@ impl Core {
         &self.0.cluster_id
     }
 
+    /// Returns what seals and opens the values of secrets.
+    pub fn sealer(&self) -> &Sealer {
+        &self.0.sealer
+    }
+
     /// Submits a command, see [`CommandHandle::submit`].
     pub async fn submit(&self, command: Command) -> Result<Reply, SubmitError> {
         self.0.commands.submit(command).await
@@ -85,15 +92,23 @@ impl Core {
     }
 }
 
+/// As [`open_with`], without a key for secrets.
+///
+/// # Errors
+/// As [`open_with`].
+pub async fn open(store: Store, live: LiveStatus) -> anyhow::Result<(Core, CommandLoop)> {
+    open_with(store, live, Sealer::default()).await
+}
+
 /// Reads the log of `store`, claims it, and returns the handle, and the loop that the caller spawns.
 ///
 /// # Errors
 /// When the log or the snapshot is damaged or has a gap, or the store fails, or another coordinator claims the log at the
 /// same time again and again.
-pub async fn open(store: Store, live: LiveStatus) -> anyhow::Result<(Core, CommandLoop)> {
+pub async fn open_with(store: Store, live: LiveStatus, sealer: Sealer) -> anyhow::Result<(Core, CommandLoop)> {
     let started = Instant::now();
     let OpenedLog { log, contents } = MetaLog::open(&store).await?;
-    lead(LogTail::of(store, contents, started).await?, log, live).await
+    lead(LogTail::of(store, contents, started).await?, log, live, sealer).await
 }
 
 /// Returns the handle of a coordinator that has claimed the log, and the loop that the caller spawns. `tail` is what was
@@ -101,7 +116,12 @@ pub async fn open(store: Store, live: LiveStatus) -> anyhow::Result<(Core, Comma
 ///
 /// # Errors
 /// When the store fails.
-pub async fn lead(tail: LogTail, log: MetaLog, live: LiveStatus) -> anyhow::Result<(Core, CommandLoop)> {
+pub async fn lead(
+    tail: LogTail,
+    log: MetaLog,
+    live: LiveStatus,
+    sealer: Sealer,
+) -> anyhow::Result<(Core, CommandLoop)> {
     let (store, state, replayed) = tail.into_parts();
     let cluster_id = cluster_id(&store).await?;
     let (commands, source) = command_channel(state.clone());
@@ -113,6 +133,7 @@ pub async fn lead(tail: LogTail, log: MetaLog, live: LiveStatus) -> anyhow::Resu
         live,
         log: command_loop.status(),
         cluster_id,
+        sealer,
     }));
     Ok((core, command_loop))
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  orphaned_edits     finds staged edits that no commit mentions
+//!  plain_secrets      seals secrets that were stored in plain text
 //!  core               Core, the handle that every other part holds; open(), lead()
 //!  edit_stager        stages one write to an open commit
 //!  folding            folds staged edits into a commit's tree
@@ -28,6 +29,7 @@ mod edit_stager;
 mod folding;
 mod log_tail;
 mod orphaned_edits;
+mod plain_secrets;
 mod snapshot;
 mod staging;
 #[cfg(test)]
@@ -36,8 +38,9 @@ mod tests;
 pub use command_loop::{CommandLoop, LogStatus, LoopError};
 pub use commands::{CommandHandle, SubmitError};
 pub use commit_locks::WritePermit;
-pub use core::{Core, lead, open};
+pub use core::{Core, lead, open, open_with};
 pub use edit_stager::{EditStager, StagingOutcome};
 pub use log_tail::LogTail;
 pub use orphaned_edits::orphaned_edits;
+pub use plain_secrets::seal_plain_secrets;
 pub use staging::{Staging, StagingError};

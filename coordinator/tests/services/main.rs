@@ -35,6 +35,7 @@ use howdah_api::pfs_v2::modify_file_request::Body;
 use howdah_api::{convert, pfs_v2 as pfs};
 use howdah_coordinator::live::LiveStatus;
 use howdah_coordinator::metadata::{self, Core};
+use howdah_coordinator::sealing::{Sealer, SecretKey};
 use howdah_coordinator::services;
 use howdah_model::{Command, Reply};
 use howdah_store::Store;
@@ -42,6 +43,12 @@ use tonic::{Status, Streaming};
 
 /// A call that takes longer hangs.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Returns what seals secrets, with a key of its own.
+fn sealer() -> Sealer {
+    let folder = tempfile::tempdir().unwrap();
+    Sealer::with_key(SecretKey::read_or_make(&folder.path().join("key")).unwrap())
+}
 
 /// A server and a client of it. Both end with the runtime of the test.
 struct Server {
@@ -56,10 +63,17 @@ impl Server {
 
     /// Serves what is in a store.
     async fn on(store: Store) -> Self {
+        let (core, command_loop) = metadata::open_with(store, LiveStatus::default(), sealer())
+            .await
+            .unwrap();
+        tokio::spawn(command_loop.run());
+        Self::of(core).await
+    }
+
+    /// Serves a state.
+    async fn of(core: Core) -> Self {
         let (file_broker, offers) = FileBroker::open().unwrap();
         tokio::spawn(Arc::clone(&file_broker).serve(offers));
-        let (core, command_loop) = metadata::open(store, LiveStatus::default()).await.unwrap();
-        tokio::spawn(command_loop.run());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         tokio::spawn(axum::serve(listener, services::router(core.clone(), None, Some(file_broker))).into_future());

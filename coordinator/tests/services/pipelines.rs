@@ -3,6 +3,11 @@
 use std::collections::BTreeMap;
 
 use howdah_api::{convert, pfs_v2 as pfs, pps_v2 as pps};
+use howdah_coordinator::live::LiveStatus;
+use howdah_coordinator::metadata;
+use howdah_coordinator::sealing::is_sealed;
+use howdah_model::Command;
+use howdah_store::Store;
 use tonic::Code;
 
 use super::pipeline_helpers::{SPEC, create, edges, finish, images, jobs, only_job, with_pipeline};
@@ -301,6 +306,10 @@ async fn secrets_are_stored_and_listed() {
         file: file.to_string().into_bytes(),
     };
     pps.create_secret(create).await.unwrap();
+    let stored = server.core.state().secret("token").unwrap().data.clone();
+    assert!(is_sealed(&stored) && !stored.contains("dmFsdWU"), "{stored}");
+    let opened = server.core.sealer().open("token", &stored).unwrap();
+    assert!(opened.contains("dmFsdWU="));
     let listed = pps.list_secret(()).await.unwrap().into_inner();
     assert_eq!(listed.secret_info.len(), 1);
     let secret = || Some(pps::Secret { name: "token".into() });
@@ -310,4 +319,56 @@ async fn secrets_are_stored_and_listed() {
     let delete = pps::DeleteSecretRequest { secret: secret() };
     pps.delete_secret(delete).await.unwrap();
     assert_eq!(pps.inspect_secret(inspect).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn secrets_of_an_earlier_version_are_sealed_when_a_coordinator_leads() {
+    let server = Server::start().await;
+    let create = |name: &str| Command::CreateSecret {
+        name: name.to_owned(),
+        kind: "Opaque".to_owned(),
+        data: r#"{"data": {"key": "dmFsdWU="}}"#.to_owned(),
+    };
+    server.submit(create("first")).await;
+    server.submit(create("second")).await;
+    let secret = |name: &str| server.core.state().secret(name).unwrap().clone();
+    let before = secret("first");
+    metadata::seal_plain_secrets(&server.core).await;
+    for name in ["first", "second"] {
+        let sealed = secret(name);
+        assert!(is_sealed(&sealed.data) && !sealed.data.contains("dmFsdWU"));
+        let opened = server.core.sealer().open(name, &sealed.data).unwrap();
+        assert_eq!(opened.as_str(), &*before.data);
+    }
+    assert_eq!(secret("first").created, before.created);
+    let sealed = secret("first");
+    metadata::seal_plain_secrets(&server.core).await;
+    assert_eq!(secret("first"), sealed, "what is sealed stays as it is");
+}
+
+#[tokio::test]
+async fn without_a_key_secrets_are_listed_and_deleted_but_not_stored() {
+    let (core, command_loop) = metadata::open(Store::in_memory().await, LiveStatus::default())
+        .await
+        .unwrap();
+    tokio::spawn(command_loop.run());
+    let server = Server::of(core).await;
+    server
+        .submit(Command::CreateSecret {
+            name: "old".to_owned(),
+            kind: "Opaque".to_owned(),
+            data: "{}".to_owned(),
+        })
+        .await;
+    metadata::seal_plain_secrets(&server.core).await;
+    let mut pps = server.client.pps();
+    let create = pps::CreateSecretRequest {
+        file: br#"{"metadata": {"name": "new"}, "data": {"key": "dmFsdWU="}}"#.to_vec(),
+    };
+    let status = pps.create_secret(create).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert!(status.message().contains("--secret-key-file"), "{status}");
+    assert_eq!(pps.list_secret(()).await.unwrap().into_inner().secret_info.len(), 1);
+    let secret = Some(pps::Secret { name: "old".into() });
+    pps.delete_secret(pps::DeleteSecretRequest { secret }).await.unwrap();
 }

@@ -5,8 +5,8 @@
 //! decided in [`DatumRunner::try_once`] and, for output files that are links to inputs, in [`store_output`]:
 //!
 //! - the command fails, or its output is rejected or takes too long to store: a failed try;
-//! - the container is lost for the first time ([`DatumRunner::judge_loss`]), or the datum is restarted on request: the
-//!   try does not count;
+//! - the container is lost for the first time ([`DatumRunner::judge_loss`]), its folders for temporary files cannot be
+//!   emptied, or the datum is restarted on request: the try does not count;
 //! - store, disk or engine fail, or the set is stopped: an [`Interrupt`], which ends the whole set.
 
 use std::sync::Arc;
@@ -61,8 +61,16 @@ enum TryOutcome {
         time: OutputTime,
     },
     Failed(TryFailure),
-    /// The stage was lost or the datum was restarted on request: another try follows.
+    /// The stage was lost or replaced, or the datum was restarted on request: another try follows.
     NotCounted,
+}
+
+/// What happens in the stage before a command starts.
+enum BeforeCommand {
+    /// The folders for temporary files are emptied.
+    EmptyTemporary,
+    /// Nothing: the error handler sees the files of the failed try.
+    Nothing,
 }
 
 struct TryFailure {
@@ -157,7 +165,11 @@ impl DatumRunner<'_> {
         let spec = &self.plan.stage;
         let number = slot.index;
         let starter = &self.context.starter;
+        if spec.new_stage_for_each_try {
+            slot.stop_used().await;
+        }
         let running = slot.ensure_stage(&stage_key(self.plan), spec, starter).await?;
+        running.used = true;
         let begun = Instant::now();
         let env = environment::as_lines(vars);
         let storage = &self.context.storage;
@@ -176,7 +188,9 @@ impl DatumRunner<'_> {
         // ended, and a restart must not discard output that is being collected.
         let cancel = self.handle.begin_try(number, datum);
         let begun = Instant::now();
-        let ran = self.run(running, datum, vars, &spec.cmd, &spec.stdin, &cancel).await;
+        // Not at the end of the former try: links in its output may lead to its temporary files.
+        let command = (spec.cmd.as_slice(), &spec.stdin, BeforeCommand::EmptyTemporary);
+        let ran = self.run(running, datum, vars, command, &cancel).await;
         self.handle.end_try(number);
         totals.process += begun.elapsed();
         let (outcome, stderr_tail) = match ran {
@@ -187,12 +201,20 @@ impl DatumRunner<'_> {
                 return self.judge_loss(datum, error, *losses);
             }
         };
-        let code = match outcome {
-            RunOutcome::Exited(code) => Some(code),
+        let code = match &outcome {
+            RunOutcome::Exited(code) => Some(*code),
             RunOutcome::Cancelled => {
                 // The same token serves stops and restarts: a stop is checked first, or a stopped set would try again.
                 self.check_stop()?;
                 self.log.add(Some(datum.id), false, "begun again on request".to_owned());
+                return Ok(TryOutcome::NotCounted);
+            }
+            // A new stage never answers this: nothing has run in it. So the loop ends.
+            RunOutcome::NotEmptied(why) => {
+                self.context.metrics.stages_replaced.inc();
+                let line = format!("begun in a new container, because files of an earlier datum are left: {why}");
+                self.log.add(Some(datum.id), false, line);
+                slot.stop().await;
                 return Ok(TryOutcome::NotCounted);
             }
             _ => None,
@@ -273,7 +295,8 @@ impl DatumRunner<'_> {
         let running = slot.ensure_stage(&stage_key(self.plan), spec, starter).await?;
         let begun = Instant::now();
         let stop = self.handle.stop_token();
-        let ran = self.run(running, datum, vars, err_cmd, &spec.err_stdin, stop).await;
+        let command = (err_cmd.as_slice(), &spec.err_stdin, BeforeCommand::Nothing);
+        let ran = self.run(running, datum, vars, command, stop).await;
         totals.process += begun.elapsed();
         match ran {
             Ok((RunOutcome::Cancelled, _)) => {
@@ -302,8 +325,7 @@ impl DatumRunner<'_> {
         running: &mut RunningStage,
         datum: &Datum,
         vars: &[(String, String)],
-        argv: &[String],
-        stdin: &Option<Vec<String>>,
+        (argv, stdin, before): (&[String], &Option<Vec<String>>, BeforeCommand),
         cancel: &CancellationToken,
     ) -> Result<(RunOutcome, String), RuntimeError> {
         let spec = &self.plan.stage;
@@ -319,6 +341,7 @@ impl DatumRunner<'_> {
             user: spec.user.clone(),
             stdin: stdin_bytes(stdin),
             timeout: spec.datum_timeout_ms.map(Duration::from_millis),
+            empty_first: matches!(before, BeforeCommand::EmptyTemporary),
         };
         let mut lines = LineSplitter::new(self.log, datum.id);
         let outcome = running

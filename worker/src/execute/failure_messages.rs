@@ -33,7 +33,7 @@ pub(crate) fn of_run(stage: &StageSpec, outcome: &RunOutcome, stderr_tail: &str)
             format!("command ran longer than datum_timeout allows ({limit:?})")
         }
         RunOutcome::Cancelled => "command was stopped".to_owned(),
-        RunOutcome::SpawnFailed(text) => text.clone(),
+        RunOutcome::SpawnFailed(text) | RunOutcome::NotEmptied(text) => text.clone(),
     };
     if let Some(last) = stderr_tail.lines().rev().find(|line| !line.trim().is_empty()) {
         let shown: String = last.trim().chars().take(300).collect();

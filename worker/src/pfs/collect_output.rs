@@ -131,7 +131,9 @@ async fn copy_links(
         RunOutcome::Exited(_) if !errors.is_empty() => String::from_utf8_lossy(&errors).into_owned(),
         RunOutcome::Exited(code) => format!("link at {first}: its target could not be copied (exit code {code})"),
         RunOutcome::Signaled(signal) => format!("link at {first}: its target could not be copied (signal {signal})"),
-        RunOutcome::SpawnFailed(text) => format!("link at {first}: its target could not be copied ({text})"),
+        RunOutcome::SpawnFailed(text) | RunOutcome::NotEmptied(text) => {
+            format!("link at {first}: its target could not be copied ({text})")
+        }
     }))
 }
 

@@ -169,6 +169,8 @@ pub struct RunRequest {
     pub stdin: Option<Vec<u8>>,
     /// Time limit, after which all processes of the command are killed.
     pub timeout: Option<Duration>,
+    /// Whether the folders for temporary files are emptied before the command starts.
+    pub empty_first: bool,
 }
 
 /// Receives a command's output piece by piece.
@@ -198,6 +200,9 @@ pub enum RunOutcome {
     Cancelled,
     /// It could not start. The text is the reason, for the user.
     SpawnFailed(String),
+    /// It was not started, because the folders for temporary files cannot be emptied, for this reason. A new stage can
+    /// run it.
+    NotEmptied(String),
 }
 
 /// An error of a runtime.

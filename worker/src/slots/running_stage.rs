@@ -34,6 +34,8 @@ pub struct RunningStage {
     pub stage: Box<dyn Stage>,
     /// Its folders. Locked only inside blocking work on behalf of the slot's owner, never across an await.
     pub workspace: Arc<Mutex<Workspace>>,
+    /// Whether a try has begun in it.
+    pub used: bool,
 }
 
 /// What starting a stage needs. Clones share everything.
@@ -139,6 +141,8 @@ impl RunningStage {
             datum_tries: _,
             datum_timeout_ms: _,
             writable_inputs: _,
+            // A used stage is stopped before the next try.
+            new_stage_for_each_try: _,
         } = &*self.spec;
         image.digest == spec.image.digest
             && (memory_bytes, cpus, labels) == (&spec.memory_bytes, &spec.cpus, &spec.labels)
@@ -200,5 +204,6 @@ async fn start(
         spec: Box::new(spec),
         stage,
         workspace: Arc::new(Mutex::new(workspace)),
+        used: false,
     })
 }

@@ -89,6 +89,13 @@ impl Slot {
         }
     }
 
+    /// Stops the stage if a try has begun in it.
+    pub async fn stop_used(&mut self) {
+        if self.running.as_ref().is_some_and(|running| running.used) {
+            self.stop().await;
+        }
+    }
+
     /// Stops the stage, if there is one.
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {

@@ -15,7 +15,7 @@
 use std::fmt;
 
 /// Version of this protocol.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Largest valid payload in bytes. A larger length means that the stream is corrupt.
 pub const MAX_PAYLOAD: usize = 256 * 1024 * 1024;
@@ -65,6 +65,8 @@ pub struct RunCommand {
     /// User and group that own `work_dirs` after the end of the command, for a worker that is not
     /// root.
     pub give_back: Option<(u32, u32)>,
+    /// Empties the [temporary folders](crate::temporary) before the command starts, if an earlier command has run.
+    pub empty_first: bool,
 }
 
 /// Message from stage-init to the worker. Output borrows the received bytes.
@@ -96,6 +98,9 @@ pub enum CommandEnd {
     Killed,
     /// It could not start. The text is the reason, for the user.
     NotStarted(String),
+    /// It was not started, because the temporary folders cannot be emptied, for this reason. Another container must run
+    /// it.
+    NotEmptied(String),
 }
 
 /// Bytes that are not a valid frame.
@@ -203,6 +208,7 @@ impl InitRequest {
                 let (uid, gid) = run.give_back.unwrap_or_default();
                 body.extend_from_slice(&uid.to_le_bytes());
                 body.extend_from_slice(&gid.to_le_bytes());
+                body.push(u8::from(run.empty_first));
                 if body.len() > MAX_PAYLOAD {
                     return Err(BadFrame("too long"));
                 }
@@ -232,6 +238,7 @@ impl InitRequest {
                 let work_dirs = r.list()?;
                 let has_owner = r.flag()?;
                 let owner = (r.u32()?, r.u32()?);
+                let empty_first = r.flag()?;
                 r.end()?;
                 Ok(Self::Run(Box::new(RunCommand {
                     argv,
@@ -242,6 +249,7 @@ impl InitRequest {
                     timeout_ms,
                     work_dirs,
                     give_back: has_owner.then_some(owner),
+                    empty_first,
                 })))
             }
             _ => Err(BadFrame("unknown request")),
@@ -263,6 +271,7 @@ impl<'a> InitReply<'a> {
                     CommandEnd::TimedOut => (2, 0, ""),
                     CommandEnd::Killed => (3, 0, ""),
                     CommandEnd::NotStarted(text) => (4, 0, text.as_str()),
+                    CommandEnd::NotEmptied(text) => (5, 0, text.as_str()),
                 };
                 let mut body = vec![kind];
                 body.extend_from_slice(&value.to_le_bytes());
@@ -292,6 +301,7 @@ impl<'a> InitReply<'a> {
                     2 => CommandEnd::TimedOut,
                     3 => CommandEnd::Killed,
                     4 => CommandEnd::NotStarted(String::from_utf8_lossy(r.0).into_owned()),
+                    5 => CommandEnd::NotEmptied(String::from_utf8_lossy(r.0).into_owned()),
                     _ => return Err(BadFrame("unknown kind of exit")),
                 }))
             }
@@ -387,6 +397,7 @@ mod tests {
             timeout_ms: 1 << 40,
             work_dirs: vec!["/pfs".into()],
             give_back: Some((1000, 100)),
+            empty_first: true,
         }
     }
 

@@ -10,7 +10,8 @@
 //!   is process 1 or a subreaper);
 //! - a time limit or a kill request ends the command with SIGKILL;
 //! - when the worker closes the connection, the command is killed and this program ends, and with
-//!   it the container.
+//!   it the container;
+//! - a command that asks for it finds the [temporary folders](temporary) as the image has them.
 //!
 //! As a command of its own, the program also [replaces links](links) of the output by copies of
 //! their targets.
@@ -21,6 +22,7 @@
 //!   for users, file owners and error texts;
 //! - [`sys`] and [`folders`]: system calls that the standard library does not offer;
 //! - [`links`]: the replacement of links;
+//! - [`temporary`]: emptying the folders for temporary files between datums;
 //! - [`protect`]: protection of this program from the commands.
 //!
 //! The crate depends on the standard library only. It knows nothing about datums.
@@ -44,10 +46,12 @@ pub mod protect;
 pub mod run;
 pub mod server;
 pub mod sys;
+pub mod temporary;
 pub mod users;
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Exit code for wrong arguments.
@@ -63,12 +67,14 @@ pub const EXIT_LINK: u8 = 1;
 /// [what has no content](links::WithoutContent).
 pub const COPY_LINKS: &str = "--copy-links";
 
-/// Runs the program. It takes one argument: the path of the worker's socket, or [`COPY_LINKS`].
+/// Runs the program. Its arguments are the path of the worker's socket and the [temporary folders](temporary), which are
+/// emptied: this program has none of its own, because outside of a container they would be those of the machine. Or its
+/// only argument is [`COPY_LINKS`].
 #[expect(clippy::print_stderr, reason = "standard error is where this program reports")]
 pub fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
-    let (Some(path), None) = (args.next(), args.next()) else {
-        eprintln!("stage-init: expected one argument, the path of the worker's socket");
+    let Some(path) = args.next() else {
+        eprintln!("stage-init: expected the path of the worker's socket, and the folders for temporary files");
         return ExitCode::from(EXIT_USAGE);
     };
     if path == COPY_LINKS {
@@ -86,6 +92,8 @@ pub fn main() -> ExitCode {
         eprintln!("stage-init: cannot protect itself from the commands of the stage: {e}");
         return ExitCode::from(EXIT_BROKEN);
     }
+    // Before the connection, too: afterwards commands run.
+    let temporary = temporary::TemporaryFolders::list(args.map(PathBuf::from));
     let socket = match UnixStream::connect(&path) {
         Ok(socket) => socket,
         Err(e) => {
@@ -93,7 +101,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(EXIT_NO_WORKER);
         }
     };
-    match server::serve(socket) {
+    match server::serve(socket, temporary) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("stage-init: {e}");

@@ -9,9 +9,10 @@ use std::ops::ControlFlow;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
-use crate::frame::{CommandEnd, FrameBuffer, InitReply, InitRequest, VERSION};
+use crate::frame::{CommandEnd, FrameBuffer, InitReply, InitRequest, RunCommand, VERSION};
 use crate::run::{self, RunningCommand};
 use crate::sys::{self, ChildProcesses, POLLIN, POLLOUT, PollFd, SignalPipe};
+use crate::temporary::TemporaryFolders;
 
 /// Bytes of unsent output above which the loop stops reading from the command.
 ///
@@ -20,7 +21,9 @@ use crate::sys::{self, ChildProcesses, POLLIN, POLLOUT, PollFd, SignalPipe};
 const OUTBOX_LIMIT: usize = 1024 * 1024;
 
 /// Serves requests until the worker closes the connection or asks for the end.
-pub fn serve(socket: UnixStream) -> io::Result<()> {
+///
+/// `temporary` are the folders that are emptied before commands that ask for it.
+pub fn serve(socket: UnixStream, temporary: TemporaryFolders) -> io::Result<()> {
     let mut server = CommandServer {
         signals: SignalPipe::install()?,
         socket,
@@ -28,6 +31,7 @@ pub fn serve(socket: UnixStream) -> io::Result<()> {
         outbox: Vec::new(),
         sent: 0,
         command: None,
+        temporary,
     };
     server.socket.set_nonblocking(true)?;
     if std::process::id() != 1 {
@@ -58,6 +62,7 @@ struct CommandServer {
     sent: usize,
     /// The command that runs.
     command: Option<RunningCommand>,
+    temporary: TemporaryFolders,
 }
 
 impl CommandServer {
@@ -158,13 +163,22 @@ impl CommandServer {
                 InitRequest::Run(_) if self.command.is_some() => {
                     return Err(io::Error::other("asked to run while a command runs"));
                 }
-                InitRequest::Run(run) => match run::start(*run) {
+                InitRequest::Run(run) => match self.start(*run) {
                     Ok(command) => self.command = Some(command),
-                    Err(text) => InitReply::Exit(CommandEnd::NotStarted(text)).encode(&mut self.outbox),
+                    Err(end) => InitReply::Exit(end).encode(&mut self.outbox),
                 },
             }
         }
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Starts a command, after emptying the temporary folders if it asks for that.
+    fn start(&mut self, run: RunCommand) -> Result<RunningCommand, CommandEnd> {
+        if run.empty_first {
+            self.temporary.empty().map_err(CommandEnd::NotEmptied)?;
+        }
+        self.temporary.mark_used();
+        run::start(run).map_err(CommandEnd::NotStarted)
     }
 
     /// Sends as many replies as the socket takes.

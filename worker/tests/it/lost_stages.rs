@@ -73,6 +73,30 @@ async fn a_stage_that_ends_while_it_is_idle_is_replaced_before_the_next_datum() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_try_has_a_stage_of_its_own_if_the_plan_asks_for_it() {
+    let mut fixture = WorkerFixture::new().await;
+    let worker = fixture.worker("w", 1).await;
+    fixture.runtime.define("fails", |_| ScriptedEnd::exit(1));
+    let mut plan = plan("edges", 1, &["fails"]);
+    plan.stage.new_stage_for_each_try = true;
+    plan.stage.err_cmd = Some(vec!["fails".to_owned()]);
+    fixture
+        .start(&plan, vec![vec![datum(1, vec![]), datum(2, vec![])]])
+        .await;
+    let result = fixture.result(&plan, 0).await;
+    assert!(
+        result
+            .datums
+            .iter()
+            .all(|datum| datum.state == DatumOutcome::Failed && datum.tries == 3)
+    );
+    // The error handler runs in the stage of the try: it does not start another one.
+    assert_eq!(fixture.runtime.started(), 6);
+    worker.stop().await;
+    assert_eq!(fixture.runtime.alive(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_slots_of_a_set_go_on_when_their_stages_are_killed() {
     let mut fixture = WorkerFixture::new().await;
     let worker = fixture.worker("w", 2).await;

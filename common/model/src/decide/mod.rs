@@ -196,6 +196,7 @@ impl DecisionBuilder {
             Command::StopJobSet { id, reason } => self.stop_job_set(*id, reason),
             Command::DeleteJob { job } => self.delete_job(job),
             Command::CreateSecret { name, kind, data } => self.create_secret(name, kind, data),
+            Command::SealSecrets { secrets } => self.seal_secrets(secrets),
             Command::DeleteSecret { name } => self.delete_secret(name),
             Command::SetDefaults { project, json } => self.set_defaults(project.as_ref(), json),
             Command::DeleteAll {

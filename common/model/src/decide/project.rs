@@ -1,6 +1,6 @@
 //! Projects, defaults and secrets.
 
-use crate::command::Reply;
+use crate::command::{Reply, SealedSecret};
 use crate::event::Event;
 use crate::names::ProjectName;
 use crate::rejection::Rejection;
@@ -86,6 +86,24 @@ impl DecisionBuilder {
             data: data.to_owned(),
             at: self.at,
         });
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn seal_secrets(&mut self, secrets: &[SealedSecret]) -> CommandResult {
+        for sealed in secrets {
+            let SealedSecret { name, created, data } = sealed;
+            let Some(secret) = self.state.secrets.get(name).filter(|secret| secret.created == *created) else {
+                continue;
+            };
+            let kind = secret.kind.clone();
+            self.emit(Event::SecretSet {
+                name: name.clone(),
+                kind,
+                data: data.clone(),
+                // It is the same secret: it keeps the time at which it was created.
+                at: *created,
+            });
+        }
         Ok(Reply::Done)
     }
 

@@ -126,6 +126,9 @@ pub struct StageSpec {
     /// Whether user code gets private, writable copies of its inputs.
     #[serde(default)]
     pub writable_inputs: bool,
+    /// Whether each try of a datum runs in a container in which nothing has run before.
+    #[serde(default)]
+    pub new_stage_for_each_try: bool,
     /// Memory limit in bytes.
     #[serde(default)]
     pub memory_bytes: Option<u64>,

@@ -57,6 +57,7 @@ pub fn unsupported(spec: &PipelineSpec) -> Vec<&'static str> {
         user: _,
         working_dir: _,
         writable_inputs: _,
+        isolation: _,
         // Stored.
         image_pull_secrets: _,
         debug: _,

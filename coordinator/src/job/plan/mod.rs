@@ -66,6 +66,7 @@ pub fn salt_with_code(salt: &str, stage: &StageSpec) -> String {
         datum_tries: _,
         datum_timeout_ms: _,
         writable_inputs: _,
+        new_stage_for_each_try: _,
         memory_bytes: _,
         cpus: _,
         labels: _,

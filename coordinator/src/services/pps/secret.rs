@@ -1,4 +1,4 @@
-//! Secrets. Their data is stored, but no call returns it.
+//! Secrets. Their data is stored sealed, and no call returns it.
 
 use howdah_api::convert::to_timestamp;
 use howdah_api::pps_v2 as pps;
@@ -7,6 +7,7 @@ use serde_json::Value;
 use tonic::{Response, Status};
 
 use crate::metadata::Core;
+use crate::sealing::Sealer;
 use crate::services::change::apply;
 use crate::services::reply::UnaryReply;
 use crate::services::status::IntoStatus;
@@ -16,12 +17,12 @@ use crate::services::wire;
 const DEFAULT_KIND: &str = "Opaque";
 
 pub(super) async fn create_secret(core: &Core, request: pps::CreateSecretRequest) -> UnaryReply<()> {
-    apply(core, command(&request.file)?).await?;
+    apply(core, command(core.sealer(), &request.file)?).await?;
     Ok(Response::new(()))
 }
 
-/// Reads the JSON of a Kubernetes `Secret`.
-fn command(file: &[u8]) -> Result<Command, Status> {
+/// Reads the JSON of a Kubernetes `Secret` and seals it.
+fn command(sealer: &Sealer, file: &[u8]) -> Result<Command, Status> {
     let bad = |what: &str| {
         Status::invalid_argument(format!(
             "the secret cannot be read: {what}; expected JSON such as {{\"kind\": \"Secret\", \
@@ -40,10 +41,12 @@ fn command(file: &[u8]) -> Result<Command, Status> {
         return Err(bad(&format!("its kind is {kind:?}")));
     }
     let kind = secret.get("type").and_then(Value::as_str);
+    // Before the command exists: commands are shown in logs and kept in transactions.
+    let sealed = sealer.seal(name, &secret.to_string());
     Ok(Command::CreateSecret {
         name: name.to_owned(),
         kind: kind.unwrap_or(DEFAULT_KIND).to_owned(),
-        data: secret.to_string(),
+        data: sealed.map_err(|error| Status::failed_precondition(error.to_string()))?,
     })
 }
 
@@ -88,21 +91,32 @@ fn info(secret: &Secret) -> pps::SecretInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sealing::SecretKey;
+
+    fn sealer() -> Sealer {
+        let folder = tempfile::tempdir().unwrap();
+        Sealer::with_key(SecretKey::read_or_make(&folder.path().join("key")).unwrap())
+    }
 
     #[test]
     fn the_json_that_clients_send_is_read() {
         let file = br#"{"kind": "Secret", "apiVersion": "v1", "type": null,
             "metadata": {"name": "token", "labels": null}, "data": {"key": "dmFsdWU="}}"#;
-        let Ok(Command::CreateSecret { name, kind, data }) = command(file) else {
+        let sealer = sealer();
+        let Ok(Command::CreateSecret { name, kind, data }) = command(&sealer, file) else {
             panic!("not a secret");
         };
         assert_eq!((name.as_str(), kind.as_str()), ("token", "Opaque"));
-        assert!(data.contains("dmFsdWU="));
+        assert!(!data.contains("dmFsdWU="));
+        assert!(sealer.open("token", &data).unwrap().contains("dmFsdWU="));
+        let refused = command(&Sealer::default(), file).unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+        assert!(refused.message().contains("--secret-key-file"), "{refused}");
     }
 
     #[test]
     fn an_error_names_what_is_wrong() {
-        let message = |file: &[u8]| command(file).expect_err("not a secret").message().to_owned();
+        let message = |file: &[u8]| command(&sealer(), file).expect_err("not a secret").message().to_owned();
         assert!(message(b"x").contains("cannot be read"));
         assert!(message(b"{}").contains("metadata.name is missing"));
         let pod = br#"{"kind": "Pod", "metadata": {"name": "x"}}"#;

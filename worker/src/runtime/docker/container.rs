@@ -250,6 +250,7 @@ impl Stage for DockerStage {
             timeout_ms: req.timeout.map_or(0, |d| limit(d).max(1)),
             work_dirs: vec![PFS.to_owned()],
             give_back: self.give_back,
+            empty_first: req.empty_first,
         };
         match self.connection.run(run, out, cancel).await {
             Ok(InitRun::Exit(exit)) => Ok(match exit {
@@ -258,6 +259,7 @@ impl Stage for DockerStage {
                 CommandEnd::TimedOut => RunOutcome::TimedOut,
                 CommandEnd::Killed => RunOutcome::Cancelled,
                 CommandEnd::NotStarted(text) => RunOutcome::SpawnFailed(text),
+                CommandEnd::NotEmptied(text) => RunOutcome::NotEmptied(text),
             }),
             Ok(InitRun::Refused(text)) => Ok(RunOutcome::SpawnFailed(text)),
             Err(e) => Err(RuntimeError::StageLost {

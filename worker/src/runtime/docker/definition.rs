@@ -24,6 +24,8 @@ pub(super) const PFS: &str = "/pfs";
 const INPUTS: &str = "/pfs/.scratch";
 pub(super) const INIT: &str = "/.howdah/init";
 const RUN_DIR: &str = "/.howdah/run";
+/// Folders that are emptied between datums.
+const TEMPORARY: [&str; 4] = ["/tmp", "/var/tmp", "/run", "/dev/shm"];
 
 /// What the start of a container needs besides the request.
 pub struct StageSetup<'a> {
@@ -85,7 +87,7 @@ pub(super) fn definition(setup: &StageSetup<'_>, request: &StageRequest, image: 
     ContainerCreateBody {
         image: Some(image.id.clone()),
         entrypoint: Some(vec![INIT.to_owned(), format!("{RUN_DIR}/{SOCKET_NAME}")]),
-        cmd: Some(Vec::new()),
+        cmd: Some(TEMPORARY.map(str::to_owned).to_vec()),
         // stage-init runs as root and changes to the user of each command.
         user: Some("0:0".to_owned()),
         working_dir: Some("/".to_owned()),
