@@ -92,13 +92,20 @@ impl Stranger {
         Self { client }
     }
 
-    /// Publishes a message with given headers; returns once the server has it.
+    /// Publishes a message with given headers; returns once the server has answered something that was sent after it.
     pub async fn publish(&self, subject: &str, headers: async_nats::HeaderMap, payload: &str) {
         let sent = self
             .client
             .publish_with_headers(subject.to_owned(), headers, payload.to_owned().into());
         sent.await.unwrap();
-        self.client.flush().await.unwrap();
+        self.client.request("$JS.API.INFO", "".into()).await.unwrap();
+    }
+
+    /// Publishes a message to a stream; returns once the stream has it.
+    pub async fn store(&self, subject: &str, headers: async_nats::HeaderMap, payload: &str) {
+        let js = async_nats::jetstream::new(self.client.clone());
+        let sent = js.publish_with_headers(subject.to_owned(), headers, payload.to_owned().into());
+        sent.await.unwrap().await.unwrap();
     }
 
     /// Publishes a message as another release would, with the valid MAC of a coordinator (with an epoch) or a worker.

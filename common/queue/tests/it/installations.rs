@@ -24,10 +24,16 @@ async fn observed_worker(server: &Mutex<NatsServer>) -> (Queue, Arc<Mutex<Vec<Re
     (Queue::connect(&options).await.unwrap(), refused)
 }
 
+/// Waits until the server has handled what this connection sent before, such as subscriptions: a flush only sends it.
+async fn handled(queue: &Queue) {
+    queue.served_pipelines().await.unwrap();
+}
+
 fn cancel(number: u64) -> CancelJob {
     CancelJob {
         pipeline: pipeline("edges"),
         job: job(number),
+        plan: None,
     }
 }
 
@@ -68,6 +74,7 @@ async fn forged_and_foreign_messages_are_counted_and_ignored() {
         queue.ensure_consumer(&edges, 4).await.unwrap();
         let (worker, refused) = observed_worker(&server).await;
         let mut controls = worker.controls().await.unwrap();
+        handled(&worker).await;
         let url = server.lock().unwrap().url();
         let stranger = Stranger::connect(&url).await;
         let order = String::from_utf8(wire::encode(&cancel(1))).unwrap();
@@ -84,11 +91,9 @@ async fn forged_and_foreign_messages_are_counted_and_ignored() {
         ] {
             stranger.publish(&subject, headers, &order).await;
         }
-        // An answer of the server: it has routed everything that the stranger sent.
-        queue.consumer_info(&edges).await.unwrap();
         let mut puller = worker.datums(&edges).await.unwrap();
         let datums = queue.names().datums(&edges, &job(1));
-        stranger.publish(&datums, async_nats::HeaderMap::new(), "forged").await;
+        stranger.store(&datums, async_nats::HeaderMap::new(), "forged").await;
         assert!(nothing_comes(&worker, &mut puller).await);
 
         // What comes after them is received, and none of them has set an epoch.
@@ -116,8 +121,10 @@ async fn orders_and_sets_of_an_earlier_leader_are_ignored_and_the_new_leader_is_
         queue.publish_set(&message(&edges, job(1), 3)).await.unwrap();
         let (worker, refused) = observed_worker(&server).await;
         let mut controls = worker.controls().await.unwrap();
+        handled(&worker).await;
         let successor = queue.lead(2, None);
         let mut events = successor.set_events().await.unwrap();
+        handled(&successor).await;
         successor.cancel_job(&cancel(7)).await.unwrap();
         assert_eq!(controls.next().await, Some(Control::Cancel(cancel(7))));
 
@@ -234,6 +241,7 @@ async fn a_worker_with_its_own_user_works_and_can_do_nothing_else() {
         let delivery = take(&mut puller).await;
         delivery.in_progress().await.unwrap();
         let mut events = queue.set_events().await.unwrap();
+        handled(&queue).await;
         let done = SetEvent::Outdated(SetOutdated {
             pipeline: edges.clone(),
             job: job(1),
@@ -248,8 +256,9 @@ async fn a_worker_with_its_own_user_works_and_can_do_nothing_else() {
         // The same connection with the rights of a leader in this program: the server refuses.
         let usurper = worker.lead(99, None);
         let mut controls = queue.controls().await.unwrap();
+        handled(&queue).await;
         usurper.cancel_job(&cancel(1)).await.unwrap();
-        usurper.flush().await.unwrap();
+        handled(&usurper).await;
         queue.cancel_job(&cancel(2)).await.unwrap();
         assert_eq!(controls.next().await, Some(Control::Cancel(cancel(2))));
         assert!(Queue::connect(&as_worker).await.is_err(), "without credentials");
@@ -264,6 +273,7 @@ async fn a_worker_with_its_own_user_works_and_can_do_nothing_else() {
 async fn one_image_is_resolved(queue: &howdah_queue::CoordinatorQueue, worker: &Queue) {
     use howdah_protocol::messages::{ResolveImage, ResolvedImage};
     let mut requests = worker.resolve_requests().await.unwrap();
+    handled(worker).await;
     let answered = AtomicUsize::new(0);
     let request = ResolveImage {
         image: "alpine".into(),
