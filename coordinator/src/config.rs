@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use howdah_queue::NatsAccess;
 use howdah_store::Limits;
 use howdah_telemetry::take_variable;
 
@@ -29,7 +30,7 @@ pub struct CoordinatorConfig {
     /// Of several coordinators over one store, one leads; the others send their calls to it, and take over when it is gone.
     #[arg(long, env = "HOWDAH_ADVERTISE", value_name = "HOST:PORT")]
     pub advertise: Option<String>,
-    /// NATS server that carries datums to workers.
+    /// NATS server that carries datums to workers: nats://HOST:PORT or tls://HOST:PORT.
     #[arg(
         long,
         env = "HOWDAH_NATS_URL",
@@ -37,6 +38,12 @@ pub struct CoordinatorConfig {
         hide_env_values = true
     )]
     pub nats_url: String,
+    /// Copies of the datum stream in a NATS cluster [default: 1 for a new stream; an existing one keeps its number].
+    #[arg(long, env = "HOWDAH_NATS_REPLICAS", value_name = "N", value_parser = parse_replicas)]
+    pub nats_replicas: Option<usize>,
+    /// Credentials and certificates for NATS.
+    #[command(flatten)]
+    pub nats: NatsAccess,
     /// Object store that holds everything: file:///path, s3://bucket/prefix or memory:// (lost at exit).
     #[arg(long, env = "HOWDAH_STORE")]
     pub store: String,
@@ -150,6 +157,12 @@ impl Default for MemoryConfig {
     }
 }
 
+fn parse_replicas(text: &str) -> Result<usize, String> {
+    let number = text.trim().parse().ok();
+    let allowed = number.filter(|number| (1..=5).contains(number));
+    allowed.ok_or_else(|| "expected a number from 1 to 5".to_owned())
+}
+
 impl CoordinatorConfig {
     /// Takes the keys of the S3 service out of the environment: `HOWDAH_S3_...`, which these settings hold already, and
     /// `AWS_...`, which count if the settings have no keys. Nothing that later runs in this process, and no child of it,
@@ -178,6 +191,8 @@ impl CoordinatorConfig {
             port,
             advertise: None,
             nats_url: nats_url.to_owned(),
+            nats_replicas: None,
+            nats: NatsAccess::default(),
             store: store.to_owned(),
             s3_endpoint: None,
             s3_region: None,

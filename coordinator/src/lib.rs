@@ -12,7 +12,7 @@
 //!  metadata                the command loop, the published state, staged edits
 //!  live                    live facts about workers and jobs, in memory only
 //!  sealing                 encryption of secrets
-//!  metrics, config, allocator, panics
+//!  metrics, config, allocator, panics, installation
 //! ```
 //!
 //! A module uses only modules below it (and `services` not the scheduler); within a folder, files do not depend on each
@@ -22,6 +22,7 @@
 pub mod allocator;
 pub mod config;
 mod fresh_id;
+mod installation;
 pub mod job;
 pub mod leadership;
 pub mod live;

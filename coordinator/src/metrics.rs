@@ -142,6 +142,17 @@ pub static OTHER_PLAN_EVENTS: LazyLock<IntCounter> = LazyLock::new(|| {
     )
 });
 
+/// Messages of the queue that were ignored, by reason: foreign, forged, old_epoch, unreadable.
+pub static MESSAGES_IGNORED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    registered(IntCounterVec::new(
+        Opts::new(
+            "howdah_messages_ignored_total",
+            "Messages of the queue that were ignored, by reason (foreign, forged, old_epoch, unreadable).",
+        ),
+        &["reason"],
+    ))
+});
+
 /// Datum sets on the queue, by pipeline and state: waiting, or held by a worker.
 pub static QUEUE_DEPTH: LazyLock<IntGaugeVec> = LazyLock::new(|| {
     registered(IntGaugeVec::new(
@@ -187,6 +198,7 @@ pub fn register_unlabelled() {
     LazyLock::force(&MERGE_SECONDS);
     LazyLock::force(&SETS_REPUBLISHED);
     LazyLock::force(&OTHER_PLAN_EVENTS);
+    LazyLock::force(&MESSAGES_IGNORED);
     LazyLock::force(&WORKERS);
     LazyLock::force(&LEADING);
 }

@@ -4,9 +4,10 @@
 //! error.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context;
-use howdah_queue::{Queue, without_password};
+use howdah_queue::{Queue, QueueOptions};
 use howdah_store::{Store, StoreConfig};
 use howdah_telemetry::read_secret_file;
 use tokio::task::JoinSet;
@@ -18,7 +19,7 @@ use crate::leadership::standby::Standby;
 use crate::metadata::LogTail;
 use crate::sealing::{Sealer, SecretKey};
 use crate::term::Terms;
-use crate::{allocator, server};
+use crate::{allocator, installation, metrics, server};
 
 /// A coordinator that accepts calls.
 pub struct Running {
@@ -50,14 +51,7 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
             "this object store has no conditional writes: make sure that only one coordinator uses it"
         );
     }
-    let queue = Queue::connect(&config.nats_url, "howdah-coordinator")
-        .await
-        .with_context(|| {
-            format!(
-                "cannot reach NATS at {}; is nats-server running? (--nats-url)",
-                without_password(&config.nats_url)
-            )
-        })?;
+    let queue = connect(&config, &store).await?;
     let tail = LogTail::read(store.clone()).await?;
     let (roles, role) = role();
     let (broker, accepting) = server::open_file_broker();
@@ -65,6 +59,7 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
     let terms = Terms {
         store,
         queue,
+        replicas: config.nats_replicas,
         broker,
         retries: config.retries.into(),
         roles,
@@ -89,6 +84,16 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
             anyhow::bail!("the coordinator was stopped while it started")
         }
     }
+}
+
+/// Connects to NATS with the identity of the store.
+async fn connect(config: &CoordinatorConfig, store: &Store) -> anyhow::Result<Queue> {
+    let options = QueueOptions {
+        access: config.nats.clone(),
+        on_refusal: Arc::new(|refusal| metrics::MESSAGES_IGNORED.with_label_values(&[refusal.label()]).inc()),
+        ..QueueOptions::coordinator(&config.nats_url, installation::ensure(store).await?)
+    };
+    Queue::connect(&options).await.context("cannot use NATS (--nats-url)")
 }
 
 /// Returns the address that other coordinators reach this one at.

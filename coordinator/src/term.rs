@@ -34,6 +34,8 @@ pub struct Terms {
     pub store: Store,
     /// Connection to the workers.
     pub queue: Queue,
+    /// Number of copies of the datum stream; `None` keeps those of an existing stream.
+    pub replicas: Option<usize>,
     /// Receives the files that clients on this machine offer.
     pub broker: Option<Arc<FileBroker>>,
     /// When a job that cannot go on is ended.
@@ -91,17 +93,18 @@ impl Terms {
         let mut command_loop = AbortOnDropHandle::new(tokio::spawn(command_loop.run()));
         let mut keeper = AbortOnDropHandle::new(tokio::spawn(keeper.run()));
         seal_plain_secrets(&core).await;
-        self.queue.ensure_streams().await?;
-        let scheduling = scheduler::run(core.clone(), self.queue.clone(), lease, self.retries, stop.clone());
+        let queue = self.queue.lead(epoch, self.replicas);
+        queue.ensure_streams().await?;
+        let scheduling = scheduler::run(core.clone(), queue.clone(), lease, self.retries, stop.clone());
         let mut scheduling = AbortOnDropHandle::new(tokio::spawn(scheduling));
         let _cleaning = AbortOnDropHandle::new(tokio::spawn(remove_orphaned_edits(core.clone(), opened)));
-        let routes = crate::services::router(core.clone(), Some(self.queue.clone()), self.broker.clone());
+        let routes = crate::services::router(core.clone(), Some(queue.clone()), self.broker.clone());
         metrics::LEADING.set(1);
         self.roles.send_replace(Role::Leader(Arc::new(Leader {
             epoch,
             routes,
             core,
-            queue: self.queue.clone(),
+            queue,
         })));
         let ended = tokio::select! {
             () = self.shutdown.cancelled() => TermEnd::Shutdown,

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use clap::Args;
 use howdah_api::{convert, pfs_v2};
-use howdah_queue::Queue;
+use howdah_queue::{NatsAccess, Queue, QueueOptions};
 use howdah_store::{S3Config, Store, StoreConfig};
 use howdah_worker::runtime::scripted::{ScriptedCall, ScriptedEnd, ScriptedRuntime};
 use howdah_worker::{DEFAULT_CACHE_BYTES, OutputLimits, Scratch, WorkerParts};
@@ -32,6 +32,8 @@ pub const IMAGE: &str = "scripted:1";
 pub struct Arguments {
     #[arg(long)]
     nats_url: String,
+    #[command(flatten)]
+    nats: NatsAccess,
     #[arg(long)]
     store: String,
     /// The S3 server of the store, started with [`BUCKET_KEY`]; none for a local folder.
@@ -66,10 +68,17 @@ pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         };
     }
     let store_is_local = arguments.s3_endpoint.is_none();
+    let store = Store::open(&store).await?;
+    let installation = howdah_worker::wait_for_installation(&store, &CancellationToken::new()).await?;
+    let options = QueueOptions {
+        access: arguments.nats.clone(),
+        ..QueueOptions::worker(&arguments.nats_url, "scripted", installation.context("stopped")?)
+    };
+    let queue = Queue::connect(&options).await?;
     let parts = WorkerParts {
         name: "scripted".to_owned(),
-        queue: Queue::connect(&arguments.nats_url, "scripted").await?,
-        store: Store::open(&store).await?,
+        queue,
+        store,
         store_is_local,
         runtime: Arc::new(runtime),
         scratch: Scratch::open(&arguments.folder.join("scratch"))?,
@@ -131,7 +140,9 @@ impl ScriptedWorker {
     /// Starts a worker that serves the Howdah over `<folder>/howdah`.
     pub fn start(folder: &Path, nats_url: &str, slots: u32) -> anyhow::Result<Self> {
         let store = format!("file://{}", folder.join("howdah/store").display());
-        Self::start_over(folder, nats_url, slots, &["--store", &store])
+        let credentials = folder.join("howdah/nats/worker.credentials").display().to_string();
+        let arguments = ["--store", &store, "--nats-credentials", &credentials];
+        Self::start_over(folder, nats_url, slots, &arguments)
     }
 
     /// Starts a worker over the store that the arguments in `store` name.

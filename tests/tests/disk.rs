@@ -126,7 +126,15 @@ fn other_users_cannot_enter_the_folders() {
     }
     let stored = files_below(&data.join("store/meta"));
     assert!(!stored.is_empty());
-    for file in stored.iter().chain(&[data.join("lock"), data.join("nats/nats.log")]) {
+    let private = [
+        "lock",
+        "nats/nats.log",
+        "nats/server.conf",
+        "nats/coordinator.credentials",
+        "nats/worker.credentials",
+    ];
+    let private = private.map(|file| data.join(file));
+    for file in stored.iter().chain(&private) {
         assert_eq!(mode(file), 0o600, "{}", file.display());
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use howdah_model::names::PipelineKey;
+use howdah_queue::NatsAccess;
 use howdah_store::StoreConfig;
 
 use crate::runtime::Network;
@@ -17,6 +18,8 @@ pub struct WorkerConfig {
     pub name: Option<String>,
     /// Addresses of NATS, separated by commas.
     pub nats_url: String,
+    /// Credentials and certificates for NATS.
+    pub nats: NatsAccess,
     /// The object store, the same as the coordinator's.
     pub store: StoreConfig,
     /// Folder for slots and caches; one worker per folder.
@@ -173,6 +176,7 @@ impl WorkerConfig {
         Self {
             name: None,
             nats_url: nats_url.into(),
+            nats: NatsAccess::default(),
             store,
             scratch,
             slots: default_slots(),

@@ -5,6 +5,7 @@
 use std::any::Any;
 use std::path::{Path, PathBuf};
 
+use howdah_protocol::installation::InstallationError;
 use howdah_protocol::messages::SetFailure;
 use howdah_protocol::wire::WireError;
 use howdah_queue::QueueError;
@@ -38,6 +39,9 @@ pub enum WorkerError {
     /// The object store does not answer.
     #[error("cannot open the object store")]
     Store(#[source] StoreError),
+    /// The identity of the installation is damaged.
+    #[error("cannot use the objects meta/cluster-id and meta/queue-key of the store")]
+    Installation(#[source] InstallationError),
     /// NATS does not answer.
     #[error("cannot use the queue")]
     Queue(#[source] QueueError),

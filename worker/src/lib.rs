@@ -53,6 +53,7 @@ mod context;
 mod crash_mark;
 mod error;
 mod execute;
+mod installation;
 mod intake;
 pub mod metrics;
 mod pfs;
@@ -70,4 +71,5 @@ pub use config::{
 };
 pub use context::WorkerParts;
 pub use error::{InfraError, WorkerError};
+pub use installation::wait as wait_for_installation;
 pub use service::{run, run_with};

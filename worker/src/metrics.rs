@@ -28,6 +28,8 @@ pub struct Metrics {
     pub output_bytes: IntCounter,
     /// Pipes, sockets and devices that were left out of outputs.
     pub output_left_out: IntCounter,
+    /// Messages of the queue that were ignored, by `reason`: `foreign`, `forged`, `old_epoch`, `unreadable`.
+    pub messages_ignored: IntCounterVec,
     /// Slots.
     pub slots: IntGauge,
     /// Slots that are taken.
@@ -98,6 +100,11 @@ impl Metrics {
             output_left_out: counter(
                 "howdah_worker_output_left_out_total",
                 "Pipes, sockets and devices left out of outputs.",
+            ),
+            messages_ignored: by(
+                "howdah_worker_messages_ignored_total",
+                "Messages of the queue that were ignored, by reason (foreign, forged, old_epoch, unreadable).",
+                "reason",
             ),
             slots: gauge("howdah_worker_slots", "Datums that the worker can process at once."),
             slots_busy: gauge("howdah_worker_slots_busy", "Slots that work on a datum set."),

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use howdah_queue::Queue;
+use howdah_queue::{Queue, QueueOptions};
 use howdah_store::Store;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use crate::cache::scratch::Scratch;
 use crate::config::{RuntimeKind, WorkerConfig, own_name};
 use crate::context::{WorkerContext, WorkerParts};
 use crate::error::WorkerError;
+use crate::installation;
 use crate::intake::intake_state::IntakeState;
 use crate::intake::{delivery, heartbeat, log_recovery, pulling};
 use crate::metrics::Metrics;
@@ -61,10 +62,10 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
         );
     }
     let name = config.name.clone().unwrap_or_else(own_name);
-    let Some(queue) = connect(&config.nats_url, &name, &shutdown).await? else {
+    let metrics = Arc::new(Metrics::new());
+    let Some(queue) = connect(&config, &name, &store, &metrics, &shutdown).await? else {
         return Ok(());
     };
-    let metrics = Arc::new(Metrics::new());
     let parts = WorkerParts {
         name,
         queue,
@@ -167,17 +168,30 @@ fn make_runtime(config: &WorkerConfig, scratch: &Scratch) -> Arc<dyn Runtime> {
 }
 
 /// Connects to NATS, trying until it answers; returns `None` if `shutdown` is cancelled first.
-async fn connect(url: &str, name: &str, shutdown: &CancellationToken) -> Result<Option<Queue>, WorkerError> {
+async fn connect(
+    config: &WorkerConfig,
+    name: &str,
+    store: &Store,
+    metrics: &Arc<Metrics>,
+    shutdown: &CancellationToken,
+) -> Result<Option<Queue>, WorkerError> {
+    let Some(installation) = installation::wait(store, shutdown).await? else {
+        return Ok(None);
+    };
+    let counter = metrics.messages_ignored.clone();
+    let options = QueueOptions {
+        access: config.nats.clone(),
+        on_refusal: Arc::new(move |refusal| counter.with_label_values(&[refusal.label()]).inc()),
+        ..QueueOptions::worker(&config.nats_url, name, installation)
+    };
     loop {
         let attempt = tokio::select! {
             () = shutdown.cancelled() => return Ok(None),
-            attempt = Queue::connect(url, name) => attempt,
+            attempt = Queue::connect(&options) => attempt,
         };
         match attempt {
             Ok(queue) => return Ok(Some(queue)),
-            Err(error @ howdah_queue::QueueError::Address { .. }) => {
-                return Err(WorkerError::Queue(error));
-            }
+            Err(error) if error.needs_person() => return Err(WorkerError::Queue(error)),
             Err(error) => tracing::warn!("{}; trying again", error_chain(&error)),
         }
         tokio::select! {

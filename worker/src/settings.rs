@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use howdah_model::names::PipelineKey;
+use howdah_queue::NatsAccess;
 use howdah_store::{S3Config, StoreConfig};
 use howdah_worker::runtime::docker::credentials::Credentials;
 use howdah_worker::{DockerSettings, OutputLimits, RuntimeKind, StageSettings, WorkerConfig, parse_bytes};
@@ -15,7 +16,7 @@ use howdah_worker::{DockerSettings, OutputLimits, RuntimeKind, StageSettings, Wo
 #[derive(Debug, Parser)]
 #[command(name = "howdah-worker", version)]
 pub struct Settings {
-    /// Address of NATS; several are separated by commas
+    /// Address of NATS, nats://HOST:PORT or tls://HOST:PORT; several are separated by commas
     #[arg(
         long,
         env = "HOWDAH_NATS_URL",
@@ -23,6 +24,8 @@ pub struct Settings {
         hide_env_values = true
     )]
     nats_url: String,
+    #[command(flatten)]
+    nats: NatsAccess,
     /// Object store, the same as the coordinator's: file:///PATH or s3://BUCKET/PREFIX
     #[arg(long, env = "HOWDAH_STORE")]
     store: String,
@@ -122,6 +125,7 @@ impl Settings {
             ..S3Config::default()
         };
         let mut config = WorkerConfig::new(self.nats_url, store, self.scratch);
+        config.nats = self.nats;
         config.name = self.worker_name;
         if let Some(slots) = self.slots {
             config.slots = slots.into();

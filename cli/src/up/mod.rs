@@ -10,6 +10,7 @@
 //! at once. Which container engine the worker uses is the worker's own decision; the summary only reports one.
 
 mod nats;
+mod nats_users;
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use howdah_coordinator::CoordinatorConfig;
+use howdah_queue::NatsAccess;
 use howdah_store::{PRIVATE_FILE_MODE, StoreConfig, make_private_folder};
 use howdah_telemetry::{init_logging, refuse_unknown_settings};
 use howdah_worker::WorkerConfig;
@@ -69,17 +71,25 @@ async fn run_all(args: UpArgs, printer: Printer) -> anyhow::Result<()> {
     config.retries = args.retries;
     config.secret_key_file = Some(data.join("secret.key"));
     config.make_secret_key = true;
+    config.nats = NatsAccess::with_credentials(nats.users().coordinator.clone());
     let coordinator = howdah_coordinator::start(config, coordinator_stop.clone()).await?;
     let engine = if args.no_worker {
         None
     } else {
         Some(find_engine(&data).await)
     };
-    let summary = summary(&data, &nats_url, &store, &coordinator, engine.as_ref());
+    let summary = summary(
+        &data,
+        &nats_url,
+        &nats.users().worker,
+        &store,
+        &coordinator,
+        engine.as_ref(),
+    );
     printer.line(summary).context(NO_STDOUT)?;
 
     let worker_stop = CancellationToken::new();
-    let worker = start_worker(&args, &data, &nats_url, &store, worker_stop.clone());
+    let worker = start_worker(&args, &data, &nats, &store, worker_stop.clone());
     let mut serving = tokio::spawn(coordinator.join());
     let nats_stop = CancellationToken::new();
     let mut supervising = std::pin::pin!(nats.supervise(nats_stop.clone()));
@@ -170,6 +180,7 @@ fn engine_line(engine: Option<&Result<String, String>>) -> String {
 fn summary(
     data: &Path,
     nats_url: &str,
+    worker_credentials: &Path,
     store: &str,
     coordinator: &howdah_coordinator::Running,
     engine: Option<&Result<String, String>>,
@@ -183,22 +194,25 @@ fn summary(
          data       {}\n  \
          nats       {nats_url}\n  \
          engine     {engine}\n  \
-         one more worker:  howdah-worker --nats-url {nats_url} --store {store} --scratch FOLDER\n\
+         one more worker:  howdah-worker --nats-url {nats_url} --nats-credentials {} \
+         --store {store} --scratch FOLDER\n\
          Stop with Ctrl-C; started again, it continues where it stopped.",
-        data.display()
+        data.display(),
+        worker_credentials.display()
     )
 }
 
 fn start_worker(
     args: &UpArgs,
     data: &Path,
-    nats_url: &str,
+    nats: &EmbeddedNats,
     store: &str,
     stop: CancellationToken,
 ) -> JoinHandle<anyhow::Result<()>> {
     let mut store = StoreConfig::new(store);
     store.limits = args.memory.limits();
-    let mut config = WorkerConfig::new(nats_url, store, data.join("scratch"));
+    let mut config = WorkerConfig::new(nats.url(), store, data.join("scratch"));
+    config.nats = NatsAccess::with_credentials(nats.users().worker.clone());
     if let Some(slots) = args.slots.and_then(|slots| usize::try_from(slots).ok()) {
         config.slots = slots;
     }

@@ -3,6 +3,8 @@
 //! The server needs no durable storage: its folder may be deleted at any time, because the coordinator recreates the
 //! streams and publishes unfinished work again. Its log is `nats.log` in this folder. A start fails when no free port
 //! is found, or when the program ends or does not accept connections in time.
+//!
+//! Only the coordinator and workers can use it: each has a user with a random password (`nats_users`).
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
@@ -17,6 +19,8 @@ use howdah_store::{PRIVATE_FILE_MODE, make_private_folder};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
+
+use super::nats_users::NatsUsers;
 
 /// Longest time from the start of a server until it accepts connections.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -48,6 +52,7 @@ pub fn find(given: Option<&Path>) -> anyhow::Result<PathBuf> {
 pub struct EmbeddedNats {
     program: PathBuf,
     folder: PathBuf,
+    users: NatsUsers,
     port: u16,
     child: Child,
 }
@@ -57,13 +62,16 @@ impl EmbeddedNats {
     pub async fn start(program: PathBuf, folder: PathBuf) -> anyhow::Result<Self> {
         make_private_folder(&folder, &["nats.log"])
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        let users = NatsUsers::make(&folder)?;
+        remove_old_stream(&folder);
         let mut attempts = 1;
         loop {
             let port = free_port()?;
             let mut server = Self {
-                child: spawn(&program, &folder, port)?,
+                child: spawn(&program, &folder, &users, port)?,
                 program: program.clone(),
                 folder: folder.clone(),
+                users: users.clone(),
                 port,
             };
             let Err(error) = server.wait_until_up().await else {
@@ -84,6 +92,11 @@ impl EmbeddedNats {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
+    /// Returns the files for its users.
+    pub fn users(&self) -> &NatsUsers {
+        &self.users
+    }
+
     /// Restarts the server whenever it dies. Stops the server and returns when `shutdown` is cancelled.
     pub async fn supervise(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
         loop {
@@ -94,7 +107,7 @@ impl EmbeddedNats {
                     tracing::warn!(%status, "nats-server ended, starting it again");
                     // The delay keeps a server that dies at once from using all processor time.
                     tokio::time::sleep(RESTART_DELAY).await;
-                    self.child = spawn(&self.program, &self.folder, self.port)?;
+                    self.child = spawn(&self.program, &self.folder, &self.users, self.port)?;
                     if let Err(error) = self.wait_until_up().await {
                         tracing::error!(error = format!("{error:#}"), "nats-server did not come back, trying again");
                     }
@@ -141,13 +154,24 @@ impl EmbeddedNats {
     }
 }
 
+/// Removes the stream of earlier releases, which had no id of the installation in its name. Nothing reads it any more.
+fn remove_old_stream(folder: &Path) {
+    let old = folder.join("jetstream/$G/streams/HOWDAH_DATUMS");
+    match std::fs::remove_dir_all(&old) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(folder = %old.display(), %error, "the stream of an earlier release was not removed");
+        }
+        _ => {}
+    }
+}
+
 /// Returns a port that is free now. Another process may bind it before the server does.
 fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1 for nats-server")?;
     Ok(listener.local_addr()?.port())
 }
 
-fn spawn(program: &Path, folder: &Path, port: u16) -> anyhow::Result<Child> {
+fn spawn(program: &Path, folder: &Path, users: &NatsUsers, port: u16) -> anyhow::Result<Child> {
     let log_path = folder.join("nats.log");
     let log = File::options()
         .create(true)
@@ -157,6 +181,8 @@ fn spawn(program: &Path, folder: &Path, port: u16) -> anyhow::Result<Child> {
         .with_context(|| format!("cannot write {}", log_path.display()))?;
     let mut command = std::process::Command::new(program);
     command
+        .arg("--config")
+        .arg(&users.server_config)
         .args([
             "--addr",
             "127.0.0.1",

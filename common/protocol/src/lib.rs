@@ -7,6 +7,7 @@
 //!   lines, control, image references.
 //! - [`bounded_log`]: log lines within limits, as workers keep them for the store and the coordinator until they are
 //!   stored.
+//! - [`installation`]: the id and the key that all messages of one installation share.
 //! - [`wire`]: the envelope around all of them, with kind and version.
 //!
 //! What can go wrong: bytes are of another kind, of an unknown version, or damaged ([`wire::WireError`]). The error
@@ -16,6 +17,7 @@
 //! and `howdah-store` do that.
 
 pub mod bounded_log;
+pub mod installation;
 pub mod messages;
 pub mod objects;
 #[cfg(feature = "test-util")]

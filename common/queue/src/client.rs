@@ -1,63 +1,112 @@
 //! The connection to NATS, its stream epoch, and plain publications.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream;
 use bytes::Bytes;
 use futures::StreamExt;
+use howdah_protocol::installation::Installation;
+use howdah_protocol::wire::{self, Wire};
 use tokio::sync::watch;
 
+use crate::access::NatsAccess;
+use crate::authenticator::{Authenticator, Expected, OnRefusal, Sender};
 use crate::error::{NatsCause, QueueError};
-use crate::subjects;
-use howdah_protocol::wire::{self, Wire};
+use crate::subjects::Names;
 
 /// Longest time that a publication may wait for room in the buffer of the connection.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time that a JetStream request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Beginning of the subjects on which coordinators get answers.
+pub const COORDINATOR_INBOX: &str = "_INBOX.coordinator";
+/// Beginning of the subjects on which workers get answers and sets.
+pub const WORKER_INBOX: &str = "_INBOX.worker";
+
 /// Options of a connection.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct QueueOptions {
-    /// Addresses, separated by commas: `nats://[USER:PASSWORD@]HOST:PORT`.
+    /// Addresses, separated by commas: `nats://HOST:PORT` or `tls://HOST:PORT`, also with `USER:PASSWORD@`.
     pub url: String,
     /// Name of the connection; the monitoring of the server shows it.
     pub name: String,
-    /// Number of copies of the datum stream in a NATS cluster.
-    pub replicas: usize,
+    /// The installation that it belongs to.
+    pub installation: Installation,
+    /// Credentials and certificates.
+    pub access: NatsAccess,
+    /// Beginning of the subjects on which it gets answers.
+    pub inbox: &'static str,
+    /// Called for each message that is ignored.
+    pub on_refusal: OnRefusal,
 }
 
-/// A connection to NATS. Clones share the connection.
+impl QueueOptions {
+    /// Returns the options of a coordinator.
+    pub fn coordinator(url: &str, installation: Installation) -> Self {
+        Self {
+            url: url.to_owned(),
+            name: "howdah-coordinator".to_owned(),
+            installation,
+            access: NatsAccess::default(),
+            inbox: COORDINATOR_INBOX,
+            on_refusal: Arc::new(|_| ()),
+        }
+    }
+
+    /// Returns the options of a worker.
+    pub fn worker(url: &str, name: &str, installation: Installation) -> Self {
+        Self {
+            name: name.to_owned(),
+            inbox: WORKER_INBOX,
+            ..Self::coordinator(url, installation)
+        }
+    }
+}
+
+/// A connection to NATS, with what a worker may do. Clones share the connection.
+///
+/// Only a [`CoordinatorQueue`] makes, changes and deletes streams and consumers.
 #[derive(Clone)]
 pub struct Queue {
     pub(crate) client: async_nats::Client,
     pub(crate) js: jetstream::Context,
-    pub(crate) replicas: usize,
-    /// Raised by the event callback on every connection, by [`Queue::ensure_streams`] when it creates the stream, and
-    /// by the task that receives [`subjects::REBUILT`]. Read through [`Queue::stream_epoch`]. A `watch`, because a
-    /// reader needs only the newest value.
+    pub(crate) names: Arc<Names>,
+    pub(crate) authenticator: Arc<Authenticator>,
+    /// Raised by the event callback on every connection, by [`CoordinatorQueue::ensure_streams`] when it creates the
+    /// stream, and by the task that receives [`Names::rebuilt`]. Read through [`Queue::stream_epoch`]. A `watch`, because
+    /// a reader needs only the newest value.
     pub(crate) stream_epoch: Arc<watch::Sender<u64>>,
 }
 
+/// A connection to NATS, with what the coordinator that leads may do. Its messages carry the epoch of the leader.
+#[derive(Clone)]
+pub struct CoordinatorQueue {
+    queue: Queue,
+    epoch: u64,
+    /// Number of copies of the datum stream; `None` keeps those of an existing stream.
+    pub(crate) replicas: Option<usize>,
+}
+
+impl Deref for CoordinatorQueue {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        &self.queue
+    }
+}
+
 impl Queue {
-    /// Connects with one copy of the stream.
+    /// Connects.
     ///
     /// A lost connection is established again without a limit of attempts.
     ///
     /// # Errors
-    /// When the address is wrong, or no server answers within five seconds.
-    pub async fn connect(url: &str, name: &str) -> Result<Self, QueueError> {
-        Self::connect_with(&QueueOptions {
-            url: url.to_owned(),
-            name: name.to_owned(),
-            replicas: 1,
-        })
-        .await
-    }
-
-    /// Connects with the given options. See [`Queue::connect`].
-    pub async fn connect_with(options: &QueueOptions) -> Result<Self, QueueError> {
+    /// When the address is wrong, a file of [`QueueOptions::access`] cannot be used, a connection without TLS would leave
+    /// this machine, or no server answers within five seconds.
+    pub async fn connect(options: &QueueOptions) -> Result<Self, QueueError> {
         let addresses = options
             .url
             .split(',')
@@ -68,58 +117,73 @@ impl Queue {
                 source: NatsCause::of(error),
             })?;
         let stream_epoch = Arc::new(watch::Sender::new(0_u64));
-        let on_connect = Arc::clone(&stream_epoch);
-        let client = async_nats::ConnectOptions::new()
-            .name(&options.name)
-            .connection_timeout(Duration::from_secs(5))
-            .max_reconnects(None)
-            .reconnect_delay_callback(|attempts| Duration::from_millis(50 * attempts.min(20) as u64))
-            .event_callback(move |event| {
-                let on_connect = Arc::clone(&on_connect);
-                async move {
-                    match event {
-                        async_nats::Event::Connected => on_connect.send_modify(|n| *n += 1),
-                        async_nats::Event::Disconnected => {
-                            tracing::warn!("connection to NATS lost, reconnecting");
-                        }
-                        async_nats::Event::SlowConsumer(_) => {
-                            tracing::warn!("messages from NATS dropped: this process reads them too slowly");
-                        }
-                        other => tracing::debug!(event = %other, "nats event"),
-                    }
-                }
-            })
+        let client = options
+            .access
+            .apply(&addresses, connect_options(options, &stream_epoch))?
             .connect(addresses)
             .await
             .map_err(|error| QueueError::Connect {
                 url: without_password(&options.url),
                 source: NatsCause::of(error),
             })?;
-        let rebuilt = client.subscribe(subjects::REBUILT).await;
-        let mut rebuilt = rebuilt.map_err(|error| QueueError::Subscribe {
-            subject: subjects::REBUILT.to_owned(),
-            source: NatsCause::of(error),
-        })?;
-        let on_rebuilt = Arc::clone(&stream_epoch);
-        // The task holds no clone of the connection: the subscription, and with it the task, ends with the last clone.
-        tokio::spawn(async move {
-            while rebuilt.next().await.is_some() {
-                on_rebuilt.send_modify(|n| *n += 1);
-            }
-        });
         let js = jetstream::ContextBuilder::new()
             .timeout(REQUEST_TIMEOUT)
             .ack_timeout(REQUEST_TIMEOUT)
             .build(client.clone());
-        Ok(Self {
+        let queue = Self {
             client,
             js,
-            replicas: options.replicas.max(1),
+            names: Arc::new(Names::new(options.installation.cluster())),
+            authenticator: Arc::new(Authenticator::new(
+                options.installation.clone(),
+                Arc::clone(&options.on_refusal),
+            )),
             stream_epoch,
-        })
+        };
+        queue.follow_rebuilds().await?;
+        Ok(queue)
     }
 
-    /// Returns the stream epoch: a number that rises after every connection and whenever any process creates the
+    /// Raises the stream epoch whenever a coordinator has created the stream.
+    async fn follow_rebuilds(&self) -> Result<(), QueueError> {
+        let subject = self.names.rebuilt();
+        let rebuilt = self.client.subscribe(subject.clone()).await;
+        let mut rebuilt = rebuilt.map_err(|error| QueueError::Subscribe {
+            subject,
+            source: NatsCause::of(error),
+        })?;
+        let stream_epoch = Arc::clone(&self.stream_epoch);
+        let authenticator = Arc::clone(&self.authenticator);
+        // The task holds no clone of the connection: the subscription, and with it the task, ends with the last clone.
+        tokio::spawn(async move {
+            while let Some(message) = rebuilt.next().await {
+                match authenticator.check(Expected::Coordinator, &message) {
+                    Ok(()) => stream_epoch.send_modify(|n| *n += 1),
+                    Err(refusal) => authenticator.refused(refusal, &message.subject),
+                }
+            }
+        });
+        Ok(())
+    }
+
+    /// Returns the connection as a coordinator uses it that leads with this epoch.
+    ///
+    /// The datum stream gets `replicas` copies in a NATS cluster; `None` means one copy for a new stream, and no change
+    /// of an existing one.
+    pub fn lead(&self, epoch: u64, replicas: Option<usize>) -> CoordinatorQueue {
+        CoordinatorQueue {
+            queue: self.clone(),
+            epoch,
+            replicas,
+        }
+    }
+
+    /// Returns the names of subjects, stream and consumers.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Returns the stream epoch: a number that rises after every connection and whenever a coordinator creates the
     /// stream.
     ///
     /// After a rise, anything published earlier may be gone. The coordinator ensures streams and consumers and
@@ -142,19 +206,68 @@ impl Queue {
         }
     }
 
-    /// Publishes a message to present subscribers. Waits for at most [`PUBLISH_TIMEOUT`] while the connection is down.
-    pub(crate) async fn send<T: Wire>(&self, subject: String, value: &T) -> Result<(), QueueError> {
-        self.send_bytes(subject, wire::encode(value).into()).await
+    /// Publishes a message of a worker to present subscribers. Waits for at most [`PUBLISH_TIMEOUT`] while the connection
+    /// is down.
+    pub(crate) async fn send_as_worker<T: Wire>(&self, subject: String, value: &T) -> Result<(), QueueError> {
+        self.send(Sender::Worker, subject, wire::encode(value).into()).await
     }
 
-    pub(crate) async fn send_bytes(&self, subject: String, bytes: Bytes) -> Result<(), QueueError> {
-        let publication = self.client.publish(subject.clone(), bytes);
+    async fn send(&self, sender: Sender, subject: String, bytes: Bytes) -> Result<(), QueueError> {
+        let headers = self.authenticator.headers(sender, &subject, &bytes);
+        let publication = self.client.publish_with_headers(subject.clone(), headers, bytes);
         match tokio::time::timeout(PUBLISH_TIMEOUT, publication).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(publish_error(&subject, error)),
             Err(_) => Err(publish_error(&subject, "timed out")),
         }
     }
+}
+
+impl CoordinatorQueue {
+    /// Returns what the headers of messages name as sender.
+    pub(crate) fn sender(&self) -> Sender {
+        Sender::Coordinator { epoch: self.epoch }
+    }
+
+    /// Publishes a message to present subscribers. Waits for at most [`PUBLISH_TIMEOUT`] while the connection is down.
+    pub(crate) async fn publish<T: Wire>(&self, subject: String, value: &T) -> Result<(), QueueError> {
+        self.send(self.sender(), subject, wire::encode(value).into()).await
+    }
+
+    /// Raises the stream epoch of all processes: the stream is new and empty.
+    pub(crate) async fn announce_new_stream(&self) -> Result<(), QueueError> {
+        self.stream_epoch.send_modify(|n| *n += 1);
+        // Every process has its own connection and would otherwise not learn of it, because its connection stayed up.
+        self.send(self.sender(), self.names.rebuilt(), Bytes::new()).await
+    }
+}
+
+fn connect_options(options: &QueueOptions, stream_epoch: &Arc<watch::Sender<u64>>) -> async_nats::ConnectOptions {
+    let on_connect = Arc::clone(stream_epoch);
+    async_nats::ConnectOptions::new()
+        .name(&options.name)
+        .custom_inbox_prefix(options.inbox)
+        .connection_timeout(Duration::from_secs(5))
+        .max_reconnects(None)
+        .reconnect_delay_callback(|attempts| Duration::from_millis(50 * attempts.min(20) as u64))
+        .event_callback(move |event| {
+            let on_connect = Arc::clone(&on_connect);
+            async move {
+                match event {
+                    async_nats::Event::Connected => on_connect.send_modify(|n| *n += 1),
+                    async_nats::Event::Disconnected => {
+                        tracing::warn!("connection to NATS lost, reconnecting");
+                    }
+                    async_nats::Event::SlowConsumer(_) => {
+                        tracing::warn!("messages from NATS dropped: this process reads them too slowly");
+                    }
+                    async_nats::Event::ServerError(error) => {
+                        tracing::warn!(%error, "the NATS server refuses what this process asks for");
+                    }
+                    other => tracing::debug!(event = %other, "nats event"),
+                }
+            }
+        })
 }
 
 fn publish_error(subject: &str, error: impl std::fmt::Display) -> QueueError {
@@ -166,7 +279,7 @@ fn publish_error(subject: &str, error: impl std::fmt::Display) -> QueueError {
 
 /// Returns addresses without user name and password.
 #[must_use]
-pub fn without_password(url: &str) -> String {
+pub(crate) fn without_password(url: &str) -> String {
     let shown = |one: &str| match (one.find("://"), one.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme => {
             format!("{}://{}", &one[..scheme], &one[at + 1..])

@@ -4,47 +4,60 @@ use std::time::Duration;
 
 use futures::StreamExt;
 
-use crate::client::Queue;
+use crate::authenticator::{Expected, Refusal};
+use crate::client::{CoordinatorQueue, Queue};
 use crate::error::{NatsCause, QueueError};
-use crate::subjects;
+use crate::subjects::WORKER_GROUP;
 use howdah_protocol::messages::{ResolveImage, ResolvedImage};
 use howdah_protocol::wire;
 
-impl Queue {
-    /// Coordinator: asks one worker to resolve an image reference, and waits for the answer for at most `timeout`.
+impl CoordinatorQueue {
+    /// Asks one worker to resolve an image reference, and waits for the answer for at most `timeout`.
     ///
     /// A pull may take minutes. After [`QueueError::NoAnswer`] the pull continues, so another request is cheap.
     pub async fn resolve_image(&self, request: &ResolveImage, timeout: Duration) -> Result<ResolvedImage, QueueError> {
-        let payload = wire::encode(request).into();
-        let asked = async_nats::Request::new().timeout(Some(timeout)).payload(payload);
+        let subject = self.names.resolve();
+        let payload = wire::encode(request);
+        let headers = self.authenticator.headers(self.sender(), &subject, &payload);
+        let asked = async_nats::Request::new()
+            .timeout(Some(timeout))
+            .headers(headers)
+            .payload(payload.into());
         let answer = self
             .client
-            .send_request(subjects::RESOLVE, asked)
+            .send_request(subject.clone(), asked)
             .await
             .map_err(|error| match error.kind() {
                 async_nats::RequestErrorKind::NoResponders => QueueError::NoWorkers,
-                async_nats::RequestErrorKind::TimedOut => QueueError::NoAnswer {
-                    seconds: timeout.as_secs(),
-                },
+                async_nats::RequestErrorKind::TimedOut => no_answer(timeout),
                 _ => QueueError::Publish {
-                    subject: subjects::RESOLVE.to_owned(),
+                    subject: subject.clone(),
                     source: NatsCause::of(error),
                 },
             })?;
-        wire::decode(&answer.payload).map_err(|source| QueueError::Message {
-            subject: subjects::RESOLVE.to_owned(),
-            source,
-        })
+        if let Err(refusal) = self.authenticator.check(Expected::Worker, &answer) {
+            self.authenticator.refused(refusal, &subject);
+            return Err(no_answer(timeout));
+        }
+        wire::decode(&answer.payload).map_err(|source| QueueError::Message { subject, source })
     }
+}
 
+fn no_answer(timeout: Duration) -> QueueError {
+    QueueError::NoAnswer {
+        seconds: timeout.as_secs(),
+    }
+}
+
+impl Queue {
     /// Worker: subscribes to requests to resolve an image. The server sends each request to one worker.
     pub async fn resolve_requests(&self) -> Result<ResolveRequests, QueueError> {
         let inner = self
             .client
-            .queue_subscribe(subjects::RESOLVE, subjects::WORKER_GROUP.to_owned())
+            .queue_subscribe(self.names.resolve(), WORKER_GROUP.to_owned())
             .await
             .map_err(|error| QueueError::Subscribe {
-                subject: subjects::RESOLVE.to_owned(),
+                subject: self.names.resolve(),
                 source: NatsCause::of(error),
             })?;
         self.flush().await?;
@@ -69,6 +82,11 @@ impl ResolveRequests {
             let Some(reply) = message.reply.clone() else {
                 continue;
             };
+            let authenticator = &self.queue.authenticator;
+            if let Err(refusal) = authenticator.check(Expected::Coordinator, &message) {
+                authenticator.refused(refusal, &message.subject);
+                continue;
+            }
             match wire::decode::<ResolveImage>(&message.payload) {
                 Ok(request) => {
                     return Some(ResolveRequest {
@@ -78,12 +96,13 @@ impl ResolveRequests {
                     });
                 }
                 Err(error) => {
+                    authenticator.refused(Refusal::Unreadable, &message.subject);
                     // Without an answer the coordinator would wait for its whole time limit.
                     let refused = ResolvedImage::Refused {
                         message: format!("the worker could not read the request: {error}"),
                         needs_attention: true,
                     };
-                    if let Err(error) = self.queue.send(reply.to_string(), &refused).await {
+                    if let Err(error) = self.queue.send_as_worker(reply.to_string(), &refused).await {
                         tracing::warn!(%error, "refusal not sent");
                     }
                 }
@@ -103,6 +122,6 @@ pub struct ResolveRequest {
 impl ResolveRequest {
     /// Sends the answer.
     pub async fn answer(self, answer: &ResolvedImage) -> Result<(), QueueError> {
-        self.queue.send(self.reply, answer).await
+        self.queue.send_as_worker(self.reply, answer).await
     }
 }

@@ -1,6 +1,7 @@
-//! Errors of the queue, and how to recognise answers of the server.
+//! Errors of the queue.
 
-use async_nats::jetstream::ErrorCode;
+use std::path::PathBuf;
+
 use howdah_protocol::wire::WireError;
 
 /// An error of the NATS client, as text.
@@ -26,8 +27,7 @@ impl std::error::Error for NatsCause {}
 
 /// A failed operation on the queue.
 ///
-/// [`QueueError::Address`], [`QueueError::JetStreamOff`] and [`QueueError::Message`] need a person; a retry may succeed
-/// after any other.
+/// A retry may succeed, unless [`QueueError::needs_person`].
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueueError {
@@ -37,6 +37,24 @@ pub enum QueueError {
         /// Address, without its password.
         url: String,
         /// Why.
+        #[source]
+        source: NatsCause,
+    },
+    /// The connection would leave this machine without TLS.
+    #[error(
+        "connections to NATS at {host} would not be encrypted: use tls://, or name the authority of its certificate with \
+         --nats-ca; --insecure-plain-nats allows it all the same"
+    )]
+    Plain {
+        /// Host of the server.
+        host: String,
+    },
+    /// A file with credentials or certificates cannot be used.
+    #[error("cannot use {} for NATS", file.display())]
+    Access {
+        /// The file.
+        file: PathBuf,
+        /// Cause.
         #[source]
         source: NatsCause,
     },
@@ -137,24 +155,12 @@ pub enum QueueError {
     },
 }
 
-/// Returns whether an answer means that the store directory was removed or damaged while the server runs.
-pub(crate) fn says_store_is_broken(text: &str) -> bool {
-    [
-        "no such file or directory",
-        "10077",
-        "stream store failed",
-        "error opening msg block",
-    ]
-    .iter()
-    .any(|sign| text.contains(sign))
-}
-
-/// Returns whether an answer means that the stream does not exist.
-pub(crate) fn is_missing(text: &str) -> bool {
-    text.contains("not found") || text.contains("10059")
-}
-
-/// Returns whether an answer means that the stream or the consumer does not exist.
-pub(crate) fn gone(code: ErrorCode) -> bool {
-    code == ErrorCode::STREAM_NOT_FOUND || code == ErrorCode::CONSUMER_NOT_FOUND
+impl QueueError {
+    /// Returns whether a retry fails too until a person acts.
+    pub fn needs_person(&self) -> bool {
+        matches!(
+            self,
+            Self::Address { .. } | Self::Plain { .. } | Self::Access { .. } | Self::JetStreamOff | Self::Message { .. }
+        )
+    }
 }

@@ -3,12 +3,12 @@
 //! A publication is done when the server has acknowledged it. Publishing the same set again is harmless: the message id
 //! makes it a duplicate, and a worker that gets a set twice finds the stored result.
 
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 
-use crate::client::Queue;
-use crate::error::{NatsCause, QueueError, says_store_is_broken};
-use crate::subjects;
+use crate::api::is_broken_store;
+use crate::client::CoordinatorQueue;
+use crate::error::{NatsCause, QueueError};
 use howdah_protocol::messages::{INLINE_LIMIT_BYTES, SetMessage};
 use howdah_protocol::wire;
 
@@ -26,7 +26,7 @@ pub enum PublishOutcome {
     Duplicate,
 }
 
-impl Queue {
+impl CoordinatorQueue {
     /// Publishes one set and waits until the server has stored it.
     pub async fn publish_set(&self, set: &SetMessage) -> Result<PublishOutcome, QueueError> {
         let done = self.publish_sets(std::slice::from_ref(set)).await?;
@@ -65,10 +65,12 @@ impl Queue {
     async fn publish_window(&self, sets: &[SetMessage]) -> Result<Vec<PublishOutcome>, PublishFailure> {
         let mut waiting = Vec::with_capacity(sets.len());
         for set in sets {
-            let subject = subjects::datums(&set.pipeline, &set.job);
+            let subject = self.names.datums(&set.pipeline, &set.job);
+            let payload = self.encode_set(set);
             let message = PublishMessage::build()
+                .headers(self.authenticator.headers(self.sender(), &subject, &payload))
                 .message_id(set.message_id())
-                .payload(self.encode_set(set).into());
+                .payload(payload.into());
             let ack = self.js.send_publish(subject.clone(), message).await;
             waiting.push((subject.clone(), ack.map_err(|e| failure(&subject, &e))?));
         }
@@ -117,14 +119,19 @@ impl PublishFailure {
     }
 }
 
-fn failure(subject: &str, error: &async_nats::jetstream::context::PublishError) -> PublishFailure {
+fn failure(subject: &str, error: &PublishError) -> PublishFailure {
     let wrapped = QueueError::Publish {
         subject: subject.to_owned(),
         source: NatsCause::of(error),
     };
+    let answer = std::error::Error::source(error).and_then(|source| source.downcast_ref());
     match error.kind() {
         PublishErrorKind::StreamNotFound => PublishFailure::NoStream(wrapped),
-        PublishErrorKind::Other if says_store_is_broken(&error.to_string()) => PublishFailure::Broken(wrapped),
+        _ if answer.is_some_and(says_broken_store) => PublishFailure::Broken(wrapped),
         _ => PublishFailure::Transient(wrapped),
     }
+}
+
+fn says_broken_store(answer: &async_nats::jetstream::Error) -> bool {
+    is_broken_store(answer.error_code())
 }

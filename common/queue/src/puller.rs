@@ -19,10 +19,11 @@ use howdah_model::names::PipelineKey;
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::authenticator::{Expected, Refusal};
 use crate::client::Queue;
+use crate::delivery::Delivery;
 use crate::error::{NatsCause, QueueError};
-use crate::subjects;
-use howdah_protocol::messages::SetMessage;
+use howdah_protocol::messages::{ConsumerStalled, SetEvent, SetMessage, SetOutdated};
 use howdah_protocol::wire;
 use howdah_protocol::wire::WireError;
 
@@ -62,13 +63,10 @@ pub enum PullError {
         /// The status and the text of the server.
         status: String,
     },
-    /// The server has waiting sets and does not deliver them: its store was damaged or removed while it runs. Call
-    /// [`Queue::rebuild_streams`].
-    #[error("the NATS server holds datum sets of pipeline {pipeline} but cannot deliver them")]
-    Stalled {
-        /// The pipeline.
-        pipeline: PipelineKey,
-    },
+    /// The server has waiting sets and does not deliver them: its store was damaged or removed while it runs. Report it
+    /// to the coordinator ([`Queue::report_stalled`]), which rebuilds the stream.
+    #[error("the NATS server holds datum sets of pipeline {} but cannot deliver them", .0.pipeline)]
+    Stalled(ConsumerStalled),
     /// This program cannot read a delivered set. The set is given back.
     #[error("datum set of pipeline {pipeline} cannot be read")]
     Unreadable {
@@ -115,8 +113,8 @@ impl Queue {
             queue: self.clone(),
             request_subject: format!(
                 "$JS.API.CONSUMER.MSG.NEXT.{}.{}",
-                subjects::DATUM_STREAM,
-                subjects::consumer(pipeline)
+                self.names.stream(),
+                self.names.consumer(pipeline)
             ),
             pipeline: pipeline.clone(),
             inbox,
@@ -138,8 +136,12 @@ impl Queue {
             operation: "give back",
             source,
         };
-        if !receipt.starts_with("$JS.ACK.") || receipt.contains(char::is_whitespace) {
-            return Err(failed(NatsCause::of("not the receipt of a datum set")));
+        let stream = self.names.stream();
+        let is_own = receipt.starts_with("$JS.ACK.") && receipt.split('.').any(|part| part == stream);
+        if !is_own || receipt.contains(char::is_whitespace) {
+            return Err(failed(NatsCause::of(
+                "not the receipt of a datum set of this installation",
+            )));
         }
         self.client
             .publish(receipt.to_owned(), "-NAK".into())
@@ -215,9 +217,10 @@ impl DatumPuller {
                 let before = self.stalled_at.replace(status.delivered);
                 if before == Some(status.delivered) {
                     self.stalled_at = None;
-                    return Err(PullError::Stalled {
+                    return Err(PullError::Stalled(ConsumerStalled {
                         pipeline: self.pipeline.clone(),
-                    });
+                        created: status.created,
+                    }));
                 }
                 Ok(())
             }
@@ -262,7 +265,7 @@ impl DatumPuller {
     /// Handles one answer; `None` if it is a heartbeat or an ordinary end of a request.
     async fn receive(&mut self, message: async_nats::Message) -> Result<Option<Delivery>, PullError> {
         match message.status {
-            None | Some(StatusCode::OK) => self.deliver(message).await.map(Some),
+            None | Some(StatusCode::OK) => self.deliver(message).await,
             Some(status) => {
                 // The end of an abandoned request says nothing about the newest one, which would be sent twice.
                 if !self.answers_outstanding(&message) {
@@ -303,25 +306,32 @@ impl DatumPuller {
         })
     }
 
-    async fn deliver(&mut self, message: async_nats::Message) -> Result<Delivery, PullError> {
+    async fn deliver(&mut self, message: async_nats::Message) -> Result<Option<Delivery>, PullError> {
         // A delivery has the subject of its publication, not the reply subject: it does not tell which request it
         // answers. A set of an abandoned request therefore ends the outstanding one too. At worst one more request is
         // sent, and `arrived` returns the surplus set.
         self.outstanding = None;
         self.stalled_at = None;
+        let checked = self.queue.authenticator.check(Expected::Coordinator, &message);
         let bytes = message.payload.clone();
         let delivery = async_nats::jetstream::Message {
             message,
             context: self.queue.js.clone(),
         };
+        if let Err(refusal) = checked {
+            self.ignore(&delivery, refusal).await;
+            return Ok(None);
+        }
         let delivered = delivery.info().map_or(1, |info| info.delivered);
         match wire::decode::<SetMessage>(&bytes) {
-            Ok(set) => Ok(Delivery {
+            Ok(set) => Ok(Some(Delivery {
                 set,
                 delivered: u64::try_from(delivered).unwrap_or(1),
                 message: delivery,
-            }),
+            })),
             Err(source) => {
+                let authenticator = &self.queue.authenticator;
+                authenticator.refused(Refusal::Unreadable, &delivery.subject);
                 // Without the delay, the server would deliver the set to this worker again at once, for ever.
                 if let Err(error) = delivery.ack_with(AckKind::Nak(Some(UNREADABLE_DELAY))).await {
                     tracing::warn!(%error, "unreadable datum set not given back");
@@ -334,58 +344,35 @@ impl DatumPuller {
         }
     }
 
+    /// Removes a message from the stream that is not run. Tells the leader if an earlier one published it.
+    async fn ignore(&self, delivery: &async_nats::jetstream::Message, refusal: Refusal) {
+        self.queue.authenticator.refused(refusal, &delivery.subject);
+        if let Err(error) = delivery.ack_with(AckKind::Term).await {
+            tracing::warn!(%error, "ignored message not removed from the stream");
+        }
+        if refusal != Refusal::OldEpoch {
+            return;
+        }
+        let Ok(set) = wire::decode::<SetMessage>(&delivery.payload) else {
+            return;
+        };
+        let outdated = SetEvent::Outdated(SetOutdated {
+            pipeline: set.pipeline,
+            job: set.job,
+            plan: set.plan,
+            set: set.set,
+        });
+        // If it is lost, the leader finds out that the queue is empty.
+        if let Err(error) = self.queue.publish_set_event(&outdated).await {
+            tracing::debug!(%error, "event of an outdated set not sent");
+        }
+    }
+
     fn answers_outstanding(&self, message: &async_nats::Message) -> bool {
         let number = message.subject.rsplit('.').next();
         matches!(
             (self.outstanding, number.and_then(|n| n.parse::<u64>().ok())),
             (Some((outstanding, _)), Some(number)) if outstanding == number
         )
-    }
-}
-
-/// A datum set that is delivered to this worker, until the worker acknowledges it, gives it back, or does not keep it
-/// for [`crate::ACK_WAIT`].
-pub struct Delivery {
-    /// The message with the set.
-    pub set: SetMessage,
-    /// Number of deliveries of the set so far, this one included.
-    pub delivered: u64,
-    message: async_nats::jetstream::Message,
-}
-
-impl Delivery {
-    /// Tells the server that the set is done, or that its job has ended.
-    ///
-    /// The result must be in the store before: an acknowledged set is never delivered again.
-    pub async fn ack(&self) -> Result<(), QueueError> {
-        self.answer("acknowledge", AckKind::Ack).await
-    }
-
-    /// Tells the server that this worker still runs the set. Repeat it within [`crate::ACK_WAIT`].
-    pub async fn in_progress(&self) -> Result<(), QueueError> {
-        self.answer("keep", AckKind::Progress).await
-    }
-
-    /// Returns the receipt of the delivery, for [`Queue::hand_back`] after a crash.
-    pub fn receipt(&self) -> &str {
-        self.message.reply.as_deref().unwrap_or_default()
-    }
-
-    /// Gives the set back. The server delivers it again at once or after the delay.
-    pub async fn nak(&self, delay: Option<Duration>) -> Result<(), QueueError> {
-        self.answer("give back", AckKind::Nak(delay)).await
-    }
-
-    async fn answer(&self, operation: &'static str, kind: AckKind) -> Result<(), QueueError> {
-        let sent = tokio::time::timeout(Duration::from_secs(5), self.message.ack_with(kind));
-        let failed = |cause| QueueError::Acknowledge {
-            operation,
-            source: cause,
-        };
-        match sent.await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(failed(NatsCause::of(error))),
-            Err(_) => Err(failed(NatsCause::of("timed out"))),
-        }
     }
 }

@@ -2,97 +2,141 @@
 //!
 //! The stream is a work queue: the server removes a message when a worker acknowledges it. It holds nothing that the
 //! coordinator cannot publish again, so deleting it is always safe.
+//!
+//! What an operator has set on an existing stream stays: limits, storage, and the number of copies unless the coordinator
+//! was given one.
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use howdah_protocol::messages::ConsumerStalled;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
-use crate::client::Queue;
-use crate::error::{NatsCause, QueueError, is_missing};
-use crate::subjects;
+use crate::api::ApiFailure;
+use crate::client::CoordinatorQueue;
+use crate::error::QueueError;
 
 /// Time in which the server drops a second message with the same id.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
-impl Queue {
-    /// Creates the datum stream if it is missing, and changes its configuration if that differs.
+/// What the server tells about a stream, as far as it is needed. The configuration is kept as it is, because this
+/// program does not know all fields of every release of the server.
+#[derive(Deserialize)]
+struct StreamInfo {
+    config: Value,
+}
+
+impl CoordinatorQueue {
+    /// Creates the datum stream if it is missing, and corrects its subjects and number of copies if they differ.
     ///
-    /// A creation raises [`Queue::stream_epoch`] of every process.
+    /// A creation raises [`crate::Queue::stream_epoch`] of every process.
+    ///
+    /// # Errors
+    /// When JetStream is off, or the server does not make the stream.
     pub async fn ensure_streams(&self) -> Result<(), QueueError> {
-        let config = self.stream_config();
-        // Update before create. An update makes the server write the configuration of the stream, which fails if its
-        // files are gone. A creation with the same configuration succeeds without a look at the disk, and the server
-        // would then accept sets that it can never deliver.
-        match self.js.update_stream(config.clone()).await {
-            Ok(_) => return Ok(()),
-            Err(error) if is_missing(&error.to_string()) => {}
-            Err(error) if has_lost_its_files(&error.to_string()) => {
-                tracing::warn!(stream = subjects::DATUM_STREAM, %error, "the server lost the datum stream's files");
+        let stream = self.names.stream();
+        let found = self
+            .api::<StreamInfo>(format!("STREAM.INFO.{stream}"), &json!({}))
+            .await;
+        let usable = match found {
+            Ok(info) => self.update_stream(info.config).await,
+            Err(failure) => Err(failure),
+        };
+        match usable {
+            Ok(()) => return Ok(()),
+            Err(failure) if failure.is_missing() => {}
+            Err(failure) if failure.is_broken_store() => {
+                let error = failure.into_cause();
+                tracing::warn!(stream, %error, "the server cannot use the datum stream's files");
                 self.delete_stream().await;
             }
-            Err(error) => return Err(stream_error(error)),
+            Err(failure) => return Err(self.stream_error(failure)),
         }
-        self.js.create_stream(config).await.map_err(stream_error)?;
-        tracing::info!(stream = subjects::DATUM_STREAM, "created the datum stream");
-        // The new stream is empty: sets that waited in the old one are gone. Every process has its own connection and
-        // would otherwise not learn of it, because its connection stayed up.
-        self.stream_epoch.send_modify(|n| *n += 1);
-        self.send_bytes(subjects::REBUILT.to_owned(), bytes::Bytes::new()).await
+        self.create_stream().await
+    }
+
+    /// Sends the configuration of the stream back, corrected.
+    ///
+    /// Also if nothing is to be corrected: an update makes the server write the configuration, which fails if the files of
+    /// the stream are gone. A look at the stream, or a creation with the same configuration, succeeds without a look at
+    /// the disk, and the server would then accept sets that it can never deliver.
+    async fn update_stream(&self, mut config: Value) -> Result<(), ApiFailure> {
+        config["subjects"] = json!([self.names.all_datums()]);
+        if let Some(replicas) = self.replicas {
+            config["num_replicas"] = json!(replicas);
+        }
+        let subject = format!("STREAM.UPDATE.{}", self.names.stream());
+        self.api::<Value>(subject, &config).await.map(drop)
+    }
+
+    async fn create_stream(&self) -> Result<(), QueueError> {
+        let stream = self.names.stream();
+        let config = json!({
+            "name": stream,
+            "description": "Howdah: datum sets waiting for a worker",
+            "subjects": [self.names.all_datums()],
+            "retention": "workqueue",
+            "storage": "file",
+            "discard": "new",
+            "num_replicas": self.replicas.unwrap_or(1),
+            "duplicate_window": nanoseconds(DUPLICATE_WINDOW),
+            "max_bytes": -1,
+            "max_msgs": -1,
+            "max_msgs_per_subject": -1,
+            "max_consumers": -1,
+            "max_msg_size": -1,
+        });
+        let made = self.api::<Value>(format!("STREAM.CREATE.{stream}"), &config).await;
+        made.map_err(|failure| self.stream_error(failure))?;
+        tracing::info!(stream, "created the datum stream");
+        // Sets that waited in an earlier stream of the name are gone.
+        self.announce_new_stream().await
     }
 
     /// Deletes the datum stream and creates it again: for a server whose store is damaged.
     ///
-    /// Raises [`Queue::stream_epoch`]: waiting sets must be published again.
+    /// Raises [`crate::Queue::stream_epoch`]: waiting sets must be published again.
     pub async fn rebuild_streams(&self) -> Result<(), QueueError> {
         tracing::warn!(
-            stream = subjects::DATUM_STREAM,
+            stream = self.names.stream(),
             "deleting the datum stream to create it again"
         );
         self.delete_stream().await;
-        self.ensure_streams().await
+        self.create_stream().await
+    }
+
+    /// Rebuilds the streams if a worker's report that the server withholds sets is still true. Returns whether it did.
+    ///
+    /// A report about a consumer that was made again since is ignored.
+    pub async fn rebuild_if_stalled(&self, report: &ConsumerStalled) -> Result<bool, QueueError> {
+        let status = self.consumer_info(&report.pipeline).await?;
+        let is_stalled = status.is_some_and(|now| now.created == report.created && now.pending > 0 && now.has_room());
+        if is_stalled {
+            self.rebuild_streams().await?;
+        }
+        Ok(is_stalled)
     }
 
     /// Deletes the datum stream. An error is only logged: it matters only if the creation that follows fails too.
     async fn delete_stream(&self) {
-        if let Err(error) = self.js.delete_stream(subjects::DATUM_STREAM).await {
-            tracing::debug!(%error, "old stream not deleted");
+        let subject = format!("STREAM.DELETE.{}", self.names.stream());
+        if let Err(failure) = self.api::<Value>(subject, &json!({})).await {
+            tracing::debug!(error = %failure.into_cause(), "old stream not deleted");
         }
     }
 
-    fn stream_config(&self) -> Config {
-        Config {
-            name: subjects::DATUM_STREAM.to_owned(),
-            subjects: vec![subjects::DATUM_SUBJECTS.to_owned()],
-            retention: RetentionPolicy::WorkQueue,
-            storage: StorageType::File,
-            discard: DiscardPolicy::New,
-            num_replicas: self.replicas,
-            duplicate_window: DUPLICATE_WINDOW,
-            max_bytes: -1,
-            max_messages: -1,
-            max_messages_per_subject: -1,
-            max_consumers: -1,
-            max_message_size: -1,
-            description: Some("Howdah: datum sets waiting for a worker".to_owned()),
-            ..Config::default()
+    fn stream_error(&self, failure: ApiFailure) -> QueueError {
+        match failure {
+            ApiFailure::Off => QueueError::JetStreamOff,
+            failure => QueueError::EnsureStream {
+                stream: self.names.stream(),
+                source: failure.into_cause(),
+            },
         }
     }
 }
 
-/// Returns whether an answer means that the files of the stream are gone. Newer servers notice it when they write the
-/// configuration of the stream.
-fn has_lost_its_files(text: &str) -> bool {
-    text.contains("no such file or directory")
-}
-
-fn stream_error(error: impl std::fmt::Display) -> QueueError {
-    let text = error.to_string();
-    let off = ["JetStream resource does not exist", "not enabled", "unavailable"];
-    if off.iter().any(|sign| text.contains(sign)) {
-        return QueueError::JetStreamOff;
-    }
-    QueueError::EnsureStream {
-        stream: subjects::DATUM_STREAM.to_owned(),
-        source: NatsCause::of(text),
-    }
+/// Returns a duration as JetStream writes it.
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

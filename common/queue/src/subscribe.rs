@@ -5,23 +5,28 @@
 
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::{Stream, StreamExt};
 
-use crate::client::Queue;
+use crate::authenticator::{Authenticator, Expected, Refusal};
+use crate::client::{CoordinatorQueue, Queue};
 use crate::error::{NatsCause, QueueError};
-use crate::subjects;
 use howdah_protocol::messages::{
-    CancelJob, Control, LogBatch, Presence, PrewarmOrder, RestartDatum, SetDone, SetEvent, SetFailed, WakeUp,
+    CancelJob, ConsumerStalled, Control, LogBatch, Presence, PrewarmOrder, RestartDatum, SetDone, SetEvent, SetFailed,
+    SetOutdated, WakeUp,
 };
 use howdah_protocol::wire::{self, Wire, WireError};
 
-/// A subscription that decodes its messages. It logs and skips those that it cannot read.
+/// A subscription that decodes its messages. It counts, logs and skips those that are not of a coordinator or worker of
+/// this installation, or that it cannot read.
 ///
 /// It survives reconnections; messages sent while the connection is down are lost.
 pub struct Subscription<T> {
     inner: Pin<Box<dyn Stream<Item = async_nats::Message> + Send>>,
+    authenticator: Arc<Authenticator>,
+    expected: Expected,
     read: fn(&[u8]) -> Result<T, WireError>,
     kind: PhantomData<fn() -> T>,
 }
@@ -41,10 +46,15 @@ impl<T> Stream for Subscription<T> {
             let Some(message) = std::task::ready!(self.inner.as_mut().poll_next(cx)) else {
                 return Poll::Ready(None);
             };
+            if let Err(refusal) = self.authenticator.check(self.expected, &message) {
+                self.authenticator.refused(refusal, &message.subject);
+                continue;
+            }
             match (self.read)(&message.payload) {
                 Ok(value) => return Poll::Ready(Some(value)),
                 Err(error) => {
-                    tracing::warn!(subject = %message.subject, %error, "message refused");
+                    tracing::debug!(subject = %message.subject, %error, "message refused");
+                    self.authenticator.refused(Refusal::Unreadable, &message.subject);
                 }
             }
         }
@@ -54,14 +64,15 @@ impl<T> Stream for Subscription<T> {
 impl Queue {
     async fn subscribe_to<T>(
         &self,
-        subjects: &[&str],
+        subjects: Vec<String>,
+        expected: Expected,
         read: fn(&[u8]) -> Result<T, WireError>,
     ) -> Result<Subscription<T>, QueueError> {
         let mut all = Vec::with_capacity(subjects.len());
         for subject in subjects {
-            let one = self.client.subscribe((*subject).to_owned()).await;
+            let one = self.client.subscribe(subject.clone()).await;
             all.push(one.map_err(|error| QueueError::Subscribe {
-                subject: (*subject).to_owned(),
+                subject,
                 source: NatsCause::of(error),
             })?);
         }
@@ -70,95 +81,116 @@ impl Queue {
         self.flush().await?;
         Ok(Subscription {
             inner: Box::pin(futures::stream::select_all(all)),
+            authenticator: Arc::clone(&self.authenticator),
+            expected,
             read,
             kind: PhantomData,
         })
     }
 
-    /// Coordinator: subscribes to the set events of all workers.
-    pub async fn set_events(&self) -> Result<Subscription<SetEvent>, QueueError> {
-        self.subscribe_to(&[subjects::SET_EVENTS], read_set_event).await
-    }
-
-    /// Worker: sends a set event.
+    /// Sends a set event.
     pub async fn publish_set_event(&self, event: &SetEvent) -> Result<(), QueueError> {
-        let bytes = match event {
-            SetEvent::Done(done) => wire::encode(done),
-            SetEvent::Failed(failed) => wire::encode(failed),
-        };
-        self.send_bytes(subjects::SET_EVENTS.to_owned(), bytes.into()).await
+        let subject = self.names.set_events();
+        match event {
+            SetEvent::Done(done) => self.send_as_worker(subject, done).await,
+            SetEvent::Failed(failed) => self.send_as_worker(subject, failed).await,
+            SetEvent::Outdated(outdated) => self.send_as_worker(subject, outdated).await,
+        }
     }
 
-    /// Coordinator: subscribes to the heartbeats of all workers.
-    pub async fn presence(&self) -> Result<Subscription<Presence>, QueueError> {
-        self.subscribe_to(&[subjects::PRESENCE], wire::decode).await
-    }
-
-    /// Worker: sends a heartbeat; does nothing while the connection is down.
+    /// Sends a heartbeat; does nothing while the connection is down.
     pub async fn publish_presence(&self, presence: &Presence) -> Result<(), QueueError> {
         if !self.is_connected() {
             return Ok(());
         }
-        self.send(subjects::PRESENCE.to_owned(), presence).await
+        self.send_as_worker(self.names.presence(), presence).await
     }
 
-    /// Coordinator: subscribes to live log lines of one pipeline or of all.
-    pub async fn logs(
-        &self,
-        pipeline: Option<&howdah_model::names::PipelineKey>,
-    ) -> Result<Subscription<LogBatch>, QueueError> {
-        let subject = pipeline.map_or_else(|| subjects::ALL_LOGS.to_owned(), subjects::logs);
-        self.subscribe_to(&[&subject], wire::decode).await
-    }
-
-    /// Worker: sends log lines to followers; does nothing while the connection is down.
+    /// Sends log lines to followers; does nothing while the connection is down.
     pub async fn publish_logs(&self, batch: &LogBatch) -> Result<(), QueueError> {
         if !self.is_connected() {
             return Ok(());
         }
-        self.send(subjects::logs(&batch.pipeline), batch).await
+        self.send_as_worker(self.names.logs(&batch.pipeline), batch).await
     }
 
-    /// Worker: subscribes to changes of the list of pipelines.
+    /// Tells the coordinator that the server does not deliver the sets of a pipeline.
+    pub async fn report_stalled(&self, report: &ConsumerStalled) -> Result<(), QueueError> {
+        self.send_as_worker(self.names.stalled(), report).await
+    }
+
+    /// Subscribes to changes of the list of pipelines.
     pub async fn wake_ups(&self) -> Result<Subscription<WakeUp>, QueueError> {
-        self.subscribe_to(&[subjects::WAKE_UP], wire::decode).await
+        self.subscribe_to(vec![self.names.wake_up()], Expected::Coordinator, wire::decode)
+            .await
     }
 
-    /// Worker: subscribes to control messages.
+    /// Subscribes to control messages.
     pub async fn controls(&self) -> Result<Subscription<Control>, QueueError> {
-        let subjects = [subjects::CANCEL, subjects::RESTART, subjects::PREWARM];
-        self.subscribe_to(&subjects, read_control).await
+        let names = &self.names;
+        let subjects = vec![names.cancel(), names.restart(), names.prewarm()];
+        self.subscribe_to(subjects, Expected::Coordinator, read_control).await
+    }
+}
+
+impl CoordinatorQueue {
+    /// Subscribes to the set events of all workers.
+    pub async fn set_events(&self) -> Result<Subscription<SetEvent>, QueueError> {
+        self.subscribe_to(vec![self.names.set_events()], Expected::Worker, read_set_event)
+            .await
     }
 
-    /// Coordinator: tells all workers to stop working on a job.
+    /// Subscribes to the heartbeats of all workers.
+    pub async fn presence(&self) -> Result<Subscription<Presence>, QueueError> {
+        self.subscribe_to(vec![self.names.presence()], Expected::Worker, wire::decode)
+            .await
+    }
+
+    /// Subscribes to reports that the server does not deliver sets.
+    pub async fn stalled_reports(&self) -> Result<Subscription<ConsumerStalled>, QueueError> {
+        self.subscribe_to(vec![self.names.stalled()], Expected::Worker, wire::decode)
+            .await
+    }
+
+    /// Subscribes to live log lines of one pipeline or of all.
+    pub async fn logs(
+        &self,
+        pipeline: Option<&howdah_model::names::PipelineKey>,
+    ) -> Result<Subscription<LogBatch>, QueueError> {
+        let subject = pipeline.map_or_else(|| self.names.all_logs(), |pipeline| self.names.logs(pipeline));
+        self.subscribe_to(vec![subject], Expected::Worker, wire::decode).await
+    }
+
+    /// Tells all workers to stop working on a job.
     ///
-    /// Call [`Queue::purge_job`] first, so that no worker gets another set of the job. Send the message again while the
-    /// presence of a worker shows the job: the message may be lost.
+    /// Call [`CoordinatorQueue::purge_job`] first, so that no worker gets another set of the job. Send the message again
+    /// while the presence of a worker shows the job: the message may be lost.
     pub async fn cancel_job(&self, cancel: &CancelJob) -> Result<(), QueueError> {
-        self.send(subjects::CANCEL.to_owned(), cancel).await
+        self.publish(self.names.cancel(), cancel).await
     }
 
-    /// Coordinator: tells all workers to run matching datums again.
+    /// Tells all workers to run matching datums again.
     pub async fn restart_datums(&self, restart: &RestartDatum) -> Result<(), QueueError> {
-        self.send(subjects::RESTART.to_owned(), restart).await
+        self.publish(self.names.restart(), restart).await
     }
 
-    /// Coordinator: tells all workers to read the list of pipelines again.
+    /// Tells all workers to read the list of pipelines again.
     pub async fn wake_workers(&self) -> Result<(), QueueError> {
-        self.send(subjects::WAKE_UP.to_owned(), &WakeUp {}).await
+        self.publish(self.names.wake_up(), &WakeUp {}).await
     }
 
-    /// Coordinator: sends a prewarm order to all workers.
+    /// Sends a prewarm order to all workers.
     pub async fn publish_prewarm(&self, order: &PrewarmOrder) -> Result<(), QueueError> {
-        self.send(subjects::PREWARM.to_owned(), order).await
+        self.publish(self.names.prewarm(), order).await
     }
 }
 
 fn read_set_event(bytes: &[u8]) -> Result<SetEvent, WireError> {
-    if wire::kind_of(bytes).as_deref() == Some(SetFailed::KIND) {
-        return wire::decode(bytes).map(SetEvent::Failed);
+    match wire::kind_of(bytes).as_deref() {
+        Some(SetFailed::KIND) => wire::decode(bytes).map(SetEvent::Failed),
+        Some(SetOutdated::KIND) => wire::decode(bytes).map(SetEvent::Outdated),
+        _ => wire::decode::<SetDone>(bytes).map(SetEvent::Done),
     }
-    wire::decode::<SetDone>(bytes).map(SetEvent::Done)
 }
 
 fn read_control(bytes: &[u8]) -> Result<Control, WireError> {

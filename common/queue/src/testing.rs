@@ -7,6 +7,40 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use howdah_protocol::installation::{Installation, QUEUE_KEY_BYTES};
+
+use crate::client::{CoordinatorQueue, Queue, QueueOptions};
+
+/// Returns the installation of tests.
+///
+/// # Panics
+///
+/// Never: its id is legal.
+pub fn installation() -> Installation {
+    Installation::new("test", [7; QUEUE_KEY_BYTES]).expect("a legal id")
+}
+
+/// Connects as the leader with epoch 1 of [`installation`].
+///
+/// # Panics
+///
+/// If the server does not answer.
+pub async fn coordinator(url: &str) -> CoordinatorQueue {
+    let options = QueueOptions::coordinator(url, installation());
+    let queue = Queue::connect(&options).await.expect("the server answers");
+    queue.lead(1, None)
+}
+
+/// Connects as a worker of [`installation`].
+///
+/// # Panics
+///
+/// If the server does not answer.
+pub async fn worker(url: &str, name: &str) -> Queue {
+    let options = QueueOptions::worker(url, name, installation());
+    Queue::connect(&options).await.expect("the server answers")
+}
+
 /// Returns every nats-server to test with: the one in PATH first.
 ///
 /// # Panics

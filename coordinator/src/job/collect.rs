@@ -81,6 +81,10 @@ pub struct Collector<'a> {
     failing: FailingSets,
     /// How long the queue has not answered.
     queue_budget: RetryBudget,
+    /// Whether the plan was read back: an earlier driver may have published its sets.
+    resumed: bool,
+    /// Sets of an earlier driver that this one has published again.
+    renewed: BTreeSet<u32>,
 }
 
 impl<'a> Collector<'a> {
@@ -98,6 +102,8 @@ impl<'a> Collector<'a> {
             schedule: LookSchedule::new(Instant::now()),
             failing: FailingSets::new(context.limits),
             queue_budget: RetryBudget::new(context.limits),
+            resumed: false,
+            renewed: BTreeSet::new(),
         }
     }
 
@@ -224,6 +230,7 @@ impl<'a> Collector<'a> {
     /// Collects the results of a plan that is final, some of which may be stored already.
     pub async fn resume(mut self, merge: MergePlan, merger: Merger) -> Result<(MergePlan, Merger), DriveError> {
         self.sets = Some(merge.sets);
+        self.resumed = true;
         let merger = self.scan_results(merger).await?;
         self.complete(merge, merger, true).await
     }
@@ -266,6 +273,10 @@ impl<'a> Collector<'a> {
                 let copy = done.result.and_then(|digits| hex::decode(digits).ok());
                 let copy = copy.filter(|bytes| wire::decode::<SetResult>(bytes).is_ok());
                 self.take_result(done.set, copy.map(Bytes::from), merger).await
+            }
+            Some(SetEvent::Outdated(outdated)) => {
+                self.replace_outdated(outdated.set).await?;
+                Ok(merger)
             }
             Some(SetEvent::Failed(failed)) => {
                 // A set that has a result was run elsewhere.
@@ -317,6 +328,7 @@ impl<'a> Collector<'a> {
         // With the ids of the first time the server would drop the messages as duplicates.
         self.publisher.next_attempt();
         let missing: Vec<u32> = (0..self.expected()).filter(|set| !self.done.contains(set)).collect();
+        self.renewed.extend(&missing);
         for window in missing.chunks(PUBLISH_WINDOW) {
             let messages: Vec<SetMessage> = futures::stream::iter(window.to_vec())
                 .map(|set| self.publisher.stored_message(set).boxed())
@@ -325,6 +337,20 @@ impl<'a> Collector<'a> {
                 .await?;
             self.publisher.publish(&messages).await?;
         }
+        Ok(())
+    }
+
+    /// Publishes a set of an earlier leader again, which a worker has dropped.
+    async fn replace_outdated(&mut self, set: u32) -> Result<(), DriveError> {
+        // While this driver makes the plan, it publishes every set itself.
+        let is_of_plan = self.sets.is_some_and(|sets| set < sets) && self.resumed;
+        if !is_of_plan || self.done.contains(&set) || !self.renewed.insert(set) {
+            return Ok(());
+        }
+        self.publisher.next_attempt();
+        let message = self.publisher.stored_message(set).await?;
+        metrics::SETS_REPUBLISHED.inc();
+        self.publisher.publish(&[message]).await?;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use howdah_model::{JobKey, PipelineKey};
 use howdah_protocol::messages::{CancelJob, SetMessage};
 use howdah_protocol::objects::PlanId;
-use howdah_queue::{ConsumerStatus, Queue, QueueError};
+use howdah_queue::{ConsumerStatus, CoordinatorQueue, QueueError};
 use tokio::sync::watch;
 
 use crate::leadership::lease::Lease;
@@ -44,18 +44,18 @@ pub trait SetQueue: Send + Sync {
 /// coordinator that was frozen, and has a successor, does nothing.
 #[derive(Clone)]
 pub struct LeaderQueue {
-    queue: Queue,
+    queue: CoordinatorQueue,
     lease: Lease,
 }
 
 impl LeaderQueue {
     /// Makes the queue of a leader.
-    pub fn new(queue: Queue, lease: Lease) -> Self {
+    pub fn new(queue: CoordinatorQueue, lease: Lease) -> Self {
         Self { queue, lease }
     }
 
     /// Returns the connection, once the lease is valid.
-    async fn leading(&self) -> &Queue {
+    async fn leading(&self) -> &CoordinatorQueue {
         self.lease.hold().await;
         &self.queue
     }

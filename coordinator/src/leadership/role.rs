@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use howdah_queue::Queue;
+use howdah_queue::CoordinatorQueue;
 use tokio::sync::watch;
 
 use crate::metadata::Core;
@@ -37,7 +37,7 @@ pub struct Leader {
     /// State and store.
     pub core: Core,
     /// Connection to the workers.
-    pub queue: Queue,
+    pub queue: CoordinatorQueue,
 }
 
 /// The role, for the code that answers calls. A clone is cheap.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use howdah_model::{Command, GlobalId, Reply, State};
-use howdah_store::{MetaLog, OpenedLog, Store, keys};
+use howdah_store::{MetaLog, OpenedLog, Store};
 use tokio::sync::watch;
 
 use super::command_loop::{CommandLoop, LogStatus};
 use super::commands::{CommandHandle, SubmitError, command_channel};
 use super::log_tail::LogTail;
 use super::staging::Staging;
-use crate::fresh_id::fresh_id;
+use crate::installation;
 use crate::live::LiveStatus;
 use crate::sealing::Sealer;
 
@@ -123,7 +123,7 @@ pub async fn lead(
     sealer: Sealer,
 ) -> anyhow::Result<(Core, CommandLoop)> {
     let (store, state, replayed) = tail.into_parts();
-    let cluster_id = cluster_id(&store).await?;
+    let cluster_id = installation::ensure_id(&store).await?;
     let (commands, source) = command_channel(state.clone());
     let command_loop = CommandLoop::new(source, state, log, store.clone(), replayed);
     let core = Core(Arc::new(CoreParts {
@@ -136,14 +136,4 @@ pub async fn lead(
         sealer,
     }));
     Ok((core, command_loop))
-}
-
-/// Returns the id kept in the store, making it first if this store is new.
-async fn cluster_id(store: &Store) -> anyhow::Result<String> {
-    let fresh = fresh_id().to_string();
-    if let Some(bytes) = store.get_opt(keys::CLUSTER_ID).await? {
-        return Ok(String::from_utf8_lossy(&bytes).trim().to_owned());
-    }
-    store.put(keys::CLUSTER_ID, fresh.clone().into()).await?;
-    Ok(fresh)
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use howdah_model::JobKey;
 use howdah_protocol::messages::SetEvent;
-use howdah_queue::Queue;
+use howdah_queue::CoordinatorQueue;
 use tokio::sync::{Notify, mpsc};
 
 use crate::job::{JobContext, LeaderQueue, RetryLimits};
@@ -16,7 +16,7 @@ use crate::metadata::Core;
 #[derive(Clone)]
 pub(super) struct SchedulerContext {
     pub(super) core: Core,
-    pub(super) queue: Queue,
+    pub(super) queue: CoordinatorQueue,
     /// Permission to act, for what is no append to the log.
     pub(super) lease: Lease,
     /// What the runners of all pipelines work with.
@@ -27,7 +27,7 @@ pub(super) struct SchedulerContext {
 
 impl SchedulerContext {
     /// Makes the context of a coordinator.
-    pub(super) fn new(core: Core, queue: Queue, lease: Lease, limits: RetryLimits) -> Self {
+    pub(super) fn new(core: Core, queue: CoordinatorQueue, lease: Lease, limits: RetryLimits) -> Self {
         let sets = LeaderQueue::new(queue.clone(), lease.clone());
         let jobs = JobContext::new(core.clone(), Arc::new(sets), limits);
         Self {
@@ -88,6 +88,7 @@ impl EventRouter {
         let (pipeline, job) = match &event {
             SetEvent::Done(done) => (&done.pipeline, done.job),
             SetEvent::Failed(failed) => (&failed.pipeline, failed.job),
+            SetEvent::Outdated(outdated) => (&outdated.pipeline, outdated.job),
         };
         if let Some(driver) = self.lock().get(&pipeline.job(job)) {
             // A driver that has just ended does not need it.

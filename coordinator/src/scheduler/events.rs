@@ -1,9 +1,9 @@
-//! Listens to what workers send: set events, heartbeats, log lines.
+//! Listens to what workers send: set events, heartbeats, log lines, reports about the queue.
 
 use std::collections::HashSet;
 
 use howdah_model::JobKey;
-use howdah_protocol::messages::{LogBatch, Presence};
+use howdah_protocol::messages::{ConsumerStalled, LogBatch, Presence};
 use tokio::task::JoinSet;
 
 use super::context::SchedulerContext;
@@ -31,6 +31,14 @@ pub(super) async fn spawn(context: &SchedulerContext) -> anyhow::Result<JoinSet<
         }
         Ok(())
     });
+    let mut stalled = context.queue.stalled_reports().await?;
+    let for_stalled = context.clone();
+    tasks.spawn(async move {
+        while let Some(report) = stalled.next().await {
+            let _ = catch_task_panic("a report about the queue", handle_stalled(&for_stalled, &report)).await;
+        }
+        Ok(())
+    });
     let mut logs = context.queue.logs(None).await?;
     let core = context.core.clone();
     tasks.spawn(async move {
@@ -47,6 +55,18 @@ fn add_lines(core: &Core, batch: LogBatch) {
     // Of a job that is over only runs go on whose lines are kept already: the others are stored by their workers.
     let open = core.state().job(&job).is_some_and(|job| !job.state.is_final());
     core.live().logs.add(job, batch, open);
+}
+
+/// Makes the stream again if the server does not deliver the sets of a pipeline. Sets are then published again, because the
+/// stream epoch rises.
+async fn handle_stalled(context: &SchedulerContext, report: &ConsumerStalled) {
+    context.lease.hold().await;
+    if let Err(error) = context.queue.rebuild_if_stalled(report).await {
+        tracing::warn!(
+            pipeline = %report.pipeline, error = howdah_telemetry::error_chain(&error),
+            "NATS withholds datum sets, and its stream could not be made again"
+        );
+    }
 }
 
 /// Records a heartbeat, and cancels again what the worker still has of jobs that are over: the first order to do so may

@@ -76,7 +76,8 @@ fn order(workers: &LiveWorkers, state: &State, pipeline: &PipelineKey) -> Option
         pipeline: pipeline.clone(),
         stages: Some(PrewarmStages {
             version: version.version,
-            stage: stage_spec(version, version.image.clone()?),
+            // Without the environment of the spec: all workers get it, and a start does not need it.
+            stage: stage_spec(version, version.image.clone()?).for_start(),
             slots: u32::try_from(version.spec.parallelism.div_ceil(workers)).unwrap_or(u32::MAX),
         }),
     })

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use howdah_model::{PipelineKey, PipelineState};
-use howdah_queue::Queue;
+use howdah_queue::CoordinatorQueue;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -30,7 +30,7 @@ const LAST_LINES: Duration = Duration::from_secs(5);
 /// When a listener ends, because the connection to NATS is closed. A task that panics is started again.
 pub async fn run(
     core: Core,
-    queue: Queue,
+    queue: CoordinatorQueue,
     lease: Lease,
     limits: RetryLimits,
     shutdown: CancellationToken,

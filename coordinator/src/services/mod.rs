@@ -35,7 +35,7 @@ use howdah_api::pfs_v2::api_server::ApiServer as PfsServer;
 use howdah_api::pps_v2::api_server::ApiServer as PpsServer;
 use howdah_api::transaction_v2::api_server::ApiServer as TransactionServer;
 use howdah_api::versionpb_v2::api_server::ApiServer as VersionServer;
-use howdah_queue::Queue;
+use howdah_queue::CoordinatorQueue;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
@@ -56,7 +56,7 @@ macro_rules! serve {
 /// `queue` is the connection to the workers, `file_broker` receives the files that clients on this machine offer. Calls
 /// that need one of them fail without it. A call that no service answers gets status `UNIMPLEMENTED` and a sentence
 /// that names the call.
-pub fn router(core: Core, queue: Option<Queue>, file_broker: Option<Arc<FileBroker>>) -> Router {
+pub fn router(core: Core, queue: Option<CoordinatorQueue>, file_broker: Option<Arc<FileBroker>>) -> Router {
     let (_, health) = tonic_health::server::health_reporter();
     Routes::new(serve!(
         PfsServer,

@@ -1,6 +1,7 @@
 //! What a runner does after errors of the plan, and after the coordinator has died.
 
 use howdah_model::JobState;
+use howdah_protocol::messages::{SetEvent, SetOutdated};
 
 use crate::support::QueueRequest::{CancelPlan, Publish, Purge};
 use crate::support::{World, all_idle};
@@ -113,4 +114,36 @@ async fn a_new_coordinator_does_not_publish_sets_that_the_queue_has() {
     assert_eq!(world.output_paths().await, paths);
     let once = [0, 1, 2].map(|set| Publish(job.clone(), set));
     assert_eq!(world.queue.requests(), once);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_coordinator_publishes_sets_again_that_workers_dropped_as_those_of_an_earlier_one() {
+    let paths = ["/a", "/b", "/c"];
+    let world = World::new(&paths).await;
+    let job = world.job();
+    let runner = world.start_runner();
+    let message = world.queue.take().await;
+    world.plan_is_final().await;
+    let _known_to_the_store_only = world.run(&message).await;
+    runner.killed().await;
+    let world = world.reopen(&[]).await;
+    let _runner = world.start_runner();
+    all_idle().await;
+    let dropped = world.queue.take().await;
+    let outdated = SetEvent::Outdated(SetOutdated {
+        pipeline: dropped.pipeline.clone(),
+        job: dropped.job,
+        plan: dropped.plan,
+        set: dropped.set,
+    });
+    world.deliver(outdated.clone());
+    // Of a set that is delivered twice there are two events.
+    world.deliver(outdated);
+    all_idle().await;
+    let ended = world.work_until_over().await;
+    assert_eq!(ended.state, JobState::Success);
+    assert_eq!((ended.counts.total, ended.counts.processed), (3, 3));
+    assert_eq!(world.output_paths().await, paths);
+    let published = [0, 1, 2, dropped.set].map(|set| Publish(job.clone(), set));
+    assert_eq!(world.queue.requests(), published);
 }

@@ -339,7 +339,7 @@ mod tests {
     #[tokio::test]
     async fn lines_that_were_sent_survive_the_process_and_those_that_are_stored_leave_nothing() {
         let server = howdah_queue::testing::NatsServer::start();
-        let queue = Queue::connect(&server.url(), "w").await.unwrap();
+        let queue = howdah_queue::testing::worker(&server.url(), "w").await;
         let store = Store::in_memory().await;
         let (log, folder) = SetLog::of_test();
         log.add(None, true, "one".to_owned());

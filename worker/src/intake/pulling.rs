@@ -160,10 +160,10 @@ async fn pull(intake: Arc<IntakeState>, pipeline: PipelineKey, stop: Cancellatio
                     pause(&stop).await;
                     return;
                 }
-                Err(PullError::Stalled { .. }) => {
-                    tracing::warn!(%pipeline, "NATS withholds datum sets: recreating the stream");
-                    if let Err(error) = context.queue.rebuild_streams().await {
-                        tracing::warn!(error = %error_chain(&error), "stream not recreated");
+                Err(PullError::Stalled(report)) => {
+                    tracing::warn!(%pipeline, "NATS withholds datum sets: asking the coordinator to recreate the stream");
+                    if let Err(error) = context.queue.report_stalled(&report).await {
+                        tracing::warn!(error = %error_chain(&error), "the coordinator was not asked");
                     }
                     pause(&stop).await;
                 }

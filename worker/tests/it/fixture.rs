@@ -16,8 +16,8 @@ use howdah_protocol::messages::{CancelJob, SetEvent, SetFailed, SetMessage};
 use howdah_protocol::objects::{self, Datum, DatumInput, DatumSet, JobPlan, LogObject, SetResult};
 use howdah_protocol::testing::{datum, file_input};
 use howdah_protocol::wire;
-use howdah_queue::testing::NatsServer;
-use howdah_queue::{Queue, Subscription};
+use howdah_queue::testing::{NatsServer, coordinator};
+use howdah_queue::{CoordinatorQueue, Subscription};
 use howdah_store::{FileEdits, FileTree, PackWriter, PathRules, Store};
 use howdah_worker::runtime::scripted::{ScriptedCall, ScriptedEnd, ScriptedRuntime};
 use howdah_worker::{OutputLimits, Scratch, WorkerError, WorkerParts, metrics::Metrics, run_with};
@@ -31,7 +31,7 @@ pub const WAIT_LIMIT: Duration = Duration::from_secs(60);
 /// A NATS server, a store and a runtime, which several workers may share.
 pub struct WorkerFixture {
     pub server: NatsServer,
-    pub queue: Queue,
+    pub queue: CoordinatorQueue,
     pub store: Store,
     pub runtime: ScriptedRuntime,
     pub events: Subscription<SetEvent>,
@@ -91,7 +91,7 @@ pub async fn within<T>(future: impl Future<Output = T>) -> T {
 impl WorkerFixture {
     pub async fn new() -> Self {
         let server = NatsServer::start();
-        let queue = Queue::connect(&server.url(), "coordinator").await.unwrap();
+        let queue = coordinator(&server.url()).await;
         queue.ensure_streams().await.unwrap();
         let runtime = ScriptedRuntime::new();
         runtime.define("ok", |_| ScriptedEnd::ok());
@@ -118,7 +118,7 @@ impl WorkerFixture {
             .unwrap();
         let (url, named) = (self.server.url(), name.to_owned());
         let queue = threads
-            .spawn(async move { Queue::connect(&url, &named).await.unwrap() })
+            .spawn(async move { howdah_queue::testing::worker(&url, &named).await })
             .await
             .unwrap();
         let parts = WorkerParts {

@@ -83,6 +83,37 @@ impl Wire for SetFailed {
     const KIND: &'static str = "set_trouble";
 }
 
+/// A worker got a set that an earlier leader published, and dropped it. The leader publishes it again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetOutdated {
+    /// Pipeline.
+    pub pipeline: PipelineKey,
+    /// Job.
+    pub job: GlobalId,
+    /// Plan of the set.
+    pub plan: PlanId,
+    /// Set within the plan.
+    pub set: u32,
+}
+
+impl Wire for SetOutdated {
+    const KIND: &'static str = "set_outdated";
+}
+
+/// A worker found that the server has sets for a pipeline and does not deliver them. The leader checks it and makes the
+/// stream again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsumerStalled {
+    /// Pipeline.
+    pub pipeline: PipelineKey,
+    /// When the consumer was made, as the server writes it: a report about an earlier consumer is ignored.
+    pub created: String,
+}
+
+impl Wire for ConsumerStalled {
+    const KIND: &'static str = "consumer_stalled";
+}
+
 /// What a worker reports about a set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetEvent {
@@ -90,6 +121,8 @@ pub enum SetEvent {
     Done(SetDone),
     /// The worker gave the set back.
     Failed(SetFailed),
+    /// The worker dropped the set of an earlier leader.
+    Outdated(SetOutdated),
 }
 
 impl SetEvent {
@@ -98,6 +131,7 @@ impl SetEvent {
         match self {
             Self::Done(done) => done.plan,
             Self::Failed(failed) => failed.plan,
+            Self::Outdated(outdated) => outdated.plan,
         }
     }
 }

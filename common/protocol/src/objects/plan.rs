@@ -139,3 +139,18 @@ pub struct StageSpec {
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
 }
+
+impl StageSpec {
+    /// Returns what the start of a container needs, without what only the runs of commands need: no command, no input and
+    /// no environment. Such a specification may be sent to all workers.
+    pub fn for_start(&self) -> Self {
+        Self {
+            cmd: Vec::new(),
+            stdin: None,
+            err_cmd: None,
+            err_stdin: None,
+            env: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
+}

@@ -25,11 +25,12 @@ async fn a_set_is_delivered_and_removed_once_acknowledged() {
         let idle = ConsumerStatus {
             max_ack_pending: 4,
             delivered: 1,
+            created: status.created.clone(),
             ..ConsumerStatus::default()
         };
         // The server handles acknowledgements in the background.
         tokio::time::timeout(PATIENCE, async {
-            while queue.consumer_info(&edges).await.unwrap() != Some(idle) {}
+            while queue.consumer_info(&edges).await.unwrap().as_ref() != Some(&idle) {}
         })
         .await
         .expect("the set is not acknowledged");

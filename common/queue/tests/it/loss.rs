@@ -5,8 +5,8 @@
 use std::error::Error;
 
 use crate::common::{PATIENCE, job, message, on_every_server, pipeline, take};
-use howdah_queue::testing::{NatsServer, executables};
-use howdah_queue::{PullError, Queue, QueueError};
+use howdah_queue::testing::{NatsServer, coordinator, executables, installation, worker};
+use howdah_queue::{PullError, Queue, QueueError, QueueOptions};
 
 #[tokio::test]
 async fn a_killed_and_wiped_server_is_filled_again() {
@@ -74,7 +74,13 @@ async fn a_store_wiped_under_a_running_server_is_rebuilt() {
         // Some servers accept sets and can never deliver them. The coordinator has its own connection; its stream
         // epoch rises when the worker rebuilds the stream.
         let url = server.lock().unwrap().url();
-        let coordinator = Queue::connect(&url, "other").await.unwrap();
+        let coordinator = coordinator(&url).await;
+        let mut reports = coordinator.stalled_reports().await.unwrap();
+        let rebuilding = async {
+            while let Some(report) = reports.next().await {
+                coordinator.rebuild_if_stalled(&report).await.unwrap();
+            }
+        };
         let filling = async {
             let mut stream_epoch = coordinator.stream_epoch();
             for attempt in 1.. {
@@ -88,19 +94,25 @@ async fn a_store_wiped_under_a_running_server_is_rebuilt() {
             }
         };
         let working = async {
-            let mut puller = queue.datums(&edges).await.unwrap();
+            let worker = worker(&url, "w").await;
+            let mut stream_epoch = worker.stream_epoch();
+            let mut puller = worker.datums(&edges).await.unwrap();
             loop {
-                match puller.next().await {
-                    Ok(delivery) if delivery.set.set == 1 => break delivery,
-                    Ok(older) => older.ack().await.unwrap(),
-                    Err(PullError::Stalled { .. }) => queue.rebuild_streams().await.unwrap(),
-                    Err(_) => {}
+                tokio::select! {
+                    _ = stream_epoch.changed() => puller.reset(),
+                    next = puller.next() => match next {
+                        Ok(delivery) if delivery.set.set == 1 => break delivery,
+                        Ok(older) => older.ack().await.unwrap(),
+                        Err(PullError::Stalled(report)) => worker.report_stalled(&report).await.unwrap(),
+                        Err(_) => {}
+                    }
                 }
             }
         };
         let delivery = tokio::time::timeout(PATIENCE, async {
             tokio::select! {
                 () = filling => unreachable!("goes on for ever"),
+                () = rebuilding => unreachable!("goes on for ever"),
                 delivery = working => delivery,
             }
         })
@@ -115,7 +127,7 @@ async fn a_store_wiped_under_a_running_server_is_rebuilt() {
 async fn publishing_creates_a_missing_stream() {
     for executable in executables() {
         let server = NatsServer::start_with(&executable, &[]);
-        let queue = Queue::connect(&server.url(), "test").await.unwrap();
+        let queue = coordinator(&server.url()).await;
         let before = *queue.stream_epoch().borrow();
         let edges = pipeline("edges");
         queue.publish_set(&message(&edges, job(1), 0)).await.unwrap();
@@ -131,7 +143,8 @@ async fn errors_have_a_remedy_and_no_text_twice() {
     let port = unused.local_addr().unwrap().port();
     drop(unused);
     let url = format!("nats://joe:secret@127.0.0.1:{port}");
-    let error = Queue::connect(&url, "test").await.err().unwrap();
+    let options = |url: &str| QueueOptions::coordinator(url, installation());
+    let error = Queue::connect(&options(&url)).await.err().unwrap();
     let text = error.to_string();
     assert_eq!(
         text,
@@ -144,7 +157,7 @@ async fn errors_have_a_remedy_and_no_text_twice() {
     assert!(cause.source().is_none(), "the chain ends with the client's text");
     assert!(!cause.to_string().contains("secret"));
 
-    let error = Queue::connect("http://joe:secret@here", "test").await.err().unwrap();
+    let error = Queue::connect(&options("http://joe:secret@here")).await.err().unwrap();
     assert!(
         matches!(&error, QueueError::Address { url, .. } if url == "http://here"),
         "{error:?}"
@@ -155,7 +168,7 @@ async fn errors_have_a_remedy_and_no_text_twice() {
 async fn a_server_without_jetstream_is_recognised() {
     for executable in executables() {
         let server = NatsServer::start_without_jetstream(&executable);
-        let queue = Queue::connect(&server.url(), "test").await.unwrap();
+        let queue = coordinator(&server.url()).await;
         let error = queue.ensure_streams().await.unwrap_err();
         assert!(matches!(error, QueueError::JetStreamOff), "{error:?}");
     }

@@ -3,5 +3,7 @@
 
 mod common;
 mod datums;
+mod installations;
 mod loss;
 mod messages;
+mod tls;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{job, message, on_every_server, pipeline, take};
+use crate::common::{Stranger, job, message, on_every_server, pipeline, take};
 use howdah_model::entities::ImagePin;
 use howdah_model::ids::DatumId;
 use howdah_protocol::messages::{
@@ -142,12 +142,14 @@ async fn messages_of_another_release_are_refused_by_name() {
         let mut presences = queue.presence().await.unwrap();
 
         let url = server.lock().unwrap().url();
-        let stranger = async_nats::connect(url).await.unwrap();
-        let subject = howdah_queue::subjects::datums(&edges, &job(1));
+        let stranger = Stranger::connect(&url).await;
         let newer = r#"{"kind":"datum_set_work","v":99,"body":{"shape":"unknown"}}"#;
-        stranger.publish(subject, newer.into()).await.unwrap();
-        stranger.publish("howdah.presence", "garbage".into()).await.unwrap();
-        stranger.flush().await.unwrap();
+        stranger
+            .publish_sealed(&queue.names().datums(&edges, &job(1)), Some(1), newer)
+            .await;
+        stranger
+            .publish_sealed(&queue.names().presence(), None, "garbage")
+            .await;
 
         let Err(PullError::Unreadable { source, .. }) = puller.next().await else {
             panic!("expected a refusal");

@@ -8,7 +8,7 @@ use howdah_api::{pfs_v2 as pfs, pps_v2 as pps};
 use howdah_model::{BranchName, CommitKey, CommitRef, Content, DatumId, Job, JobKey, Rejection, RepoKey, State};
 use howdah_protocol::messages::RestartDatum;
 use howdah_protocol::objects::{Datum, DatumInput, DatumOutcome, DatumStats};
-use howdah_queue::Queue;
+use howdah_queue::CoordinatorQueue;
 use howdah_spec::Input;
 use tonic::{Response, Status, Streaming};
 
@@ -282,7 +282,11 @@ fn batch_size(number: i32) -> Result<usize, Status> {
 }
 
 /// Makes workers begin again with the running datums that the filters select.
-pub(super) async fn restart_datum(core: &Core, queue: &Queue, request: pps::RestartDatumRequest) -> UnaryReply<()> {
+pub(super) async fn restart_datum(
+    core: &Core,
+    queue: &CoordinatorQueue,
+    request: pps::RestartDatumRequest,
+) -> UnaryReply<()> {
     let key = wire::job_key(request.job.as_ref())?;
     let state = core.state();
     let job = find::job(&state, &key)?;

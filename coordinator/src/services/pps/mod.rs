@@ -22,7 +22,7 @@ mod secret;
 
 use howdah_api::pps_v2 as pps;
 use howdah_api::pps_v2::api_server::Api;
-use howdah_queue::Queue;
+use howdah_queue::CoordinatorQueue;
 use tonic::{Request, Status, Streaming};
 
 use super::reply::{StreamReply, UnaryReply};
@@ -32,12 +32,12 @@ use crate::metadata::Core;
 pub struct PpsService {
     core: Core,
     /// The connection to the workers, if there is one.
-    queue: Option<Queue>,
+    queue: Option<CoordinatorQueue>,
 }
 
 impl PpsService {
     /// Makes the service.
-    pub fn new(core: Core, queue: Option<Queue>) -> Self {
+    pub fn new(core: Core, queue: Option<CoordinatorQueue>) -> Self {
         Self { core, queue }
     }
 }
