@@ -10,6 +10,7 @@
 //! at once. Which container engine the worker uses is the worker's own decision; the summary only reports one.
 
 mod nats;
+mod token;
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -69,13 +70,19 @@ async fn run_all(args: UpArgs, printer: Printer) -> anyhow::Result<()> {
     config.retries = args.retries;
     config.secret_key_file = Some(data.join("secret.key"));
     config.make_secret_key = true;
+    config.access = args.access.clone();
+    let token_file = match &args.access.auth_token_file {
+        Some(file) => file.clone(),
+        None => token::ensure(&data)?,
+    };
+    config.access.auth_token_file = Some(token_file.clone());
     let coordinator = howdah_coordinator::start(config, coordinator_stop.clone()).await?;
     let engine = if args.no_worker {
         None
     } else {
         Some(find_engine(&data).await)
     };
-    let summary = summary(&data, &nats_url, &store, &coordinator, engine.as_ref());
+    let summary = summary(&data, &token_file, &nats_url, &store, &coordinator, engine.as_ref());
     printer.line(summary).context(NO_STDOUT)?;
 
     let worker_stop = CancellationToken::new();
@@ -169,6 +176,7 @@ fn engine_line(engine: Option<&Result<String, String>>) -> String {
 /// Returns the summary of a start: addresses, the data folder, and how to add a worker.
 fn summary(
     data: &Path,
+    token_file: &Path,
     nats_url: &str,
     store: &str,
     coordinator: &howdah_coordinator::Running,
@@ -180,11 +188,13 @@ fn summary(
         "Howdah is up.\n  \
          clients    grpc://{address}\n  \
          metrics    http://{address}/metrics\n  \
+         token      {} (for other users, containers and machines)\n  \
          data       {}\n  \
          nats       {nats_url}\n  \
          engine     {engine}\n  \
          one more worker:  howdah-worker --nats-url {nats_url} --store {store} --scratch FOLDER\n\
          Stop with Ctrl-C; started again, it continues where it stopped.",
+        token_file.display(),
         data.display()
     )
 }

@@ -6,6 +6,7 @@
 //! ```text
 //! meta/format                                        version marker
 //! meta/cluster-id                                    id of the installation, made when its store is new
+//! meta/peer-key                                      secret by which coordinators over this store know each other
 //! meta/probe                                         written to an S3 server to learn what a conditional write does
 //! meta/log/<20-digit sequence>                       metadata log
 //! meta/claims/<20-digit sequence>                    marks that record as a claim
@@ -31,6 +32,8 @@ use howdah_model::ContentHash;
 pub const FORMAT: &str = "meta/format";
 /// Id of the installation.
 pub const CLUSTER_ID: &str = "meta/cluster-id";
+/// Secret of the coordinators.
+pub const PEER_KEY: &str = "meta/peer-key";
 /// Prefix of log records.
 pub const LOG: &str = "meta/log/";
 /// Prefix of the marks of claims.
