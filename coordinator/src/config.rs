@@ -83,6 +83,9 @@ pub struct CoordinatorConfig {
     /// Jobs that cannot go on.
     #[command(flatten)]
     pub retries: RetryConfig,
+    /// Who may call.
+    #[command(flatten)]
+    pub access: AccessConfig,
 }
 
 /// When a job that cannot go on is ended. Every flag `--a-b` is also read from `HOWDAH_A_B`.
@@ -109,6 +112,50 @@ impl Default for RetryConfig {
         Self {
             job_tries: DEFAULT_TRIES,
             job_outage_hours: DEFAULT_OUTAGE_HOURS,
+        }
+    }
+}
+
+/// Who may call, and how many at a time. Every flag `--a-b` is also read from `HOWDAH_A_B`.
+#[derive(Debug, Clone, Args)]
+pub struct AccessConfig {
+    /// File with the tokens of callers: in each line a token and the name of its owner. It is read again when it changes.
+    ///
+    /// The user that the server runs as, and root, need no token on the same machine.
+    #[arg(long, env = "HOWDAH_AUTH_TOKEN_FILE", value_name = "FILE")]
+    pub auth_token_file: Option<PathBuf>,
+    /// Let everybody who reaches the port do everything.
+    #[arg(long, env = "HOWDAH_INSECURE_NO_AUTH")]
+    pub insecure_no_auth: bool,
+    /// Name by which clients call this server, beside `localhost` and its address; may be given several times.
+    #[arg(long, env = "HOWDAH_HOST_NAME", value_name = "NAME", value_delimiter = ',')]
+    pub host_name: Vec<String>,
+    /// Most connections at a time, and at most half of the files that the process may open.
+    #[arg(long, env = "HOWDAH_MAX_CONNECTIONS", value_name = "N", default_value_t = AccessConfig::MAX_CONNECTIONS)]
+    pub max_connections: usize,
+    /// Longest silence of a client in the middle of a call, such as a put.
+    #[arg(long, env = "HOWDAH_CLIENT_SILENCE_SECONDS", value_name = "SECONDS", default_value_t = AccessConfig::CLIENT_SILENCE_SECONDS)]
+    pub client_silence_seconds: u64,
+}
+
+impl AccessConfig {
+    const MAX_CONNECTIONS: usize = 4096;
+    const CLIENT_SILENCE_SECONDS: u64 = 600;
+
+    /// Returns the longest silence of a client in the middle of a call.
+    pub fn client_silence(&self) -> Duration {
+        Duration::from_secs(self.client_silence_seconds.max(1))
+    }
+}
+
+impl Default for AccessConfig {
+    fn default() -> Self {
+        Self {
+            auth_token_file: None,
+            insecure_no_auth: false,
+            host_name: Vec::new(),
+            max_connections: Self::MAX_CONNECTIONS,
+            client_silence_seconds: Self::CLIENT_SILENCE_SECONDS,
         }
     }
 }
@@ -204,6 +251,7 @@ impl CoordinatorConfig {
             make_secret_key: false,
             memory: MemoryConfig::default(),
             retries: RetryConfig::default(),
+            access: AccessConfig::default(),
         }
     }
 }

@@ -44,6 +44,40 @@ fn histogram(name: &str, help: &str, buckets: &[f64]) -> Histogram {
 pub static COMMANDS: LazyLock<IntCounter> =
     LazyLock::new(|| counter("howdah_commands_total", "Commands decided, refused ones included."));
 
+/// Open connections to the port.
+pub static CONNECTIONS: LazyLock<IntGauge> =
+    LazyLock::new(|| registered(IntGauge::new("howdah_connections", "Open connections to the port.")));
+
+/// Connections that the server has closed, by reason.
+pub static CONNECTIONS_CLOSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    registered(IntCounterVec::new(
+        Opts::new(
+            "howdah_connections_closed_total",
+            "Connections closed by the server: no_preface (nothing sent), stranger (idle, caller unknown) or made_room.",
+        ),
+        &["reason"],
+    ))
+});
+
+/// Failures to accept a connection.
+pub static ACCEPT_FAILURES: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter(
+        "howdah_accept_failures_total",
+        "Failures to accept a connection, for example because too many files are open.",
+    )
+});
+
+/// Requests that were refused before they reached a service, by reason.
+pub static REQUESTS_REFUSED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    registered(IntCounterVec::new(
+        Opts::new(
+            "howdah_requests_refused_total",
+            "Requests refused because of host, origin, protocol, or caller.",
+        ),
+        &["reason"],
+    ))
+});
+
 /// Time of one append to the metadata log.
 pub static LOG_APPEND_SECONDS: LazyLock<Histogram> = LazyLock::new(|| {
     histogram(
@@ -192,6 +226,8 @@ pub fn render() -> String {
 /// Registers the metrics without labels, so that `/metrics` shows them before their first use.
 pub fn register_unlabelled() {
     LazyLock::force(&COMMANDS);
+    LazyLock::force(&CONNECTIONS);
+    LazyLock::force(&ACCEPT_FAILURES);
     LazyLock::force(&LOG_APPEND_SECONDS);
     LazyLock::force(&LOG_APPEND_FAILURES);
     LazyLock::force(&PLAN_SECONDS);

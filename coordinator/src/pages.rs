@@ -1,14 +1,20 @@
-//! What the port answers: `/metrics`, `/healthz`, `/readyz` and `/leader` by itself, everything else through the leader.
+//! What the port answers: `/metrics`, `/healthz`, `/readyz` and `/leader` by itself, everything else through the leader. Every
+//! request passes through [`access`] first.
+
+use std::sync::Arc;
 
 use axum::extract::{Request, State as Extract};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use howdah_api::retry::RetryHint;
 use tower::ServiceExt;
 
+use crate::access::gate::{Gate, admit};
+use crate::caller::Caller;
 use crate::leadership::forward::{Forwarder, unavailable};
+use crate::leadership::peer_key::LeaderEpoch;
 use crate::leadership::probe::{self, Leading};
 use crate::leadership::role::{Leader, Role, RoleReader};
 use crate::metrics;
@@ -20,11 +26,11 @@ struct Pages {
     forwarder: Forwarder,
 }
 
-/// Makes the routes of the port.
-pub fn router(role: RoleReader) -> Router {
+/// Makes the routes of the port, behind the gate.
+pub fn router(role: RoleReader, gate: Gate) -> Router {
     let pages = Pages {
         role,
-        forwarder: Forwarder::unconnected(),
+        forwarder: Forwarder::unconnected(gate.peer_key.clone()),
     };
     Router::new()
         .route(
@@ -36,17 +42,29 @@ pub fn router(role: RoleReader) -> Router {
         .route(probe::PATH, get(leading))
         .fallback(call)
         .with_state(pages)
+        .layer(middleware::from_fn_with_state(Arc::new(gate), admit))
 }
 
 /// Answers a call, here or through the leader. While there is no leader, the call waits for one.
 async fn call(Extract(pages): Extract<Pages>, request: Request) -> Response {
     match pages.role.wait_for_leader().await {
-        Role::Leader(leader) => match leader.routes.clone().oneshot(request).await {
-            Ok(answer) => answer,
-            Err(never) => match never {},
-        },
-        Role::Standby { leader, .. } => pages.forwarder.forward(&leader, request).await,
+        Role::Leader(leader) => answer(&leader, request).await,
+        Role::Standby { leader, epoch } => pages.forwarder.forward(&leader, LeaderEpoch(epoch), request).await,
         Role::Waiting => unavailable(RetryHint::Always, "no coordinator leads at the moment"),
+    }
+}
+
+async fn answer(leader: &Leader, request: Request) -> Response {
+    let forwarded_to = request.extensions().get::<LeaderEpoch>().copied();
+    if forwarded_to.is_some_and(|LeaderEpoch(epoch)| epoch != leader.epoch) {
+        return unavailable(RetryHint::Always, "the call was forwarded to another leader");
+    }
+    let caller = request.extensions().get::<Caller>().cloned();
+    let answer = leader.routes.clone().oneshot(request);
+    let caller = caller.unwrap_or_else(Caller::anonymous);
+    match caller.scope(answer).await {
+        Ok(answer) => answer,
+        Err(never) => match never {},
     }
 }
 

@@ -7,11 +7,16 @@ use std::time::Duration;
 
 use howdah_api::file_broker::FileBroker;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
+use crate::access::gate::Gate;
+use crate::connections::accept::accept;
+use crate::connections::registry::Registry;
 use crate::leadership::role::RoleReader;
 use crate::{metrics, pages};
 
@@ -24,12 +29,12 @@ const FRAME_BYTES: u32 = 256 << 10;
 /// may wait: the HTTP/2 library counts 256 bytes for each against half of this, and closes the connection beyond that. A
 /// put of many tiny files sends one small frame for each, so the default of 64 KiB would end it.
 const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
-/// Silence on a connection after which the system asks whether the client's machine is still there. Without it, a follower
-/// or a wait would be kept for ever if that machine, or the network, fails. Pings of HTTP/2 would do the same, but a
-/// suspended client cannot answer them.
-const KEEP_ALIVE_AFTER: Duration = Duration::from_secs(60);
-/// Time between two such questions. After nine without an answer the connection is closed.
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+/// Pause between two pings of HTTP/2. A client that does not answer is gone, or hangs: its calls are ended.
+const PING_INTERVAL: Duration = Duration::from_secs(60);
+/// Longest wait for the answer. A user may have suspended the client for a moment.
+const PING_LIMIT: Duration = Duration::from_secs(120);
+/// Connections that are accepted and wait for the HTTP server.
+const READY_CONNECTIONS: usize = 64;
 
 /// Binds the address. The error says what to do.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -46,31 +51,42 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// Serves until `shutdown` is cancelled; running calls then get a short time to finish. `accepting` serves the file broker.
 ///
 /// # Errors
-/// When the listener fails.
+/// When the HTTP server fails.
 pub async fn serve(
     listener: TcpListener,
+    registry: Registry,
     role: RoleReader,
+    gate: Gate,
     accepting: impl Future<Output = Infallible>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     metrics::register_unlabelled();
     let stopped = shutdown.clone();
+    let (ready, connections) = mpsc::channel(READY_CONNECTIONS);
+    let trust = gate.trust();
+    // Ends before running calls do, so that the port is free at once.
+    let accepting_connections = shutdown.run_until_cancelled(accept(listener, registry.clone(), trust, ready));
     let serving = Server::builder()
         .accept_http1(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES)
-        .add_routes(Routes::from(pages::router(role)))
-        .serve_with_incoming_shutdown(
-            // The builder's own settings do not apply to the connections of a listener that is passed in.
-            TcpIncoming::from(listener)
-                .with_nodelay(Some(true))
-                .with_keepalive(Some(KEEP_ALIVE_AFTER))
-                .with_keepalive_interval(Some(KEEP_ALIVE_INTERVAL)),
-            async move { stopped.cancelled().await },
-        );
+        .http2_keepalive_interval(Some(PING_INTERVAL))
+        .http2_keepalive_timeout(Some(PING_LIMIT))
+        .add_routes(Routes::from(pages::router(role, gate)))
+        .serve_with_incoming_shutdown(ReceiverStream::new(connections).map(Ok::<_, Infallible>), async move {
+            stopped.cancelled().await
+        });
+    let serving = async {
+        let mut serving = std::pin::pin!(serving);
+        tokio::select! {
+            result = &mut serving => result,
+            _ = accepting_connections => serving.await,
+        }
+    };
     tokio::select! {
         result = serving => Ok(result?),
+        () = registry.sweep() => Ok(()),
         never = accepting => match never {},
         // Calls that follow or wait stay open for hours, so a graceful shutdown would not end: they are cut off.
         () = async { shutdown.cancelled().await; tokio::time::sleep(Duration::from_millis(500)).await } => Ok(()),

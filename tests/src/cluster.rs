@@ -122,6 +122,15 @@ impl Cluster {
         Self::start_with(workers, store, &[], None)
     }
 
+    /// Starts all parts over a folder; coordinators get further arguments.
+    ///
+    /// # Panics
+    /// When a part does not start.
+    #[must_use]
+    pub fn start_with_arguments(workers: usize, arguments: &[&str]) -> Self {
+        Self::start_with(workers, &StoreKind::Folder, arguments, None)
+    }
+
     /// Starts all parts over a folder; the coordinator gets further arguments and runs in the group.
     ///
     /// # Panics
@@ -232,6 +241,12 @@ impl Cluster {
             &self.coordinator_arguments,
             None,
         )
+    }
+
+    /// Returns the URL of the NATS server.
+    #[must_use]
+    pub fn nats_url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.nats_port)
     }
 
     /// Returns a client for the coordinator at `port`.

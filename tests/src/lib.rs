@@ -8,6 +8,7 @@
 //! - [`process`]: child processes that end with the test.
 //! - [`cluster`]: a running Howdah, embedded (`howdah up`) or as separate processes.
 //! - [`client`]: the command line as a value with output and exit status.
+//! - [`other_user`]: the command line, called by another user of the machine.
 //! - [`memory_group`]: a limit on the memory of processes.
 //! - [`job`]: jobs, commits and files as the command line prints them, as values.
 //! - [`rounds`]: a pipeline of slow datums, for tests that kill something while it runs.
@@ -19,6 +20,7 @@ pub mod client;
 pub mod cluster;
 pub mod job;
 pub mod memory_group;
+pub mod other_user;
 pub mod process;
 pub mod rounds;
 pub mod stage;
@@ -27,3 +29,4 @@ pub mod tools;
 pub use client::{CommandOutput, TestClient};
 pub use cluster::{Cluster, StoreKind, Up};
 pub use job::JobSummary;
+pub use other_user::OtherUser;

@@ -72,6 +72,10 @@ pub struct Connect {
     /// Name of the context [default: the address]
     #[arg(long, value_name = "NAME")]
     pub alias: Option<String>,
+    /// File whose first line is the token to send: that of the server's `--auth-token-file`, or `token` in the data folder
+    /// of `howdah up`
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
 }
 
 /// `fsck`.
@@ -117,6 +121,8 @@ pub struct UpArgs {
     pub memory: howdah_coordinator::MemoryConfig,
     #[command(flatten)]
     pub retries: howdah_coordinator::RetryConfig,
+    #[command(flatten)]
+    pub access: howdah_coordinator::AccessConfig,
     #[command(flatten)]
     pub output_limits: howdah_worker::OutputLimits,
     #[command(flatten)]

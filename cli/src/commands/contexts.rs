@@ -1,6 +1,7 @@
 //! Commands on the configuration of this program: contexts and settings.
 
 use std::io::Read;
+use std::path::Path;
 
 use howdah_api::address::Address;
 use howdah_api::config::{ConfigError, ConfigFile, ServerContext};
@@ -24,21 +25,27 @@ pub fn connect(ctx: &Ctx, arguments: &Connect) -> CliResult {
         .address
         .parse()
         .map_err(|error: howdah_api::address::AddressError| CliError::refused(error.to_string()))?;
+    let mut context = ServerContext::at(&address);
+    if let Some(file) = &arguments.token_file {
+        context.session_token = read_token(file)?;
+    }
     let mut file = ctx.config()?;
-    let name = match &arguments.alias {
-        Some(alias) => {
-            file.config
-                .v2
-                .contexts
-                .insert(alias.clone(), ServerContext::at(&address));
-            file.config.v2.active_context.clone_from(alias);
-            alias.clone()
-        }
-        None => file.connect(&address),
-    };
+    let name = arguments.alias.clone().unwrap_or_else(|| address.to_string());
+    file.config.v2.contexts.insert(name.clone(), context);
+    file.config.v2.active_context.clone_from(&name);
     file.save().map_err(refused)?;
     ctx.printer.line(format!("Context {name:?} points to {address}."))?;
     Ok(ctx.printer.line(format!("Context {name:?} is active now."))?)
+}
+
+/// Reads the first token of a file; the name of its owner and comments are passed over.
+fn read_token(file: &Path) -> Result<String, CliError> {
+    let text = std::fs::read_to_string(file).map_err(CliError::io(format!("cannot read {}", file.display())))?;
+    let words = text.lines().filter_map(|line| line.split_whitespace().next());
+    let token = words.into_iter().find(|word| !word.starts_with('#'));
+    token
+        .map(ToOwned::to_owned)
+        .ok_or_else(|| CliError::refused(format!("{} has no token", file.display())))
 }
 
 /// `config ...`.

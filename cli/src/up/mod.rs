@@ -11,6 +11,7 @@
 
 mod nats;
 mod nats_users;
+mod token;
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -72,6 +73,12 @@ async fn run_all(args: UpArgs, printer: Printer) -> anyhow::Result<()> {
     config.secret_key_file = Some(data.join("secret.key"));
     config.make_secret_key = true;
     config.nats = NatsAccess::with_credentials(nats.users().coordinator.clone());
+    config.access = args.access.clone();
+    let token_file = match &args.access.auth_token_file {
+        Some(file) => file.clone(),
+        None => token::ensure(&data)?,
+    };
+    config.access.auth_token_file = Some(token_file.clone());
     let coordinator = howdah_coordinator::start(config, coordinator_stop.clone()).await?;
     let engine = if args.no_worker {
         None
@@ -80,6 +87,7 @@ async fn run_all(args: UpArgs, printer: Printer) -> anyhow::Result<()> {
     };
     let summary = summary(
         &data,
+        &token_file,
         &nats_url,
         &nats.users().worker,
         &store,
@@ -179,6 +187,7 @@ fn engine_line(engine: Option<&Result<String, String>>) -> String {
 /// Returns the summary of a start: addresses, the data folder, and how to add a worker.
 fn summary(
     data: &Path,
+    token_file: &Path,
     nats_url: &str,
     worker_credentials: &Path,
     store: &str,
@@ -191,12 +200,14 @@ fn summary(
         "Howdah is up.\n  \
          clients    grpc://{address}\n  \
          metrics    http://{address}/metrics\n  \
+         token      {} (for other users, containers and machines)\n  \
          data       {}\n  \
          nats       {nats_url}\n  \
          engine     {engine}\n  \
          one more worker:  howdah-worker --nats-url {nats_url} --nats-credentials {} \
          --store {store} --scratch FOLDER\n\
          Stop with Ctrl-C; started again, it continues where it stopped.",
+        token_file.display(),
         data.display(),
         worker_credentials.display()
     )

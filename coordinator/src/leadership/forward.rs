@@ -8,13 +8,17 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::uri::{PathAndQuery, Scheme};
-use axum::http::{HeaderValue, Uri, Version, header};
+use axum::http::{Uri, Version, header};
 use axum::response::Response;
+use howdah_api::client::TOKEN_HEADER;
 use howdah_api::retry::RetryHint;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tonic::Status;
+
+use super::peer_key::{FORWARDED, LeaderEpoch, PeerKey};
+use crate::caller::Caller;
 
 /// Longest time for connecting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -24,16 +28,17 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 /// Bytes of all calls that may be on their way.
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
-/// Marks calls that were forwarded.
-const FORWARDED: &str = "howdah-forwarded";
 
 /// Sends calls to another coordinator. A clone shares the connections.
 #[derive(Clone)]
-pub struct Forwarder(Client<HttpConnector, Body>);
+pub struct Forwarder {
+    client: Client<HttpConnector, Body>,
+    key: PeerKey,
+}
 
 impl Forwarder {
-    /// Makes a forwarder without connections.
-    pub fn unconnected() -> Self {
+    /// Makes a forwarder without connections; it signs calls with `key`.
+    pub fn unconnected(key: PeerKey) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_LIMIT));
         connector.set_nodelay(true);
@@ -45,11 +50,12 @@ impl Forwarder {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .http2_keep_alive_timeout(KEEP_ALIVE)
             .build(connector);
-        Self(client)
+        Self { client, key }
     }
 
-    /// Sends a call to the coordinator at `leader` and returns its answer.
-    pub async fn forward(&self, leader: &str, call: Request) -> Response {
+    /// Sends a call to the coordinator that leads in `epoch`, at the address `leader`, and returns its answer. The caller is
+    /// an extension of the request; a call without one is for everybody.
+    pub async fn forward(&self, leader: &str, epoch: LeaderEpoch, call: Request) -> Response {
         let (mut parts, body) = call.into_parts();
         // Only once: two coordinators that take each other for the leader would send the call to and fro.
         if parts.headers.contains_key(FORWARDED) {
@@ -69,8 +75,16 @@ impl Forwarder {
         parts.uri = uri;
         parts.version = Version::HTTP_2;
         parts.headers.remove(header::HOST);
-        parts.headers.insert(FORWARDED, HeaderValue::from_static("1"));
-        match self.0.request(Request::from_parts(parts, body)).await {
+        // The leader needs no token: this coordinator has checked it.
+        parts.headers.remove(TOKEN_HEADER);
+        let caller = parts.extensions.remove::<Caller>().unwrap_or_else(Caller::anonymous);
+        let Some(signature) = self.key.sign(parts.uri.path(), &caller, epoch) else {
+            return unavailable(RetryHint::Always, "the name of the caller cannot be sent");
+        };
+        for (name, value) in signature {
+            parts.headers.insert(name, value);
+        }
+        match self.client.request(Request::from_parts(parts, body)).await {
             Ok(answer) => answer.map(Body::new),
             Err(error) => {
                 let hint = if error.is_connect() {

@@ -13,6 +13,7 @@
 //! - [`standby`]: reads the log, asks the leader every half second whether it is there, and claims the log when it is silent.
 //! - [`lease`]: while this coordinator leads, checks every second that it still does.
 //! - [`probe`]: the question and its answer, over HTTP.
+//! - [`peer_key`]: the secret by which coordinators over one store know each other.
 //! - [`forward`]: sends a call to the leader and its answer back.
 //!
 //! **Safety comes from the log alone**: a claim ends the right of every earlier coordinator to append. Silence is only the
@@ -22,6 +23,7 @@
 
 pub mod forward;
 pub mod lease;
+pub mod peer_key;
 pub mod probe;
 pub mod role;
 pub mod standby;

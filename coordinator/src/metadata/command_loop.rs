@@ -24,11 +24,12 @@
 
 use std::time::{Duration, Instant};
 
-use howdah_model::{Event, State, decide};
+use howdah_model::{State, decide};
 use howdah_store::{AppendError, AppendOutcome, Leadership, MetaLog, Store};
 use tokio::sync::watch;
 
 use super::commands::{CommandSource, QueuedCommand, SubmitError};
+use super::logged_event::LoggedEvent;
 use super::snapshot::SnapshotWriter;
 use crate::metrics;
 use crate::panics::catch_panic;
@@ -140,14 +141,17 @@ impl CommandLoop {
         let mut next = self.state.clone();
         let mut events = Vec::new();
         let mut answers = Vec::with_capacity(group.len());
-        for QueuedCommand { envelope, answer } in group {
+        for QueuedCommand { envelope, by, answer } in group {
             metrics::COMMANDS.inc();
             // Each command is decided on the state after the ones before it. A rejected one leaves no trace in `next`,
             // so it does not fail the others of its group. Nor does one that panics: `decide` changes a copy.
             match catch_panic(envelope.command.name(), || decide(&next, &envelope)) {
                 Ok(Ok(decision)) => {
                     next = decision.state;
-                    events.extend(decision.events);
+                    events.extend(decision.events.into_iter().map(|event| LoggedEvent {
+                        event,
+                        by: Some(by.to_string()),
+                    }));
                     answers.push((answer, Ok(decision.reply)));
                 }
                 Ok(Err(rejection)) => answers.push((answer, Err(rejection.into()))),
@@ -173,7 +177,7 @@ impl CommandLoop {
 
     /// Makes events durable and publishes the state after them. The inner error is for submitters: this group failed,
     /// the loop continues.
-    async fn append(&mut self, events: &[Event], next: State) -> Result<Result<(), String>, LoopError> {
+    async fn append(&mut self, events: &[LoggedEvent], next: State) -> Result<Result<(), String>, LoopError> {
         let started = Instant::now();
         match self.log.append_events(events).await {
             Ok(_) => {

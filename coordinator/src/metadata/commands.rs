@@ -1,5 +1,6 @@
 //! The handle to the command loop: submits commands and reads the published state.
 
+use crate::caller::Caller;
 use crate::fresh_id::fresh_id;
 use crate::panics::Panic;
 use howdah_model::{Command, Envelope, GlobalId, Rejection, Reply, State};
@@ -29,6 +30,8 @@ pub enum SubmitError {
 /// A command on its way to the loop, with the channel for its answer.
 pub(super) struct QueuedCommand {
     pub(super) envelope: Envelope,
+    /// Who has submitted it.
+    pub(super) by: Caller,
     pub(super) answer: oneshot::Sender<Result<Reply, SubmitError>>,
 }
 
@@ -39,7 +42,8 @@ fn queued(id: GlobalId, command: Command) -> (QueuedCommand, oneshot::Receiver<R
         id,
         command,
     };
-    (QueuedCommand { envelope, answer }, reply)
+    let by = Caller::current();
+    (QueuedCommand { envelope, by, answer }, reply)
 }
 
 /// The loop's end of a [`CommandHandle`].

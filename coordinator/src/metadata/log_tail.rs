@@ -3,9 +3,10 @@
 
 use std::time::Instant;
 
-use howdah_model::{Event, State};
+use howdah_model::State;
 use howdah_store::{LogContents, LogRecord, MetaLog, Store, StoreError};
 
+use super::logged_event::LoggedEvent;
 use super::snapshot;
 
 /// The state after some record of the log.
@@ -80,8 +81,8 @@ impl LogTail {
 
     fn apply(&mut self, records: &[LogRecord]) -> anyhow::Result<()> {
         for record in records {
-            let events: Vec<Event> = record.events()?;
-            for event in &events {
+            let events: Vec<LoggedEvent> = record.events()?;
+            for LoggedEvent { event, .. } in &events {
                 howdah_model::apply(&mut self.state, event);
             }
         }

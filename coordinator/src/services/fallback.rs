@@ -24,11 +24,16 @@ pub async fn unknown_service(request: Request) -> Response {
         )
             .into_response();
     }
+    unsupported(request.uri().path())
+}
+
+/// Returns the answer to a call to a method that does not exist.
+pub fn unsupported(path: &str) -> Response {
     let mut response = StatusCode::OK.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(GRPC_STATUS, HeaderValue::from_static(UNIMPLEMENTED));
-    set_sentence(request.uri().path(), headers);
+    set_sentence(path, headers);
     response
 }
 

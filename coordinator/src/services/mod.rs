@@ -23,6 +23,8 @@ mod status;
 mod transaction;
 mod wire;
 
+pub use fallback::unsupported;
+
 use std::sync::Arc;
 
 use axum::Router;

@@ -16,6 +16,7 @@ use tonic::codegen::BoxStream;
 use tonic::{Response, Status};
 
 use super::panicked::internal;
+use crate::caller::Caller;
 use crate::panics::{Panic, catch_task_panic};
 
 /// Messages that a task makes ahead of a slow client. When this number is waiting, the task waits, too.
@@ -108,14 +109,15 @@ where
     let running = task(ReplySender(sender));
     // A task of its own works ahead of the client by the length of the channel. It is not aborted when the client
     // disconnects: the next `send` fails then, because the receiver is dropped with the call.
-    tokio::spawn(async move {
+    let caller = Caller::current();
+    tokio::spawn(caller.scope(async move {
         let ended = catch_task_panic("a streamed reply", running).await;
         let ended = ended.unwrap_or_else(|panic| Err(internal(&panic).into()));
         if let Err(StreamError::Failed(status)) = ended {
             // Fails only if the client has disconnected. Then nothing has to be reported.
             let _ = errors.send(Err(status)).await;
         }
-    });
+    }));
     from_stream(ReceiverStream::new(receiver))
 }
 

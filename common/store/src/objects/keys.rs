@@ -7,6 +7,7 @@
 //! meta/format                                        version marker
 //! meta/cluster-id                                    id of the installation, made when its store is new
 //! meta/queue-key                                     key that authenticates messages of the queue, made with the id
+//! meta/peer-key                                      secret by which coordinators over this store know each other
 //! meta/probe                                         written to an S3 server to learn what a conditional write does
 //! meta/log/<20-digit sequence>                       metadata log
 //! meta/claims/<20-digit sequence>                    marks that record as a claim
@@ -34,6 +35,8 @@ pub const FORMAT: &str = "meta/format";
 pub const CLUSTER_ID: &str = "meta/cluster-id";
 /// Key that authenticates the messages of the queue.
 pub const QUEUE_KEY: &str = "meta/queue-key";
+/// Secret of the coordinators.
+pub const PEER_KEY: &str = "meta/peer-key";
 /// Prefix of log records.
 pub const LOG: &str = "meta/log/";
 /// Prefix of the marks of claims.

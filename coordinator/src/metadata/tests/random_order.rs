@@ -175,7 +175,7 @@ async fn take_command(
     queued: QueuedCommand,
     verdict: Verdict,
 ) {
-    let QueuedCommand { envelope, answer } = queued;
+    let QueuedCommand { envelope, answer, .. } = queued;
     let (written, is_answered) = match verdict {
         Verdict::Decide => (true, true),
         Verdict::Refuse => (false, true),
