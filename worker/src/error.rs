@@ -5,6 +5,7 @@
 use std::any::Any;
 use std::path::{Path, PathBuf};
 
+use howdah_model::names::CommitKey;
 use howdah_protocol::installation::InstallationError;
 use howdah_protocol::messages::SetFailure;
 use howdah_protocol::wire::WireError;
@@ -88,6 +89,17 @@ pub enum InfraError {
         #[source]
         source: StoreError,
     },
+    /// An input file cannot be read.
+    #[error("cannot read file {path} of commit {commit}")]
+    Input {
+        /// Its path.
+        path: String,
+        /// The commit, as `repo@id`.
+        commit: String,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
     /// An object of the job cannot be decoded.
     #[error("object {key} of the job cannot be used")]
     Object {
@@ -154,7 +166,7 @@ impl InfraError {
         match self {
             Self::Runtime(error) => error.is_users_fault(),
             Self::ScratchFull { .. } | Self::InputMissing { .. } | Self::InputName { .. } | Self::Object { .. } => true,
-            Self::Store { source, .. } => source.is_damage(),
+            Self::Store { source, .. } | Self::Input { source, .. } => source.is_damage(),
             Self::Io { .. } | Self::Task | Self::Panic(_) => false,
         }
     }
@@ -169,9 +181,10 @@ impl InfraError {
     /// Tells what the failure says about another attempt to run the set.
     pub fn failure(&self) -> SetFailure {
         match self {
-            Self::Store { source, .. } => match source.damaged_object() {
+            Self::Store { source, .. } | Self::Input { source, .. } => match source.damaged_object() {
                 Some(key) if howdah_store::keys::is_of_job(key) => SetFailure::Plan,
                 Some(_) => SetFailure::Damage,
+                None if source.is_damage() => SetFailure::Damage,
                 None if source.is_outage() => SetFailure::Outage,
                 None => SetFailure::Passing,
             },
@@ -185,6 +198,18 @@ impl InfraError {
             Self::Runtime(_) | Self::ScratchFull { .. } => SetFailure::Outage,
             Self::Io { .. } if self.is_disk_full() => SetFailure::Outage,
             Self::Io { .. } | Self::Task | Self::Panic(_) => SetFailure::Passing,
+        }
+    }
+
+    /// Names the input file that could not be read, if that is what failed.
+    pub(crate) fn of_input(self, path: &str, commit: &CommitKey) -> Self {
+        match self {
+            Self::Store { source, .. } => Self::Input {
+                path: path.to_owned(),
+                commit: commit.to_string(),
+                source,
+            },
+            other => other,
         }
     }
 

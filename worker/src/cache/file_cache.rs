@@ -19,7 +19,6 @@ use howdah_store::{ChunkSource, FileContent, read_file_from};
 
 use crate::beneath::{Access, FileBeneath};
 use crate::blocking::blocking;
-use crate::cache::chunks::hash_mismatch;
 use crate::cache::disk_lru::{DiskLru, UnfinishedFile};
 use crate::error::InfraError;
 use crate::metrics::Metrics;
@@ -209,7 +208,7 @@ fn permissions(mode: PlacementMode) -> u32 {
     }
 }
 
-/// Writes a file from the store and checks its hash. `target` is its path for messages.
+/// Writes a file from the store, which checks its hash. `target` is its path for messages.
 ///
 /// Every step on a blocking thread holds `hold`. If the fetch is cancelled, the step that runs then still finishes;
 /// without the reference, it could write to an unfinished file after its removal and leave it behind.
@@ -227,7 +226,7 @@ async fn fetch(
         create().map_err(InfraError::io("write the input file", path))
     };
     let mut file = blocking(create).await??;
-    let mut hasher = blake3::Hasher::new();
+    // Ends with an error, before the last piece, if the bytes do not have the hash of the file.
     let mut bytes = std::pin::pin!(read_file_from(Arc::clone(source), content, 0));
     while let Some(piece) = bytes
         .try_next()
@@ -235,20 +234,13 @@ async fn fetch(
         .map_err(InfraError::store("cannot read an input file"))?
     {
         let (path, held) = (target.clone(), hold.clone());
-        (file, hasher) = blocking(move || {
+        file = blocking(move || {
             let _held = held;
-            hasher.update(&piece);
             file.write_all(&piece)
                 .map_err(InfraError::io("write the input file", &path))?;
-            Ok((file, hasher))
+            Ok(file)
         })
         .await??;
-    }
-    if hasher.finalize().as_bytes() != content.hash.as_bytes() {
-        return Err(InfraError::Store {
-            doing: "cannot read an input file",
-            source: hash_mismatch(content),
-        });
     }
     file.set_permissions(fs::Permissions::from_mode(mode))
         .map_err(InfraError::io("set the mode of", &target))

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::{StreamExt, TryStreamExt};
 use howdah_model::ids::{ContentHash, TreeRoot};
+use howdah_model::names::CommitKey;
 use howdah_protocol::objects::{Datum, DatumInput};
 use howdah_store::{FileContent, FileDiff, FileTree};
 
@@ -123,8 +124,21 @@ struct InputLayout<'a> {
     /// Small files that are read and not written yet.
     small: Vec<SmallFile>,
     small_bytes: u64,
-    /// Larger files, to be placed last: input, path, content.
-    large: Vec<(Arc<str>, String, FileContent)>,
+    /// Larger files, to be placed last.
+    large: Vec<LargeFile>,
+}
+
+/// A file that is placed by the file cache.
+struct LargeFile {
+    input: Arc<str>,
+    commit: CommitKey,
+    path: String,
+    content: FileContent,
+}
+
+/// Returns the commit of an input.
+fn commit_of(input: &DatumInput) -> CommitKey {
+    input.repo.commit(input.commit)
 }
 
 impl InputLayout<'_> {
@@ -195,7 +209,7 @@ impl InputLayout<'_> {
                 .map_err(InfraError::store("cannot look up an input file"))?
                 .ok_or_else(|| InfraError::InputMissing {
                     path: input.path.clone(),
-                    commit: format!("{}@{}", input.repo, input.commit),
+                    commit: commit_of(input).to_string(),
                 })?;
             return self.add(input, input.path.clone(), entry.content).await;
         }
@@ -247,12 +261,21 @@ impl InputLayout<'_> {
     /// Reads a small file, or remembers a larger one for [`InputLayout::place_large`].
     async fn add(&mut self, input: &DatumInput, path: String, content: FileContent) -> Result<(), InfraError> {
         if content.size > SMALL_FILE_BYTES {
-            self.large.push((Arc::clone(&input.name), path, content));
+            self.large.push(LargeFile {
+                input: Arc::clone(&input.name),
+                commit: commit_of(input),
+                path,
+                content,
+            });
             return Ok(());
         }
         let bytes = read_all(&self.storage.chunks, &content)
             .await
-            .map_err(InfraError::store("cannot read an input file"))?;
+            .map_err(|source| InfraError::Input {
+                path: path.clone(),
+                commit: commit_of(input).to_string(),
+                source,
+            })?;
         self.small_bytes += content.size;
         self.small.push(SmallFile {
             input: Arc::clone(&input.name),
@@ -284,15 +307,16 @@ impl InputLayout<'_> {
         // All of them are recorded before the first is placed, and the lock is not held while they are fetched.
         let targets: Vec<_> = {
             let mut workspace = lock_workspace(self.workspace);
-            let target = |(input, path, content): (Arc<str>, String, FileContent)| {
-                Ok((workspace.expect_file(&input, &path)?, content))
-            };
+            let target = |file: LargeFile| Ok((workspace.expect_file(&file.input, &file.path)?, file));
             let large = std::mem::take(&mut self.large);
             large.into_iter().map(target).collect::<Result<_, InfraError>>()?
         };
         let storage = self.storage;
         futures::stream::iter(targets)
-            .map(|(target, content)| async move { storage.files.place(&storage.chunks, &content, target, mode).await })
+            .map(|(target, file)| async move {
+                let placed = storage.files.place(&storage.chunks, &file.content, target, mode).await;
+                placed.map_err(|error| error.of_input(&file.path, &file.commit))
+            })
             .buffer_unordered(PARALLEL_FETCHES)
             .try_collect::<()>()
             .await

@@ -86,7 +86,7 @@ async fn a_file_is_read_and_checked_at_the_location_that_the_datum_has() {
     let failed = fixture.set_failed().await;
     assert_eq!((failed.set, failed.needs_attention), (1, true));
     assert!(
-        failed.message.contains("its bytes have another hash"),
+        failed.message.contains("/wrong of commit default/data@") && failed.message.contains("have another hash"),
         "{}",
         failed.message
     );

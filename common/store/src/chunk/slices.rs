@@ -43,14 +43,19 @@ pub async fn slices_from(source: &dyn ChunkSource, content: &FileContent) -> Res
     }
 }
 
-pub(super) async fn read_slice(source: &dyn ChunkSource, slice: &Slice) -> Result<Bytes> {
+/// Reads the whole chunk of a slice.
+pub(super) async fn read_chunk_of(source: &dyn ChunkSource, slice: &Slice) -> Result<Bytes> {
     // A slice of this size mostly is a whole chunk, and no other file has bytes in it. Keeping the chunk in the cache
     // would evict others for nothing.
-    let chunk = if slice.len as usize >= MIN_CHUNK {
-        source.chunk_once(&slice.chunk).await?
+    if slice.len as usize >= MIN_CHUNK {
+        source.chunk_once(&slice.chunk).await
     } else {
-        source.chunk(&slice.chunk).await?
-    };
+        source.chunk(&slice.chunk).await
+    }
+}
+
+pub(super) async fn read_slice(source: &dyn ChunkSource, slice: &Slice) -> Result<Bytes> {
+    let chunk = read_chunk_of(source, slice).await?;
     let start = slice.offset as usize;
     let end = start + slice.len as usize;
     if end > chunk.len() {

@@ -17,15 +17,17 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
-use howdah_store::{ChunkHash, FileEntry, FileKind, FileTree, Slice, StoreError};
+use howdah_store::{ChunkHash, FileEntry, FileKind, FileTree, Slice};
 use prost::bytes::Bytes;
+use tonic::Status;
 
+use super::read::ReadableCommit;
 use super::tar;
 use crate::metadata::Core;
 use crate::services::reply::{ReplySender, StreamError};
-use crate::services::status::IntoStatus;
 
 /// Bytes of one message: enough to be cheap, few enough to stay in the processor's cache until they are on the socket.
 const MESSAGE_BYTES: usize = 256 << 10;
@@ -53,6 +55,8 @@ const FILES_AHEAD: usize = 16;
 /// An archive that is being sent. Small pieces are collected into messages, large files pass through.
 pub struct ArchiveSender {
     core: Core,
+    /// The commit that is read, for errors.
+    commit: Arc<ReadableCommit>,
     sender: ReplySender<Bytes>,
     /// Bytes of the next message.
     message: Vec<u8>,
@@ -66,9 +70,10 @@ struct ArchiveFile {
 
 impl ArchiveSender {
     /// Makes an archive of which nothing is sent yet.
-    pub fn new(core: Core, sender: ReplySender<Bytes>) -> Self {
+    pub fn new(core: Core, commit: ReadableCommit, sender: ReplySender<Bytes>) -> Self {
         Self {
             core,
+            commit: Arc::new(commit),
             sender,
             message: Vec::new(),
         }
@@ -85,7 +90,8 @@ impl ArchiveSender {
         let mut open_folders: Vec<String> = Vec::new();
         let top = if path.ends_with('/') { path } else { "" };
         let mut window = Vec::new();
-        while let Some((path, entry)) = files.try_next().await.map_err(IntoStatus::into_status)? {
+        let commit = Arc::clone(&self.commit);
+        while let Some((path, entry)) = files.try_next().await.map_err(|error| commit.read_error(path, error))? {
             open_folders.retain(|folder| path.starts_with(folder));
             for folder in folders(&path, top) {
                 if !open_folders.iter().any(|known| known == folder) {
@@ -151,18 +157,22 @@ impl ArchiveSender {
         let core = self.core.clone();
         let reads = files.map(|file| {
             let (core, content) = (core.clone(), file.entry.content.clone());
+            let commit = Arc::clone(&self.commit);
             async move {
                 // A large file is not held in memory while it waits for the files before it.
                 let bytes = match content.size < SMALL_FILE_BYTES {
-                    true => Some(core.store().read_scattered(&content).await?),
+                    true => {
+                        let read = core.store().read_scattered(&content).await;
+                        Some(read.map_err(|error| commit.read_error(&file.path, error))?)
+                    }
                     false => None,
                 };
-                Ok::<_, StoreError>((file, bytes))
+                Ok::<_, Status>((file, bytes))
             }
         });
         // `buffered` keeps the order: the headers and the bytes must come in pairs.
         let mut reads = stream::iter(reads.collect::<Vec<_>>()).buffered(FILES_AHEAD);
-        while let Some((file, bytes)) = reads.try_next().await.map_err(IntoStatus::into_status)? {
+        while let Some((file, bytes)) = reads.try_next().await? {
             match bytes {
                 None => self.add_file(file).await?,
                 Some(bytes) => self.put_small(file, &bytes).await?,
@@ -174,12 +184,17 @@ impl ArchiveSender {
     async fn add_file(&mut self, file: &ArchiveFile) -> Result<(), StreamError> {
         let content = &file.entry.content;
         if let Some(slice) = content.single_slice().filter(|_| content.size < SMALL_FILE_BYTES) {
-            let bytes = self.core.store().read_slice(&slice).await;
-            return self.put_small(file, &bytes.map_err(IntoStatus::into_status)?).await;
+            let read = self.core.store().read_in_chunk(content, &slice).await;
+            let bytes = read.map_err(|error| self.commit.read_error(&file.path, error))?;
+            return self.put_small(file, &bytes).await;
         }
         self.put(&tar::header(&file.path, FileKind::File, content.size)).await?;
         let mut bytes = pin!(self.core.store().read_file(content, 0));
-        while let Some(bytes) = bytes.try_next().await.map_err(IntoStatus::into_status)? {
+        while let Some(bytes) = bytes
+            .try_next()
+            .await
+            .map_err(|error| self.commit.read_error(&file.path, error))?
+        {
             if bytes.len() < MESSAGE_BYTES / 2 {
                 self.put(&bytes).await?;
                 continue;

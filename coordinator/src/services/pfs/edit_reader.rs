@@ -143,7 +143,10 @@ impl<'a> EditReader<'a> {
         let commit = readable(self.core, &reference).await?;
         let tree = commit.tree(self.core);
         let copied = self.edits.copy(&tree, &source.path, &copy.dst, copy.append).await;
-        copied.map(drop).map_err(IntoStatus::into_status)
+        copied.map(drop).map_err(|error| match error {
+            EditError::Store(error) => commit.read_error(&source.path, error),
+            error => error.into_status(),
+        })
     }
 }
 

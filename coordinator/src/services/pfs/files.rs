@@ -21,7 +21,7 @@ pub(super) async fn inspect_file(core: &Core, request: pfs::InspectFileRequest) 
     let (file, reference) = file_of(request.file.as_ref())?;
     let commit = readable(core, &reference).await?;
     let node = commit.tree(core).inspect(&file.path).await;
-    match node.map_err(IntoStatus::into_status)? {
+    match node.map_err(|error| commit.read_error(&file.path, error))? {
         Some(node) => Ok(Response::new(commit.file_info(&node))),
         None => Err(commit.no_file(&clean_path(&file.path))),
     }
@@ -48,13 +48,13 @@ fn page(marker: Option<&pfs::File>, number: i64, reverse: bool) -> Result<Listin
 /// Answers with the nodes of a stream.
 fn nodes(
     commit: ReadableCommit,
+    path: String,
     nodes: impl Stream<Item = Result<FileNode, StoreError>> + Send + 'static,
 ) -> StreamReply<pfs::FileInfo> {
-    reply::from_stream(
-        nodes
-            .map_err(IntoStatus::into_status)
-            .map_ok(move |node| commit.file_info(&node)),
-    )
+    reply::from_stream(nodes.map(move |node| match node {
+        Ok(node) => Ok(commit.file_info(&node)),
+        Err(error) => Err(commit.read_error(&path, error)),
+    }))
 }
 
 pub(super) async fn list_file(core: &Core, request: pfs::ListFileRequest) -> StreamReply<pfs::FileInfo> {
@@ -62,7 +62,7 @@ pub(super) async fn list_file(core: &Core, request: pfs::ListFileRequest) -> Str
     let (file, reference) = file_of(request.file.as_ref())?;
     let commit = readable(core, &reference).await?;
     let found = commit.tree(core).list(&file.path, &page);
-    nodes(commit, found)
+    nodes(commit, file.path.clone(), found)
 }
 
 pub(super) async fn walk_file(core: &Core, request: pfs::WalkFileRequest) -> StreamReply<pfs::FileInfo> {
@@ -76,7 +76,7 @@ pub(super) async fn walk_file(core: &Core, request: pfs::WalkFileRequest) -> Str
         return Err(commit.no_item(&path));
     }
     let found = tree.walk(&path, &page);
-    nodes(commit, found)
+    nodes(commit, path, found)
 }
 
 async fn exists(tree: &FileTree, path: &str) -> Result<bool, Status> {
@@ -100,7 +100,11 @@ pub(super) async fn glob_file(core: &Core, request: pfs::GlobFileRequest) -> Str
         let path = node.path.as_str();
         path >= range.lower.as_str() && (range.upper.is_empty() || path < range.upper.as_str())
     };
-    nodes(commit, found.try_filter(move |node| std::future::ready(in_range(node))))
+    nodes(
+        commit,
+        request.pattern,
+        found.try_filter(move |node| std::future::ready(in_range(node))),
+    )
 }
 
 pub(super) async fn diff_file(core: &Core, request: pfs::DiffFileRequest) -> StreamReply<pfs::DiffFileResponse> {

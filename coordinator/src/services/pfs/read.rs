@@ -7,7 +7,8 @@ use howdah_api::pfs_v2 as pfs;
 use howdah_glob::Glob;
 use howdah_model::query::{self, BaseCommit};
 use howdah_model::{CommitKey, CommitRef, Content, DatumId, Rejection};
-use howdah_store::{FileKind, FileNode, FileTree};
+use howdah_store::{FileKind, FileNode, FileTree, StoreError};
+use howdah_telemetry::error_chain;
 use jiff::Timestamp;
 use tonic::Status;
 
@@ -69,6 +70,17 @@ impl ReadableCommit {
     /// Returns the tree of files.
     pub fn tree(&self, core: &Core) -> FileTree {
         FileTree::new(core.store(), self.content.root)
+    }
+
+    /// Returns the status for a path whose files or bytes the store could not give: DATA_LOSS, with path and commit, if
+    /// they are damaged.
+    pub fn read_error(&self, path: &str, error: StoreError) -> Status {
+        if !error.is_damage() {
+            return error.into_status();
+        }
+        let text = format!("cannot read {path} of commit {}: {}", self.key, error_chain(&error));
+        tracing::warn!(error = %text, "a read met damaged data");
+        Status::data_loss(text)
     }
 
     /// Writes one file or folder.
