@@ -95,10 +95,10 @@ impl Terms {
         seal_plain_secrets(&core).await;
         let queue = self.queue.lead(epoch, self.replicas);
         queue.ensure_streams().await?;
-        let scheduling = scheduler::run(core.clone(), queue.clone(), lease, self.retries, stop.clone());
+        let scheduling = scheduler::run(core.clone(), queue.clone(), lease.clone(), self.retries, stop.clone());
         let mut scheduling = AbortOnDropHandle::new(tokio::spawn(scheduling));
         let _cleaning = AbortOnDropHandle::new(tokio::spawn(remove_orphaned_edits(core.clone(), opened)));
-        let routes = crate::services::router(core.clone(), Some(queue.clone()), self.broker.clone());
+        let routes = crate::services::router(core.clone(), Some(queue.clone()), self.broker.clone(), Some(lease));
         metrics::LEADING.set(1);
         self.roles.send_replace(Role::Leader(Arc::new(Leader {
             epoch,

@@ -81,9 +81,13 @@ pub struct Connect {
 /// `fsck`.
 #[derive(Debug, Args)]
 pub struct Fsck {
-    /// Repair what can be repaired safely
+    /// Read everything and repair what can be repaired: damaged objects are taken away, and pipelines whose newest output
+    /// needs them process all their datums again
     #[arg(short, long)]
     pub fix: bool,
+    /// Read everything that is stored, and show which files, commits and pipelines need a damaged object
+    #[arg(long)]
+    pub deep: bool,
     /// Look for files of datums that do not exist any more, in this commit
     #[arg(long, value_name = "REPO@COMMIT")]
     pub zombie: Option<String>,

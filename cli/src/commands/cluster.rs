@@ -145,7 +145,9 @@ pub async fn fsck(ctx: &Ctx, arguments: &Fsck) -> CliResult {
     let request = pfs_v2::FsckRequest {
         fix: arguments.fix,
         zombie_check,
+        deep: arguments.deep,
     };
+    let mut is_deep = false;
     let mut stream = ctx.client().await?.pfs().fsck(request).await?.into_inner();
     let mut errors = 0;
     while let Some(found) = stream.message().await? {
@@ -156,6 +158,15 @@ pub async fn fsck(ctx: &Ctx, arguments: &Fsck) -> CliResult {
         if !found.fix.is_empty() {
             ctx.printer.line(format!("Fix applied: {}", found.fix))?;
         }
+        if !found.progress.is_empty() {
+            is_deep = true;
+            ctx.printer.note(found.progress);
+        }
+    }
+    if arguments.deep && !is_deep {
+        return Err(CliError::refused(
+            "this server cannot check what is stored: only the metadata was checked",
+        ));
     }
     if errors == 0 {
         ctx.printer.line("No errors found.")?;

@@ -5,6 +5,7 @@
 //! Modules import only from modules below them, and no two files import each other:
 //!
 //! ```text
+//!   check      objects compared with their names, damaged ones taken away
 //!   files      files by path: read, list, diff; edits, staged edits, collisions
 //!   tree       ordered map over nodes
 //!   pack       writing files: bytes to chunks
@@ -36,8 +37,8 @@
 //! * [`MetaLog`]: `MetaLog::open(&store)` claims the log and returns snapshot, records and the writing end.
 //!   [`LogContents::read`] only reads. The head of the module says what keeps two coordinators apart.
 //!
-//! Promises: what a call acknowledged is durable. Every byte that is read has been compared with a hash; damage is an
-//! error that names the object ([`StoreError::is_damage`]). Content is stored once: writing content that exists
+//! Promises: what a call acknowledged is durable. Every byte that is read has been compared with a hash, every
+//! whole file with its own; damage is an error that names the object or the file ([`StoreError::is_damage`]). Content is stored once: writing content that exists
 //! writes nothing. A root depends on the content only: neither on its history nor on which chunks hold the bytes.
 //!
 //! What is not here: commits, jobs, the meaning of events (`howdah-model`), garbage collection, queues. A garbage
@@ -49,6 +50,7 @@
 //! Everything runs inside a Tokio runtime.
 
 pub mod backend;
+mod check;
 mod chunk;
 mod error;
 pub mod files;
@@ -68,6 +70,7 @@ mod testing;
 pub mod tree;
 
 pub use backend::{ObjectMeta, PutOutcome, S3Config};
+pub use check::{ObjectRepair, TreeNode};
 pub use chunk::{ChunkSource, read_file_from, slices_from};
 pub use error::{BackendError, Result, StoreError};
 pub use files::{

@@ -14,6 +14,7 @@ use crate::format::chunk::{CheckedChunk, ChunkHash, MAX_CHUNK};
 use crate::format::node::Node;
 use crate::memory::buffers::ChunkBuffers;
 use crate::memory::cache::{Cache, Weighted};
+use crate::memory::marked::MarkedHashes;
 use crate::objects::ObjectStore;
 use crate::objects::config::{Limits, StoreConfig};
 
@@ -37,12 +38,16 @@ pub(crate) struct StoreShared {
     pub(crate) directories: Mutex<LruCache<(ContentHash, String), ContentHash>>,
     /// Memory for chunks that are being stored, in units of [`PERMIT_BYTES`].
     pub(crate) write_buffer: Arc<Semaphore>,
+    /// Stored nodes that the next write of the same node replaces.
+    pub(crate) replaced_nodes: MarkedHashes,
     /// Memory in which chunks are gathered.
     pub(crate) buffers: ChunkBuffers,
 }
 
 /// Bytes of one permit of the write buffer.
 pub(crate) const PERMIT_BYTES: usize = 4096;
+/// Bytes of each cache of a store that is opened to check what is stored: neighbouring files share chunks.
+const CHECK_CACHE_BYTES: usize = 32 << 20;
 const KNOWN_DIRECTORIES: NonZeroUsize = NonZeroUsize::new(1 << 14).expect("not zero");
 /// Memory that an entry of a cache takes besides its value, in bytes; an estimate.
 const ENTRY_BYTES: usize = 128;
@@ -99,9 +104,21 @@ impl Store {
                 chunks: Cache::new(limits.chunk_cache_bytes),
                 directories: Mutex::new(LruCache::new(KNOWN_DIRECTORIES)),
                 write_buffer: Arc::new(Semaphore::new(permits)),
+                replaced_nodes: MarkedHashes::default(),
                 buffers: ChunkBuffers::default(),
             }),
         }
+    }
+
+    /// Returns a store over the same objects whose caches are empty and small. What it reads is what is stored now.
+    #[must_use]
+    pub fn with_empty_caches(&self) -> Store {
+        let limits = Limits {
+            node_cache_bytes: CHECK_CACHE_BYTES,
+            chunk_cache_bytes: CHECK_CACHE_BYTES,
+            ..self.shared.limits
+        };
+        Store::new(self.shared.objects.clone(), limits)
     }
 
     /// Opens a fresh store in memory, for tests.

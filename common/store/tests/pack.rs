@@ -6,17 +6,18 @@
 mod support;
 
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use futures::TryStreamExt;
-use howdah_model::Content;
+use futures::{StreamExt, TryStreamExt};
+use howdah_model::{Content, ContentHash};
 use howdah_store::backend::fault::{Fault, FaultBackend, Operation};
 use howdah_store::backend::{Backend, MemoryBackend, ObjectMeta, PutOutcome};
 use howdah_store::{
-    BackendError, ChunkHash, ChunkSource, FileContent, FileEdits, FileTree, Limits, PackWriter, Store, StoreError,
-    read_file_from,
+    BackendError, ChunkHash, ChunkSource, FileContent, FileEdits, FileEntry, FileTree, Limits, ObjectRepair,
+    PackWriter, Slice, Store, StoreError, Tree, TreeEdit, read_file_from,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -373,6 +374,122 @@ fn damaged_and_missing_chunks_are_named() {
                 assert!(error.is_damage() && error.to_string().contains(&key), "{error}");
             }
         }
+    });
+}
+
+#[test]
+fn whole_chunks_that_are_not_those_of_the_file_are_refused() {
+    run(async {
+        let store = Store::in_memory().await;
+        let files = [
+            b"tiny".to_vec(),
+            noise(1, 100_000),
+            noise(2, 3 << 20),
+            noise(3, 20 << 20),
+        ];
+        let written = write_files(&store, &files).await.unwrap();
+        for (content, bytes) in written.iter().zip(&files) {
+            let mut forged = content.clone();
+            forged.hash = ContentHash::new([7; 32]);
+            let error = store.read_file_all(&forged).await.unwrap_err();
+            assert!(
+                error.is_damage() && matches!(error, StoreError::WrongFile { .. }),
+                "{error}"
+            );
+            assert!(store.read_scattered(&forged).await.unwrap_err().is_damage());
+            if let Some(slice) = content.single_slice() {
+                assert!(store.read_in_chunk(&forged, &slice).await.unwrap_err().is_damage());
+                assert_eq!(store.read_in_chunk(content, &slice).await.unwrap(), bytes);
+            }
+            // A reader never has all bytes before it has the error.
+            let mut read = 0;
+            let mut pieces = pin!(read_file_from(Arc::new(store.clone()), &forged, 0));
+            while let Some(Ok(piece)) = pieces.next().await {
+                read += piece.len();
+            }
+            assert!(read < bytes.len(), "{read} bytes");
+            // A part is checked by its chunks.
+            let part: Vec<Bytes> = store.read_file(&forged, 1).try_collect().await.unwrap();
+            assert_eq!(part.concat(), &bytes[1..]);
+        }
+        // The hash of a chunk, with fewer bytes than the chunk has.
+        let slice = store.slices(&written[3]).await.unwrap().remove(0);
+        let short = Slice {
+            len: slice.len - 1,
+            ..slice
+        };
+        let cut = FileContent::in_one_slice(short.len.into(), slice.chunk.0, Some(short)).unwrap();
+        assert!(store.read_file_all(&cut).await.unwrap_err().is_damage());
+    });
+}
+
+#[test]
+fn a_damaged_object_is_taken_away_and_can_be_written_again() {
+    run(async {
+        let backend = Arc::new(MemoryBackend::default());
+        let open = async || {
+            Store::with_backend(Arc::clone(&backend) as Arc<dyn Backend>, Default::default())
+                .await
+                .unwrap()
+        };
+        let bytes = noise(1, 100_000);
+        let store = open().await;
+        let content = write_files(&store, std::slice::from_ref(&bytes))
+            .await
+            .unwrap()
+            .remove(0);
+        let key = store.list("chunks/").await.unwrap().remove(0).key;
+        assert_eq!(store.repair_object(&key).await.unwrap(), ObjectRepair::Whole);
+        store.put(&key, Bytes::from_static(b"damaged")).await.unwrap();
+        assert!(store.check_object(&key).await.unwrap_err().is_damage());
+        assert_eq!(store.repair_object(&key).await.unwrap(), ObjectRepair::Removed);
+        assert_eq!(store.get(&format!("damaged/{key}")).await.unwrap(), "damaged");
+        assert_eq!(store.repair_object(&key).await.unwrap(), ObjectRepair::Missing);
+        // This store has seen the chunk a moment ago, and knows now that it is gone.
+        write_files(&store, std::slice::from_ref(&bytes)).await.unwrap();
+        assert_eq!(open().await.read_file_all(&content).await.unwrap(), bytes);
+        // What the store has in memory is written again.
+        assert_eq!(store.read_file_all(&content).await.unwrap(), bytes);
+        store.delete(&key).await.unwrap();
+        assert_eq!(store.read_file_all(&content).await.unwrap(), bytes);
+        assert!(store.with_empty_caches().read_file_all(&content).await.is_err());
+        assert_eq!(store.repair_object(&key).await.unwrap(), ObjectRepair::Restored);
+        assert_eq!(open().await.read_file_all(&content).await.unwrap(), bytes);
+    });
+}
+
+#[test]
+fn a_node_that_refers_to_lost_chunks_is_replaced_by_the_next_write_of_it() {
+    run(async {
+        let backend = Arc::new(MemoryBackend::default());
+        let open = async || {
+            Store::with_backend(Arc::clone(&backend) as Arc<dyn Backend>, Default::default())
+                .await
+                .unwrap()
+        };
+        let store = open().await;
+        let bytes = noise(1, 1000);
+        let tree = async |store: &Store, contents: Vec<FileContent>| {
+            let entry = FileEntry::new(contents.into_iter().next().unwrap());
+            let edit = TreeEdit::put(b"/file".to_vec(), entry.encode());
+            Tree::empty(store).apply_all([edit]).await.unwrap().root()
+        };
+        let root = tree(&store, write_files(&store, std::slice::from_ref(&bytes)).await.unwrap()).await;
+        let chunk = store.list("chunks/").await.unwrap().remove(0).key;
+        store.delete(&chunk).await.unwrap();
+        let read = async |root| {
+            let store = open().await;
+            let file = FileTree::new(&store, root).file("/file").await?.unwrap();
+            store.read_file_all(&file.content).await
+        };
+        // The same file in another chunk: the tree has the same root.
+        let files = [bytes.clone(), noise(2, 1000)];
+        let other = || write_files(&store, &files);
+        assert_eq!(tree(&store, other().await.unwrap()).await, root);
+        assert!(read(root).await.is_err());
+        store.replace_node_when_written(root.unwrap().0);
+        assert_eq!(tree(&store, other().await.unwrap()).await, root);
+        assert_eq!(read(root).await.unwrap(), bytes);
     });
 }
 

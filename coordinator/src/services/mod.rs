@@ -41,6 +41,7 @@ use howdah_queue::CoordinatorQueue;
 use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
+use crate::leadership::lease::Lease;
 use crate::metadata::Core;
 
 /// Configures a service: messages of 20 MiB, gzip accepted.
@@ -56,13 +57,18 @@ macro_rules! serve {
 /// Returns a router with every gRPC service.
 ///
 /// `queue` is the connection to the workers, `file_broker` receives the files that clients on this machine offer. Calls
-/// that need one of them fail without it. A call that no service answers gets status `UNIMPLEMENTED` and a sentence
-/// that names the call.
-pub fn router(core: Core, queue: Option<CoordinatorQueue>, file_broker: Option<Arc<FileBroker>>) -> Router {
+/// that need one of them fail without it. Without a `lease`, this is the only coordinator. A call that no service answers
+/// gets status `UNIMPLEMENTED` and a sentence that names the call.
+pub fn router(
+    core: Core,
+    queue: Option<CoordinatorQueue>,
+    file_broker: Option<Arc<FileBroker>>,
+    lease: Option<Lease>,
+) -> Router {
     let (_, health) = tonic_health::server::health_reporter();
     Routes::new(serve!(
         PfsServer,
-        pfs::PfsService::new(core.clone(), file_broker.clone())
+        pfs::PfsService::new(core.clone(), file_broker.clone(), lease)
     ))
     .add_service(serve!(PpsServer, pps::PpsService::new(core.clone(), queue)))
     .add_service(serve!(

@@ -14,6 +14,7 @@ mod copies;
 mod dead_clients;
 mod file_broker;
 mod files;
+mod fsck;
 mod jobs;
 mod large_logs;
 mod log_runs;
@@ -76,7 +77,9 @@ impl Server {
         tokio::spawn(Arc::clone(&file_broker).serve(offers));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        tokio::spawn(axum::serve(listener, services::router(core.clone(), None, Some(file_broker))).into_future());
+        tokio::spawn(
+            axum::serve(listener, services::router(core.clone(), None, Some(file_broker), None)).into_future(),
+        );
         let address = Address::tcp("127.0.0.1", port);
         let client = Client::connect(&address, ClientOptions::default()).await.unwrap();
         Self { core, client }

@@ -123,6 +123,7 @@ pub const LAYERS: &[Layers] = &[
         layers: &[
             &["lib"],
             &["fuzzing"],
+            &["check"],
             &["files"],
             &["tree"],
             &["pack"],

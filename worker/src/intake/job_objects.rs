@@ -42,6 +42,8 @@ impl JobObjects {
         }
         // Not locked while it is read: two sets of one job may both read the plan, which is harmless.
         let plan = Arc::new(self.read::<JobPlan>(&key).await?);
+        // The job may make output again whose chunks were damaged, and were taken away since this worker saw them.
+        self.store.forget_seen_objects();
         self.plans().put(key, Arc::clone(&plan));
         Ok((plan.id == set.plan).then_some(plan))
     }

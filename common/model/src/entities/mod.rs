@@ -134,7 +134,7 @@ pub struct DatumIndex {
     /// Tree from datum id to record; `None` without datums.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records: Option<TreeRoot>,
-    /// Tree from datum id and path to file entry; `None` without output.
+    /// Tree of datum id and path, with empty values: which datum wrote which file. `None` without output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outputs: Option<TreeRoot>,
 }

@@ -85,6 +85,17 @@ impl FileContent {
         }
     }
 
+    /// Returns a hash of everything that a read depends on: size, hash and slices. The same bytes in other chunks have
+    /// another fingerprint.
+    #[must_use]
+    pub fn fingerprint(&self) -> ContentHash {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(self.hash.as_bytes());
+        hasher.update(&self.size.to_le_bytes());
+        hasher.update(&self.encode_placement());
+        ContentHash::new(*hasher.finalize().as_bytes())
+    }
+
     /// Encodes the slices.
     #[must_use]
     pub fn encode_placement(&self) -> Bytes {

@@ -9,6 +9,7 @@
 //! * `header`: the header line of the log's objects. `record`, `snapshot`: the two kinds of objects.
 //! * `create`: creates one record under its number. `claim`: the records by which a writer takes over.
 //! * `read`: [`LogContents`], a snapshot and the records after it. `prune`: removes what no start needs.
+//! * `check`: every object of the log compared with its hash.
 //! * [`MetaLog`]: the writing end; claims the log, appends records, and resolves appends that are in doubt.
 //!
 //! **The fence between two coordinators.** Record N is created with put-if-absent, and a writer creates its records one
@@ -25,6 +26,7 @@
 //! Damage (a record whose hash differs, a number that is missing while later ones exist) is an error that names the
 //! object; nothing is skipped. The log does not know what its payloads mean.
 
+mod check;
 mod claim;
 mod create;
 #[cfg(fuzzing)]
@@ -36,6 +38,7 @@ mod read;
 mod record;
 mod snapshot;
 
+pub(crate) use check::check;
 pub use claim::{Claim, newest_claim};
 pub use meta_log::{AppendError, AppendOutcome, Leadership, MetaLog, OpenedLog};
 pub use read::LogContents;

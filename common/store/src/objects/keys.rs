@@ -23,6 +23,7 @@
 //! logs/<project>/<pipeline>/<job>/<set>-<worker>     the same, in stores of earlier releases
 //! logs/<project>/<pipeline>/master/<20-digit time>    log lines of the coordinator about a pipeline
 //! provenance/<project>/<repo>/<commit>               record of a finished commit
+//! damaged/<key>                                      damaged object that was moved away by `fsck --fix`
 //! ```
 
 use std::fmt::Display;
@@ -67,6 +68,23 @@ impl ContentKey {
             ContentKey::Node(hash) => node(hash),
         }
     }
+
+    /// Returns what an object key names; `None` for the key of another kind of object.
+    pub(crate) fn of_object(key: &str) -> Option<Self> {
+        let hash = key.rsplit('/').next()?.parse().ok()?;
+        let content = if key.starts_with(CHUNKS) {
+            ContentKey::Chunk(hash)
+        } else {
+            ContentKey::Node(hash)
+        };
+        (content.object_key() == key).then_some(content)
+    }
+}
+
+/// Returns the key under which a damaged object is kept.
+#[must_use]
+pub fn damaged(key: &str) -> String {
+    format!("damaged/{key}")
 }
 
 /// Returns the key of a chunk.
@@ -193,5 +211,10 @@ mod tests {
     fn content_is_sharded() {
         let hash = ContentHash::new([0xab; 32]);
         assert_eq!(chunk(&hash), format!("chunks/ab/{}", "ab".repeat(32)));
+        for content in [ContentKey::Chunk(hash), ContentKey::Node(hash)] {
+            assert_eq!(ContentKey::of_object(&content.object_key()), Some(content));
+        }
+        assert_eq!(ContentKey::of_object(&damaged(&chunk(&hash))), None);
+        assert_eq!(ContentKey::of_object("meta/log/1"), None);
     }
 }

@@ -34,4 +34,15 @@ impl KnownObjects {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.put(key, Instant::now());
     }
+
+    /// Forgets one object.
+    pub(super) fn forget(&self, key: &ContentKey) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.pop(key);
+    }
+
+    /// Forgets all objects.
+    pub(super) fn forget_all(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }

@@ -174,6 +174,24 @@ impl ObjectStore {
         self.known.contains(key)
     }
 
+    /// Forgets that an object was seen.
+    pub(crate) fn forget_seen_object(&self, key: &ContentKey) {
+        self.known.forget(key);
+    }
+
+    /// Forgets which objects were seen in the store a short while ago: the next write of each asks the store. For a process
+    /// that writes content which another one may have taken away as damaged.
+    pub fn forget_seen_objects(&self) {
+        self.known.forget_all();
+    }
+
+    /// Writes a content-addressed object, and replaces a former one.
+    pub(crate) async fn replace_content(&self, content: ContentKey, bytes: Bytes) -> Result<()> {
+        self.put(&content.object_key(), bytes).await?;
+        self.known.add(content);
+        Ok(())
+    }
+
     /// Writes a content-addressed object unless it exists.
     pub(crate) async fn put_content(&self, content: ContentKey, bytes: Bytes) -> Result<PutOutcome> {
         let key = content.object_key();

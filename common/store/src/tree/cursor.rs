@@ -12,22 +12,23 @@ use crate::objects::keys;
 use crate::offload::by_size;
 use crate::store::Store;
 
+/// Unpacks a stored node and compares it with its name.
+pub(crate) fn open_node(key: &str, hash: &ContentHash, stored: &Bytes) -> Result<Node> {
+    let payload = open_frame(stored).map_err(|reason| StoreError::corrupt(key, reason))?;
+    let node = Node::decode(hash, payload).map_err(|reason| StoreError::corrupt(key, reason.to_string()))?;
+    if node.len() == 0 {
+        return Err(StoreError::corrupt(key, "it has no entries"));
+    }
+    Ok(node)
+}
+
 impl Store {
     /// Returns a node from the cache, or reads and checks it.
     pub(crate) async fn node(&self, hash: ContentHash) -> Result<Arc<Node>> {
         let load = async {
             let key = keys::node(&hash);
             let stored = self.get(&key).await?;
-            by_size(stored.len(), move || {
-                let payload = open_frame(&stored).map_err(|reason| StoreError::corrupt(&*key, reason))?;
-                let node =
-                    Node::decode(&hash, payload).map_err(|reason| StoreError::corrupt(&*key, reason.to_string()))?;
-                if node.len() == 0 {
-                    return Err(StoreError::corrupt(key, "it has no entries"));
-                }
-                Ok(Arc::new(node))
-            })
-            .await?
+            by_size(stored.len(), move || open_node(&key, &hash, &stored).map(Arc::new)).await?
         };
         self.shared.nodes.get_or_load(hash, load).await
     }

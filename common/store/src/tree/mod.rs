@@ -39,7 +39,7 @@ mod tests;
 mod write;
 
 pub use apply::MAX_KEY_BYTES;
-pub(crate) use cursor::Cursor;
+pub(crate) use cursor::{Cursor, open_node};
 pub use entry::{Aggregate, DiffItem, TreeEdit, TreeEntry, TreeValue};
 pub use map::Tree;
 pub use range::KeyRange;

@@ -30,7 +30,8 @@ impl NodeSink {
 
     /// Begins to store a node. Waits while too many are being stored.
     pub(crate) async fn put(&mut self, node: BuiltNode) -> Result<()> {
-        if self.store.is_known(&ContentKey::Node(node.hash)) {
+        let replaces = self.store.shared.replaced_nodes.has(&node.hash);
+        if !replaces && self.store.is_known(&ContentKey::Node(node.hash)) {
             return Ok(());
         }
         while self.writes.len() >= self.store.shared.limits.write_concurrency.max(1) {
@@ -63,6 +64,12 @@ async fn store_node(store: &Store, node: BuiltNode) -> Result<()> {
     debug_assert!(Node::decode(&hash, node.payload().clone()).is_ok_and(|read| read == node));
     let payload = node.payload().clone();
     let framed = by_size(payload.len(), move || frame_quickly(&payload)).await?;
+    if store.shared.replaced_nodes.has(&hash) {
+        store.replace_content(ContentKey::Node(hash), framed).await?;
+        store.shared.replaced_nodes.remove(&hash);
+        store.shared.nodes.insert(hash, Arc::new(node));
+        return Ok(());
+    }
     let outcome = store.put_content(ContentKey::Node(hash), framed).await?;
     // A node that existed already may have other placements for the same content. Only the chunks of that stored node
     // are referred to. If the cache had our node, readers would use chunks that no stored node refers to, which a

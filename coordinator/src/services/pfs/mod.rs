@@ -35,18 +35,24 @@ use prost::bytes::Bytes;
 use tonic::{Request, Response, Streaming};
 
 use super::reply::{StreamReply, UnaryReply};
+use crate::leadership::lease::Lease;
 use crate::metadata::Core;
 
 /// Answers `pfs_v2.API`. The file of its noun answers each call.
 pub struct PfsService {
     core: Core,
     file_broker: Option<Arc<FileBroker>>,
+    lease: Option<Lease>,
 }
 
 impl PfsService {
-    /// Makes the service; `file_broker` receives the files that clients on this machine offer.
-    pub fn new(core: Core, file_broker: Option<Arc<FileBroker>>) -> Self {
-        Self { core, file_broker }
+    /// Makes the service; `file_broker` receives the files that clients on this machine offer, `lease` is that of a leader.
+    pub fn new(core: Core, file_broker: Option<Arc<FileBroker>>, lease: Option<Lease>) -> Self {
+        Self {
+            core,
+            file_broker,
+            lease,
+        }
     }
 }
 
@@ -213,6 +219,6 @@ impl Api for PfsService {
     }
 
     async fn fsck(&self, request: Request<pfs::FsckRequest>) -> StreamReply<pfs::FsckResponse> {
-        fsck::fsck(&self.core, request.get_ref())
+        fsck::fsck(&self.core, self.lease.clone(), request.get_ref())
     }
 }

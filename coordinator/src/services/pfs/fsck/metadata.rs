@@ -1,32 +1,19 @@
-//! `Fsck`: checks that the parts of the state agree with each other.
+//! Checks that the parts of the state agree with each other.
 //!
 //! The model keeps these rules with every change, so each finding is a bug of Howdah.
 
-use howdah_api::pfs_v2 as pfs;
 use howdah_model::{Branch, Commit, State};
-use tonic::Status;
 
-use crate::metadata::Core;
-use crate::services::reply::{self, StreamReply};
-
-pub(super) fn fsck(core: &Core, request: &pfs::FsckRequest) -> StreamReply<pfs::FsckResponse> {
-    if request.zombie_check.is_some() {
-        return Err(Status::unimplemented("not supported yet: the check for zombie files"));
-    }
-    let state = core.state();
+/// Returns what does not agree, in sentences.
+pub fn contradictions(state: &State) -> Vec<String> {
     let mut findings = Vec::new();
     for branch in state.branches() {
-        check_branch(&state, branch, &mut findings);
+        check_branch(state, branch, &mut findings);
     }
     for commit in state.commits() {
-        check_commit(&state, commit, &mut findings);
+        check_commit(state, commit, &mut findings);
     }
-    reply::from_items(findings.into_iter().map(|error| {
-        Ok(pfs::FsckResponse {
-            fix: String::new(),
-            error,
-        })
-    }))
+    findings
 }
 
 fn check_branch(state: &State, branch: &Branch, findings: &mut Vec<String>) {
