@@ -110,10 +110,8 @@ pub async fn drive(
 /// Ends a job for which no plan can be made.
 async fn end_without_plan(context: &JobContext, job: &JobKey, error: &PlanError) -> Result<(), DriveError> {
     // Datums are streamed: the first sets may be published when a later datum cannot be found.
-    for removed in [context.queue.purge(job).await, context.queue.cancel(job, None).await] {
-        if let Err(error) = removed {
-            tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "sets of a job without a plan could not be removed");
-        }
+    if let Err(error) = context.queue.cancel(job, None).await {
+        tracing::debug!(%job, error = howdah_telemetry::error_chain(&error), "sets of a job without a plan could not be cancelled");
     }
     discard_plan(context, job).await;
     let outcome = JobOutcome::Failure(error.to_string());

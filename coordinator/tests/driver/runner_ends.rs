@@ -207,6 +207,6 @@ async fn a_glob_that_takes_too_many_steps_fails_the_job_with_a_reason() {
     assert_eq!(ended.state, JobState::Failure);
     assert!(ended.reason.contains("takes too many steps"), "{}", ended.reason);
     let requests = world.queue.requests();
-    let sets_removed = [Purge(job.clone()), Cancel(job)];
+    let sets_removed = [Cancel(job.clone()), Purge(job)];
     assert!(requests.ends_with(&sets_removed), "{requests:?}");
 }
