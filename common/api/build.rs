@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .compile_well_known_types(true)
         .generate_default_stubs(true)
+        .codec_path("crate::codec::BoundedCodec")
         .include_file("howdah_api.rs")
         .emit_rerun_if_changed(false)
         .compile_fds_with_config(descriptors, config)?;

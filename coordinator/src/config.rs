@@ -16,6 +16,9 @@ const DEFAULT_TRIES: u32 = 10;
 /// A day: nobody should lose a job because a store was down for a night.
 const DEFAULT_OUTAGE_HOURS: u64 = 24;
 
+/// Memory for what clients send, unless set otherwise.
+pub const DEFAULT_REQUEST_MEMORY_BYTES: usize = 512 << 20;
+
 /// Settings of a coordinator. Every flag `--a-b` is also read from `HOWDAH_A_B`.
 #[derive(Debug, Clone, Args)]
 pub struct CoordinatorConfig {
@@ -160,7 +163,7 @@ impl Default for AccessConfig {
     }
 }
 
-/// How much memory the store of a program may use. Every flag `--a-b` is also read from `HOWDAH_A_B`.
+/// How much memory the coordinator may use for its store and for its calls. Every flag `--a-b` is also read from `HOWDAH_A_B`.
 #[derive(Debug, Clone, Copy, Args)]
 pub struct MemoryConfig {
     /// Bytes of file data to keep in memory.
@@ -176,6 +179,10 @@ pub struct MemoryConfig {
     /// temporary files; at least 1 MiB.
     #[arg(long, env = "HOWDAH_SORT_BUFFER_BYTES", value_name = "BYTES", default_value_t = Limits::default().sort_buffer_bytes)]
     pub sort_buffer_bytes: usize,
+    /// Bytes of memory for what clients send, over all clients. A large put counts as 48 MiB; calls that do not fit wait,
+    /// and fail after 30 seconds.
+    #[arg(long, env = "HOWDAH_REQUEST_MEMORY_BYTES", value_name = "BYTES", default_value_t = DEFAULT_REQUEST_MEMORY_BYTES)]
+    pub request_memory_bytes: usize,
 }
 
 impl MemoryConfig {
@@ -200,6 +207,7 @@ impl Default for MemoryConfig {
             node_cache_bytes: limits.node_cache_bytes,
             write_buffer_bytes: limits.write_buffer_bytes,
             sort_buffer_bytes: limits.sort_buffer_bytes,
+            request_memory_bytes: DEFAULT_REQUEST_MEMORY_BYTES,
         }
     }
 }

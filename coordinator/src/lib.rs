@@ -13,6 +13,7 @@
 //!  metadata                the command loop, the published state, staged edits
 //!  live                    live facts about workers and jobs, in memory only
 //!  connections             the connections of the port
+//!  memory_budget           memory that calls share
 //!  sealing                 encryption of secrets
 //!  metrics, config, allocator, caller, file_watch, panics, installation
 //! ```
@@ -32,6 +33,7 @@ mod installation;
 pub mod job;
 pub mod leadership;
 pub mod live;
+pub mod memory_budget;
 pub mod metadata;
 pub mod metrics;
 mod pages;

@@ -95,6 +95,22 @@ pub static LOG_APPEND_FAILURES: LazyLock<IntCounter> = LazyLock::new(|| {
     )
 });
 
+/// Calls that ended because other calls used all memory.
+pub static CALLS_WITHOUT_MEMORY: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter(
+        "howdah_calls_without_memory_total",
+        "Calls that ended because other calls used all memory for calls.",
+    )
+});
+
+/// Log lines dropped before they were stored, because workers sent more than there is memory for.
+pub static LOG_LINES_DROPPED: LazyLock<IntCounter> = LazyLock::new(|| {
+    counter(
+        "howdah_log_lines_dropped_total",
+        "Pending log lines dropped by the coordinator, because workers sent more than there is memory for.",
+    )
+});
+
 /// Datums finished, by pipeline and outcome.
 pub static DATUMS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     registered(IntCounterVec::new(
@@ -230,6 +246,8 @@ pub fn register_unlabelled() {
     LazyLock::force(&ACCEPT_FAILURES);
     LazyLock::force(&LOG_APPEND_SECONDS);
     LazyLock::force(&LOG_APPEND_FAILURES);
+    LazyLock::force(&CALLS_WITHOUT_MEMORY);
+    LazyLock::force(&LOG_LINES_DROPPED);
     LazyLock::force(&PLAN_SECONDS);
     LazyLock::force(&MERGE_SECONDS);
     LazyLock::force(&SETS_REPUBLISHED);

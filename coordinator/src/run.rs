@@ -78,6 +78,7 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
         replicas: config.nats_replicas,
         broker,
         retries: config.retries.into(),
+        request_memory_bytes: config.memory.request_memory_bytes,
         roles,
         sealer,
         shutdown: shutdown.clone(),

@@ -29,6 +29,8 @@ const FRAME_BYTES: u32 = 256 << 10;
 /// may wait: the HTTP/2 library counts 256 bytes for each against half of this, and closes the connection beyond that. A
 /// put of many tiny files sends one small frame for each, so the default of 64 KiB would end it.
 const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
+/// Calls that a client may have open on one connection. It waits with further ones.
+const CONNECTION_CALLS: u32 = 1000;
 /// Pause between two pings of HTTP/2. A client that does not answer is gone, or hangs: its calls are ended.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 /// Longest wait for the answer. A user may have suspended the client for a moment.
@@ -71,6 +73,7 @@ pub async fn serve(
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_frame_size(FRAME_BYTES)
+        .max_concurrent_streams(CONNECTION_CALLS)
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_LIMIT))
         .add_routes(Routes::from(pages::router(role, gate)))

@@ -40,6 +40,8 @@ pub struct Terms {
     pub broker: Option<Arc<FileBroker>>,
     /// When a job that cannot go on is ended.
     pub retries: RetryLimits,
+    /// Memory for what clients send.
+    pub request_memory_bytes: usize,
     /// Shows the server which coordinator answers calls.
     pub roles: watch::Sender<Role>,
     /// Seals and opens the values of secrets.
@@ -86,7 +88,8 @@ impl Terms {
     async fn lead(&self, tail: LogTail, log: MetaLog, opened: SystemTime) -> anyhow::Result<TermEnd> {
         let epoch = log.epoch();
         let leadership = log.leadership();
-        let (core, command_loop) = metadata::lead(tail, log, LiveStatus::default(), self.sealer.clone()).await?;
+        let live = LiveStatus::new(self.request_memory_bytes);
+        let (core, command_loop) = metadata::lead(tail, log, live, self.sealer.clone()).await?;
         let (keeper, lease) = LeaseKeeper::new(leadership, core.clone());
         let stop = self.shutdown.child_token();
         // Every handle aborts its task when it is dropped, which is at the end of this function whatever happens.

@@ -5,7 +5,7 @@
 //!   clients work unchanged.
 //! - [`json`]: any message as canonical protobuf JSON, and back.
 //! - [`address`], [`config`]: the server that a client connects to; [`client`]: the connection;
-//!   [`retry`]: repeating calls while another coordinator takes over.
+//!   [`retry`]: repeating calls while another coordinator takes over; [`codec`]: how messages are encoded.
 //! - [`file_broker`]: passing an open file to a server on the same machine instead of its bytes.
 //! - [`convert`]: small constructors, and conversions of times and names;
 //!   [`pipeline`]: conversions between pipeline specs and messages.
@@ -17,6 +17,7 @@
 
 pub mod address;
 pub mod client;
+pub mod codec;
 pub mod config;
 pub mod convert;
 pub mod file_broker;

@@ -26,7 +26,7 @@
 //!   [`query`]: `resolve_commit`, `commit_state`, `commit_set`, `base_content`, `build_content`,
 //!   `list_commits`, `job_inputs`, `job_ready`, `job_base`, `open_jobs` ...;
 //! - [`refs`]: [`CommitRef`] and the text form of references with ancestry;
-//! - [`datum`]: datum ids and hashes;
+//! - [`datum`]: datum ids and hashes; [`limits`]: bounds on texts and transactions;
 //! - [`spec_view`]: the keys in a pipeline spec.
 //!
 //! Not here: file contents, trees, storage of the log, scheduling. Triggers are stored and checked here; the caller
@@ -39,6 +39,7 @@ pub mod decide;
 pub mod entities;
 pub mod event;
 pub mod ids;
+pub mod limits;
 pub mod names;
 pub mod query;
 pub mod refs;

@@ -3,6 +3,7 @@
 //! Clients search for some of these texts, and tests pin them.
 
 use crate::ids::GlobalId;
+use crate::limits::{MAX_TRANSACTION_BYTES, MAX_TRANSACTION_REQUESTS};
 use crate::names::{BranchKey, BranchName, CommitKey, JobKey, NameError, PipelineKey, ProjectName, RepoKey};
 use crate::refs::{CommitRef, RefError};
 
@@ -90,6 +91,28 @@ pub enum Rejection {
     /// The request is wrong in every state, for another reason.
     #[error("{0}")]
     Invalid(String),
+    /// A text has too many bytes.
+    #[error("{field} is too long: it has {bytes} bytes, at most {limit} are allowed")]
+    TooLong {
+        /// The field of the request.
+        field: &'static str,
+        /// Bytes that it has.
+        bytes: usize,
+        /// Most bytes that it may have.
+        limit: usize,
+    },
+    /// A transaction or batch has too many requests, or too long ones.
+    #[error(
+        "a transaction can hold at most {} requests and {} bytes of texts; with this one there are {requests} and {bytes}",
+        MAX_TRANSACTION_REQUESTS,
+        MAX_TRANSACTION_BYTES
+    )]
+    TransactionFull {
+        /// Number of requests.
+        requests: usize,
+        /// Bytes of their texts.
+        bytes: usize,
+    },
     /// Only user repositories can be created.
     #[error("repo {0} belongs to the system: only repos of type user can be created")]
     SystemRepo(RepoKey),
@@ -323,9 +346,12 @@ impl Rejection {
             R::ProjectExists(_) | R::RepoExists(_) | R::PipelineExists(_) | R::CommitInTransaction(_) => {
                 RejectionKind::AlreadyExists
             }
-            R::Invalid(_) | R::NotInTransaction(_) | R::EmptyRef(_) | R::SystemRepo(_) => {
-                RejectionKind::InvalidArgument
-            }
+            R::Invalid(_)
+            | R::TooLong { .. }
+            | R::TransactionFull { .. }
+            | R::NotInTransaction(_)
+            | R::EmptyRef(_)
+            | R::SystemRepo(_) => RejectionKind::InvalidArgument,
             R::PermanentProject(_)
             | R::ProjectNotEmpty { .. }
             | R::PipelineStopped(_)

@@ -153,6 +153,16 @@ impl BoundedLog {
         self.origins.iter().map(|origin| origin.bytes).sum()
     }
 
+    /// Returns the number of kept lines.
+    pub fn kept(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Returns the time of the first kept line; `None` without lines.
+    pub fn first_time(&self) -> Option<Timestamp> {
+        self.lines.values().next().map(|line| line.ts)
+    }
+
     /// Returns whether no line was ever added.
     pub fn is_empty(&self) -> bool {
         self.next == 0

@@ -8,7 +8,7 @@ use howdah_protocol::objects::{LogObject, MasterLine};
 use tokio::sync::broadcast;
 
 use super::log_feed::{LogFeed, LogFollower};
-use super::pending_logs::PendingLogs;
+use super::pending_logs::{PendingLogs, PendingRunInfo};
 
 /// Lines of the coordinator about pipelines that a subscriber may be behind before it misses the oldest.
 const FOLLOWED_MASTER_LINES: usize = 256;
@@ -67,9 +67,26 @@ impl LiveLogs {
         self.lock().job_over(job);
     }
 
-    /// Returns the lines of a job that are not known to be stored, as the log objects that they become.
-    pub fn pending(&self, job: &JobKey) -> Vec<LogObject> {
-        self.lock().of_job(job)
+    /// Returns whether lines of a job are kept.
+    pub fn has_pending(&self, job: &JobKey) -> bool {
+        self.lock().has_job(job)
+    }
+
+    /// Returns the runs of a job whose lines are not known to be stored.
+    pub fn pending_runs(&self, job: &JobKey) -> Vec<PendingRunInfo> {
+        self.lock().runs_of(job)
+    }
+
+    /// Returns the lines of a run, as the log object that they become; `None` if they are not kept any more.
+    pub fn pending_run(&self, job: &JobKey, key: &str) -> Option<LogObject> {
+        self.lock().lines_of(job, key)
+    }
+
+    /// Returns the lines of all runs of a job.
+    #[cfg(test)]
+    pub(crate) fn pending(&self, job: &JobKey) -> Vec<LogObject> {
+        let runs = self.pending_runs(job).into_iter();
+        runs.filter_map(|run| self.pending_run(job, &run.key)).collect()
     }
 
     /// Returns the runs whose lines the coordinator has to store, because their job is over or their worker is gone.

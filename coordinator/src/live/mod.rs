@@ -20,15 +20,22 @@ mod workers;
 
 use howdah_model::JobKey;
 
+use crate::config::DEFAULT_REQUEST_MEMORY_BYTES;
+use crate::memory_budget::MemoryBudget;
+
 pub use log_feed::{FollowedLogs, LogFollower};
 pub use logs::LiveLogs;
+pub use pending_logs::PendingRunInfo;
 pub use progress::{JobProgress, LiveProgress, RetryNote, times};
 #[cfg(test)]
 pub(crate) use workers::test_heartbeat;
 pub use workers::{LiveWorkers, WORKER_TIMEOUT};
 
-/// The live tables of one coordinator.
-#[derive(Debug, Default)]
+/// Memory for replies that are collected or sorted before they are sent, over all clients.
+const REPLY_MEMORY_BYTES: usize = 256 << 20;
+
+/// The live tables of one coordinator, and the memory that its calls share.
+#[derive(Debug)]
 pub struct LiveStatus {
     /// Workers that are connected.
     pub workers: LiveWorkers,
@@ -36,9 +43,31 @@ pub struct LiveStatus {
     pub progress: LiveProgress,
     /// Log lines of open jobs and pipelines.
     pub logs: LiveLogs,
+    /// Memory for what clients send.
+    pub request_memory: MemoryBudget,
+    /// Memory for replies that are collected or sorted before they are sent.
+    pub reply_memory: MemoryBudget,
+}
+
+impl Default for LiveStatus {
+    fn default() -> Self {
+        Self::new(DEFAULT_REQUEST_MEMORY_BYTES)
+    }
 }
 
 impl LiveStatus {
+    /// Makes empty tables. `request_memory_bytes` is the memory for what clients send.
+    #[must_use]
+    pub fn new(request_memory_bytes: usize) -> Self {
+        Self {
+            workers: LiveWorkers::default(),
+            progress: LiveProgress::default(),
+            logs: LiveLogs::default(),
+            request_memory: MemoryBudget::new(request_memory_bytes),
+            reply_memory: MemoryBudget::new(REPLY_MEMORY_BYTES),
+        }
+    }
+
     /// Drops the progress of a job that is over. Its log lines are kept until they are stored.
     pub fn forget_job(&self, job: &JobKey) {
         self.progress.remove(job);

@@ -14,7 +14,10 @@ use howdah_model::JobKey;
 use howdah_protocol::bounded_log::{BoundedLog, LogLimits};
 use howdah_protocol::messages::LogBatch;
 use howdah_protocol::objects::{LogLine, LogObject};
+use jiff::Timestamp;
 use tokio::time::Instant;
+
+use crate::metrics;
 
 /// What is kept of a run.
 const RUN_LIMITS: LogLimits = LogLimits {
@@ -28,6 +31,19 @@ const MAX_BYTES: usize = 64 << 20;
 const RUN_OVERHEAD: usize = 1024;
 /// Time without a message of a run after which the coordinator may store its lines: the worker may be about to.
 const QUIET: Duration = Duration::from_secs(5);
+
+/// A run whose lines are kept.
+#[derive(Clone, Debug)]
+pub struct PendingRunInfo {
+    /// Key of the log object that has or gets its lines.
+    pub key: String,
+    /// Set.
+    pub set: u32,
+    /// Beginning of the run or, if that is not known, time of its first line.
+    pub begin: Option<Timestamp>,
+    /// Bytes of memory.
+    pub bytes: usize,
+}
 
 /// The lines of one run.
 #[derive(Debug)]
@@ -108,10 +124,26 @@ impl PendingLogs {
         }
     }
 
-    /// Returns the lines of all runs of a job.
-    pub(super) fn of_job(&self, job: &JobKey) -> Vec<LogObject> {
-        let runs = self.jobs.get(job).into_iter().flat_map(BTreeMap::values);
-        runs.map(with_lines).collect()
+    /// Returns whether lines of a job are kept.
+    pub(super) fn has_job(&self, job: &JobKey) -> bool {
+        self.jobs.contains_key(job)
+    }
+
+    /// Returns the runs of a job, without their lines.
+    pub(super) fn runs_of(&self, job: &JobKey) -> Vec<PendingRunInfo> {
+        let runs = self.jobs.get(job).into_iter().flatten();
+        runs.map(|(key, pending)| PendingRunInfo {
+            key: key.clone(),
+            set: pending.run.set,
+            begin: pending.run.run.or(pending.lines.first_time()),
+            bytes: pending.bytes(),
+        })
+        .collect()
+    }
+
+    /// Returns the lines of a run.
+    pub(super) fn lines_of(&self, job: &JobKey, key: &str) -> Option<LogObject> {
+        self.jobs.get(job)?.get(key).map(with_lines)
     }
 
     /// Returns the runs whose lines the coordinator has to store: those of workers that are gone, and of jobs that are
@@ -152,7 +184,9 @@ impl PendingLogs {
         for pending in self.jobs.values_mut().flat_map(BTreeMap::values_mut) {
             if pending.bytes() > share {
                 let before = pending.lines.bytes();
+                let left_out = pending.lines.left_out();
                 pending.lines.shrink(share.saturating_sub(RUN_OVERHEAD));
+                metrics::LOG_LINES_DROPPED.inc_by(pending.lines.left_out() - left_out);
                 self.bytes -= before - pending.lines.bytes();
             }
         }
@@ -165,7 +199,10 @@ impl PendingLogs {
             let Some((job, key)) = oldest.map(|(job, (key, _))| (job.clone(), key.clone())) else {
                 return;
             };
-            tracing::warn!(%job, key, "log lines dropped: workers send more than there is memory for");
+            let lines = self.jobs.get(&job).and_then(|runs| runs.get(&key));
+            let lines = lines.map_or(0, |pending| pending.lines.kept());
+            metrics::LOG_LINES_DROPPED.inc_by(lines as u64);
+            tracing::warn!(%job, key, lines, "log lines dropped: workers send more than there is memory for");
             self.remove_run(&job, &key);
         }
     }

@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 
 use super::panicked::internal;
 use crate::job::plan::PlanError;
+use crate::memory_budget::BudgetExhausted;
 use crate::metadata::StagingError;
 use crate::metadata::SubmitError;
 use howdah_telemetry::error_chain;
@@ -52,6 +53,12 @@ impl IntoStatus for SubmitError {
             Self::ShuttingDown => RetryHint::IfRead.mark(Status::unavailable(self.to_string())),
             Self::Panicked(panic) => internal(&panic),
         }
+    }
+}
+
+impl IntoStatus for BudgetExhausted {
+    fn into_status(self) -> Status {
+        Status::resource_exhausted(self.to_string())
     }
 }
 

@@ -4,11 +4,14 @@
 //! have every field.
 
 use howdah_api::{convert, pfs_v2 as pfs, pps_v2 as pps};
+use howdah_model::limits::MAX_REFERENCE_BYTES;
 use howdah_model::{
     BranchKey, BranchName, CommitKey, CommitRef, GlobalId, JobKey, NameError, PipelineKey, PipelineName, ProjectName,
-    RepoKey, RepoName, names,
+    Rejection, RepoKey, RepoName, names,
 };
 use tonic::Status;
+
+use super::status::IntoStatus;
 
 /// Returns the status for a field that must be set.
 pub fn missing(field: &str) -> Status {
@@ -19,6 +22,15 @@ pub fn missing(field: &str) -> Status {
 #[expect(clippy::needless_pass_by_value, reason = "the form that map_err calls")]
 pub fn bad_name(error: NameError) -> Status {
     Status::unknown(error.to_string())
+}
+
+/// Returns a text if it has at most `limit` bytes.
+pub fn bounded<'a>(field: &'static str, text: &'a str, limit: usize) -> Result<&'a str, Status> {
+    let bytes = text.len();
+    if bytes <= limit {
+        return Ok(text);
+    }
+    Err(Rejection::TooLong { field, bytes, limit }.into_status())
 }
 
 /// Reads a project. Without a name it is the default one.
@@ -72,7 +84,7 @@ pub fn commit_ref(commit: Option<&pfs::Commit>) -> Result<CommitRef, Status> {
     let reference = CommitRef {
         repo: repo_key(repo)?,
         branch: branch_name(branch.map_or("", |branch| &branch.name))?,
-        id_or_ref: commit.id.clone(),
+        id_or_ref: bounded("commit.id", &commit.id, MAX_REFERENCE_BYTES)?.to_owned(),
     };
     if reference.branch.is_none() && reference.id_or_ref.is_empty() {
         return Err(missing("commit id or branch"));

@@ -8,6 +8,7 @@
     reason = "a test ends at the first surprise; calls are returned while they run"
 )]
 
+mod bounds;
 mod cluster;
 mod commits;
 mod copies;

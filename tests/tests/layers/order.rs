@@ -85,7 +85,7 @@ pub const LAYERS: &[Layers] = &[
             &["leadership"],
             &["metadata"],
             &["live"],
-            &["connections"],
+            &["connections", "memory_budget"],
             &[
                 "config",
                 "allocator",
@@ -172,7 +172,7 @@ pub const LAYERS: &[Layers] = &[
             &["spec_view", "entities"],
             &["refs", "datum"],
             &["names"],
-            &["ids"],
+            &["ids", "limits"],
         ],
         loops: &[],
     },
@@ -196,7 +196,7 @@ pub const LAYERS: &[Layers] = &[
     Layers {
         root: "common/api/src",
         layers: &[
-            &["client", "pipeline", "file_broker"],
+            &["client", "pipeline", "file_broker", "codec"],
             &["retry"],
             &["config", "convert", "json"],
             &["address"],

@@ -5,7 +5,7 @@
 //! once, at the end (`propagate`): a transaction that writes two inputs of a pipeline makes one job.
 //!
 //! The submodules have one command group each: `project`, `repo`, `commit`, `branch`, `pipeline`, `job`, `transaction`,
-//! `delete`; `remove` is squash and drop. A rejected command leaves nothing behind, because the clone is dropped.
+//! `delete`; `remove` is squash and drop; `texts` bounds the texts of all of them. A rejected command leaves nothing behind, because the clone is dropped.
 
 mod branch;
 mod builder;
@@ -17,6 +17,7 @@ mod project;
 mod propagate;
 mod remove;
 mod repo;
+mod texts;
 mod transaction;
 
 use self::builder::{CommandResult, DecisionBuilder};
@@ -41,6 +42,7 @@ pub struct Decision {
 /// # Errors
 /// When the command is rejected.
 pub fn decide(state: &State, envelope: &Envelope) -> Result<Decision, Rejection> {
+    texts::check(&envelope.command)?;
     let mut work = DecisionBuilder::new(state, envelope.at, envelope.id);
     let reply = work.run_outermost(&envelope.command)?;
     work.propagate()?;

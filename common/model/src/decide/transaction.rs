@@ -8,6 +8,7 @@ use crate::ids::GlobalId;
 use crate::rejection::Rejection;
 
 use super::builder::{CommandResult, DecisionBuilder};
+use super::texts::check_append;
 
 impl DecisionBuilder {
     fn require_transaction(&self, id: GlobalId) -> Result<std::sync::Arc<Transaction>, Rejection> {
@@ -34,6 +35,7 @@ impl DecisionBuilder {
         if !command.fits_transaction() {
             return Err(Rejection::NotInTransaction(command.name()));
         }
+        check_append(&transaction, command)?;
         // On a decision of its own, which is dropped. With the id of the transaction, so that answers have the ids that
         // the commits will get.
         let mut trial = Self::new(&self.state, self.at, id);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 pub use howdah_spec::RepoType;
 
-use super::name::{BranchName, NameError, PipelineName, ProjectName, RepoName};
+use super::name::{BranchName, NameError, PipelineName, ProjectName, RepoName, shown};
 use crate::ids::GlobalId;
 
 /// Returns the type of a repository with this word; the empty text means `user`.
@@ -14,7 +14,7 @@ use crate::ids::GlobalId;
 /// When no type has this word.
 pub fn repo_type(word: &str) -> Result<RepoType, NameError> {
     RepoType::from_word(word).ok_or_else(|| NameError::Shape {
-        text: word.to_owned(),
+        text: shown(word),
         expected: "user, meta or spec",
     })
 }
@@ -211,7 +211,7 @@ impl fmt::Display for JobKey {
 
 fn split<'a>(text: &'a str, at: char, expected: &'static str) -> Result<(&'a str, &'a str), NameError> {
     text.split_once(at).ok_or_else(|| NameError::Shape {
-        text: text.to_owned(),
+        text: shown(text),
         expected,
     })
 }

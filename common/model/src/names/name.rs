@@ -37,10 +37,20 @@ pub enum NameError {
     Id(#[from] IdError),
 }
 
+/// Returns a text for an error: all of it if it is short, else its beginning.
+pub(super) fn shown(text: &str) -> String {
+    const LONGEST: usize = 255;
+    if text.len() <= LONGEST {
+        return text.to_owned();
+    }
+    let beginning: String = text.chars().take(40).collect();
+    format!("{beginning}... of {} bytes", text.len())
+}
+
 fn check_alphabet(name: &str) -> Result<(), NameError> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     if name.is_empty() || !name.bytes().all(legal) {
-        return Err(NameError::Alphabet(name.to_owned()));
+        return Err(NameError::Alphabet(shown(name)));
     }
     Ok(())
 }
@@ -48,10 +58,10 @@ fn check_alphabet(name: &str) -> Result<(), NameError> {
 fn check_strict(name: &str, what: &'static str) -> Result<(), NameError> {
     check_alphabet(name)?;
     if !name.as_bytes()[0].is_ascii_alphanumeric() {
-        return Err(NameError::FirstCharacter(name.to_owned(), what));
+        return Err(NameError::FirstCharacter(shown(name), what));
     }
     if name.len() > MAX_NAME {
-        return Err(NameError::TooLong(name.to_owned(), what));
+        return Err(NameError::TooLong(shown(name), what));
     }
     Ok(())
 }

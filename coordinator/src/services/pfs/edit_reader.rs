@@ -23,6 +23,7 @@ use tonic::Status;
 
 use super::read::{file_of, readable};
 use crate::metadata::Core;
+use crate::services::call_memory::{CallMemory, FREE_CALL_BYTES};
 use crate::services::status::IntoStatus;
 use crate::services::wire;
 
@@ -30,6 +31,7 @@ use crate::services::wire;
 pub struct EditReader<'a> {
     core: &'a Core,
     file_broker: Option<&'a FileBroker>,
+    memory: Option<CallMemory>,
     /// Stores bytes. Each file has its path and the number that is reserved for its edit.
     writer: PackWriter<(StepNumber, String)>,
     edits: FileEdits,
@@ -39,13 +41,15 @@ pub struct EditReader<'a> {
 
 impl<'a> EditReader<'a> {
     /// Makes a reader that has read nothing. Without `file_broker`, files that clients offer cannot be read.
-    pub fn new(core: &'a Core, file_broker: Option<&'a FileBroker>) -> Self {
-        let memory = core.store().limits().sort_buffer_bytes;
+    /// `memory` is that of the call.
+    pub fn new(core: &'a Core, file_broker: Option<&'a FileBroker>, memory: Option<CallMemory>) -> Self {
+        let sort_memory = core.store().limits().sort_buffer_bytes;
         Self {
             core,
             file_broker,
+            memory,
             writer: PackWriter::new(core.store()),
-            edits: FileEdits::with_memory(PathRules::Strict, memory),
+            edits: FileEdits::with_memory(PathRules::Strict, sort_memory),
             open_file: None,
         }
     }
@@ -115,6 +119,11 @@ impl<'a> EditReader<'a> {
                 "the file that the client offered to this server is not available (any more); put it again",
             ));
         };
+        if let Some(memory) = &self.memory
+            && received.size() > FREE_CALL_BYTES as u64
+        {
+            memory.reserve().await?;
+        }
         for offset in (0..received.size()).step_by(PROGRESS_STEP as usize) {
             let length = PROGRESS_STEP.min(received.size() - offset);
             let written = self.writer.write_from(received.file(), offset, length).await;

@@ -187,7 +187,7 @@ impl Api for PfsService {
     }
 
     async fn modify_file(&self, request: Request<Streaming<pfs::ModifyFileRequest>>) -> UnaryReply<()> {
-        modify::modify_file(&self.core, self.file_broker.as_deref(), request.into_inner()).await
+        modify::modify_file(&self.core, self.file_broker.as_deref(), request).await
     }
 
     async fn get_file(&self, request: Request<pfs::GetFileRequest>) -> StreamReply<Bytes> {

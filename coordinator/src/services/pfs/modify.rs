@@ -27,11 +27,12 @@ use howdah_api::pfs_v2 as pfs;
 use howdah_api::pfs_v2::modify_file_request::Body;
 use howdah_model::{Command, Commit, RejectionKind};
 use howdah_store::ClosedEdits;
-use tonic::{Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::edit_reader::EditReader;
 use super::write_base::{BranchBase, WriteBase, WriteTarget};
 use crate::metadata::{Core, EditStager, StagingOutcome, SubmitError, WritePermit};
+use crate::services::call_memory::CallMemory;
 use crate::services::reply::UnaryReply;
 use crate::services::status::IntoStatus;
 
@@ -42,13 +43,16 @@ const SHARED_CONFLICTS: u32 = 2;
 pub(super) async fn modify_file(
     core: &Core,
     file_broker: Option<&FileBroker>,
-    mut messages: Streaming<pfs::ModifyFileRequest>,
+    request: Request<Streaming<pfs::ModifyFileRequest>>,
 ) -> UnaryReply<()> {
+    let memory = request.extensions().get::<CallMemory>().cloned();
+    let mut messages = request.into_inner();
     let target = read_header(core, &mut messages).await?;
     // A write that cannot succeed fails here, before the client has sent its bytes. No permit is taken yet: a slow
     // client would keep it from all others until its last byte.
     target.base(&core.state())?;
-    let edits = read_edits(core, file_broker, &mut messages).await?;
+    let reader = EditReader::new(core, file_broker, memory);
+    let edits = read_edits(reader, &mut messages).await?;
     write(core, &target, &edits).await?;
     Ok(Response::new(()))
 }
@@ -66,11 +70,9 @@ async fn read_header(core: &Core, messages: &mut Streaming<pfs::ModifyFileReques
 
 /// Reads all other messages. Every byte is stored when it returns.
 async fn read_edits(
-    core: &Core,
-    file_broker: Option<&FileBroker>,
+    mut reader: EditReader<'_>,
     messages: &mut Streaming<pfs::ModifyFileRequest>,
 ) -> Result<ClosedEdits, Status> {
-    let mut reader = EditReader::new(core, file_broker);
     while let Some(message) = messages.next().await {
         reader.read(message?).await?;
     }

@@ -6,6 +6,7 @@
 
 use howdah_api::pipeline as spec_messages;
 use howdah_api::pps_v2 as pps;
+use howdah_model::limits::MAX_SPEC_BYTES;
 use howdah_model::{Command, Content, PipelineKey, PipelineName, ProjectName, State};
 use howdah_spec::{ParseOptions, PipelineSpec};
 use howdah_store::{EditError, FileEdits, PackWriter, PathRules};
@@ -49,6 +50,8 @@ impl CheckedSpec {
     /// # Errors
     /// When it is not one valid specification, its project does not exist, or it uses what Howdah does not support.
     pub fn new(state: &State, text: &str, flags: CreateFlags) -> Result<Self, Status> {
+        // Before it is parsed. The command is checked, too, but that has further forms of the same text.
+        wire::bounded("the specification", text, MAX_SPEC_BYTES)?;
         let options = ParseOptions::default();
         let mut parsed = howdah_spec::parse("", text.as_bytes(), &options).map_err(IntoStatus::into_status)?;
         let (Some(parsed), true) = (parsed.pop(), parsed.is_empty()) else {

@@ -2,18 +2,20 @@
 
 use std::collections::HashMap;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, stream};
 use howdah_api::convert::millis_to_duration;
 use howdah_api::{pfs_v2 as pfs, pps_v2 as pps};
-use howdah_model::{BranchName, CommitKey, CommitRef, Content, DatumId, Job, JobKey, Rejection, RepoKey, State};
+use howdah_model::{BranchName, CommitKey, CommitRef, Content, DatumId, JobKey, Rejection, RepoKey, State};
 use howdah_protocol::messages::RestartDatum;
 use howdah_protocol::objects::{Datum, DatumInput, DatumOutcome, DatumStats};
 use howdah_queue::CoordinatorQueue;
 use howdah_spec::Input;
+use tonic::codegen::BoxStream;
 use tonic::{Response, Status, Streaming};
 
 use super::checked_spec::filled_input;
-use super::known_datums::{self, DatumProgress, KnownDatum};
+use super::datum_page::{DatumInfos, DatumPage};
+use super::known_datums::{DatumProgress, JobDatums, KnownDatum, KnownDatums};
 use crate::job::plan::{InputCommit, enumerate, repo_of};
 use crate::metadata::Core;
 use crate::services::reply::{self, ReplySender, StreamError, StreamReply, UnaryReply};
@@ -31,35 +33,38 @@ pub(super) async fn inspect_datum(core: &Core, request: pps::InspectDatumRequest
     let job = find::job(&state, &key)?;
     let unknown = || Status::unknown(format!("datum {} not found in job {key}", datum.id));
     let id: DatumId = datum.id.parse().map_err(|_| unknown())?;
-    let known = known_datums::find(core.store(), &state, job, &id).await?;
+    let known = JobDatums::of_job(core.store(), &state, job).find(&id).await?;
     known
-        .map(|known| Response::new(info(job, &id, &known)))
+        .map(|known| Response::new(info(&job.key, &id, &known)))
         .ok_or_else(unknown)
 }
 
-fn info(job: &Job, id: &DatumId, known: &KnownDatum) -> pps::DatumInfo {
+fn info(job: &JobKey, id: &DatumId, known: &KnownDatum) -> pps::DatumInfo {
     let ran_in = JobKey {
-        pipeline: job.key.pipeline.clone(),
-        id: known.earlier_job.unwrap_or(job.key.id),
-    };
-    let state = match known.state {
-        DatumProgress::Starting => pps::DatumState::Starting,
-        DatumProgress::Skipped => pps::DatumState::Skipped,
-        DatumProgress::Done(DatumOutcome::Success) => pps::DatumState::Success,
-        DatumProgress::Done(DatumOutcome::Failed) => pps::DatumState::Failed,
-        DatumProgress::Done(DatumOutcome::Recovered) => pps::DatumState::Recovered,
+        pipeline: job.pipeline.clone(),
+        id: known.earlier_job.unwrap_or(job.id),
     };
     pps::DatumInfo {
         datum: Some(pps::Datum {
             job: Some(wire::job(&ran_in)),
             id: id.to_string(),
         }),
-        state: state as i32,
+        state: state(known) as i32,
         stats: Some(stats(&known.stats)),
         pfs_state: Some(wire::file(&ran_in.meta_commit(), format!("/pfs/{id}/"))),
         data: known.inputs.iter().map(input_file).collect(),
         image_id: known.image.clone().unwrap_or_default(),
         reason: known.reason.clone().unwrap_or_default(),
+    }
+}
+
+fn state(known: &KnownDatum) -> pps::DatumState {
+    match known.state {
+        DatumProgress::Starting => pps::DatumState::Starting,
+        DatumProgress::Skipped => pps::DatumState::Skipped,
+        DatumProgress::Done(DatumOutcome::Success) => pps::DatumState::Success,
+        DatumProgress::Done(DatumOutcome::Failed) => pps::DatumState::Failed,
+        DatumProgress::Done(DatumOutcome::Recovered) => pps::DatumState::Recovered,
     }
 }
 
@@ -88,78 +93,37 @@ fn input_file(input: &DatumInput) -> pfs::FileInfo {
     }
 }
 
-/// The part of a list of datums that is wanted. The list is in the order of datum ids.
-struct DatumPage {
-    states: Vec<i32>,
-    marker: String,
-    number: usize,
-    reverse: bool,
-}
-
-impl DatumPage {
-    fn new(request: &pps::ListDatumRequest) -> Result<Self, Status> {
-        let number =
-            usize::try_from(request.number).map_err(|_| Status::invalid_argument("number cannot be negative"))?;
-        if request.reverse && number == 0 {
-            return Err(Status::invalid_argument("number must be set to list in reverse"));
-        }
-        Ok(Self {
-            states: request
-                .filter
-                .as_ref()
-                .map(|filter| filter.state.clone())
-                .unwrap_or_default(),
-            marker: request.pagination_marker.clone(),
-            number: if number == 0 { usize::MAX } else { number },
-            reverse: request.reverse,
-        })
-    }
-
-    /// Returns the page of all datums, which are in the order of their ids.
-    fn cut(&self, mut all: Vec<pps::DatumInfo>) -> Vec<pps::DatumInfo> {
-        if self.reverse {
-            all.reverse();
-        }
-        let after_marker = |info: &pps::DatumInfo| {
-            let id = info.datum.as_ref().map_or("", |datum| &datum.id);
-            self.marker.is_empty()
-                || if self.reverse {
-                    id < self.marker.as_str()
-                } else {
-                    id > self.marker.as_str()
-                }
-        };
-        all.into_iter()
-            .filter(|info| self.states.is_empty() || self.states.contains(&info.state))
-            .filter(after_marker)
-            .take(self.number)
-            .collect()
-    }
-}
-
-pub(super) async fn list_datum(core: &Core, request: pps::ListDatumRequest) -> StreamReply<pps::DatumInfo> {
-    let page = DatumPage::new(&request)?;
-    let all = match (&request.job, &request.input) {
-        (Some(_), Some(_)) => {
-            return Err(Status::invalid_argument(
-                "job and input cannot both be set: a job has its own input",
-            ));
-        }
-        (None, None) => return Err(wire::missing("job or input")),
+pub(super) fn list_datum(core: &Core, request: &pps::ListDatumRequest) -> StreamReply<pps::DatumInfo> {
+    let page = DatumPage::new(request)?;
+    let budget = core.live().reply_memory.clone();
+    match (&request.job, &request.input) {
+        (Some(_), Some(_)) => Err(Status::invalid_argument(
+            "job and input cannot both be set: a job has its own input",
+        )),
+        (None, None) => Err(wire::missing("job or input")),
         (Some(job), None) => {
             let key = wire::job_key(Some(job))?;
-            let state = core.state();
-            let job = find::job(&state, &key)?;
-            let known = known_datums::of_job(core.store(), &state, job).await?;
-            known.iter().map(|(id, known)| info(job, id, known)).collect()
+            let now = core.state();
+            let datums = JobDatums::of_job(core.store(), &now, find::job(&now, &key)?);
+            match datums.in_order(page.marker.as_ref(), page.reverse) {
+                Some(ordered) => reply::from_stream(page.cut(infos(key, ordered)).map_ok(|(_, info)| info)),
+                None => {
+                    let write = move |id: &DatumId, known: &KnownDatum| info(&key, id, known);
+                    reply::from_stream(page.sort(datums.all(), state, write, budget))
+                }
+            }
         }
         (None, Some(input)) => {
-            let mut datums = datums_of_input(core, input).await?;
-            datums.sort_by_key(|datum| datum.id);
-            datums.iter().map(hypothetical).collect()
+            let datums = datums_of_input(core, input)?.map_ok(|datum| (datum.id, datum)).boxed();
+            let write = |_: &DatumId, datum: &Datum| hypothetical(datum);
+            reply::from_stream(page.sort(datums, |_| pps::DatumState::Unknown, write, budget))
         }
-    };
-    reply::from_items(page.cut(all).into_iter().map(Ok))
+    }
+}
+
+/// Writes datums of a job.
+fn infos(job: JobKey, datums: KnownDatums) -> DatumInfos {
+    datums.map_ok(move |(id, known)| (id, info(&job, &id, &known))).boxed()
 }
 
 /// Writes a datum that belongs to no job.
@@ -175,16 +139,19 @@ fn hypothetical(datum: &Datum) -> pps::DatumInfo {
     }
 }
 
-/// Returns the datums that an input would make, from the heads of its branches or from the commits that it names.
-async fn datums_of_input(core: &Core, input: &pps::Input) -> Result<Vec<Datum>, Status> {
+/// Streams the datums that an input would make, from the heads of its branches or from the commits that it names.
+fn datums_of_input(core: &Core, input: &pps::Input) -> Result<BoxStream<Datum>, Status> {
     let input = filled_input(input)?;
     let state = core.state();
     let commits = commits_of_input(&state, &input)?;
-    let lookup = |repo: &RepoKey, branch: &BranchName| commits.get(&repo.branch(branch.clone())).cloned();
-    let datums = enumerate(core.store(), &input, &lookup, "".into())
-        .await
-        .map_err(IntoStatus::into_status)?;
-    datums.try_collect().await.map_err(IntoStatus::into_status)
+    let store = core.store().clone();
+    let datums = async move {
+        let lookup = |repo: &RepoKey, branch: &BranchName| commits.get(&repo.branch(branch.clone())).cloned();
+        let datums = enumerate(&store, &input, &lookup, "".into()).await;
+        let datums = datums.map_err(IntoStatus::into_status)?;
+        Ok::<_, Status>(datums.map_err(IntoStatus::into_status))
+    };
+    Ok(stream::once(datums).try_flatten().boxed())
 }
 
 type InputCommits = HashMap<howdah_model::BranchKey, InputCommit>;
@@ -233,26 +200,28 @@ pub(super) async fn create_datum(
         ));
     };
     let input = start.input.as_ref().ok_or_else(|| wire::missing("input"))?;
-    let datums = datums_of_input(core, input).await?;
+    let datums = datums_of_input(core, input)?;
     let first_batch = batch_size(start.number)?;
     reply::from_task(move |sender| send_batches(datums, first_batch, requests, sender))
 }
 
 /// Sends as many datums as each request asks for, until there are no more.
 async fn send_batches(
-    datums: Vec<Datum>,
+    datums: BoxStream<Datum>,
     first_batch: usize,
     mut requests: Streaming<pps::CreateDatumRequest>,
     sender: ReplySender<pps::DatumInfo>,
 ) -> Result<(), StreamError> {
     use pps::create_datum_request::Body;
-    let mut datums = datums.iter();
+    let mut datums = datums.peekable();
     let mut batch = first_batch;
     loop {
-        for datum in datums.by_ref().take(batch) {
-            sender.send(hypothetical(datum)).await?;
+        while batch > 0 {
+            let Some(datum) = datums.try_next().await? else { break };
+            sender.send(hypothetical(&datum)).await?;
+            batch -= 1;
         }
-        if datums.len() == 0 {
+        if std::pin::Pin::new(&mut datums).peek().await.is_none() {
             // Some clients never end their side, so the call does not wait for that.
             return Ok(());
         }
@@ -294,9 +263,13 @@ pub(super) async fn restart_datum(
         return Err(Rejection::JobOver(key).into_status());
     }
     let filters = request.data_filters;
-    let known = known_datums::of_job(core.store(), &state, job).await?;
-    let running = |known: &KnownDatum| known.state == DatumProgress::Starting;
-    if !known.values().any(|known| running(known) && known.matches(&filters)) {
+    let mut datums = JobDatums::of_job(core.store(), &state, job).all();
+    let is_meant = |known: &KnownDatum| known.state == DatumProgress::Starting && known.matches(&filters);
+    let mut is_found = false;
+    while !is_found && let Some((_, known)) = datums.try_next().await? {
+        is_found = is_meant(&known);
+    }
+    if !is_found {
         return Err(Status::unknown(format!(
             "datum matching filter [{}] could not be found for job ID {}",
             filters.join(" "),
@@ -313,56 +286,4 @@ pub(super) async fn restart_datum(
         .await
         .map_err(|error| Status::unavailable(howdah_telemetry::error_chain(&error)))?;
     Ok(Response::new(()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn all() -> Vec<pps::DatumInfo> {
-        let one = |id: &str, state: pps::DatumState| pps::DatumInfo {
-            datum: Some(pps::Datum {
-                id: id.into(),
-                job: None,
-            }),
-            state: state as i32,
-            ..Default::default()
-        };
-        vec![
-            one("a", pps::DatumState::Success),
-            one("b", pps::DatumState::Failed),
-            one("c", pps::DatumState::Success),
-        ]
-    }
-
-    fn ids(request: &pps::ListDatumRequest) -> Vec<String> {
-        let page = DatumPage::new(request).unwrap().cut(all());
-        page.into_iter().map(|info| info.datum.expect("a datum").id).collect()
-    }
-
-    #[test]
-    fn pages_go_by_datum_id() {
-        let mut request = pps::ListDatumRequest::default();
-        assert_eq!(ids(&request), ["a", "b", "c"]);
-        request.pagination_marker = "a".into();
-        request.number = 1;
-        assert_eq!(ids(&request), ["b"]);
-        request.pagination_marker = "c".into();
-        request.reverse = true;
-        request.number = 5;
-        assert_eq!(ids(&request), ["b", "a"]);
-        request.number = 0;
-        assert!(DatumPage::new(&request).is_err());
-    }
-
-    #[test]
-    fn a_filter_lets_its_states_pass() {
-        let request = pps::ListDatumRequest {
-            filter: Some(pps::list_datum_request::Filter {
-                state: vec![pps::DatumState::Failed as i32],
-            }),
-            ..Default::default()
-        };
-        assert_eq!(ids(&request), ["b"]);
-    }
 }

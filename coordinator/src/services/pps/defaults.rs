@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use howdah_api::pps_v2 as pps;
+use howdah_model::limits::MAX_SPEC_BYTES;
 use howdah_model::{Command, Pipeline, ProjectName, State, query};
 use serde_json::Value;
 use tonic::{Response, Status};
@@ -78,6 +79,7 @@ async fn set(
     text: &str,
     how: RegenerateOptions,
 ) -> Result<Vec<pps::Pipeline>, Status> {
+    let text = wire::bounded("the defaults", text, MAX_SPEC_BYTES)?;
     let text = if text.trim().is_empty() { "{}" } else { text };
     let defaults = howdah_spec::parse_defaults("", text.as_bytes()).map_err(IntoStatus::into_status)?;
     let state = core.state();

@@ -4,6 +4,7 @@
 //!
 //! - [`create`], [`datum`], [`defaults`], [`job`], [`logs`], [`pipeline`], [`secret`]: the calls, by noun.
 //! - [`requests`]: requests as commands and back.
+//! - [`datum_page`], and below it [`datum_sorter`]: pages of lists of datums.
 //! - [`checked_spec`]: specifications. [`known_datums`]: the datums of a job. [`jq`]: filters of lists.
 //!   [`convert`]: the state as messages.
 
@@ -11,6 +12,8 @@ mod checked_spec;
 mod convert;
 mod create;
 mod datum;
+mod datum_page;
+mod datum_sorter;
 mod defaults;
 mod job;
 mod jq;
@@ -78,7 +81,7 @@ impl Api for PpsService {
     }
 
     async fn list_datum(&self, request: Request<pps::ListDatumRequest>) -> StreamReply<pps::DatumInfo> {
-        datum::list_datum(&self.core, request.into_inner()).await
+        datum::list_datum(&self.core, request.get_ref())
     }
 
     async fn create_datum(&self, request: Request<Streaming<pps::CreateDatumRequest>>) -> StreamReply<pps::DatumInfo> {

@@ -14,9 +14,19 @@ use crate::services::status::IntoStatus;
 
 /// Sets that are kept in memory. Stored lines come set by set; live lines come from as many sets as workers have slots.
 const REMEMBERED_SETS: usize = 64;
+/// Bytes of the sets that are kept in memory, unless one of them is larger.
+const REMEMBERED_BYTES: usize = 8 << 20;
+/// Bytes that an input file takes besides its path.
+const FILE_OVERHEAD: usize = 128;
 
 /// Input files of the datums of one set.
 type SetInputs = HashMap<DatumId, Vec<pps::InputFile>>;
+
+/// Returns about how many bytes the input files of a set take.
+fn size(inputs: &SetInputs) -> usize {
+    let files = inputs.values().flatten();
+    files.map(|file| file.path.len() + FILE_OVERHEAD).sum()
+}
 
 /// Looks up input files, and keeps those of the last sets.
 pub struct LogInputs {
@@ -24,6 +34,7 @@ pub struct LogInputs {
     sets: HashMap<(JobKey, u32), Arc<SetInputs>>,
     /// The plan that was read last, with its job.
     plan: Option<(JobKey, Arc<JobPlan>)>,
+    bytes: usize,
 }
 
 impl LogInputs {
@@ -33,6 +44,7 @@ impl LogInputs {
             store: store.clone(),
             sets: HashMap::new(),
             plan: None,
+            bytes: 0,
         }
     }
 
@@ -45,9 +57,12 @@ impl LogInputs {
             Some(known) => known.clone(),
             None => {
                 let inputs = Arc::new(self.read(job, set).await?);
-                if self.sets.len() >= REMEMBERED_SETS {
+                let bytes = size(&inputs);
+                if self.sets.len() >= REMEMBERED_SETS || self.bytes + bytes > REMEMBERED_BYTES {
                     self.sets.clear();
+                    self.bytes = 0;
                 }
+                self.bytes += bytes;
                 self.sets.insert(place, inputs.clone());
                 inputs
             }

@@ -27,7 +27,7 @@ pub async fn send_master_lines(
     // A deleted pipeline of the same name has left lines; they are older than this pipeline.
     let since = filter.since.map_or(created, |since| since.max(created));
     let objects = core.store().list(&master_lines_prefix(&filter.pipeline)).await;
-    let mut output = LogOutput::new(sender, filter.tail);
+    let mut output = LogOutput::new(sender, filter.tail, &core.live().reply_memory);
     let mut newest = None;
     for object in objects.map_err(IntoStatus::into_status)? {
         let bytes = core.store().get(&object.key).await.map_err(IntoStatus::into_status)?;

@@ -13,10 +13,13 @@
 //!
 //! A slow follower loses the oldest live lines and gets a line that says so.
 //!
-//! - [`filter`]: the request. [`inputs`]: input files of a datum. [`stored`]: log objects. [`merge`]: lines of many runs
+//! Memory is bounded, whatever the number and the length of the lines: each part says how.
+//!
+//! - [`filter`]: the request. [`datum_filter`]: its filters of input files. [`inputs`]: input files of a datum. [`stored`]: log objects. [`merge`]: lines of many runs
 //!   by time. [`output`]: messages.
 //! - [`master`]: lines that the coordinator has written about a pipeline.
 
+mod datum_filter;
 mod filter;
 mod inputs;
 mod master;
@@ -24,22 +27,21 @@ mod merge;
 mod output;
 mod stored;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use howdah_api::pps_v2 as pps;
-use howdah_model::{DatumId, Job, JobKey, query};
-use howdah_protocol::objects::LogLine;
+use howdah_model::{Job, JobKey, query};
 use jiff::{SignedDuration, Timestamp};
 use tonic::Status;
 
+use self::datum_filter::DatumFilter;
 use self::filter::LogFilter;
 use self::inputs::LogInputs;
 use self::master::send_master_lines;
 use self::merge::LineMerge;
 use self::output::{LogOutput, job_message, missed_message};
-use self::stored::log_keys;
-use super::known_datums;
+use self::stored::log_objects;
 use crate::live::{FollowedLogs, LogFollower};
 use crate::metadata::Core;
 use crate::services::find;
@@ -69,7 +71,7 @@ pub(super) async fn get_logs(core: &Core, request: pps::GetLogsRequest) -> Strea
 async fn check_job(core: &Core, job: &JobKey) -> Result<(), Status> {
     let state = core.state();
     let found = find::job(&state, job).map(drop);
-    if found.is_err() && core.live().logs.pending(job).is_empty() && log_keys(core.store(), job).await?.is_empty() {
+    if found.is_err() && !core.live().logs.has_pending(job) && log_objects(core.store(), job).await?.is_empty() {
         return found;
     }
     Ok(())
@@ -91,20 +93,18 @@ async fn send_lines(
         })
         .cloned()
         .collect();
-    let mut output = LogOutput::new(sender, filter.tail);
+    let mut output = LogOutput::new(sender, filter.tail, &core.live().reply_memory);
     let mut read = ReadRuns {
         since: live.as_ref().map(|_| Timestamp::now() - LIVE_DELAY),
         last: HashMap::new(),
     };
     let mut inputs = LogInputs::new(core.store());
     for job in &jobs {
-        let datums = DatumFilter::of_job(&core, &filter, job).await?;
-        send_lines_of_job(&core, &filter, (&job.key, &datums), &mut inputs, &mut read, &mut output).await?;
+        send_lines_of_job(&core, &filter, &job.key, &mut inputs, &mut read, &mut output).await?;
     }
     if let Some(key) = filter.job.as_ref().filter(|key| state.job(key).is_none()) {
         // A deleted one.
-        let datums = DatumFilter::ByInputs(filter.data_filters.clone());
-        send_lines_of_job(&core, &filter, (key, &datums), &mut inputs, &mut read, &mut output).await?;
+        send_lines_of_job(&core, &filter, key, &mut inputs, &mut read, &mut output).await?;
     }
     let sender = output.release().await?;
     match live {
@@ -117,20 +117,20 @@ async fn send_lines(
 async fn send_lines_of_job(
     core: &Core,
     filter: &LogFilter,
-    (job, datums): (&JobKey, &DatumFilter),
+    job: &JobKey,
     inputs: &mut LogInputs,
     read: &mut ReadRuns,
     output: &mut LogOutput,
 ) -> Result<(), StreamError> {
-    let pending = core.live().logs.pending(job);
-    let mut lines = LineMerge::of_job(core.store(), job, pending).await?;
+    let mut datums = DatumFilter::of_job(core.store(), &core.state(), job, &filter.data_filters);
+    let mut lines = LineMerge::of_job(core, job).await?;
     while let Some(merged) = lines.next().await? {
         read.note(&merged.key, merged.line.ts);
         if !filter.passes(&merged.line) || !datums.may_pass(&merged.line) {
             continue;
         }
         let data = inputs.of(job, merged.set, merged.line.datum).await?;
-        if datums.passes_inputs(&data) {
+        if datums.passes(&merged.line, &data).await? {
             output.add(job_message(job, &merged.worker, merged.line, data)).await?;
         }
     }
@@ -165,10 +165,7 @@ async fn follow(
         if !filter.passes_job(&key) || batch.lines.is_empty() {
             continue;
         }
-        let datums = match core.state().job(&key) {
-            Some(job) => DatumFilter::of_job(&core, &filter, job).await?,
-            None => DatumFilter::ByInputs(filter.data_filters.clone()),
-        };
+        let mut datums = DatumFilter::of_job(core.store(), &core.state(), &key, &filter.data_filters);
         let last = read.last.get(batch.log_key().as_str());
         for line in &batch.lines {
             let is_new = last.is_none_or(|last| line.ts > *last);
@@ -176,7 +173,7 @@ async fn follow(
                 continue;
             }
             let data = inputs.of(&key, batch.set, line.datum).await?;
-            if datums.passes_inputs(&data) {
+            if datums.passes(line, &data).await? {
                 sender
                     .send(job_message(&key, &batch.worker, line.clone(), data))
                     .await?;
@@ -199,55 +196,4 @@ impl ReadRuns {
             self.last.insert(Arc::clone(key), ts);
         }
     }
-}
-
-/// Which datums of a job a request selects by their input files.
-enum DatumFilter {
-    /// All, and lines without a datum.
-    All,
-    /// These.
-    These(HashSet<DatumId>),
-    /// Those whose input files match: for a job that is deleted, whose datums are not known.
-    ByInputs(Vec<String>),
-}
-
-impl DatumFilter {
-    async fn of_job(core: &Core, filter: &LogFilter, job: &Job) -> Result<Self, Status> {
-        Ok(matching_datums(core, filter, job).await?.map_or(Self::All, Self::These))
-    }
-
-    /// Returns whether a line may be selected, before its input files are known.
-    fn may_pass(&self, line: &LogLine) -> bool {
-        match self {
-            Self::All => true,
-            Self::These(ids) => line.datum.is_some_and(|id| ids.contains(&id)),
-            Self::ByInputs(filters) => filters.is_empty() || line.datum.is_some(),
-        }
-    }
-
-    /// Returns whether a line is selected by the input files of its datum.
-    fn passes_inputs(&self, files: &[pps::InputFile]) -> bool {
-        let Self::ByInputs(filters) = self else { return true };
-        filters.iter().all(|filter| {
-            let path = filter.trim_matches('/');
-            files
-                .iter()
-                .any(|file| file.path.trim_matches('/') == path || hex::encode(&file.hash) == *filter)
-        })
-    }
-}
-
-/// Returns the datums of a job that the data filters select; `None` = there are no such filters.
-async fn matching_datums(core: &Core, filter: &LogFilter, job: &Job) -> Result<Option<HashSet<DatumId>>, Status> {
-    if filter.data_filters.is_empty() {
-        return Ok(None);
-    }
-    let known = known_datums::of_job(core.store(), &core.state(), job).await?;
-    Ok(Some(
-        known
-            .iter()
-            .filter(|(_, known)| known.matches(&filter.data_filters))
-            .map(|(id, _)| *id)
-            .collect(),
-    ))
 }

@@ -10,10 +10,14 @@ use jiff::Timestamp;
 use prost::Message;
 use tonic::Status;
 
+use crate::memory_budget::{MemoryBudget, Reservation};
 use crate::services::reply::{ReplySender, StreamError};
 
 /// Bytes of the lines of a request with `tail`.
 const MAX_TAIL_BYTES: usize = 64 << 20;
+
+/// Memory that is reserved at a time for the lines of a request with `tail`.
+const TAIL_STEP_BYTES: usize = 1 << 20;
 
 /// Sends lines at once; or, for a request with `tail`, keeps the newest until [`LogOutput::release`].
 pub struct LogOutput {
@@ -29,16 +33,38 @@ struct Tail {
     /// Number of lines so far.
     count: u64,
     bytes: usize,
+    budget: MemoryBudget,
+    /// Memory for `bytes`, in steps.
+    reserved: Vec<Reservation>,
+}
+
+impl Tail {
+    /// Reserves memory for the lines. Does not wait: the call holds memory already.
+    fn reserve(&mut self) -> Result<(), Status> {
+        // The first step is free.
+        while self.bytes > (self.reserved.len() + 1) * TAIL_STEP_BYTES {
+            let Some(reservation) = self.budget.try_reserve(TAIL_STEP_BYTES) else {
+                return Err(Status::resource_exhausted(format!(
+                    "there is no memory left for the newest {} lines: ask for fewer, or for all, or try again later",
+                    self.limit
+                )));
+            };
+            self.reserved.push(reservation);
+        }
+        Ok(())
+    }
 }
 
 impl LogOutput {
     /// Makes an output that keeps the newest `tail` lines, or sends all.
-    pub fn new(sender: ReplySender<pps::LogMessage>, tail: Option<usize>) -> Self {
+    pub fn new(sender: ReplySender<pps::LogMessage>, tail: Option<usize>, budget: &MemoryBudget) -> Self {
         let tail = tail.map(|limit| Tail {
             limit,
             lines: BTreeMap::new(),
             count: 0,
             bytes: 0,
+            budget: budget.clone(),
+            reserved: Vec::new(),
         });
         Self { sender, tail }
     }
@@ -68,7 +94,7 @@ impl LogOutput {
             ))
             .into());
         }
-        Ok(())
+        tail.reserve().map_err(StreamError::from)
     }
 
     /// Sends the lines that were kept, and returns where later lines are sent.
@@ -76,8 +102,12 @@ impl LogOutput {
     /// # Errors
     /// When the client has disconnected.
     pub async fn release(self) -> Result<ReplySender<pps::LogMessage>, StreamError> {
-        for message in self.tail.map(|tail| tail.lines).unwrap_or_default().into_values() {
-            self.sender.send(message).await?;
+        if let Some(tail) = self.tail {
+            // The memory is kept until the last line is sent.
+            let _reserved = tail.reserved;
+            for message in tail.lines.into_values() {
+                self.sender.send(message).await?;
+            }
         }
         Ok(self.sender)
     }

@@ -4,45 +4,46 @@ use std::collections::BTreeMap;
 
 use howdah_model::JobKey;
 use howdah_protocol::objects::{LogObject, PlanId, SetResult, result_key, run_of_log_key};
-use howdah_store::Store;
+use howdah_store::{ObjectMeta, Store};
 use tonic::Status;
 
 use crate::services::pps::known_datums::decode;
 use crate::services::status::IntoStatus;
 
-/// Returns the keys of the log objects of a job, in the order of the sets.
+/// Returns the log objects of a job, in the order of the sets.
 ///
 /// # Errors
 /// When the store fails, or an object is not named like a log.
-pub async fn log_keys(store: &Store, job: &JobKey) -> Result<Vec<String>, Status> {
+pub async fn log_objects(store: &Store, job: &JobKey) -> Result<Vec<ObjectMeta>, Status> {
     let prefix = format!("logs/{}/{}/{}/", job.pipeline.project, job.pipeline.name, job.id);
     let objects = store.list(&prefix).await.map_err(IntoStatus::into_status)?;
-    let mut sets: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    let mut sets: BTreeMap<u32, Vec<ObjectMeta>> = BTreeMap::new();
     for object in objects {
         let set = set_of_key(&object.key)
             .ok_or_else(|| Status::data_loss(format!("object {} is not named like a log", object.key)))?;
-        sets.entry(set).or_default().push(object.key);
+        sets.entry(set).or_default().push(object);
     }
     let mut found = Vec::new();
-    for (set, mut keys) in sets {
-        if keys.iter().filter(|key| run_of_log_key(key).is_none()).count() > 1 {
+    for (set, mut logs) in sets {
+        if logs.iter().filter(|log| run_of_log_key(&log.key).is_none()).count() > 1 {
             // Workers of an earlier release stored complete logs only. Of several, the one of the result that counts is
             // shown.
             let counted = log_of_result(store, job, set).await?;
-            keys.retain(|key| run_of_log_key(key).is_some() || counted.as_ref().is_none_or(|counted| counted == key));
+            let counts = |key: &String| counted.as_ref().is_none_or(|counted| counted == key);
+            logs.retain(|log| run_of_log_key(&log.key).is_some() || counts(&log.key));
         }
-        found.append(&mut keys);
+        found.append(&mut logs);
     }
     Ok(found)
 }
 
-/// Reads a log object.
+/// Reads a log object; `None` if there is none.
 ///
 /// # Errors
 /// When the store fails, or the object is not a log.
-pub async fn read_log(store: &Store, key: &str) -> Result<LogObject, Status> {
-    let bytes = store.get(key).await.map_err(IntoStatus::into_status)?;
-    decode(&bytes)
+pub async fn read_log(store: &Store, key: &str) -> Result<Option<LogObject>, Status> {
+    let bytes = store.get_opt(key).await.map_err(IntoStatus::into_status)?;
+    bytes.map(|bytes| decode(&bytes)).transpose()
 }
 
 /// Returns the key of the log that the result of a set names; none without a result. Only an earlier release has written
