@@ -8,6 +8,8 @@ pub const MAX_REFERENCE_BYTES: usize = 1 << 10;
 pub const MAX_TEXT_BYTES: usize = 64 << 10;
 /// Most bytes of a spec, of defaults or of a secret, as JSON.
 pub const MAX_SPEC_BYTES: usize = 1 << 20;
+/// Most bytes of a secret as it is kept: sealed, which makes it longer.
+pub const MAX_SEALED_BYTES: usize = 2 << 20;
 /// Most requests of a transaction or batch.
 pub const MAX_TRANSACTION_REQUESTS: usize = 1_000;
 /// Most bytes of the texts of a transaction or batch.

@@ -26,9 +26,13 @@ pub fn bad_name(error: NameError) -> Status {
 
 /// Returns a text if it has at most `limit` bytes.
 pub fn bounded<'a>(field: &'static str, text: &'a str, limit: usize) -> Result<&'a str, Status> {
-    let bytes = text.len();
+    check_size(field, text.len(), limit).map(|()| text)
+}
+
+/// Checks the number of bytes of a field.
+pub fn check_size(field: &'static str, bytes: usize, limit: usize) -> Result<(), Status> {
     if bytes <= limit {
-        return Ok(text);
+        return Ok(());
     }
     Err(Rejection::TooLong { field, bytes, limit }.into_status())
 }

@@ -50,7 +50,7 @@ impl Server {
         tokio::spawn(command_loop.run());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        tokio::spawn(axum::serve(listener, services::router(core.clone(), None, None)).into_future());
+        tokio::spawn(axum::serve(listener, services::router(core.clone(), None, None, None)).into_future());
         let address = Address::tcp("127.0.0.1", port);
         let client = Client::connect(&address, ClientOptions::default()).await.unwrap();
         let create = pfs::CreateRepoRequest {

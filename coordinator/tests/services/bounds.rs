@@ -75,6 +75,18 @@ async fn texts_that_are_too_long_are_refused_by_name() {
     };
     let refused = server.client.pps().set_cluster_defaults(defaults).await;
     expect_too_long(refused, "the defaults", MAX_SPEC_BYTES + 2, MAX_SPEC_BYTES);
+    let secret = |bytes: usize| {
+        let value = "x".repeat(bytes);
+        let text = format!(r#"{{"kind": "Secret", "metadata": {{"name": "s"}}, "stringData": {{"key": "{value}"}}}}"#);
+        pps::CreateSecretRequest {
+            file: text.into_bytes(),
+        }
+    };
+    let mut pps = server.client.pps();
+    pps.create_secret(secret(MAX_SPEC_BYTES - 1024)).await.unwrap();
+    let large = secret(MAX_SPEC_BYTES);
+    let bytes = large.file.len();
+    expect_too_long(pps.create_secret(large).await, "the secret", bytes, MAX_SPEC_BYTES);
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@
 
 use crate::command::{Command, Transaction};
 use crate::limits::{
-    MAX_NAME_BYTES, MAX_PROVENANCE, MAX_REFERENCE_BYTES, MAX_SPEC_BYTES, MAX_TEXT_BYTES, MAX_TRANSACTION_BYTES,
-    MAX_TRANSACTION_REQUESTS,
+    MAX_NAME_BYTES, MAX_PROVENANCE, MAX_REFERENCE_BYTES, MAX_SEALED_BYTES, MAX_SPEC_BYTES, MAX_TEXT_BYTES,
+    MAX_TRANSACTION_BYTES, MAX_TRANSACTION_REQUESTS,
 };
 use crate::refs::CommitRef;
 use crate::rejection::Rejection;
@@ -138,7 +138,11 @@ fn texts(command: &Command) -> Vec<Text<'_>> {
         C::CreateSecret { name, kind, data } => vec![
             Text::name("secret.metadata.name", name),
             Text::name("secret.type", kind),
-            Text::spec("the secret", data),
+            Text {
+                field: "the secret",
+                text: data,
+                limit: MAX_SEALED_BYTES,
+            },
         ],
         C::SetDefaults { json, .. } => vec![Text::spec("the defaults", json)],
         // Ids, keys of what exists, and texts of the system. By name: a new command does not compile until it is decided
@@ -174,6 +178,7 @@ fn texts(command: &Command) -> Vec<Text<'_>> {
         | C::DeleteTransaction { .. }
         | C::DeleteTransactions
         | C::Batch { .. }
+        | C::SealSecrets { .. }
         | C::DeleteSecret { .. }
         | C::DeleteAll { .. } => Vec::new(),
     }

@@ -2,6 +2,7 @@
 
 use howdah_api::convert::to_timestamp;
 use howdah_api::pps_v2 as pps;
+use howdah_model::limits::MAX_SPEC_BYTES;
 use howdah_model::{Command, Rejection, Secret};
 use serde_json::Value;
 use tonic::{Response, Status};
@@ -23,6 +24,7 @@ pub(super) async fn create_secret(core: &Core, request: pps::CreateSecretRequest
 
 /// Reads the JSON of a Kubernetes `Secret` and seals it.
 fn command(sealer: &Sealer, file: &[u8]) -> Result<Command, Status> {
+    wire::check_size("the secret", file.len(), MAX_SPEC_BYTES)?;
     let bad = |what: &str| {
         Status::invalid_argument(format!(
             "the secret cannot be read: {what}; expected JSON such as {{\"kind\": \"Secret\", \
