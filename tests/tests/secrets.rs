@@ -100,7 +100,7 @@ fn passwords_are_neither_in_help_nor_in_errors() {
         }
     }
     let text = run("howdah-coordinator", &["--store", "memory://", "--port", "0"]);
-    assert!(text.contains("cannot reach NATS at nats://127.0.0.1:1"), "{text}");
+    assert!(text.contains("cannot connect to NATS at nats://127.0.0.1:1"), "{text}");
     assert!(!text.contains(VALUE), "{text}");
 }
 
@@ -127,7 +127,7 @@ fn the_secret_key_of_s3_is_read_from_a_file() {
     };
     assert!(run("").contains("is empty"), "an empty file is not a key");
     assert!(
-        run(&format!("{VALUE}\n")).contains("cannot reach NATS"),
+        run(&format!("{VALUE}\n")).contains("cannot connect to NATS"),
         "a key is accepted"
     );
 }
