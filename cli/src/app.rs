@@ -119,7 +119,7 @@ fn execute(verb: Verb, context: &Ctx) -> Result<(), CliError> {
         .map_err(CliError::io("cannot start"))?;
     let result = runtime.block_on(async {
         match verb {
-            Verb::Up(arguments) => up::run(arguments, context.printer).await,
+            Verb::Up(arguments) => up::run(*arguments, context.printer).await,
             verb => {
                 let mut interrupted = std::pin::pin!(interrupted(context.printer));
                 // Dropping the command cancels its requests.

@@ -127,6 +127,15 @@ pub struct AccessConfig {
     /// The user that the server runs as, and root, need no token on the same machine.
     #[arg(long, env = "HOWDAH_AUTH_TOKEN_FILE", value_name = "FILE")]
     pub auth_token_file: Option<PathBuf>,
+    /// Certificate of this server in PEM, then those that sign it. With it, connections are encrypted.
+    #[arg(long, env = "HOWDAH_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Key of the certificate in PEM. Both are read again when they change.
+    #[arg(long, env = "HOWDAH_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Certificates in PEM that sign those of clients. With it, clients without such a certificate cannot connect.
+    #[arg(long, env = "HOWDAH_TLS_CLIENT_CA", value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
     /// Let everybody who reaches the port do everything.
     #[arg(long, env = "HOWDAH_INSECURE_NO_AUTH")]
     pub insecure_no_auth: bool,
@@ -155,6 +164,9 @@ impl Default for AccessConfig {
     fn default() -> Self {
         Self {
             auth_token_file: None,
+            tls_cert: None,
+            tls_key: None,
+            tls_client_ca: None,
             insecure_no_auth: false,
             host_name: Vec::new(),
             max_connections: Self::MAX_CONNECTIONS,

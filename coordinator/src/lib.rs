@@ -15,7 +15,7 @@
 //!  connections             the connections of the port
 //!  memory_budget           memory that calls share
 //!  sealing                 encryption of secrets
-//!  metrics, config, allocator, caller, file_watch, panics, installation
+//!  metrics, config, allocator, caller, tls, file_watch, panics, installation
 //! ```
 //!
 //! A module uses only modules below it (and `services` not the scheduler); within a folder, files do not depend on each
@@ -44,6 +44,7 @@ pub mod sealing;
 pub mod server;
 pub mod services;
 mod term;
+pub mod tls;
 
 pub use config::{AccessConfig, CoordinatorConfig, MemoryConfig, RetryConfig};
 pub use run::{Running, start};

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
 use howdah_api::retry::RetryHint;
+use rustls::ClientConfig;
 use tower::ServiceExt;
 
 use crate::access::gate::{Gate, admit};
@@ -26,11 +27,11 @@ struct Pages {
     forwarder: Forwarder,
 }
 
-/// Makes the routes of the port, behind the gate.
-pub fn router(role: RoleReader, gate: Gate) -> Router {
+/// Makes the routes of the port, behind the gate. Other coordinators are connected to with `peers`, if they have TLS.
+pub fn router(role: RoleReader, gate: Gate, peers: Option<Arc<ClientConfig>>) -> Router {
     let pages = Pages {
         role,
-        forwarder: Forwarder::unconnected(gate.peer_key.clone()),
+        forwarder: Forwarder::unconnected(gate.peer_key.clone(), peers),
     };
     Router::new()
         .route(

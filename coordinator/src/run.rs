@@ -17,7 +17,7 @@ use crate::access::callers::Callers;
 use crate::access::gate::Gate;
 use crate::access::hosts::Hosts;
 use crate::access::tokens::Tokens;
-use crate::config::CoordinatorConfig;
+use crate::config::{AccessConfig, CoordinatorConfig};
 use crate::connections::descriptors;
 use crate::connections::registry::Registry;
 use crate::leadership::peer_key::PeerKey;
@@ -26,6 +26,7 @@ use crate::leadership::standby::Standby;
 use crate::metadata::LogTail;
 use crate::sealing::{Sealer, SecretKey};
 use crate::term::Terms;
+use crate::tls::{Tls, TlsFiles};
 use crate::{allocator, installation, metrics, server};
 
 /// A coordinator that accepts calls.
@@ -45,6 +46,7 @@ pub struct Running {
 /// When one of them cannot be opened, or the log is damaged.
 pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> anyhow::Result<Running> {
     allocator::limit_arenas();
+    let tls = load_tls(&config.access)?.map(Arc::new);
     let tokens = load_tokens(&config)?;
     let open_files = descriptors::raise_limit();
     let registry = Registry::new(descriptors::connections_for(config.access.max_connections, open_files));
@@ -71,7 +73,8 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
     let tail = LogTail::read(store.clone()).await?;
     let (roles, role) = role();
     let (broker, accepting) = server::open_file_broker();
-    let standby = Standby::new(store.clone(), advertised(&config, address), roles.clone());
+    let peers = tls.as_deref().map(Tls::client).transpose()?.map(Arc::new);
+    let standby = Standby::new(store.clone(), advertised(&config, address), peers, roles.clone());
     let terms = Terms {
         store,
         queue,
@@ -90,6 +93,7 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
         registry,
         role.clone(),
         gate,
+        tls.clone(),
         accepting,
         shutdown.clone(),
     ));
@@ -97,6 +101,13 @@ pub async fn start(config: CoordinatorConfig, shutdown: CancellationToken) -> an
         let stopped = shutdown.clone();
         tasks.spawn(async move {
             stopped.run_until_cancelled(tokens.follow()).await;
+            Ok(())
+        });
+    }
+    if let Some(tls) = tls {
+        let stopped = shutdown.clone();
+        tasks.spawn(async move {
+            stopped.run_until_cancelled(tls.follow()).await;
             Ok(())
         });
     }
@@ -144,9 +155,22 @@ fn load_tokens(config: &CoordinatorConfig) -> anyhow::Result<Option<Arc<Tokens>>
                  --auth-token-file, or let everybody do everything with --insecure-no-auth"
             );
         }
-        tracing::warn!("connections to {listen} are not encrypted: others on the network may read tokens and data");
+        if config.access.tls_cert.is_none() {
+            tracing::warn!(
+                "connections to {listen} are not encrypted: others on the network may read tokens and data (--tls-cert)"
+            );
+        }
     }
     Ok(tokens.map(Arc::new))
+}
+
+fn load_tls(access: &AccessConfig) -> anyhow::Result<Option<Tls>> {
+    let client_ca = access.tls_client_ca.clone();
+    match (access.tls_cert.clone(), access.tls_key.clone()) {
+        (Some(cert), Some(key)) => Ok(Some(Tls::load(TlsFiles { cert, key, client_ca })?)),
+        (None, None) if client_ca.is_none() => Ok(None),
+        _ => bail!("--tls-cert and --tls-key belong together, and --tls-client-ca needs both"),
+    }
 }
 
 /// Returns the names by which clients and other coordinators call this one.

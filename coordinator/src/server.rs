@@ -15,9 +15,10 @@ use tonic::service::Routes;
 use tonic::transport::Server;
 
 use crate::access::gate::Gate;
-use crate::connections::accept::accept;
+use crate::connections::accept::{Setup, accept};
 use crate::connections::registry::Registry;
 use crate::leadership::role::RoleReader;
+use crate::tls::Tls;
 use crate::{metrics, pages};
 
 /// Bytes that a client may send on one call before the server has read them.
@@ -59,15 +60,20 @@ pub async fn serve(
     registry: Registry,
     role: RoleReader,
     gate: Gate,
+    tls: Option<Arc<Tls>>,
     accepting: impl Future<Output = Infallible>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     metrics::register_unlabelled();
     let stopped = shutdown.clone();
     let (ready, connections) = mpsc::channel(READY_CONNECTIONS);
-    let trust = gate.trust();
+    let peers = tls.as_deref().map(Tls::client).transpose()?.map(Arc::new);
+    let setup = Setup {
+        knows: gate.trust(),
+        tls,
+    };
     // Ends before running calls do, so that the port is free at once.
-    let accepting_connections = shutdown.run_until_cancelled(accept(listener, registry.clone(), trust, ready));
+    let accepting_connections = shutdown.run_until_cancelled(accept(listener, registry.clone(), setup, ready));
     let serving = Server::builder()
         .accept_http1(true)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -76,7 +82,7 @@ pub async fn serve(
         .max_concurrent_streams(CONNECTION_CALLS)
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_LIMIT))
-        .add_routes(Routes::from(pages::router(role, gate)))
+        .add_routes(Routes::from(pages::router(role, gate, peers)))
         .serve_with_incoming_shutdown(ReceiverStream::new(connections).map(Ok::<_, Infallible>), async move {
             stopped.cancelled().await
         });

@@ -31,7 +31,16 @@ impl Up {
     pub fn start() -> Self {
         let folder = TestFolder::new();
         let port = free_port();
-        let process = Self::spawn(folder.path(), port, None);
+        let process = Self::spawn(folder.path(), port, &[], None);
+        Self { folder, port, process }
+    }
+
+    /// Starts it with further arguments.
+    #[must_use]
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let folder = TestFolder::new();
+        let port = free_port();
+        let process = Self::spawn(folder.path(), port, arguments, None);
         Self { folder, port, process }
     }
 
@@ -41,11 +50,11 @@ impl Up {
         let folder = TestFolder::new();
         let port = free_port();
         let socket = folder.path().join("engine.sock");
-        let process = Self::spawn(folder.path(), port, Some(&socket));
+        let process = Self::spawn(folder.path(), port, &[], Some(&socket));
         (Self { folder, port, process }, socket)
     }
 
-    fn spawn(folder: &Path, port: u16, engine: Option<&Path>) -> Process {
+    fn spawn(folder: &Path, port: u16, arguments: &[&str], engine: Option<&Path>) -> Process {
         let mut command = Command::new(program("howdah"));
         command
             .args([
@@ -58,7 +67,8 @@ impl Up {
                 "info",
                 "--data",
             ])
-            .arg(folder.join("data"));
+            .arg(folder.join("data"))
+            .args(arguments);
         clean_environment(&mut command);
         if let Some(socket) = engine {
             command.env("DOCKER_HOST", format!("unix://{}", socket.display()));
@@ -70,7 +80,7 @@ impl Up {
 
     /// Starts it again over the same folder and port, after it was stopped or killed.
     pub fn start_again(&mut self) {
-        self.process = Self::spawn(self.folder.path(), self.port, None);
+        self.process = Self::spawn(self.folder.path(), self.port, &[], None);
     }
 
     /// Returns a client for its server.

@@ -76,6 +76,9 @@ pub struct Connect {
     /// of `howdah up`
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// File with the certificates that the server's must be signed by [default: those that the system trusts]
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// `fsck`.
@@ -116,6 +119,9 @@ pub struct UpArgs {
     /// The nats-server program [default: the one in PATH]
     #[arg(long, value_name = "PATH", env = "HOWDAH_NATS_SERVER")]
     pub nats_server: Option<PathBuf>,
+    /// Encrypt connections, with a certificate that is made in the folder `tls` of the data folder
+    #[arg(long, env = "HOWDAH_TLS", conflicts_with = "tls_cert")]
+    pub tls: bool,
     /// Start no worker: pipelines wait until one connects
     #[arg(long)]
     pub no_worker: bool,

@@ -9,7 +9,7 @@ use super::{files, history, jobs, pipelines, repos};
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Run everything on this machine: coordinator, worker and message queue
-    Up(admin::UpArgs),
+    Up(Box<admin::UpArgs>),
     /// Use the server at an address from now on
     Connect(admin::Connect),
     /// Make a project, repo, branch, pipeline, secret or defaults

@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::path::Path;
 
+use base64::Engine;
+
 use howdah_api::address::Address;
 use howdah_api::config::{ConfigError, ConfigFile, ServerContext};
 
@@ -28,6 +30,10 @@ pub fn connect(ctx: &Ctx, arguments: &Connect) -> CliResult {
     let mut context = ServerContext::at(&address);
     if let Some(file) = &arguments.token_file {
         context.session_token = read_token(file)?;
+    }
+    if let Some(file) = &arguments.ca_file {
+        let text = std::fs::read(file).map_err(CliError::io(format!("cannot read {}", file.display())))?;
+        context.server_cas = base64::engine::general_purpose::STANDARD.encode(text);
     }
     let mut file = ctx.config()?;
     let name = arguments.alias.clone().unwrap_or_else(|| address.to_string());

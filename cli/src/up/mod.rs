@@ -11,10 +11,12 @@
 
 mod nats;
 mod nats_users;
+mod tls;
 mod token;
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -79,21 +81,33 @@ async fn run_all(args: UpArgs, printer: Printer) -> anyhow::Result<()> {
         None => token::ensure(&data)?,
     };
     config.access.auth_token_file = Some(token_file.clone());
+    let made = if args.tls {
+        Some(tls::ensure(&data, args.listen, &args.access.host_name)?)
+    } else {
+        None
+    };
+    if let Some(made) = &made {
+        config.access.tls_cert = Some(made.cert.clone());
+        config.access.tls_key = Some(made.key.clone());
+    }
+    let is_encrypted = config.access.tls_cert.is_some();
     let coordinator = howdah_coordinator::start(config, coordinator_stop.clone()).await?;
     let engine = if args.no_worker {
         None
     } else {
         Some(find_engine(&data).await)
     };
-    let summary = summary(
-        &data,
-        &token_file,
-        &nats_url,
-        &nats.users().worker,
-        &store,
-        &coordinator,
-        engine.as_ref(),
-    );
+    let summary = summary(&Summary {
+        data: &data,
+        token_file: &token_file,
+        is_encrypted,
+        ca: made.as_ref().map(|made| made.ca.as_path()),
+        nats_url: &nats_url,
+        worker_credentials: &nats.users().worker,
+        store: &store,
+        address: coordinator.address,
+        engine: engine.as_ref(),
+    });
     printer.line(summary).context(NO_STDOUT)?;
 
     let worker_stop = CancellationToken::new();
@@ -184,32 +198,55 @@ fn engine_line(engine: Option<&Result<String, String>>) -> String {
     }
 }
 
+/// What the summary of a start tells.
+struct Summary<'a> {
+    data: &'a Path,
+    token_file: &'a Path,
+    is_encrypted: bool,
+    /// What clients must trust, if it was made here.
+    ca: Option<&'a Path>,
+    nats_url: &'a str,
+    worker_credentials: &'a Path,
+    store: &'a str,
+    address: SocketAddr,
+    engine: Option<&'a Result<String, String>>,
+}
+
 /// Returns the summary of a start: addresses, the data folder, and how to add a worker.
-fn summary(
-    data: &Path,
-    token_file: &Path,
-    nats_url: &str,
-    worker_credentials: &Path,
-    store: &str,
-    coordinator: &howdah_coordinator::Running,
-    engine: Option<&Result<String, String>>,
-) -> String {
-    let address = coordinator.address;
-    let engine = engine_line(engine);
+fn summary(start: &Summary<'_>) -> String {
+    let (grpc, http) = if start.is_encrypted {
+        ("grpcs", "https")
+    } else {
+        ("grpc", "http")
+    };
+    let trust = start.ca.map_or_else(String::new, |ca| {
+        format!(
+            "\n             first: howdah connect grpcs://{} --ca-file {}",
+            start.address,
+            ca.display()
+        )
+    });
+    let Summary {
+        nats_url,
+        store,
+        address,
+        ..
+    } = start;
     format!(
         "Howdah is up.\n  \
-         clients    grpc://{address}\n  \
-         metrics    http://{address}/metrics\n  \
+         clients    {grpc}://{address}{trust}\n  \
+         metrics    {http}://{address}/metrics\n  \
          token      {} (for other users, containers and machines)\n  \
          data       {}\n  \
          nats       {nats_url}\n  \
-         engine     {engine}\n  \
+         engine     {}\n  \
          one more worker:  howdah-worker --nats-url {nats_url} --nats-credentials {} \
          --store {store} --scratch FOLDER\n\
          Stop with Ctrl-C; started again, it continues where it stopped.",
-        token_file.display(),
-        data.display(),
-        worker_credentials.display()
+        start.token_file.display(),
+        start.data.display(),
+        engine_line(start.engine),
+        start.worker_credentials.display(),
     )
 }
 

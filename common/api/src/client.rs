@@ -1,10 +1,12 @@
 //! The connection to a server, with one typed client for each service.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::Endpoint;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 
 use crate::address::Address;
@@ -48,7 +50,7 @@ pub enum ClientError {
         /// The address.
         address: Box<Address>,
         /// Why.
-        problem: &'static str,
+        problem: String,
     },
     /// A setting cannot be sent as a header.
     #[error("{what} cannot be sent to the server: it holds characters outside printable ASCII")]
@@ -93,8 +95,10 @@ fn status_text(status: &Status) -> String {
     match (status.code(), status.message()) {
         (code, "") => format!("the server answered {code:?} without saying why"),
         // Texts of the transport when the connection breaks during a call.
-        (Code::Unavailable | Code::Unknown, "transport error" | "h2 protocol error") => {
-            "the connection to the server was lost; is it still running?".to_owned()
+        (_, text) if text == "transport error" || text.starts_with("h2 protocol error") => {
+            "the connection to the server was lost; is it still running, and is its address right (grpcs:// if it has a \
+             certificate)?"
+                .to_owned()
         }
         (_, message) => message.to_owned(),
     }
@@ -105,6 +109,10 @@ fn status_text(status: &Status) -> String {
 pub struct ClientOptions {
     /// Session token to send.
     pub token: Option<String>,
+    /// Certificates that the server's must be signed by: PEM, plain or in base64. `None` means those that the system trusts.
+    pub server_cas: Option<String>,
+    /// Files with the certificate of this client and its key, for servers that ask for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// Id of the transaction that changes are appended to.
     pub transaction: Option<String>,
     /// Name and version of the program, for the logs of the server.
@@ -121,6 +129,8 @@ impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             token: None,
+            server_cas: None,
+            identity: None,
             transaction: None,
             user_agent: format!("howdah/{}", env!("CARGO_PKG_VERSION")),
             context: None,
@@ -135,11 +145,40 @@ impl ClientOptions {
     pub fn for_target(target: &ConnectionTarget) -> Self {
         Self {
             token: target.token.clone(),
+            server_cas: target.server_cas.clone(),
+            identity: target.identity.clone(),
             transaction: target.transaction.clone(),
             context: target.context.clone(),
             ..Self::default()
         }
     }
+}
+
+/// Returns how a server of this name is recognised. The error is a problem for the user.
+fn tls_config(host: &str, options: &ClientOptions) -> Result<ClientTlsConfig, String> {
+    let config = ClientTlsConfig::new().domain_name(host);
+    let config = match &options.server_cas {
+        None => config.with_native_roots(),
+        Some(text) => config.ca_certificate(Certificate::from_pem(pem(text)?)),
+    };
+    let Some((cert, key)) = &options.identity else {
+        return Ok(config);
+    };
+    let read = |file: &PathBuf| std::fs::read(file).map_err(|error| format!("cannot read {}: {error}", file.display()));
+    Ok(config.identity(Identity::from_pem(read(cert)?, read(key)?)))
+}
+
+/// Returns certificates in PEM from PEM or its base64.
+fn pem(text: &str) -> Result<String, String> {
+    if text.contains("-----BEGIN") {
+        return Ok(text.to_owned());
+    }
+    let compact: String = text.split_whitespace().collect();
+    let decoded = base64::engine::general_purpose::STANDARD.decode(compact).ok();
+    decoded
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .filter(|text| text.contains("-----BEGIN"))
+        .ok_or_else(|| "server_cas of its context is not PEM in base64".to_owned())
 }
 
 /// Adds token and transaction to every call.
@@ -191,14 +230,14 @@ impl Client {
             transaction: header(options.transaction.as_deref(), "the id of the transaction")?,
         };
         let uri = match address {
-            Address::Tcp { tls: true, .. } => {
-                return Err(ClientError::Unsupported {
-                    address: Box::new(address.clone()),
-                    problem: "encrypted connections are not supported yet; use a grpc:// address",
-                });
+            Address::Tcp { host, port, tls } => {
+                let scheme = if *tls { "https" } else { "http" };
+                if host.contains(':') {
+                    format!("{scheme}://[{host}]:{port}")
+                } else {
+                    format!("{scheme}://{host}:{port}")
+                }
             }
-            Address::Tcp { host, port, .. } if host.contains(':') => format!("http://[{host}]:{port}"),
-            Address::Tcp { host, port, .. } => format!("http://{host}:{port}"),
             Address::Unix(path) => format!("unix:{}", path.display()),
         };
         let unreachable = |error: tonic::transport::Error| ClientError::Unreachable {
@@ -220,6 +259,13 @@ impl Client {
             .initial_connection_window_size(16 << 20)
             // Each frame has a fixed cost, which the default of 16 KiB pays too often.
             .max_frame_size(256 << 10);
+        if let Address::Tcp { host, tls: true, .. } = address {
+            let tls = tls_config(host, &options).map_err(|problem| ClientError::Unsupported {
+                address: Box::new(address.clone()),
+                problem,
+            })?;
+            endpoint = endpoint.tls_config(tls).map_err(unreachable)?;
+        }
         if let Some(timeout) = options.rpc_timeout {
             endpoint = endpoint.timeout(timeout);
         }
@@ -313,13 +359,6 @@ mod tests {
              a server with `howdah up`, or name another with `howdah connect ADDRESS` or \
              PACHD_ADDRESS"
         );
-    }
-
-    #[tokio::test]
-    async fn an_encrypted_address_is_refused_with_a_reason() {
-        let address: Address = "grpcs://localhost:1".parse().unwrap();
-        let error = Client::connect(&address, ClientOptions::default()).await.unwrap_err();
-        assert!(error.to_string().contains("not supported yet"), "{error}");
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -68,6 +70,8 @@ impl RetryHint {
 #[derive(Debug, Clone)]
 pub struct RetryChannel {
     channel: Channel,
+    /// Whether the server has answered any call. Until then, a broken connection means a wrong address.
+    answered: Arc<AtomicBool>,
     /// Longest time of a call with all its attempts.
     patience: Duration,
 }
@@ -77,6 +81,7 @@ impl RetryChannel {
     pub(crate) fn new(channel: Channel, call_limit: Option<Duration>) -> Self {
         Self {
             channel,
+            answered: Arc::default(),
             patience: call_limit.map_or(PATIENCE, |limit| limit.min(PATIENCE)),
         }
     }
@@ -95,6 +100,7 @@ impl Service<http::Request<Body>> for RetryChannel {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let name = request.uri().path().rsplit('/').next().unwrap_or_default();
+        let answered = Arc::clone(&self.answered);
         if STREAMED.contains(&name) {
             return Box::pin(self.channel.call(request));
         }
@@ -102,12 +108,18 @@ impl Service<http::Request<Body>> for RetryChannel {
         // The clone has asked for no place in the channel's queue; this one has.
         let unready = self.channel.clone();
         let channel = std::mem::replace(&mut self.channel, unready);
-        Box::pin(repeat(channel, request, reads, self.patience))
+        Box::pin(repeat(channel, request, reads, answered, self.patience))
     }
 }
 
 /// Sends a call until it is answered, may not be repeated, or the time is over.
-async fn repeat(mut channel: Channel, request: http::Request<Body>, reads: bool, patience: Duration) -> Answer {
+async fn repeat(
+    mut channel: Channel,
+    request: http::Request<Body>,
+    reads: bool,
+    answered: Arc<AtomicBool>,
+    patience: Duration,
+) -> Answer {
     let (parts, body) = request.into_parts();
     // The one message of a call that is not a stream; it is in memory already.
     let Ok(body) = body.collect().await else {
@@ -118,8 +130,11 @@ async fn repeat(mut channel: Channel, request: http::Request<Body>, reads: bool,
     let mut pause = FIRST_PAUSE;
     loop {
         let answer = channel.call(copy(&parts, Body::new(Full::new(body.clone())))).await;
+        if answer.is_ok() {
+            answered.store(true, Ordering::Relaxed);
+        }
         let wake = Instant::now() + pause;
-        if wake > end || !may_repeat(&answer, reads) {
+        if wake > end || !may_repeat(&answer, reads && answered.load(Ordering::Relaxed)) {
             return answer;
         }
         tokio::time::sleep_until(wake).await;

@@ -7,13 +7,17 @@ use std::time::{Duration, Instant};
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::{KeepAlive, TcpKeepIdle, TcpKeepInterval};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio_rustls::TlsAcceptor;
 
+use super::facts::PREFACE_LIMIT;
 use super::registry::{Connection, Place, Registry, UserId};
 use super::socket_owner::user_of;
-use super::stream::Stream;
+use super::stream::{Stream, Transport};
 use crate::metrics;
+use crate::tls::Tls;
 
 /// Pause after a failure to accept, for example because too many files are open. Without it, the loop would keep one
 /// processor busy until some are closed.
@@ -28,8 +32,23 @@ const KEEP_ALIVE_INTERVAL_SECONDS: u32 = 15;
 /// Decides whether a connection of a user of this machine is known before its first call.
 pub type KnowsUser = Arc<dyn Fn(Option<UserId>) -> bool + Send + Sync>;
 
+/// First byte of a connection with TLS.
+const TLS_HANDSHAKE: u8 = 22;
+/// Answer to a client that sends a request without TLS.
+const NEEDS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 56\r\n\r\n\
+                           this port speaks TLS: use a grpcs:// or https:// address";
+
+/// How connections are set up.
+#[derive(Clone)]
+pub struct Setup {
+    /// Decides whether a connection is known before its first call.
+    pub knows: KnowsUser,
+    /// The certificate; without one, connections are not encrypted.
+    pub tls: Option<Arc<Tls>>,
+}
+
 /// Accepts connections and sends them on when they are ready, until the receiver is gone.
-pub async fn accept(listener: TcpListener, registry: Registry, knows: KnowsUser, ready: mpsc::Sender<Stream>) {
+pub async fn accept(listener: TcpListener, registry: Registry, setup: Setup, ready: mpsc::Sender<Stream>) {
     let (mut full, mut failed) = (LogLimit::default(), LogLimit::default());
     while !ready.is_closed() {
         let place = registry.place(|limit| {
@@ -44,9 +63,9 @@ pub async fn accept(listener: TcpListener, registry: Registry, knows: KnowsUser,
         let place = place.await;
         match listener.accept().await {
             Ok((socket, peer)) => {
-                let (knows, ready) = (Arc::clone(&knows), ready.clone());
+                let (setup, ready) = (setup.clone(), ready.clone());
                 tokio::spawn(async move {
-                    match prepare(socket, peer, place, &knows) {
+                    match prepare(socket, peer, place, &setup).await {
                         // An error means that the server stops.
                         Ok(stream) => drop(ready.send(stream).await),
                         Err(error) => tracing::debug!(%error, %peer, "connection lost while it was set up"),
@@ -65,16 +84,35 @@ pub async fn accept(listener: TcpListener, registry: Registry, knows: KnowsUser,
     }
 }
 
-fn prepare(socket: TcpStream, peer: SocketAddr, place: Place, knows: &KnowsUser) -> io::Result<Stream> {
+async fn prepare(socket: TcpStream, peer: SocketAddr, place: Place, setup: &Setup) -> io::Result<Stream> {
     socket.set_nodelay(true)?;
     setsockopt(&socket, KeepAlive, &true)?;
     setsockopt(&socket, TcpKeepIdle, &KEEP_ALIVE_AFTER_SECONDS)?;
     setsockopt(&socket, TcpKeepInterval, &KEEP_ALIVE_INTERVAL_SECONDS)?;
     let local = socket.local_addr()?;
     let user = user_of(peer, local);
-    let connection = Arc::new(Connection::new(peer, local, user, knows(user)));
+    let connection = Arc::new(Connection::new(peer, local, user, (setup.knows)(user)));
     place.enter(&connection);
-    Ok(Stream::new(socket, connection, place))
+    let io = match &setup.tls {
+        None => Transport::Plain(socket),
+        Some(tls) => tokio::time::timeout(PREFACE_LIMIT, encrypt(socket, tls)).await??,
+    };
+    Ok(Stream::new(io, connection, place))
+}
+
+async fn encrypt(mut socket: TcpStream, tls: &Tls) -> io::Result<Transport> {
+    let mut first = [0];
+    socket.peek(&mut first).await?;
+    if first != [TLS_HANDSHAKE] {
+        socket.write_all(NEEDS_TLS).await?;
+        socket.shutdown().await?;
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the client does not speak TLS",
+        ));
+    }
+    let encrypted = TlsAcceptor::from(tls.server()).accept(socket).await?;
+    Ok(Transport::Tls(Box::new(encrypted)))
 }
 
 /// Returns whether a failure to accept concerns one connection, which its client has given up.

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use super::registry::{Connection, Place};
@@ -14,9 +15,27 @@ use super::registry::{Connection, Place};
 /// How a connection of HTTP/2 begins.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Where the bytes come from.
+pub enum Transport {
+    /// The socket itself.
+    Plain(TcpStream),
+    /// A socket whose bytes are encrypted.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Calls a method of the transport in use.
+macro_rules! transport {
+    ($stream:expr, $io:ident => $call:expr) => {
+        match &mut $stream.io {
+            Transport::Plain($io) => $call,
+            Transport::Tls($io) => $call,
+        }
+    };
+}
+
 /// A connection that is ready for HTTP.
 pub struct Stream {
-    io: TcpStream,
+    io: Transport,
     connection: Arc<Connection>,
     /// Bytes of [`PREFACE`] that have come; `None` once it is complete, or the connection does not begin with it.
     preface: Option<usize>,
@@ -26,7 +45,7 @@ pub struct Stream {
 
 impl Stream {
     /// Makes the stream of a connection that has `place`.
-    pub fn new(io: TcpStream, connection: Arc<Connection>, place: Place) -> Self {
+    pub fn new(io: Transport, connection: Arc<Connection>, place: Place) -> Self {
         Self {
             io,
             connection,
@@ -53,7 +72,7 @@ impl AsyncRead for Stream {
             return Poll::Ready(Err(closed()));
         }
         let filled = buffer.filled().len();
-        let read = Pin::new(&mut this.io).poll_read(context, buffer);
+        let read = transport!(this, io => Pin::new(io).poll_read(context, buffer));
         if let (Poll::Ready(Ok(())), Some(seen)) = (&read, this.preface) {
             this.preface = preface_after(seen, buffer.filled().get(filled..).unwrap_or_default());
             if this.preface.is_none() {
@@ -70,7 +89,7 @@ impl AsyncWrite for Stream {
         if this.connection.is_closed() {
             return Poll::Ready(Err(closed()));
         }
-        Pin::new(&mut this.io).poll_write(context, bytes)
+        transport!(this, io => Pin::new(io).poll_write(context, bytes))
     }
 
     fn poll_write_vectored(
@@ -82,19 +101,22 @@ impl AsyncWrite for Stream {
         if this.connection.is_closed() {
             return Poll::Ready(Err(closed()));
         }
-        Pin::new(&mut this.io).poll_write_vectored(context, slices)
+        transport!(this, io => Pin::new(io).poll_write_vectored(context, slices))
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        match &self.io {
+            Transport::Plain(io) => io.is_write_vectored(),
+            Transport::Tls(io) => io.is_write_vectored(),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(context)
+        transport!(self.get_mut(), io => Pin::new(io).poll_flush(context))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(context)
+        transport!(self.get_mut(), io => Pin::new(io).poll_shutdown(context))
     }
 }
 

@@ -3,6 +3,7 @@
 //! A call is not looked into: its messages pass as the bytes that they are. When the leader dies, the connection to it ends,
 //! also if only the machine or the network died (keep-alive), and the client gets `UNAVAILABLE`, after which clients try again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,9 +13,11 @@ use axum::http::{Uri, Version, header};
 use axum::response::Response;
 use howdah_api::client::TOKEN_HEADER;
 use howdah_api::retry::RetryHint;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
 use tonic::Status;
 
 use super::peer_key::{FORWARDED, LeaderEpoch, PeerKey};
@@ -32,16 +35,26 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 /// Sends calls to another coordinator. A clone shares the connections.
 #[derive(Clone)]
 pub struct Forwarder {
-    client: Client<HttpConnector, Body>,
+    client: Client<HttpsConnector<HttpConnector>, Body>,
+    scheme: Scheme,
     key: PeerKey,
 }
 
 impl Forwarder {
-    /// Makes a forwarder without connections; it signs calls with `key`.
-    pub fn unconnected(key: PeerKey) -> Self {
+    /// Makes a forwarder without connections; it signs calls with `key`, and encrypts them if there is a `tls`.
+    pub fn unconnected(key: PeerKey, tls: Option<Arc<ClientConfig>>) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_LIMIT));
         connector.set_nodelay(true);
+        // Otherwise it refuses addresses with the scheme https before the connection is made.
+        connector.enforce_http(false);
+        let scheme = if tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
+        let tls = tls.map_or_else(without_roots, |tls| (*tls).clone());
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http2()
+            .wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .http2_only(true)
@@ -50,7 +63,7 @@ impl Forwarder {
             .http2_keep_alive_interval(KEEP_ALIVE)
             .http2_keep_alive_timeout(KEEP_ALIVE)
             .build(connector);
-        Self { client, key }
+        Self { client, scheme, key }
     }
 
     /// Sends a call to the coordinator that leads in `epoch`, at the address `leader`, and returns its answer. The caller is
@@ -66,7 +79,7 @@ impl Forwarder {
             return unavailable(RetryHint::Always, &text);
         };
         let mut uri = parts.uri.into_parts();
-        uri.scheme = Some(Scheme::HTTP);
+        uri.scheme = Some(self.scheme.clone());
         uri.authority = Some(address);
         uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
         let Ok(uri) = Uri::from_parts(uri) else {
@@ -100,6 +113,16 @@ impl Forwarder {
             }
         }
     }
+}
+
+/// Returns settings of TLS for a connector that makes no encrypted connection.
+fn without_roots() -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider supports the default versions")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth()
 }
 
 /// Answers a call with `UNAVAILABLE` and whether clients may repeat it.

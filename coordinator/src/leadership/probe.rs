@@ -3,11 +3,15 @@
 //! `GET /leader` answers 200 with [`Leading`] at the leader, and 503 elsewhere. It is asked over plain HTTP on the port of the
 //! API, without a name or token: the answer contains nothing that needs one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// Path of the question.
 pub const PATH: &str = "/leader";
@@ -26,13 +30,27 @@ pub struct Leading {
     pub last: u64,
 }
 
-/// Asks the coordinator at `address`. Returns `None` if it does not answer in time, or does not lead.
-pub async fn ask(address: &str) -> Option<Leading> {
-    tokio::time::timeout(LIMIT, exchange(address)).await.ok()?.ok()?
+/// Asks the coordinator at `address`, with TLS if there is a `tls`. Returns `None` if it does not answer in time, or does not lead.
+pub async fn ask(address: &str, tls: Option<&Arc<ClientConfig>>) -> Option<Leading> {
+    tokio::time::timeout(LIMIT, exchange(address, tls)).await.ok()?.ok()?
 }
 
-async fn exchange(address: &str) -> std::io::Result<Option<Leading>> {
-    let mut connection = TcpStream::connect(address).await?;
+async fn exchange(address: &str, tls: Option<&Arc<ClientConfig>>) -> std::io::Result<Option<Leading>> {
+    let connection = TcpStream::connect(address).await?;
+    let Some(tls) = tls else {
+        return exchange_over(connection, address).await;
+    };
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = ServerName::try_from(host).map_err(std::io::Error::other)?;
+    let connection = TlsConnector::from(Arc::clone(tls)).connect(name, connection).await?;
+    exchange_over(connection, address).await
+}
+
+async fn exchange_over(
+    mut connection: impl AsyncRead + AsyncWrite + Unpin,
+    address: &str,
+) -> std::io::Result<Option<Leading>> {
     // One request on a connection of its own: a frozen process keeps its connections open, and only a new answer shows that
     // it lives.
     let request = format!("GET {PATH} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");

@@ -4,9 +4,11 @@
 //! standby reads what the leader has appended, so that a takeover has little left to read. When the leader has not answered
 //! for [`SILENCE`], the standby claims the log. Of several that do, one succeeds; the others find its claim.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use howdah_store::{Claim, MetaLog, Store, newest_claim};
+use rustls::ClientConfig;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -32,6 +34,8 @@ pub struct Standby {
     store: Store,
     /// Where other coordinators reach this one.
     address: String,
+    /// How other coordinators are connected to, if they have TLS.
+    tls: Option<Arc<ClientConfig>>,
     roles: watch::Sender<Role>,
     rest: Rest,
 }
@@ -53,7 +57,7 @@ enum WatchEnd {
 
 impl Standby {
     /// Makes a standby; `address` is its own, as it is written into a claim.
-    pub fn new(store: Store, address: String, roles: watch::Sender<Role>) -> Self {
+    pub fn new(store: Store, address: String, tls: Option<Arc<ClientConfig>>, roles: watch::Sender<Role>) -> Self {
         let rest = Rest {
             next: FIRST_REST,
             until: Instant::now(),
@@ -61,6 +65,7 @@ impl Standby {
         Self {
             store,
             address,
+            tls,
             roles,
             rest,
         }
@@ -162,7 +167,7 @@ impl Standby {
         let mut heard = Instant::now();
         loop {
             let next = Instant::now() + PROBE_INTERVAL;
-            match probe::ask(&claim.address).await {
+            match probe::ask(&claim.address, self.tls.as_ref()).await {
                 Some(answer) if answer.epoch == claim.epoch => {
                     heard = Instant::now();
                     self.show(claim);

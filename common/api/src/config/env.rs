@@ -18,6 +18,10 @@ pub struct Env {
     pub address: Option<String>,
     /// `PACHD_PEER_SERVICE_HOST` and `_PORT`, if `PACH_IN_WORKER` is set: the server of a worker.
     pub peer: Option<String>,
+    /// `HOWDAH_CLIENT_CERT`: file with the certificate of the client, for servers that ask for one.
+    pub client_cert: Option<PathBuf>,
+    /// `HOWDAH_CLIENT_KEY`: file with its key.
+    pub client_key: Option<PathBuf>,
     /// `HOME`.
     pub home: Option<PathBuf>,
 }
@@ -36,6 +40,8 @@ impl Env {
             context: var("PACH_CONTEXT"),
             address: var("PACHD_ADDRESS"),
             peer,
+            client_cert: var("HOWDAH_CLIENT_CERT").map(PathBuf::from),
+            client_key: var("HOWDAH_CLIENT_KEY").map(PathBuf::from),
             home: var("HOME").map(PathBuf::from),
         }
     }

@@ -18,6 +18,10 @@ pub struct ConnectionTarget {
     pub context: Option<String>,
     /// Session token to send.
     pub token: Option<String>,
+    /// Certificates that the server's must be signed by: PEM in base64. `None` means those that the system trusts.
+    pub server_cas: Option<String>,
+    /// Files with the certificate of this client and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// Id of the transaction that changes are appended to.
     pub transaction: Option<String>,
     /// Project in use.
@@ -168,6 +172,8 @@ impl ConfigFile {
             address,
             context: origin,
             token: some(&context.session_token),
+            server_cas: some(&context.server_cas),
+            identity: env.client_cert.clone().zip(env.client_key.clone()),
             transaction: some(&context.active_transaction),
             project: context.project().to_owned(),
         })
