@@ -25,7 +25,7 @@ use crate::{commands, up};
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Runs the program.
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let program = program_name(arguments.next().as_deref());
     let words: Vec<OsString> = arguments.collect();

@@ -3,7 +3,7 @@
 /// Returns the complaint about a wrong number of arguments: `expected 2 arguments, got 1`.
 ///
 /// `most` of [`usize::MAX`] means that there is no upper limit.
-pub fn arity(least: usize, most: usize, got: usize) -> String {
+pub(crate) fn arity(least: usize, most: usize, got: usize) -> String {
     let plural = |count: usize| if count == 1 { "argument" } else { "arguments" };
     if most == usize::MAX {
         format!("expected at least {least} {}, got {got}", plural(least))

@@ -20,7 +20,7 @@ use crate::output::printer::Printer;
 
 /// The environment of a command.
 #[derive(Debug)]
-pub struct Ctx {
+pub(crate) struct Ctx {
     /// The name that the program was called by.
     pub program: String,
     /// Writes to standard output and standard error.
@@ -37,7 +37,7 @@ pub struct Ctx {
 
 impl Ctx {
     /// Makes the environment of a command; nothing is read or opened yet.
-    pub fn new(program: &str, printer: Printer, global: Global, hyphenated: Option<&'static str>) -> Ctx {
+    pub(crate) fn new(program: &str, printer: Printer, global: Global, hyphenated: Option<&'static str>) -> Ctx {
         Ctx {
             program: program.to_owned(),
             printer,
@@ -50,12 +50,12 @@ impl Ctx {
     }
 
     /// Reads the configuration.
-    pub fn config(&self) -> Result<ConfigFile, CliError> {
+    pub(crate) fn config(&self) -> Result<ConfigFile, CliError> {
         ConfigFile::load(&self.env).map_err(|error| CliError::refused(self.own_name(&error.to_string())))
     }
 
     /// Chooses the server.
-    pub fn target(&self) -> Result<ConnectionTarget, CliError> {
+    pub(crate) fn target(&self) -> Result<ConnectionTarget, CliError> {
         self.config()?
             .target(&self.env)
             .map_err(|error| CliError::refused(self.own_name(&error.to_string())))
@@ -67,7 +67,7 @@ impl Ctx {
     }
 
     /// Returns the project to work in: the flag's, else the context's.
-    pub fn project(&self, flag: &ProjectArg) -> Result<String, CliError> {
+    pub(crate) fn project(&self, flag: &ProjectArg) -> Result<String, CliError> {
         match flag.project.as_deref() {
             Some(name) if !name.is_empty() => Ok(name.to_owned()),
             _ => Ok(self.target()?.project),
@@ -75,14 +75,14 @@ impl Ctx {
     }
 
     /// Returns the connection; the first call opens it.
-    pub async fn client(&self) -> Result<&Client, CliError> {
+    pub(crate) async fn client(&self) -> Result<&Client, CliError> {
         self.client.get_or_try_init(|| self.connect()).await
     }
 
     /// Returns the name of the socket at which the server accepts open files.
     ///
     /// None before the connection is made, and for servers that accept none.
-    pub fn file_broker(&self) -> Option<&str> {
+    pub(crate) fn file_broker(&self) -> Option<&str> {
         self.file_broker.get().map(String::as_str)
     }
 
@@ -93,7 +93,7 @@ impl Ctx {
     }
 
     /// Opens a connection and sends no request.
-    pub async fn open(&self, target: &ConnectionTarget) -> Result<Client, CliError> {
+    pub(crate) async fn open(&self, target: &ConnectionTarget) -> Result<Client, CliError> {
         let mut options = ClientOptions::for_target(target);
         options.rpc_timeout = self.global.rpc_timeout;
         options.user_agent = format!("howdah/{}", env!("CARGO_PKG_VERSION"));
@@ -176,12 +176,12 @@ impl Ctx {
     }
 
     /// Returns the id of the active transaction.
-    pub fn transaction(&self) -> Result<Option<String>, CliError> {
+    pub(crate) fn transaction(&self) -> Result<Option<String>, CliError> {
         Ok(self.target()?.transaction)
     }
 
     /// Prints that a change was added to the active transaction, if there is one.
-    pub fn note_added(&self) -> Result<(), CliError> {
+    pub(crate) fn note_added(&self) -> Result<(), CliError> {
         if let Some(id) = self.transaction()? {
             self.printer.line(format!("Added to transaction: {id}"))?;
         }
@@ -189,7 +189,7 @@ impl Ctx {
     }
 
     /// Asks for a confirmation on standard error. Only y and Y mean yes; the end of input means no.
-    pub fn confirm(&self, yes: bool) -> Result<bool, CliError> {
+    pub(crate) fn confirm(&self, yes: bool) -> Result<bool, CliError> {
         if yes {
             return Ok(true);
         }
@@ -206,7 +206,7 @@ impl Ctx {
     }
 
     /// Prints the warnings of a successful answer.
-    pub fn warn<T>(&self, response: &tonic::Response<T>) {
+    pub(crate) fn warn<T>(&self, response: &tonic::Response<T>) {
         for warning in howdah_api::client::warnings(response) {
             self.printer.note(format!("warning: {warning}"));
         }
@@ -214,7 +214,7 @@ impl Ctx {
 }
 
 /// Converts an error of the client library.
-pub fn connect_error(error: ClientError) -> CliError {
+pub(crate) fn connect_error(error: ClientError) -> CliError {
     match error {
         ClientError::Unreachable {
             address,

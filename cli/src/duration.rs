@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 /// Reads a duration made of numbers with units (`d h m s ms us ns`), days first; a bare `0` is allowed.
-pub fn parse(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     let wrong = |_| format!("invalid duration {text:?}: write it like 90s, 15m or 1h30m");
     let read = |part: &str| howdah_spec::duration::parse(part).map_err(wrong);
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');

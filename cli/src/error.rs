@@ -13,11 +13,11 @@ use crate::refs::ArgumentError;
 const NOT_SUPPORTED_YET: &str = "not supported yet: ";
 
 /// What every command returns.
-pub type CliResult = Result<(), CliError>;
+pub(crate) type CliResult = Result<(), CliError>;
 
 /// Why a command failed.
 #[derive(Debug, Error)]
-pub enum CliError {
+pub(crate) enum CliError {
     /// The command line is wrong; the usage is printed below the message.
     #[error("{message}")]
     Usage {
@@ -65,7 +65,7 @@ pub enum CliError {
 
 impl CliError {
     /// Makes an error from a message.
-    pub fn refused(message: impl Into<String>) -> CliError {
+    pub(crate) fn refused(message: impl Into<String>) -> CliError {
         CliError::Refused {
             message: message.into(),
             hint: None,
@@ -73,7 +73,7 @@ impl CliError {
     }
 
     /// Makes an error from a message and a hint that says what to do.
-    pub fn hinted(message: impl Into<String>, hint: impl Into<String>) -> CliError {
+    pub(crate) fn hinted(message: impl Into<String>, hint: impl Into<String>) -> CliError {
         CliError::Refused {
             message: message.into(),
             hint: Some(hint.into()),
@@ -81,18 +81,18 @@ impl CliError {
     }
 
     /// Returns a closure for `map_err`; `what` names the action and the file, as in `cannot read x.csv`.
-    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> CliError {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> CliError {
         let what = what.into();
         move |source| CliError::Io { what, source }
     }
 
     /// Returns whether the reader of standard output has closed it, which is no failure of the command.
-    pub fn is_broken_pipe(&self) -> bool {
+    pub(crate) fn is_broken_pipe(&self) -> bool {
         matches!(self, CliError::Output(source) if source.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// Returns message and hint in one line.
-    pub fn line(&self, program: &str) -> String {
+    pub(crate) fn line(&self, program: &str) -> String {
         let message = one_line(&self.to_string());
         match self.hint(program) {
             Some(hint) => format!("{}; {}", message.trim_end_matches('.'), one_line(&hint)),

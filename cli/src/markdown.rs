@@ -5,7 +5,7 @@ use std::fmt::Write;
 use clap::{Arg, Command};
 
 /// Writes the reference of every command that is not hidden.
-pub fn reference(mut root: Command) -> String {
+pub(crate) fn reference(mut root: Command) -> String {
     root.build();
     let name = root.get_name().to_owned();
     let mut text = format!(

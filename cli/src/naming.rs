@@ -4,7 +4,7 @@
 
 /// Which part of a source's text names its target when the target's path does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Naming {
+pub(crate) enum Naming {
     /// The base name.
     Base,
     /// The whole text (`--full-path`).
@@ -16,7 +16,7 @@ pub enum Naming {
 
 /// How one request names its targets.
 #[derive(Debug, Clone, Copy)]
-pub struct NamingRule<'a> {
+pub(crate) struct NamingRule<'a> {
     /// The path given with the branch.
     pub target: Option<&'a str>,
     /// Which part of the source names the target.
@@ -28,7 +28,7 @@ pub struct NamingRule<'a> {
 }
 
 /// Returns whether a source is fetched by the server.
-pub fn is_url(source: &str) -> bool {
+pub(crate) fn is_url(source: &str) -> bool {
     source.split_once("://").is_some_and(|(scheme, _)| {
         !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+')
     })
@@ -38,7 +38,7 @@ impl NamingRule<'_> {
     /// Returns the target of a file, or the folder for the files of a folder.
     ///
     /// The result starts with `/` and does not end with one, unless it is the root.
-    pub fn place(&self, source: &str) -> String {
+    pub(crate) fn place(&self, source: &str) -> String {
         let own = self.own_name(source);
         let target = self.target.filter(|target| !target.is_empty());
         match target {
@@ -69,7 +69,7 @@ impl NamingRule<'_> {
 }
 
 /// Cleans a path relative to the root: no `.`, no empty parts; `..` at the root is dropped.
-pub fn rooted(path: &str) -> String {
+pub(crate) fn rooted(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
@@ -84,7 +84,7 @@ pub fn rooted(path: &str) -> String {
 }
 
 /// Joins a folder and a path relative to it.
-pub fn below(place: &str, relative: &str) -> String {
+pub(crate) fn below(place: &str, relative: &str) -> String {
     rooted(&format!("{place}/{relative}"))
 }
 

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 /// Why an argument does not name what it should.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub enum ArgumentError {
+pub(crate) enum ArgumentError {
     /// There is no text before the `@`.
     #[error("invalid {what} {text:?}: repo cannot be empty")]
     EmptyRepo {
@@ -60,11 +60,11 @@ pub enum ArgumentError {
 }
 
 /// The type of repos that users make.
-pub const USER_TYPE: &str = "user";
+pub(crate) const USER_TYPE: &str = "user";
 
 /// A repo: `name` or `name.type`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RepoArgument {
+pub(crate) struct RepoArgument {
     /// The repo's name.
     pub name: String,
     /// `user`, `meta` or `spec`.
@@ -73,7 +73,7 @@ pub struct RepoArgument {
 
 /// A branch: `repo@branch`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BranchArgument {
+pub(crate) struct BranchArgument {
     /// The repo of the branch.
     pub repo: RepoArgument,
     /// The branch's name.
@@ -82,7 +82,7 @@ pub struct BranchArgument {
 
 /// A commit: `repo@branch`, `repo@id`, `repo@branch=id`, each with ancestry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommitArgument {
+pub(crate) struct CommitArgument {
     /// The repo of the commit.
     pub repo: RepoArgument,
     /// The branch, if the text names one.
@@ -93,7 +93,7 @@ pub struct CommitArgument {
 
 /// A file: a commit, then `:path`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileArgument {
+pub(crate) struct FileArgument {
     /// The commit that holds the file.
     pub commit: CommitArgument,
     /// The path as written; none without a colon.
@@ -102,7 +102,7 @@ pub struct FileArgument {
 
 /// A job: `pipeline@id`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JobArgument {
+pub(crate) struct JobArgument {
     /// The pipeline's name.
     pub pipeline: String,
     /// The job's id.
@@ -163,7 +163,7 @@ fn repo_of(what: &'static str, text: &str, repo: &str) -> Result<RepoArgument, A
 }
 
 /// Returns whether the text has the shape of an id: 32 lower-case hex digits, the 13th of them a 4.
-pub fn is_id(text: &str) -> bool {
+pub(crate) fn is_id(text: &str) -> bool {
     text.len() == 32
         && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
         && text.as_bytes()[12] == b'4'
@@ -178,7 +178,7 @@ fn is_branch_name(text: &str) -> bool {
 }
 
 /// Reads a repo.
-pub fn repo(text: &str) -> Result<RepoArgument, ArgumentError> {
+pub(crate) fn repo(text: &str) -> Result<RepoArgument, ArgumentError> {
     let parts = split(text);
     if parts.commit.is_some() || parts.path.is_some() {
         return Err(ArgumentError::MoreThanRepo { text: text.to_owned() });
@@ -187,7 +187,7 @@ pub fn repo(text: &str) -> Result<RepoArgument, ArgumentError> {
 }
 
 /// Reads a branch.
-pub fn branch(text: &str) -> Result<BranchArgument, ArgumentError> {
+pub(crate) fn branch(text: &str) -> Result<BranchArgument, ArgumentError> {
     let parts = split(text);
     let repo = repo_of("branch", text, parts.repo)?;
     if parts.path.is_some() {
@@ -211,7 +211,7 @@ pub fn branch(text: &str) -> Result<BranchArgument, ArgumentError> {
 }
 
 /// Reads a commit.
-pub fn commit(text: &str) -> Result<CommitArgument, ArgumentError> {
+pub(crate) fn commit(text: &str) -> Result<CommitArgument, ArgumentError> {
     let parts = split(text);
     if parts.path.is_some() {
         return Err(ArgumentError::UnexpectedPath {
@@ -223,7 +223,7 @@ pub fn commit(text: &str) -> Result<CommitArgument, ArgumentError> {
 }
 
 /// Reads a repo, or a repo with a branch or commit; the second part may be missing.
-pub fn repo_or_commit(text: &str) -> Result<(RepoArgument, Option<CommitArgument>), ArgumentError> {
+pub(crate) fn repo_or_commit(text: &str) -> Result<(RepoArgument, Option<CommitArgument>), ArgumentError> {
     let parts = split(text);
     if parts.path.is_some() {
         return Err(ArgumentError::UnexpectedPath {
@@ -274,7 +274,7 @@ fn commit_of(
 }
 
 /// Reads a file, or a commit for its root.
-pub fn file(text: &str) -> Result<FileArgument, ArgumentError> {
+pub(crate) fn file(text: &str) -> Result<FileArgument, ArgumentError> {
     let parts = split(text);
     let commit = commit_of("file", text, &parts, "repo@branch-or-commit:path")?;
     Ok(FileArgument {
@@ -284,7 +284,7 @@ pub fn file(text: &str) -> Result<FileArgument, ArgumentError> {
 }
 
 /// Reads a job.
-pub fn job(text: &str) -> Result<JobArgument, ArgumentError> {
+pub(crate) fn job(text: &str) -> Result<JobArgument, ArgumentError> {
     let incomplete = || ArgumentError::Incomplete {
         what: "job",
         text: text.to_owned(),

@@ -13,7 +13,7 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Text and the name that messages about it use.
 #[derive(Debug)]
-pub struct SourceText {
+pub(crate) struct SourceText {
     /// A file name, a URL or `standard input`.
     pub name: String,
     /// Its content.
@@ -21,7 +21,7 @@ pub struct SourceText {
 }
 
 /// Reads all of `-`, a `http(s)` URL or a local file.
-pub async fn read(from: &str) -> Result<SourceText, CliError> {
+pub(crate) async fn read(from: &str) -> Result<SourceText, CliError> {
     if from == "-" {
         let mut text = Vec::new();
         tokio::io::stdin()

@@ -14,7 +14,7 @@ const ALIKE: f64 = 0.72;
 /// A candidate that begins with the word comes first. Otherwise the candidate with the fewest edits (insertions,
 /// deletions, changes, swaps of neighbours) wins; among equals the more similar one. About a third of the letters may
 /// be wrong, in short words one more if the beginnings are similar.
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let letters = word.chars().count();
     candidates

@@ -26,7 +26,7 @@ const NOUNS: &[(&str, &str)] = &[
 ];
 
 /// What is done about an error of clap.
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Help or version text, which goes to standard output.
     Show(String),
     /// An error.
@@ -34,7 +34,7 @@ pub enum Verdict {
 }
 
 /// Converts an error of clap into a message or a text to print.
-pub fn explain(error: &clap::Error, root: &Command, words: &[OsString]) -> Verdict {
+pub(crate) fn explain(error: &clap::Error, root: &Command, words: &[OsString]) -> Verdict {
     let mut built = root.clone();
     built.build();
     let leaf = leaf(&built, words);
@@ -180,7 +180,7 @@ fn takes_next(command: &Command, word: &str) -> bool {
 }
 
 /// Resolves `--flag=true` and `--flag=false`, which clap does not accept for flags without values.
-pub fn resolve_switches(root: &Command, words: Vec<OsString>) -> Vec<OsString> {
+pub(crate) fn resolve_switches(root: &Command, words: Vec<OsString>) -> Vec<OsString> {
     let mut built = root.clone();
     built.build();
     let leaf = leaf(&built, &words);
@@ -213,7 +213,7 @@ pub fn resolve_switches(root: &Command, words: Vec<OsString>) -> Vec<OsString> {
 }
 
 /// Returns the help for a noun without a verb: the commands with this noun.
-pub fn noun_help(root: &Command, words: &[OsString]) -> Option<String> {
+pub(crate) fn noun_help(root: &Command, words: &[OsString]) -> Option<String> {
     let plain: Vec<_> = words
         .iter()
         .filter(|word| !word.to_string_lossy().starts_with('-'))

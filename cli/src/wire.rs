@@ -6,17 +6,17 @@ use jiff::Timestamp;
 use crate::refs::{BranchArgument, CommitArgument, FileArgument, JobArgument, RepoArgument, USER_TYPE};
 
 /// Makes a repo's message.
-pub fn repo(project: &str, repo: &RepoArgument) -> pfs_v2::Repo {
+pub(crate) fn repo(project: &str, repo: &RepoArgument) -> pfs_v2::Repo {
     convert::typed_repo(project, &repo.name, &repo.kind)
 }
 
 /// Makes a branch's message.
-pub fn branch(project: &str, branch: &BranchArgument) -> pfs_v2::Branch {
+pub(crate) fn branch(project: &str, branch: &BranchArgument) -> pfs_v2::Branch {
     convert::branch_of(repo(project, &branch.repo), &branch.name)
 }
 
 /// Makes a commit's message.
-pub fn commit(project: &str, commit: &CommitArgument) -> pfs_v2::Commit {
+pub(crate) fn commit(project: &str, commit: &CommitArgument) -> pfs_v2::Commit {
     let repo = repo(project, &commit.repo);
     pfs_v2::Commit {
         branch: commit
@@ -29,7 +29,11 @@ pub fn commit(project: &str, commit: &CommitArgument) -> pfs_v2::Commit {
 }
 
 /// Makes the message of a commit named by a branch or an id within a repo.
-pub fn commit_in(project: &str, repo: &RepoArgument, text: &str) -> Result<pfs_v2::Commit, crate::refs::ArgumentError> {
+pub(crate) fn commit_in(
+    project: &str,
+    repo: &RepoArgument,
+    text: &str,
+) -> Result<pfs_v2::Commit, crate::refs::ArgumentError> {
     let full = if text.contains('@') {
         text.to_owned()
     } else {
@@ -39,17 +43,17 @@ pub fn commit_in(project: &str, repo: &RepoArgument, text: &str) -> Result<pfs_v
 }
 
 /// Makes a file's message; no path is the root.
-pub fn file(project: &str, file: &FileArgument) -> pfs_v2::File {
+pub(crate) fn file(project: &str, file: &FileArgument) -> pfs_v2::File {
     convert::file(commit(project, &file.commit), file.path.clone().unwrap_or_default())
 }
 
 /// Makes a job's message.
-pub fn job(project: &str, job: &JobArgument) -> pps_v2::Job {
+pub(crate) fn job(project: &str, job: &JobArgument) -> pps_v2::Job {
     convert::job(convert::pipeline(project, &job.pipeline), &job.id)
 }
 
 /// Returns a repo's name as arguments have it: `name`, or `name.type`.
-pub fn repo_name(repo: Option<&pfs_v2::Repo>) -> String {
+pub(crate) fn repo_name(repo: Option<&pfs_v2::Repo>) -> String {
     match repo {
         None => String::new(),
         Some(repo) if repo.r#type.is_empty() || repo.r#type == USER_TYPE => repo.name.clone(),
@@ -58,12 +62,12 @@ pub fn repo_name(repo: Option<&pfs_v2::Repo>) -> String {
 }
 
 /// Returns the project of a repo.
-pub fn repo_project(repo: Option<&pfs_v2::Repo>) -> String {
+pub(crate) fn repo_project(repo: Option<&pfs_v2::Repo>) -> String {
     convert::project_name(repo.and_then(|repo| repo.project.as_ref())).to_owned()
 }
 
 /// Returns the repo of a commit: that of the commit, else that of its branch.
-pub fn commit_repo(commit: &pfs_v2::Commit) -> Option<&pfs_v2::Repo> {
+pub(crate) fn commit_repo(commit: &pfs_v2::Commit) -> Option<&pfs_v2::Repo> {
     commit
         .repo
         .as_ref()
@@ -71,7 +75,7 @@ pub fn commit_repo(commit: &pfs_v2::Commit) -> Option<&pfs_v2::Repo> {
 }
 
 /// Returns `repo@id`.
-pub fn commit_name(commit: &pfs_v2::Commit) -> String {
+pub(crate) fn commit_name(commit: &pfs_v2::Commit) -> String {
     let place = match (&commit.id, &commit.branch) {
         (id, Some(branch)) if id.is_empty() => &branch.name,
         (id, _) => id,
@@ -80,12 +84,12 @@ pub fn commit_name(commit: &pfs_v2::Commit) -> String {
 }
 
 /// Returns `repo@branch`.
-pub fn branch_name(branch: &pfs_v2::Branch) -> String {
+pub(crate) fn branch_name(branch: &pfs_v2::Branch) -> String {
     format!("{}@{}", repo_name(branch.repo.as_ref()), branch.name)
 }
 
 /// Returns `repo@id:path`.
-pub fn file_name(file: &pfs_v2::File) -> String {
+pub(crate) fn file_name(file: &pfs_v2::File) -> String {
     match &file.commit {
         Some(commit) => format!("{}:{}", commit_name(commit), file.path),
         None => file.path.clone(),
@@ -93,30 +97,30 @@ pub fn file_name(file: &pfs_v2::File) -> String {
 }
 
 /// Returns a pipeline's name.
-pub fn pipeline_name(pipeline: Option<&pps_v2::Pipeline>) -> &str {
+pub(crate) fn pipeline_name(pipeline: Option<&pps_v2::Pipeline>) -> &str {
     pipeline.map_or("", |pipeline| &pipeline.name)
 }
 
 /// Returns the project of a pipeline.
-pub fn pipeline_project(pipeline: Option<&pps_v2::Pipeline>) -> &str {
+pub(crate) fn pipeline_project(pipeline: Option<&pps_v2::Pipeline>) -> &str {
     convert::project_name(pipeline.and_then(|pipeline| pipeline.project.as_ref()))
 }
 
 /// Returns `pipeline@id`.
-pub fn job_name(job: Option<&pps_v2::Job>) -> String {
+pub(crate) fn job_name(job: Option<&pps_v2::Job>) -> String {
     job.map_or(String::new(), |job| {
         format!("{}@{}", pipeline_name(job.pipeline.as_ref()), job.id)
     })
 }
 
 /// Converts a time. The zero time of the wire means none.
-pub fn moment(time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
+pub(crate) fn moment(time: Option<&prost_types::Timestamp>) -> Option<Timestamp> {
     time.filter(|time| time.seconds != 0 || time.nanos != 0)
         .and_then(convert::from_timestamp)
 }
 
 /// Returns a duration in words; `-` if there is none.
-pub fn duration(duration: Option<&prost_types::Duration>) -> String {
+pub(crate) fn duration(duration: Option<&prost_types::Duration>) -> String {
     match duration {
         None => crate::output::age::UNKNOWN.to_owned(),
         Some(duration) => {

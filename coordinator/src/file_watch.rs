@@ -15,21 +15,21 @@ type FileState = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
 
 /// Files that are watched.
 #[derive(Debug)]
-pub struct FileWatch {
+pub(crate) struct FileWatch {
     files: Vec<PathBuf>,
     seen: Vec<FileState>,
 }
 
 impl FileWatch {
     /// Watches files from now on. Read them after this: a change between the two is then noticed.
-    pub fn new(files: impl IntoIterator<Item = PathBuf>) -> Self {
+    pub(crate) fn new(files: impl IntoIterator<Item = PathBuf>) -> Self {
         let files: Vec<PathBuf> = files.into_iter().collect();
         let seen = states(&files);
         Self { files, seen }
     }
 
     /// Waits until one of the files has changed.
-    pub async fn changed(&mut self) {
+    pub(crate) async fn changed(&mut self) {
         loop {
             tokio::time::sleep(INTERVAL).await;
             let now = states(&self.files);

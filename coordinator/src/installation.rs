@@ -10,7 +10,7 @@ use crate::fresh_id::fresh_id;
 ///
 /// # Errors
 /// When the store fails, or an object of the identity is damaged.
-pub async fn ensure(store: &Store) -> anyhow::Result<Installation> {
+pub(crate) async fn ensure(store: &Store) -> anyhow::Result<Installation> {
     let id = ensure_id(store).await?;
     let key = Installation::encode_key(&rand::random::<[u8; QUEUE_KEY_BYTES]>());
     let key = get_or_make(store, keys::QUEUE_KEY, key).await?;
@@ -22,7 +22,7 @@ pub async fn ensure(store: &Store) -> anyhow::Result<Installation> {
 ///
 /// # Errors
 /// When the store fails.
-pub async fn ensure_id(store: &Store) -> Result<String, StoreError> {
+pub(crate) async fn ensure_id(store: &Store) -> Result<String, StoreError> {
     get_or_make(store, keys::CLUSTER_ID, fresh_id().to_string()).await
 }
 

@@ -28,7 +28,7 @@ struct Pages {
 }
 
 /// Makes the routes of the port, behind the gate. Other coordinators are connected to with `peers`, if they have TLS.
-pub fn router(role: RoleReader, gate: Gate, peers: Option<Arc<ClientConfig>>) -> Router {
+pub(crate) fn router(role: RoleReader, gate: Gate, peers: Option<Arc<ClientConfig>>) -> Router {
     let pages = Pages {
         role,
         forwarder: Forwarder::unconnected(gate.peer_key.clone(), peers),

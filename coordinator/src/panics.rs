@@ -62,20 +62,20 @@ impl fmt::Display for Panic {
 impl std::error::Error for Panic {}
 
 /// Runs a future to its end, or until it panics.
-pub async fn catch_task_panic<T>(place: &str, task: impl Future<Output = T>) -> Result<T, Panic> {
+pub(crate) async fn catch_task_panic<T>(place: &str, task: impl Future<Output = T>) -> Result<T, Panic> {
     let ended = AssertUnwindSafe(task).catch_unwind().await;
     ended.map_err(|payload| Panic::caught(place, &*payload))
 }
 
 /// Runs `work`, and returns what it returns unless it panics.
-pub fn catch_panic<T>(place: &str, work: impl FnOnce() -> T) -> Result<T, Panic> {
+pub(crate) fn catch_panic<T>(place: &str, work: impl FnOnce() -> T) -> Result<T, Panic> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|payload| Panic::caught(place, &*payload))
 }
 
 /// Runs a background task; after a panic it is reported and the task is made again, after a pause that doubles.
 ///
 /// Returns when a task ends by itself.
-pub async fn keep_running<Task, Report>(
+pub(crate) async fn keep_running<Task, Report>(
     place: &str,
     mut make: impl FnMut() -> Task,
     mut report: impl FnMut(Panic) -> Report,

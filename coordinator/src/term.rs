@@ -29,7 +29,7 @@ use crate::{metrics, scheduler};
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// What every term starts with.
-pub struct Terms {
+pub(crate) struct Terms {
     /// Where everything is.
     pub store: Store,
     /// Connection to the workers.
@@ -63,7 +63,7 @@ impl Terms {
     ///
     /// # Errors
     /// When the log is damaged, or a part of a term fails.
-    pub async fn run(self, mut standby: Standby, mut tail: LogTail) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, mut standby: Standby, mut tail: LogTail) -> anyhow::Result<()> {
         loop {
             // Before the log is claimed, see `orphaned_edits`.
             let opened = SystemTime::now();

@@ -11,7 +11,7 @@ use crate::scripted::{self, ScriptedWorker};
 
 /// Arguments of the benchmark.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Files added in each round
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..))]
     files: u32,
@@ -30,7 +30,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
+pub(crate) async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
     const FIRST: &str = "round 1";
     let Arguments { files, rounds } = *arguments;
     let folder = scratch_folder(common)?;

@@ -12,24 +12,24 @@ use serde_json::Value;
 const PROJECT: &str = "default";
 
 /// A connection to a Howdah.
-pub struct Api {
+pub(crate) struct Api {
     client: Client,
 }
 
 impl Api {
     /// Connects to a port of this machine; fails if no server answers.
-    pub async fn connect(port: u16) -> anyhow::Result<Self> {
+    pub(crate) async fn connect(port: u16) -> anyhow::Result<Self> {
         let client = Client::connect(&Address::tcp("127.0.0.1", port), ClientOptions::default()).await?;
         Ok(Self { client })
     }
 
     /// Returns the address of the server.
-    pub fn address(&self) -> Address {
+    pub(crate) fn address(&self) -> Address {
         self.client.address().clone()
     }
 
     /// Makes a repo.
-    pub async fn create_repo(&self, name: &str) -> anyhow::Result<()> {
+    pub(crate) async fn create_repo(&self, name: &str) -> anyhow::Result<()> {
         let request = pfs_v2::CreateRepoRequest {
             repo: Some(convert::repo(PROJECT, name)),
             ..Default::default()
@@ -43,7 +43,7 @@ impl Api {
     }
 
     /// Puts files into the branch `master` in one commit and returns it.
-    pub async fn put_files(
+    pub(crate) async fn put_files(
         &self,
         repo: &str,
         files: impl IntoIterator<Item = (String, Bytes), IntoIter: Send + 'static>,
@@ -69,7 +69,7 @@ impl Api {
     }
 
     /// Creates a pipeline from its JSON specification.
-    pub async fn create_pipeline(&self, spec: &Value) -> anyhow::Result<()> {
+    pub(crate) async fn create_pipeline(&self, spec: &Value) -> anyhow::Result<()> {
         let request = pps_v2::CreatePipelineV2Request {
             create_pipeline_request_json: spec.to_string(),
             ..Default::default()
@@ -83,7 +83,7 @@ impl Api {
     }
 
     /// Waits until the job of a commit's set has succeeded; returns the job and its output commit.
-    pub async fn job_of(
+    pub(crate) async fn job_of(
         &self,
         pipeline: &str,
         commit: &pfs_v2::CommitInfo,
@@ -119,13 +119,13 @@ impl Api {
     }
 
     /// Makes a commit without files.
-    pub async fn empty_commit(&self, repo: &str) -> anyhow::Result<()> {
+    pub(crate) async fn empty_commit(&self, repo: &str) -> anyhow::Result<()> {
         let commit = self.start_commit(repo).await?;
         self.finish_commit(&commit).await
     }
 
     /// Starts a commit on the branch `master`.
-    pub async fn start_commit(&self, repo: &str) -> anyhow::Result<pfs_v2::Commit> {
+    pub(crate) async fn start_commit(&self, repo: &str) -> anyhow::Result<pfs_v2::Commit> {
         let start = pfs_v2::StartCommitRequest {
             branch: Some(convert::branch(PROJECT, repo, "master")),
             ..Default::default()
@@ -140,7 +140,7 @@ impl Api {
     }
 
     /// Finishes a commit.
-    pub async fn finish_commit(&self, commit: &pfs_v2::Commit) -> anyhow::Result<()> {
+    pub(crate) async fn finish_commit(&self, commit: &pfs_v2::Commit) -> anyhow::Result<()> {
         let finish = pfs_v2::FinishCommitRequest {
             commit: Some(commit.clone()),
             ..Default::default()
@@ -154,7 +154,7 @@ impl Api {
     }
 
     /// Changes files of a commit, or of the head of a branch, in one call.
-    pub async fn modify(
+    pub(crate) async fn modify(
         &self,
         commit: &pfs_v2::Commit,
         bodies: impl IntoIterator<Item = Body, IntoIter: Send + 'static>,
@@ -170,7 +170,7 @@ impl Api {
     }
 
     /// Gets all files of a commit as one archive.
-    pub async fn archive(&self, commit: &pfs_v2::Commit) -> anyhow::Result<tonic::Streaming<Bytes>> {
+    pub(crate) async fn archive(&self, commit: &pfs_v2::Commit) -> anyhow::Result<tonic::Streaming<Bytes>> {
         let request = pfs_v2::GetFileRequest {
             file: Some(convert::file(commit.clone(), "/")),
             ..Default::default()
@@ -180,13 +180,17 @@ impl Api {
     }
 
     /// Waits until the head of the branch `master` is finished.
-    pub async fn head_of(&self, repo: &str) -> anyhow::Result<pfs_v2::CommitInfo> {
+    pub(crate) async fn head_of(&self, repo: &str) -> anyhow::Result<pfs_v2::CommitInfo> {
         self.finished_commit(convert::head(convert::repo(PROJECT, repo), "master"))
             .await
     }
 
     /// Waits until the commit of a repo in the set of another commit is finished.
-    pub async fn commit_of(&self, repo: &str, commit: &pfs_v2::CommitInfo) -> anyhow::Result<pfs_v2::CommitInfo> {
+    pub(crate) async fn commit_of(
+        &self,
+        repo: &str,
+        commit: &pfs_v2::CommitInfo,
+    ) -> anyhow::Result<pfs_v2::CommitInfo> {
         let id = commit
             .commit
             .as_ref()
@@ -213,7 +217,7 @@ impl Api {
     }
 
     /// Returns the content of a file at the head of the branch `master`.
-    pub async fn get_file(&self, repo: &str, path: &str) -> anyhow::Result<Vec<u8>> {
+    pub(crate) async fn get_file(&self, repo: &str, path: &str) -> anyhow::Result<Vec<u8>> {
         let file = convert::file(convert::head(convert::repo(PROJECT, repo), "master"), path);
         let request = pfs_v2::GetFileRequest {
             file: Some(file),
@@ -235,7 +239,7 @@ impl Api {
     }
 
     /// Counts the entries in the root folder at the head of the branch `master`.
-    pub async fn count_files(&self, repo: &str) -> anyhow::Result<usize> {
+    pub(crate) async fn count_files(&self, repo: &str) -> anyhow::Result<usize> {
         let file = convert::file(convert::head(convert::repo(PROJECT, repo), "master"), "/");
         let request = pfs_v2::ListFileRequest {
             file: Some(file),

@@ -22,7 +22,7 @@ const NAME: &str = "big.bin";
 
 /// Arguments of the benchmark.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Size of the file in MiB
     #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(3..))]
     size: u64,
@@ -45,7 +45,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Printed> {
+pub(crate) async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Printed> {
     let scratch = scratch_folder(common)?;
     let big = Big {
         folder: scratch.path().join("in"),

@@ -28,7 +28,7 @@ const LOOP: &str = "fork+exec loop";
 
 /// Arguments of the benchmark.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Number of datums
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
     datums: u32,
@@ -51,7 +51,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
+pub(crate) async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
     let folder = scratch_folder(common)?;
     image::build(folder.path())?;
     let inputs = write_inputs(&folder.path().join("in"), arguments.datums)?;

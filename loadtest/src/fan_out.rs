@@ -32,7 +32,7 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 
 /// Arguments of the benchmark.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Number of datums
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
     datums: u32,
@@ -63,7 +63,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
+pub(crate) async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
     let folder = scratch_folder(common)?;
     image::build(folder.path())?;
     let mut up = BenchServer::start(common, folder.path(), arguments.slots).await?;

@@ -14,7 +14,7 @@ const SLOTS: u32 = 8;
 
 /// Arguments of the benchmark.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Number of files
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     files: u32,
@@ -27,7 +27,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
+pub(crate) async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
     const FIRST: &str = "first command, empty base";
     let folder = scratch_folder(common)?;
     let up = BenchServer::start_with(common, folder.path(), &["--no-worker"]).await?;

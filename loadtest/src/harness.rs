@@ -16,10 +16,10 @@ use crate::api::Api;
 use crate::options::CommonOptions;
 
 /// Longest time for a start or a stop.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running `howdah up`. Dropping it stops it.
-pub struct BenchServer {
+pub(crate) struct BenchServer {
     child: Child,
     api: Api,
     log: PathBuf,
@@ -30,7 +30,7 @@ pub struct BenchServer {
 
 /// The times of one job.
 #[derive(Clone, Copy)]
-pub struct JobTimes {
+pub(crate) struct JobTimes {
     /// From the job's start to the finished output commit.
     pub job: Duration,
     /// From the finished input commit to the finished output commit.
@@ -39,7 +39,11 @@ pub struct JobTimes {
 
 impl JobTimes {
     /// Computes the times of a job from the messages of the server.
-    pub fn of(commit: &pfs_v2::CommitInfo, job: &pps_v2::JobInfo, output: &pfs_v2::CommitInfo) -> anyhow::Result<Self> {
+    pub(crate) fn of(
+        commit: &pfs_v2::CommitInfo,
+        job: &pps_v2::JobInfo,
+        output: &pfs_v2::CommitInfo,
+    ) -> anyhow::Result<Self> {
         let time = |what: &str, time: &Option<prost_types::Timestamp>| {
             time.as_ref()
                 .and_then(convert::from_timestamp)
@@ -56,7 +60,7 @@ impl JobTimes {
 }
 
 /// Returns an empty folder that is removed when dropped.
-pub fn scratch_folder(common: &CommonOptions) -> anyhow::Result<TempDir> {
+pub(crate) fn scratch_folder(common: &CommonOptions) -> anyhow::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
     builder.prefix("howdah-loadtest.");
     match &common.scratch {
@@ -69,12 +73,12 @@ pub fn scratch_folder(common: &CommonOptions) -> anyhow::Result<TempDir> {
 
 impl BenchServer {
     /// Starts it over `<folder>/howdah` with a worker and waits until it answers.
-    pub async fn start(common: &CommonOptions, folder: &Path, slots: u32) -> anyhow::Result<Self> {
+    pub(crate) async fn start(common: &CommonOptions, folder: &Path, slots: u32) -> anyhow::Result<Self> {
         Self::start_with(common, folder, &["--slots", &slots.to_string()]).await
     }
 
     /// Starts it over `<folder>/howdah` with further arguments and waits until it answers.
-    pub async fn start_with(common: &CommonOptions, folder: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
+    pub(crate) async fn start_with(common: &CommonOptions, folder: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         let program = find_howdah(common)?;
         let port = free_port()?;
         let log = folder.join("up.log");
@@ -109,14 +113,14 @@ impl BenchServer {
     }
 
     /// Returns the id of its process.
-    pub fn process(&self) -> u32 {
+    pub(crate) fn process(&self) -> u32 {
         self.child.id()
     }
 
     /// Returns the URL of its NATS server, for further workers.
     ///
     /// Reads the summary, which is printed shortly after the server accepts clients.
-    pub async fn nats_url(&self) -> anyhow::Result<String> {
+    pub(crate) async fn nats_url(&self) -> anyhow::Result<String> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let log =
@@ -133,19 +137,19 @@ impl BenchServer {
     }
 
     /// Kills it as a crash would.
-    pub fn kill(mut self) -> anyhow::Result<()> {
+    pub(crate) fn kill(mut self) -> anyhow::Result<()> {
         self.child.kill().context("cannot kill `howdah up`")?;
         self.child.wait().context("cannot wait for `howdah up`")?;
         Ok(())
     }
 
     /// Stops it and waits until it has ended.
-    pub fn stop(self) {
+    pub(crate) fn stop(self) {
         drop(self);
     }
 
     /// Starts one more worker, with the arguments that `howdah up` prints for it.
-    pub async fn add_worker(&mut self, slots: u32) -> anyhow::Result<()> {
+    pub(crate) async fn add_worker(&mut self, slots: u32) -> anyhow::Result<()> {
         let number = self.workers.len() + 1;
         let advice = self.advice().await?;
         let log = self.folder.join(format!("worker-{number}.log"));
@@ -207,7 +211,10 @@ impl Drop for BenchServer {
 }
 
 /// Returns the time between two times of the server; zero if the second is the earlier one.
-pub fn between(from: &Option<prost_types::Timestamp>, to: &Option<prost_types::Timestamp>) -> anyhow::Result<Duration> {
+pub(crate) fn between(
+    from: &Option<prost_types::Timestamp>,
+    to: &Option<prost_types::Timestamp>,
+) -> anyhow::Result<Duration> {
     let moment = |moment: &Option<prost_types::Timestamp>| {
         let found = moment.as_ref().and_then(convert::from_timestamp);
         found.context("a time is missing in a message of the server")
@@ -217,13 +224,13 @@ pub fn between(from: &Option<prost_types::Timestamp>, to: &Option<prost_types::T
 }
 
 /// Returns the median of some times; none without times.
-pub fn median(mut times: Vec<Duration>) -> Option<Duration> {
+pub(crate) fn median(mut times: Vec<Duration>) -> Option<Duration> {
     times.sort_unstable();
     times.get(times.len() / 2).copied()
 }
 
 /// Removes Howdah's settings from the environment of a command, so that those of the user have no effect.
-pub fn without_settings(command: &mut Command) {
+pub(crate) fn without_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("HOWDAH_") {
             command.env_remove(name);
@@ -232,7 +239,7 @@ pub fn without_settings(command: &mut Command) {
 }
 
 /// Returns the `howdah` program to measure.
-pub fn find_howdah(common: &CommonOptions) -> anyhow::Result<PathBuf> {
+pub(crate) fn find_howdah(common: &CommonOptions) -> anyhow::Result<PathBuf> {
     if let Some(path) = &common.howdah {
         return Ok(path.clone());
     }
@@ -247,13 +254,13 @@ pub fn find_howdah(common: &CommonOptions) -> anyhow::Result<PathBuf> {
 }
 
 /// Returns a port of 127.0.0.1 that is free now.
-pub fn free_port() -> anyhow::Result<u16> {
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on 127.0.0.1")?;
     Ok(listener.local_addr()?.port())
 }
 
 /// Waits until a new coordinator answers. Fails if its process ends or the time is over.
-pub async fn connect(child: &mut Child, port: u16) -> anyhow::Result<Api> {
+pub(crate) async fn connect(child: &mut Child, port: u16) -> anyhow::Result<Api> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let error = match Api::connect(port).await {
@@ -280,7 +287,7 @@ fn terminate(child: &mut Child) {
 }
 
 /// Stops a process with SIGTERM, after [`PATIENCE`] with SIGKILL.
-pub fn stop(child: &mut Child) {
+pub(crate) fn stop(child: &mut Child) {
     terminate(child);
     let deadline = Instant::now() + PATIENCE;
     while matches!(child.try_wait(), Ok(None)) {

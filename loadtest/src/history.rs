@@ -16,7 +16,7 @@ use crate::report::{Report, Row};
 
 /// Arguments of the benchmark.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Number of commits
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(2..))]
     commits: u32,
@@ -29,7 +29,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
+pub(crate) async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
     const FIRST: &str = "job, first ones";
     const LAST: &str = "job, last ones";
     let folder = scratch_folder(common)?;

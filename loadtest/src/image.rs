@@ -10,13 +10,13 @@ use anyhow::{Context, bail};
 const PROGRAM: &[u8] = include_bytes!(env!("HOWDAH_LOADTEST_TRIVIAL"));
 
 /// Name of the program in the image, as a stage's command.
-pub const COMMAND: &str = "/trivial";
+pub(crate) const COMMAND: &str = "/trivial";
 
 /// Name and tag of the image. It is kept after a run: the next run builds it from Docker's cache.
-pub const IMAGE: &str = "howdah-loadtest/trivial:1.0";
+pub(crate) const IMAGE: &str = "howdah-loadtest/trivial:1.0";
 
 /// Writes the program into a folder and returns its path.
-pub fn write_program(folder: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn write_program(folder: &Path) -> anyhow::Result<PathBuf> {
     let path = folder.join("trivial");
     std::fs::write(&path, PROGRAM).with_context(|| format!("cannot write {}", path.display()))?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
@@ -25,7 +25,7 @@ pub fn write_program(folder: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Builds the image from the program, from scratch.
-pub fn build(folder: &Path) -> anyhow::Result<()> {
+pub(crate) fn build(folder: &Path) -> anyhow::Result<()> {
     let context = folder.join("image");
     std::fs::create_dir_all(&context).with_context(|| format!("cannot make the folder {}", context.display()))?;
     write_program(&context)?;
@@ -46,7 +46,7 @@ pub fn build(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// Returns the number of running containers of the image.
-pub fn containers() -> anyhow::Result<usize> {
+pub(crate) fn containers() -> anyhow::Result<usize> {
     let output = Command::new("docker")
         .args(["ps", "--quiet", "--filter", &format!("ancestor={IMAGE}")])
         .output()

@@ -26,7 +26,7 @@ use model::{Modifications, Shape};
 
 /// Arguments of the benchmark.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Commits of each shape [default: 5; 25 with --full]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     commits: Option<u32>,
@@ -106,7 +106,7 @@ struct ShapeOutcome {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
+pub(crate) async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
     let default = if arguments.full { 25 } else { 5 };
     let commits = arguments.commits.unwrap_or(default);
     let modifications = arguments.modifications.unwrap_or(default);

@@ -2,13 +2,13 @@
 
 /// A stream of noise that depends only on its seed: SplitMix64.
 #[derive(Debug, Clone)]
-pub struct Noise {
+pub(crate) struct Noise {
     state: u64,
 }
 
 impl Noise {
     /// Starts a stream.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         let mut noise = Self {
             state: seed ^ 0x5851_f42d_4c95_7f2d,
         };
@@ -26,12 +26,12 @@ impl Noise {
     }
 
     /// Returns a number below `end`, or 0 if `end` is 0.
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
     }
 
     /// Fills a buffer.
-    pub fn fill(&mut self, buffer: &mut [u8]) {
+    pub(crate) fn fill(&mut self, buffer: &mut [u8]) {
         for part in buffer.chunks_mut(8) {
             let word = self.next().to_le_bytes();
             part.copy_from_slice(&word[..part.len()]);

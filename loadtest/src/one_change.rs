@@ -23,7 +23,7 @@ const REPO: &str = "files";
 
 /// Where commands run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CommandRuntime {
+pub(crate) enum CommandRuntime {
     /// In containers.
     Docker,
     /// In this program, as functions.
@@ -32,7 +32,7 @@ pub enum CommandRuntime {
 
 /// Arguments of the benchmark.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Finished datums of each pipeline; several numbers show how the time grows
     #[arg(long, value_name = "N,N,...", value_delimiter = ',', default_values_t = [1000, 10_000])]
     datums: Vec<u32>,
@@ -59,7 +59,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
+pub(crate) async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
     const MAKE: &str = "make, last size";
     let mut report = Report::new(
         "one-change",
@@ -121,13 +121,13 @@ async fn chain(common: &CommonOptions, arguments: &Arguments, datums: u32) -> an
 }
 
 /// Pipelines in a chain that have processed some files.
-pub struct Chain {
+pub(crate) struct Chain {
     last: String,
 }
 
 impl Chain {
     /// Makes the pipelines, puts the input files and waits for the job of the last pipeline.
-    pub async fn build(api: &Api, pipelines: u32, files: u32, transform: &Value) -> anyhow::Result<Self> {
+    pub(crate) async fn build(api: &Api, pipelines: u32, files: u32, transform: &Value) -> anyhow::Result<Self> {
         api.create_repo(REPO).await?;
         let mut last = REPO.to_owned();
         for number in 1..=pipelines {
@@ -148,7 +148,7 @@ impl Chain {
 
     /// Adds the file with a number; the files with lower numbers exist. Returns the time from the start of the put to
     /// the finished output commit of the last pipeline.
-    pub async fn add_file(&self, api: &Api, number: u32) -> anyhow::Result<Duration> {
+    pub(crate) async fn add_file(&self, api: &Api, number: u32) -> anyhow::Result<Duration> {
         let started = Instant::now();
         let commit = api.put_files(REPO, [file(number)]).await?;
         api.commit_of(&self.last, &commit).await?;

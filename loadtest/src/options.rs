@@ -6,7 +6,7 @@ use clap::Args;
 
 /// Options of every benchmark.
 #[derive(Debug, Clone, Args)]
-pub struct CommonOptions {
+pub(crate) struct CommonOptions {
     /// The `howdah` program [default: the one beside this program]
     #[arg(long, global = true, value_name = "PATH")]
     pub howdah: Option<PathBuf>,

@@ -15,7 +15,7 @@ use anyhow::{Context, bail, ensure};
 use crate::image;
 
 /// The work: a program, its input files, a folder for its outputs.
-pub struct PeerWork<'a> {
+pub(crate) struct PeerWork<'a> {
     /// The program; it takes the output folder and an input file.
     pub program: &'a Path,
     /// The input files.
@@ -27,7 +27,7 @@ pub struct PeerWork<'a> {
 }
 
 /// The result of a contestant.
-pub enum PeerOutcome {
+pub(crate) enum PeerOutcome {
     /// It has done the work in this time.
     Took(Duration),
     /// It is not installed; the text says how to install it.
@@ -42,7 +42,7 @@ impl PeerWork<'_> {
     }
 
     /// Fork and exec only, with one thread for each slot: the floor.
-    pub fn bare_loop(&self) -> anyhow::Result<Duration> {
+    pub(crate) fn bare_loop(&self) -> anyhow::Result<Duration> {
         let out = self.output_folder("loop")?;
         let run = |input: &PathBuf| {
             let status = Command::new(self.program)
@@ -61,7 +61,7 @@ impl PeerWork<'_> {
     }
 
     /// `xargs -P`.
-    pub fn xargs(&self) -> anyhow::Result<PeerOutcome> {
+    pub(crate) fn xargs(&self) -> anyhow::Result<PeerOutcome> {
         let at_once = self.at_once.to_string();
         self.line_driven(
             "xargs",
@@ -72,7 +72,7 @@ impl PeerWork<'_> {
     }
 
     /// GNU `parallel -j`.
-    pub fn parallel(&self) -> anyhow::Result<PeerOutcome> {
+    pub(crate) fn parallel(&self) -> anyhow::Result<PeerOutcome> {
         let remedy = "apt-get install parallel";
         match Command::new("parallel").arg("--version").stdin(Stdio::null()).output() {
             // moreutils has another program of this name.
@@ -117,7 +117,7 @@ impl PeerWork<'_> {
     }
 
     /// A fresh container for each of the first `sample` files.
-    pub fn docker_run(&self, sample: usize) -> anyhow::Result<Duration> {
+    pub(crate) fn docker_run(&self, sample: usize) -> anyhow::Result<Duration> {
         let out = self.output_folder("docker")?;
         let inputs = &self.inputs[..sample.min(self.inputs.len())];
         let folder_of_inputs = inputs

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 /// Returns the peak of a process's resident memory in bytes: `VmHWM`.
-pub fn peak(pid: u32) -> Option<u64> {
+pub(crate) fn peak(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     parse_peak(&status)
 }
@@ -17,13 +17,13 @@ fn parse_peak(status: &str) -> Option<u64> {
 }
 
 /// Resets the peak of a process to its present resident memory.
-pub fn reset_peak(pid: u32) -> anyhow::Result<()> {
+pub(crate) fn reset_peak(pid: u32) -> anyhow::Result<()> {
     let path = format!("/proc/{pid}/clear_refs");
     std::fs::write(&path, "5").with_context(|| format!("cannot write {path}"))
 }
 
 /// Returns the processor time of all threads of a process.
-pub fn processor_time(process: u32) -> anyhow::Result<Duration> {
+pub(crate) fn processor_time(process: u32) -> anyhow::Result<Duration> {
     let path = format!("/proc/{process}/stat");
     let stat = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
     // The name, in parentheses, may contain blanks; user and system time are fields 14 and 15.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 /// The result of one benchmark.
 #[derive(Debug)]
-pub struct Report {
+pub(crate) struct Report {
     benchmark: &'static str,
     title: String,
     /// Plural of the name of an item of work.
@@ -25,7 +25,7 @@ pub struct Report {
 
 /// A finished report, ready to be printed.
 #[derive(Debug)]
-pub struct Printed {
+pub(crate) struct Printed {
     /// For people.
     pub text: String,
     /// For machines: one line.
@@ -34,7 +34,7 @@ pub struct Printed {
 
 /// One contestant: its time for an amount of work.
 #[derive(Debug, Clone, Serialize)]
-pub struct Row {
+pub(crate) struct Row {
     /// Name of the contestant.
     pub name: String,
     /// Items of work done.
@@ -45,7 +45,7 @@ pub struct Row {
 
 /// A contestant that is not installed.
 #[derive(Debug, Clone, Serialize)]
-pub struct Skipped {
+pub(crate) struct Skipped {
     /// Name of the contestant.
     pub name: String,
     /// Why, and what to do about it.
@@ -62,7 +62,7 @@ struct Ratio {
 
 impl Row {
     /// Makes a row of a measured time.
-    pub fn new(name: impl Into<String>, items: u64, time: Duration) -> Self {
+    pub(crate) fn new(name: impl Into<String>, items: u64, time: Duration) -> Self {
         Self {
             name: name.into(),
             items,
@@ -71,19 +71,19 @@ impl Row {
     }
 
     /// Returns the milliseconds that one item took.
-    pub fn milliseconds_per_item(&self) -> f64 {
+    pub(crate) fn milliseconds_per_item(&self) -> f64 {
         self.seconds * 1e3 / self.items.max(1) as f64
     }
 
     /// Returns the items done in a second.
-    pub fn items_per_second(&self) -> f64 {
+    pub(crate) fn items_per_second(&self) -> f64 {
         self.items as f64 / self.seconds.max(1e-9)
     }
 }
 
 impl Report {
     /// Starts a report whose rows are compared with the row named `floor`.
-    pub fn new(
+    pub(crate) fn new(
         benchmark: &'static str,
         title: impl Into<String>,
         unit: &'static str,
@@ -105,12 +105,12 @@ impl Report {
     }
 
     /// Adds a contestant.
-    pub fn row(&mut self, row: Row) {
+    pub(crate) fn row(&mut self, row: Row) {
         self.rows.push(row);
     }
 
     /// Adds a contestant that could not be measured.
-    pub fn skip(&mut self, name: impl Into<String>, reason: impl Into<String>) {
+    pub(crate) fn skip(&mut self, name: impl Into<String>, reason: impl Into<String>) {
         self.skipped.push(Skipped {
             name: name.into(),
             reason: reason.into(),
@@ -118,17 +118,17 @@ impl Report {
     }
 
     /// Adds a number other than a time; its name contains the unit.
-    pub fn value(&mut self, name: impl Into<String>, value: u64) {
+    pub(crate) fn value(&mut self, name: impl Into<String>, value: u64) {
         self.values.push((name.into(), value));
     }
 
     /// Adds a sentence below the table.
-    pub fn note(&mut self, note: impl Into<String>) {
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
     /// Adds the ratio of two rows, named `key` in the JSON. Does nothing if a row is missing.
-    pub fn ratio(&mut self, key: &str, fast: &str, slow: &str) {
+    pub(crate) fn ratio(&mut self, key: &str, fast: &str, slow: &str) {
         let (Some(left), Some(right)) = (self.find(fast), self.find(slow)) else {
             return;
         };
@@ -146,7 +146,7 @@ impl Report {
     }
 
     /// Returns the report in both forms.
-    pub fn print(&self) -> Printed {
+    pub(crate) fn print(&self) -> Printed {
         Printed {
             text: self.text(),
             json: self.json(),
@@ -154,7 +154,7 @@ impl Report {
     }
 
     /// Returns the report as a table for people.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let name_width = self
             .rows
             .iter()
@@ -204,7 +204,7 @@ impl Report {
     }
 
     /// Returns the report as one line of JSON.
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         let rows: Vec<Value> = self
             .rows
             .iter()

@@ -17,7 +17,7 @@ const REPOS: usize = 64;
 
 /// Arguments of the benchmark.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Finished jobs
     #[arg(long, value_name = "N", default_value_t = 4000)]
     jobs: u32,
@@ -40,7 +40,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
+pub(crate) async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
     const READY: &str = "kill to answering";
     let folder = scratch_folder(common)?;
     let up = BenchServer::start_with(common, folder.path(), &["--no-worker"]).await?;

@@ -19,17 +19,17 @@ use howdah_worker::{DEFAULT_CACHE_BYTES, OutputLimits, Scratch, WorkerParts};
 use tokio_util::sync::CancellationToken;
 
 /// Name of the command.
-pub const COMMAND: &str = "copy";
+pub(crate) const COMMAND: &str = "copy";
 /// Name of the input that it reads.
-pub const INPUT: &str = "input";
+pub(crate) const INPUT: &str = "input";
 /// Access key and secret key of the benchmark's S3 server.
-pub const BUCKET_KEY: &str = "benchmark";
+pub(crate) const BUCKET_KEY: &str = "benchmark";
 /// Image in the specs of pipelines. It does not exist.
-pub const IMAGE: &str = "scripted:1";
+pub(crate) const IMAGE: &str = "scripted:1";
 
 /// Arguments of the worker.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     #[arg(long)]
     nats_url: String,
     #[command(flatten)]
@@ -46,7 +46,7 @@ pub struct Arguments {
 }
 
 /// Runs the worker until SIGTERM.
-pub async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let starts = arguments.folder.join("starts");
     std::fs::create_dir_all(&starts).with_context(|| format!("cannot make the folder {}", starts.display()))?;
     let runtime = ScriptedRuntime::new();
@@ -131,14 +131,14 @@ fn note_start(job: &Path, slot: &OsStr) -> anyhow::Result<()> {
 }
 
 /// A worker in a separate process. Dropping it stops it.
-pub struct ScriptedWorker {
+pub(crate) struct ScriptedWorker {
     child: Child,
     folder: PathBuf,
 }
 
 impl ScriptedWorker {
     /// Starts a worker that serves the Howdah over `<folder>/howdah`.
-    pub fn start(folder: &Path, nats_url: &str, slots: u32) -> anyhow::Result<Self> {
+    pub(crate) fn start(folder: &Path, nats_url: &str, slots: u32) -> anyhow::Result<Self> {
         let store = format!("file://{}", folder.join("howdah/store").display());
         let credentials = folder.join("howdah/nats/worker.credentials").display().to_string();
         let arguments = ["--store", &store, "--nats-credentials", &credentials];
@@ -146,7 +146,7 @@ impl ScriptedWorker {
     }
 
     /// Starts a worker over the store that the arguments in `store` name.
-    pub fn start_over(folder: &Path, nats_url: &str, slots: u32, store: &[&str]) -> anyhow::Result<Self> {
+    pub(crate) fn start_over(folder: &Path, nats_url: &str, slots: u32, store: &[&str]) -> anyhow::Result<Self> {
         let own = folder.join("scripted");
         std::fs::create_dir_all(&own).with_context(|| format!("cannot make the folder {}", own.display()))?;
         let log = std::fs::File::create(own.join("log"))?;
@@ -164,18 +164,18 @@ impl ScriptedWorker {
     }
 
     /// Returns the id of its process.
-    pub fn process(&self) -> u32 {
+    pub(crate) fn process(&self) -> u32 {
         self.child.id()
     }
 
     /// Returns the time from the end of a commit to the first command of its job; zero if the command started earlier.
-    pub fn first_command_after(&self, commit: &pfs_v2::CommitInfo) -> anyhow::Result<Duration> {
+    pub(crate) fn first_command_after(&self, commit: &pfs_v2::CommitInfo) -> anyhow::Result<Duration> {
         let first = self.slots_busy_after(commit)?.into_iter().next();
         first.context("no command of the job was run")
     }
 
     /// Returns, for each slot with a command, the time from the end of a commit to its first command; sorted.
-    pub fn slots_busy_after(&self, commit: &pfs_v2::CommitInfo) -> anyhow::Result<Vec<Duration>> {
+    pub(crate) fn slots_busy_after(&self, commit: &pfs_v2::CommitInfo) -> anyhow::Result<Vec<Duration>> {
         let job = commit
             .commit
             .as_ref()

@@ -16,7 +16,7 @@ use crate::report::Printed;
 
 /// Arguments of the benchmark.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Number of files
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     files: u32,
@@ -47,7 +47,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Printed> {
+pub(crate) async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Printed> {
     let scratch = scratch_folder(common)?;
     let files = SmallFileSet::write(
         scratch.path().join("in"),
@@ -74,7 +74,7 @@ pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Resul
 }
 
 /// The files of the contest: noise that depends only on the number of the file.
-pub struct SmallFileSet {
+pub(crate) struct SmallFileSet {
     folder: PathBuf,
     files: u32,
     size: usize,
@@ -83,7 +83,7 @@ pub struct SmallFileSet {
 
 impl SmallFileSet {
     /// Writes the files to a new folder.
-    pub fn write(folder: PathBuf, files: u32, size: usize, folders: u32) -> anyhow::Result<Self> {
+    pub(crate) fn write(folder: PathBuf, files: u32, size: usize, folders: u32) -> anyhow::Result<Self> {
         let this = Self {
             folder,
             files,

@@ -13,7 +13,7 @@ use crate::scripted::{self, ScriptedWorker};
 
 /// Arguments of the benchmark.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Number of files
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..))]
     files: u32,
@@ -26,7 +26,7 @@ impl Default for Arguments {
 }
 
 /// Runs the benchmark.
-pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
+pub(crate) async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Report> {
     const COORDINATOR: &str = "coordinator, processor time";
     let folder = scratch_folder(common)?;
     let up = BenchServer::start_with(common, folder.path(), &["--no-worker"]).await?;

@@ -84,7 +84,7 @@ pub enum StageMemory {
 }
 
 /// Smallest limit that [`StageMemory::Share`] gives.
-pub const LEAST_SHARE_BYTES: u64 = 512 << 20;
+pub(crate) const LEAST_SHARE_BYTES: u64 = 512 << 20;
 
 impl Default for StageSettings {
     fn default() -> Self {

@@ -52,7 +52,7 @@ pub struct WorkerParts {
 
 /// Where the datums of this worker run, as user code may ask for it in environment variables.
 #[derive(Clone, Debug)]
-pub struct DatumLocation {
+pub(crate) struct DatumLocation {
     /// The worker's name.
     pub worker: String,
     /// The machine's name.
@@ -87,7 +87,7 @@ impl WorkerContext {
     ///
     /// # Errors
     /// If the scratch folder cannot be used.
-    pub fn new(parts: WorkerParts) -> Result<(Self, Vec<PipelineKey>), WorkerError> {
+    pub(crate) fn new(parts: WorkerParts) -> Result<(Self, Vec<PipelineKey>), WorkerError> {
         let metrics = parts.metrics;
         let starter = StageStarter {
             runtime: parts.runtime,

@@ -33,7 +33,7 @@ pub(crate) struct CrashFile(Arc<File>);
 
 impl CrashFile {
     /// Makes the file, empties it, and installs the handler for the whole process.
-    pub fn create(path: &Path) -> io::Result<Self> {
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
         static INSTALLED: Once = Once::new();
         let file = File::create(path)?;
         INSTALLED.call_once(install);
@@ -41,7 +41,7 @@ impl CrashFile {
     }
 
     /// Returns the mark of a piece of work.
-    pub fn mark(&self, number: u64) -> CrashMark {
+    pub(crate) fn mark(&self, number: u64) -> CrashMark {
         CrashMark {
             file: self.clone(),
             number,
@@ -67,7 +67,7 @@ pub(crate) struct CrashMark {
 
 impl CrashMark {
     /// Notes that this thread does the work, until the returned value is dropped.
-    pub fn on_this_thread(&self) -> MarkedThread {
+    pub(crate) fn on_this_thread(&self) -> MarkedThread {
         let before = CURRENT.replace((self.file.0.as_raw_fd(), self.number));
         MarkedThread {
             before,

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 /// Why a running set is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopReason {
+pub(crate) enum StopReason {
     /// Its job was cancelled.
     JobCancelled,
     /// The worker shuts down; the set is delivered to another worker.
@@ -25,7 +25,7 @@ pub enum StopReason {
 }
 
 /// Cancellation and restart of one running set. Shared by intake and by all slots that run its datums.
-pub struct SetHandle {
+pub(crate) struct SetHandle {
     job: JobKey,
     stop: CancellationToken,
     /// The first reason given. Written before `stop` is cancelled, so that a task that sees the token also sees it.
@@ -41,7 +41,7 @@ struct RunningTry {
 
 impl SetHandle {
     /// Makes the handle of a set that is not stopped.
-    pub fn new(job: JobKey) -> Self {
+    pub(crate) fn new(job: JobKey) -> Self {
         Self {
             job,
             stop: CancellationToken::new(),
@@ -51,17 +51,17 @@ impl SetHandle {
     }
 
     /// Returns the job of the set.
-    pub fn job(&self) -> &JobKey {
+    pub(crate) fn job(&self) -> &JobKey {
         &self.job
     }
 
     /// Returns the token that is cancelled when the set must stop.
-    pub fn stop_token(&self) -> &CancellationToken {
+    pub(crate) fn stop_token(&self) -> &CancellationToken {
         &self.stop
     }
 
     /// Returns why the set must stop, or `None` while it may run.
-    pub fn stop_reason(&self) -> Option<StopReason> {
+    pub(crate) fn stop_reason(&self) -> Option<StopReason> {
         self.stop
             .is_cancelled()
             .then(|| self.reason.get().copied().unwrap_or(StopReason::Shutdown))
@@ -69,7 +69,7 @@ impl SetHandle {
 
     /// Waits until the set is stopped because its result is not wanted any more. A worker that shuts down still stores
     /// the result of a set whose datums are done.
-    pub async fn unwanted(&self) -> StopReason {
+    pub(crate) async fn unwanted(&self) -> StopReason {
         self.stop.cancelled().await;
         match self.stop_reason() {
             Some(reason @ (StopReason::JobCancelled | StopReason::NotServed)) => reason,
@@ -78,7 +78,7 @@ impl SetHandle {
     }
 
     /// Registers a try that begins in a slot; returns the token that ends this try alone.
-    pub fn begin_try(&self, slot: usize, datum: &Arc<Datum>) -> CancellationToken {
+    pub(crate) fn begin_try(&self, slot: usize, datum: &Arc<Datum>) -> CancellationToken {
         let cancel = self.stop.child_token();
         let running = RunningTry {
             datum: Arc::clone(datum),
@@ -89,19 +89,19 @@ impl SetHandle {
     }
 
     /// Removes the try of a slot. A restart that comes later does not affect it.
-    pub fn end_try(&self, slot: usize) {
+    pub(crate) fn end_try(&self, slot: usize) {
         self.running_tries().remove(&slot);
     }
 
     /// Stops the set. Only the first reason counts.
-    pub fn stop(&self, reason: StopReason) {
+    pub(crate) fn stop(&self, reason: StopReason) {
         // In this order: a task that wakes up on the token reads the reason at once.
         let _ = self.reason.set(reason);
         self.stop.cancel();
     }
 
     /// Cancels the running tries of datums that match all filters; each of them runs again.
-    pub fn restart_matching(&self, filters: &[String]) {
+    pub(crate) fn restart_matching(&self, filters: &[String]) {
         for running in self.running_tries().values() {
             if matches(&running.datum, filters) {
                 running.cancel.cancel();

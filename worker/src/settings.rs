@@ -15,7 +15,7 @@ use howdah_worker::{DockerSettings, OutputLimits, RuntimeKind, StageSettings, Wo
 /// Every flag can also be given as the environment variable shown beside it.
 #[derive(Debug, Parser)]
 #[command(name = "howdah-worker", version)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Address of NATS, nats://HOST:PORT or tls://HOST:PORT; several are separated by commas
     #[arg(
         long,
@@ -71,7 +71,7 @@ pub struct Settings {
 
 /// How to reach an S3-compatible server; missing values come from the usual AWS_* variables.
 #[derive(Debug, clap::Args)]
-pub struct S3Settings {
+pub(crate) struct S3Settings {
     /// Address of the S3 server, such as http://127.0.0.1:9000 [default: Amazon's]
     #[arg(long, env = "HOWDAH_S3_ENDPOINT")]
     s3_endpoint: Option<String>,
@@ -99,7 +99,7 @@ pub struct S3Settings {
 ///
 /// # Safety
 /// As for [`howdah_telemetry::take_variable`]: at the start of `main`, before there is a second thread.
-pub unsafe fn take_keys() {
+pub(crate) unsafe fn take_keys() {
     for name in ["HOWDAH_S3_ACCESS_KEY", "HOWDAH_S3_SECRET_KEY"] {
         // SAFETY: passed on to the caller.
         unsafe { howdah_telemetry::take_variable(name) };
@@ -111,7 +111,7 @@ impl Settings {
     ///
     /// # Errors
     /// When a file that holds a secret cannot be read.
-    pub fn into_config(self) -> anyhow::Result<WorkerConfig> {
+    pub(crate) fn into_config(self) -> anyhow::Result<WorkerConfig> {
         let secret_key = match &self.s3.s3_secret_key_file {
             Some(path) => Some(howdah_telemetry::read_secret_file(path)?),
             None => self.s3.s3_secret_key,

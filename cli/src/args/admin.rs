@@ -10,11 +10,11 @@ use super::shared::RawArgs;
 
 /// Commands without arguments.
 #[derive(Debug, Args)]
-pub struct Nothing {}
+pub(crate) struct Nothing {}
 
 /// Commands on a transaction, by default on the active one.
 #[derive(Debug, Args)]
-pub struct MaybeTransaction {
+pub(crate) struct MaybeTransaction {
     /// Id of the transaction [default: the active one]
     #[arg(value_name = "ID")]
     pub id: Option<String>,
@@ -22,7 +22,7 @@ pub struct MaybeTransaction {
 
 /// `inspect transaction`, `list transaction`.
 #[derive(Debug, Args)]
-pub struct InspectTransaction {
+pub(crate) struct InspectTransaction {
     /// Id of the transaction [default: the active one]
     #[arg(value_name = "ID")]
     pub id: Option<String>,
@@ -32,7 +32,7 @@ pub struct InspectTransaction {
 
 /// `list transaction`.
 #[derive(Debug, Args)]
-pub struct ListTransaction {
+pub(crate) struct ListTransaction {
     #[command(flatten)]
     pub raw: RawArgs,
     /// Print times in full (RFC 3339, UTC), not as ages
@@ -42,7 +42,7 @@ pub struct ListTransaction {
 
 /// `resume transaction`.
 #[derive(Debug, Args)]
-pub struct TransactionId {
+pub(crate) struct TransactionId {
     /// Id of the transaction
     #[arg(value_name = "ID")]
     pub id: String,
@@ -50,7 +50,7 @@ pub struct TransactionId {
 
 /// `version`.
 #[derive(Debug, Args)]
-pub struct VersionArgs {
+pub(crate) struct VersionArgs {
     /// Print the version of this program, without asking the server
     #[arg(long)]
     pub client_only: bool,
@@ -66,7 +66,7 @@ pub struct VersionArgs {
 
 /// `connect`.
 #[derive(Debug, Args)]
-pub struct Connect {
+pub(crate) struct Connect {
     /// Address: host, host:port, grpc://host:port, grpcs://host:port, unix:path
     pub address: String,
     /// Name of the context [default: the address]
@@ -83,7 +83,7 @@ pub struct Connect {
 
 /// `fsck`.
 #[derive(Debug, Args)]
-pub struct Fsck {
+pub(crate) struct Fsck {
     /// Read everything and repair what can be repaired: damaged objects are taken away, and pipelines whose newest output
     /// needs them process all their datums again
     #[arg(short, long)]
@@ -103,7 +103,7 @@ pub struct Fsck {
 
 /// `up`.
 #[derive(Debug, Args)]
-pub struct UpArgs {
+pub(crate) struct UpArgs {
     /// Folder for all data [default: ~/.local/share/howdah]
     #[arg(long, value_name = "FOLDER", env = "HOWDAH_DATA")]
     pub data: Option<PathBuf>,
@@ -142,7 +142,7 @@ pub struct UpArgs {
 /// All words behind a command that is not provided here.
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
-pub struct Anything {
+pub(crate) struct Anything {
     /// Ignored
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
     pub rest: Vec<OsString>,
@@ -150,7 +150,7 @@ pub struct Anything {
 
 /// `config`.
 #[derive(Debug, Subcommand)]
-pub enum ConfigVerb {
+pub(crate) enum ConfigVerb {
     /// Print a setting
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Get(ConfigGet),
@@ -173,7 +173,7 @@ pub enum ConfigVerb {
 
 /// `config get`.
 #[derive(Debug, Subcommand)]
-pub enum ConfigGet {
+pub(crate) enum ConfigGet {
     /// Print the name of the active context
     ActiveContext(Nothing),
     /// Print a context as JSON
@@ -187,7 +187,7 @@ pub enum ConfigGet {
 
 /// `config set`.
 #[derive(Debug, Subcommand)]
-pub enum ConfigSet {
+pub(crate) enum ConfigSet {
     /// Make a context active
     ActiveContext(ContextName),
     /// Make a context from JSON on standard input
@@ -201,14 +201,14 @@ pub enum ConfigSet {
 
 /// `config update`.
 #[derive(Debug, Subcommand)]
-pub enum ConfigUpdate {
+pub(crate) enum ConfigUpdate {
     /// Change parts of a context
     Context(UpdateContext),
 }
 
 /// `config list`.
 #[derive(Debug, Subcommand)]
-pub enum ConfigList {
+pub(crate) enum ConfigList {
     /// List contexts; * marks the active one
     #[command(alias = "contexts")]
     Context(Nothing),
@@ -216,14 +216,14 @@ pub enum ConfigList {
 
 /// `config delete`.
 #[derive(Debug, Subcommand)]
-pub enum ConfigDelete {
+pub(crate) enum ConfigDelete {
     /// Delete a context that is not active
     Context(ContextName),
 }
 
 /// The name of a context.
 #[derive(Debug, Args)]
-pub struct ContextName {
+pub(crate) struct ContextName {
     /// Name of the context
     #[arg(value_name = "NAME")]
     pub name: String,
@@ -231,7 +231,7 @@ pub struct ContextName {
 
 /// `config set context`.
 #[derive(Debug, Args)]
-pub struct SetContext {
+pub(crate) struct SetContext {
     /// Name of the context
     #[arg(value_name = "NAME")]
     pub name: String,
@@ -242,7 +242,7 @@ pub struct SetContext {
 
 /// `config set metrics`.
 #[derive(Debug, Args)]
-pub struct SetMetrics {
+pub(crate) struct SetMetrics {
     /// true or false
     #[arg(value_name = "BOOL", action = clap::ArgAction::Set)]
     pub metrics: bool,
@@ -250,7 +250,7 @@ pub struct SetMetrics {
 
 /// `config update context`.
 #[derive(Debug, Args)]
-pub struct UpdateContext {
+pub(crate) struct UpdateContext {
     /// Name of the context [default: the active one]
     #[arg(value_name = "NAME")]
     pub name: Option<String>,

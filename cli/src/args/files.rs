@@ -8,7 +8,7 @@ use super::shared::{PagerArgs, ProjectArg, ViewArgs};
 
 /// How `put file --split` cuts a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Split {
+pub(crate) enum Split {
     /// One record per line.
     Line,
     /// One record per JSON value.
@@ -21,7 +21,7 @@ pub enum Split {
 
 /// `put file`.
 #[derive(Debug, Args)]
-pub struct PutFile {
+pub(crate) struct PutFile {
     /// Branch, and the path in it
     #[arg(value_name = "REPO@BRANCH[:PATH]")]
     pub target: String,
@@ -79,7 +79,7 @@ pub struct PutFile {
 
 /// `get file`.
 #[derive(Debug, Args)]
-pub struct GetFile {
+pub(crate) struct GetFile {
     /// The file; the path is a glob
     #[arg(value_name = "REPO@BRANCH-OR-ID:PATH")]
     pub file: String,
@@ -107,7 +107,7 @@ pub struct GetFile {
 
 /// `list file`, `inspect file`.
 #[derive(Debug, Args)]
-pub struct OneFile {
+pub(crate) struct OneFile {
     /// The file or folder
     #[arg(value_name = "REPO@BRANCH-OR-ID[:PATH]")]
     pub file: String,
@@ -119,7 +119,7 @@ pub struct OneFile {
 
 /// `glob file`.
 #[derive(Debug, Args)]
-pub struct GlobFile {
+pub(crate) struct GlobFile {
     /// The pattern; quote it, so that the shell does not expand it
     #[arg(value_name = "REPO@BRANCH-OR-ID:PATTERN")]
     pub pattern: String,
@@ -131,7 +131,7 @@ pub struct GlobFile {
 
 /// `diff file`.
 #[derive(Debug, Args)]
-pub struct DiffFile {
+pub(crate) struct DiffFile {
     /// The new side
     #[arg(value_name = "REPO@BRANCH-OR-ID:PATH")]
     pub new: String,
@@ -158,7 +158,7 @@ pub struct DiffFile {
 
 /// `delete file`.
 #[derive(Debug, Args)]
-pub struct DeleteFile {
+pub(crate) struct DeleteFile {
     /// The file
     #[arg(value_name = "REPO@BRANCH:PATH")]
     pub file: String,
@@ -171,7 +171,7 @@ pub struct DeleteFile {
 
 /// `copy file`.
 #[derive(Debug, Args)]
-pub struct CopyFile {
+pub(crate) struct CopyFile {
     /// The source
     #[arg(value_name = "REPO@BRANCH-OR-ID:PATH")]
     pub source: String,
@@ -196,7 +196,7 @@ pub struct CopyFile {
 
 /// `completion`.
 #[derive(Debug, Args)]
-pub struct Completion {
+pub(crate) struct Completion {
     /// The shell
     #[arg(
         value_name = "bash|zsh|fish",
@@ -215,7 +215,7 @@ pub struct Completion {
 
 /// Shells with completion scripts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum CompletionShell {
+pub(crate) enum CompletionShell {
     /// GNU Bash.
     Bash,
     /// Z shell.

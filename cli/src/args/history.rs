@@ -7,7 +7,7 @@ use super::shared::{PagerArgs, ProjectArg, RawArgs, ViewArgs};
 /// The origin of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "UPPER")]
-pub enum OriginFilter {
+pub(crate) enum OriginFilter {
     /// A user.
     User,
     /// The system, because something upstream changed.
@@ -18,7 +18,7 @@ pub enum OriginFilter {
 
 /// `start commit`.
 #[derive(Debug, Args)]
-pub struct StartCommit {
+pub(crate) struct StartCommit {
     /// Branch to put the commit on, as REPO@BRANCH; REPO alone makes a commit on no branch
     #[arg(value_name = "REPO@BRANCH")]
     pub branch: String,
@@ -34,7 +34,7 @@ pub struct StartCommit {
 
 /// `finish commit`.
 #[derive(Debug, Args)]
-pub struct FinishCommit {
+pub(crate) struct FinishCommit {
     /// The open commit
     #[arg(value_name = "REPO@BRANCH-OR-ID")]
     pub commit: String,
@@ -50,7 +50,7 @@ pub struct FinishCommit {
 
 /// `inspect commit`.
 #[derive(Debug, Args)]
-pub struct InspectCommit {
+pub(crate) struct InspectCommit {
     /// The commit
     #[arg(value_name = "REPO@BRANCH-OR-ID")]
     pub commit: String,
@@ -62,7 +62,7 @@ pub struct InspectCommit {
 
 /// `list commit`.
 #[derive(Debug, Args)]
-pub struct ListCommit {
+pub(crate) struct ListCommit {
     /// List the commits of a set, a repo or a branch [default: the sets themselves]
     #[arg(value_name = "ID|REPO|REPO@BRANCH")]
     pub target: Option<String>,
@@ -91,7 +91,7 @@ pub struct ListCommit {
 
 /// `wait commit`.
 #[derive(Debug, Args)]
-pub struct WaitCommit {
+pub(crate) struct WaitCommit {
     /// A commit, or the id of a set
     #[arg(value_name = "REPO@BRANCH-OR-ID|ID")]
     pub commit: String,
@@ -103,7 +103,7 @@ pub struct WaitCommit {
 
 /// `subscribe commit`.
 #[derive(Debug, Args)]
-pub struct SubscribeCommit {
+pub(crate) struct SubscribeCommit {
     /// Repo or branch to watch
     #[arg(value_name = "REPO[@BRANCH]")]
     pub branch: String,
@@ -127,7 +127,7 @@ pub struct SubscribeCommit {
 
 /// `delete commit`, `squash commit`.
 #[derive(Debug, Args)]
-pub struct CommitSetId {
+pub(crate) struct CommitSetId {
     /// Id of the set of commits
     #[arg(value_name = "ID")]
     pub id: String,
@@ -135,7 +135,7 @@ pub struct CommitSetId {
 
 /// `delete commitV2`, `squash commitV2`.
 #[derive(Debug, Args)]
-pub struct OneCommit {
+pub(crate) struct OneCommit {
     /// The commit
     #[arg(value_name = "REPO@BRANCH-OR-ID")]
     pub commit: String,
@@ -148,7 +148,7 @@ pub struct OneCommit {
 
 /// `find commit`.
 #[derive(Debug, Args)]
-pub struct FindCommit {
+pub(crate) struct FindCommit {
     /// The file, and the branch to search back from
     #[arg(value_name = "REPO@BRANCH:PATH")]
     pub file: String,
@@ -167,7 +167,7 @@ pub struct FindCommit {
 
 /// `flush commit` (1.x).
 #[derive(Debug, Args)]
-pub struct FlushCommit {
+pub(crate) struct FlushCommit {
     /// Commits to wait for
     #[arg(value_name = "REPO@COMMIT", required = true)]
     pub commits: Vec<String>,
@@ -182,7 +182,7 @@ pub struct FlushCommit {
 
 /// `flush job` (1.x).
 #[derive(Debug, Args)]
-pub struct FlushJob {
+pub(crate) struct FlushJob {
     /// Commits or ids whose jobs to wait for
     #[arg(value_name = "REPO@COMMIT", required = true)]
     pub commits: Vec<String>,
@@ -197,7 +197,7 @@ pub struct FlushJob {
 
 /// `create branch`.
 #[derive(Debug, Args)]
-pub struct CreateBranch {
+pub(crate) struct CreateBranch {
     /// The branch
     #[arg(value_name = "REPO@BRANCH")]
     pub branch: String,
@@ -228,7 +228,7 @@ pub struct CreateBranch {
 
 /// `inspect branch`.
 #[derive(Debug, Args)]
-pub struct InspectBranch {
+pub(crate) struct InspectBranch {
     /// The branch
     #[arg(value_name = "REPO@BRANCH")]
     pub branch: String,
@@ -240,7 +240,7 @@ pub struct InspectBranch {
 
 /// `list branch`.
 #[derive(Debug, Args)]
-pub struct ListBranch {
+pub(crate) struct ListBranch {
     /// Name of the repo
     pub repo: String,
     #[command(flatten)]
@@ -254,7 +254,7 @@ pub struct ListBranch {
 
 /// `delete branch`.
 #[derive(Debug, Args)]
-pub struct DeleteBranch {
+pub(crate) struct DeleteBranch {
     /// The branch
     #[arg(value_name = "REPO@BRANCH")]
     pub branch: String,

@@ -8,7 +8,7 @@ use super::shared::{PagerArgs, ProjectArg, RawArgs, ViewArgs};
 
 /// `list job`.
 #[derive(Debug, Args)]
-pub struct ListJob {
+pub(crate) struct ListJob {
     /// List the jobs of this set [default: the sets themselves]
     #[arg(value_name = "ID")]
     pub id: Option<String>,
@@ -43,7 +43,7 @@ pub struct ListJob {
 
 /// `inspect job`.
 #[derive(Debug, Args)]
-pub struct InspectJob {
+pub(crate) struct InspectJob {
     /// The job
     #[arg(value_name = "PIPELINE@ID")]
     pub job: String,
@@ -58,7 +58,7 @@ pub struct InspectJob {
 
 /// `wait job`.
 #[derive(Debug, Args)]
-pub struct WaitJob {
+pub(crate) struct WaitJob {
     /// A job, or the id of a set
     #[arg(value_name = "PIPELINE@ID|ID")]
     pub job: String,
@@ -72,7 +72,7 @@ pub struct WaitJob {
 
 /// `stop job`, `delete job`.
 #[derive(Debug, Args)]
-pub struct JobName {
+pub(crate) struct JobName {
     /// A job, or the id of a set
     #[arg(value_name = "PIPELINE@ID|ID")]
     pub job: String,
@@ -82,7 +82,7 @@ pub struct JobName {
 
 /// `list datum`.
 #[derive(Debug, Args)]
-pub struct ListDatum {
+pub(crate) struct ListDatum {
     /// List the datums of this job
     #[arg(value_name = "PIPELINE@ID")]
     pub job: Option<String>,
@@ -103,7 +103,7 @@ pub struct ListDatum {
 
 /// `inspect datum`.
 #[derive(Debug, Args)]
-pub struct InspectDatum {
+pub(crate) struct InspectDatum {
     /// The job
     #[arg(value_name = "PIPELINE@ID")]
     pub job: String,
@@ -118,7 +118,7 @@ pub struct InspectDatum {
 
 /// `restart datum`.
 #[derive(Debug, Args)]
-pub struct RestartDatumArgs {
+pub(crate) struct RestartDatumArgs {
     /// The job
     #[arg(value_name = "PIPELINE@ID")]
     pub job: String,
@@ -131,7 +131,7 @@ pub struct RestartDatumArgs {
 
 /// `next datum`.
 #[derive(Debug, Args)]
-pub struct NextDatum {
+pub(crate) struct NextDatum {
     /// Report that the previous datum has failed, with this reason
     #[arg(long, value_name = "TEXT")]
     pub error: Option<String>,
@@ -139,7 +139,7 @@ pub struct NextDatum {
 
 /// `logs`.
 #[derive(Debug, Args)]
-pub struct Logs {
+pub(crate) struct Logs {
     /// A job (1.2)
     #[arg(value_name = "ID", hide = true)]
     pub id: Option<String>,

@@ -4,14 +4,14 @@
 
 #![allow(missing_docs, reason = "fields without a comment are flattened argument groups")]
 
-pub mod admin;
-pub mod files;
-pub mod history;
-pub mod jobs;
-pub mod pipelines;
-pub mod repos;
-pub mod shared;
-pub mod verbs;
+pub(crate) mod admin;
+pub(crate) mod files;
+pub(crate) mod history;
+pub(crate) mod jobs;
+pub(crate) mod pipelines;
+pub(crate) mod repos;
+pub(crate) mod shared;
+pub(crate) mod verbs;
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ The hyphenated commands of 1.x (create-repo, put-file, list-job ...) work too.";
     infer_long_args = false,
     max_term_width = 100
 )]
-pub struct CommandLine {
+pub(crate) struct CommandLine {
     #[command(flatten)]
     pub global: Global,
     #[command(subcommand)]
@@ -46,7 +46,7 @@ pub struct CommandLine {
 
 /// Flags that every command has.
 #[derive(Debug, Clone, Default, Args)]
-pub struct Global {
+pub(crate) struct Global {
     /// Show what this program does, and all causes of errors
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub verbose: bool,
@@ -68,7 +68,7 @@ pub struct Global {
 }
 
 /// Builds the command tree under the name that the program was called by.
-pub fn command(program: &str) -> clap::Command {
+pub(crate) fn command(program: &str) -> clap::Command {
     let name = program.to_owned();
     CommandLine::command().name(name.clone()).bin_name(name)
 }

@@ -6,7 +6,7 @@ use super::shared::{ProjectArg, RawArgs, ViewArgs, YesArgs};
 
 /// `create pipeline`, `update pipeline`.
 #[derive(Debug, Args)]
-pub struct WritePipeline {
+pub(crate) struct WritePipeline {
     /// File, URL or - (standard input) with one or more specs, JSON or YAML [default: -]
     #[arg(short, long, value_name = "SOURCE")]
     pub file: Vec<String>,
@@ -39,7 +39,7 @@ pub struct WritePipeline {
 
 /// `update pipeline`.
 #[derive(Debug, Args)]
-pub struct UpdatePipeline {
+pub(crate) struct UpdatePipeline {
     #[command(flatten)]
     pub write: WritePipeline,
     /// Compute every result again, also those that the change does not affect
@@ -49,7 +49,7 @@ pub struct UpdatePipeline {
 
 /// `edit pipeline`.
 #[derive(Debug, Args)]
-pub struct EditPipeline {
+pub(crate) struct EditPipeline {
     /// Name of the pipeline
     pub pipeline: String,
     /// Compute every result again
@@ -67,7 +67,7 @@ pub struct EditPipeline {
 
 /// `inspect pipeline`.
 #[derive(Debug, Args)]
-pub struct InspectPipeline {
+pub(crate) struct InspectPipeline {
     /// Name of the pipeline; NAME^ is the version before
     pub pipeline: String,
     #[command(flatten)]
@@ -78,7 +78,7 @@ pub struct InspectPipeline {
 
 /// `list pipeline`.
 #[derive(Debug, Args)]
-pub struct ListPipeline {
+pub(crate) struct ListPipeline {
     /// Name of one pipeline
     pub pipeline: Option<String>,
     /// Print specs as `create pipeline` accepts them
@@ -104,7 +104,7 @@ pub struct ListPipeline {
 
 /// `extract pipeline` (2.0 to 2.2).
 #[derive(Debug, Args)]
-pub struct ExtractPipeline {
+pub(crate) struct ExtractPipeline {
     /// Name of the pipeline
     pub pipeline: String,
     /// Encoding [default: json]
@@ -116,7 +116,7 @@ pub struct ExtractPipeline {
 
 /// `delete pipeline`.
 #[derive(Debug, Args)]
-pub struct DeletePipeline {
+pub(crate) struct DeletePipeline {
     /// Name of the pipeline
     pub pipeline: Option<String>,
     /// Delete every pipeline of the project
@@ -143,7 +143,7 @@ pub struct DeletePipeline {
 
 /// Commands that take the name of a pipeline.
 #[derive(Debug, Args)]
-pub struct OnePipeline {
+pub(crate) struct OnePipeline {
     /// Name of the pipeline
     pub pipeline: String,
     #[command(flatten)]
@@ -152,7 +152,7 @@ pub struct OnePipeline {
 
 /// `rerun pipeline`.
 #[derive(Debug, Args)]
-pub struct RerunPipeline {
+pub(crate) struct RerunPipeline {
     /// Name of the pipeline
     pub pipeline: String,
     /// Compute every result again
@@ -164,7 +164,7 @@ pub struct RerunPipeline {
 
 /// `draw pipeline`.
 #[derive(Debug, Args)]
-pub struct DrawPipeline {
+pub(crate) struct DrawPipeline {
     /// Width of a box
     #[arg(long, value_name = "N", default_value_t = 11)]
     pub box_width: usize,
@@ -180,7 +180,7 @@ pub struct DrawPipeline {
 
 /// `validate pipeline`.
 #[derive(Debug, Args)]
-pub struct ValidatePipeline {
+pub(crate) struct ValidatePipeline {
     /// File, URL or - (standard input) with one or more specs [default: -]
     #[arg(short, long, value_name = "SOURCE")]
     pub file: Vec<String>,
@@ -188,7 +188,7 @@ pub struct ValidatePipeline {
 
 /// `check status`.
 #[derive(Debug, Args)]
-pub struct CheckStatus {
+pub(crate) struct CheckStatus {
     /// Check every project
     #[arg(short = 'A', long)]
     pub all_projects: bool,
@@ -201,7 +201,7 @@ pub struct CheckStatus {
 
 /// `create defaults`, `update defaults`.
 #[derive(Debug, Args)]
-pub struct WriteDefaults {
+pub(crate) struct WriteDefaults {
     /// Set the defaults of the whole cluster
     #[arg(long)]
     pub cluster: bool,
@@ -224,7 +224,7 @@ pub struct WriteDefaults {
 
 /// `inspect defaults`.
 #[derive(Debug, Args)]
-pub struct ReadDefaults {
+pub(crate) struct ReadDefaults {
     /// The defaults of the whole cluster
     #[arg(long)]
     pub cluster: bool,
@@ -235,7 +235,7 @@ pub struct ReadDefaults {
 
 /// `delete defaults`.
 #[derive(Debug, Args)]
-pub struct DeleteDefaults {
+pub(crate) struct DeleteDefaults {
     /// Delete the defaults of the whole cluster
     #[arg(long)]
     pub cluster: bool,
@@ -255,7 +255,7 @@ pub struct DeleteDefaults {
 
 /// `create secret`.
 #[derive(Debug, Args)]
-pub struct CreateSecret {
+pub(crate) struct CreateSecret {
     /// File or - (standard input) with a Kubernetes Secret manifest, JSON or YAML
     #[arg(short, long, value_name = "FILE")]
     pub file: String,
@@ -263,18 +263,18 @@ pub struct CreateSecret {
 
 /// `list secret`.
 #[derive(Debug, Args)]
-pub struct ListSecret {}
+pub(crate) struct ListSecret {}
 
 /// `inspect secret`, `delete secret`.
 #[derive(Debug, Args)]
-pub struct SecretName {
+pub(crate) struct SecretName {
     /// Name of the secret
     pub secret: String,
 }
 
 /// `delete all`.
 #[derive(Debug, Args)]
-pub struct DeleteAll {
+pub(crate) struct DeleteAll {
     #[command(flatten)]
     pub yes: YesArgs,
 }

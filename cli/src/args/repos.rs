@@ -6,7 +6,7 @@ use super::shared::{ProjectArg, RawArgs, ViewArgs, YesArgs};
 
 /// `create project`, `update project`.
 #[derive(Debug, Args)]
-pub struct WriteProject {
+pub(crate) struct WriteProject {
     /// Name of the project
     pub project: String,
     /// Description of the project
@@ -16,7 +16,7 @@ pub struct WriteProject {
 
 /// `inspect project`.
 #[derive(Debug, Args)]
-pub struct InspectProject {
+pub(crate) struct InspectProject {
     /// Name of the project
     pub project: String,
     #[command(flatten)]
@@ -25,14 +25,14 @@ pub struct InspectProject {
 
 /// `list project`.
 #[derive(Debug, Args)]
-pub struct ListProject {
+pub(crate) struct ListProject {
     #[command(flatten)]
     pub raw: RawArgs,
 }
 
 /// `delete project`.
 #[derive(Debug, Args)]
-pub struct DeleteProject {
+pub(crate) struct DeleteProject {
     /// Name of the project
     pub project: String,
     /// Delete it together with everything in it
@@ -44,7 +44,7 @@ pub struct DeleteProject {
 
 /// `create repo`, `update repo`.
 #[derive(Debug, Args)]
-pub struct WriteRepo {
+pub(crate) struct WriteRepo {
     /// Name of the repo
     pub repo: String,
     /// Description of the repo
@@ -56,7 +56,7 @@ pub struct WriteRepo {
 
 /// `inspect repo`.
 #[derive(Debug, Args)]
-pub struct InspectRepo {
+pub(crate) struct InspectRepo {
     /// Name of the repo
     pub repo: String,
     #[command(flatten)]
@@ -67,7 +67,7 @@ pub struct InspectRepo {
 
 /// `list repo`.
 #[derive(Debug, Args)]
-pub struct ListRepo {
+pub(crate) struct ListRepo {
     /// List repos of every type, those of the system too
     #[arg(long)]
     pub all: bool,
@@ -88,7 +88,7 @@ pub struct ListRepo {
 
 /// `delete repo`.
 #[derive(Debug, Args)]
-pub struct DeleteRepo {
+pub(crate) struct DeleteRepo {
     /// Name of the repo
     pub repo: Option<String>,
     /// Delete it even if other branches are made from it

@@ -6,7 +6,7 @@ use crate::error::CliError;
 
 /// How machine output is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Encoding {
+pub(crate) enum Encoding {
     /// One JSON object after another.
     Json,
     /// YAML documents separated by `---`.
@@ -15,7 +15,7 @@ pub enum Encoding {
 
 /// The project a command works in.
 #[derive(Debug, Clone, Default, Args)]
-pub struct ProjectArg {
+pub(crate) struct ProjectArg {
     /// Project to work in [default: the project of the active context]
     #[arg(long, value_name = "PROJECT")]
     pub project: Option<String>,
@@ -23,7 +23,7 @@ pub struct ProjectArg {
 
 /// Output for programs.
 #[derive(Debug, Clone, Default, Args)]
-pub struct RawArgs {
+pub(crate) struct RawArgs {
     /// Print messages as JSON, one object after another
     #[arg(long)]
     pub raw: bool,
@@ -34,7 +34,7 @@ pub struct RawArgs {
 
 impl RawArgs {
     /// Returns the encoding of machine output; none if output is for people.
-    pub fn encoding(&self) -> Result<Option<Encoding>, CliError> {
+    pub(crate) fn encoding(&self) -> Result<Option<Encoding>, CliError> {
         match (self.raw, self.output) {
             (true, encoding) => Ok(Some(encoding.unwrap_or(Encoding::Json))),
             (false, None) => Ok(None),
@@ -45,7 +45,7 @@ impl RawArgs {
 
 /// Output for programs, or times in full.
 #[derive(Debug, Clone, Default, Args)]
-pub struct ViewArgs {
+pub(crate) struct ViewArgs {
     #[command(flatten)]
     pub raw: RawArgs,
     /// Print times in full (RFC 3339, UTC), not as ages
@@ -55,7 +55,7 @@ pub struct ViewArgs {
 
 /// Lists that may be long.
 #[derive(Debug, Clone, Default, Args)]
-pub struct PagerArgs {
+pub(crate) struct PagerArgs {
     /// Print everything at once, without a pager
     #[arg(long)]
     pub no_pager: bool,
@@ -63,7 +63,7 @@ pub struct PagerArgs {
 
 /// Answers to questions.
 #[derive(Debug, Clone, Default, Args)]
-pub struct YesArgs {
+pub(crate) struct YesArgs {
     /// Answer every question with yes
     #[arg(short, long)]
     pub yes: bool,

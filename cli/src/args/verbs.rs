@@ -7,7 +7,7 @@ use super::{files, history, jobs, pipelines, repos};
 
 /// The first word of a command.
 #[derive(Debug, Subcommand)]
-pub enum Verb {
+pub(crate) enum Verb {
     /// Run everything on this machine: coordinator, worker and message queue
     Up(Box<admin::UpArgs>),
     /// Use the server at an address from now on
@@ -163,7 +163,7 @@ pub enum Verb {
 
 /// `create`.
 #[derive(Debug, Subcommand)]
-pub enum CreateNoun {
+pub(crate) enum CreateNoun {
     /// Make a project
     #[command(alias = "projects")]
     Project(repos::WriteProject),
@@ -191,7 +191,7 @@ pub enum CreateNoun {
 
 /// `update`.
 #[derive(Debug, Subcommand)]
-pub enum UpdateNoun {
+pub(crate) enum UpdateNoun {
     /// Change the description of a project
     #[command(alias = "projects")]
     Project(repos::WriteProject),
@@ -207,7 +207,7 @@ pub enum UpdateNoun {
 
 /// `edit`.
 #[derive(Debug, Subcommand)]
-pub enum EditNoun {
+pub(crate) enum EditNoun {
     /// Edit a pipeline's spec and update the pipeline
     #[command(alias = "pipelines")]
     Pipeline(pipelines::EditPipeline),
@@ -218,7 +218,7 @@ pub enum EditNoun {
 
 /// `inspect`.
 #[derive(Debug, Subcommand)]
-pub enum InspectNoun {
+pub(crate) enum InspectNoun {
     /// Show a project
     #[command(alias = "projects")]
     Project(repos::InspectProject),
@@ -260,7 +260,7 @@ pub enum InspectNoun {
 
 /// `list`.
 #[derive(Debug, Subcommand)]
-pub enum ListNoun {
+pub(crate) enum ListNoun {
     /// List projects
     #[command(alias = "projects")]
     Project(repos::ListProject),
@@ -301,7 +301,7 @@ pub enum ListNoun {
 
 /// `delete`.
 #[derive(Debug, Subcommand)]
-pub enum DeleteNoun {
+pub(crate) enum DeleteNoun {
     /// Delete a project
     #[command(alias = "projects")]
     Project(repos::DeleteProject),
@@ -343,7 +343,7 @@ pub enum DeleteNoun {
 
 /// `put`.
 #[derive(Debug, Subcommand)]
-pub enum PutNoun {
+pub(crate) enum PutNoun {
     /// Put files, folders, URLs or standard input
     #[command(alias = "files")]
     File(files::PutFile),
@@ -351,7 +351,7 @@ pub enum PutNoun {
 
 /// `get`.
 #[derive(Debug, Subcommand)]
-pub enum GetNoun {
+pub(crate) enum GetNoun {
     /// Get a file, or with -r a folder
     #[command(alias = "files")]
     File(files::GetFile),
@@ -365,7 +365,7 @@ pub enum GetNoun {
 
 /// `copy`.
 #[derive(Debug, Subcommand)]
-pub enum CopyNoun {
+pub(crate) enum CopyNoun {
     /// Copy a file or folder; no bytes are moved
     #[command(alias = "files")]
     File(files::CopyFile),
@@ -373,7 +373,7 @@ pub enum CopyNoun {
 
 /// `glob`.
 #[derive(Debug, Subcommand)]
-pub enum GlobNoun {
+pub(crate) enum GlobNoun {
     /// List files and folders that match a pattern
     #[command(alias = "files")]
     File(files::GlobFile),
@@ -381,7 +381,7 @@ pub enum GlobNoun {
 
 /// `diff`.
 #[derive(Debug, Subcommand)]
-pub enum DiffNoun {
+pub(crate) enum DiffNoun {
     /// Compare files and folders
     #[command(alias = "files")]
     File(files::DiffFile),
@@ -389,7 +389,7 @@ pub enum DiffNoun {
 
 /// `start`.
 #[derive(Debug, Subcommand)]
-pub enum StartNoun {
+pub(crate) enum StartNoun {
     /// Open a commit and print its id
     #[command(alias = "commits")]
     Commit(history::StartCommit),
@@ -403,7 +403,7 @@ pub enum StartNoun {
 
 /// `finish`.
 #[derive(Debug, Subcommand)]
-pub enum FinishNoun {
+pub(crate) enum FinishNoun {
     /// Close an open commit
     #[command(alias = "commits")]
     Commit(history::FinishCommit),
@@ -414,7 +414,7 @@ pub enum FinishNoun {
 
 /// `stop`.
 #[derive(Debug, Subcommand)]
-pub enum StopNoun {
+pub(crate) enum StopNoun {
     /// Stop a pipeline and kill its jobs
     #[command(alias = "pipelines")]
     Pipeline(pipelines::OnePipeline),
@@ -428,7 +428,7 @@ pub enum StopNoun {
 
 /// `resume`.
 #[derive(Debug, Subcommand)]
-pub enum ResumeNoun {
+pub(crate) enum ResumeNoun {
     /// Use a stopped transaction again
     #[command(alias = "transactions")]
     Transaction(admin::TransactionId),
@@ -436,7 +436,7 @@ pub enum ResumeNoun {
 
 /// `rerun`.
 #[derive(Debug, Subcommand)]
-pub enum RerunNoun {
+pub(crate) enum RerunNoun {
     /// Run a pipeline again on its present input
     #[command(alias = "pipelines")]
     Pipeline(pipelines::RerunPipeline),
@@ -444,7 +444,7 @@ pub enum RerunNoun {
 
 /// `run`.
 #[derive(Debug, Subcommand)]
-pub enum RunNoun {
+pub(crate) enum RunNoun {
     /// Tick the cron inputs of a pipeline now
     Cron(pipelines::OnePipeline),
     /// Not supported (1.x)
@@ -460,7 +460,7 @@ pub enum RunNoun {
 
 /// `restart`.
 #[derive(Debug, Subcommand)]
-pub enum RestartNoun {
+pub(crate) enum RestartNoun {
     /// Restart matching datums of a running job
     #[command(alias = "datums")]
     Datum(jobs::RestartDatumArgs),
@@ -471,7 +471,7 @@ pub enum RestartNoun {
 
 /// `wait`.
 #[derive(Debug, Subcommand)]
-pub enum WaitNoun {
+pub(crate) enum WaitNoun {
     /// Wait until a commit, or every commit of a set, is finished
     #[command(alias = "commits")]
     Commit(history::WaitCommit),
@@ -482,7 +482,7 @@ pub enum WaitNoun {
 
 /// `subscribe`.
 #[derive(Debug, Subcommand)]
-pub enum SubscribeNoun {
+pub(crate) enum SubscribeNoun {
     /// Print commits of a repo or branch as they finish, for ever
     #[command(alias = "commits")]
     Commit(history::SubscribeCommit),
@@ -490,7 +490,7 @@ pub enum SubscribeNoun {
 
 /// `find`.
 #[derive(Debug, Subcommand)]
-pub enum FindNoun {
+pub(crate) enum FindNoun {
     /// Find commits that added, changed or removed a file
     #[command(alias = "commits")]
     Commit(history::FindCommit),
@@ -498,7 +498,7 @@ pub enum FindNoun {
 
 /// `squash`.
 #[derive(Debug, Subcommand)]
-pub enum SquashNoun {
+pub(crate) enum SquashNoun {
     /// Squash a set of commits
     #[command(alias = "commits")]
     Commit(history::CommitSetId),
@@ -509,7 +509,7 @@ pub enum SquashNoun {
 
 /// `draw`.
 #[derive(Debug, Subcommand)]
-pub enum DrawNoun {
+pub(crate) enum DrawNoun {
     /// Draw repos and pipelines as boxes and edges
     #[command(alias = "pipelines")]
     Pipeline(pipelines::DrawPipeline),
@@ -517,7 +517,7 @@ pub enum DrawNoun {
 
 /// `validate`.
 #[derive(Debug, Subcommand)]
-pub enum ValidateNoun {
+pub(crate) enum ValidateNoun {
     /// Check specs, without asking the server
     #[command(alias = "pipelines")]
     Pipeline(pipelines::ValidatePipeline),
@@ -525,14 +525,14 @@ pub enum ValidateNoun {
 
 /// `check`.
 #[derive(Debug, Subcommand)]
-pub enum CheckNoun {
+pub(crate) enum CheckNoun {
     /// Show pipelines that run longer than expected
     Status(pipelines::CheckStatus),
 }
 
 /// `next`.
 #[derive(Debug, Subcommand)]
-pub enum NextNoun {
+pub(crate) enum NextNoun {
     /// Wait for the next datum and print its variables
     #[command(alias = "datums")]
     Datum(jobs::NextDatum),
@@ -540,7 +540,7 @@ pub enum NextNoun {
 
 /// `extract`.
 #[derive(Debug, Subcommand)]
-pub enum ExtractNoun {
+pub(crate) enum ExtractNoun {
     /// Print a pipeline's spec
     #[command(alias = "pipelines")]
     Pipeline(pipelines::ExtractPipeline),
@@ -548,7 +548,7 @@ pub enum ExtractNoun {
 
 /// `flush`.
 #[derive(Debug, Subcommand)]
-pub enum FlushNoun {
+pub(crate) enum FlushNoun {
     /// Wait for every commit downstream of the given ones
     #[command(alias = "commits")]
     Commit(history::FlushCommit),

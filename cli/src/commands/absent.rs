@@ -4,35 +4,35 @@ use crate::context::Ctx;
 use crate::error::{CliError, CliResult};
 
 /// A command that a later version will have.
-pub fn not_yet(command: &str) -> CliResult {
+pub(super) fn not_yet(command: &str) -> CliResult {
     Err(CliError::refused(format!(
         "`{command}` is not provided by this version"
     )))
 }
 
 /// A command that is useful on Kubernetes only.
-pub fn kubernetes(command: &str) -> CliResult {
+pub(super) fn kubernetes(command: &str) -> CliResult {
     Err(CliError::refused(format!(
         "`{command}` is not applicable here: the server does not run on Kubernetes"
     )))
 }
 
 /// A command of access control.
-pub fn access_control(command: &str) -> CliResult {
+pub(super) fn access_control(command: &str) -> CliResult {
     Err(CliError::refused(format!(
         "`{command}` is not applicable here: access control is not activated, all clients of the server may use it"
     )))
 }
 
 /// A command about licences.
-pub fn enterprise(command: &str) -> CliResult {
+pub(super) fn enterprise(command: &str) -> CliResult {
     Err(CliError::refused(format!(
         "`{command}` is not applicable here: there is no enterprise edition, and no licence is needed"
     )))
 }
 
 /// A command that installs the server.
-pub fn installation(command: &str) -> CliResult {
+pub(super) fn installation(command: &str) -> CliResult {
     Err(CliError::hinted(
         format!("`{command}` is not provided: installation is separate from this program"),
         "`up` runs everything on this machine",
@@ -40,21 +40,21 @@ pub fn installation(command: &str) -> CliResult {
 }
 
 /// Objects and tags of 1.x.
-pub fn objects() -> CliResult {
+pub(super) fn objects() -> CliResult {
     Err(CliError::refused(
         "objects and tags of 1.x have no names here; read files with `get file REPO@COMMIT:PATH`",
     ))
 }
 
 /// Dumps of 1.x.
-pub fn restore() -> CliResult {
+pub(super) fn restore() -> CliResult {
     Err(CliError::refused(
         "`restore` is not provided: dumps of 1.x cannot be read",
     ))
 }
 
 /// Jobs without a pipeline.
-pub fn create_job(ctx: &Ctx) -> CliResult {
+pub(super) fn create_job(ctx: &Ctx) -> CliResult {
     Err(CliError::hinted(
         "jobs of their own are not supported: a job belongs to a pipeline",
         format!(
@@ -65,7 +65,7 @@ pub fn create_job(ctx: &Ctx) -> CliResult {
 }
 
 /// Ad-hoc jobs on chosen commits.
-pub fn run_pipeline(ctx: &Ctx) -> CliResult {
+pub(super) fn run_pipeline(ctx: &Ctx) -> CliResult {
     Err(CliError::hinted(
         "`run pipeline` is not supported",
         format!(
@@ -76,7 +76,7 @@ pub fn run_pipeline(ctx: &Ctx) -> CliResult {
 }
 
 /// Forwarding of ports, which is not needed here.
-pub fn port_forward(ctx: &Ctx) -> CliResult {
+pub(super) fn port_forward(ctx: &Ctx) -> CliResult {
     Ok(ctx
         .printer
         .line("No port forwarding is needed: the server listens on its own address.")?)

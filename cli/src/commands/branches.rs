@@ -14,7 +14,7 @@ use crate::{refs, wire};
 const HEADER: &[&str] = &["BRANCH", "HEAD", "TRIGGER", "CREATOR", "CREATED"];
 
 /// `create branch`.
-pub async fn create(ctx: &Ctx, arguments: &CreateBranch) -> CliResult {
+pub(super) async fn create(ctx: &Ctx, arguments: &CreateBranch) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let branch = refs::branch(&arguments.branch)?;
     let trigger = trigger_of(arguments)?;
@@ -64,7 +64,7 @@ fn trigger_of(arguments: &CreateBranch) -> Result<Option<pfs_v2::Trigger>, CliEr
 }
 
 /// `inspect branch`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectBranch) -> CliResult {
+pub(super) async fn inspect(ctx: &Ctx, arguments: &InspectBranch) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let branch = wire::branch(&project, &refs::branch(&arguments.branch)?);
@@ -93,7 +93,7 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectBranch) -> CliResult {
 }
 
 /// `list branch`.
-pub async fn list(ctx: &Ctx, arguments: &ListBranch) -> CliResult {
+pub(super) async fn list(ctx: &Ctx, arguments: &ListBranch) -> CliResult {
     let encoding = arguments.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let repo = wire::repo(&project, &refs::repo(&arguments.repo)?);
@@ -153,7 +153,7 @@ fn trigger_text(trigger: &pfs_v2::Trigger) -> String {
 }
 
 /// `delete branch`.
-pub async fn delete(ctx: &Ctx, arguments: &DeleteBranch) -> CliResult {
+pub(super) async fn delete(ctx: &Ctx, arguments: &DeleteBranch) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let branch = wire::branch(&project, &refs::branch(&arguments.branch)?);
     let request = pfs_v2::DeleteBranchRequest {

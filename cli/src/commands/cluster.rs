@@ -31,7 +31,7 @@ fn number(version: &versionpb_v2::Version) -> String {
 }
 
 /// `version`.
-pub async fn version(ctx: &Ctx, arguments: &VersionArgs) -> CliResult {
+pub(super) async fn version(ctx: &Ctx, arguments: &VersionArgs) -> CliResult {
     let encoding = arguments.raw.encoding()?;
     let own = own_version();
     if arguments.client_only {
@@ -107,7 +107,7 @@ fn print_raw(ctx: &Ctx, encoding: Encoding, versions: &[versionpb_v2::Version]) 
 }
 
 /// `inspect cluster`.
-pub async fn inspect(ctx: &Ctx) -> CliResult {
+pub(super) async fn inspect(ctx: &Ctx) -> CliResult {
     let client = ctx.client().await?;
     let request = admin_v2::InspectClusterRequest {
         client_version: Some(own_version()),
@@ -128,7 +128,7 @@ pub async fn inspect(ctx: &Ctx) -> CliResult {
 }
 
 /// `fsck`.
-pub async fn fsck(ctx: &Ctx, arguments: &Fsck) -> CliResult {
+pub(super) async fn fsck(ctx: &Ctx, arguments: &Fsck) -> CliResult {
     use pfs_v2::fsck_request::ZombieCheck;
     let zombie_check = match (&arguments.zombie, arguments.zombie_all) {
         (Some(_), true) => return Err(CliError::refused("only one of --zombie and --zombie-all can be given")),
@@ -175,7 +175,7 @@ pub async fn fsck(ctx: &Ctx, arguments: &Fsck) -> CliResult {
 }
 
 /// `buildinfo`.
-pub fn build_info(ctx: &Ctx) -> CliResult {
+pub(super) fn build_info(ctx: &Ctx) -> CliResult {
     let mut fields = Fields::new();
     fields
         .line("Name", env!("CARGO_PKG_NAME"))

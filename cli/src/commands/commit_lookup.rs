@@ -11,7 +11,7 @@ use crate::output::list::MessageList;
 use crate::{refs, wire};
 
 /// Returns a commit once it has reached the state `wait`; 0 returns it at once.
-pub async fn inspect_one(ctx: &Ctx, commit: pfs_v2::Commit, wait: i32) -> Result<pfs_v2::CommitInfo, CliError> {
+pub(super) async fn inspect_one(ctx: &Ctx, commit: pfs_v2::Commit, wait: i32) -> Result<pfs_v2::CommitInfo, CliError> {
     let request = pfs_v2::InspectCommitRequest {
         commit: Some(commit),
         wait,
@@ -20,7 +20,7 @@ pub async fn inspect_one(ctx: &Ctx, commit: pfs_v2::Commit, wait: i32) -> Result
 }
 
 /// Returns the id of the set that an argument names: by this id, or by one of the commits.
-pub async fn set_id(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<String, CliError> {
+pub(super) async fn set_id(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<String, CliError> {
     if refs::is_id(text) {
         return Ok(text.to_owned());
     }
@@ -30,7 +30,11 @@ pub async fn set_id(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<Strin
 }
 
 /// Returns the commits of a set as a stream. With `wait` the stream yields each commit when it is finished.
-pub async fn commit_set(ctx: &Ctx, id: &str, wait: bool) -> Result<tonic::Streaming<pfs_v2::CommitInfo>, CliError> {
+pub(super) async fn commit_set(
+    ctx: &Ctx,
+    id: &str,
+    wait: bool,
+) -> Result<tonic::Streaming<pfs_v2::CommitInfo>, CliError> {
     let request = pfs_v2::InspectCommitSetRequest {
         commit_set: Some(pfs_v2::CommitSet { id: id.to_owned() }),
         wait,
@@ -45,7 +49,7 @@ pub async fn commit_set(ctx: &Ctx, id: &str, wait: bool) -> Result<tonic::Stream
 }
 
 /// A printed list of commits with a limit on their number.
-pub struct CommitList {
+pub(super) struct CommitList {
     list: MessageList,
     clock: Clock,
     /// Commits that may still be added; none means no limit.
@@ -54,7 +58,7 @@ pub struct CommitList {
 
 impl CommitList {
     /// Begins a list of at most `number` commits; 0 means no limit.
-    pub fn begin(ctx: &Ctx, view: &ViewArgs, paged: bool, number: u64) -> Result<CommitList, CliError> {
+    pub(super) fn begin(ctx: &Ctx, view: &ViewArgs, paged: bool, number: u64) -> Result<CommitList, CliError> {
         Ok(CommitList {
             list: MessageList::begin(&ctx.printer, view.raw.encoding()?, views::COMMITS, paged),
             clock: Clock::now(view.full_timestamps),
@@ -63,7 +67,7 @@ impl CommitList {
     }
 
     /// Adds a commit; returns whether there is room for more.
-    pub fn push(&mut self, info: &pfs_v2::CommitInfo) -> Result<bool, CliError> {
+    pub(super) fn push(&mut self, info: &pfs_v2::CommitInfo) -> Result<bool, CliError> {
         if self.left == Some(0) {
             return Ok(false);
         }
@@ -76,12 +80,12 @@ impl CommitList {
     }
 
     /// Shows what has been added so far.
-    pub fn flush(&mut self) -> CliResult {
+    pub(super) fn flush(&mut self) -> CliResult {
         self.list.flush()
     }
 
     /// Ends the list.
-    pub fn finish(self) -> CliResult {
+    pub(super) fn finish(self) -> CliResult {
         self.list.finish()
     }
 }

@@ -18,7 +18,7 @@ use crate::output::raw::Raw;
 use crate::{refs, wire};
 
 /// `start commit`: prints the id.
-pub async fn start(ctx: &Ctx, arguments: &StartCommit) -> CliResult {
+pub(super) async fn start(ctx: &Ctx, arguments: &StartCommit) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let (repo, name) = match arguments.branch.split_once('@') {
         Some(_) => {
@@ -42,7 +42,7 @@ pub async fn start(ctx: &Ctx, arguments: &StartCommit) -> CliResult {
 }
 
 /// `finish commit`.
-pub async fn finish(ctx: &Ctx, arguments: &FinishCommit) -> CliResult {
+pub(super) async fn finish(ctx: &Ctx, arguments: &FinishCommit) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::FinishCommitRequest {
         commit: Some(wire::commit(&project, &refs::commit(&arguments.commit)?)),
@@ -55,7 +55,7 @@ pub async fn finish(ctx: &Ctx, arguments: &FinishCommit) -> CliResult {
 }
 
 /// `inspect commit`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectCommit) -> CliResult {
+pub(super) async fn inspect(ctx: &Ctx, arguments: &InspectCommit) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     if refs::is_id(&arguments.commit) {
         return Err(CliError::hinted(
@@ -100,7 +100,7 @@ fn describe(info: &pfs_v2::CommitInfo, clock: &Clock) -> String {
 }
 
 /// `list commit`: of everything, of a set, of a repo or of a branch.
-pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> CliResult {
+pub(super) async fn list(ctx: &Ctx, arguments: &ListCommit) -> CliResult {
     if arguments.all && arguments.origin.is_some() {
         return Err(CliError::refused("cannot use --all and --origin together"));
     }
@@ -177,7 +177,7 @@ fn origin_kind(origin: Option<OriginFilter>) -> i32 {
 }
 
 /// `subscribe commit`: prints commits as they finish, until interrupted.
-pub async fn subscribe(ctx: &Ctx, arguments: &SubscribeCommit) -> CliResult {
+pub(super) async fn subscribe(ctx: &Ctx, arguments: &SubscribeCommit) -> CliResult {
     if arguments.new && arguments.from.is_some() {
         return Err(CliError::refused("cannot use --new and --from together"));
     }
@@ -213,7 +213,7 @@ pub async fn subscribe(ctx: &Ctx, arguments: &SubscribeCommit) -> CliResult {
 }
 
 /// `find commit`.
-pub async fn find(ctx: &Ctx, arguments: &FindCommit) -> CliResult {
+pub(super) async fn find(ctx: &Ctx, arguments: &FindCommit) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let file = refs::file(&arguments.file)?;
     let path = file.path.clone().filter(|path| !path.is_empty()).ok_or_else(|| {

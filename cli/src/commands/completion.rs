@@ -9,7 +9,7 @@ use crate::context::Ctx;
 use crate::error::{CliError, CliResult};
 
 /// `completion`.
-pub fn run(ctx: &Ctx, arguments: &Completion) -> CliResult {
+pub(super) fn run(ctx: &Ctx, arguments: &Completion) -> CliResult {
     if arguments.path.is_some() && !arguments.install {
         return Err(CliError::refused("--path needs --install"));
     }

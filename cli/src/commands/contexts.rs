@@ -22,7 +22,7 @@ fn refused(error: ConfigError) -> CliError {
 }
 
 /// `connect`: makes a context for an address and activates it.
-pub fn connect(ctx: &Ctx, arguments: &Connect) -> CliResult {
+pub(super) fn connect(ctx: &Ctx, arguments: &Connect) -> CliResult {
     let address: Address = arguments
         .address
         .parse()
@@ -55,7 +55,7 @@ fn read_token(file: &Path) -> Result<String, CliError> {
 }
 
 /// `config ...`.
-pub fn config(ctx: &Ctx, verb: ConfigVerb) -> CliResult {
+pub(super) fn config(ctx: &Ctx, verb: ConfigVerb) -> CliResult {
     match verb {
         ConfigVerb::Get(what) => get(ctx, &what),
         ConfigVerb::Set(ConfigSet::ActiveContext(arguments)) => set_active(ctx, &arguments.name),

@@ -12,7 +12,7 @@ use crate::error::{CliError, CliResult};
 use crate::{refs, wire};
 
 /// `copy file`.
-pub async fn run(ctx: &Ctx, arguments: &CopyFile) -> CliResult {
+pub(super) async fn run(ctx: &Ctx, arguments: &CopyFile) -> CliResult {
     let project_of = |own: &Option<String>| {
         let project = own.clone().or_else(|| arguments.project.project.clone());
         ctx.project(&ProjectArg { project })

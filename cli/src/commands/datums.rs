@@ -20,7 +20,7 @@ const HEADER: &[&str] = &["ID", "FILES", "STATUS", "TIME"];
 const FILES: &[&str] = &["REPO", "COMMIT", "PATH"];
 
 /// `list datum`: the datums of a job, or those that a spec would have.
-pub async fn list(ctx: &Ctx, arguments: &ListDatum) -> CliResult {
+pub(super) async fn list(ctx: &Ctx, arguments: &ListDatum) -> CliResult {
     let encoding = arguments.raw.encoding()?;
     let request = match (&arguments.job, &arguments.file) {
         (Some(job), None) => pps_v2::ListDatumRequest {
@@ -86,7 +86,7 @@ fn total_time(stats: Option<&pps_v2::ProcessStats>) -> String {
 }
 
 /// `inspect datum`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectDatum) -> CliResult {
+pub(super) async fn inspect(ctx: &Ctx, arguments: &InspectDatum) -> CliResult {
     let encoding = arguments.raw.encoding()?;
     let job = jobs::find_one(ctx, &arguments.job, &arguments.project).await?;
     let datum = pps_v2::Datum {
@@ -150,7 +150,7 @@ fn file_row(file: &pfs_v2::File) -> Vec<String> {
 }
 
 /// `restart datum`.
-pub async fn restart(ctx: &Ctx, arguments: &RestartDatumArgs) -> CliResult {
+pub(super) async fn restart(ctx: &Ctx, arguments: &RestartDatumArgs) -> CliResult {
     let job = jobs::find_one(ctx, &arguments.job, &arguments.project).await?;
     let data_filters = arguments
         .paths
@@ -167,7 +167,7 @@ pub async fn restart(ctx: &Ctx, arguments: &RestartDatumArgs) -> CliResult {
 }
 
 /// `next datum`: asks the worker that runs this container.
-pub async fn next(ctx: &Ctx, arguments: &NextDatum) -> CliResult {
+pub(super) async fn next(ctx: &Ctx, arguments: &NextDatum) -> CliResult {
     let Some(port) = std::env::var("PPS_WORKER_GRPC_PORT")
         .ok()
         .filter(|port| !port.is_empty())

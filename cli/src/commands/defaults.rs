@@ -33,7 +33,7 @@ struct DefaultsChange {
 }
 
 /// `create defaults`, `update defaults`.
-pub async fn write(ctx: &Ctx, arguments: &WriteDefaults) -> CliResult {
+pub(super) async fn write(ctx: &Ctx, arguments: &WriteDefaults) -> CliResult {
     let scope = scope(arguments.cluster, arguments.project.as_ref())?;
     let source = source::read(arguments.file.as_deref().unwrap_or("-")).await?;
     let document = howdah_spec::parse_defaults(&source.name, &source.text)
@@ -48,7 +48,7 @@ pub async fn write(ctx: &Ctx, arguments: &WriteDefaults) -> CliResult {
 }
 
 /// `delete defaults`.
-pub async fn delete(ctx: &Ctx, arguments: &DeleteDefaults) -> CliResult {
+pub(super) async fn delete(ctx: &Ctx, arguments: &DeleteDefaults) -> CliResult {
     let scope = scope(arguments.cluster, arguments.project.as_ref())?;
     let change = DefaultsChange {
         json: "{}".to_owned(),
@@ -93,7 +93,7 @@ async fn set(ctx: &Ctx, scope: DefaultsScope, change: DefaultsChange) -> CliResu
 }
 
 /// `inspect defaults`.
-pub async fn inspect(ctx: &Ctx, arguments: &ReadDefaults) -> CliResult {
+pub(super) async fn inspect(ctx: &Ctx, arguments: &ReadDefaults) -> CliResult {
     let scope = scope(arguments.cluster, arguments.project.as_ref())?;
     let mut pps = ctx.client().await?.pps();
     let text = match scope {

@@ -8,7 +8,7 @@ use crate::context::{Ctx, connect_error};
 use crate::error::{CliError, CliResult};
 
 /// `delete all`: prints what will be deleted, and asks.
-pub async fn run(ctx: &Ctx, arguments: &DeleteAll) -> CliResult {
+pub(super) async fn run(ctx: &Ctx, arguments: &DeleteAll) -> CliResult {
     let pipelines = projects::pipelines_of(ctx, Vec::new()).await?;
     let repos = projects::repos_of(ctx, Vec::new()).await?;
     let listed = |names: &[String]| {

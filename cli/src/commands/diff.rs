@@ -19,7 +19,7 @@ use crate::{refs, wire};
 const HEADER: &[&str] = &["OP", "SIZE", "NAME"];
 
 /// `diff file`.
-pub async fn run(ctx: &Ctx, arguments: &DiffFile) -> CliResult {
+pub(super) async fn run(ctx: &Ctx, arguments: &DiffFile) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let new_file = wire::file(&project, &refs::file(&arguments.new)?);
     let old_file = match &arguments.old {

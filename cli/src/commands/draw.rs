@@ -9,7 +9,7 @@ use crate::context::Ctx;
 use crate::error::CliResult;
 
 /// `draw pipeline`.
-pub async fn run(ctx: &Ctx, arguments: &DrawPipeline) -> CliResult {
+pub(super) async fn run(ctx: &Ctx, arguments: &DrawPipeline) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let request = pps_v2::ListPipelineRequest {
         projects: vec![convert::project(project)],

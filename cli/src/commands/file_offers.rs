@@ -18,13 +18,13 @@ const MIN_OFFER_BYTES: u64 = 8 << 20;
 
 /// The offers of one put. Dropping it ends the wait for an open offer.
 #[derive(Debug)]
-pub struct FileOffers {
+pub(super) struct FileOffers {
     offerer: FileOfferer,
 }
 
 /// Makes offers in the thread that reads the sources.
 #[derive(Debug, Clone)]
-pub struct FileOfferer {
+pub(super) struct FileOfferer {
     /// Name of the server's socket.
     broker: Arc<str>,
     counter: ProgressCounter,
@@ -42,7 +42,7 @@ struct OpenOffer {
 
 impl FileOffers {
     /// Makes offers to the server whose socket has this name; `counter` counts the bytes that the server has read.
-    pub fn new(broker: &str, counter: ProgressCounter) -> FileOffers {
+    pub(super) fn new(broker: &str, counter: ProgressCounter) -> FileOffers {
         let offerer = FileOfferer {
             broker: broker.into(),
             counter,
@@ -52,7 +52,7 @@ impl FileOffers {
     }
 
     /// Returns the part for the reading thread.
-    pub fn offerer(&self) -> FileOfferer {
+    pub(super) fn offerer(&self) -> FileOfferer {
         self.offerer.clone()
     }
 }
@@ -71,7 +71,7 @@ impl Drop for FileOffers {
 
 impl FileOfferer {
     /// Offers a file of `size` bytes. `None` means: send its bytes, because it is small or the offer was not accepted.
-    pub fn offer(&self, file: &File, size: u64) -> Option<FileOffer> {
+    pub(super) fn offer(&self, file: &File, size: u64) -> Option<FileOffer> {
         if size < MIN_OFFER_BYTES {
             return None;
         }
@@ -84,7 +84,7 @@ impl FileOfferer {
     /// Blocks until the server has read the file, or until the [`FileOffers`] are dropped.
     ///
     /// `size` is the size of the file in bytes: the server reports rounded numbers, and the last one may be too high.
-    pub fn wait(&self, offer: FileOffer, size: u64) {
+    pub(super) fn wait(&self, offer: FileOffer, size: u64) {
         {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             open.connection = offer.connection().ok();

@@ -16,7 +16,7 @@ use crate::{refs, wire};
 const HEADER: &[&str] = &["SIZE", "NAME"];
 
 /// `list file`.
-pub async fn list(ctx: &Ctx, arguments: &OneFile) -> CliResult {
+pub(super) async fn list(ctx: &Ctx, arguments: &OneFile) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let file = wire::file(&project, &refs::file(&arguments.file)?);
@@ -57,7 +57,7 @@ async fn print(
 }
 
 /// `glob file`.
-pub async fn glob(ctx: &Ctx, arguments: &GlobFile) -> CliResult {
+pub(super) async fn glob(ctx: &Ctx, arguments: &GlobFile) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let file = refs::file(&arguments.pattern)?;
@@ -79,7 +79,7 @@ fn row(info: &pfs_v2::FileInfo) -> Vec<String> {
 }
 
 /// `inspect file`: the file, and for an output of a pipeline what made it.
-pub async fn inspect(ctx: &Ctx, arguments: &OneFile) -> CliResult {
+pub(super) async fn inspect(ctx: &Ctx, arguments: &OneFile) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let file = wire::file(&project, &refs::file(&arguments.file)?);
@@ -120,7 +120,7 @@ pub async fn inspect(ctx: &Ctx, arguments: &OneFile) -> CliResult {
 }
 
 /// `delete file`.
-pub async fn delete(ctx: &Ctx, arguments: &DeleteFile) -> CliResult {
+pub(super) async fn delete(ctx: &Ctx, arguments: &DeleteFile) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let file = refs::file(&arguments.file)?;
     let Some(mut path) = file.path.clone().filter(|path| !path.is_empty()) else {
@@ -166,7 +166,7 @@ async fn refuse_folder(ctx: &Ctx, argument: &str, file: pfs_v2::File) -> CliResu
 }
 
 /// Returns the error of a write. "Not found" gets a hint if a transaction is active, which may create the repo later.
-pub fn write_error(ctx: &Ctx, status: tonic::Status) -> CliError {
+pub(super) fn write_error(ctx: &Ctx, status: tonic::Status) -> CliError {
     let error = CliError::from(status);
     match (&error, ctx.transaction()) {
         (CliError::Server(status), Ok(Some(id))) if status.code() == tonic::Code::NotFound => CliError::hinted(
@@ -181,14 +181,14 @@ pub fn write_error(ctx: &Ctx, status: tonic::Status) -> CliError {
 }
 
 /// Makes the first message of a modification.
-pub fn set_commit(commit: pfs_v2::Commit) -> pfs_v2::ModifyFileRequest {
+pub(super) fn set_commit(commit: pfs_v2::Commit) -> pfs_v2::ModifyFileRequest {
     pfs_v2::ModifyFileRequest {
         body: Some(pfs_v2::modify_file_request::Body::SetCommit(commit)),
     }
 }
 
 /// Makes the message that deletes a path.
-pub fn delete_path(path: &str) -> pfs_v2::ModifyFileRequest {
+pub(super) fn delete_path(path: &str) -> pfs_v2::ModifyFileRequest {
     let delete = pfs_v2::DeleteFile {
         path: path.to_owned(),
         datum: String::new(),

@@ -23,7 +23,7 @@ use crate::{refs, wire};
 const QUEUE: usize = 8;
 
 /// `get file`.
-pub async fn run(ctx: &Ctx, arguments: &GetFile) -> CliResult {
+pub(super) async fn run(ctx: &Ctx, arguments: &GetFile) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let reference = refs::file(&arguments.file)?;
     let file = wire::file(&project, &reference);

@@ -12,15 +12,15 @@ use crate::output::{size, table};
 use crate::wire;
 
 /// The columns of a table of jobs.
-pub const JOBS: &[&str] = &[
+pub(super) const JOBS: &[&str] = &[
     "PROJECT", "PIPELINE", "ID", "STARTED", "DURATION", "RESTART", "PROGRESS", "DL", "UL", "STATE",
 ];
 
 /// The columns of a table of sets of jobs.
-pub const JOB_SETS: &[&str] = &["ID", "SUBJOBS", "PROGRESS", "CREATED", "MODIFIED"];
+pub(super) const JOB_SETS: &[&str] = &["ID", "SUBJOBS", "PROGRESS", "CREATED", "MODIFIED"];
 
 /// Returns the row of a job.
-pub fn job_row(info: &pps_v2::JobInfo, clock: &Clock, printer: &Printer) -> Vec<String> {
+pub(super) fn job_row(info: &pps_v2::JobInfo, clock: &Clock, printer: &Printer) -> Vec<String> {
     let job = info.job.clone().unwrap_or_default();
     let stats = info.stats.unwrap_or_default();
     vec![
@@ -54,7 +54,7 @@ fn progress(info: &pps_v2::JobInfo) -> String {
 }
 
 /// Returns the row of a set of jobs.
-pub fn job_set_row(set: &pps_v2::JobSetInfo, clock: &Clock, printer: &Printer) -> Vec<String> {
+pub(super) fn job_set_row(set: &pps_v2::JobSetInfo, clock: &Clock, printer: &Printer) -> Vec<String> {
     let tone_count = |tone: Tone| {
         set.jobs
             .iter()
@@ -88,7 +88,7 @@ pub fn job_set_row(set: &pps_v2::JobSetInfo, clock: &Clock, printer: &Printer) -
 }
 
 /// Returns the description of a job, a line or a block for each property.
-pub fn describe(info: &pps_v2::JobInfo, clock: &Clock, printer: &Printer) -> String {
+pub(super) fn describe(info: &pps_v2::JobInfo, clock: &Clock, printer: &Printer) -> String {
     let job = info.job.clone().unwrap_or_default();
     let stats = info.stats.unwrap_or_default();
     let details = info.details.clone().unwrap_or_default();

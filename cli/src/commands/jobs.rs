@@ -44,7 +44,7 @@ impl<'a> JobList<'a> {
 }
 
 /// `list job`: of everything, of a set, or of a pipeline.
-pub async fn list(ctx: &Ctx, arguments: &ListJob) -> CliResult {
+pub(super) async fn list(ctx: &Ctx, arguments: &ListJob) -> CliResult {
     let filtered = !arguments.state.is_empty() || !arguments.input.is_empty() || arguments.history.is_some();
     let single = arguments.expand || arguments.pipeline.is_some();
     if filtered && !single {
@@ -144,7 +144,7 @@ async fn output_of(ctx: &Ctx, project: &str, text: &str) -> Result<String, CliEr
 }
 
 /// Returns the jobs of a set; with `wait` after all of them have ended.
-pub async fn jobs_of_set(ctx: &Ctx, id: &str, wait: bool) -> Result<Vec<pps_v2::JobInfo>, CliError> {
+pub(super) async fn jobs_of_set(ctx: &Ctx, id: &str, wait: bool) -> Result<Vec<pps_v2::JobInfo>, CliError> {
     let request = |wait| pps_v2::InspectJobSetRequest {
         job_set: Some(pps_v2::JobSet { id: id.to_owned() }),
         wait,
@@ -172,7 +172,7 @@ pub async fn jobs_of_set(ctx: &Ctx, id: &str, wait: bool) -> Result<Vec<pps_v2::
 }
 
 /// The jobs that an argument names: one, or all of a set.
-pub enum NamedJobs {
+pub(super) enum NamedJobs {
     /// One job.
     One(pps_v2::Job),
     /// The jobs of a set.
@@ -180,7 +180,7 @@ pub enum NamedJobs {
 }
 
 /// Finds the jobs that an argument names. An id that only one pipeline has a job for names this job.
-pub async fn find(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<NamedJobs, CliError> {
+pub(super) async fn find(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<NamedJobs, CliError> {
     if text.contains('@') {
         let project = ctx.project(project)?;
         return Ok(NamedJobs::One(wire::job(&project, &refs::job(text)?)));
@@ -204,7 +204,7 @@ pub async fn find(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<NamedJo
 }
 
 /// Finds the one job that an argument names.
-pub async fn find_one(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<pps_v2::Job, CliError> {
+pub(super) async fn find_one(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<pps_v2::Job, CliError> {
     match find(ctx, text, project).await? {
         NamedJobs::One(job) => Ok(job),
         NamedJobs::Set(infos) => {
@@ -218,7 +218,7 @@ pub async fn find_one(ctx: &Ctx, text: &str, project: &ProjectArg) -> Result<pps
 }
 
 /// `inspect job`. An id of several jobs lists them.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectJob) -> CliResult {
+pub(super) async fn inspect(ctx: &Ctx, arguments: &InspectJob) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     let job = match find(ctx, &arguments.job, &arguments.project).await? {
         NamedJobs::One(job) => job,
@@ -254,7 +254,7 @@ async fn print_set(ctx: &Ctx, id: &str, view: &ViewArgs, wait: bool) -> CliResul
 }
 
 /// `wait job`.
-pub async fn wait(ctx: &Ctx, arguments: &WaitJob) -> CliResult {
+pub(super) async fn wait(ctx: &Ctx, arguments: &WaitJob) -> CliResult {
     let paged = !arguments.pager.no_pager;
     let infos = if arguments.job.contains('@') {
         let project = ctx.project(&arguments.project)?;
@@ -302,7 +302,7 @@ async fn wait_one(ctx: &Ctx, job: Option<pps_v2::Job>) -> Result<pps_v2::JobInfo
 }
 
 /// `flush job` of 1.x: waits for the jobs that follow from commits and prints them.
-pub async fn flush(ctx: &Ctx, arguments: &FlushJob) -> CliResult {
+pub(super) async fn flush(ctx: &Ctx, arguments: &FlushJob) -> CliResult {
     let mut list = JobList::begin(ctx, &arguments.view, false)?;
     let downstream = Downstream::of(ctx, &arguments.commits, &arguments.project).await?;
     for id in &downstream.ids {
@@ -320,7 +320,7 @@ pub async fn flush(ctx: &Ctx, arguments: &FlushJob) -> CliResult {
 }
 
 /// `stop job`: one job, or all jobs of a set in one transaction.
-pub async fn stop(ctx: &Ctx, arguments: &JobName) -> CliResult {
+pub(super) async fn stop(ctx: &Ctx, arguments: &JobName) -> CliResult {
     let stop = |job: Option<pps_v2::Job>| pps_v2::StopJobRequest {
         job,
         reason: "job stopped".to_owned(),
@@ -349,7 +349,7 @@ pub async fn stop(ctx: &Ctx, arguments: &JobName) -> CliResult {
 }
 
 /// `delete job`: one job, or every job of a set.
-pub async fn delete(ctx: &Ctx, arguments: &JobName) -> CliResult {
+pub(super) async fn delete(ctx: &Ctx, arguments: &JobName) -> CliResult {
     let mut pps = ctx.client().await?.pps();
     let jobs = match find(ctx, &arguments.job, &arguments.project).await? {
         NamedJobs::One(job) => vec![job],

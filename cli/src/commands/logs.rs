@@ -20,7 +20,7 @@ const SINCE: Duration = Duration::from_secs(24 * 3600);
 const BEFORE_JOB: Duration = Duration::from_secs(3600);
 
 /// `logs`.
-pub async fn run(ctx: &Ctx, mut arguments: Logs) -> CliResult {
+pub(super) async fn run(ctx: &Ctx, mut arguments: Logs) -> CliResult {
     if let Some(id) = arguments.id.take() {
         if arguments.job.is_some() {
             return Err(CliError::refused("cannot name a job twice"));

@@ -58,7 +58,7 @@ use crate::context::Ctx;
 use crate::error::CliResult;
 
 /// Runs a command.
-pub async fn run(verb: Verb, ctx: &Ctx) -> CliResult {
+pub(crate) async fn run(verb: Verb, ctx: &Ctx) -> CliResult {
     match verb {
         // The caller runs it, because it handles Ctrl-C itself.
         Verb::Up(_) => Ok(()),

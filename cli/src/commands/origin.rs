@@ -9,13 +9,13 @@ use crate::wire;
 
 /// The datum and the job that made a file.
 #[derive(Debug)]
-pub struct FileOrigin {
+pub(super) struct FileOrigin {
     datum: pps_v2::DatumInfo,
     job: pps_v2::JobInfo,
 }
 
 /// Returns the origin of a file.
-pub async fn find(ctx: &Ctx, file: &pfs_v2::File) -> Result<FileOrigin, CliError> {
+pub(super) async fn find(ctx: &Ctx, file: &pfs_v2::File) -> Result<FileOrigin, CliError> {
     let commit = file.commit.clone().unwrap_or_default();
     let repo = wire::commit_repo(&commit).cloned().unwrap_or_default();
     let job = pps_v2::Job {
@@ -47,7 +47,7 @@ pub async fn find(ctx: &Ctx, file: &pfs_v2::File) -> Result<FileOrigin, CliError
 
 impl FileOrigin {
     /// Adds the lines about the origin.
-    pub fn describe(&self, fields: &mut Fields) {
+    pub(super) fn describe(&self, fields: &mut Fields) {
         let job = self.job.job.clone().unwrap_or_default();
         let name = wire::pipeline_name(job.pipeline.as_ref());
         fields.line("Pipeline", format!("{name} (version {})", self.job.pipeline_version));

@@ -18,17 +18,17 @@ use super::files::delete_path;
 use crate::error::CliError;
 
 /// Most bytes in one message: small enough to stay in the processor's cache until they are sent.
-pub const CHUNK: usize = 128 << 10;
+pub(super) const CHUNK: usize = 128 << 10;
 /// Bytes of contents from which a batch is sent.
 const BATCH_BYTES: usize = 512 << 10;
 /// Messages from which a batch is sent.
 const BATCH_MESSAGES: usize = 512;
 /// Most batches in the channel.
-pub const QUEUE: usize = 8;
+pub(super) const QUEUE: usize = 8;
 
 /// What the reading thread sends through the channel.
 #[derive(Debug)]
-pub enum PutEvent {
+pub(super) enum PutEvent {
     /// Messages to send.
     Messages(Vec<ModifyFileRequest>),
     /// All sources have been read. Only this event ends the request, so that a partial put is never committed.
@@ -36,11 +36,11 @@ pub enum PutEvent {
 }
 
 /// The sending side of the channel.
-pub type PutSender = mpsc::Sender<PutEvent>;
+pub(super) type PutSender = mpsc::Sender<PutEvent>;
 
 /// Collects messages into batches.
 #[derive(Debug)]
-pub struct Outbox {
+pub(super) struct Outbox {
     sender: PutSender,
     batch: Vec<ModifyFileRequest>,
     bytes: usize,
@@ -48,7 +48,7 @@ pub struct Outbox {
 
 impl Outbox {
     /// Makes an outbox without messages.
-    pub fn new(sender: PutSender) -> Outbox {
+    pub(super) fn new(sender: PutSender) -> Outbox {
         Outbox {
             sender,
             batch: Vec::new(),
@@ -57,12 +57,12 @@ impl Outbox {
     }
 
     /// Adds a message that deletes a path.
-    pub fn delete(&mut self, path: &str) -> Result<(), CliError> {
+    pub(super) fn delete(&mut self, path: &str) -> Result<(), CliError> {
         self.message(delete_path(path), 0)
     }
 
     /// Adds a message that appends bytes to a path; without a source it makes an empty file.
-    pub fn add(&mut self, path: &str, source: Option<Source>) -> Result<(), CliError> {
+    pub(super) fn add(&mut self, path: &str, source: Option<Source>) -> Result<(), CliError> {
         let bytes = match &source {
             Some(Source::Raw(bytes)) => bytes.len(),
             _ => 0,
@@ -81,7 +81,7 @@ impl Outbox {
     /// Adds a message that appends an offered file to a path, and sends the batch.
     ///
     /// Sent at once because the caller then waits until the server has read the file.
-    pub fn add_offered(&mut self, path: &str, url: String) -> Result<(), CliError> {
+    pub(super) fn add_offered(&mut self, path: &str, url: String) -> Result<(), CliError> {
         let source = UrlSource {
             url,
             ..UrlSource::default()
@@ -109,7 +109,7 @@ impl Outbox {
     }
 
     /// Sends the last batch and the end.
-    pub fn end(mut self) -> Result<(), CliError> {
+    pub(super) fn end(mut self) -> Result<(), CliError> {
         self.send_batch()?;
         send(&self.sender, PutEvent::End)
     }
@@ -124,7 +124,7 @@ fn send(sender: &PutSender, event: PutEvent) -> Result<(), CliError> {
 ///
 /// Without the pool each message would need fresh pages from the system, which costs as much as copying the data.
 #[derive(Debug, Default)]
-pub struct BufferPool {
+pub(super) struct BufferPool {
     idle: Arc<Mutex<Vec<Box<[u8]>>>>,
 }
 
@@ -137,7 +137,7 @@ struct PooledChunk {
 
 impl BufferPool {
     /// Reads until a buffer is full or the source ends; returns the bytes and whether the source has ended.
-    pub fn read(&mut self, reader: &mut impl Read) -> io::Result<(Bytes, bool)> {
+    pub(super) fn read(&mut self, reader: &mut impl Read) -> io::Result<(Bytes, bool)> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut chunk = PooledChunk {
             buffer: idle.unwrap_or_else(|| vec![0; CHUNK].into()),

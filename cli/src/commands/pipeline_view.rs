@@ -13,7 +13,7 @@ use crate::output::printer::Printer;
 use crate::wire;
 
 /// The columns of a table of pipelines.
-pub const HEADER: &[&str] = &[
+pub(super) const HEADER: &[&str] = &[
     "PROJECT",
     "NAME",
     "VERSION",
@@ -25,7 +25,7 @@ pub const HEADER: &[&str] = &[
 ];
 
 /// Returns the row of a pipeline.
-pub fn row(info: &pps_v2::PipelineInfo, clock: &Clock, printer: &Printer) -> Vec<String> {
+pub(super) fn row(info: &pps_v2::PipelineInfo, clock: &Clock, printer: &Printer) -> Vec<String> {
     let project = wire::pipeline_project(info.pipeline.as_ref());
     let details = info.details.clone().unwrap_or_default();
     let state = printer.paint(
@@ -47,7 +47,7 @@ pub fn row(info: &pps_v2::PipelineInfo, clock: &Clock, printer: &Printer) -> Vec
 }
 
 /// Returns whether the last job of a pipeline has failed.
-pub fn last_job_failed(info: &pps_v2::PipelineInfo) -> bool {
+pub(super) fn last_job_failed(info: &pps_v2::PipelineInfo) -> bool {
     states::job_tone(info.last_job_state()) == Tone::Bad
 }
 
@@ -92,14 +92,14 @@ fn short_input(input: Option<&Input>, project: &str) -> String {
 }
 
 /// Returns a message as indented JSON; empty without a message.
-pub fn pretty<M: Message + Name>(message: Option<&M>) -> String {
+pub(super) fn pretty<M: Message + Name>(message: Option<&M>) -> String {
     message
         .and_then(|message| json::to_json(message).ok())
         .map_or(String::new(), |value| format!("{value:#}"))
 }
 
 /// Returns resources in words: `cpu: 1, memory: 64M`.
-pub fn resources(spec: Option<&pps_v2::ResourceSpec>) -> String {
+pub(super) fn resources(spec: Option<&pps_v2::ResourceSpec>) -> String {
     let Some(spec) = spec else { return String::new() };
     let mut parts = Vec::new();
     if spec.cpu > 0.0 {
@@ -118,7 +118,7 @@ pub fn resources(spec: Option<&pps_v2::ResourceSpec>) -> String {
 }
 
 /// Returns the description of a pipeline, a line or a block for each property.
-pub fn describe(info: &pps_v2::PipelineInfo, clock: &Clock, printer: &Printer) -> String {
+pub(super) fn describe(info: &pps_v2::PipelineInfo, clock: &Clock, printer: &Printer) -> String {
     let details = info.details.clone().unwrap_or_default();
     let reason = if info.reason.is_empty() {
         &details.reason
@@ -171,12 +171,12 @@ pub fn describe(info: &pps_v2::PipelineInfo, clock: &Clock, printer: &Printer) -
 }
 
 /// Returns a time limit in words; `-` if there is none.
-pub fn limit(duration: Option<&prost_types::Duration>) -> String {
+pub(super) fn limit(duration: Option<&prost_types::Duration>) -> String {
     wire::duration(duration.filter(|duration| duration.seconds != 0 || duration.nanos != 0))
 }
 
 /// Adds a block unless it is empty.
-pub fn block(fields: &mut Fields, name: &str, text: String) {
+pub(super) fn block(fields: &mut Fields, name: &str, text: String) {
     if !text.is_empty() {
         fields.block(name, text);
     }

@@ -17,7 +17,7 @@ use crate::output::raw::Raw;
 use crate::wire;
 
 /// `inspect pipeline`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectPipeline) -> CliResult {
+pub(super) async fn inspect(ctx: &Ctx, arguments: &InspectPipeline) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let request = pps_v2::InspectPipelineRequest {
@@ -35,7 +35,7 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectPipeline) -> CliResult {
 }
 
 /// `list pipeline`.
-pub async fn list(ctx: &Ctx, arguments: &ListPipeline) -> CliResult {
+pub(super) async fn list(ctx: &Ctx, arguments: &ListPipeline) -> CliResult {
     if arguments.spec && arguments.view.raw.raw {
         return Err(CliError::refused("cannot use --raw and --spec together"));
     }
@@ -115,7 +115,7 @@ fn spec_of(info: &pps_v2::PipelineInfo) -> Result<Value, CliError> {
 }
 
 /// Reads `none`, `all` or a number of older versions.
-pub fn history(text: &str) -> Result<i64, CliError> {
+pub(super) fn history(text: &str) -> Result<i64, CliError> {
     match text {
         "none" | "" => Ok(0),
         "all" => Ok(-1),
@@ -126,7 +126,7 @@ pub fn history(text: &str) -> Result<i64, CliError> {
 }
 
 /// `extract pipeline`.
-pub async fn extract(ctx: &Ctx, arguments: &ExtractPipeline) -> CliResult {
+pub(super) async fn extract(ctx: &Ctx, arguments: &ExtractPipeline) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let request = pps_v2::InspectPipelineRequest {
         pipeline: Some(convert::pipeline(project, &arguments.pipeline)),
@@ -139,7 +139,7 @@ pub async fn extract(ctx: &Ctx, arguments: &ExtractPipeline) -> CliResult {
 }
 
 /// `delete pipeline`.
-pub async fn delete(ctx: &Ctx, arguments: &DeletePipeline) -> CliResult {
+pub(super) async fn delete(ctx: &Ctx, arguments: &DeletePipeline) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let mut pps = ctx.client().await?.pps();
     match (&arguments.pipeline, arguments.all || arguments.all_projects) {
@@ -179,7 +179,7 @@ fn named(ctx: &Ctx, name: &str, project: &ProjectArg) -> Result<Option<pps_v2::P
 }
 
 /// `start pipeline`.
-pub async fn start(ctx: &Ctx, arguments: &OnePipeline) -> CliResult {
+pub(super) async fn start(ctx: &Ctx, arguments: &OnePipeline) -> CliResult {
     let pipeline = named(ctx, &arguments.pipeline, &arguments.project)?;
     ctx.client()
         .await?
@@ -190,7 +190,7 @@ pub async fn start(ctx: &Ctx, arguments: &OnePipeline) -> CliResult {
 }
 
 /// `stop pipeline`.
-pub async fn stop(ctx: &Ctx, arguments: &OnePipeline) -> CliResult {
+pub(super) async fn stop(ctx: &Ctx, arguments: &OnePipeline) -> CliResult {
     let pipeline = named(ctx, &arguments.pipeline, &arguments.project)?;
     ctx.client()
         .await?
@@ -204,7 +204,7 @@ pub async fn stop(ctx: &Ctx, arguments: &OnePipeline) -> CliResult {
 }
 
 /// `rerun pipeline`.
-pub async fn rerun(ctx: &Ctx, arguments: &RerunPipeline) -> CliResult {
+pub(super) async fn rerun(ctx: &Ctx, arguments: &RerunPipeline) -> CliResult {
     let pipeline = named(ctx, &arguments.pipeline, &arguments.project)?;
     let request = pps_v2::RerunPipelineRequest {
         pipeline,
@@ -216,7 +216,7 @@ pub async fn rerun(ctx: &Ctx, arguments: &RerunPipeline) -> CliResult {
 }
 
 /// `run cron`.
-pub async fn run_cron(ctx: &Ctx, arguments: &OnePipeline) -> CliResult {
+pub(super) async fn run_cron(ctx: &Ctx, arguments: &OnePipeline) -> CliResult {
     let pipeline = named(ctx, &arguments.pipeline, &arguments.project)?;
     ctx.client()
         .await?
@@ -227,7 +227,7 @@ pub async fn run_cron(ctx: &Ctx, arguments: &OnePipeline) -> CliResult {
 }
 
 /// `check status`.
-pub async fn check_status(ctx: &Ctx, arguments: &CheckStatus) -> CliResult {
+pub(super) async fn check_status(ctx: &Ctx, arguments: &CheckStatus) -> CliResult {
     use pps_v2::check_status_request::Context;
     let context = if arguments.all_projects {
         Context::All(true)

@@ -14,7 +14,7 @@ use crate::wire;
 const HEADER: &[&str] = &["ACTIVE", "PROJECT", "CREATED", "DESCRIPTION"];
 
 /// `create project`, `update project`.
-pub async fn write(ctx: &Ctx, arguments: &WriteProject, update: bool) -> CliResult {
+pub(super) async fn write(ctx: &Ctx, arguments: &WriteProject, update: bool) -> CliResult {
     let request = pfs_v2::CreateProjectRequest {
         project: Some(convert::project(&arguments.project)),
         description: arguments.description.clone().unwrap_or_default(),
@@ -25,7 +25,7 @@ pub async fn write(ctx: &Ctx, arguments: &WriteProject, update: bool) -> CliResu
 }
 
 /// `inspect project`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectProject) -> CliResult {
+pub(super) async fn inspect(ctx: &Ctx, arguments: &InspectProject) -> CliResult {
     let encoding = arguments.raw.encoding()?;
     let request = pfs_v2::InspectProjectV2Request {
         project: Some(convert::project(&arguments.project)),
@@ -66,7 +66,7 @@ pub async fn inspect(ctx: &Ctx, arguments: &InspectProject) -> CliResult {
 }
 
 /// `list project`.
-pub async fn list(ctx: &Ctx, arguments: &ListProject) -> CliResult {
+pub(super) async fn list(ctx: &Ctx, arguments: &ListProject) -> CliResult {
     let encoding = arguments.raw.encoding()?;
     let active = ctx.target()?.project;
     let clock = Clock::now(false);
@@ -95,7 +95,7 @@ fn row(info: &pfs_v2::ProjectInfo, active: &str, clock: &Clock) -> Vec<String> {
 }
 
 /// `delete project`: prints its pipelines and repos and asks before each kind is deleted.
-pub async fn delete(ctx: &Ctx, arguments: &DeleteProject) -> CliResult {
+pub(super) async fn delete(ctx: &Ctx, arguments: &DeleteProject) -> CliResult {
     let client = ctx.client().await?;
     let project = convert::project(&arguments.project);
     let pipelines = pipelines_of(ctx, vec![project.clone()]).await?;
@@ -143,7 +143,7 @@ fn ask(ctx: &Ctx, arguments: &DeleteProject, kind: &str, names: &[String]) -> Cl
 }
 
 /// Returns the names of pipelines; no projects means all.
-pub async fn pipelines_of(ctx: &Ctx, projects: Vec<pfs_v2::Project>) -> Result<Vec<String>, CliError> {
+pub(super) async fn pipelines_of(ctx: &Ctx, projects: Vec<pfs_v2::Project>) -> Result<Vec<String>, CliError> {
     let everywhere = projects.is_empty();
     let request = pps_v2::ListPipelineRequest {
         projects,
@@ -163,7 +163,7 @@ pub async fn pipelines_of(ctx: &Ctx, projects: Vec<pfs_v2::Project>) -> Result<V
 }
 
 /// Returns the names of user repos; no projects means all.
-pub async fn repos_of(ctx: &Ctx, projects: Vec<pfs_v2::Project>) -> Result<Vec<String>, CliError> {
+pub(super) async fn repos_of(ctx: &Ctx, projects: Vec<pfs_v2::Project>) -> Result<Vec<String>, CliError> {
     let everywhere = projects.is_empty();
     let kind = crate::refs::USER_TYPE.to_owned();
     let request = pfs_v2::ListRepoRequest {

@@ -34,7 +34,7 @@ use crate::output::progress::{PATIENCE, ProgressCounter, ProgressDisplay};
 use crate::{refs, source, wire};
 
 /// `put file`.
-pub async fn run(ctx: &Ctx, mut arguments: PutFile) -> CliResult {
+pub(super) async fn run(ctx: &Ctx, mut arguments: PutFile) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let target = refs::file(&arguments.target)?;
     if let Some(path) = target.path.as_deref()

@@ -10,7 +10,7 @@ use crate::error::CliError;
 
 /// A source of a put and its target.
 #[derive(Debug, PartialEq, Eq)]
-pub struct PutItem {
+pub(super) struct PutItem {
     /// The source.
     pub from: PutSource,
     /// Path in the repo: of the file, or of the folder for all files below the source.
@@ -19,7 +19,7 @@ pub struct PutItem {
 
 /// The origin of bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub enum PutSource {
+pub(super) enum PutSource {
     /// Standard input.
     Stdin,
     /// A local file.
@@ -32,7 +32,7 @@ pub enum PutSource {
 
 impl PutSource {
     /// Returns the source as messages name it.
-    pub fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         match self {
             PutSource::Stdin => "standard input".to_owned(),
             PutSource::File(path) | PutSource::Folder(path) => path.display().to_string(),
@@ -43,7 +43,7 @@ impl PutSource {
 
 /// An entry of a local folder.
 #[derive(Debug)]
-pub struct LocalEntry {
+pub(super) struct LocalEntry {
     /// Its name.
     pub name: String,
     /// Its path.
@@ -53,7 +53,9 @@ pub struct LocalEntry {
 }
 
 /// Lists a folder in the order of the names.
-pub fn list_folder(folder: &Path) -> Result<impl Iterator<Item = Result<LocalEntry, CliError>> + use<>, CliError> {
+pub(super) fn list_folder(
+    folder: &Path,
+) -> Result<impl Iterator<Item = Result<LocalEntry, CliError>> + use<>, CliError> {
     let what = format!("cannot read {}", folder.display());
     let mut entries: Vec<_> = std::fs::read_dir(folder)
         .and_then(Iterator::collect::<io::Result<_>>)
@@ -72,7 +74,7 @@ pub fn list_folder(folder: &Path) -> Result<impl Iterator<Item = Result<LocalEnt
 
 /// Returns whether a folder contains a file at any depth; links are not followed. What is found before the first file
 /// and is neither a file nor a folder is added to `left_out`.
-pub fn holds_files(folder: &Path, left_out: &mut LeftOut) -> Result<bool, CliError> {
+pub(super) fn holds_files(folder: &Path, left_out: &mut LeftOut) -> Result<bool, CliError> {
     let what = || CliError::io(format!("cannot read {}", folder.display()));
     for entry in std::fs::read_dir(folder).map_err(what())? {
         let entry = entry.map_err(what())?;
@@ -89,7 +91,7 @@ pub fn holds_files(folder: &Path, left_out: &mut LeftOut) -> Result<bool, CliErr
 
 /// What a put tells the user besides that it has succeeded.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct PutReport {
+pub(super) struct PutReport {
     /// Sources without bytes that a repo could hold: links, pipes, sockets, devices.
     pub left_out: LeftOut,
     /// Entries of archives that a later entry of the same path has replaced.
@@ -100,7 +102,7 @@ pub struct PutReport {
 
 impl PutReport {
     /// Returns a line for each thing that the user should know.
-    pub fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         let all = [
             (&self.left_out, "left out"),
             (&self.replaced, "replaced by later entries of the same archive"),

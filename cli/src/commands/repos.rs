@@ -23,7 +23,7 @@ const HEADER_WITH_ACCESS: &[&str] = &[
 ];
 
 /// `create repo`, `update repo`.
-pub async fn write(ctx: &Ctx, arguments: &WriteRepo, update: bool) -> CliResult {
+pub(super) async fn write(ctx: &Ctx, arguments: &WriteRepo, update: bool) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::CreateRepoRequest {
         repo: Some(wire::repo(&project, &refs::repo(&arguments.repo)?)),
@@ -35,7 +35,7 @@ pub async fn write(ctx: &Ctx, arguments: &WriteRepo, update: bool) -> CliResult 
 }
 
 /// `inspect repo`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectRepo) -> CliResult {
+pub(super) async fn inspect(ctx: &Ctx, arguments: &InspectRepo) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::InspectRepoRequest {
@@ -70,7 +70,7 @@ fn describe(info: &pfs_v2::RepoInfo, clock: &Clock) -> String {
 }
 
 /// `list repo`.
-pub async fn list(ctx: &Ctx, arguments: &ListRepo) -> CliResult {
+pub(super) async fn list(ctx: &Ctx, arguments: &ListRepo) -> CliResult {
     let encoding = arguments.view.raw.encoding()?;
     let project = ctx.project(&arguments.project)?;
     let projects = if arguments.all_projects {
@@ -147,7 +147,7 @@ fn row(info: &pfs_v2::RepoInfo, access: bool, clock: &Clock) -> Vec<String> {
 }
 
 /// `delete repo`.
-pub async fn delete(ctx: &Ctx, arguments: &DeleteRepo) -> CliResult {
+pub(super) async fn delete(ctx: &Ctx, arguments: &DeleteRepo) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let client = ctx.client().await?;
     match (&arguments.repo, arguments.all) {

@@ -14,7 +14,7 @@ use crate::wire;
 const HEADER: &[&str] = &["NAME", "TYPE", "CREATED"];
 
 /// `create secret`: from a manifest in JSON or YAML.
-pub async fn create(ctx: &Ctx, arguments: &CreateSecret) -> CliResult {
+pub(super) async fn create(ctx: &Ctx, arguments: &CreateSecret) -> CliResult {
     let source = source::read(&arguments.file).await?;
     let manifest = manifest(&source.name, &source.text)?;
     let request = pps_v2::CreateSecretRequest {
@@ -48,7 +48,7 @@ fn row(info: &pps_v2::SecretInfo, clock: &Clock) -> Vec<String> {
 }
 
 /// `list secret`.
-pub async fn list(ctx: &Ctx) -> CliResult {
+pub(super) async fn list(ctx: &Ctx) -> CliResult {
     let infos = ctx.client().await?.pps().list_secret(()).await?.into_inner();
     let clock = Clock::now(false);
     let mut list = MessageList::begin(&ctx.printer, None, HEADER, false);
@@ -59,7 +59,7 @@ pub async fn list(ctx: &Ctx) -> CliResult {
 }
 
 /// `inspect secret`.
-pub async fn inspect(ctx: &Ctx, arguments: &SecretName) -> CliResult {
+pub(super) async fn inspect(ctx: &Ctx, arguments: &SecretName) -> CliResult {
     let request = pps_v2::InspectSecretRequest {
         secret: Some(pps_v2::Secret {
             name: arguments.secret.clone(),
@@ -73,7 +73,7 @@ pub async fn inspect(ctx: &Ctx, arguments: &SecretName) -> CliResult {
 }
 
 /// `delete secret`.
-pub async fn delete(ctx: &Ctx, arguments: &SecretName) -> CliResult {
+pub(super) async fn delete(ctx: &Ctx, arguments: &SecretName) -> CliResult {
     let request = pps_v2::DeleteSecretRequest {
         secret: Some(pps_v2::Secret {
             name: arguments.secret.clone(),

@@ -16,7 +16,7 @@ use crate::output::progress::ProgressDisplay;
 use crate::{refs, wire};
 
 /// `list commit` without a repo: the sets, or with `-x` their commits.
-pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> CliResult {
+pub(super) async fn list(ctx: &Ctx, arguments: &ListCommit) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::ListCommitSetRequest {
         project: Some(convert::project(project)),
@@ -49,7 +49,7 @@ pub async fn list(ctx: &Ctx, arguments: &ListCommit) -> CliResult {
 }
 
 /// `wait commit`: blocks until finished, then prints as a list.
-pub async fn wait_commit(ctx: &Ctx, arguments: &WaitCommit) -> CliResult {
+pub(super) async fn wait_commit(ctx: &Ctx, arguments: &WaitCommit) -> CliResult {
     let mut list = CommitList::begin(ctx, &arguments.view, false, 0)?;
     if refs::is_id(&arguments.commit) {
         for info in wait_set(ctx, &arguments.commit).await? {
@@ -88,7 +88,7 @@ async fn wait_set(ctx: &Ctx, id: &str) -> Result<Vec<pfs_v2::CommitInfo>, CliErr
 }
 
 /// `flush commit` of 1.x: waits for all commits downstream of the given ones and prints them.
-pub async fn flush_commit(ctx: &Ctx, arguments: &FlushCommit) -> CliResult {
+pub(super) async fn flush_commit(ctx: &Ctx, arguments: &FlushCommit) -> CliResult {
     let mut list = CommitList::begin(ctx, &arguments.view, false, 0)?;
     let downstream = Downstream::of(ctx, &arguments.commits, &arguments.project).await?;
     // A set is returned with the commits of other sets that it depends on, so a commit may come several times.
@@ -117,7 +117,7 @@ fn is_user(commit: &pfs_v2::Commit) -> bool {
 /// The commits downstream of given ones: all of their own sets, and in later sets those that were made from them.
 ///
 /// Later sets occur when a pipeline is created after its input was put, as in old tutorials.
-pub struct Downstream {
+pub(super) struct Downstream {
     /// The ids of all sets, those of the given commits first.
     pub ids: Vec<String>,
     own: usize,
@@ -126,7 +126,7 @@ pub struct Downstream {
 
 impl Downstream {
     /// Follows the given commits.
-    pub async fn of(ctx: &Ctx, texts: &[String], project: &ProjectArg) -> Result<Downstream, CliError> {
+    pub(super) async fn of(ctx: &Ctx, texts: &[String], project: &ProjectArg) -> Result<Downstream, CliError> {
         let mut found = Downstream {
             ids: Vec::new(),
             own: 0,
@@ -156,7 +156,7 @@ impl Downstream {
     }
 
     /// Returns whether a commit, or the job that makes it, is downstream.
-    pub fn holds(&self, id: &str, name: &str) -> bool {
+    pub(super) fn holds(&self, id: &str, name: &str) -> bool {
         self.ids[..self.own].iter().any(|own| own == id) || self.names.contains(name)
     }
 }
@@ -178,7 +178,7 @@ async fn members(ctx: &Ctx, id: &str) -> Result<Vec<pfs_v2::CommitInfo>, CliErro
 }
 
 /// `delete commit`: drops the set with this id or with this commit.
-pub async fn delete(ctx: &Ctx, arguments: &CommitSetId) -> CliResult {
+pub(super) async fn delete(ctx: &Ctx, arguments: &CommitSetId) -> CliResult {
     let id = set_id(ctx, &arguments.id, &ProjectArg::default()).await?;
     let request = pfs_v2::DropCommitSetRequest {
         commit_set: Some(pfs_v2::CommitSet { id }),
@@ -188,7 +188,7 @@ pub async fn delete(ctx: &Ctx, arguments: &CommitSetId) -> CliResult {
 }
 
 /// `squash commit`.
-pub async fn squash(ctx: &Ctx, arguments: &CommitSetId) -> CliResult {
+pub(super) async fn squash(ctx: &Ctx, arguments: &CommitSetId) -> CliResult {
     let id = set_id(ctx, &arguments.id, &ProjectArg::default()).await?;
     let request = pfs_v2::SquashCommitSetRequest {
         commit_set: Some(pfs_v2::CommitSet { id }),
@@ -198,7 +198,7 @@ pub async fn squash(ctx: &Ctx, arguments: &CommitSetId) -> CliResult {
 }
 
 /// `delete commitV2`.
-pub async fn delete_one(ctx: &Ctx, arguments: &OneCommit) -> CliResult {
+pub(super) async fn delete_one(ctx: &Ctx, arguments: &OneCommit) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::DropCommitRequest {
         commit: Some(wire::commit(&project, &refs::commit(&arguments.commit)?)),
@@ -209,7 +209,7 @@ pub async fn delete_one(ctx: &Ctx, arguments: &OneCommit) -> CliResult {
 }
 
 /// `squash commitV2`.
-pub async fn squash_one(ctx: &Ctx, arguments: &OneCommit) -> CliResult {
+pub(super) async fn squash_one(ctx: &Ctx, arguments: &OneCommit) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let request = pfs_v2::SquashCommitRequest {
         commit: Some(wire::commit(&project, &refs::commit(&arguments.commit)?)),

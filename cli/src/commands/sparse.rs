@@ -21,7 +21,7 @@ const MOST_PARTS: usize = 1 << 20;
 
 /// What the records of an entry say about a sparse file.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct SparseHeader {
+pub(super) struct SparseHeader {
     /// The name of the file, if the entry itself has a made-up one.
     pub name: Option<Vec<u8>>,
     size: Option<u64>,
@@ -33,7 +33,9 @@ pub struct SparseHeader {
 
 impl SparseHeader {
     /// Reads the records of an entry; none if it is no sparse file.
-    pub fn read<'a>(records: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> io::Result<Option<SparseHeader>> {
+    pub(super) fn read<'a>(
+        records: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+    ) -> io::Result<Option<SparseHeader>> {
         let mut header = SparseHeader::default();
         let mut is_sparse = false;
         for (key, value) in records {
@@ -69,7 +71,7 @@ impl SparseHeader {
 
 /// Reads a sparse file as it was: with zeros between the parts that an entry has.
 #[derive(Debug)]
-pub struct SparseReader<R> {
+pub(super) struct SparseReader<R> {
     data: R,
     /// Offset and length of each part; ascending, without overlaps.
     parts: std::vec::IntoIter<(u64, u64)>,
@@ -85,7 +87,7 @@ pub struct SparseReader<R> {
 
 impl<R: Read> SparseReader<R> {
     /// Begins to read the bytes of an entry.
-    pub fn new(header: SparseHeader, mut data: R) -> io::Result<Self> {
+    pub(super) fn new(header: SparseHeader, mut data: R) -> io::Result<Self> {
         let size = header.size.ok_or_else(|| damaged("a sparse file has no size"))?;
         let map = match header.map_in_data {
             true => read_map(&mut data)?,

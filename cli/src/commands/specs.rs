@@ -15,12 +15,12 @@ use crate::output::raw::Raw;
 use crate::source;
 
 /// `create pipeline`.
-pub async fn create(ctx: &Ctx, arguments: &WritePipeline) -> CliResult {
+pub(super) async fn create(ctx: &Ctx, arguments: &WritePipeline) -> CliResult {
     apply_all(ctx, arguments, false, false).await
 }
 
 /// `update pipeline`.
-pub async fn update(ctx: &Ctx, arguments: &UpdatePipeline) -> CliResult {
+pub(super) async fn update(ctx: &Ctx, arguments: &UpdatePipeline) -> CliResult {
     apply_all(ctx, &arguments.write, true, arguments.reprocess).await
 }
 
@@ -213,7 +213,7 @@ fn transform(spec: &Value) -> Value {
 }
 
 /// `edit pipeline`.
-pub async fn edit(ctx: &Ctx, arguments: &EditPipeline) -> CliResult {
+pub(super) async fn edit(ctx: &Ctx, arguments: &EditPipeline) -> CliResult {
     let project = ctx.project(&arguments.project)?;
     let request = pps_v2::InspectPipelineRequest {
         pipeline: Some(convert::pipeline(&project, &arguments.pipeline)),
@@ -304,7 +304,7 @@ fn run_editor(wish: Option<&str>, path: &std::path::Path) -> CliResult {
 }
 
 /// `validate pipeline`: checks specs without a server.
-pub async fn validate(ctx: &Ctx, arguments: &ValidatePipeline) -> CliResult {
+pub(super) async fn validate(ctx: &Ctx, arguments: &ValidatePipeline) -> CliResult {
     for parsed in read_all(ctx, &arguments.file, None).await? {
         let spec = howdah_spec::effective(&Value::Null, &Value::Null, &parsed.user_json)
             .and_then(|json| howdah_spec::from_effective(&json, convert::DEFAULT_PROJECT, jiff::Timestamp::now()))
@@ -319,7 +319,7 @@ pub async fn validate(ctx: &Ctx, arguments: &ValidatePipeline) -> CliResult {
 }
 
 /// Reads exactly one spec, for commands that use only its input.
-pub async fn read_one(ctx: &Ctx, file: &str, project: &str) -> Result<ParsedSpec, CliError> {
+pub(super) async fn read_one(ctx: &Ctx, file: &str, project: &str) -> Result<ParsedSpec, CliError> {
     let mut specs = read_all(ctx, &[file.to_owned()], Some(project)).await?;
     match (specs.pop(), specs.len()) {
         (Some(spec), 0) => Ok(spec),

@@ -9,7 +9,7 @@ use crate::error::CliError;
 
 /// Limits of one file of records.
 #[derive(Debug, Clone, Copy)]
-pub struct Cut {
+pub(super) struct Cut {
     /// Records per file; zero means no limit.
     pub records: u64,
     /// Bytes per file; zero means no limit. Without any limit each record is a file.
@@ -19,7 +19,7 @@ pub struct Cut {
 }
 
 /// Reads records and passes the content of one file after the other to `emit`.
-pub fn split(
+pub(super) fn split(
     mut reader: impl BufRead,
     kind: Split,
     cut: &Cut,

@@ -14,7 +14,7 @@ const REASON_LETTERS: usize = 25;
 const ID_DIGITS: usize = 4;
 
 /// Returns a job's state in a word.
-pub fn job_state(state: JobState) -> &'static str {
+pub(super) fn job_state(state: JobState) -> &'static str {
     match state {
         JobState::Unknown => "unknown",
         JobState::JobCreated => UNKNOWN,
@@ -30,7 +30,7 @@ pub fn job_state(state: JobState) -> &'static str {
 }
 
 /// Returns the colour of a job's state.
-pub fn job_tone(state: JobState) -> Tone {
+pub(super) fn job_tone(state: JobState) -> Tone {
     match state {
         JobState::JobSuccess => Tone::Good,
         JobState::JobFailure | JobState::JobKilled | JobState::JobUnrunnable => Tone::Bad,
@@ -39,7 +39,7 @@ pub fn job_tone(state: JobState) -> Tone {
 }
 
 /// Returns whether a job has ended.
-pub fn job_is_over(state: JobState) -> bool {
+pub(super) fn job_is_over(state: JobState) -> bool {
     matches!(
         state,
         JobState::JobSuccess | JobState::JobFailure | JobState::JobKilled | JobState::JobUnrunnable
@@ -47,7 +47,7 @@ pub fn job_is_over(state: JobState) -> bool {
 }
 
 /// Returns a job's state and shortened reason for a table.
-pub fn job_state_and_reason(info: &JobInfo, printer: &Printer) -> String {
+pub(super) fn job_state_and_reason(info: &JobInfo, printer: &Printer) -> String {
     let state = info.state();
     let word = printer.paint(job_state(state), job_tone(state));
     if state == JobState::JobSuccess && info.data_total == info.data_skipped {
@@ -92,7 +92,7 @@ fn is_datum_id(text: &str) -> bool {
 }
 
 /// Returns a pipeline's state in a word.
-pub fn pipeline_state(state: PipelineState) -> &'static str {
+pub(super) fn pipeline_state(state: PipelineState) -> &'static str {
     match state {
         PipelineState::Unknown => "unknown",
         PipelineState::PipelineStarting => "starting",
@@ -106,7 +106,7 @@ pub fn pipeline_state(state: PipelineState) -> &'static str {
 }
 
 /// Returns the colour of a pipeline's state.
-pub fn pipeline_tone(state: PipelineState) -> Tone {
+pub(super) fn pipeline_tone(state: PipelineState) -> Tone {
     match state {
         PipelineState::PipelineRunning | PipelineState::PipelineStandby => Tone::Good,
         PipelineState::PipelineFailure | PipelineState::PipelineCrashing => Tone::Bad,
@@ -115,7 +115,7 @@ pub fn pipeline_tone(state: PipelineState) -> Tone {
 }
 
 /// Returns a datum's state in a word.
-pub fn datum_state(state: DatumState) -> &'static str {
+pub(super) fn datum_state(state: DatumState) -> &'static str {
     match state {
         DatumState::Unknown => UNKNOWN,
         DatumState::Failed => "failed",
@@ -127,7 +127,7 @@ pub fn datum_state(state: DatumState) -> &'static str {
 }
 
 /// Returns the colour of a datum's state.
-pub fn datum_tone(state: DatumState) -> Tone {
+pub(super) fn datum_tone(state: DatumState) -> Tone {
     match state {
         DatumState::Success | DatumState::Skipped => Tone::Good,
         DatumState::Failed => Tone::Bad,
@@ -136,7 +136,7 @@ pub fn datum_tone(state: DatumState) -> Tone {
 }
 
 /// Makes the filter for jobs in one of the named states; empty if none are named.
-pub fn job_filter(names: &[String]) -> Result<String, CliError> {
+pub(super) fn job_filter(names: &[String]) -> Result<String, CliError> {
     let known = [
         "created",
         "starting",
@@ -157,7 +157,7 @@ pub fn job_filter(names: &[String]) -> Result<String, CliError> {
 }
 
 /// Makes the filter for pipelines in one of the named states; empty if none are named.
-pub fn pipeline_filter(names: &[String]) -> Result<String, CliError> {
+pub(super) fn pipeline_filter(names: &[String]) -> Result<String, CliError> {
     let known = [
         "starting",
         "running",

@@ -8,7 +8,7 @@ use crate::naming;
 
 /// What becomes of an entry.
 #[derive(Debug, PartialEq, Eq)]
-pub enum TarKind {
+pub(super) enum TarKind {
     /// A file.
     File,
     /// A file of which the archive has only the parts with data.
@@ -23,7 +23,7 @@ pub enum TarKind {
 
 /// An entry that has been looked at; its bytes are not read.
 #[derive(Debug, PartialEq, Eq)]
-pub struct TarEntry {
+pub(super) struct TarEntry {
     /// Path below the folder that the archive is put into, beginning with `/`.
     pub path: String,
     /// What becomes of it.
@@ -34,7 +34,7 @@ impl TarEntry {
     /// Looks at an entry. `archive` is the name of the archive, for messages.
     ///
     /// Fails if the entry cannot be put at the path that it names, or if its kind is not known: its bytes would be lost.
-    pub fn look<R: Read>(entry: &mut tar::Entry<'_, R>, archive: &str) -> Result<TarEntry, CliError> {
+    pub(super) fn look<R: Read>(entry: &mut tar::Entry<'_, R>, archive: &str) -> Result<TarEntry, CliError> {
         let broken = |error| CliError::io(format!("cannot read the archive {archive}"))(error);
         let kind = entry.header().entry_type().as_byte();
         if kind == b'g' {

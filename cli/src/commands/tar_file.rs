@@ -27,11 +27,11 @@ use crate::error::{CliError, CliResult};
 const IN_MEMORY: usize = 1 << 20;
 
 /// Called with the path of a file and its bytes.
-pub type PutTarFile<'a> = dyn FnMut(&str, &mut dyn Read) -> CliResult + 'a;
+pub(super) type PutTarFile<'a> = dyn FnMut(&str, &mut dyn Read) -> CliResult + 'a;
 
 /// An open archive.
 #[derive(Debug)]
-pub struct TarFile {
+pub(super) struct TarFile {
     /// A regular file, so that it can be read again.
     file: File,
     gzip: bool,
@@ -39,7 +39,7 @@ pub struct TarFile {
 }
 
 /// Returns whether a file is an archive, by its name.
-pub fn is_archive(name: &str) -> bool {
+pub(super) fn is_archive(name: &str) -> bool {
     name.ends_with(".tar") || is_gzip(name)
 }
 
@@ -49,7 +49,7 @@ fn is_gzip(name: &str) -> bool {
 
 impl TarFile {
     /// Takes an open archive. One that cannot be read twice, such as a pipe, is copied to a temporary file first.
-    pub fn new(mut file: File, name: &str) -> Result<TarFile, CliError> {
+    pub(super) fn new(mut file: File, name: &str) -> Result<TarFile, CliError> {
         let what = || CliError::io(format!("cannot read the archive {name}"));
         if !file.metadata().map_err(what())?.is_file() {
             let mut copy = tempfile::tempfile().map_err(CliError::io("cannot make a temporary file"))?;
@@ -79,7 +79,7 @@ impl TarFile {
     }
 
     /// Reads all headers and returns what to put. `claim` is called with the path of each file.
-    pub fn plan(&self, append: bool, claim: &mut dyn FnMut(&str) -> CliResult) -> Result<TarPlan, CliError> {
+    pub(super) fn plan(&self, append: bool, claim: &mut dyn FnMut(&str) -> CliResult) -> Result<TarPlan, CliError> {
         let mut scan = TarScan::new(&self.name, append, claim);
         if self.gzip {
             let mut archive = tar::Archive::new(self.bytes()?);
@@ -95,7 +95,7 @@ impl TarFile {
 
     /// Reads all files, in the order of the archive. Returns whether the archive has an end mark; without one it may
     /// have been cut off.
-    pub fn read(&self, plan: &TarPlan, put: &mut PutTarFile<'_>) -> Result<bool, CliError> {
+    pub(super) fn read(&self, plan: &TarPlan, put: &mut PutTarFile<'_>) -> Result<bool, CliError> {
         let before = self.file.metadata().map_err(|error| self.broken(error))?;
         let mut archive = tar::Archive::new(self.bytes()?);
         for (number, entry) in (0..).zip(archive.entries().map_err(|error| self.broken(error))?) {
@@ -147,7 +147,7 @@ fn version(metadata: &Metadata) -> (u64, i64, i64) {
 
 /// Reads what follows the last entry of an archive: at least one more block of zeros is an end mark. Anything else is an
 /// error, because it would be lost.
-pub fn end_mark(rest: &mut dyn Read) -> io::Result<bool> {
+pub(super) fn end_mark(rest: &mut dyn Read) -> io::Result<bool> {
     let mut buffer = [0; 8 << 10];
     let mut found = false;
     loop {

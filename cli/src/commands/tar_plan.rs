@@ -17,7 +17,7 @@ const MOST_LINKS: usize = 40;
 
 /// What the second pass has to do.
 #[derive(Debug, Default)]
-pub struct TarPlan {
+pub(super) struct TarPlan {
     /// Paths of the files with the bytes of an entry, by its number. An entry that is not here makes one file, at its
     /// own path.
     special: HashMap<u64, Vec<String>>,
@@ -29,7 +29,7 @@ pub struct TarPlan {
 
 impl TarPlan {
     /// Returns the paths of the files with the bytes of an entry; `own` is its own path.
-    pub fn paths<'a>(&'a self, number: u64, own: &'a String) -> &'a [String] {
+    pub(super) fn paths<'a>(&'a self, number: u64, own: &'a String) -> &'a [String] {
         let special = self.special.get(&number).map(Vec::as_slice);
         special.unwrap_or(std::slice::from_ref(own))
     }
@@ -54,7 +54,7 @@ struct WaitingLink {
 }
 
 /// Makes a plan from the entries of an archive, one after the other.
-pub struct TarScan<'a> {
+pub(super) struct TarScan<'a> {
     archive: &'a str,
     /// All entries of a path are put, one behind the other.
     append: bool,
@@ -69,7 +69,7 @@ pub struct TarScan<'a> {
 
 impl<'a> TarScan<'a> {
     /// Makes a scan that has seen nothing. `archive` is the name of the archive, for messages.
-    pub fn new(archive: &'a str, append: bool, claim: &'a mut dyn FnMut(&str) -> CliResult) -> TarScan<'a> {
+    pub(super) fn new(archive: &'a str, append: bool, claim: &'a mut dyn FnMut(&str) -> CliResult) -> TarScan<'a> {
         TarScan {
             archive,
             append,
@@ -83,7 +83,7 @@ impl<'a> TarScan<'a> {
     }
 
     /// Looks at all entries of the archive.
-    pub fn entries<R: Read>(&mut self, entries: tar::Entries<'_, R>) -> CliResult {
+    pub(super) fn entries<R: Read>(&mut self, entries: tar::Entries<'_, R>) -> CliResult {
         for entry in entries {
             let broken = |error| CliError::io(format!("cannot read the archive {}", self.archive))(error);
             let entry = TarEntry::look(&mut entry.map_err(broken)?, self.archive)?;
@@ -109,7 +109,7 @@ impl<'a> TarScan<'a> {
     }
 
     /// Finds the targets of the links that came before them, and returns the plan.
-    pub fn finish(mut self) -> Result<TarPlan, CliError> {
+    pub(super) fn finish(mut self) -> Result<TarPlan, CliError> {
         let waiting = std::mem::take(&mut self.waiting);
         let mut open: Vec<(usize, &WaitingLink)> = waiting.iter().enumerate().rev().collect();
         // The links of a chain find their target one after the other.

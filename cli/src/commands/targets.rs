@@ -18,11 +18,11 @@ use crate::naming;
 
 /// Hashes paths to numbers that take less memory. They are so wide that two paths never have the same number.
 #[derive(Debug, Default)]
-pub struct PathHasher([RandomState; 2]);
+pub(super) struct PathHasher([RandomState; 2]);
 
 impl PathHasher {
     /// Returns the number of a path.
-    pub fn key(&self, path: &str) -> u128 {
+    pub(super) fn key(&self, path: &str) -> u128 {
         let [high, low] = &self.0;
         (u128::from(high.hash_one(path)) << 64) | u128::from(low.hash_one(path))
     }
@@ -30,7 +30,7 @@ impl PathHasher {
 
 /// The files of a put so far, and where each comes from.
 #[derive(Debug, Default)]
-pub struct Targets {
+pub(super) struct Targets {
     hasher: PathHasher,
     seen: HashMap<u128, u32>,
     sources: Vec<TargetSource>,
@@ -58,7 +58,7 @@ impl TargetSource {
 
 impl Targets {
     /// Adds a source of one file, or of the files below a folder of the repo, and returns its number.
-    pub fn source(&mut self, name: &str, below: Option<&str>) -> u32 {
+    pub(super) fn source(&mut self, name: &str, below: Option<&str>) -> u32 {
         let number = u32::try_from(self.sources.len()).unwrap_or(u32::MAX);
         self.sources.push(TargetSource {
             name: name.to_owned(),
@@ -68,7 +68,7 @@ impl Targets {
     }
 
     /// Notes that a source makes the file of a path. Fails if another source makes it too.
-    pub fn claim(&mut self, to: &str, source: u32) -> CliResult {
+    pub(super) fn claim(&mut self, to: &str, source: u32) -> CliResult {
         let first = match self.seen.entry(self.hasher.key(to)) {
             Entry::Vacant(place) => {
                 place.insert(source);
@@ -95,7 +95,7 @@ impl Targets {
 }
 
 /// Refuses two sources that would become the same file.
-pub fn refuse_shared_targets(items: &[PutItem]) -> CliResult {
+pub(super) fn refuse_shared_targets(items: &[PutItem]) -> CliResult {
     if items.len() < 2 {
         return Ok(());
     }

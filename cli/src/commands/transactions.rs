@@ -42,7 +42,7 @@ async fn outside(ctx: &Ctx) -> Result<Client, CliError> {
 }
 
 /// `start transaction`.
-pub async fn start(ctx: &Ctx) -> CliResult {
+pub(super) async fn start(ctx: &Ctx) -> CliResult {
     if let Some(id) = ctx.transaction()? {
         return Err(CliError::hinted(
             format!("cannot start a new transaction: {id} is active"),
@@ -63,7 +63,7 @@ pub async fn start(ctx: &Ctx) -> CliResult {
 }
 
 /// `stop transaction`: it stays on the server.
-pub fn stop(ctx: &Ctx) -> CliResult {
+pub(super) fn stop(ctx: &Ctx) -> CliResult {
     let id = chosen(ctx, None)?;
     store(ctx, None)?;
     Ok(ctx.printer.line(format!("Cleared active transaction: {id}"))?)
@@ -82,7 +82,7 @@ async fn fetch(ctx: &Ctx, id: &str) -> Result<TransactionInfo, CliError> {
 }
 
 /// `resume transaction`.
-pub async fn resume(ctx: &Ctx, arguments: &TransactionId) -> CliResult {
+pub(super) async fn resume(ctx: &Ctx, arguments: &TransactionId) -> CliResult {
     if let Some(id) = ctx.transaction()?.filter(|id| *id != arguments.id) {
         return Err(CliError::refused(format!(
             "cannot resume {}: transaction {id} is active",
@@ -99,7 +99,7 @@ pub async fn resume(ctx: &Ctx, arguments: &TransactionId) -> CliResult {
 }
 
 /// `finish transaction`.
-pub async fn finish(ctx: &Ctx, arguments: &MaybeTransaction) -> CliResult {
+pub(super) async fn finish(ctx: &Ctx, arguments: &MaybeTransaction) -> CliResult {
     let id = chosen(ctx, arguments.id.as_ref())?;
     let request = FinishTransactionRequest {
         transaction: Some(Transaction { id: id.clone() }),
@@ -122,7 +122,7 @@ fn clear_if_active(ctx: &Ctx, id: &str) -> CliResult {
 }
 
 /// `delete transaction`.
-pub async fn delete(ctx: &Ctx, arguments: &MaybeTransaction) -> CliResult {
+pub(super) async fn delete(ctx: &Ctx, arguments: &MaybeTransaction) -> CliResult {
     let id = chosen(ctx, arguments.id.as_ref())?;
     let request = DeleteTransactionRequest {
         transaction: Some(Transaction { id: id.clone() }),
@@ -132,7 +132,7 @@ pub async fn delete(ctx: &Ctx, arguments: &MaybeTransaction) -> CliResult {
 }
 
 /// `inspect transaction`.
-pub async fn inspect(ctx: &Ctx, arguments: &InspectTransaction) -> CliResult {
+pub(super) async fn inspect(ctx: &Ctx, arguments: &InspectTransaction) -> CliResult {
     let encoding = arguments.raw.encoding()?;
     let info = fetch(ctx, &chosen(ctx, arguments.id.as_ref())?).await?;
     if let Some(encoding) = encoding {
@@ -199,7 +199,7 @@ fn command_of(request: &TransactionRequest) -> String {
 }
 
 /// `list transaction`.
-pub async fn list(ctx: &Ctx, arguments: &ListTransaction) -> CliResult {
+pub(super) async fn list(ctx: &Ctx, arguments: &ListTransaction) -> CliResult {
     let encoding = arguments.raw.encoding()?;
     let infos = outside(ctx)
         .await?

@@ -14,7 +14,7 @@ use crate::error::CliError;
 const ASK_EVERY: Duration = Duration::from_secs(2);
 
 /// Waits for `answer` and meanwhile prints why its pipeline cannot run, if it cannot.
-pub async fn wait_for<T>(
+pub(super) async fn wait_for<T>(
     ctx: &Ctx,
     pipeline: Option<pps_v2::Pipeline>,
     answer: impl Future<Output = Result<T, CliError>>,
@@ -29,7 +29,7 @@ pub async fn wait_for<T>(
 }
 
 /// Returns the pipeline with the name of a commit's repo, which makes the commit if it is an output.
-pub fn pipeline_of(commit: &pfs_v2::Commit) -> Option<pps_v2::Pipeline> {
+pub(super) fn pipeline_of(commit: &pfs_v2::Commit) -> Option<pps_v2::Pipeline> {
     let repo = crate::wire::commit_repo(commit)?;
     Some(pps_v2::Pipeline {
         name: repo.name.clone(),
@@ -38,7 +38,7 @@ pub fn pipeline_of(commit: &pfs_v2::Commit) -> Option<pps_v2::Pipeline> {
 }
 
 /// Prints the error of a finished commit, if it has one.
-pub fn note_commit_error(ctx: &Ctx, info: &pfs_v2::CommitInfo) {
+pub(super) fn note_commit_error(ctx: &Ctx, info: &pfs_v2::CommitInfo) {
     if !info.error.is_empty() {
         let name = info.commit.as_ref().map_or(String::new(), crate::wire::commit_name);
         ctx.printer.note(format!("commit {name} failed: {}", info.error));

@@ -12,14 +12,14 @@ use crate::wire;
 /// Prints a note after a read if the commit is not finished.
 ///
 /// Sends one more request, whose failure is ignored: the read itself has succeeded.
-pub async fn note(ctx: &Ctx, commit: Option<&Commit>) {
+pub(super) async fn note(ctx: &Ctx, commit: Option<&Commit>) {
     if let Some(sentence) = sentence(ctx, commit).await {
         ctx.printer.note(sentence);
     }
 }
 
 /// Adds a hint to the error of a read if the commit is not finished.
-pub async fn explain(ctx: &Ctx, commit: Option<&Commit>, error: CliError) -> CliError {
+pub(super) async fn explain(ctx: &Ctx, commit: Option<&Commit>, error: CliError) -> CliError {
     let CliError::Server(status) = &error else { return error };
     if status.code() != tonic::Code::NotFound && !status.message().ends_with(" unfinished") {
         return error;

@@ -38,7 +38,7 @@ const COPIED: usize = 256 << 10;
 
 /// The part of the requested path that is removed from the paths of a tree.
 #[derive(Debug)]
-pub struct StrippedPrefix {
+pub(super) struct StrippedPrefix {
     /// The requested path: a folder, whose name is removed, or a file.
     exact: PathBuf,
     /// The folders above the first pattern in the path.
@@ -47,7 +47,7 @@ pub struct StrippedPrefix {
 
 impl StrippedPrefix {
     /// Splits the requested path.
-    pub fn of(path: &str) -> StrippedPrefix {
+    pub(super) fn of(path: &str) -> StrippedPrefix {
         let clean = crate::naming::rooted(path);
         let clean = clean.trim_start_matches('/');
         let is_pattern = |part: &str| part.contains(['*', '?', '[', '{', '(', '!', '\\']);
@@ -88,7 +88,7 @@ struct SmallEntry {
 }
 
 /// Writes the files of an archive below a folder.
-pub fn unpack(archive: impl Read, base: &StrippedPrefix, root: &Path, counter: &ProgressCounter) -> CliResult {
+pub(super) fn unpack(archive: impl Read, base: &StrippedPrefix, root: &Path, counter: &ProgressCounter) -> CliResult {
     std::fs::create_dir_all(root).map_err(CliError::io(format!("cannot make the folder {}", root.display())))?;
     let (sender, receiver) = sync_channel(WRITERS);
     let groups = Mutex::new(Some(receiver));
@@ -238,14 +238,14 @@ fn write_large(entry: &mut impl Read, path: &Path, buffer: &mut [u8]) -> CliResu
 
 /// A reader over the messages of a channel.
 #[derive(Debug)]
-pub struct ChannelReader {
+pub(super) struct ChannelReader {
     receiver: mpsc::Receiver<Bytes>,
     current: Bytes,
 }
 
 impl ChannelReader {
     /// Makes a reader that ends when the channel is closed.
-    pub fn new(receiver: mpsc::Receiver<Bytes>) -> ChannelReader {
+    pub(super) fn new(receiver: mpsc::Receiver<Bytes>) -> ChannelReader {
         ChannelReader {
             receiver,
             current: Bytes::new(),

@@ -9,7 +9,7 @@ use crate::output::size;
 use crate::wire;
 
 /// The columns of a table of commits.
-pub const COMMITS: &[&str] = &[
+pub(super) const COMMITS: &[&str] = &[
     "PROJECT",
     "REPO",
     "COMMIT",
@@ -21,13 +21,13 @@ pub const COMMITS: &[&str] = &[
 ];
 
 /// The columns of a table of sets of commits.
-pub const COMMIT_SETS: &[&str] = &["ID", "SUBCOMMITS", "PROGRESS", "CREATED", "MODIFIED"];
+pub(super) const COMMIT_SETS: &[&str] = &["ID", "SUBCOMMITS", "PROGRESS", "CREATED", "MODIFIED"];
 
 /// Blocks of a set's progress bar.
 const BLOCKS: usize = 8;
 
 /// Returns the row of a commit.
-pub fn commit_row(info: &pfs_v2::CommitInfo, clock: &Clock) -> Vec<String> {
+pub(super) fn commit_row(info: &pfs_v2::CommitInfo, clock: &Clock) -> Vec<String> {
     let commit = info.commit.clone().unwrap_or_default();
     let repo = wire::commit_repo(&commit);
     let creator = if info.created_by.is_empty() {
@@ -48,7 +48,7 @@ pub fn commit_row(info: &pfs_v2::CommitInfo, clock: &Clock) -> Vec<String> {
 }
 
 /// Returns a commit's size, or its upper bound while the size is unknown.
-pub fn commit_size(info: &pfs_v2::CommitInfo) -> String {
+pub(super) fn commit_size(info: &pfs_v2::CommitInfo) -> String {
     match &info.details {
         Some(details) => size::wire_size(details.size_bytes),
         None => size::upper_bound(info.size_bytes_upper_bound),
@@ -65,7 +65,7 @@ fn origin(info: &pfs_v2::CommitInfo) -> &'static str {
 }
 
 /// Returns the row of a set of commits.
-pub fn commit_set_row(set: &pfs_v2::CommitSetInfo, clock: &Clock, printer: &Printer) -> Vec<String> {
+pub(super) fn commit_set_row(set: &pfs_v2::CommitSetInfo, clock: &Clock, printer: &Printer) -> Vec<String> {
     let failed = set.commits.iter().filter(|commit| !commit.error.is_empty()).count();
     let done = set
         .commits
@@ -92,7 +92,7 @@ pub fn commit_set_row(set: &pfs_v2::CommitSetInfo, clock: &Clock, printer: &Prin
 }
 
 /// Draws progress as eight blocks: done, open, failed; at least one failed block if anything failed.
-pub fn progress(done: usize, failed: usize, total: usize, printer: &Printer) -> String {
+pub(super) fn progress(done: usize, failed: usize, total: usize, printer: &Printer) -> String {
     let total = total.max(1);
     let bad = if failed == 0 {
         0

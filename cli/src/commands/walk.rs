@@ -34,7 +34,7 @@ const WORTH_A_THREAD: usize = 16;
 
 /// Reads sources as the flags of the command say.
 #[derive(Debug)]
-pub struct SourceReader {
+pub(super) struct SourceReader {
     append: bool,
     untar: bool,
     recursive: bool,
@@ -87,7 +87,7 @@ impl Claims {
 
 impl SourceReader {
     /// Makes a reader for the flags of the command.
-    pub fn new(arguments: &PutFile, archive_prefix: String) -> SourceReader {
+    pub(super) fn new(arguments: &PutFile, archive_prefix: String) -> SourceReader {
         let cut = Cut {
             records: arguments.target_file_datums,
             bytes: arguments.target_file_bytes,
@@ -105,13 +105,13 @@ impl SourceReader {
     }
 
     /// Lets the reader offer large files.
-    pub fn with_offers(self, offers: Option<&FileOffers>) -> SourceReader {
+    pub(super) fn with_offers(self, offers: Option<&FileOffers>) -> SourceReader {
         let offerer = offers.map(FileOffers::offerer);
         SourceReader { offerer, ..self }
     }
 
     /// Reads all items in order.
-    pub fn read_all(&self, items: Vec<PutItem>, sender: &PutSender) -> Result<PutReport, CliError> {
+    pub(super) fn read_all(&self, items: Vec<PutItem>, sender: &PutSender) -> Result<PutReport, CliError> {
         let mut out = Out {
             outbox: Outbox::new(sender.clone()),
             buffers: BufferPool::default(),

@@ -50,22 +50,22 @@ pub(super) struct LegacyArguments {
 
 impl LegacyArguments {
     /// Returns an argument; empty if there is none at this place.
-    pub fn argument(&self, index: usize) -> &str {
+    pub(super) fn argument(&self, index: usize) -> &str {
         self.arguments.get(index).map_or("", String::as_str)
     }
 
     /// Returns whether a flag was used.
-    pub fn has(&self, long: &str) -> bool {
+    pub(super) fn has(&self, long: &str) -> bool {
         self.flags.iter().any(|(name, _, _)| *name == long)
     }
 
     /// Returns the first value of a flag.
-    pub fn value<'a>(&'a self, long: &'a str) -> Option<&'a str> {
+    pub(super) fn value<'a>(&'a self, long: &'a str) -> Option<&'a str> {
         self.values(long).next()
     }
 
     /// Returns the values of a flag that may be repeated.
-    pub fn values<'a>(&'a self, long: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(super) fn values<'a>(&'a self, long: &'a str) -> impl Iterator<Item = &'a str> {
         self.flags
             .iter()
             .filter(move |(name, _, _)| *name == long)
@@ -73,7 +73,7 @@ impl LegacyArguments {
     }
 
     /// Returns the flags that the present command gets, as `--name` or `--name=value`.
-    pub fn passed_on(&self) -> impl Iterator<Item = String> {
+    pub(super) fn passed_on(&self) -> impl Iterator<Item = String> {
         self.flags.iter().filter_map(|(long, flag_use, value)| {
             let name = match flag_use {
                 FlagUse::Keep => long,

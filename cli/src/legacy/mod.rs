@@ -16,7 +16,7 @@ use grammar::{FlagUse, LegacyArguments, LegacyCommand, LegacyFlag};
 
 /// A rewritten command line.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Rewritten {
+pub(crate) struct Rewritten {
     /// Present command lines, without the program's name, to be run one after another.
     pub commands: Vec<Vec<OsString>>,
     /// The hyphenated name; none for a present command.
@@ -25,7 +25,7 @@ pub struct Rewritten {
 
 /// Why a hyphenated command cannot be run.
 #[derive(Debug, PartialEq, Eq)]
-pub enum RewriteError {
+pub(crate) enum RewriteError {
     /// The user asked for its help.
     Help(String),
     /// Its arguments or flags are wrong.
@@ -71,7 +71,7 @@ const GLOBAL: &[LegacyFlag] = &[
 ];
 
 /// Rewrites a command line without the name of the program; present commands are returned unchanged.
-pub fn rewrite(program: &str, arguments: &[OsString]) -> Result<Rewritten, RewriteError> {
+pub(crate) fn rewrite(program: &str, arguments: &[OsString]) -> Result<Rewritten, RewriteError> {
     let texts: Vec<String> = arguments
         .iter()
         .map(|text| text.to_string_lossy().into_owned())
@@ -119,7 +119,7 @@ pub fn rewrite(program: &str, arguments: &[OsString]) -> Result<Rewritten, Rewri
 }
 
 /// Returns the names of all hyphenated commands.
-pub fn names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     table::COMMANDS.iter().map(|command| command.name)
 }
 

@@ -5,11 +5,11 @@
 use jiff::{SignedDuration, Timestamp};
 
 /// Printed in place of an unknown time or duration.
-pub const UNKNOWN: &str = "-";
+pub(crate) const UNKNOWN: &str = "-";
 
 /// How times are printed: as an age seen from `now`, or in full.
 #[derive(Debug, Clone, Copy)]
-pub struct Clock {
+pub(crate) struct Clock {
     /// The moment that ages are counted from.
     pub now: Timestamp,
     /// Prints RFC 3339 in UTC instead of an age.
@@ -18,7 +18,7 @@ pub struct Clock {
 
 impl Clock {
     /// Returns a clock at the present moment.
-    pub fn now(full: bool) -> Clock {
+    pub(crate) fn now(full: bool) -> Clock {
         Clock {
             now: Timestamp::now(),
             full,
@@ -26,7 +26,7 @@ impl Clock {
     }
 
     /// Formats a moment: `2 hours ago`, or RFC 3339, or `-`.
-    pub fn moment(&self, time: Option<Timestamp>) -> String {
+    pub(crate) fn moment(&self, time: Option<Timestamp>) -> String {
         match time {
             None => UNKNOWN.to_owned(),
             Some(time) if self.full => time.to_string(),
@@ -35,7 +35,7 @@ impl Clock {
     }
 
     /// Formats the time from `start` to `end`; without an end, to now.
-    pub fn span(&self, start: Option<Timestamp>, end: Option<Timestamp>) -> String {
+    pub(crate) fn span(&self, start: Option<Timestamp>, end: Option<Timestamp>) -> String {
         match start {
             None => UNKNOWN.to_owned(),
             Some(start) => words(end.unwrap_or(self.now).duration_since(start)),
@@ -46,7 +46,7 @@ impl Clock {
 /// Formats a duration in words: `About a minute`, `3 hours`.
 ///
 /// A negative duration, which clocks of two machines may produce, counts as zero.
-pub fn words(duration: SignedDuration) -> String {
+pub(crate) fn words(duration: SignedDuration) -> String {
     let seconds = duration.as_secs().max(0);
     let minutes = seconds / 60;
     // Hours are rounded: 89 minutes are an hour, 90 minutes are two.

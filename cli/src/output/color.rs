@@ -5,7 +5,7 @@
 
 /// The meaning of a coloured word. The word alone has the same meaning: colours add no information.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Tone {
+pub(crate) enum Tone {
     /// Finished without error, or running normally.
     Good,
     /// In progress.
@@ -21,7 +21,7 @@ const BAD: char = '\u{fdd2}';
 const END: char = '\u{fdd3}';
 
 /// Marks text as coloured when colours are on.
-pub fn paint(text: &str, tone: Tone, colored: bool) -> String {
+pub(crate) fn paint(text: &str, tone: Tone, colored: bool) -> String {
     if !colored {
         return text.to_owned();
     }
@@ -34,7 +34,7 @@ pub fn paint(text: &str, tone: Tone, colored: bool) -> String {
 }
 
 /// Returns the code for a terminal that a mark stands for; `None` if the character is no mark.
-pub fn code(mark: char) -> Option<&'static str> {
+pub(crate) fn code(mark: char) -> Option<&'static str> {
     match mark {
         GOOD => Some("\u{1b}[32m"),
         BUSY => Some("\u{1b}[33m"),

@@ -4,25 +4,25 @@ use std::fmt::Write;
 
 /// Lines of `Name: value`.
 #[derive(Debug, Default)]
-pub struct Fields {
+pub(crate) struct Fields {
     text: String,
 }
 
 impl Fields {
     /// Makes an empty description.
-    pub fn new() -> Fields {
+    pub(crate) fn new() -> Fields {
         Fields::default()
     }
 
     /// Adds a line.
-    pub fn line(&mut self, name: &str, value: impl AsRef<str>) -> &mut Fields {
+    pub(crate) fn line(&mut self, name: &str, value: impl AsRef<str>) -> &mut Fields {
         // Writing to a string cannot fail.
         let _ = writeln!(self.text, "{name}: {}", value.as_ref());
         self
     }
 
     /// Adds a line unless the value is empty.
-    pub fn maybe(&mut self, name: &str, value: impl AsRef<str>) -> &mut Fields {
+    pub(crate) fn maybe(&mut self, name: &str, value: impl AsRef<str>) -> &mut Fields {
         if value.as_ref().is_empty() {
             self
         } else {
@@ -31,13 +31,13 @@ impl Fields {
     }
 
     /// Adds a value of several lines below its name.
-    pub fn block(&mut self, name: &str, value: impl AsRef<str>) -> &mut Fields {
+    pub(crate) fn block(&mut self, name: &str, value: impl AsRef<str>) -> &mut Fields {
         let _ = writeln!(self.text, "{name}:\n{}", value.as_ref().trim_end());
         self
     }
 
     /// Returns the lines.
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 }

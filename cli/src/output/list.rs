@@ -12,7 +12,7 @@ use crate::error::CliError;
 
 /// A list that is being printed.
 #[derive(Debug)]
-pub enum MessageList {
+pub(crate) enum MessageList {
     /// For programs.
     Raw(Raw, PrinterOutput),
     /// For people.
@@ -21,7 +21,7 @@ pub enum MessageList {
 
 impl MessageList {
     /// Begins a list. A `paged` table goes through the pager if standard output is a terminal.
-    pub fn begin(printer: &Printer, encoding: Option<Encoding>, header: &[&str], paged: bool) -> MessageList {
+    pub(crate) fn begin(printer: &Printer, encoding: Option<Encoding>, header: &[&str], paged: bool) -> MessageList {
         match encoding {
             Some(encoding) => MessageList::Raw(Raw::new(encoding), printer.list(false)),
             None => MessageList::TextTable(TextTable::new(printer.list(paged), header)),
@@ -29,7 +29,7 @@ impl MessageList {
     }
 
     /// Adds a message.
-    pub fn push<M: Message + Name>(
+    pub(crate) fn push<M: Message + Name>(
         &mut self,
         message: &M,
         row: impl FnOnce(&M) -> Vec<String>,
@@ -41,7 +41,7 @@ impl MessageList {
     }
 
     /// Writes the rows that are buffered; for lists without an end.
-    pub fn flush(&mut self) -> Result<(), CliError> {
+    pub(crate) fn flush(&mut self) -> Result<(), CliError> {
         match self {
             MessageList::Raw(_, out) => Ok(out.flush()?),
             MessageList::TextTable(table) => Ok(table.flush_rows()?),
@@ -49,7 +49,7 @@ impl MessageList {
     }
 
     /// Ends the list.
-    pub fn finish(self) -> Result<(), CliError> {
+    pub(crate) fn finish(self) -> Result<(), CliError> {
         match self {
             MessageList::Raw(_, out) => Ok(out.close()?),
             MessageList::TextTable(table) => Ok(table.finish()?.close()?),

@@ -2,14 +2,14 @@
 //!
 //! Modules here convert values to text, and [`printer`] writes text. Nothing here sends a request.
 
-pub mod age;
-pub mod color;
-pub mod fields;
-pub mod list;
-pub mod pager;
-pub mod printer;
-pub mod progress;
-pub mod raw;
-pub mod size;
-pub mod table;
-pub mod terminal;
+pub(crate) mod age;
+pub(crate) mod color;
+pub(crate) mod fields;
+pub(crate) mod list;
+pub(crate) mod pager;
+pub(crate) mod printer;
+pub(crate) mod progress;
+pub(crate) mod raw;
+pub(crate) mod size;
+pub(crate) mod table;
+pub(crate) mod terminal;

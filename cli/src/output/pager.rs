@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 /// Decides which pager to run: none unless standard output is a terminal.
 ///
 /// `find` returns whether a program with this name can be run.
-pub fn choose(pager: Option<&str>, terminal: bool, find: impl Fn(&str) -> bool) -> Option<Vec<String>> {
+pub(crate) fn choose(pager: Option<&str>, terminal: bool, find: impl Fn(&str) -> bool) -> Option<Vec<String>> {
     if !terminal {
         return None;
     }
@@ -20,7 +20,7 @@ pub fn choose(pager: Option<&str>, terminal: bool, find: impl Fn(&str) -> bool) 
 }
 
 /// Returns whether a program of that name is in `PATH`, or is itself a path to a file.
-pub fn in_path(program: &str) -> bool {
+pub(crate) fn in_path(program: &str) -> bool {
     if program.contains('/') {
         return Path::new(program).is_file();
     }
@@ -30,13 +30,13 @@ pub fn in_path(program: &str) -> bool {
 
 /// A running pager, which shows the text that is written to it.
 #[derive(Debug)]
-pub struct Pager {
+pub(crate) struct Pager {
     child: Child,
 }
 
 impl Pager {
     /// Starts a pager; none if it cannot be started, in which case the list is printed without one.
-    pub fn start(words: &[String]) -> Option<Pager> {
+    pub(crate) fn start(words: &[String]) -> Option<Pager> {
         let (program, arguments) = words.split_first()?;
         let child = Command::new(program)
             .args(arguments)
@@ -47,7 +47,7 @@ impl Pager {
     }
 
     /// Closes the pager's input and waits until the user quits it.
-    pub fn wait(mut self) -> io::Result<()> {
+    pub(crate) fn wait(mut self) -> io::Result<()> {
         drop(self.child.stdin.take());
         self.child.wait().map(|_| ())
     }

@@ -13,7 +13,7 @@ use super::terminal::{self, Colors};
 
 /// Writes results to standard output and everything else to standard error.
 #[derive(Debug, Clone, Copy)]
-pub struct Printer {
+pub(crate) struct Printer {
     /// Whether standard output may carry colour codes.
     pub colored: bool,
     /// Whether standard output is a terminal.
@@ -24,7 +24,7 @@ pub struct Printer {
 
 impl Printer {
     /// Decides by the flag, the environment and the streams.
-    pub fn detect(no_color: bool) -> Printer {
+    pub(crate) fn detect(no_color: bool) -> Printer {
         let stdout_terminal = io::stdout().is_terminal();
         let refused = no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
@@ -36,35 +36,35 @@ impl Printer {
     }
 
     /// Colours a word if colours are on.
-    pub fn paint(&self, text: &str, tone: Tone) -> String {
+    pub(crate) fn paint(&self, text: &str, tone: Tone) -> String {
         color::paint(text, tone, self.colored)
     }
 
     /// Prints one line of a result.
-    pub fn line(&self, text: impl AsRef<str>) -> io::Result<()> {
+    pub(crate) fn line(&self, text: impl AsRef<str>) -> io::Result<()> {
         writeln!(io::stdout(), "{}", self.for_stdout(text.as_ref()))
     }
 
     /// Prints text of a result, without a newline at its end.
-    pub fn text(&self, text: impl AsRef<str>) -> io::Result<()> {
+    pub(crate) fn text(&self, text: impl AsRef<str>) -> io::Result<()> {
         let mut out = io::stdout();
         out.write_all(self.for_stdout(text.as_ref()).as_bytes())?;
         out.flush()
     }
 
     /// Returns standard output for the content of files, which is never changed.
-    pub fn bytes(&self) -> StdoutLock<'static> {
+    pub(crate) fn bytes(&self) -> StdoutLock<'static> {
         io::stdout().lock()
     }
 
     /// Prints a line on standard error.
-    pub fn note(&self, text: impl AsRef<str>) {
+    pub(crate) fn note(&self, text: impl AsRef<str>) {
         // An error here means that standard error is closed: no stream is left to report it on.
         let _ = writeln!(io::stderr(), "{}", self.for_stderr(text.as_ref()));
     }
 
     /// Prints a question on standard error and leaves the cursor behind it.
-    pub fn ask(&self, question: &str) {
+    pub(crate) fn ask(&self, question: &str) {
         let mut errors = io::stderr();
         // With standard error closed the question is invisible; the answer still counts.
         let _ = write!(errors, "{}", self.for_stderr(question)).and_then(|()| errors.flush());
@@ -87,7 +87,7 @@ impl Printer {
     }
 
     /// Opens standard output for the output of a program that colours, see [`Printer::list`].
-    pub fn colored_list(&self, paged: bool) -> PrinterOutput {
+    pub(crate) fn colored_list(&self, paged: bool) -> PrinterOutput {
         PrinterOutput {
             escape: self.stdout_terminal.then_some(Colors::All),
             ..self.list(paged)
@@ -95,7 +95,7 @@ impl Printer {
     }
 
     /// Opens standard output for a list. A `paged` list goes through the pager if standard output is a terminal.
-    pub fn list(&self, paged: bool) -> PrinterOutput {
+    pub(crate) fn list(&self, paged: bool) -> PrinterOutput {
         if paged {
             let wish = std::env::var("PAGER").ok();
             let words = pager::choose(wish.as_deref(), self.stdout_terminal, pager::in_path);
@@ -109,7 +109,7 @@ impl Printer {
 
 /// Where a list is written to. Each write must hold whole characters.
 #[derive(Debug)]
-pub struct PrinterOutput {
+pub(crate) struct PrinterOutput {
     sink: Sink,
     /// Set if the text ends on a terminal.
     escape: Option<Colors>,
@@ -130,7 +130,7 @@ impl PrinterOutput {
     }
 
     /// Writes what is buffered and waits until the pager, if there is one, has ended.
-    pub fn close(self) -> io::Result<()> {
+    pub(crate) fn close(self) -> io::Result<()> {
         match self.sink {
             Sink::Plain(mut out) => out.flush(),
             Sink::Pager(pager) => pager.wait(),

@@ -11,25 +11,25 @@ use crate::error::CliError;
 
 /// Writes messages in machine form.
 #[derive(Debug)]
-pub struct Raw {
+pub(crate) struct Raw {
     encoding: Encoding,
     first: bool,
 }
 
 impl Raw {
     /// Makes a writer.
-    pub fn new(encoding: Encoding) -> Raw {
+    pub(crate) fn new(encoding: Encoding) -> Raw {
         Raw { encoding, first: true }
     }
 
     /// Writes a message.
-    pub fn message<M: Message + Name>(&mut self, out: &mut impl Write, message: &M) -> Result<(), CliError> {
+    pub(crate) fn message<M: Message + Name>(&mut self, out: &mut impl Write, message: &M) -> Result<(), CliError> {
         let value = json::to_json(message).map_err(|error| CliError::refused(error.to_string()))?;
         self.value(out, &value)
     }
 
     /// Writes a JSON value.
-    pub fn value(&mut self, out: &mut impl Write, value: &Value) -> Result<(), CliError> {
+    pub(crate) fn value(&mut self, out: &mut impl Write, value: &Value) -> Result<(), CliError> {
         match self.encoding {
             Encoding::Json => writeln!(out, "{value:#}")?,
             Encoding::Yaml => {

@@ -5,7 +5,7 @@
 const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
 /// Formats a byte count, for instance `57.27KiB`.
-pub fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let mut value = bytes as f64;
     let mut unit = 0;
     while value >= 1024.0 && unit + 1 < UNITS.len() {
@@ -16,12 +16,12 @@ pub fn size(bytes: u64) -> String {
 }
 
 /// Formats a byte count of the API, which is signed; a negative count is printed as zero.
-pub fn wire_size(bytes: i64) -> String {
+pub(crate) fn wire_size(bytes: i64) -> String {
     size(u64::try_from(bytes).unwrap_or(0))
 }
 
 /// Formats an upper bound: `≤ 57.27KiB`.
-pub fn upper_bound(bytes: i64) -> String {
+pub(crate) fn upper_bound(bytes: i64) -> String {
     format!("≤ {}", wire_size(bytes))
 }
 

@@ -13,7 +13,7 @@ const BLOCK_ROWS: usize = 50;
 
 /// Writes rows as an aligned table.
 #[derive(Debug)]
-pub struct TextTable<W: Write> {
+pub(crate) struct TextTable<W: Write> {
     out: W,
     header: Vec<String>,
     widths: Vec<usize>,
@@ -23,7 +23,7 @@ pub struct TextTable<W: Write> {
 
 impl<W: Write> TextTable<W> {
     /// Makes a table with the given column titles.
-    pub fn new(out: W, header: &[&str]) -> TextTable<W> {
+    pub(crate) fn new(out: W, header: &[&str]) -> TextTable<W> {
         TextTable {
             out,
             header: header.iter().map(|title| (*title).to_owned()).collect(),
@@ -34,7 +34,7 @@ impl<W: Write> TextTable<W> {
     }
 
     /// Adds a row; cells may carry marks of colours, which take no width.
-    pub fn row(&mut self, cells: Vec<String>) -> io::Result<()> {
+    pub(crate) fn row(&mut self, cells: Vec<String>) -> io::Result<()> {
         self.rows.push(cells);
         if self.rows.len() == BLOCK_ROWS {
             self.flush_block()
@@ -44,7 +44,7 @@ impl<W: Write> TextTable<W> {
     }
 
     /// Writes the rows that are buffered; for commands that stream without an end.
-    pub fn flush_rows(&mut self) -> io::Result<()> {
+    pub(crate) fn flush_rows(&mut self) -> io::Result<()> {
         self.measure();
         if self.blocks == 0 {
             self.write_header()?;
@@ -57,7 +57,7 @@ impl<W: Write> TextTable<W> {
     }
 
     /// Writes the remaining rows. A table without rows is only its header.
-    pub fn finish(mut self) -> io::Result<W> {
+    pub(crate) fn finish(mut self) -> io::Result<W> {
         if !self.rows.is_empty() || self.blocks == 0 {
             self.flush_block()?;
         }
@@ -108,7 +108,7 @@ fn write_line(out: &mut impl Write, cells: &[String], widths: &[usize]) -> io::R
 }
 
 /// Renders a small table to a string.
-pub fn render(header: &[&str], rows: Vec<Vec<String>>) -> String {
+pub(crate) fn render(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = TextTable::new(Vec::new(), header);
     let written = rows
         .into_iter()

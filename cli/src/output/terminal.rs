@@ -14,7 +14,7 @@ use super::color;
 
 /// Which colour codes in a text stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Colors {
+pub(crate) enum Colors {
     /// Those that this program marked.
     Own,
     /// Those, and codes for colours in the text: it is the output of a program that colours.
@@ -22,7 +22,7 @@ pub enum Colors {
 }
 
 /// Returns a text as a terminal should get it.
-pub fn escape(text: &str, colors: Colors) -> Cow<'_, str> {
+pub(crate) fn escape(text: &str, colors: Colors) -> Cow<'_, str> {
     let Some(first) = text.find(|c| is_control(c) || color::code(c).is_some()) else {
         return Cow::Borrowed(text);
     };

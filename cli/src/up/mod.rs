@@ -49,7 +49,7 @@ const NO_STDOUT: &str = "cannot write to standard output";
 /// Runs until Ctrl-C or SIGTERM, or until a part fails.
 ///
 /// The caller does not handle Ctrl-C, so that this function can stop the parts in order.
-pub async fn run(arguments: UpArgs, printer: Printer) -> Result<(), CliError> {
+pub(crate) async fn run(arguments: UpArgs, printer: Printer) -> Result<(), CliError> {
     run_all(arguments, printer)
         .await
         .map_err(|error| CliError::refused(format!("{error:#}")))

@@ -30,7 +30,7 @@ const START_ATTEMPTS: u32 = 3;
 const RESTART_DELAY: Duration = Duration::from_millis(200);
 
 /// Finds the `nats-server` program: the given one, or the first one in `PATH`.
-pub fn find(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub(super) fn find(given: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(path) = given {
         if path.is_file() {
             return Ok(path.to_owned());
@@ -49,7 +49,7 @@ pub fn find(given: Option<&Path>) -> anyhow::Result<PathBuf> {
 }
 
 /// A running server, and what is needed to start it again.
-pub struct EmbeddedNats {
+pub(super) struct EmbeddedNats {
     program: PathBuf,
     folder: PathBuf,
     users: NatsUsers,
@@ -59,7 +59,7 @@ pub struct EmbeddedNats {
 
 impl EmbeddedNats {
     /// Starts the server with its files under `folder` and waits until it answers.
-    pub async fn start(program: PathBuf, folder: PathBuf) -> anyhow::Result<Self> {
+    pub(super) async fn start(program: PathBuf, folder: PathBuf) -> anyhow::Result<Self> {
         make_private_folder(&folder, &["nats.log"])
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
         let users = NatsUsers::make(&folder)?;
@@ -88,17 +88,17 @@ impl EmbeddedNats {
     }
 
     /// Returns the URL that clients connect to. It stays the same over restarts.
-    pub fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
     /// Returns the files for its users.
-    pub fn users(&self) -> &NatsUsers {
+    pub(super) fn users(&self) -> &NatsUsers {
         &self.users
     }
 
     /// Restarts the server whenever it dies. Stops the server and returns when `shutdown` is cancelled.
-    pub async fn supervise(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
+    pub(super) async fn supervise(mut self, shutdown: CancellationToken) -> anyhow::Result<()> {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return self.stop().await,

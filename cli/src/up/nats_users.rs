@@ -11,7 +11,7 @@ use howdah_store::PRIVATE_FILE_MODE;
 
 /// Files for the users of a server.
 #[derive(Clone)]
-pub struct NatsUsers {
+pub(super) struct NatsUsers {
     /// Configuration of the server.
     pub server_config: PathBuf,
     /// Credentials of the coordinator.
@@ -26,7 +26,7 @@ impl NatsUsers {
     ///
     /// # Errors
     /// When a file cannot be read or written, or credentials in it are damaged.
-    pub fn make(folder: &Path) -> anyhow::Result<Self> {
+    pub(super) fn make(folder: &Path) -> anyhow::Result<Self> {
         let users = Self {
             server_config: folder.join("server.conf"),
             coordinator: folder.join("coordinator.credentials"),

@@ -19,7 +19,7 @@ use rcgen::{
 };
 
 /// The files that the server and its clients need.
-pub struct MadeCertificate {
+pub(super) struct MadeCertificate {
     /// What clients trust.
     pub ca: PathBuf,
     /// Certificate of the server, and what signs it.
@@ -32,7 +32,7 @@ pub struct MadeCertificate {
 ///
 /// # Errors
 /// When the files cannot be read or written, or a name is not one of a host.
-pub fn ensure(data: &Path, listen: IpAddr, names: &[String]) -> anyhow::Result<MadeCertificate> {
+pub(super) fn ensure(data: &Path, listen: IpAddr, names: &[String]) -> anyhow::Result<MadeCertificate> {
     let folder = data.join("tls");
     make_private_folder(&folder, &["ca.pem"]).with_context(|| format!("cannot make {}", folder.display()))?;
     let files = MadeCertificate {

@@ -12,7 +12,7 @@ use howdah_store::PRIVATE_FILE_MODE;
 const TOKEN_BYTES: usize = 32;
 
 /// Returns the file of the token, which is made if there is none. Only its owner may read it.
-pub fn ensure(data: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn ensure(data: &Path) -> anyhow::Result<PathBuf> {
     let file = data.join("token");
     if file.exists() {
         std::fs::set_permissions(&file, Permissions::from_mode(PRIVATE_FILE_MODE))

@@ -41,7 +41,7 @@ pub(crate) struct GlobProgram {
 
 impl GlobProgram {
     /// Compiles the tree of a pattern.
-    pub fn compile(root: &PatternNode) -> GlobProgram {
+    pub(crate) fn compile(root: &PatternNode) -> GlobProgram {
         let mut program = GlobProgram {
             codes: vec![Vec::new()],
         };
@@ -128,7 +128,7 @@ impl GlobProgram {
     }
 
     /// Matches the whole text; returns the bounds of the groups: start of group n at 2n, end at 2n + 1.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         text: &str,
         bounds: usize,

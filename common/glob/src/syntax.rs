@@ -56,7 +56,7 @@ pub(crate) enum ClassItem {
 
 impl CharClass {
     /// Tells whether a character is in the set.
-    pub fn contains(&self, c: char) -> bool {
+    pub(crate) fn contains(&self, c: char) -> bool {
         let listed = self.items.iter().any(|item| match item {
             ClassItem::Range(low, high) => (*low..=*high).contains(&c),
             ClassItem::Posix(name) => posix(name, c),

@@ -14,9 +14,9 @@ pub(crate) struct Position {
 
 impl Position {
     /// The position of values that do not come from a text.
-    pub const UNKNOWN: Position = Position { line: 0, column: 0 };
+    pub(crate) const UNKNOWN: Position = Position { line: 0, column: 0 };
 
-    pub fn new(line: usize, column: usize) -> Position {
+    pub(crate) fn new(line: usize, column: usize) -> Position {
         let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Position {
             line: narrow(line),
@@ -60,31 +60,31 @@ pub(crate) struct SourceEntry {
 }
 
 impl SourceNode {
-    pub fn new(pos: Position, value: SourceValue) -> SourceNode {
+    pub(crate) fn new(pos: Position, value: SourceValue) -> SourceNode {
         SourceNode { pos, value }
     }
 
-    pub fn text(pos: Position, text: impl Into<String>) -> SourceNode {
+    pub(crate) fn text(pos: Position, text: impl Into<String>) -> SourceNode {
         SourceNode::new(pos, SourceValue::Text(text.into()))
     }
 
     /// Creates an object with one entry, all at `pos`.
-    pub fn object(pos: Position, key: &str, value: SourceNode) -> SourceNode {
+    pub(crate) fn object(pos: Position, key: &str, value: SourceNode) -> SourceNode {
         SourceNode::new(pos, SourceValue::Map(vec![SourceEntry::new(pos, key, value)]))
     }
 
-    pub fn is_null(&self) -> bool {
+    pub(crate) fn is_null(&self) -> bool {
         matches!(self.value, SourceValue::Null)
     }
 
-    pub fn as_map(&self) -> Option<&[SourceEntry]> {
+    pub(crate) fn as_map(&self) -> Option<&[SourceEntry]> {
         match &self.value {
             SourceValue::Map(entries) => Some(entries),
             _ => None,
         }
     }
 
-    pub fn as_map_mut(&mut self) -> Option<&mut Vec<SourceEntry>> {
+    pub(crate) fn as_map_mut(&mut self) -> Option<&mut Vec<SourceEntry>> {
         match &mut self.value {
             SourceValue::Map(entries) => Some(entries),
             _ => None,
@@ -92,7 +92,7 @@ impl SourceNode {
     }
 
     /// Describes the value for messages: `the string "x"`, `the number 3`, `a list`.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         match &self.value {
             SourceValue::Null => "null".to_owned(),
             SourceValue::Bool(value) => format!("the boolean {value}"),
@@ -107,7 +107,7 @@ impl SourceNode {
 }
 
 impl SourceEntry {
-    pub fn new(pos: Position, key: &str, value: SourceNode) -> SourceEntry {
+    pub(crate) fn new(pos: Position, key: &str, value: SourceNode) -> SourceEntry {
         let key = key.to_owned();
         SourceEntry { pos, key, value }
     }

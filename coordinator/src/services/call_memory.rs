@@ -28,23 +28,23 @@ use super::status::IntoStatus;
 use crate::memory_budget::{MemoryBudget, Reservation};
 
 /// Largest message of most calls. Their texts are at most 1 MiB together.
-pub const SMALL_MESSAGE_BYTES: usize = 2 << 20;
+pub(super) const SMALL_MESSAGE_BYTES: usize = 2 << 20;
 /// Largest message of calls with a spec, which has two forms in some of them.
-pub const SPEC_MESSAGE_BYTES: usize = 4 << 20;
+pub(super) const SPEC_MESSAGE_BYTES: usize = 4 << 20;
 /// Memory of a put: its message, data that is not cut into chunks yet, files that are not stored yet.
 const PUT_BYTES: usize = 48 << 20;
 /// Messages up to this size pass without a reservation. The number of calls of a connection bounds their memory.
 const FREE_BYTES: usize = 64 << 10;
 /// Bytes of small messages, or of a file that a client on this machine offers, for which a call reserves nothing. Above
 /// them it does: its files are collected.
-pub const FREE_CALL_BYTES: usize = 1 << 20;
+pub(super) const FREE_CALL_BYTES: usize = 1 << 20;
 /// How many times larger than its compressed form a message can be at most (deflate: 258 bytes for 2 bits).
 const LARGEST_RATIO: usize = 1032;
 /// Silence of a client whose call has memory, after which it loses it if other calls wait for some.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// Calls with messages larger than [`SMALL_MESSAGE_BYTES`], with their limits.
-pub const LARGER_CALLS: [(&str, usize); 4] = [
+pub(super) const LARGER_CALLS: [(&str, usize); 4] = [
     (MODIFY_FILE, MAX_MESSAGE_BYTES),
     ("/pps_v2.API/CreatePipeline", SPEC_MESSAGE_BYTES),
     ("/pps_v2.API/CreatePipelineV2", SPEC_MESSAGE_BYTES),
@@ -53,7 +53,7 @@ pub const LARGER_CALLS: [(&str, usize); 4] = [
 const MODIFY_FILE: &str = "/pfs_v2.API/ModifyFile";
 
 /// Bounds the messages of one call.
-pub async fn bound_messages(State(budget): State<MemoryBudget>, mut request: Request, next: Next) -> Response {
+pub(super) async fn bound_messages(State(budget): State<MemoryBudget>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let limit = limit_of(&path);
     let memory = CallMemory {
@@ -86,7 +86,7 @@ fn limit_of(path: &str) -> usize {
 /// The memory of one call, shared by the reader of its messages and its service, which finds it in the extensions of the
 /// request.
 #[derive(Clone, Debug)]
-pub struct CallMemory {
+pub(super) struct CallMemory {
     budget: MemoryBudget,
     /// What the call reserves, once.
     bytes: usize,
@@ -98,7 +98,7 @@ impl CallMemory {
     ///
     /// # Errors
     /// `RESOURCE_EXHAUSTED` when there is none for a while.
-    pub async fn reserve(&self) -> Result<(), Status> {
+    pub(super) async fn reserve(&self) -> Result<(), Status> {
         if !self.is_reserved() {
             let reservation = self.budget.reserve(self.bytes).await.map_err(IntoStatus::into_status)?;
             *self.reserved.lock().unwrap_or_else(PoisonError::into_inner) = Some(reservation);

@@ -15,7 +15,7 @@ use crate::metadata::Core;
 ///
 /// # Errors
 /// When the headers name several transactions, or what they name is no id.
-pub fn transaction_of(metadata: &MetadataMap) -> Result<Option<GlobalId>, Status> {
+pub(super) fn transaction_of(metadata: &MetadataMap) -> Result<Option<GlobalId>, Status> {
     let mut values = metadata
         .get_all(TRANSACTION_HEADER)
         .iter()
@@ -38,7 +38,7 @@ pub fn transaction_of(metadata: &MetadataMap) -> Result<Option<GlobalId>, Status
 ///
 /// # Errors
 /// When the command is refused, or the store or the log fails.
-pub async fn apply(core: &Core, command: Command) -> Result<Reply, Status> {
+pub(super) async fn apply(core: &Core, command: Command) -> Result<Reply, Status> {
     let done = core.staging().submit_folding_first(fresh_id(), command).await;
     done.map_err(IntoStatus::into_status)
 }
@@ -46,7 +46,7 @@ pub async fn apply(core: &Core, command: Command) -> Result<Reply, Status> {
 /// Submits a command, or appends it to the transaction that the headers name.
 ///
 /// The reply is the same in both cases, because a command is tried when it is appended.
-pub async fn apply_or_append(core: &Core, metadata: &MetadataMap, command: Command) -> Result<Reply, Status> {
+pub(super) async fn apply_or_append(core: &Core, metadata: &MetadataMap, command: Command) -> Result<Reply, Status> {
     match transaction_of(metadata)? {
         None => apply(core, command).await,
         Some(id) => {

@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 use crate::metadata::Core;
 
 /// Answers `versionpb_v2.API`.
-pub struct VersionService;
+pub(super) struct VersionService;
 
 #[tonic::async_trait]
 impl VersionApi for VersionService {
@@ -44,14 +44,14 @@ fn version() -> VersionMessage {
 }
 
 /// Answers `admin_v2.API`.
-pub struct AdminService {
+pub(super) struct AdminService {
     core: Core,
     file_broker: Option<Arc<FileBroker>>,
 }
 
 impl AdminService {
     /// Makes the service; it tells clients the name of `file_broker`, which receives the files that they offer.
-    pub fn new(core: Core, file_broker: Option<Arc<FileBroker>>) -> Self {
+    pub(super) fn new(core: Core, file_broker: Option<Arc<FileBroker>>) -> Self {
         Self { core, file_broker }
     }
 }
@@ -103,7 +103,7 @@ fn version_warning(client: &VersionMessage) -> Option<String> {
 }
 
 /// Answers `enterprise_v2.API`: there is no licence, and none is needed.
-pub struct EnterpriseService;
+pub(super) struct EnterpriseService;
 
 #[tonic::async_trait]
 impl EnterpriseApi for EnterpriseService {

@@ -16,7 +16,7 @@ const GRPC_MESSAGE: &str = "grpc-message";
 const UNIMPLEMENTED: &str = "12";
 
 /// Answers a call to an unknown service.
-pub async fn unknown_service(request: Request) -> Response {
+pub(super) async fn unknown_service(request: Request) -> Response {
     if !is_grpc(request.headers()) {
         return (
             StatusCode::NOT_FOUND,
@@ -38,7 +38,7 @@ pub fn unsupported(path: &str) -> Response {
 }
 
 /// Adds a sentence to every `UNIMPLEMENTED` that has none.
-pub async fn explain_unimplemented(request: Request, next: Next) -> Response {
+pub(super) async fn explain_unimplemented(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let mut response = next.run(request).await;
     let headers = response.headers_mut();

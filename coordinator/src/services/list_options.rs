@@ -7,7 +7,7 @@ use tonic::Status;
 use super::wire;
 
 /// Cuts one page out of a list; a size of 0 is the whole list.
-pub fn one_page<T>(items: Vec<T>, size: i64, index: i64) -> Result<Vec<T>, Status> {
+pub(super) fn one_page<T>(items: Vec<T>, size: i64, index: i64) -> Result<Vec<T>, Status> {
     let bad = || Status::invalid_argument("page_size and page_index cannot be negative");
     let size = usize::try_from(size).map_err(|_| bad())?;
     let index = usize::try_from(index).map_err(|_| bad())?;
@@ -19,7 +19,7 @@ pub fn one_page<T>(items: Vec<T>, size: i64, index: i64) -> Result<Vec<T>, Statu
 }
 
 /// Reads how many items are wanted; 0 is all.
-pub fn limit(number: i64) -> Result<usize, Status> {
+pub(super) fn limit(number: i64) -> Result<usize, Status> {
     match usize::try_from(number) {
         Ok(0) => Ok(usize::MAX),
         Ok(number) => Ok(number),
@@ -29,7 +29,7 @@ pub fn limit(number: i64) -> Result<usize, Status> {
 
 /// Projects that a deletion covers.
 #[derive(Debug, PartialEq, Eq)]
-pub enum ProjectSelection {
+pub(super) enum ProjectSelection {
     /// The request names no project: nothing is deleted.
     Nothing,
     /// Every project.
@@ -40,7 +40,7 @@ pub enum ProjectSelection {
 
 impl ProjectSelection {
     /// Reads the two fields in which requests carry it.
-    pub fn new(all: bool, projects: &[pfs::Project]) -> Result<Self, Status> {
+    pub(super) fn new(all: bool, projects: &[pfs::Project]) -> Result<Self, Status> {
         match (all, projects) {
             (true, _) => Ok(Self::All),
             (false, []) => Ok(Self::Nothing),
@@ -49,7 +49,7 @@ impl ProjectSelection {
     }
 
     /// Returns the selection as commands have it: `None` = nothing is deleted, `Some(None)` = every project.
-    pub fn for_command(self) -> Option<Option<Vec<ProjectName>>> {
+    pub(super) fn for_command(self) -> Option<Option<Vec<ProjectName>>> {
         match self {
             Self::Nothing => None,
             Self::All => Some(None),

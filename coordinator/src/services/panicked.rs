@@ -8,7 +8,7 @@ use tonic::Status;
 use crate::panics::{Panic, catch_task_panic};
 
 /// Returns the status of a call that panicked. The message of the panic is only in the log.
-pub fn internal(panic: &Panic) -> Status {
+pub(super) fn internal(panic: &Panic) -> Status {
     Status::internal(format!(
         "internal error of the server; its log says more under {}",
         panic.id
@@ -16,7 +16,7 @@ pub fn internal(panic: &Panic) -> Status {
 }
 
 /// Answers a call, also if it panics before its reply begins. Streamed replies do so themselves, see `reply`.
-pub async fn answer_panics(request: Request, next: Next) -> Response {
+pub(super) async fn answer_panics(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     match catch_task_panic(&path, next.run(request)).await {
         Ok(response) => response,

@@ -6,14 +6,14 @@ use howdah_model::{Command, CommitKey, CommitRef, GlobalId, State};
 ///
 /// One of them may start a commit. That commit is not in the state yet, but later commands may name it: all commits
 /// of a transaction have the transaction's id.
-pub struct PendingCommands<'a> {
+pub(super) struct PendingCommands<'a> {
     id: Option<GlobalId>,
     commands: Vec<&'a Command>,
 }
 
 impl<'a> PendingCommands<'a> {
     /// Returns the commands of an open transaction; none without an id, or if no transaction has it.
-    pub fn of_transaction(state: &'a State, id: Option<GlobalId>) -> Self {
+    pub(super) fn of_transaction(state: &'a State, id: Option<GlobalId>) -> Self {
         let transaction = id.and_then(|id| state.transaction(id));
         let commands = transaction
             .map(|transaction| transaction.requests.iter().map(|step| &step.command).collect())
@@ -22,7 +22,7 @@ impl<'a> PendingCommands<'a> {
     }
 
     /// Returns the commands of a batch that have been read so far.
-    pub fn of_batch(id: GlobalId, commands: &'a [Command]) -> Self {
+    pub(super) fn of_batch(id: GlobalId, commands: &'a [Command]) -> Self {
         Self {
             id: Some(id),
             commands: commands.iter().collect(),
@@ -30,7 +30,7 @@ impl<'a> PendingCommands<'a> {
     }
 
     /// Returns the commit that a reference names, if one of the commands starts it.
-    pub fn commit(&self, reference: &CommitRef) -> Option<CommitKey> {
+    pub(super) fn commit(&self, reference: &CommitRef) -> Option<CommitKey> {
         let id = self.id?;
         let key = CommitKey {
             repo: reference.repo.clone(),

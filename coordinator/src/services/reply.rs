@@ -23,13 +23,13 @@ use crate::panics::{Panic, catch_task_panic};
 const BUFFERED_MESSAGES: usize = 16;
 
 /// What a call with one reply message returns.
-pub type UnaryReply<T> = Result<Response<T>, Status>;
+pub(super) type UnaryReply<T> = Result<Response<T>, Status>;
 
 /// What a call with a stream of reply messages returns.
-pub type StreamReply<T> = Result<Response<BoxStream<T>>, Status>;
+pub(super) type StreamReply<T> = Result<Response<BoxStream<T>>, Status>;
 
 /// Answers with messages that are made one by one as the client takes them.
-pub fn from_items<T, I>(messages: I) -> StreamReply<T>
+pub(super) fn from_items<T, I>(messages: I) -> StreamReply<T>
 where
     I: IntoIterator<Item = Result<T, Status>>,
     I::IntoIter: Send + 'static,
@@ -39,7 +39,7 @@ where
 }
 
 /// Answers with an existing stream.
-pub fn from_stream<T>(messages: impl Stream<Item = Result<T, Status>> + Send + 'static) -> StreamReply<T> {
+pub(super) fn from_stream<T>(messages: impl Stream<Item = Result<T, Status>> + Send + 'static) -> StreamReply<T> {
     // A panic must not end the connection, which has other calls. After it the stream is not polled again.
     let guarded = AssertUnwindSafe(messages).catch_unwind().map(|message| match message {
         Ok(message) => message,
@@ -49,11 +49,11 @@ pub fn from_stream<T>(messages: impl Stream<Item = Result<T, Status>> + Send + '
 }
 
 /// The end of a streamed reply into which its task puts messages.
-pub struct ReplySender<T>(mpsc::Sender<Result<T, Status>>);
+pub(super) struct ReplySender<T>(mpsc::Sender<Result<T, Status>>);
 
 /// Why the task behind a streamed reply ends early.
 #[derive(Debug)]
-pub enum StreamError {
+pub(super) enum StreamError {
     /// The client has disconnected. Nothing is sent any more.
     ClientGone,
     /// The call fails with this status.
@@ -71,7 +71,7 @@ impl<T> ReplySender<T> {
     ///
     /// # Errors
     /// [`StreamError::ClientGone`].
-    pub async fn send(&self, message: T) -> Result<(), StreamError> {
+    pub(super) async fn send(&self, message: T) -> Result<(), StreamError> {
         self.0.send(Ok(message)).await.map_err(|_| StreamError::ClientGone)
     }
 
@@ -80,7 +80,7 @@ impl<T> ReplySender<T> {
     ///
     /// # Errors
     /// [`StreamError::ClientGone`].
-    pub async fn pause(&self) -> Result<(), StreamError> {
+    pub(super) async fn pause(&self) -> Result<(), StreamError> {
         tokio::task::yield_now().await;
         if self.0.is_closed() {
             return Err(StreamError::ClientGone);
@@ -92,13 +92,13 @@ impl<T> ReplySender<T> {
     ///
     /// A task that waits for anything but [`ReplySender::send`] must wait for this, too: it would otherwise outlive its
     /// call until the next message, which may never come.
-    pub async fn client_gone(&self) {
+    pub(super) async fn client_gone(&self) {
         self.0.closed().await;
     }
 }
 
 /// Answers with the messages that a task sends. If the task fails, its status ends the stream.
-pub fn from_task<T, F, Fut>(task: F) -> StreamReply<T>
+pub(super) fn from_task<T, F, Fut>(task: F) -> StreamReply<T>
 where
     T: Send + 'static,
     F: FnOnce(ReplySender<T>) -> Fut,

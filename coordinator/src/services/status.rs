@@ -18,12 +18,12 @@ use crate::metadata::SubmitError;
 use howdah_telemetry::error_chain;
 
 /// Returns the status of a wait that ends because the server does.
-pub fn shutting_down() -> Status {
+pub(super) fn shutting_down() -> Status {
     SubmitError::ShuttingDown.into_status()
 }
 
 /// Turns any error of the layers below into the status that clients expect.
-pub trait IntoStatus {
+pub(super) trait IntoStatus {
     /// Returns the status.
     fn into_status(self) -> Status;
 }

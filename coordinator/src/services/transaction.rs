@@ -21,13 +21,13 @@ use crate::fresh_id::fresh_id;
 use crate::metadata::Core;
 
 /// Answers `transaction_v2.API`.
-pub struct TransactionService {
+pub(super) struct TransactionService {
     core: Core,
 }
 
 impl TransactionService {
     /// Makes the service.
-    pub fn new(core: Core) -> Self {
+    pub(super) fn new(core: Core) -> Self {
         Self { core }
     }
 }

@@ -14,23 +14,23 @@ use tonic::Status;
 use super::status::IntoStatus;
 
 /// Returns the status for a field that must be set.
-pub fn missing(field: &str) -> Status {
+pub(super) fn missing(field: &str) -> Status {
     Status::invalid_argument(format!("validate request: {field} must be set"))
 }
 
 /// Returns the status for a bad name. Clients search its text; its code is the general one.
 #[expect(clippy::needless_pass_by_value, reason = "the form that map_err calls")]
-pub fn bad_name(error: NameError) -> Status {
+pub(super) fn bad_name(error: NameError) -> Status {
     Status::unknown(error.to_string())
 }
 
 /// Returns a text if it has at most `limit` bytes.
-pub fn bounded<'a>(field: &'static str, text: &'a str, limit: usize) -> Result<&'a str, Status> {
+pub(super) fn bounded<'a>(field: &'static str, text: &'a str, limit: usize) -> Result<&'a str, Status> {
     check_size(field, text.len(), limit).map(|()| text)
 }
 
 /// Checks the number of bytes of a field.
-pub fn check_size(field: &'static str, bytes: usize, limit: usize) -> Result<(), Status> {
+pub(super) fn check_size(field: &'static str, bytes: usize, limit: usize) -> Result<(), Status> {
     if bytes <= limit {
         return Ok(());
     }
@@ -38,12 +38,12 @@ pub fn check_size(field: &'static str, bytes: usize, limit: usize) -> Result<(),
 }
 
 /// Reads a project. Without a name it is the default one.
-pub fn project_name(project: Option<&pfs::Project>) -> Result<ProjectName, Status> {
+pub(super) fn project_name(project: Option<&pfs::Project>) -> Result<ProjectName, Status> {
     ProjectName::new(convert::project_name(project)).map_err(bad_name)
 }
 
 /// Reads a project that must be named.
-pub fn named_project(project: Option<&pfs::Project>) -> Result<ProjectName, Status> {
+pub(super) fn named_project(project: Option<&pfs::Project>) -> Result<ProjectName, Status> {
     match project {
         None => Err(missing("project")),
         Some(project) => ProjectName::new(&project.name).map_err(bad_name),
@@ -51,7 +51,7 @@ pub fn named_project(project: Option<&pfs::Project>) -> Result<ProjectName, Stat
 }
 
 /// Reads a repo that must be set.
-pub fn repo_key(repo: Option<&pfs::Repo>) -> Result<RepoKey, Status> {
+pub(super) fn repo_key(repo: Option<&pfs::Repo>) -> Result<RepoKey, Status> {
     let repo = repo.ok_or_else(|| missing("repo"))?;
     Ok(RepoKey {
         project: project_name(repo.project.as_ref())?,
@@ -61,7 +61,7 @@ pub fn repo_key(repo: Option<&pfs::Repo>) -> Result<RepoKey, Status> {
 }
 
 /// Reads a branch that must be set.
-pub fn branch_key(branch: Option<&pfs::Branch>) -> Result<BranchKey, Status> {
+pub(super) fn branch_key(branch: Option<&pfs::Branch>) -> Result<BranchKey, Status> {
     let branch = branch.ok_or_else(|| missing("branch"))?;
     Ok(BranchKey {
         repo: repo_key(branch.repo.as_ref())?,
@@ -70,7 +70,7 @@ pub fn branch_key(branch: Option<&pfs::Branch>) -> Result<BranchKey, Status> {
 }
 
 /// Reads a branch name that may be empty.
-pub fn branch_name(name: &str) -> Result<Option<BranchName>, Status> {
+pub(super) fn branch_name(name: &str) -> Result<Option<BranchName>, Status> {
     match name {
         "" => Ok(None),
         name => BranchName::new(name).map(Some).map_err(bad_name),
@@ -78,7 +78,7 @@ pub fn branch_name(name: &str) -> Result<Option<BranchName>, Status> {
 }
 
 /// Reads a reference to a commit that must be set.
-pub fn commit_ref(commit: Option<&pfs::Commit>) -> Result<CommitRef, Status> {
+pub(super) fn commit_ref(commit: Option<&pfs::Commit>) -> Result<CommitRef, Status> {
     let commit = commit.ok_or_else(|| missing("commit"))?;
     let branch = commit.branch.as_ref();
     let repo = commit
@@ -97,7 +97,7 @@ pub fn commit_ref(commit: Option<&pfs::Commit>) -> Result<CommitRef, Status> {
 }
 
 /// Reads a reference to a commit that may be absent.
-pub fn optional_commit_ref(commit: Option<&pfs::Commit>) -> Result<Option<CommitRef>, Status> {
+pub(super) fn optional_commit_ref(commit: Option<&pfs::Commit>) -> Result<Option<CommitRef>, Status> {
     match commit {
         // Some clients send an empty message for "none".
         None => Ok(None),
@@ -107,12 +107,12 @@ pub fn optional_commit_ref(commit: Option<&pfs::Commit>) -> Result<Option<Commit
 }
 
 /// Reads a global id. A text that is no id names nothing, so it is not found.
-pub fn global_id(text: &str, not_found: impl FnOnce() -> Status) -> Result<GlobalId, Status> {
+pub(super) fn global_id(text: &str, not_found: impl FnOnce() -> Status) -> Result<GlobalId, Status> {
     text.parse().map_err(|_| not_found())
 }
 
 /// Reads a pipeline that must be set.
-pub fn pipeline_key(pipeline: Option<&pps::Pipeline>) -> Result<PipelineKey, Status> {
+pub(super) fn pipeline_key(pipeline: Option<&pps::Pipeline>) -> Result<PipelineKey, Status> {
     let pipeline = pipeline.ok_or_else(|| missing("pipeline"))?;
     if pipeline.name.is_empty() {
         return Err(missing("pipeline.name"));
@@ -124,7 +124,7 @@ pub fn pipeline_key(pipeline: Option<&pps::Pipeline>) -> Result<PipelineKey, Sta
 }
 
 /// Reads a job that must be set.
-pub fn job_key(job: Option<&pps::Job>) -> Result<JobKey, Status> {
+pub(super) fn job_key(job: Option<&pps::Job>) -> Result<JobKey, Status> {
     let job = job.ok_or_else(|| missing("job"))?;
     let pipeline = pipeline_key(job.pipeline.as_ref())?;
     let id = global_id(&job.id, || {
@@ -134,47 +134,47 @@ pub fn job_key(job: Option<&pps::Job>) -> Result<JobKey, Status> {
 }
 
 /// Reads the projects of a filter; none means all.
-pub fn project_names(projects: &[pfs::Project]) -> Result<Vec<ProjectName>, Status> {
+pub(super) fn project_names(projects: &[pfs::Project]) -> Result<Vec<ProjectName>, Status> {
     projects.iter().map(|project| project_name(Some(project))).collect()
 }
 
 /// Writes a project.
-pub fn project(name: &ProjectName) -> pfs::Project {
+pub(super) fn project(name: &ProjectName) -> pfs::Project {
     convert::project(name.as_str())
 }
 
 /// Writes a repo.
-pub fn repo(key: &RepoKey) -> pfs::Repo {
+pub(super) fn repo(key: &RepoKey) -> pfs::Repo {
     convert::typed_repo(key.project.as_str(), key.name.as_str(), key.kind.as_str())
 }
 
 /// Writes a branch.
-pub fn branch(key: &BranchKey) -> pfs::Branch {
+pub(super) fn branch(key: &BranchKey) -> pfs::Branch {
     convert::branch_of(repo(&key.repo), key.name.as_str())
 }
 
 /// Writes a commit, without a branch, as clients expect.
-pub fn commit(key: &CommitKey) -> pfs::Commit {
+pub(super) fn commit(key: &CommitKey) -> pfs::Commit {
     convert::commit(repo(&key.repo), key.id.to_string())
 }
 
 /// Writes a file of a commit.
-pub fn file(key: &CommitKey, path: impl Into<String>) -> pfs::File {
+pub(super) fn file(key: &CommitKey, path: impl Into<String>) -> pfs::File {
     convert::file(commit(key), path)
 }
 
 /// Writes a pipeline.
-pub fn pipeline(key: &PipelineKey) -> pps::Pipeline {
+pub(super) fn pipeline(key: &PipelineKey) -> pps::Pipeline {
     convert::pipeline(key.project.as_str(), key.name.as_str())
 }
 
 /// Writes a job.
-pub fn job(key: &JobKey) -> pps::Job {
+pub(super) fn job(key: &JobKey) -> pps::Job {
     convert::job(pipeline(&key.pipeline), key.id.to_string())
 }
 
 /// Writes a count as the signed number that the messages have for it; too large a count becomes the largest one.
-pub fn signed(count: u64) -> i64 {
+pub(super) fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 

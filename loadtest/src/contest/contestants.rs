@@ -8,7 +8,7 @@ use crate::harness::find_howdah;
 use crate::options::CommonOptions;
 
 /// A program that stores files.
-pub trait Contestant {
+pub(crate) trait Contestant {
     /// Its name in tables.
     fn name(&self) -> &'static str;
     /// Returns its version, or how to install it.
@@ -28,16 +28,16 @@ pub trait Contestant {
 }
 
 /// Howdah itself: its command line against a server.
-pub struct Howdah {
+pub(crate) struct Howdah {
     program: PathBuf,
 }
 
 /// The repository for Howdah's files.
-pub const REPO: &str = "files";
+pub(crate) const REPO: &str = "files";
 
 impl Howdah {
     /// Finds the program.
-    pub fn new(common: &CommonOptions) -> anyhow::Result<Self> {
+    pub(crate) fn new(common: &CommonOptions) -> anyhow::Result<Self> {
         Ok(Self {
             program: find_howdah(common)?,
         })
@@ -88,7 +88,7 @@ impl Contestant for Howdah {
 }
 
 /// Plain copies without history or checks: `cp`.
-pub struct Cp;
+pub(crate) struct Cp;
 
 impl Contestant for Cp {
     fn name(&self) -> &'static str {
@@ -114,7 +114,7 @@ impl Contestant for Cp {
 }
 
 /// One archive without history or checks: `tar`.
-pub struct Tar;
+pub(crate) struct Tar;
 
 impl Contestant for Tar {
     fn name(&self) -> &'static str {
@@ -141,7 +141,7 @@ impl Contestant for Tar {
 }
 
 /// The backup program restic, with its defaults.
-pub struct Restic;
+pub(crate) struct Restic;
 
 impl Restic {
     fn restic(place: &ContestPlace, arguments: &[&str]) -> Command {
@@ -179,7 +179,7 @@ impl Contestant for Restic {
 }
 
 /// The backup program BorgBackup, without encryption.
-pub struct Borg;
+pub(crate) struct Borg;
 
 impl Borg {
     fn borg(place: &ContestPlace, arguments: &[&str]) -> Command {
@@ -224,7 +224,7 @@ impl Contestant for Borg {
 }
 
 /// The backup program rustic, with its defaults.
-pub struct Rustic;
+pub(crate) struct Rustic;
 
 impl Rustic {
     fn rustic(place: &ContestPlace, arguments: &[&str]) -> Command {
@@ -265,7 +265,7 @@ impl Contestant for Rustic {
 /// The data versioning program DVC, with its defaults except that it uses no version control system.
 ///
 /// Two of its workspaces share one cache: data is added in the first and checked out in the second.
-pub struct Dvc;
+pub(crate) struct Dvc;
 
 impl Dvc {
     fn added(place: &ContestPlace) -> PathBuf {
@@ -341,7 +341,7 @@ impl Contestant for Dvc {
 }
 
 /// Returns every peer, installed or not.
-pub fn peers() -> Vec<Box<dyn Contestant>> {
+pub(crate) fn peers() -> Vec<Box<dyn Contestant>> {
     vec![
         Box::new(Restic),
         Box::new(Borg),

@@ -15,7 +15,7 @@ const READ_EVERY: Duration = Duration::from_millis(5);
 
 /// Time and memory of one run.
 #[derive(Debug, Clone, Copy)]
-pub struct Measured {
+pub(crate) struct Measured {
     /// From start to exit.
     pub took: Duration,
     /// The highest resident memory that was read, in bytes.
@@ -23,7 +23,7 @@ pub struct Measured {
 }
 
 /// Runs a program to its end. Its standard error goes to the file `log`; an error quotes it.
-pub fn run(command: &mut Command, log: &Path) -> anyhow::Result<Measured> {
+pub(crate) fn run(command: &mut Command, log: &Path) -> anyhow::Result<Measured> {
     let program = command.get_program().to_string_lossy().into_owned();
     let errors = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(errors);

@@ -8,10 +8,10 @@
 //! The speed of disks varies: in every round each contestant starts with an empty folder, earlier writes are flushed
 //! before the clock starts, and the median counts. Every contestant runs through its command line, as for a user.
 
-pub mod contestants;
-pub mod measure;
-pub mod phase;
-pub mod scores;
+pub(crate) mod contestants;
+pub(crate) mod measure;
+pub(crate) mod phase;
+pub(crate) mod scores;
 
 use std::path::Path;
 use std::time::Duration;
@@ -30,7 +30,7 @@ use scores::Scores;
 const PAUSE_AFTER_DELETION: Duration = Duration::from_secs(8);
 
 /// The work of a contest.
-pub trait ContestWork {
+pub(crate) trait ContestWork {
     /// Returns the phases in order; `Put` is the first.
     fn phases(&self) -> &[Phase];
     /// Returns the folder to store, and a folder in it.
@@ -46,7 +46,7 @@ pub trait ContestWork {
 }
 
 /// Runs a contest of Howdah and those of `peers` that are installed.
-pub async fn contest(
+pub(crate) async fn contest(
     common: &CommonOptions,
     scratch: &Path,
     work: &dyn ContestWork,

@@ -7,7 +7,7 @@ use howdah_api::address::Address;
 
 /// A kind of work that every contestant does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// Stores the input.
     Put,
     /// Lists every file that is stored.
@@ -22,7 +22,7 @@ pub enum Phase {
 
 impl Phase {
     /// Returns the phase's name in tables and JSON.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Phase::Put => "put",
             Phase::List => "list",
@@ -35,7 +35,7 @@ impl Phase {
 
 /// The folders of a contestant in one round.
 #[derive(Debug)]
-pub struct ContestPlace {
+pub(crate) struct ContestPlace {
     /// The folder to store.
     pub source: PathBuf,
     /// Name of a folder in the source.
@@ -50,7 +50,7 @@ pub struct ContestPlace {
 
 impl ContestPlace {
     /// Makes the folders below `folder`. `source` is the folder to store and the name of a folder in it.
-    pub fn make(folder: &Path, source: (&Path, &str), address: Option<Address>) -> anyhow::Result<Self> {
+    pub(crate) fn make(folder: &Path, source: (&Path, &str), address: Option<Address>) -> anyhow::Result<Self> {
         let (source, inner) = source;
         let own = folder.join("own");
         std::fs::create_dir(&own).with_context(|| format!("cannot make the folder {}", own.display()))?;

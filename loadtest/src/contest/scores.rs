@@ -9,7 +9,7 @@ use super::phase::Phase;
 
 /// Times of all contestants in all phases and rounds.
 #[derive(Debug, Default)]
-pub struct Scores {
+pub(crate) struct Scores {
     times: Vec<(&'static str, Phase, Vec<f64>)>,
     versions: Vec<(&'static str, String)>,
     skipped: Vec<(&'static str, String)>,
@@ -19,7 +19,7 @@ pub struct Scores {
 
 /// How many times as fast Howdah is as another contestant in one phase.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ContestRatio {
+pub(crate) struct ContestRatio {
     /// Its name in JSON.
     pub key: String,
     /// The sentence for people.
@@ -35,7 +35,7 @@ const FLOORS: [&str; 2] = ["cp -r", "tar"];
 
 impl Scores {
     /// Adds the time of one phase in one round.
-    pub fn add(&mut self, name: &'static str, phase: Phase, took: Duration) {
+    pub(crate) fn add(&mut self, name: &'static str, phase: Phase, took: Duration) {
         let seconds = took.as_secs_f64();
         let known = |(other, its, _): &&mut (&'static str, Phase, Vec<f64>)| *other == name && *its == phase;
         match self.times.iter_mut().find(known) {
@@ -45,19 +45,19 @@ impl Scores {
     }
 
     /// Adds the version of a contestant.
-    pub fn version(&mut self, name: &'static str, version: String) {
+    pub(crate) fn version(&mut self, name: &'static str, version: String) {
         if !version.is_empty() {
             self.versions.push((name, version));
         }
     }
 
     /// Adds a contestant that is not installed.
-    pub fn skip(&mut self, name: &'static str, reason: String) {
+    pub(crate) fn skip(&mut self, name: &'static str, reason: String) {
         self.skipped.push((name, reason));
     }
 
     /// Adds peaks of memory; the largest of all rounds is kept.
-    pub fn memory(&mut self, phase: Phase, client: u64, server: u64) {
+    pub(crate) fn memory(&mut self, phase: Phase, client: u64, server: u64) {
         match self.memory.iter_mut().find(|(other, ..)| *other == phase) {
             Some(peaks) => *peaks = (phase, peaks.1.max(client), peaks.2.max(server)),
             None => self.memory.push((phase, client, server)),
@@ -99,7 +99,7 @@ impl Scores {
     }
 
     /// Compares Howdah with every contestant in every phase, and with the best peer.
-    pub fn ratios(&self) -> Vec<ContestRatio> {
+    pub(crate) fn ratios(&self) -> Vec<ContestRatio> {
         let mut ratios = Vec::new();
         for phase in self.phases() {
             let Some(own) = self.median(HOWDAH, phase) else {
@@ -132,7 +132,7 @@ impl Scores {
     }
 
     /// Returns the scores as a table for people.
-    pub fn text(&self, title: &str) -> String {
+    pub(crate) fn text(&self, title: &str) -> String {
         let names = self.names();
         let phases = self.phases();
         let width = names.iter().map(|name| name.len()).max().unwrap_or(0).max(4);
@@ -168,7 +168,7 @@ impl Scores {
     }
 
     /// Returns the scores as one line of JSON.
-    pub fn json(&self, benchmark: &str, parameters: &Value) -> String {
+    pub(crate) fn json(&self, benchmark: &str, parameters: &Value) -> String {
         let rows: Vec<Value> = self
             .times
             .iter()

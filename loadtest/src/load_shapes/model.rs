@@ -13,7 +13,7 @@ const MESSAGE: usize = 128 << 10;
 
 /// Number, size and depth of the files of a modification.
 #[derive(Debug, Clone)]
-pub struct Shape {
+pub(super) struct Shape {
     /// Its name in tables.
     pub name: &'static str,
     /// Files written by each modification.
@@ -28,14 +28,14 @@ pub struct Shape {
 
 impl Shape {
     /// Names a value of this shape in the report.
-    pub fn key(&self, value: &str) -> String {
+    pub(super) fn key(&self, value: &str) -> String {
         format!("{}_{value}", self.name)
     }
 }
 
 /// The content of a file as seed and length, without its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SeededContent {
+pub(super) struct SeededContent {
     /// Seed of the noise.
     pub seed: u64,
     /// Number of bytes.
@@ -44,7 +44,7 @@ pub struct SeededContent {
 
 impl SeededContent {
     /// Returns the bytes in pieces of one message.
-    pub fn pieces(self) -> impl Iterator<Item = Bytes> + Send {
+    pub(super) fn pieces(self) -> impl Iterator<Item = Bytes> + Send {
         let mut noise = Noise::new(self.seed);
         let mut left = self.length;
         std::iter::from_fn(move || {
@@ -62,7 +62,7 @@ impl SeededContent {
 
 /// The change of one path: the file is deleted, and a new one may be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PathChange {
+pub(super) struct PathChange {
     /// Path of the file.
     pub path: String,
     /// The new content; none if the file is only deleted.
@@ -71,7 +71,7 @@ pub struct PathChange {
 
 /// The expected files. Path, seed and length are computed from the number of the file.
 #[derive(Debug, Clone)]
-pub struct ExpectedFiles {
+pub(super) struct ExpectedFiles {
     shape: Shape,
     seed: u64,
     /// How often each file has been written; 0 for a file that does not exist.
@@ -80,24 +80,24 @@ pub struct ExpectedFiles {
 
 impl ExpectedFiles {
     /// Returns the number of all files that have ever existed, which is the end of the range of their numbers.
-    pub fn end(&self) -> usize {
+    pub(super) fn end(&self) -> usize {
         self.versions.len()
     }
 
     /// Returns the number of files.
-    pub fn count(&self) -> usize {
+    pub(super) fn count(&self) -> usize {
         self.versions.iter().filter(|version| **version > 0).count()
     }
 
     /// Returns number and content of the file at a path; none if no file is expected there.
-    pub fn file(&self, path: &str) -> Option<(usize, SeededContent)> {
+    pub(super) fn file(&self, path: &str) -> Option<(usize, SeededContent)> {
         let number: usize = path.strip_suffix(".bin")?.rsplit_once('-')?.1.parse().ok()?;
         let content = self.content(number)?;
         (self.path(number) == path).then_some((number, content))
     }
 
     /// Returns the path of a file.
-    pub fn path(&self, number: usize) -> String {
+    pub(super) fn path(&self, number: usize) -> String {
         let mut noise = Noise::new(self.seed ^ (number as u64) << 1);
         let mut path = String::new();
         if self.shape.depth > 0 {
@@ -122,7 +122,7 @@ impl ExpectedFiles {
 
 /// Generates modifications and keeps the expected files.
 #[derive(Debug)]
-pub struct Modifications {
+pub(super) struct Modifications {
     noise: Noise,
     model: ExpectedFiles,
     written: u32,
@@ -130,7 +130,7 @@ pub struct Modifications {
 
 impl Modifications {
     /// Starts without files.
-    pub fn new(shape: &Shape, seed: u64) -> Self {
+    pub(super) fn new(shape: &Shape, seed: u64) -> Self {
         Self {
             noise: Noise::new(seed),
             model: ExpectedFiles {
@@ -143,13 +143,13 @@ impl Modifications {
     }
 
     /// Returns the expected files after all modifications so far.
-    pub fn model(&self) -> &ExpectedFiles {
+    pub(super) fn model(&self) -> &ExpectedFiles {
         &self.model
     }
 
     /// Generates a modification. It writes the shape's number of files; about one in four overwrites an existing file,
     /// if there are any. For every eight written files it deletes one. No path occurs twice.
-    pub fn modify(&mut self) -> Vec<PathChange> {
+    pub(super) fn modify(&mut self) -> Vec<PathChange> {
         let before = self.model.end();
         let mut touched = BTreeMap::new();
         for _ in 0..self.model.shape.files {
@@ -187,7 +187,7 @@ impl Modifications {
 }
 
 /// Returns the messages of a change. The deletion is needed because a message that adds bytes appends them.
-pub fn bodies(change: PathChange) -> impl Iterator<Item = Body> + Send {
+pub(super) fn bodies(change: PathChange) -> impl Iterator<Item = Body> + Send {
     let PathChange { path, write } = change;
     let delete = Body::DeleteFile(pfs_v2::DeleteFile {
         path: path.clone(),

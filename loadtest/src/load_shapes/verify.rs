@@ -13,7 +13,7 @@ use crate::noise::Noise;
 const BLOCK: usize = 512;
 
 /// Compares all files of a commit with the model; returns the number of bytes of their contents.
-pub async fn all(up: &BenchServer, commit: &pfs_v2::Commit, model: &ExpectedFiles) -> anyhow::Result<u64> {
+pub(super) async fn all(up: &BenchServer, commit: &pfs_v2::Commit, model: &ExpectedFiles) -> anyhow::Result<u64> {
     let mut archive = up.archive(commit).await?;
     let mut reader = ArchiveReader::default();
     let (mut files, mut bytes) = (0, 0);

@@ -13,7 +13,7 @@ const OBJECTS_PER_COMMIT: u64 = 10;
 const BYTES_PER_OBJECT: u64 = 1 << 20;
 
 /// The requests of one kind of work.
-pub struct TrafficRow {
+pub(super) struct TrafficRow {
     /// Its name in table and JSON.
     pub name: &'static str,
     /// The unit of work for which requests are counted.
@@ -54,7 +54,7 @@ impl TrafficRow {
 }
 
 /// The result of the benchmark.
-pub struct Findings {
+pub(super) struct Findings {
     title: String,
     parameters: Value,
     rows: Vec<TrafficRow>,
@@ -63,7 +63,7 @@ pub struct Findings {
 
 impl Findings {
     /// Makes a result without rows.
-    pub fn new(title: String, parameters: Value) -> Self {
+    pub(super) fn new(title: String, parameters: Value) -> Self {
         Self {
             title,
             parameters,
@@ -73,17 +73,17 @@ impl Findings {
     }
 
     /// Adds the requests of one kind of work.
-    pub fn row(&mut self, row: TrafficRow) {
+    pub(super) fn row(&mut self, row: TrafficRow) {
         self.rows.push(row);
     }
 
     /// Sets the reason why nothing could be measured.
-    pub fn skip(&mut self, reason: String) {
+    pub(super) fn skip(&mut self, reason: String) {
         self.skipped = Some(reason);
     }
 
     /// Returns the result in both forms.
-    pub fn print(&self) -> Printed {
+    pub(super) fn print(&self) -> Printed {
         Printed {
             text: self.text(),
             json: self.json(),

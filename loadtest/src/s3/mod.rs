@@ -33,7 +33,7 @@ use traffic::{S3Request, TrafficTotals, in_sequence};
 
 /// Arguments of the benchmark.
 #[derive(Debug, Clone, Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// The S3 server s3s-fs [default: the one in PATH]
     #[arg(long, value_name = "PATH", env = "HOWDAH_TEST_S3_SERVER")]
     s3_server: Option<PathBuf>,
@@ -79,7 +79,7 @@ impl Default for Arguments {
 const FOLDERS: u32 = 100;
 
 /// Runs the benchmark.
-pub async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Printed> {
+pub(crate) async fn run(common: &CommonOptions, arguments: &Arguments) -> anyhow::Result<Printed> {
     let title = format!(
         "An S3 server that takes {} ms longer for each request: {} files of {} bytes; one file added before {} \
          pipelines with {} datums each",

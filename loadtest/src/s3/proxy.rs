@@ -25,7 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::traffic::{RequestKind, S3Request, key_of};
 
 /// A running proxy. Dropping it stops it.
-pub struct Proxy {
+pub(super) struct Proxy {
     port: u16,
     shared: Arc<ProxyState>,
     _server: AbortOnDropHandle<()>,
@@ -42,7 +42,7 @@ struct ProxyState {
 
 impl Proxy {
     /// Starts a proxy for the server at a port of this machine.
-    pub async fn start(server_port: u16, latency: Duration) -> anyhow::Result<Self> {
+    pub(super) async fn start(server_port: u16, latency: Duration) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.context("no free port on 127.0.0.1 for the proxy")?;
         let port = listener.local_addr()?.port();
@@ -72,12 +72,12 @@ impl Proxy {
     }
 
     /// Returns the URL for the clients of the server.
-    pub fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
     /// Returns the requests that were answered since the last call.
-    pub fn take(&self) -> Vec<S3Request> {
+    pub(super) fn take(&self) -> Vec<S3Request> {
         std::mem::take(&mut self.shared.seen())
     }
 }

@@ -16,14 +16,14 @@ use crate::options::CommonOptions;
 use crate::scripted::{BUCKET_KEY, ScriptedWorker};
 
 /// Programs that must be installed.
-pub struct Programs {
+pub(super) struct Programs {
     s3_server: PathBuf,
     nats_server: PathBuf,
 }
 
 impl Programs {
     /// Finds the programs; the error names the missing one and how to install it.
-    pub fn find(s3_server: Option<&Path>) -> Result<Self, String> {
+    pub(super) fn find(s3_server: Option<&Path>) -> Result<Self, String> {
         let s3_server = match s3_server {
             Some(given) if given.is_file() => Ok(given.to_owned()),
             Some(given) => Err(format!(
@@ -50,7 +50,7 @@ fn in_path(name: &str) -> Option<PathBuf> {
 }
 
 /// All running parts. Dropping it stops them.
-pub struct Bucket {
+pub(super) struct Bucket {
     // Fields are dropped in this order, so this is the order in which the parts stop.
     _worker: ScriptedWorker,
     coordinator: BenchCoordinator,
@@ -70,7 +70,7 @@ struct BenchCoordinator {
 
 impl Bucket {
     /// Starts everything in a folder, with `latency` added to each request to the S3 server.
-    pub async fn start(
+    pub(super) async fn start(
         common: &CommonOptions,
         programs: &Programs,
         folder: &Path,
@@ -122,17 +122,17 @@ impl Bucket {
     }
 
     /// Returns the proxy in front of the S3 server.
-    pub fn proxy(&self) -> &Proxy {
+    pub(super) fn proxy(&self) -> &Proxy {
         &self.proxy
     }
 
     /// Returns a connection to the coordinator.
-    pub fn api(&self) -> &Api {
+    pub(super) fn api(&self) -> &Api {
         &self.coordinator.api
     }
 
     /// Restarts the coordinator, which empties its caches.
-    pub async fn restart_coordinator(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn restart_coordinator(&mut self) -> anyhow::Result<()> {
         self.coordinator.restart().await
     }
 }

@@ -7,14 +7,14 @@ use axum::http::{Method, Uri};
 use serde::Serialize;
 
 /// The bucket of the benchmark.
-pub const BUCKET: &str = "howdah";
+pub(super) const BUCKET: &str = "howdah";
 /// Prefix of the store in the bucket.
-pub const PREFIX: &str = "loadtest";
+pub(super) const PREFIX: &str = "loadtest";
 
 /// Kinds of requests, by their cost for a store and by how they are billed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RequestKind {
+pub(super) enum RequestKind {
     /// Reads an object or a part of one.
     Get,
     /// Reads the header of an object.
@@ -31,7 +31,7 @@ pub enum RequestKind {
 
 impl RequestKind {
     /// Returns the kind of a request.
-    pub fn of(method: &Method, uri: &Uri) -> Self {
+    pub(super) fn of(method: &Method, uri: &Uri) -> Self {
         let has = |name: &str| {
             let mut names = uri.query().unwrap_or_default().split('&');
             names.any(|pair| pair.split('=').next() == Some(name))
@@ -52,7 +52,7 @@ impl RequestKind {
 
 /// One request.
 #[derive(Debug, Clone)]
-pub struct S3Request {
+pub(super) struct S3Request {
     /// Kind of the request.
     pub kind: RequestKind,
     /// The object's key below the store's prefix; empty for listings.
@@ -70,7 +70,7 @@ pub struct S3Request {
 }
 
 /// Returns the key of a request below the store's prefix.
-pub fn key_of(uri: &Uri) -> String {
+pub(super) fn key_of(uri: &Uri) -> String {
     let path = uri.path().trim_start_matches('/');
     let key = path.strip_prefix(BUCKET).unwrap_or(path).trim_start_matches('/');
     let key = key.strip_prefix(PREFIX).unwrap_or(key);
@@ -78,7 +78,7 @@ pub fn key_of(uri: &Uri) -> String {
 }
 
 /// Returns the part of the store that a key belongs to.
-pub fn part_of(key: &str) -> &str {
+pub(super) fn part_of(key: &str) -> &str {
     let mut steps = key.split('/');
     match (steps.next(), steps.next(), key.rsplit('/').nth(1)) {
         (Some("meta"), Some(inner), _) => inner,
@@ -92,7 +92,7 @@ pub fn part_of(key: &str) -> &str {
 
 /// Totals of some requests.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct TrafficTotals {
+pub(super) struct TrafficTotals {
     /// Number of all requests.
     pub requests: u64,
     /// Number of requests by kind.
@@ -109,7 +109,7 @@ pub struct TrafficTotals {
 
 impl TrafficTotals {
     /// Adds up requests.
-    pub fn of<'a>(requests: impl IntoIterator<Item = &'a S3Request>) -> Self {
+    pub(super) fn of<'a>(requests: impl IntoIterator<Item = &'a S3Request>) -> Self {
         let mut sum = TrafficTotals::default();
         for asked in requests {
             sum.requests += 1;
@@ -125,7 +125,7 @@ impl TrafficTotals {
     }
 
     /// Returns the number of requests of a kind.
-    pub fn kind(&self, kind: RequestKind) -> u64 {
+    pub(super) fn kind(&self, kind: RequestKind) -> u64 {
         self.kinds.get(&kind).copied().unwrap_or(0)
     }
 }
@@ -134,7 +134,7 @@ impl TrafficTotals {
 ///
 /// At least this number of requests ran one after the other. Multiplied by the latency, it is a lower bound of their
 /// time.
-pub fn in_sequence(requests: &[S3Request]) -> u64 {
+pub(super) fn in_sequence(requests: &[S3Request]) -> u64 {
     let mut by_end: Vec<&S3Request> = requests.iter().collect();
     by_end.sort_by_key(|asked| asked.ended);
     let mut last = Duration::ZERO;

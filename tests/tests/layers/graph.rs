@@ -6,13 +6,13 @@ use std::path::Path;
 use crate::source::{Segments, Source};
 
 /// The files of one crate as modules (`a::b`; the crate's root is `lib` or `main`), and what they import of each other.
-pub struct Graph {
+pub(crate) struct Graph {
     edges: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Graph {
     /// Reads all files below `root`, the folder with `lib.rs` or `main.rs`.
-    pub fn read(root: &Path) -> Self {
+    pub(crate) fn read(root: &Path) -> Self {
         let mut sources = BTreeMap::new();
         collect(root, &mut Vec::new(), &mut sources);
         let files = Files(sources);
@@ -31,18 +31,18 @@ impl Graph {
     }
 
     /// Goes through all files.
-    pub fn files(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
         self.edges.keys().map(String::as_str)
     }
 
     /// Goes through all imports: the importing file, the imported one.
-    pub fn edges(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(crate) fn edges(&self) -> impl Iterator<Item = (&str, &str)> {
         let edges = self.edges.iter();
         edges.flat_map(|(from, targets)| targets.iter().map(move |to| (from.as_str(), to.as_str())))
     }
 
     /// Returns the groups of files that reach each other, each sorted.
-    pub fn cycles(&self) -> Vec<Vec<String>> {
+    pub(crate) fn cycles(&self) -> Vec<Vec<String>> {
         let mut cycles = BTreeSet::new();
         for from in self.edges.keys() {
             let reached = self.reached(from);

@@ -1,7 +1,7 @@
 //! The order of the folders and files in each crate: a module may import what comes after it, and its own neighbours.
 
 /// The layers of one crate.
-pub struct Layers {
+pub(crate) struct Layers {
     /// Folder of the crate's source, from the workspace.
     pub root: &'static str,
     /// Modules by layer, the highest first. A name means the module and everything below it.
@@ -12,7 +12,7 @@ pub struct Layers {
 
 impl Layers {
     /// Returns the layer of a file, 0 for the highest; the most specific name decides.
-    pub fn of(&self, file: &str) -> usize {
+    pub(crate) fn of(&self, file: &str) -> usize {
         let mut found = (0, usize::MAX);
         for (layer, names) in self.layers.iter().enumerate() {
             for name in *names {
@@ -28,7 +28,7 @@ impl Layers {
     }
 
     /// Tells whether a group of files may import each other.
-    pub fn allows(&self, cycle: &[String]) -> bool {
+    pub(crate) fn allows(&self, cycle: &[String]) -> bool {
         self.loops
             .iter()
             .any(|group| cycle.iter().all(|file| group.contains(&file.as_str())))
@@ -37,7 +37,7 @@ impl Layers {
 
 /// The crates of the workspace that have more than one file. `lib` is the crate's root: `lib.rs`, or `main.rs` of a
 /// crate that is only a program.
-pub const LAYERS: &[Layers] = &[
+pub(crate) const LAYERS: &[Layers] = &[
     Layers {
         root: "worker/src",
         layers: &[

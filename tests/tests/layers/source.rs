@@ -9,11 +9,11 @@ use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
 
 /// A path in the code, resolved to absolute segments below the crate's root.
-pub type Segments = Vec<String>;
+pub(crate) type Segments = Vec<String>;
 
 /// What one file holds.
 #[derive(Debug, Default)]
-pub struct Source {
+pub(crate) struct Source {
     /// Absolute paths that the file's code or imports name.
     pub uses: BTreeSet<Segments>,
     /// Names that the file re-exports, with the path each comes from.
@@ -26,7 +26,7 @@ pub struct Source {
 
 impl Source {
     /// Reads the file of the module `module`, given as segments below the crate's root.
-    pub fn read(path: &Path, module: &[String]) -> Self {
+    pub(crate) fn read(path: &Path, module: &[String]) -> Self {
         let text = std::fs::read_to_string(path).unwrap();
         let file = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut reader = SourceReader {

@@ -18,12 +18,12 @@ pub(crate) struct DirBuffer(Box<[MaybeUninit<u8>]>);
 
 impl DirBuffer {
     /// Makes a buffer.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Box::new_uninit_slice(BUFFER_BYTES))
     }
 
     /// Makes a buffer without memory, which cannot be used.
-    pub fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self(Box::default())
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Folder {
 
 impl Folder {
     /// Opens a folder of the worker by its path, whose elements no command can replace.
-    pub fn open(path: &Path) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let file = openat(CWD, path, flags, Mode::empty())?;
         Ok(Self {
@@ -34,17 +34,17 @@ impl Folder {
     }
 
     /// Returns the path that it had when it was opened, for messages.
-    pub fn shown(&self) -> &Path {
+    pub(crate) fn shown(&self) -> &Path {
         &self.shown
     }
 
     /// Returns the open folder itself.
-    pub fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
     /// Opens a folder below it.
-    pub fn folder(&self, path: impl AsRef<Path>) -> io::Result<Self> {
+    pub(crate) fn folder(&self, path: impl AsRef<Path>) -> io::Result<Self> {
         let path = path.as_ref();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let file = open_beneath(&self.file, path, flags, Mode::empty())?;
@@ -55,34 +55,34 @@ impl Folder {
     }
 
     /// Opens a file below it for reading. Does not wait if it is a pipe; the caller must look at what was opened.
-    pub fn open_file(&self, path: &Path) -> io::Result<File> {
+    pub(crate) fn open_file(&self, path: &Path) -> io::Result<File> {
         open_beneath(&self.file, path, READ, Mode::empty())
     }
 
     /// Opens a file of this folder, by its name in a listing, as [`Folder::open_file`] does.
-    pub fn open_entry(&self, name: &CStr) -> io::Result<File> {
+    pub(crate) fn open_entry(&self, name: &CStr) -> io::Result<File> {
         let flags = READ | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(openat(&self.file, name, flags, Mode::empty())?.into())
     }
 
     /// Opens a file of this folder for writing, unless it is a link. Does not wait if it is a pipe.
-    pub fn open_to_write(&self, name: &str) -> io::Result<File> {
+    pub(crate) fn open_to_write(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         open_beneath(&self.file, Path::new(name), flags, Mode::empty())
     }
 
     /// Opens whatever is at a path only to look at it: a link itself, not its target.
-    pub fn look_at(&self, path: &Path) -> io::Result<File> {
+    pub(crate) fn look_at(&self, path: &Path) -> io::Result<File> {
         open_beneath(&self.file, path, OFlags::PATH, Mode::empty())
     }
 
     /// Returns the target of a link of this folder.
-    pub fn read_link(&self, name: &str) -> io::Result<OsString> {
+    pub(crate) fn read_link(&self, name: &str) -> io::Result<OsString> {
         target_of(readlinkat(&self.file, one(name)?, Vec::new()))
     }
 
     /// Calls a function with the name and the kind of each entry, until it fails.
-    pub fn for_each_entry<E: From<io::Error>>(
+    pub(crate) fn for_each_entry<E: From<io::Error>>(
         &self,
         buffer: &mut DirBuffer,
         each: impl FnMut(&CStr, EntryKind) -> Result<(), E>,
@@ -91,17 +91,17 @@ impl Folder {
     }
 
     /// Makes a folder in this one, unless it exists.
-    pub fn make_folder(&self, name: &str, access: Access) -> io::Result<()> {
+    pub(crate) fn make_folder(&self, name: &str, access: Access) -> io::Result<()> {
         make_folder(&self.file, Path::new(one(name)?), access).map(drop)
     }
 
     /// Makes a symbolic link in this folder.
-    pub fn make_link(&self, name: &str, target: &str) -> io::Result<()> {
+    pub(crate) fn make_link(&self, name: &str, target: &str) -> io::Result<()> {
         Ok(symlinkat(target, &self.file, one(name)?)?)
     }
 
     /// Makes a new file and the folders above it that do not exist.
-    pub fn create(&self, path: &Path, access: Access) -> io::Result<File> {
+    pub(crate) fn create(&self, path: &Path, access: Access) -> io::Result<File> {
         let file = self.with_parents(path, access, || {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
             open_beneath(&self.file, path, flags, access.file_mode())
@@ -114,7 +114,7 @@ impl Folder {
     }
 
     /// Makes a hard link to a file of the worker, and the folders above it that do not exist.
-    pub fn link_file(&self, from: &Path, path: &Path) -> io::Result<()> {
+    pub(crate) fn link_file(&self, from: &Path, path: &Path) -> io::Result<()> {
         let name = path.file_name().ok_or_else(|| invalid(path))?;
         let above = path.parent().unwrap_or(Path::new(""));
         self.with_parents(path, Access::ReadOnly, || {
@@ -124,17 +124,17 @@ impl Folder {
     }
 
     /// Removes a file, in a folder that no command can write to: its elements are not checked for links.
-    pub fn remove_file(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
         Ok(unlinkat(&self.file, path, AtFlags::empty())?)
     }
 
     /// Removes an empty folder, as [`Folder::remove_file`] does.
-    pub fn remove_folder(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn remove_folder(&self, path: &Path) -> io::Result<()> {
         Ok(unlinkat(&self.file, path, AtFlags::REMOVEDIR)?)
     }
 
     /// Removes a file or a link of this folder by its name in a listing.
-    pub fn remove_entry(&self, name: &CStr) -> io::Result<()> {
+    pub(crate) fn remove_entry(&self, name: &CStr) -> io::Result<()> {
         Ok(unlinkat(&self.file, name, AtFlags::empty())?)
     }
 
@@ -237,17 +237,17 @@ pub(crate) struct FileBeneath {
 
 impl FileBeneath {
     /// Returns its path for messages.
-    pub fn shown(&self) -> PathBuf {
+    pub(crate) fn shown(&self) -> PathBuf {
         self.folder.shown().join(&self.path)
     }
 
     /// Makes the file and the folders above it that do not exist.
-    pub fn create(&self, access: Access) -> io::Result<File> {
+    pub(crate) fn create(&self, access: Access) -> io::Result<File> {
         self.folder.create(&self.path, access)
     }
 
     /// Makes it a hard link to a file of the worker.
-    pub fn link_from(&self, from: &Path) -> io::Result<()> {
+    pub(crate) fn link_from(&self, from: &Path) -> io::Result<()> {
         self.folder.link_file(from, &self.path)
     }
 }

@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 const RECENT_CHUNKS: std::num::NonZeroUsize = std::num::NonZeroUsize::new(16).expect("sixteen is not zero");
 
 /// A store with a disk cache in front of it.
-pub struct DiskChunks {
+pub(crate) struct DiskChunks {
     store: Store,
     disk: Arc<DiskLru>,
     /// The last few chunks, so that reading the small files of one chunk does not read the disk for each file.
@@ -30,7 +30,7 @@ pub struct DiskChunks {
 
 impl DiskChunks {
     /// Puts a disk cache in front of a store.
-    pub fn new(store: Store, disk: Arc<DiskLru>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(store: Store, disk: Arc<DiskLru>, metrics: Arc<Metrics>) -> Self {
         Self {
             store,
             disk,
@@ -98,7 +98,7 @@ impl ChunkSource for DiskChunks {
 
 /// Reads a small file into memory. Its bytes have been compared with its hash: its place within a chunk may come from a
 /// datum set, which no hash protects.
-pub async fn read_all(source: &Arc<dyn ChunkSource>, content: &FileContent) -> Result<Bytes, StoreError> {
+pub(crate) async fn read_all(source: &Arc<dyn ChunkSource>, content: &FileContent) -> Result<Bytes, StoreError> {
     if content.size == 0 {
         return Ok(Bytes::new());
     }

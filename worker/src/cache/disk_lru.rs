@@ -16,7 +16,7 @@ use lru::LruCache;
 const TOUCH_EVERY: Duration = Duration::from_secs(60);
 
 /// The folder and its index.
-pub struct DiskLru {
+pub(crate) struct DiskLru {
     folder: PathBuf,
     limit_bytes: u64,
     /// Locked for lookups and updates only; files are touched, renamed and removed without it.
@@ -31,13 +31,13 @@ struct LruIndex {
 }
 
 /// A file that is being written. Dropping this value removes the file, unless the cache has adopted it (renamed it).
-pub struct UnfinishedFile {
+pub(crate) struct UnfinishedFile {
     path: PathBuf,
 }
 
 impl UnfinishedFile {
     /// Returns its path.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -50,7 +50,7 @@ impl Drop for UnfinishedFile {
 
 /// What is known about a file.
 #[derive(Clone, Copy, Debug)]
-pub struct CachedFile {
+pub(crate) struct CachedFile {
     /// Its size in bytes.
     pub size: u64,
     /// Whether its bytes have been compared with its hash since this process started.
@@ -61,7 +61,7 @@ pub struct CachedFile {
 
 impl DiskLru {
     /// Opens a folder, making it if necessary, and evicts files above the limit.
-    pub fn open(folder: &Path, limit_bytes: u64) -> io::Result<Self> {
+    pub(crate) fn open(folder: &Path, limit_bytes: u64) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let mut found = Vec::new();
         for shard in fs::read_dir(folder)?.flatten() {
@@ -105,13 +105,13 @@ impl DiskLru {
     }
 
     /// Returns the path of a file, whether it exists or not.
-    pub fn path(&self, hash: &ContentHash) -> PathBuf {
+    pub(crate) fn path(&self, hash: &ContentHash) -> PathBuf {
         let name = hash.to_string();
         self.folder.join(&name[..2]).join(name)
     }
 
     /// Returns a new path at which a file can be written.
-    pub fn new_file(&self) -> UnfinishedFile {
+    pub(crate) fn new_file(&self) -> UnfinishedFile {
         let mut index = self.lock();
         index.next_file += 1;
         let path = self.folder.join(format!("unfinished-{}", index.next_file));
@@ -119,7 +119,7 @@ impl DiskLru {
     }
 
     /// Looks a file up and marks it as used now.
-    pub fn get(&self, hash: &ContentHash) -> Option<CachedFile> {
+    pub(crate) fn get(&self, hash: &ContentHash) -> Option<CachedFile> {
         let mut index = self.lock();
         let file = index.files.get_mut(hash)?;
         let found = *file;
@@ -137,14 +137,14 @@ impl DiskLru {
     }
 
     /// Records that a file's bytes match its hash.
-    pub fn set_verified(&self, hash: &ContentHash) {
+    pub(crate) fn set_verified(&self, hash: &ContentHash) {
         if let Some(file) = self.lock().files.peek_mut(hash) {
             file.verified = true;
         }
     }
 
     /// Removes a file, for instance because its bytes are wrong.
-    pub fn remove(&self, hash: &ContentHash) {
+    pub(crate) fn remove(&self, hash: &ContentHash) {
         let mut index = self.lock();
         if let Some(file) = index.files.pop(hash) {
             index.bytes -= file.size;
@@ -154,7 +154,7 @@ impl DiskLru {
     }
 
     /// Adds a complete, verified file and evicts others above the limit.
-    pub fn adopt(&self, file: &UnfinishedFile, hash: &ContentHash, size: u64) -> io::Result<()> {
+    pub(crate) fn adopt(&self, file: &UnfinishedFile, hash: &ContentHash, size: u64) -> io::Result<()> {
         let unfinished = file.path();
         let path = self.path(hash);
         if let Err(error) = fs::rename(unfinished, &path) {
@@ -183,12 +183,12 @@ impl DiskLru {
     }
 
     /// Returns the bytes kept.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         self.lock().bytes
     }
 
     /// Returns whether a file of this size fits into the limit.
-    pub fn fits(&self, size: u64) -> bool {
+    pub(crate) fn fits(&self, size: u64) -> bool {
         size <= self.limit_bytes
     }
 
@@ -199,7 +199,7 @@ impl DiskLru {
     }
 
     /// Removes the least recently used files until their sizes add up to `bytes` or none is left; returns the sum.
-    pub fn evict(&self, bytes: u64) -> u64 {
+    pub(crate) fn evict(&self, bytes: u64) -> u64 {
         let mut evicted = 0;
         while evicted < bytes
             && let Some(size) = self.remove_oldest(None)

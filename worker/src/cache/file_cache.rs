@@ -24,11 +24,11 @@ use crate::error::InfraError;
 use crate::metrics::Metrics;
 
 /// Files up to this size are not cached but written directly: a hard link would save nothing.
-pub const SMALL_FILE_BYTES: u64 = 64 * 1024;
+pub(crate) const SMALL_FILE_BYTES: u64 = 64 * 1024;
 
 /// How a file is placed in a datum's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PlacementMode {
+pub(crate) enum PlacementMode {
     /// As a hard link, for inputs that are read-only in the container.
     Link,
     /// As a private copy that every user may write to.
@@ -45,7 +45,7 @@ impl PlacementMode {
 }
 
 /// The cache. Shared by all slots.
-pub struct FileCache {
+pub(crate) struct FileCache {
     disk: Arc<DiskLru>,
     /// One lock per file that is being placed, so that two datums that need it fetch it once. The last holder removes
     /// the entry; one that a cancelled placement leaves behind is removed by the next placement of the same file. The
@@ -56,7 +56,7 @@ pub struct FileCache {
 
 impl FileCache {
     /// Keeps files in an opened folder.
-    pub fn new(disk: Arc<DiskLru>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(disk: Arc<DiskLru>, metrics: Arc<Metrics>) -> Self {
         Self {
             disk,
             placing: Mutex::new(HashMap::new()),
@@ -65,12 +65,12 @@ impl FileCache {
     }
 
     /// Returns whether a file is cached, and marks it as used.
-    pub fn has(&self, hash: &ContentHash) -> bool {
+    pub(crate) fn has(&self, hash: &ContentHash) -> bool {
         self.disk.get(hash).is_some()
     }
 
     /// Places a file at `target`, making its folder if necessary and fetching the file if it is not cached.
-    pub async fn place(
+    pub(crate) async fn place(
         &self,
         source: &Arc<dyn ChunkSource>,
         content: &FileContent,

@@ -44,7 +44,7 @@ struct SpoolFolder {
 
 impl LogSpool {
     /// Opens the folder in a scratch folder.
-    pub fn open(scratch: &Path) -> io::Result<Self> {
+    pub(crate) fn open(scratch: &Path) -> io::Result<Self> {
         let folder = scratch.join("logs");
         fs::create_dir_all(&folder)?;
         let mut found = Vec::new();
@@ -79,7 +79,7 @@ impl LogSpool {
     }
 
     /// Returns a file for the lines of one run. It is made with the first line.
-    pub fn file(&self) -> SpoolFile {
+    pub(crate) fn file(&self) -> SpoolFile {
         SpoolFile {
             spool: self.clone(),
             written: None,
@@ -88,17 +88,17 @@ impl LogSpool {
     }
 
     /// Takes the files whose lines must still be stored.
-    pub fn take_left(&self) -> Vec<PathBuf> {
+    pub(crate) fn take_left(&self) -> Vec<PathBuf> {
         std::mem::take(&mut *self.left())
     }
 
     /// Notes that the lines of a file must still be stored.
-    pub fn put_back(&self, path: PathBuf) {
+    pub(crate) fn put_back(&self, path: PathBuf) {
         self.left().push(path);
     }
 
     /// Waits until there may be a file whose lines must still be stored.
-    pub async fn more(&self) {
+    pub(crate) async fn more(&self) {
         self.inner.more.notified().await;
     }
 
@@ -124,7 +124,7 @@ struct WrittenFile {
 
 impl SpoolFile {
     /// Adds lines of a run. Returns whether the file is so large that it should be written again.
-    pub fn append(&mut self, run: &LogObject, lines: &[LogLine]) -> bool {
+    pub(crate) fn append(&mut self, run: &LogObject, lines: &[LogLine]) -> bool {
         if self.failed || lines.is_empty() {
             return false;
         }
@@ -138,7 +138,7 @@ impl SpoolFile {
     }
 
     /// Replaces all lines.
-    pub fn rewrite(&mut self, run: &LogObject, lines: &[LogLine]) {
+    pub(crate) fn rewrite(&mut self, run: &LogObject, lines: &[LogLine]) {
         let Some(written) = &mut self.written else { return };
         // Not renamed into place: a process that ends in the middle loses lines, but this happens only to a log that is
         // too long to be kept as a whole.
@@ -153,7 +153,7 @@ impl SpoolFile {
     }
 
     /// Removes the file: its lines are stored.
-    pub fn remove(&mut self) {
+    pub(crate) fn remove(&mut self) {
         if let Some(WrittenFile { path, .. }) = self.written.take()
             && let Err(error) = fs::remove_file(&path)
         {

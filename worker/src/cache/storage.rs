@@ -29,7 +29,7 @@ impl WorkerStorage {
     ///
     /// # Errors
     /// If a cache folder cannot be read.
-    pub fn open(
+    pub(crate) fn open(
         store: Store,
         store_is_local: bool,
         scratch: Scratch,
@@ -67,12 +67,12 @@ impl WorkerStorage {
     }
 
     /// Returns the bytes in the disk caches.
-    pub fn cached_bytes(&self) -> u64 {
+    pub(crate) fn cached_bytes(&self) -> u64 {
         self.caches.iter().map(|cache| cache.bytes()).sum()
     }
 
     /// Returns the free bytes on the disk of the scratch folder.
-    pub fn free_bytes(&self) -> Result<u64, InfraError> {
+    pub(crate) fn free_bytes(&self) -> Result<u64, InfraError> {
         self.scratch
             .free_bytes()
             .map_err(InfraError::io("ask for the free space of", self.scratch.root()))
@@ -82,7 +82,7 @@ impl WorkerStorage {
     ///
     /// The limit of the caches does not know what else fills the disk. What they hold can be fetched again, while a
     /// datum without room cannot run.
-    pub async fn make_room(&self, bytes: u64) -> Result<(), InfraError> {
+    pub(crate) async fn make_room(&self, bytes: u64) -> Result<(), InfraError> {
         let (caches, scratch) = (self.caches.clone(), self.scratch.clone());
         blocking(move || {
             for cache in caches {
@@ -106,7 +106,7 @@ impl WorkerStorage {
     }
 
     /// Replaces a "disk full" error by one that names the folder and its free space.
-    pub fn explain(&self, error: InfraError, needed_bytes: u64) -> InfraError {
+    pub(crate) fn explain(&self, error: InfraError, needed_bytes: u64) -> InfraError {
         if error.is_disk_full() {
             self.scratch_full(needed_bytes)
         } else {
@@ -115,7 +115,7 @@ impl WorkerStorage {
     }
 
     /// Returns the error for a full scratch folder.
-    pub fn scratch_full(&self, needed_bytes: u64) -> InfraError {
+    pub(crate) fn scratch_full(&self, needed_bytes: u64) -> InfraError {
         const MIB: u64 = 1 << 20;
         InfraError::ScratchFull {
             folder: self.scratch.root().to_owned(),

@@ -95,7 +95,12 @@ impl DatumRunner<'_> {
     /// Processes a datum. Its output is in the store only after the set's writers have finished.
     ///
     /// `index` is its place in the set.
-    pub async fn process(&self, slot: &mut Slot, index: usize, datum: &Arc<Datum>) -> Result<DatumResult, Interrupt> {
+    pub(crate) async fn process(
+        &self,
+        slot: &mut Slot,
+        index: usize,
+        datum: &Arc<Datum>,
+    ) -> Result<DatumResult, Interrupt> {
         let vars = environment::of_datum(self.plan, datum, &self.context.location);
         let mut totals = DatumTotals::default();
         let (mut tries, mut losses, mut recovered) = (0, 0, false);

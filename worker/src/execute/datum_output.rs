@@ -59,7 +59,7 @@ impl OutputStorer<'_> {
     ///
     /// On an [`Interrupt`] the writer is dropped with the output of all datums that used it. That is harmless: the
     /// whole set ends without a result then.
-    pub async fn store(
+    pub(super) async fn store(
         mut self,
         collected: CollectedOutput,
         totals: &mut DatumTotals,

@@ -28,7 +28,7 @@ pub(super) struct DatumEnd {
 
 impl DatumTotals {
     /// Counts a finished datum and makes its result, without output files.
-    pub fn into_result(self, datum: &Datum, end: DatumEnd, metrics: &Metrics) -> DatumResult {
+    pub(super) fn into_result(self, datum: &Datum, end: DatumEnd, metrics: &Metrics) -> DatumResult {
         let label = match end.outcome {
             DatumOutcome::Success => "success",
             DatumOutcome::Failed => "failed",

@@ -7,7 +7,7 @@ use crate::context::DatumLocation;
 
 /// Returns the variables of the datum and its job, which are also the content of `/pfs/.env`. Of several variables with
 /// one name the last is valid.
-pub fn of_datum(plan: &JobPlan, datum: &Datum, location: &DatumLocation) -> Vec<(String, String)> {
+pub(super) fn of_datum(plan: &JobPlan, datum: &Datum, location: &DatumLocation) -> Vec<(String, String)> {
     let mut vars: Vec<(String, String)> = plan
         .stage
         .env
@@ -49,7 +49,11 @@ pub fn of_datum(plan: &JobPlan, datum: &Datum, location: &DatumLocation) -> Vec<
 }
 
 /// Returns the complete environment of a command: defaults, then the image's variables, then the datum's.
-pub fn of_command(image: &[(String, String)], datum: &[(String, String)], user: Option<&str>) -> Vec<(String, String)> {
+pub(super) fn of_command(
+    image: &[(String, String)],
+    datum: &[(String, String)],
+    user: Option<&str>,
+) -> Vec<(String, String)> {
     let mut vars = Vec::with_capacity(image.len() + datum.len() + 2);
     vars.push(("PATH".to_owned(), DEFAULT_PATH.to_owned()));
     vars.push(("HOME".to_owned(), home_of(user).to_owned()));
@@ -68,7 +72,7 @@ fn home_of(user: Option<&str>) -> &'static str {
 }
 
 /// Formats variables as `NAME=value` lines.
-pub fn as_lines(vars: &[(String, String)]) -> String {
+pub(super) fn as_lines(vars: &[(String, String)]) -> String {
     let mut lines = String::new();
     for (name, value) in vars {
         lines.push_str(name);

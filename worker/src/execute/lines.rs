@@ -9,7 +9,7 @@ use crate::runtime::Stream;
 const TAIL_BYTES: usize = 4 * 1024;
 
 /// Cuts the output of one command into lines.
-pub struct LineSplitter<'a> {
+pub(super) struct LineSplitter<'a> {
     log: &'a SetLog,
     datum: DatumId,
     /// Unfinished lines of standard output and standard error.
@@ -22,7 +22,7 @@ pub struct LineSplitter<'a> {
 
 impl<'a> LineSplitter<'a> {
     /// Starts with no output.
-    pub fn new(log: &'a SetLog, datum: DatumId) -> Self {
+    pub(super) fn new(log: &'a SetLog, datum: DatumId) -> Self {
         Self {
             log,
             datum,
@@ -33,7 +33,7 @@ impl<'a> LineSplitter<'a> {
     }
 
     /// Adds a piece of output.
-    pub fn push(&mut self, stream: Stream, mut bytes: &[u8]) {
+    pub(super) fn push(&mut self, stream: Stream, mut bytes: &[u8]) {
         let index = match stream {
             Stream::Stdout => 0,
             Stream::Stderr => {
@@ -51,7 +51,7 @@ impl<'a> LineSplitter<'a> {
     }
 
     /// Ends unfinished lines; returns the number of all lines and the end of standard error.
-    pub fn finish(mut self) -> (u64, String) {
+    pub(super) fn finish(mut self) -> (u64, String) {
         for index in 0..2 {
             if !self.unfinished[index].is_empty() {
                 self.end_line(index);

@@ -41,7 +41,7 @@ pub(crate) const LOG_LIMITS: LogLimits = LogLimits {
 
 /// The lines of one run of a set. Written by its slots, sent by [`SetLog::send_batches`], stored when the run has
 /// ended.
-pub struct SetLog {
+pub(crate) struct SetLog {
     /// Which run this is, without lines.
     run: LogObject,
     buffer: Mutex<LogBuffer>,
@@ -90,7 +90,7 @@ impl SetLog {
     }
 
     /// Adds a line: of user code, or of the worker if not `user`.
-    pub fn add(&self, datum: Option<DatumId>, user: bool, mut message: String) {
+    pub(crate) fn add(&self, datum: Option<DatumId>, user: bool, mut message: String) {
         if message.len() > 3 * LINE_BYTES {
             message.truncate(message.floor_char_boundary(3 * LINE_BYTES));
         }
@@ -107,12 +107,12 @@ impl SetLog {
     }
 
     /// Returns whether there is a line.
-    pub fn has_lines(&self) -> bool {
+    pub(crate) fn has_lines(&self) -> bool {
         !self.lock().log.is_empty()
     }
 
     /// Sends lines to followers until the future is dropped.
-    pub async fn send_batches(&self, queue: &Queue) {
+    pub(crate) async fn send_batches(&self, queue: &Queue) {
         loop {
             self.line_added.notified().await;
             tokio::time::sleep(BATCH_DELAY).await;
@@ -159,7 +159,7 @@ impl SetLog {
     }
 
     /// Writes the lines that have not been sent to this machine's disk.
-    pub fn spool_rest(&self) {
+    pub(crate) fn spool_rest(&self) {
         let rest: Vec<LogLine> = {
             let buffer = self.lock();
             let rest = buffer.log.lines_from(buffer.unsent);
@@ -172,7 +172,7 @@ impl SetLog {
     ///
     /// # Errors
     /// If the store fails. What was sent is on the disk then, and is stored later.
-    pub async fn store(&self, store: &Store, queue: &Queue) -> Result<Option<String>, StoreError> {
+    pub(crate) async fn store(&self, store: &Store, queue: &Queue) -> Result<Option<String>, StoreError> {
         if self.unsent_bytes() > BATCH_BYTES {
             // A second copy of a large log would double its memory.
             self.send_rest(queue).await;

@@ -78,7 +78,7 @@ pub(crate) struct FinishedSet {
 
 impl FinishedSet {
     /// Stores the output and adds to each result its files.
-    pub async fn store_output(&mut self) -> Result<(), StoreError> {
+    pub(crate) async fn store_output(&mut self) -> Result<(), StoreError> {
         self.runner.output.store(&mut self.results).await
     }
 }
@@ -145,7 +145,7 @@ impl Drop for Participant {
 
 impl SetRunner {
     /// Prepares the work on a set.
-    pub fn new(
+    pub(crate) fn new(
         context: &Arc<WorkerContext>,
         plan: Arc<JobPlan>,
         log: (&Arc<SetLog>, Option<CrashMark>),
@@ -177,7 +177,7 @@ impl SetRunner {
     }
 
     /// Runs all datums of the set, beginning in the given slot, and gives all slots back.
-    pub async fn run(self: Arc<Self>, mut slot: SlotGuard) -> Result<FinishedSet, Interrupt> {
+    pub(crate) async fn run(self: Arc<Self>, mut slot: SlotGuard) -> Result<FinishedSet, Interrupt> {
         // Before helpers are called: the set must not look over while this slot is about to begin.
         let participant = Participant::begin(&self, slot.slot());
         let calls = (self.plan.concurrency != SetConcurrency::Sequential && self.total > 1).then(|| {

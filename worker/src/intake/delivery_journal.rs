@@ -82,7 +82,7 @@ pub(crate) struct JournalEntry {
 
 impl JournalEntry {
     /// Returns the mark of threads that work on the set.
-    pub fn crash_mark(&self) -> Option<CrashMark> {
+    pub(crate) fn crash_mark(&self) -> Option<CrashMark> {
         self.crashes.as_ref().map(|crashes| crashes.mark(self.number))
     }
 }
@@ -125,7 +125,7 @@ impl EndedSet {
 impl DeliveryJournal {
     /// Opens the journal in a scratch folder. Call [`DeliveryJournal::recover`] before the first
     /// [`DeliveryJournal::record`].
-    pub fn open(scratch: &Path) -> io::Result<Self> {
+    pub(crate) fn open(scratch: &Path) -> io::Result<Self> {
         let folder = scratch.join("receipts");
         fs::create_dir_all(&folder)?;
         let crashed = folder.join("crashed");
@@ -153,7 +153,7 @@ impl DeliveryJournal {
     }
 
     /// Records that this worker has a delivery, until the returned entry is dropped.
-    pub fn record(&self, delivery: &Delivery) -> JournalEntry {
+    pub(crate) fn record(&self, delivery: &Delivery) -> JournalEntry {
         let (number, file) = {
             let mut files = lock(&self.files);
             let number = files.next;
@@ -176,7 +176,7 @@ impl DeliveryJournal {
 
     /// Hands back the sets that an earlier worker on this folder had when it was killed, and counts its end for them.
     /// Returns the sets that ended it by a fault.
-    pub async fn recover(&self, queue: &Queue) -> Vec<EndedSet> {
+    pub(crate) async fn recover(&self, queue: &Queue) -> Vec<EndedSet> {
         let left = std::mem::take(&mut *lock(&self.left));
         for set in &left.sets {
             if let Err(error) = queue.hand_back(&set.receipt).await {
@@ -227,12 +227,12 @@ impl DeliveryJournal {
     }
 
     /// Returns why a set is not run again, if it has ended the process too often.
-    pub fn refusal(&self, set: &SetMessage) -> Option<String> {
+    pub(crate) fn refusal(&self, set: &SetMessage) -> Option<String> {
         self.ends.refusal(&set_name(set))
     }
 
     /// Forgets how often the process has ended while a set ran, because its result is stored.
-    pub fn forget(&self, set: &SetMessage) {
+    pub(crate) fn forget(&self, set: &SetMessage) {
         self.ends.remove(&set_name(set));
     }
 }

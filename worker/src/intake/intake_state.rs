@@ -25,7 +25,7 @@ impl IntakeState {
     ///
     /// # Errors
     /// If the scratch folder has no room for the journal.
-    pub fn new(context: Arc<WorkerContext>, pipelines: Vec<PipelineKey>) -> Result<Self, WorkerError> {
+    pub(crate) fn new(context: Arc<WorkerContext>, pipelines: Vec<PipelineKey>) -> Result<Self, WorkerError> {
         let root = context.storage.scratch.root();
         let journal = DeliveryJournal::open(root)
             .map_err(|error| WorkerError::scratch(root, "no folder for receipts can be made", error))?;
@@ -39,7 +39,7 @@ impl IntakeState {
     }
 
     /// Returns whether this worker serves a pipeline.
-    pub fn serves(&self, pipeline: &PipelineKey) -> bool {
+    pub(crate) fn serves(&self, pipeline: &PipelineKey) -> bool {
         self.pipelines.is_empty() || self.pipelines.contains(pipeline)
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct JobObjects {
 
 impl JobObjects {
     /// Starts with an empty cache.
-    pub fn new(store: &Store) -> Self {
+    pub(crate) fn new(store: &Store) -> Self {
         Self {
             store: store.clone(),
             plans: Mutex::new(LruCache::new(CACHED_PLANS)),
@@ -34,7 +34,7 @@ impl JobObjects {
     ///
     /// # Errors
     /// [`InfraError::Store`] if it cannot be read, [`InfraError::Object`] if it cannot be decoded.
-    pub async fn plan(&self, set: &SetMessage) -> Result<Option<Arc<JobPlan>>, InfraError> {
+    pub(crate) async fn plan(&self, set: &SetMessage) -> Result<Option<Arc<JobPlan>>, InfraError> {
         let key = plan_key(&set.pipeline, &set.job);
         let known = self.plans().get(&key).cloned();
         if let Some(plan) = known.filter(|plan| plan.id == set.plan) {
@@ -49,7 +49,7 @@ impl JobObjects {
     }
 
     /// Forgets the plan of a job, because it was discarded.
-    pub fn forget_plan(&self, job: &JobKey) {
+    pub(crate) fn forget_plan(&self, job: &JobKey) {
         self.plans().pop(&plan_key(&job.pipeline, &job.id));
     }
 
@@ -57,7 +57,7 @@ impl JobObjects {
     ///
     /// # Errors
     /// As [`JobObjects::plan`].
-    pub async fn datum_set(&self, set: &SetMessage, plan: &JobPlan) -> Result<DatumSet, InfraError> {
+    pub(crate) async fn datum_set(&self, set: &SetMessage, plan: &JobPlan) -> Result<DatumSet, InfraError> {
         let in_plan = plan.single_object.as_ref().and_then(|single| single.set.as_ref());
         let known = set.inline.as_ref().or(in_plan);
         if let Some(datums) = known.filter(|datums| datums.set == set.set) {

@@ -28,7 +28,7 @@ const REMEMBERED_JOBS: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not 
 type SetName = (JobKey, PlanId, u32);
 
 /// All sets that run on this worker.
-pub struct RunningSets {
+pub(crate) struct RunningSets {
     /// Written when a set begins and ends, read by controls.
     running: Mutex<HashMap<SetName, Arc<SetHandle>>>,
     /// When each of the last cancelled jobs was cancelled, as a whole or one plan of it.
@@ -38,7 +38,7 @@ pub struct RunningSets {
 }
 
 /// Whether a delivered set may begin.
-pub enum Admission {
+pub(crate) enum Admission {
     /// It may. End it with [`RunningSets::unregister`].
     Admitted(Arc<SetHandle>),
     /// This worker runs it already.
@@ -49,7 +49,7 @@ pub enum Admission {
 
 impl RunningSets {
     /// Makes an empty registry. The worker cancels `closing` before it calls [`RunningSets::stop_all`].
-    pub fn new(closing: CancellationToken) -> Self {
+    pub(crate) fn new(closing: CancellationToken) -> Self {
         Self {
             running: Mutex::new(HashMap::new()),
             cancelled: Mutex::new(LruCache::new(REMEMBERED_JOBS)),
@@ -58,7 +58,7 @@ impl RunningSets {
     }
 
     /// Registers a set that is about to begin.
-    pub fn register(&self, set: &SetMessage) -> Admission {
+    pub(crate) fn register(&self, set: &SetMessage) -> Admission {
         let now = Instant::now();
         let job = set.pipeline.job(set.job);
         // Locked from the check to the insertion: a cancellation in between would find the set neither here nor refused.
@@ -84,12 +84,12 @@ impl RunningSets {
     }
 
     /// Removes a set that has ended.
-    pub fn unregister(&self, set: &SetMessage) {
+    pub(crate) fn unregister(&self, set: &SetMessage) {
         self.running().remove(&name_of(set));
     }
 
     /// Stops all sets of a job, or of one plan of it, and refuses further ones for [`REMEMBER_CANCELLED`].
-    pub fn cancel_job(&self, order: &CancelJob) {
+    pub(crate) fn cancel_job(&self, order: &CancelJob) {
         let job = order.pipeline.job(order.job);
         // Refused first, then stopped: a set that is registered meanwhile is either refused or found below.
         self.cancelled().put((job.clone(), order.plan), Instant::now());
@@ -101,7 +101,7 @@ impl RunningSets {
     }
 
     /// Cancels the running tries of matching datums of a job, so that each of them runs again.
-    pub fn restart_datums(&self, order: &RestartDatum) {
+    pub(crate) fn restart_datums(&self, order: &RestartDatum) {
         let job = order.pipeline.job(order.job);
         for handle in self.running().values().filter(|handle| *handle.job() == job) {
             handle.restart_matching(&order.filters);
@@ -109,12 +109,12 @@ impl RunningSets {
     }
 
     /// Returns the pipelines that have a running set.
-    pub fn pipelines(&self) -> HashSet<PipelineKey> {
+    pub(crate) fn pipelines(&self) -> HashSet<PipelineKey> {
         self.running().keys().map(|(job, ..)| job.pipeline.clone()).collect()
     }
 
     /// Stops all sets of a pipeline that is no longer served.
-    pub fn stop_pipeline(&self, pipeline: &PipelineKey) {
+    pub(crate) fn stop_pipeline(&self, pipeline: &PipelineKey) {
         for handle in self
             .running()
             .values()
@@ -125,7 +125,7 @@ impl RunningSets {
     }
 
     /// Stops all sets because the worker shuts down.
-    pub fn stop_all(&self) {
+    pub(crate) fn stop_all(&self) {
         for handle in self.running().values() {
             handle.stop(StopReason::Shutdown);
         }

@@ -49,7 +49,7 @@ pub(super) struct EndCounts {
 
 impl EndCounts {
     /// Returns why the set is not run again, if it is not.
-    pub fn refusal(&self) -> Option<String> {
+    pub(super) fn refusal(&self) -> Option<String> {
         let Self { crashes, kills, .. } = self;
         if *crashes >= MAX_CRASHES {
             return Some(format!(
@@ -76,7 +76,7 @@ pub(super) struct SetEnds {
 
 impl SetEnds {
     /// Reads the file, if there is one.
-    pub fn open(file: PathBuf) -> Self {
+    pub(super) fn open(file: PathBuf) -> Self {
         let counts = match read(&file) {
             Ok(counts) => counts,
             Err(error) => {
@@ -91,7 +91,7 @@ impl SetEnds {
     }
 
     /// Counts an end of the process for sets, and returns the counts of each.
-    pub fn add(&self, sets: &[(String, ProcessEnd)]) -> Vec<EndCounts> {
+    pub(super) fn add(&self, sets: &[(String, ProcessEnd)]) -> Vec<EndCounts> {
         let now = Timestamp::now();
         let mut counts = self.lock();
         let mut changed = Vec::new();
@@ -121,12 +121,12 @@ impl SetEnds {
     }
 
     /// Returns why a set is not run again, if it is not.
-    pub fn refusal(&self, set: &str) -> Option<String> {
+    pub(super) fn refusal(&self, set: &str) -> Option<String> {
         self.lock().get(set)?.refusal()
     }
 
     /// Forgets a set that has ended.
-    pub fn remove(&self, set: &str) {
+    pub(super) fn remove(&self, set: &str) {
         let mut counts = self.lock();
         if counts.remove(set).is_some() {
             self.save(&counts);

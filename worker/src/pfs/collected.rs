@@ -14,7 +14,7 @@ const SHOWN_PATH: usize = 120;
 
 /// Everything that a command left in `/pfs/out`.
 #[derive(Debug, Default)]
-pub struct CollectedOutput {
+pub(crate) struct CollectedOutput {
     /// The files, sorted by path.
     pub files: Vec<CollectedFile>,
     /// Bytes that the files take on the disk. Sparse files take less than their size.
@@ -25,7 +25,7 @@ pub struct CollectedOutput {
 
 /// One output file.
 #[derive(Debug)]
-pub struct CollectedFile {
+pub(crate) struct CollectedFile {
     /// Path in the output, beginning with `/`.
     pub path: String,
     /// Where its content is.
@@ -34,7 +34,7 @@ pub struct CollectedFile {
 
 /// Where the content of an output file is.
 #[derive(Debug)]
-pub enum ContentSource {
+pub(crate) enum ContentSource {
     /// In memory: a small file that is read already.
     Memory(Vec<u8>),
     /// On the worker's disk. Not held open here: there may be more such files than a process can open.
@@ -50,7 +50,7 @@ pub enum ContentSource {
 
 /// Why there is no output.
 #[derive(Debug, thiserror::Error)]
-pub enum OutputError {
+pub(crate) enum OutputError {
     /// The output is not acceptable; the try fails with this text.
     #[error("{0}")]
     Rejected(String),

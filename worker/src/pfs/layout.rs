@@ -18,21 +18,21 @@ use crate::beneath::is_file_name;
 use crate::runtime::SlotDirs;
 
 /// Name of the read-only mount within `/pfs`.
-pub const SCRATCH: &str = ".scratch";
+pub(crate) const SCRATCH: &str = ".scratch";
 /// Name of the folder of private copies within `/pfs`.
-pub const WRITABLE: &str = ".writable";
+pub(crate) const WRITABLE: &str = ".writable";
 /// Name of the output folder within `/pfs`.
-pub const OUT: &str = "out";
+pub(crate) const OUT: &str = "out";
 /// Name of the file of environment variables within `/pfs`.
-pub const ENV_FILE: &str = ".env";
+pub(crate) const ENV_FILE: &str = ".env";
 
 /// Returns whether an input may have this name: that of one folder, and none of those that the worker uses itself.
-pub fn is_input_name(name: &str) -> bool {
+pub(crate) fn is_input_name(name: &str) -> bool {
     is_file_name(name) && !matches!(name, SCRATCH | WRITABLE | OUT | ENV_FILE)
 }
 
 /// Paths of one stage container and of the try that runs in it.
-pub struct PfsLayout {
+pub(crate) struct PfsLayout {
     /// The container's folders on the worker's side.
     pub dirs: SlotDirs,
     /// Number of the inputs folder of the running try.
@@ -44,7 +44,7 @@ pub struct PfsLayout {
 impl PfsLayout {
     /// Returns the folder that holds the inputs of the running try, on the worker's side.
     #[cfg(test)]
-    pub fn inputs(&self) -> PathBuf {
+    pub(crate) fn inputs(&self) -> PathBuf {
         if self.writable {
             self.dirs.pfs.join(WRITABLE).join(self.number.to_string())
         } else {
@@ -54,18 +54,18 @@ impl PfsLayout {
 
     /// Returns the path of an input file on the worker's side.
     #[cfg(test)]
-    pub fn input_path(&self, input: &str, path: &str) -> PathBuf {
+    pub(crate) fn input_path(&self, input: &str, path: &str) -> PathBuf {
         self.inputs().join(input).join(path.trim_start_matches('/'))
     }
 
     /// Returns the output folder on the worker's side.
     #[cfg(test)]
-    pub fn out(&self) -> PathBuf {
+    pub(crate) fn out(&self) -> PathBuf {
         self.dirs.pfs.join(OUT)
     }
 
     /// Returns the target of an input's link in `/pfs`.
-    pub fn link_target(&self, input: &str) -> String {
+    pub(crate) fn link_target(&self, input: &str) -> String {
         let folder = if self.writable { WRITABLE } else { SCRATCH };
         format!("{folder}/{}/{input}", self.number)
     }

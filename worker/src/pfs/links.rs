@@ -20,7 +20,7 @@ const MAX_LINKS: usize = 40;
 
 /// Resolves paths of a container to open folders of the worker.
 #[derive(Clone, Debug)]
-pub struct LinkResolver {
+pub(super) struct LinkResolver {
     pfs: Folder,
     inputs: Folder,
     /// Name of the running try's folder below `.scratch`.
@@ -31,7 +31,7 @@ pub struct LinkResolver {
 
 /// A resolved path.
 #[derive(Debug)]
-pub struct LinkTarget {
+pub(super) struct LinkTarget {
     /// Where it is; no component of it is a link.
     pub place: Place,
     /// Name of the input and path in its commit, if it is part of an unmodified input.
@@ -42,7 +42,7 @@ pub struct LinkTarget {
 
 /// A path below one of the two open folders of a workspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(super) struct Place {
     /// Whether it is below the folder of inputs, which the container sees as `/pfs/.scratch`; else below `/pfs`.
     pub below_inputs: bool,
     /// The path from there.
@@ -51,7 +51,7 @@ pub struct Place {
 
 /// Why a path cannot be resolved.
 #[derive(Debug, thiserror::Error)]
-pub enum LinkError {
+pub(super) enum LinkError {
     /// Nothing is at its end.
     #[error("its target {target} does not exist")]
     Dangling {
@@ -75,7 +75,7 @@ pub enum LinkError {
 
 impl LinkResolver {
     /// Makes a resolver for the running try of a workspace.
-    pub fn new(view: PfsView<'_>) -> Self {
+    pub(super) fn new(view: PfsView<'_>) -> Self {
         Self {
             pfs: view.pfs.clone(),
             inputs: view.inputs.clone(),
@@ -85,12 +85,12 @@ impl LinkResolver {
     }
 
     /// Returns the open folder that a place is below.
-    pub fn base(&self, place: &Place) -> &Folder {
+    pub(super) fn base(&self, place: &Place) -> &Folder {
         if place.below_inputs { &self.inputs } else { &self.pfs }
     }
 
     /// Resolves a path of the container, following all links.
-    pub fn resolve(&self, path: &Path) -> Result<LinkTarget, LinkError> {
+    pub(super) fn resolve(&self, path: &Path) -> Result<LinkTarget, LinkError> {
         let mut ahead: VecDeque<OsString> = components(path);
         let mut resolved = PathBuf::from("/");
         let mut opened = None;

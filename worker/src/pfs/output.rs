@@ -44,7 +44,11 @@ const READ_AHEAD_BYTES: u64 = 8 << 20;
 const MAX_PATH: usize = 4095;
 
 /// Collects everything below `/pfs/out`.
-pub fn collect(view: PfsView<'_>, limits: OutputLimits, time: OutputTime) -> Result<CollectedOutput, OutputError> {
+pub(crate) fn collect(
+    view: PfsView<'_>,
+    limits: OutputLimits,
+    time: OutputTime,
+) -> Result<CollectedOutput, OutputError> {
     let mut walk = OutputWalk {
         links: LinkResolver::new(view),
         limits,

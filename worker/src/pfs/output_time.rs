@@ -36,7 +36,7 @@ pub(crate) enum TimeUp {
 
 impl OutputTime {
     /// Begins now. `datum_timeout` is the limit; without one it grows with the bytes on the disk.
-    pub fn begin(stop: &CancellationToken, datum_timeout: Option<Duration>) -> Self {
+    pub(crate) fn begin(stop: &CancellationToken, datum_timeout: Option<Duration>) -> Self {
         Self {
             stop: stop.clone(),
             begun: Instant::now(),
@@ -47,14 +47,14 @@ impl OutputTime {
     }
 
     /// Adds the time for files that take so many bytes on the disk.
-    pub fn add_bytes(&mut self, bytes: u64) {
+    pub(crate) fn add_bytes(&mut self, bytes: u64) {
         if !self.is_datum_timeout {
             self.limit += Duration::from_secs(bytes / BYTES_PER_SECOND);
         }
     }
 
     /// Returns the time that is left.
-    pub fn left(&self) -> Duration {
+    pub(crate) fn left(&self) -> Duration {
         self.limit.saturating_sub(self.begun.elapsed())
     }
 
@@ -62,7 +62,7 @@ impl OutputTime {
     ///
     /// # Errors
     /// When the work must end.
-    pub fn check(&self) -> Result<(), TimeUp> {
+    pub(crate) fn check(&self) -> Result<(), TimeUp> {
         if self.stop.is_cancelled() {
             return Err(TimeUp::Stopped);
         }
@@ -73,7 +73,7 @@ impl OutputTime {
     }
 
     /// Does the same at every 64th call, for steps that take less time than a look at the clock.
-    pub fn check_step(&mut self) -> Result<(), TimeUp> {
+    pub(crate) fn check_step(&mut self) -> Result<(), TimeUp> {
         self.steps = (self.steps + 1) % STEPS;
         if self.steps == 1 { self.check() } else { Ok(()) }
     }

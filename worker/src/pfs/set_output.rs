@@ -37,13 +37,13 @@ pub(crate) struct OutputTag {
 
 impl OutputWriter {
     /// Numbers a try that begins to write.
-    pub fn begin_try(&mut self) -> u32 {
+    pub(crate) fn begin_try(&mut self) -> u32 {
         self.tries += 1;
         self.tries
     }
 
     /// Drops what a try has written. The chunks stay in the store without a reference.
-    pub fn discard(&mut self, written_by: u32) {
+    pub(crate) fn discard(&mut self, written_by: u32) {
         self.discarded.insert(written_by);
     }
 }
@@ -57,7 +57,7 @@ pub(crate) struct SetOutput {
 
 impl SetOutput {
     /// Starts without output.
-    pub fn new(store: &Store) -> Self {
+    pub(crate) fn new(store: &Store) -> Self {
         Self {
             store: store.clone(),
             idle: Mutex::default(),
@@ -65,7 +65,7 @@ impl SetOutput {
     }
 
     /// Takes a writer for the output of one datum.
-    pub fn take(&self) -> OutputWriter {
+    pub(crate) fn take(&self) -> OutputWriter {
         let idle = self.lock().pop();
         idle.unwrap_or_else(|| OutputWriter {
             pack: PackWriter::new(&self.store),
@@ -77,7 +77,7 @@ impl SetOutput {
 
     /// Returns a writer. The output of a writer that is dropped instead is lost, for all datums that used it; the set
     /// must fail then.
-    pub fn give_back(&self, writer: OutputWriter) {
+    pub(crate) fn give_back(&self, writer: OutputWriter) {
         self.lock().push(writer);
     }
 
@@ -85,7 +85,7 @@ impl SetOutput {
     ///
     /// # Errors
     /// If anything could not be stored.
-    pub async fn store(&self, results: &mut [DatumResult]) -> Result<(), StoreError> {
+    pub(crate) async fn store(&self, results: &mut [DatumResult]) -> Result<(), StoreError> {
         let all = std::mem::take(&mut *self.lock());
         let finished = all.into_iter().map(|writer| async move {
             let written = writer.pack.finish().await?;

@@ -17,7 +17,7 @@ use crate::beneath::Folder;
 
 /// An output file on the worker's disk.
 #[derive(Clone, Debug)]
-pub struct DiskFile {
+pub(crate) struct DiskFile {
     folder: Folder,
     path: PathBuf,
     /// Device and inode of the file that was found.
@@ -29,7 +29,7 @@ pub struct DiskFile {
 
 impl DiskFile {
     /// Remembers a file that has just been opened at a path below a folder.
-    pub fn new(folder: &Folder, path: PathBuf, meta: &Metadata) -> Self {
+    pub(crate) fn new(folder: &Folder, path: PathBuf, meta: &Metadata) -> Self {
         Self {
             folder: folder.clone(),
             path,
@@ -41,7 +41,7 @@ impl DiskFile {
 
     /// Returns its size when it was found.
     #[cfg(test)]
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
@@ -49,7 +49,7 @@ impl DiskFile {
     ///
     /// # Errors
     /// [`io::ErrorKind::NotFound`] if another file is there by now.
-    pub fn open(&self) -> io::Result<DiskFileReader> {
+    pub(crate) fn open(&self) -> io::Result<DiskFileReader> {
         let file = self.folder.open_file(&self.path)?;
         let meta = file.metadata()?;
         if !meta.is_file() || identity(&meta) != self.identity {
@@ -73,7 +73,7 @@ fn identity(meta: &Metadata) -> (u64, u64) {
 
 /// An output file that is being read.
 #[derive(Debug)]
-pub struct DiskFileReader {
+pub(crate) struct DiskFileReader {
     file: File,
     /// Offset of the next byte.
     at: u64,
@@ -84,7 +84,7 @@ pub struct DiskFileReader {
 
 /// The next bytes of a file.
 #[derive(Debug, PartialEq, Eq)]
-pub enum FilePiece {
+pub(crate) enum FilePiece {
     /// These bytes.
     Bytes(Vec<u8>),
     /// So many zero bytes, which take no space on the disk.
@@ -95,7 +95,7 @@ pub enum FilePiece {
 
 impl DiskFileReader {
     /// Reads the next bytes, at most so many unless they are a hole.
-    pub fn next(&mut self, most: usize) -> io::Result<FilePiece> {
+    pub(crate) fn next(&mut self, most: usize) -> io::Result<FilePiece> {
         if self.at >= self.size {
             return Ok(FilePiece::End);
         }

@@ -19,7 +19,7 @@ use crate::beneath::{Access, DirBuffer, FileBeneath, Folder};
 use crate::cache::scratch::Scratch;
 use crate::error::InfraError;
 use crate::pfs::layout::{ENV_FILE, OUT, PfsLayout, SCRATCH, WRITABLE, is_input_name};
-pub use crate::pfs::workspace_reuse::{CommitFolder, DatumInputs, ReusedFolders};
+pub(crate) use crate::pfs::workspace_reuse::{CommitFolder, DatumInputs, ReusedFolders};
 use crate::pfs::workspace_reuse::{LaidOutInputs, remove_with_parents, reset_pfs, reuse_inputs};
 use crate::runtime::SlotDirs;
 
@@ -29,7 +29,7 @@ const CLEAR_BATCH: usize = 4096;
 /// The folders of one stage container.
 ///
 /// They stay open, and everything below them is reached without following a link: a command can write to `/pfs`.
-pub struct Workspace {
+pub(crate) struct Workspace {
     layout: PfsLayout,
     /// `/pfs` of the container.
     pfs: Folder,
@@ -44,7 +44,7 @@ pub struct Workspace {
 
 /// What the worker sees of a workspace when it collects output.
 #[derive(Clone, Copy)]
-pub struct PfsView<'a> {
+pub(crate) struct PfsView<'a> {
     /// The paths of the running try.
     pub layout: &'a PfsLayout,
     /// `/pfs` of the container.
@@ -54,7 +54,7 @@ pub struct PfsView<'a> {
 }
 
 /// A small input file to be written.
-pub struct SmallFile {
+pub(crate) struct SmallFile {
     /// Name of the input.
     pub input: Arc<str>,
     /// Path in its commit, beginning with `/`.
@@ -64,7 +64,7 @@ pub struct SmallFile {
 }
 
 /// Locks a workspace.
-pub fn lock_workspace(workspace: &Mutex<Workspace>) -> MutexGuard<'_, Workspace> {
+pub(crate) fn lock_workspace(workspace: &Mutex<Workspace>) -> MutexGuard<'_, Workspace> {
     // Still usable after a panic of the last holder: every try begins by clearing or checking the folders.
     workspace.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -74,7 +74,7 @@ impl Workspace {
     ///
     /// # Errors
     /// [`InfraError::Io`] if they cannot be opened.
-    pub fn open(dirs: SlotDirs, scratch: Scratch) -> Result<Self, InfraError> {
+    pub(crate) fn open(dirs: SlotDirs, scratch: Scratch) -> Result<Self, InfraError> {
         let open = |path: &Path| Folder::open(path).map_err(InfraError::io("open", path));
         Ok(Self {
             pfs: open(&dirs.pfs)?,
@@ -91,7 +91,7 @@ impl Workspace {
     }
 
     /// Returns what is needed to collect the output of the running try.
-    pub fn view(&self) -> PfsView<'_> {
+    pub(crate) fn view(&self) -> PfsView<'_> {
         PfsView {
             layout: &self.layout,
             pfs: &self.pfs,
@@ -101,13 +101,13 @@ impl Workspace {
 
     /// Returns the paths of the running try.
     #[cfg(test)]
-    pub fn layout(&self) -> &PfsLayout {
+    pub(crate) fn layout(&self) -> &PfsLayout {
         &self.layout
     }
 
     /// Returns the output folder on the worker's side.
     #[cfg(test)]
-    pub fn out(&self) -> std::path::PathBuf {
+    pub(crate) fn out(&self) -> std::path::PathBuf {
         self.layout.out()
     }
 
@@ -115,7 +115,12 @@ impl Workspace {
     ///
     /// Returns the inputs whose folders were kept with the files of an earlier commit: in these the caller only has to
     /// apply the differences.
-    pub fn begin(&mut self, inputs: &DatumInputs, writable: bool, env: &str) -> Result<ReusedFolders, InfraError> {
+    pub(crate) fn begin(
+        &mut self,
+        inputs: &DatumInputs,
+        writable: bool,
+        env: &str,
+    ) -> Result<ReusedFolders, InfraError> {
         // The names come from a message. A wrong one would lead out of the folder of inputs, or replace the output.
         if let Some(name) = inputs.keys().find(|name| !is_input_name(name)) {
             return Err(InfraError::InputName {
@@ -198,7 +203,7 @@ impl Workspace {
     ///
     /// # Errors
     /// [`InfraError::InputName`] if the path is none of a file in a commit.
-    pub fn expect_file(&mut self, input: &str, path: &str) -> Result<FileBeneath, InfraError> {
+    pub(crate) fn expect_file(&mut self, input: &str, path: &str) -> Result<FileBeneath, InfraError> {
         let target = self.input_file(input, path)?;
         if let Some(laid_out) = &mut self.laid_out {
             laid_out.add(input, target.path.clone());
@@ -218,19 +223,19 @@ impl Workspace {
     }
 
     /// Records that all files of an input's folder have been placed.
-    pub fn complete(&mut self, input: &str, folder: CommitFolder) {
+    pub(crate) fn complete(&mut self, input: &str, folder: CommitFolder) {
         if let Some(laid_out) = &mut self.laid_out {
             laid_out.complete(input, folder);
         }
     }
 
     /// Makes the next try start from nothing.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.laid_out = None;
     }
 
     /// Removes everything of the last try.
-    pub fn clear(&mut self) -> Result<(), InfraError> {
+    pub(crate) fn clear(&mut self) -> Result<(), InfraError> {
         self.laid_out = None;
         self.current = None;
         self.clear_folder(&self.inputs)?;
@@ -270,7 +275,7 @@ impl Workspace {
     }
 
     /// Writes small input files.
-    pub fn write(&mut self, files: &[SmallFile]) -> Result<(), InfraError> {
+    pub(crate) fn write(&mut self, files: &[SmallFile]) -> Result<(), InfraError> {
         let access = self.access();
         for file in files {
             // Recorded before it is written: a file that is only half written must be known, or reuse would keep it.
@@ -286,7 +291,7 @@ impl Workspace {
     }
 
     /// Removes files of an input whose folder is reused, and folders that become empty.
-    pub fn remove(&self, input: &str, paths: &[String]) -> Result<(), InfraError> {
+    pub(crate) fn remove(&self, input: &str, paths: &[String]) -> Result<(), InfraError> {
         for path in paths {
             let file = self.input_file(input, path)?;
             remove_with_parents(&file.folder, &file.path)
@@ -296,7 +301,7 @@ impl Workspace {
     }
 
     /// Gives the folders up for removal.
-    pub fn give_up(&self) {
+    pub(crate) fn give_up(&self) {
         if let Err(error) = self.scratch.discard_slot(&self.layout.dirs) {
             tracing::warn!(folder = %self.layout.dirs.pfs.display(), %error, "folders of a slot not removed");
         }

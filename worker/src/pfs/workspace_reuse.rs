@@ -30,7 +30,7 @@ const FEW_FILES: usize = 32;
 
 /// A folder of a commit that is all that an input consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommitFolder {
+pub(crate) struct CommitFolder {
     /// Its path, with a slash at the end.
     pub path: String,
     /// The file tree of the commit.
@@ -38,10 +38,10 @@ pub struct CommitFolder {
 }
 
 /// The inputs of a datum by name; with its folder where an input consists of one folder and nothing else.
-pub type DatumInputs = BTreeMap<Arc<str>, Option<CommitFolder>>;
+pub(crate) type DatumInputs = BTreeMap<Arc<str>, Option<CommitFolder>>;
 
 /// Inputs whose folder was kept, by name, with the tree of the commit that its files are from.
-pub type ReusedFolders = BTreeMap<Arc<str>, TreeRoot>;
+pub(crate) type ReusedFolders = BTreeMap<Arc<str>, TreeRoot>;
 
 /// What a try was given as one input.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ pub(super) struct LaidOutInputs {
 
 impl LaidOutInputs {
     /// Starts with empty folders.
-    pub fn new<'a>(names: impl IntoIterator<Item = &'a Arc<str>>) -> Self {
+    pub(super) fn new<'a>(names: impl IntoIterator<Item = &'a Arc<str>>) -> Self {
         let empty = |name: &Arc<str>| (Arc::clone(name), LaidOutInput::Files(Vec::new()));
         Self {
             inputs: names.into_iter().map(empty).collect(),
@@ -68,7 +68,7 @@ impl LaidOutInputs {
     }
 
     /// Records a file that is about to be placed.
-    pub fn add(&mut self, input: &str, file: PathBuf) {
+    pub(super) fn add(&mut self, input: &str, file: PathBuf) {
         let Some(laid_out) = self.inputs.get_mut(input) else {
             return;
         };
@@ -80,7 +80,7 @@ impl LaidOutInputs {
     }
 
     /// Records that all files of an input have been placed.
-    pub fn complete(&mut self, input: &str, folder: CommitFolder) {
+    pub(super) fn complete(&mut self, input: &str, folder: CommitFolder) {
         if let Some(LaidOutInput::Folder(known)) = self.inputs.get_mut(input) {
             *known = Some(folder);
         }

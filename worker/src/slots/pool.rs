@@ -12,13 +12,13 @@ use crate::slots::slot::Slot;
 use crate::slots::slot_table::SlotTable;
 
 /// Time after which the stage of an idle slot is stopped, or its folders are cleared.
-pub const IDLE_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const IDLE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Least number of stages of one pipeline that may start at once, for machines with fewer cores.
 const LEAST_STARTS: usize = 4;
 
 /// All slots of a worker. Taking and returning slots never waits; only stopping stages does.
-pub struct Pool {
+pub(crate) struct Pool {
     /// Locked for short bookkeeping only, never across an await. While it is held, `reap` takes the lock of the prewarm
     /// leases; so never take this lock while holding theirs.
     table: Mutex<SlotTable>,
@@ -33,7 +33,7 @@ pub struct Pool {
 
 impl Pool {
     /// Makes a pool of empty slots.
-    pub fn new(size: usize, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(size: usize, metrics: Arc<Metrics>) -> Self {
         metrics.slots.set(i64::try_from(size).unwrap_or(i64::MAX));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
@@ -46,18 +46,18 @@ impl Pool {
     }
 
     /// Returns the number of slots.
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         self.size
     }
 
     /// Returns a receiver that is notified when a slot may have become available.
-    pub fn changes(&self) -> watch::Receiver<()> {
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
 
     /// Returns whether a further set of a pipeline would begin at once: a slot is idle that runs its stage or may start
     /// it, and no running set of the pipeline demands slots for its own datums.
-    pub fn wants_set(&self, pipeline: &PipelineKey) -> bool {
+    pub(crate) fn wants_set(&self, pipeline: &PipelineKey) -> bool {
         let table = self.lock();
         // A stage of an older version than the last one used does not count: it must be replaced first.
         let version = table.versions.get(pipeline).copied();
@@ -78,7 +78,7 @@ impl Pool {
 
     /// Takes an idle slot to help with a running set: one that runs the stage, or one that may start it if
     /// `start_helps`.
-    pub fn take_to_help(&self, key: &StageKey, start_helps: bool) -> Option<Slot> {
+    pub(crate) fn take_to_help(&self, key: &StageKey, start_helps: bool) -> Option<Slot> {
         let table = self.lock();
         let fits = if start_helps {
             table.has_room(&key.0, Some(key.1), self.max_starts)
@@ -89,7 +89,7 @@ impl Pool {
     }
 
     /// Takes an idle slot for a stage, or returns `None` if all slots are taken.
-    pub fn take(&self, key: &StageKey) -> Option<Slot> {
+    pub(crate) fn take(&self, key: &StageKey) -> Option<Slot> {
         self.take_from(self.lock(), key)
     }
 
@@ -102,12 +102,12 @@ impl Pool {
 
     /// Returns whether a stage should be prewarmed: fewer than `target` slots have it or are taken for it, and an idle
     /// slot has no stage.
-    pub fn needs_prewarm(&self, key: &StageKey, target: usize) -> bool {
+    pub(crate) fn needs_prewarm(&self, key: &StageKey, target: usize) -> bool {
         self.lock().choose_to_prewarm(key, target).is_some()
     }
 
     /// Takes a slot without a stage to prewarm one in it.
-    pub fn take_to_prewarm(&self, key: &StageKey, target: usize) -> PrewarmDecision {
+    pub(crate) fn take_to_prewarm(&self, key: &StageKey, target: usize) -> PrewarmDecision {
         let mut table = self.lock();
         let Some(index) = table.choose_to_prewarm(key, target) else {
             return PrewarmDecision::Finished;
@@ -123,7 +123,7 @@ impl Pool {
     }
 
     /// Notes that the stage of a slot runs, so that another may start.
-    pub fn stage_started(&self, slot: &mut Slot) {
+    pub(crate) fn stage_started(&self, slot: &mut Slot) {
         if !std::mem::take(&mut slot.starting) {
             return;
         }
@@ -135,7 +135,7 @@ impl Pool {
     }
 
     /// Returns a slot to the pool. Use [`crate::slots::slot_guard::SlotGuard`] where a panic could prevent the call.
-    pub fn give_back(&self, mut slot: Slot) {
+    pub(crate) fn give_back(&self, mut slot: Slot) {
         // A start that failed no longer counts as one.
         self.stage_started(&mut slot);
         slot.idle_since = Instant::now();
@@ -149,7 +149,7 @@ impl Pool {
     /// Of each stage `target` are kept, including those in use. The folders of kept stages are cleared, because the
     /// inputs in them occupy the disk even after the cache has evicted the files; a kept stage that is dead is stopped
     /// too.
-    pub async fn reap(&self, moment: Instant, target: impl Fn(&StageKey) -> usize) {
+    pub(crate) async fn reap(&self, moment: Instant, target: impl Fn(&StageKey) -> usize) {
         // Slots to be cleared are out of the table meanwhile, so that no task takes a slot whose folders are being
         // removed.
         let (to_stop, to_clear) = self.lock().take_expired(moment, target);
@@ -163,18 +163,18 @@ impl Pool {
     }
 
     /// Stops the stages of all idle slots, concurrently.
-    pub async fn stop_all(&self) {
+    pub(crate) async fn stop_all(&self) {
         self.stop_idle(|_| true).await;
     }
 
     /// Stops the idle stages of a pipeline.
-    pub async fn stop_pipeline(&self, pipeline: &PipelineKey) {
+    pub(crate) async fn stop_pipeline(&self, pipeline: &PipelineKey) {
         self.lock().versions.remove(pipeline);
         self.stop_idle(|key| key.0 == *pipeline).await;
     }
 
     /// Stops the idle stages of earlier versions of a pipeline.
-    pub async fn stop_before(&self, key: &StageKey) {
+    pub(crate) async fn stop_before(&self, key: &StageKey) {
         self.stop_idle(|(pipeline, version)| *pipeline == key.0 && *version < key.1)
             .await;
     }
@@ -203,7 +203,7 @@ impl Pool {
 }
 
 /// What can be done about a stage that should be prewarmed.
-pub enum PrewarmDecision {
+pub(crate) enum PrewarmDecision {
     /// Start it in this slot.
     Start(Slot),
     /// As many starts are under way as allowed: ask again after a change.

@@ -46,7 +46,7 @@ pub(crate) struct Prewarmer {
 
 impl Prewarmer {
     /// Starts without orders.
-    pub fn new(pool: Arc<Pool>, starter: StageStarter, tasks: TaskTracker, closing: CancellationToken) -> Self {
+    pub(crate) fn new(pool: Arc<Pool>, starter: StageStarter, tasks: TaskTracker, closing: CancellationToken) -> Self {
         Self {
             pool,
             starter,
@@ -57,14 +57,14 @@ impl Prewarmer {
     }
 
     /// Returns how many stages must be kept although they may be idle.
-    pub fn target(&self, key: &StageKey) -> usize {
+    pub(crate) fn target(&self, key: &StageKey) -> usize {
         self.leases.target(key, Instant::now())
     }
 
     /// Applies an order. Starting and stopping happens on tasks.
     ///
     /// The lease changes before this returns, so that orders take effect in the order in which they arrive.
-    pub fn apply(&self, order: PrewarmOrder) {
+    pub(crate) fn apply(&self, order: PrewarmOrder) {
         let pipeline = order.pipeline;
         let this = self.clone();
         let Some(stages) = order.stages else {

@@ -18,15 +18,15 @@ use crate::pfs::workspace::{Workspace, lock_workspace};
 use crate::runtime::{Network, Runtime, Stage, StageRequest};
 
 /// Identifies interchangeable stages: a pipeline's version, and with it image, user and limits.
-pub type StageKey = (PipelineKey, u64);
+pub(crate) type StageKey = (PipelineKey, u64);
 
 /// Returns the key of the stages that run the datums of a job.
-pub fn stage_key(plan: &JobPlan) -> StageKey {
+pub(crate) fn stage_key(plan: &JobPlan) -> StageKey {
     (plan.pipeline.clone(), plan.version)
 }
 
 /// A started stage and the folders that it sees.
-pub struct RunningStage {
+pub(crate) struct RunningStage {
     pub(super) key: StageKey,
     /// The specification it was started from.
     spec: Box<StageSpec>,
@@ -40,7 +40,7 @@ pub struct RunningStage {
 
 /// What starting a stage needs. Clones share everything.
 #[derive(Clone)]
-pub struct StageStarter {
+pub(crate) struct StageStarter {
     /// Starts stages.
     pub runtime: Arc<dyn Runtime>,
     /// Provides their folders.

@@ -14,7 +14,7 @@ use crate::pfs::workspace::lock_workspace;
 use crate::slots::running_stage::{RunningStage, StageKey, StageStarter};
 
 /// Room for one datum at a time. A slot is owned by one task, or by the pool while it is idle.
-pub struct Slot {
+pub(crate) struct Slot {
     /// Number of the slot, for logs and container names.
     pub index: usize,
     pub(super) running: Option<RunningStage>,
@@ -44,7 +44,7 @@ impl Slot {
     }
 
     /// Returns whether its stage must still be started.
-    pub fn is_starting(&self) -> bool {
+    pub(crate) fn is_starting(&self) -> bool {
         self.starting
     }
 
@@ -57,7 +57,7 @@ impl Slot {
     ///
     /// # Errors
     /// As [`StageStarter::start`].
-    pub async fn ensure_stage(
+    pub(crate) async fn ensure_stage(
         &mut self,
         key: &StageKey,
         spec: &StageSpec,
@@ -90,14 +90,14 @@ impl Slot {
     }
 
     /// Stops the stage if a try has begun in it.
-    pub async fn stop_used(&mut self) {
+    pub(crate) async fn stop_used(&mut self) {
         if self.running.as_ref().is_some_and(|running| running.used) {
             self.stop().await;
         }
     }
 
     /// Stops the stage, if there is one.
-    pub async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             running.stop().await;
         }

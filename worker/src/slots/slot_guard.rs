@@ -8,19 +8,19 @@ use crate::slots::pool::Pool;
 use crate::slots::slot::Slot;
 
 /// A slot that is taken from the pool. It returns to the pool when dropped, so that no panic shrinks the worker.
-pub struct SlotGuard {
+pub(crate) struct SlotGuard {
     pool: Arc<Pool>,
     slot: Option<Slot>,
 }
 
 impl SlotGuard {
     /// Takes ownership of a slot of a pool.
-    pub fn new(pool: Arc<Pool>, slot: Slot) -> Self {
+    pub(crate) fn new(pool: Arc<Pool>, slot: Slot) -> Self {
         Self { pool, slot: Some(slot) }
     }
 
     /// Returns the slot.
-    pub fn slot(&mut self) -> &mut Slot {
+    pub(crate) fn slot(&mut self) -> &mut Slot {
         self.slot.as_mut().expect("taken only when dropped")
     }
 }
@@ -34,14 +34,14 @@ impl Drop for SlotGuard {
 }
 
 /// A running set's demand for free slots. While it lives, the worker pulls no further set of the pipeline.
-pub struct SlotDemand {
+pub(crate) struct SlotDemand {
     pool: Arc<Pool>,
     pipeline: PipelineKey,
 }
 
 impl SlotDemand {
     /// Registers the demand with a pool.
-    pub fn new(pool: &Arc<Pool>, pipeline: &PipelineKey) -> Self {
+    pub(crate) fn new(pool: &Arc<Pool>, pipeline: &PipelineKey) -> Self {
         pool.begin_demand(pipeline);
         Self {
             pool: Arc::clone(pool),

@@ -28,7 +28,7 @@ pub(super) struct SlotTable {
 
 impl SlotTable {
     /// Makes idle slots without stages.
-    pub fn new(size: usize) -> Self {
+    pub(super) fn new(size: usize) -> Self {
         Self {
             idle: (0..size).map(Slot::new).collect(),
             taken: HashMap::new(),
@@ -40,7 +40,7 @@ impl SlotTable {
     }
 
     /// Returns whether an idle slot runs a stage of the pipeline, or may start one; of one version if given.
-    pub fn has_room(&self, pipeline: &PipelineKey, version: Option<u64>, max_starts: usize) -> bool {
+    pub(super) fn has_room(&self, pipeline: &PipelineKey, version: Option<u64>, max_starts: usize) -> bool {
         let fits = |key: &StageKey| key.0 == *pipeline && version.is_none_or(|version| version == key.1);
         let runs = |slot: &Slot| slot.running.as_ref().is_some_and(|running| fits(&running.key));
         // No start while one is under way ahead of work: that stage runs sooner than another one would.
@@ -52,7 +52,7 @@ impl SlotTable {
     ///
     /// Of the slots that run the stage the one used last, so that surplus stages stay idle and expire; else a slot
     /// without a stage; else the one whose stage was used longest ago.
-    pub fn choose(&self, key: &StageKey) -> Option<(usize, bool)> {
+    pub(super) fn choose(&self, key: &StageKey) -> Option<(usize, bool)> {
         let idle = || self.idle.iter().enumerate();
         let running = idle()
             .filter(|(_, slot)| slot.has(key))
@@ -63,14 +63,14 @@ impl SlotTable {
     }
 
     /// Returns an idle slot without a stage if fewer than `target` slots have the stage or are taken for it.
-    pub fn choose_to_prewarm(&self, key: &StageKey, target: usize) -> Option<usize> {
+    pub(super) fn choose_to_prewarm(&self, key: &StageKey, target: usize) -> Option<usize> {
         let present = self.idle.iter().filter(|slot| slot.has(key)).count() + count_of(&self.taken, key);
         let empty = self.idle.iter().position(|slot| slot.running.is_none());
         empty.filter(|_| present < target)
     }
 
     /// Takes an idle slot out for a stage.
-    pub fn take(&mut self, index: usize, key: &StageKey, starting: bool) -> Slot {
+    pub(super) fn take(&mut self, index: usize, key: &StageKey, starting: bool) -> Slot {
         self.versions.insert(key.0.clone(), key.1);
         let mut slot = self.idle.swap_remove(index);
         slot.cleared = false;
@@ -84,7 +84,7 @@ impl SlotTable {
     }
 
     /// Puts a slot back that is no longer used.
-    pub fn put_back(&mut self, mut slot: Slot) {
+    pub(super) fn put_back(&mut self, mut slot: Slot) {
         let prewarming = std::mem::take(&mut slot.prewarming);
         if let Some(key) = slot.taken_for.take() {
             count_down(&mut self.taken, &key);
@@ -97,17 +97,17 @@ impl SlotTable {
     }
 
     /// Returns how many stages of a pipeline are being started.
-    pub fn starting_of(&self, pipeline: &PipelineKey) -> usize {
+    pub(super) fn starting_of(&self, pipeline: &PipelineKey) -> usize {
         count_of(&self.starting, pipeline)
     }
 
     /// Notes that a stage of a pipeline is no longer being started.
-    pub fn end_start(&mut self, pipeline: &PipelineKey) {
+    pub(super) fn end_start(&mut self, pipeline: &PipelineKey) {
         count_down(&mut self.starting, pipeline);
     }
 
     /// Notes that a running set no longer demands slots.
-    pub fn end_demand(&mut self, pipeline: &PipelineKey) {
+    pub(super) fn end_demand(&mut self, pipeline: &PipelineKey) {
         count_down(&mut self.demands, pipeline);
     }
 
@@ -115,7 +115,7 @@ impl SlotTable {
     /// and whose folders must be cleared.
     ///
     /// Of each stage `target` are kept, counting first those that are taken or were used after `moment`.
-    pub fn take_expired(
+    pub(super) fn take_expired(
         &mut self,
         moment: Instant,
         target: impl Fn(&StageKey) -> usize,

@@ -13,13 +13,13 @@ pub(crate) struct SlotStatusBoard {
 
 impl SlotStatusBoard {
     /// Shows what a slot does until the returned guard is dropped.
-    pub fn show(&self, slot: usize, status: SlotStatus) -> ShownSlotStatus<'_> {
+    pub(crate) fn show(&self, slot: usize, status: SlotStatus) -> ShownSlotStatus<'_> {
         self.lock().insert(slot, status);
         ShownSlotStatus { board: self, slot }
     }
 
     /// Returns the status of all busy slots, ordered by slot.
-    pub fn all(&self) -> Vec<SlotStatus> {
+    pub(crate) fn all(&self) -> Vec<SlotStatus> {
         self.lock().values().cloned().collect()
     }
 
@@ -36,7 +36,7 @@ pub(crate) struct ShownSlotStatus<'a> {
 
 impl ShownSlotStatus<'_> {
     /// Changes what is shown.
-    pub fn update(&self, change: impl FnOnce(&mut SlotStatus)) {
+    pub(crate) fn update(&self, change: impl FnOnce(&mut SlotStatus)) {
         if let Some(status) = self.board.lock().get_mut(&self.slot) {
             change(status);
         }

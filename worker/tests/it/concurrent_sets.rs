@@ -11,7 +11,7 @@ use tokio::sync::{Barrier, Notify};
 
 use crate::fixture::{WorkerFixture, commit_into, input_from, within};
 
-pub fn concurrent_plan(pipeline: &str, cmd: &[&str]) -> JobPlan {
+pub(crate) fn concurrent_plan(pipeline: &str, cmd: &[&str]) -> JobPlan {
     JobPlan {
         concurrency: SetConcurrency::Concurrent { workers: 1, slots: 2 },
         ..plan(pipeline, 1, cmd)

@@ -26,10 +26,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// Time limit of each wait. Only a failure reaches it.
-pub const WAIT_LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// A NATS server, a store and a runtime, which several workers may share.
-pub struct WorkerFixture {
+pub(crate) struct WorkerFixture {
     pub server: NatsServer,
     pub queue: CoordinatorQueue,
     pub store: Store,
@@ -55,7 +55,7 @@ impl Drop for WorkerFixture {
 }
 
 /// A running worker. It has threads of its own, so that a test can kill all its tasks at once.
-pub struct RunningWorker {
+pub(crate) struct RunningWorker {
     stop: CancellationToken,
     task: Option<JoinHandle<Result<(), WorkerError>>>,
     threads: Option<Runtime>,
@@ -63,14 +63,14 @@ pub struct RunningWorker {
 }
 
 impl RunningWorker {
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.stop.cancel();
         let task = self.task.take().unwrap();
         within(task).await.unwrap().unwrap();
     }
 
     /// Ends the worker as `kill -9` does: it hands nothing back and removes nothing.
-    pub fn kill(self) {}
+    pub(crate) fn kill(self) {}
 }
 
 impl Drop for RunningWorker {
@@ -82,14 +82,14 @@ impl Drop for RunningWorker {
 }
 
 /// Waits for a future until [`WAIT_LIMIT`].
-pub async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(WAIT_LIMIT, future)
         .await
         .expect("it took too long")
 }
 
 impl WorkerFixture {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let server = NatsServer::start();
         let queue = coordinator(&server.url()).await;
         queue.ensure_streams().await.unwrap();
@@ -108,7 +108,7 @@ impl WorkerFixture {
         }
     }
 
-    pub async fn worker(&self, name: &str, slots: usize) -> RunningWorker {
+    pub(crate) async fn worker(&self, name: &str, slots: usize) -> RunningWorker {
         let stop = CancellationToken::new();
         let metrics = Arc::new(Metrics::new());
         let threads = tokio::runtime::Builder::new_multi_thread()
@@ -143,19 +143,19 @@ impl WorkerFixture {
     }
 
     /// Stores files and returns the tree that a commit of them has.
-    pub async fn commit(&self, files: &[(&str, Vec<u8>)]) -> TreeRoot {
+    pub(crate) async fn commit(&self, files: &[(&str, Vec<u8>)]) -> TreeRoot {
         commit_into(&self.store, files).await
     }
 
     /// Makes an input of a file of a commit or, if the path ends with a slash, of a folder.
-    pub async fn input(&self, name: &str, root: TreeRoot, path: &str) -> DatumInput {
+    pub(crate) async fn input(&self, name: &str, root: TreeRoot, path: &str) -> DatumInput {
         input_from(&self.store, name, root, path).await
     }
 
     /// Writes plan and sets to the store and publishes the sets.
     ///
     /// Sets with even numbers are published inline and with file locations, the others without.
-    pub async fn start(&self, plan: &JobPlan, sets: Vec<Vec<Datum>>) -> Vec<SetMessage> {
+    pub(crate) async fn start(&self, plan: &JobPlan, sets: Vec<Vec<Datum>>) -> Vec<SetMessage> {
         let plan_key = objects::plan_key(&plan.pipeline, &plan.job);
         let written = wire::encode(plan).into();
         self.store.put(&plan_key, written).await.unwrap();
@@ -183,7 +183,7 @@ impl WorkerFixture {
     }
 
     /// Publishes the cancellation of a job.
-    pub async fn cancel(&self, plan: &JobPlan) {
+    pub(crate) async fn cancel(&self, plan: &JobPlan) {
         let cancel = CancelJob {
             pipeline: plan.pipeline.clone(),
             job: plan.job,
@@ -193,13 +193,13 @@ impl WorkerFixture {
     }
 
     /// Returns the number of results that a job has in the store.
-    pub async fn results(&self, plan: &JobPlan) -> usize {
+    pub(crate) async fn results(&self, plan: &JobPlan) -> usize {
         let prefix = objects::results_prefix(&plan.pipeline, &plan.job);
         self.store.list(&prefix).await.unwrap().len()
     }
 
     /// Waits until a set has a result and returns it.
-    pub async fn result(&mut self, plan: &JobPlan, set: u32) -> SetResult {
+    pub(crate) async fn result(&mut self, plan: &JobPlan, set: u32) -> SetResult {
         let key = objects::result_key(&plan.pipeline, &plan.job, plan.id, set);
         within(async {
             // The event may have been received during the wait for another set.
@@ -212,13 +212,13 @@ impl WorkerFixture {
     }
 
     /// Runs a job of one datum and returns the result of its set.
-    pub async fn run_one(&mut self, plan: &JobPlan, inputs: Vec<DatumInput>) -> SetResult {
+    pub(crate) async fn run_one(&mut self, plan: &JobPlan, inputs: Vec<DatumInput>) -> SetResult {
         self.start(plan, vec![vec![datum(1, inputs)]]).await;
         self.result(plan, 0).await
     }
 
     /// Waits for the next event of a failed set.
-    pub async fn set_failed(&mut self) -> SetFailed {
+    pub(crate) async fn set_failed(&mut self) -> SetFailed {
         within(async {
             loop {
                 if let SetEvent::Failed(failed) = self.events.next().await.unwrap() {
@@ -230,7 +230,7 @@ impl WorkerFixture {
     }
 
     /// Waits until the queue has no set of a pipeline, neither waiting nor delivered.
-    pub async fn idle(&self, pipeline: &PipelineKey) {
+    pub(crate) async fn idle(&self, pipeline: &PipelineKey) {
         within(async {
             loop {
                 let status = self.queue.consumer_info(pipeline).await.unwrap().unwrap();
@@ -243,14 +243,14 @@ impl WorkerFixture {
     }
 
     /// Returns the log lines of a set; the flag is true for lines of the user's command.
-    pub async fn log_lines(&self, result: &SetResult) -> Vec<(bool, String)> {
+    pub(crate) async fn log_lines(&self, result: &SetResult) -> Vec<(bool, String)> {
         let Some(key) = &result.log_key else { return Vec::new() };
         let log: LogObject = wire::decode(&self.store.get(key).await.unwrap()).unwrap();
         log.lines.into_iter().map(|line| (line.user, line.message)).collect()
     }
 
     /// Returns the output files of the datum with this index.
-    pub async fn output(&self, result: &SetResult, datum: usize) -> Vec<(String, Vec<u8>)> {
+    pub(crate) async fn output(&self, result: &SetResult, datum: usize) -> Vec<(String, Vec<u8>)> {
         let mut all = Vec::new();
         for file in &result.datums[datum].outputs {
             let bytes = self.store.read_file_all(&file.content).await.unwrap();
@@ -261,7 +261,7 @@ impl WorkerFixture {
 }
 
 /// Stores files and returns the tree that a commit of them has.
-pub async fn commit_into(store: &Store, files: &[(&str, Vec<u8>)]) -> TreeRoot {
+pub(crate) async fn commit_into(store: &Store, files: &[(&str, Vec<u8>)]) -> TreeRoot {
     let mut pack = PackWriter::new(store);
     for (path, bytes) in files {
         pack.begin((*path).to_owned()).await.unwrap();
@@ -288,7 +288,7 @@ async fn add_locations(store: &Store, datum: &mut Datum) {
 }
 
 /// Makes an input of a file of a store or, if the path ends with a slash, of a folder.
-pub async fn input_from(store: &Store, name: &str, root: TreeRoot, path: &str) -> DatumInput {
+pub(crate) async fn input_from(store: &Store, name: &str, root: TreeRoot, path: &str) -> DatumInput {
     let tree = FileTree::new(store, Some(root));
     let node = tree.inspect(path).await.unwrap().unwrap();
     DatumInput {

@@ -13,7 +13,7 @@ use howdah_worker::runtime::docker::{DockerConfig, DockerRuntime};
 use howdah_worker::runtime::{Network, RunOutcome, RunRequest, Runtime, SlotDirs, Stage, StageRequest, Stream};
 use tokio_util::sync::CancellationToken;
 
-pub mod registry;
+pub(crate) mod registry;
 
 const TOOL: &str = include_str!("tool.rs");
 
@@ -24,7 +24,7 @@ WORKDIR /work
 ";
 
 /// Runs a command and fails the test if the command fails.
-pub fn sh(program: &str, args: &[&str]) -> Output {
+pub(crate) fn sh(program: &str, args: &[&str]) -> Output {
     let output = Command::new(program).args(args).output().unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {args:?}: {stderr}");
@@ -32,7 +32,7 @@ pub fn sh(program: &str, args: &[&str]) -> Output {
 }
 
 /// Returns the path of the test tool. Compiles it unless an earlier test process has done so.
-pub fn tool() -> &'static Path {
+pub(crate) fn tool() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -62,7 +62,7 @@ pub fn tool() -> &'static Path {
 }
 
 /// Builds the image of the tests once and returns its reference.
-pub fn image() -> &'static str {
+pub(crate) fn image() -> &'static str {
     static IMAGE: OnceLock<String> = OnceLock::new();
     IMAGE.get_or_init(|| {
         let context = tempfile::tempdir().unwrap();
@@ -75,25 +75,25 @@ pub fn image() -> &'static str {
 }
 
 /// A runtime with a scratch folder and the folders of one slot.
-pub struct DockerFixture {
+pub(crate) struct DockerFixture {
     pub scratch: tempfile::TempDir,
     pub runtime: DockerRuntime,
     pub dirs: SlotDirs,
 }
 
 impl DockerFixture {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_credentials(Credentials::default())
     }
 
-    pub fn with_credentials(credentials: Credentials) -> Self {
+    pub(crate) fn with_credentials(credentials: Credentials) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let dirs = slot_dirs(scratch.path());
         let runtime = runtime_over(scratch.path(), credentials);
         Self { scratch, runtime, dirs }
     }
 
-    pub async fn request(&self) -> StageRequest {
+    pub(crate) async fn request(&self) -> StageRequest {
         StageRequest {
             name: "default/edges-v1".into(),
             image: self.runtime.resolve(image(), None).await.unwrap(),
@@ -106,12 +106,12 @@ impl DockerFixture {
         }
     }
 
-    pub async fn start(&self) -> Box<dyn Stage> {
+    pub(crate) async fn start(&self) -> Box<dyn Stage> {
         let request = self.request().await;
         self.runtime.start(&request).await.unwrap()
     }
 
-    pub async fn start_image(&self, image: ImagePin) -> Box<dyn Stage> {
+    pub(crate) async fn start_image(&self, image: ImagePin) -> Box<dyn Stage> {
         let request = StageRequest {
             image,
             ..self.request().await
@@ -120,7 +120,7 @@ impl DockerFixture {
     }
 
     /// Returns the ids of this runtime's containers, running or not.
-    pub fn containers(&self) -> Vec<String> {
+    pub(crate) fn containers(&self) -> Vec<String> {
         let label = format!("label=howdah.worker={}", self.scratch.path().display());
         let output = sh("docker", &["ps", "--all", "--quiet", "--no-trunc", "--filter", &label]);
         let text = String::from_utf8(output.stdout).unwrap();
@@ -137,7 +137,7 @@ impl Drop for DockerFixture {
     }
 }
 
-pub fn runtime_over(scratch: &Path, credentials: Credentials) -> DockerRuntime {
+pub(crate) fn runtime_over(scratch: &Path, credentials: Credentials) -> DockerRuntime {
     DockerRuntime::new(DockerConfig {
         scratch: scratch.to_owned(),
         host: None,
@@ -147,7 +147,7 @@ pub fn runtime_over(scratch: &Path, credentials: Credentials) -> DockerRuntime {
     })
 }
 
-pub fn slot_dirs(scratch: &Path) -> SlotDirs {
+pub(crate) fn slot_dirs(scratch: &Path) -> SlotDirs {
     let slot = scratch.join("slots/1");
     let dirs = SlotDirs {
         pfs: slot.join("pfs"),
@@ -162,13 +162,13 @@ pub fn slot_dirs(scratch: &Path) -> SlotDirs {
 
 /// The end and the output of a command.
 #[derive(Debug)]
-pub struct CommandResult {
+pub(crate) struct CommandResult {
     pub outcome: RunOutcome,
     pub out: String,
     pub err: String,
 }
 
-pub fn tool_request(args: &[&str]) -> RunRequest {
+pub(crate) fn tool_request(args: &[&str]) -> RunRequest {
     let mut argv = vec!["/tool".to_owned()];
     argv.extend(args.iter().map(|a| (*a).to_owned()));
     RunRequest {
@@ -177,7 +177,7 @@ pub fn tool_request(args: &[&str]) -> RunRequest {
     }
 }
 
-pub async fn run(stage: &mut Box<dyn Stage>, request: RunRequest) -> CommandResult {
+pub(crate) async fn run(stage: &mut Box<dyn Stage>, request: RunRequest) -> CommandResult {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut sink = |stream: Stream, bytes: &[u8]| match stream {
         Stream::Stdout => out.extend_from_slice(bytes),
@@ -192,6 +192,6 @@ pub async fn run(stage: &mut Box<dyn Stage>, request: RunRequest) -> CommandResu
     }
 }
 
-pub async fn tool_run(stage: &mut Box<dyn Stage>, args: &[&str]) -> CommandResult {
+pub(crate) async fn tool_run(stage: &mut Box<dyn Stage>, args: &[&str]) -> CommandResult {
     run(stage, tool_request(args)).await
 }

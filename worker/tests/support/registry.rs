@@ -30,7 +30,7 @@ struct RegistryContent {
 }
 
 /// A running registry.
-pub struct Registry {
+pub(crate) struct Registry {
     /// `host:port`, the first part of its image names.
     pub host: String,
     content: Arc<Mutex<RegistryContent>>,
@@ -41,7 +41,7 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 impl Registry {
-    pub async fn start(login: Option<&str>) -> Self {
+    pub(crate) async fn start(login: Option<&str>) -> Self {
         let content = Arc::new(Mutex::new(RegistryContent {
             login: login.map(str::to_owned),
             ..RegistryContent::default()
@@ -55,7 +55,7 @@ impl Registry {
 
     /// Publishes an image of the test tool and returns its digest. `version` is the value of the
     /// image's environment variable `VERSION`.
-    pub fn publish(&self, name: &str, tag: &str, version: &str) -> String {
+    pub(crate) fn publish(&self, name: &str, tag: &str, version: &str) -> String {
         let mut archive = tar::Builder::new(Vec::new());
         archive.append_path_with_name(super::tool(), "tool").unwrap();
         let layer = archive.into_inner().unwrap();

@@ -8,7 +8,7 @@ use howdah_model::query::{self, Readiness};
 use howdah_model::*;
 
 /// Checks the invariants of one state.
-pub fn check(state: &State) {
+pub(crate) fn check(state: &State) {
     branches(state);
     commits(state);
     sets(state);
@@ -234,7 +234,7 @@ fn pipelines(state: &State) {
 }
 
 /// Checks the invariants of the change from one state to the next.
-pub fn check_step(before: &State, after: &State) {
+pub(crate) fn check_step(before: &State, after: &State) {
     for old in before.jobs() {
         let Some(new) = after.job(&old.key) else { continue };
         if old.state.is_final() {

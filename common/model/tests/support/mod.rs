@@ -3,21 +3,21 @@
 #![expect(clippy::panic, reason = "helpers of tests fail by panicking")]
 #![allow(dead_code, clippy::unwrap_used)]
 
-pub mod invariants;
+pub(crate) mod invariants;
 
 use howdah_model::*;
 use howdah_spec::{Input, PfsInput, PipelineSpec};
 use jiff::Timestamp;
 
 /// A state and all events that led to it.
-pub struct World {
+pub(crate) struct World {
     pub state: State,
     pub log: Vec<Event>,
     pub clock: i64,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         World {
             state: State::new(),
             log: Vec::new(),
@@ -26,7 +26,7 @@ impl World {
     }
 
     /// Sends a command with the next id and the next second as its time.
-    pub fn send(&mut self, command: Command) -> Result<(GlobalId, Reply), Rejection> {
+    pub(crate) fn send(&mut self, command: Command) -> Result<(GlobalId, Reply), Rejection> {
         self.clock += 1;
         let id = GlobalId::from_number(self.clock as u64);
         let at = Timestamp::from_second(1_800_000_000 + self.clock).unwrap();
@@ -47,7 +47,7 @@ impl World {
     }
 
     /// Sends a command that must be accepted. Returns the id of its envelope.
-    pub fn ok(&mut self, command: Command) -> GlobalId {
+    pub(crate) fn ok(&mut self, command: Command) -> GlobalId {
         let shown = format!("{command:?}");
         match self.send(command) {
             Ok((id, _)) => id,
@@ -56,7 +56,7 @@ impl World {
     }
 
     /// Sends a command that must be rejected. Returns the text.
-    pub fn refused(&mut self, command: Command) -> String {
+    pub(crate) fn refused(&mut self, command: Command) -> String {
         let shown = format!("{command:?}");
         match self.send(command) {
             Ok(_) => panic!("accepted: {shown}"),
@@ -64,7 +64,7 @@ impl World {
         }
     }
 
-    pub fn repo(&mut self, name: &str) {
+    pub(crate) fn repo(&mut self, name: &str) {
         self.ok(Command::CreateRepo {
             repo: repo(name),
             description: String::new(),
@@ -73,12 +73,12 @@ impl World {
     }
 
     /// Adds a finished commit with a content of this size to a branch.
-    pub fn write(&mut self, name: &str, size: u64) -> GlobalId {
+    pub(crate) fn write(&mut self, name: &str, size: u64) -> GlobalId {
         let command = self.write_command(name, size);
         self.ok(command)
     }
 
-    pub fn write_command(&self, name: &str, size: u64) -> Command {
+    pub(crate) fn write_command(&self, name: &str, size: u64) -> Command {
         let branch = branch(name);
         let expected_head = self.state.branch(&branch).and_then(|b| b.head);
         Command::WriteCommit {
@@ -89,30 +89,30 @@ impl World {
         }
     }
 
-    pub fn start(&mut self, name: &str) -> GlobalId {
+    pub(crate) fn start(&mut self, name: &str) -> GlobalId {
         self.ok(start_command(name))
     }
 
-    pub fn finish(&mut self, name: &str, id: GlobalId) {
+    pub(crate) fn finish(&mut self, name: &str, id: GlobalId) {
         self.ok(finish_command(name, id));
     }
 
-    pub fn pipeline(&mut self, name: &str, inputs: &[&str]) -> GlobalId {
+    pub(crate) fn pipeline(&mut self, name: &str, inputs: &[&str]) -> GlobalId {
         self.ok(pipeline_command(name, inputs))
     }
 
-    pub fn update(&mut self, name: &str, inputs: &[&str]) -> GlobalId {
+    pub(crate) fn update(&mut self, name: &str, inputs: &[&str]) -> GlobalId {
         self.ok(update_command(name, inputs))
     }
 
     /// Runs a job to success.
-    pub fn succeed(&mut self, pipeline: &str, id: GlobalId, size: u64) {
+    pub(crate) fn succeed(&mut self, pipeline: &str, id: GlobalId, size: u64) {
         self.plan(pipeline, id);
         self.ok(finish_job(pipeline, id, JobOutcome::Success, Some(content(size))));
     }
 
     /// Brings a job to RUNNING.
-    pub fn plan(&mut self, pipeline: &str, id: GlobalId) {
+    pub(crate) fn plan(&mut self, pipeline: &str, id: GlobalId) {
         let job = job(pipeline, id);
         self.ok(Command::StartJob { job: job.clone() });
         let counts = DatumCounts {
@@ -126,21 +126,21 @@ impl World {
         });
     }
 
-    pub fn fail(&mut self, pipeline: &str, id: GlobalId) {
+    pub(crate) fn fail(&mut self, pipeline: &str, id: GlobalId) {
         self.plan(pipeline, id);
         let outcome = JobOutcome::Failure("datum failed".to_owned());
         self.ok(finish_job(pipeline, id, outcome, Some(content(1))));
     }
 
-    pub fn job_state(&self, pipeline: &str, id: GlobalId) -> JobState {
+    pub(crate) fn job_state(&self, pipeline: &str, id: GlobalId) -> JobState {
         self.state.job(&job(pipeline, id)).expect("no such job").state
     }
 
-    pub fn commit(&self, name: &str, id: GlobalId) -> &Commit {
+    pub(crate) fn commit(&self, name: &str, id: GlobalId) -> &Commit {
         self.state.commit(&repo(name).commit(id)).expect("no such commit")
     }
 
-    pub fn head(&self, name: &str) -> GlobalId {
+    pub(crate) fn head(&self, name: &str) -> GlobalId {
         self.state
             .branch(&branch(name))
             .expect("no such branch")
@@ -148,19 +148,19 @@ impl World {
             .expect("no head")
     }
 
-    pub fn jobs(&self, pipeline: &str) -> Vec<GlobalId> {
+    pub(crate) fn jobs(&self, pipeline: &str) -> Vec<GlobalId> {
         query::jobs_of_pipeline(&self.state, &pipeline_key(pipeline))
             .map(|job| job.key.id)
             .collect()
     }
 
-    pub fn resolve(&self, name: &str, text: &str) -> Result<CommitKey, Rejection> {
+    pub(crate) fn resolve(&self, name: &str, text: &str) -> Result<CommitKey, Rejection> {
         query::resolve_commit(&self.state, &CommitRef::text(repo(name), text))
     }
 }
 
 /// `name`, `name.kind` or `project/name`.
-pub fn repo(name: &str) -> RepoKey {
+pub(crate) fn repo(name: &str) -> RepoKey {
     let full = if name.contains('/') {
         name.to_owned()
     } else {
@@ -170,20 +170,20 @@ pub fn repo(name: &str) -> RepoKey {
 }
 
 /// `repo` for its master, or `repo@branch`.
-pub fn branch(name: &str) -> BranchKey {
+pub(crate) fn branch(name: &str) -> BranchKey {
     let (name, branch) = name.split_once('@').unwrap_or((name, "master"));
     repo(name).branch(BranchName::new(branch).unwrap())
 }
 
-pub fn pipeline_key(name: &str) -> PipelineKey {
+pub(crate) fn pipeline_key(name: &str) -> PipelineKey {
     repo(name).pipeline().unwrap()
 }
 
-pub fn job(pipeline: &str, id: GlobalId) -> JobKey {
+pub(crate) fn job(pipeline: &str, id: GlobalId) -> JobKey {
     pipeline_key(pipeline).job(id)
 }
 
-pub fn content(size: u64) -> Content {
+pub(crate) fn content(size: u64) -> Content {
     if size == 0 {
         return Content::EMPTY;
     }
@@ -197,7 +197,7 @@ pub fn content(size: u64) -> Content {
 }
 
 /// Staged edits; the number is their id.
-pub fn staged(number: u64) -> Staged {
+pub(crate) fn staged(number: u64) -> Staged {
     Staged {
         id: GlobalId::from_number(number),
         hash: ContentHash::new([7; 32]),
@@ -206,7 +206,7 @@ pub fn staged(number: u64) -> Staged {
     }
 }
 
-pub fn spec(name: &str, inputs: &[&str]) -> PipelineSpec {
+pub(crate) fn spec(name: &str, inputs: &[&str]) -> PipelineSpec {
     let key = pipeline_key(name);
     let mut spec = PipelineSpec::default();
     spec.pipeline.project = key.project.to_string();
@@ -228,7 +228,7 @@ fn pfs(name: &str) -> PfsInput {
     }
 }
 
-pub fn create_command(spec: PipelineSpec, update: bool) -> Command {
+pub(crate) fn create_command(spec: PipelineSpec, update: bool) -> Command {
     Command::CreatePipeline {
         spec: Box::new(spec),
         user_json: "{}".to_owned(),
@@ -240,15 +240,15 @@ pub fn create_command(spec: PipelineSpec, update: bool) -> Command {
     }
 }
 
-pub fn pipeline_command(name: &str, inputs: &[&str]) -> Command {
+pub(crate) fn pipeline_command(name: &str, inputs: &[&str]) -> Command {
     create_command(spec(name, inputs), false)
 }
 
-pub fn update_command(name: &str, inputs: &[&str]) -> Command {
+pub(crate) fn update_command(name: &str, inputs: &[&str]) -> Command {
     create_command(spec(name, inputs), true)
 }
 
-pub fn start_command(name: &str) -> Command {
+pub(crate) fn start_command(name: &str) -> Command {
     let branch = branch(name);
     Command::StartCommit {
         repo: branch.repo,
@@ -258,7 +258,7 @@ pub fn start_command(name: &str) -> Command {
     }
 }
 
-pub fn finish_command(name: &str, id: GlobalId) -> Command {
+pub(crate) fn finish_command(name: &str, id: GlobalId) -> Command {
     Command::FinishCommit {
         commit: repo(name).commit(id),
         description: String::new(),
@@ -267,7 +267,7 @@ pub fn finish_command(name: &str, id: GlobalId) -> Command {
     }
 }
 
-pub fn finish_job(pipeline: &str, id: GlobalId, outcome: JobOutcome, output: Option<Content>) -> Command {
+pub(crate) fn finish_job(pipeline: &str, id: GlobalId, outcome: JobOutcome, output: Option<Content>) -> Command {
     Command::FinishJob {
         job: job(pipeline, id),
         datums: (outcome == JobOutcome::Success).then(DatumIndex::default),
@@ -282,7 +282,7 @@ pub fn finish_job(pipeline: &str, id: GlobalId, outcome: JobOutcome, output: Opt
     }
 }
 
-pub fn branch_command(name: &str, head: Option<&str>, provenance: &[&str]) -> Command {
+pub(crate) fn branch_command(name: &str, head: Option<&str>, provenance: &[&str]) -> Command {
     let key = branch(name);
     Command::CreateBranch {
         head: head.map(|text| CommitRef::text(key.repo.clone(), text)),
@@ -293,7 +293,7 @@ pub fn branch_command(name: &str, head: Option<&str>, provenance: &[&str]) -> Co
 }
 
 /// Images, edges on images, montage on both; the jobs of the creation are done.
-pub fn images_edges_montage() -> World {
+pub(crate) fn images_edges_montage() -> World {
     let mut world = World::new();
     world.repo("images");
     let first = world.pipeline("edges", &["images"]);

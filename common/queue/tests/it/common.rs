@@ -19,10 +19,10 @@ use howdah_queue::testing::{NatsServer, coordinator, executables, installation};
 use howdah_queue::{CoordinatorQueue, DatumPuller, Delivery, Queue};
 
 /// Time limit of every wait in a test.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Runs a test once for each nats-server.
-pub async fn on_every_server<F, Fut>(test: F)
+pub(crate) async fn on_every_server<F, Fut>(test: F)
 where
     F: Fn(Arc<Mutex<NatsServer>>, CoordinatorQueue) -> Fut,
     Fut: Future<Output = ()>,
@@ -38,15 +38,15 @@ where
     }
 }
 
-pub fn pipeline(name: &str) -> PipelineKey {
+pub(crate) fn pipeline(name: &str) -> PipelineKey {
     format!("default/{name}").parse().unwrap()
 }
 
-pub fn job(number: u64) -> GlobalId {
+pub(crate) fn job(number: u64) -> GlobalId {
     GlobalId::from_number(number)
 }
 
-pub fn message(pipeline: &PipelineKey, job: GlobalId, set: u32) -> SetMessage {
+pub(crate) fn message(pipeline: &PipelineKey, job: GlobalId, set: u32) -> SetMessage {
     SetMessage {
         pipeline: pipeline.clone(),
         version: 1,
@@ -59,7 +59,7 @@ pub fn message(pipeline: &PipelineKey, job: GlobalId, set: u32) -> SetMessage {
 }
 
 /// Returns the next set; panics after [`PATIENCE`].
-pub async fn take(puller: &mut DatumPuller) -> Delivery {
+pub(crate) async fn take(puller: &mut DatumPuller) -> Delivery {
     tokio::time::timeout(PATIENCE, puller.next())
         .await
         .expect("no datum set was delivered")
@@ -67,7 +67,7 @@ pub async fn take(puller: &mut DatumPuller) -> Delivery {
 }
 
 /// Returns whether the server delivers no set now: pulls, and gives the server three round trips to answer.
-pub async fn nothing_comes(queue: &Queue, puller: &mut DatumPuller) -> bool {
+pub(crate) async fn nothing_comes(queue: &Queue, puller: &mut DatumPuller) -> bool {
     let pull = puller.next();
     tokio::pin!(pull);
     // The first poll sends the request; the answer precedes that of a later flush on the same connection.
@@ -82,18 +82,18 @@ pub async fn nothing_comes(queue: &Queue, puller: &mut DatumPuller) -> bool {
 }
 
 /// Another program on the server, which may know the key of the installation.
-pub struct Stranger {
+pub(crate) struct Stranger {
     client: async_nats::Client,
 }
 
 impl Stranger {
-    pub async fn connect(url: &str) -> Self {
+    pub(crate) async fn connect(url: &str) -> Self {
         let client = async_nats::connect(url).await.unwrap();
         Self { client }
     }
 
     /// Publishes a message with given headers; returns once the server has answered something that was sent after it.
-    pub async fn publish(&self, subject: &str, headers: async_nats::HeaderMap, payload: &str) {
+    pub(crate) async fn publish(&self, subject: &str, headers: async_nats::HeaderMap, payload: &str) {
         let sent = self
             .client
             .publish_with_headers(subject.to_owned(), headers, payload.to_owned().into());
@@ -102,21 +102,26 @@ impl Stranger {
     }
 
     /// Publishes a message to a stream; returns once the stream has it.
-    pub async fn store(&self, subject: &str, headers: async_nats::HeaderMap, payload: &str) {
+    pub(crate) async fn store(&self, subject: &str, headers: async_nats::HeaderMap, payload: &str) {
         let js = async_nats::jetstream::new(self.client.clone());
         let sent = js.publish_with_headers(subject.to_owned(), headers, payload.to_owned().into());
         sent.await.unwrap().await.unwrap();
     }
 
     /// Publishes a message as another release would, with the valid MAC of a coordinator (with an epoch) or a worker.
-    pub async fn publish_sealed(&self, subject: &str, epoch: Option<u64>, payload: &str) {
+    pub(crate) async fn publish_sealed(&self, subject: &str, epoch: Option<u64>, payload: &str) {
         let headers = sealed(&installation(), subject, epoch, payload);
         self.publish(subject, headers, payload).await;
     }
 }
 
 /// Returns the headers of a message; the format is part of the protocol between releases.
-pub fn sealed(installation: &Installation, subject: &str, epoch: Option<u64>, payload: &str) -> async_nats::HeaderMap {
+pub(crate) fn sealed(
+    installation: &Installation,
+    subject: &str,
+    epoch: Option<u64>,
+    payload: &str,
+) -> async_nats::HeaderMap {
     let mut mac = blake3::Hasher::new_keyed(installation.key());
     for part in [installation.cluster(), subject] {
         mac.update(&(part.len() as u64).to_le_bytes());

@@ -12,7 +12,7 @@ pub(crate) struct LegacyWarning {
 }
 
 impl LegacyWarning {
-    pub fn new(pos: Position, field: impl Into<String>, text: impl Into<String>) -> LegacyWarning {
+    pub(crate) fn new(pos: Position, field: impl Into<String>, text: impl Into<String>) -> LegacyWarning {
         LegacyWarning {
             pos,
             field: field.into(),

@@ -15,12 +15,12 @@ pub(super) mod project {
         name: String,
     }
 
-    pub fn serialize<S: Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(name: &str, serializer: S) -> Result<S::Ok, S::Error> {
         let name = name.to_owned();
         ProjectForm { name }.serialize(serializer)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
         ProjectForm::deserialize(deserializer).map(|project| project.name)
     }
 }
@@ -35,11 +35,11 @@ pub(super) mod constant {
         constant: u64,
     }
 
-    pub fn serialize<S: Serializer>(constant: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(constant: &u64, serializer: S) -> Result<S::Ok, S::Error> {
         ParallelismForm { constant: *constant }.serialize(serializer)
     }
 
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         ParallelismForm::deserialize(deserializer).map(|spec| spec.constant)
     }
 }

@@ -8,11 +8,11 @@ use super::frame::{is_plain, open_frame};
 use crate::error::{Result, StoreError};
 
 /// No chunk is smaller, except the last one of a stream or of a large file, and chunks of very many tiny files.
-pub const MIN_CHUNK: usize = 512 << 10;
+pub(crate) const MIN_CHUNK: usize = 512 << 10;
 /// Size of a chunk on average, if the content has no repeated structure.
-pub const AVERAGE_CHUNK: usize = 2 << 20;
+pub(crate) const AVERAGE_CHUNK: usize = 2 << 20;
 /// No chunk is larger.
-pub const MAX_CHUNK: usize = 8 << 20;
+pub(crate) const MAX_CHUNK: usize = 8 << 20;
 
 /// The name of a chunk: the BLAKE3 hash of its plain bytes, which is its checksum, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

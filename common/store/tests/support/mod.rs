@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use howdah_store::{FileContent, PackWriter, S3Config, Store, StoreConfig};
 
 #[path = "../../src/testing/noise.rs"]
-pub mod noise;
+pub(crate) mod noise;
 
 /// A real S3 server over a temporary folder; stopped when dropped.
-pub struct S3Server {
+pub(crate) struct S3Server {
     process: Child,
     port: u16,
     _folder: tempfile::TempDir,
@@ -27,7 +27,7 @@ const ACCESS_KEY: &str = "AKEXAMPLES3S";
 const SECRET_KEY: &str = "SKEXAMPLES3S";
 
 impl S3Server {
-    pub fn start() -> S3Server {
+    pub(crate) fn start() -> S3Server {
         let program = s3_program();
         assert!(
             program.is_file(),
@@ -63,7 +63,7 @@ impl S3Server {
         server
     }
 
-    pub fn config(&self, prefix: &str) -> StoreConfig {
+    pub(crate) fn config(&self, prefix: &str) -> StoreConfig {
         let mut config = StoreConfig::new(format!("s3://{BUCKET}/{prefix}"));
         config.s3 = S3Config {
             endpoint: Some(format!("http://127.0.0.1:{}", self.port)),
@@ -93,7 +93,7 @@ fn s3_program() -> PathBuf {
 }
 
 /// Runs a future on a runtime of its own.
-pub fn run<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -103,7 +103,7 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Writes files in one stream.
-pub async fn write_files(store: &Store, files: &[Vec<u8>]) -> howdah_store::Result<Vec<FileContent>> {
+pub(crate) async fn write_files(store: &Store, files: &[Vec<u8>]) -> howdah_store::Result<Vec<FileContent>> {
     let mut writer = PackWriter::new(store);
     for (number, bytes) in files.iter().enumerate() {
         writer.begin(number).await?;

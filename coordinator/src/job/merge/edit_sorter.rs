@@ -8,16 +8,16 @@ use howdah_store::{TreeEdit, TreeValue};
 
 /// Collects edits in any order.
 #[derive(Debug)]
-pub struct EditSorter(RecordSorter);
+pub(super) struct EditSorter(RecordSorter);
 
 impl EditSorter {
     /// Makes a sorter that keeps about `limit` bytes in memory.
-    pub fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         EditSorter(RecordSorter::new(limit))
     }
 
     /// Adds an edit. May write to a temporary file.
-    pub fn push(&mut self, key: &[u8], value: Option<&TreeValue>) -> io::Result<()> {
+    pub(super) fn push(&mut self, key: &[u8], value: Option<&TreeValue>) -> io::Result<()> {
         match value {
             None => self.0.push(key, &[]),
             Some(value) => {
@@ -37,19 +37,19 @@ impl EditSorter {
     }
 
     /// Returns the edits in order. May block while it sorts what is in memory.
-    pub fn finish(self) -> SortedEdits {
+    pub(super) fn finish(self) -> SortedEdits {
         SortedEdits(self.0.finish())
     }
 }
 
 /// Edits in ascending order of their keys. They can be read any number of times.
 #[derive(Debug, Clone)]
-pub struct SortedEdits(SortedRecords);
+pub(super) struct SortedEdits(SortedRecords);
 
 impl SortedEdits {
     /// Iterates over the edits. A key that was pushed more than once comes more than once: removals first, then values in
     /// ascending order. So the order in which edits were pushed, which is that of the results, does not matter.
-    pub fn iter(&self) -> impl Iterator<Item = io::Result<TreeEdit>> + Send + use<> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = io::Result<TreeEdit>> + Send + use<> {
         self.0.iter().map(|record| record.map(edit))
     }
 }

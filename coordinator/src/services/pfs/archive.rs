@@ -53,7 +53,7 @@ const FEW_BYTES: u64 = 256 << 10;
 const FILES_AHEAD: usize = 16;
 
 /// An archive that is being sent. Small pieces are collected into messages, large files pass through.
-pub struct ArchiveSender {
+pub(super) struct ArchiveSender {
     core: Core,
     /// The commit that is read, for errors.
     commit: Arc<ReadableCommit>,
@@ -70,7 +70,7 @@ struct ArchiveFile {
 
 impl ArchiveSender {
     /// Makes an archive of which nothing is sent yet.
-    pub fn new(core: Core, commit: ReadableCommit, sender: ReplySender<Bytes>) -> Self {
+    pub(super) fn new(core: Core, commit: ReadableCommit, sender: ReplySender<Bytes>) -> Self {
         Self {
             core,
             commit: Arc::new(commit),
@@ -83,7 +83,7 @@ impl ArchiveSender {
     ///
     /// # Errors
     /// When a file cannot be read, or the client disconnects.
-    pub async fn add(&mut self, tree: &FileTree, path: &str) -> Result<(), StreamError> {
+    pub(super) async fn add(&mut self, tree: &FileTree, path: &str) -> Result<(), StreamError> {
         // `files` and not `walk`: a walk computes the hash of every folder, which an archive does not show. The folders
         // follow from the paths of the files.
         let mut files = pin!(tree.files(path));
@@ -112,7 +112,7 @@ impl ArchiveSender {
     ///
     /// # Errors
     /// When the client has disconnected.
-    pub async fn finish(mut self) -> Result<(), StreamError> {
+    pub(super) async fn finish(mut self) -> Result<(), StreamError> {
         self.put(&tar::end()).await?;
         self.flush().await
     }
@@ -232,7 +232,7 @@ impl ArchiveSender {
 }
 
 /// Cuts bytes into pieces that fit a message.
-pub fn cut(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
+pub(super) fn cut(mut bytes: Bytes) -> impl Iterator<Item = Bytes> {
     std::iter::from_fn(move || {
         if bytes.is_empty() {
             return None;

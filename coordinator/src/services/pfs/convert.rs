@@ -10,7 +10,7 @@ use tonic::Status;
 use crate::services::wire::{self, signed};
 
 /// Writes a project.
-pub fn project_info(project: &Project) -> pfs::ProjectInfo {
+pub(super) fn project_info(project: &Project) -> pfs::ProjectInfo {
     pfs::ProjectInfo {
         project: Some(wire::project(&project.name)),
         description: project.description.clone(),
@@ -21,7 +21,7 @@ pub fn project_info(project: &Project) -> pfs::ProjectInfo {
 
 /// Which of the two sizes of a repo is wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum RepoSize {
+pub(super) enum RepoSize {
     /// The exact one, as `InspectRepo` gives it.
     Exact,
     /// The upper bound, as lists give it.
@@ -29,7 +29,7 @@ pub enum RepoSize {
 }
 
 /// Writes a repo; its size is that of the head of `master`.
-pub fn repo_info(state: &State, repo: &Repo, size: RepoSize) -> pfs::RepoInfo {
+pub(super) fn repo_info(state: &State, repo: &Repo, size: RepoSize) -> pfs::RepoInfo {
     let bytes = bytes_of_master(state, repo);
     let branches = repo
         .branches
@@ -49,7 +49,7 @@ pub fn repo_info(state: &State, repo: &Repo, size: RepoSize) -> pfs::RepoInfo {
 }
 
 /// Returns the size in bytes of the head of a repo's `master`; 0 without one, an upper bound while it is open.
-pub fn bytes_of_master(state: &State, repo: &Repo) -> i64 {
+pub(super) fn bytes_of_master(state: &State, repo: &Repo) -> i64 {
     state
         .branch(&repo.key.branch(howdah_model::BranchName::master()))
         .and_then(|branch| state.commit(&repo.key.commit(branch.head?)))
@@ -57,7 +57,7 @@ pub fn bytes_of_master(state: &State, repo: &Repo) -> i64 {
 }
 
 /// Writes a branch.
-pub fn branch_info(branch: &Branch) -> pfs::BranchInfo {
+pub(super) fn branch_info(branch: &Branch) -> pfs::BranchInfo {
     pfs::BranchInfo {
         branch: Some(wire::branch(&branch.key)),
         head: branch.head.map(|id| wire::commit(&branch.key.repo.commit(id))),
@@ -72,7 +72,7 @@ pub fn branch_info(branch: &Branch) -> pfs::BranchInfo {
 }
 
 /// Writes a trigger.
-pub fn trigger_message(trigger: &BranchTrigger) -> pfs::Trigger {
+pub(super) fn trigger_message(trigger: &BranchTrigger) -> pfs::Trigger {
     pfs::Trigger {
         branch: trigger.branch.to_string(),
         all: trigger.all,
@@ -84,7 +84,7 @@ pub fn trigger_message(trigger: &BranchTrigger) -> pfs::Trigger {
 }
 
 /// Reads a trigger. Without a branch it watches `master`.
-pub fn trigger(message: &pfs::Trigger) -> Result<BranchTrigger, Status> {
+pub(super) fn trigger(message: &pfs::Trigger) -> Result<BranchTrigger, Status> {
     Ok(BranchTrigger {
         branch: wire::branch_name(&message.branch)?.unwrap_or_else(howdah_model::BranchName::master),
         all: message.all,
@@ -96,7 +96,7 @@ pub fn trigger(message: &pfs::Trigger) -> Result<BranchTrigger, Status> {
 }
 
 /// Writes a commit.
-pub fn commit_info(commit: &Commit) -> pfs::CommitInfo {
+pub(super) fn commit_info(commit: &Commit) -> pfs::CommitInfo {
     let repo = &commit.key.repo;
     let bytes = signed(commit.bytes_bound());
     let changed = commit.finished.or(commit.finishing).unwrap_or(commit.started);
@@ -140,7 +140,7 @@ fn origin_message(origin: CommitOrigin) -> pfs::OriginKind {
 }
 
 /// Reads the origin to which a list is limited. The unknown origin is no limit.
-pub fn origin(kind: i32) -> Option<CommitOrigin> {
+pub(super) fn origin(kind: i32) -> Option<CommitOrigin> {
     match pfs::OriginKind::try_from(kind).unwrap_or_default() {
         pfs::OriginKind::Unknown => None,
         pfs::OriginKind::User => Some(CommitOrigin::User),
@@ -150,7 +150,7 @@ pub fn origin(kind: i32) -> Option<CommitOrigin> {
 }
 
 /// Returns whether a commit has reached the state (`pfs::CommitState`) that a client waits for.
-pub fn reached(state: &State, commit: &Commit, wanted: i32) -> bool {
+pub(super) fn reached(state: &State, commit: &Commit, wanted: i32) -> bool {
     let wanted = match pfs::CommitState::try_from(wanted).unwrap_or_default() {
         pfs::CommitState::Unknown | pfs::CommitState::Started => return true,
         pfs::CommitState::Ready => CommitState::Ready,
@@ -161,7 +161,7 @@ pub fn reached(state: &State, commit: &Commit, wanted: i32) -> bool {
 }
 
 /// Counts user repos and their sizes by project.
-pub fn repo_summaries(state: &State) -> HashMap<howdah_model::ProjectName, (i64, i64)> {
+pub(super) fn repo_summaries(state: &State) -> HashMap<howdah_model::ProjectName, (i64, i64)> {
     let mut summaries = HashMap::new();
     for repo in query::list_repos(state, &[], Some(howdah_model::RepoType::User)) {
         let entry = summaries.entry(repo.key.project.clone()).or_insert((0, 0));

@@ -28,7 +28,7 @@ use crate::services::status::IntoStatus;
 use crate::services::wire;
 
 /// Turns messages into edits.
-pub struct EditReader<'a> {
+pub(super) struct EditReader<'a> {
     core: &'a Core,
     file_broker: Option<&'a FileBroker>,
     memory: Option<CallMemory>,
@@ -42,7 +42,7 @@ pub struct EditReader<'a> {
 impl<'a> EditReader<'a> {
     /// Makes a reader that has read nothing. Without `file_broker`, files that clients offer cannot be read.
     /// `memory` is that of the call.
-    pub fn new(core: &'a Core, file_broker: Option<&'a FileBroker>, memory: Option<CallMemory>) -> Self {
+    pub(super) fn new(core: &'a Core, file_broker: Option<&'a FileBroker>, memory: Option<CallMemory>) -> Self {
         let sort_memory = core.store().limits().sort_buffer_bytes;
         Self {
             core,
@@ -58,7 +58,7 @@ impl<'a> EditReader<'a> {
     ///
     /// # Errors
     /// When the message is not complete, a path is not allowed, a source cannot be read, or the store fails.
-    pub async fn read(&mut self, message: pfs::ModifyFileRequest) -> Result<(), Status> {
+    pub(super) async fn read(&mut self, message: pfs::ModifyFileRequest) -> Result<(), Status> {
         match message.body {
             Some(Body::AddFile(add)) => self.add(add).await,
             Some(Body::DeleteFile(delete)) => self.delete(&delete).await,
@@ -74,7 +74,7 @@ impl<'a> EditReader<'a> {
     ///
     /// # Errors
     /// When the store or temporary files fail.
-    pub async fn finish(self) -> Result<ClosedEdits, Status> {
+    pub(super) async fn finish(self) -> Result<ClosedEdits, Status> {
         let Self { writer, mut edits, .. } = self;
         let stored = writer.finish().await.map_err(IntoStatus::into_status)?;
         append(&mut edits, stored).await.map_err(IntoStatus::into_status)?;

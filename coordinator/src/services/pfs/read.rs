@@ -20,7 +20,7 @@ use crate::services::{find, wire};
 
 /// A commit whose files can be read.
 #[derive(Debug, Clone)]
-pub struct ReadableCommit {
+pub(super) struct ReadableCommit {
     /// The commit.
     pub key: CommitKey,
     /// Its files.
@@ -33,7 +33,7 @@ pub struct ReadableCommit {
 ///
 /// # Errors
 /// When there is no such commit, its base is open, its staged edits cannot be folded in, or the coordinator shuts down.
-pub async fn readable(core: &Core, reference: &CommitRef) -> Result<ReadableCommit, Status> {
+pub(super) async fn readable(core: &Core, reference: &CommitRef) -> Result<ReadableCommit, Status> {
     let state = core.state();
     let mut commit = find::commit(&state, reference)?.clone();
     if commit.finishing.is_some() && commit.finished.is_none() {
@@ -68,13 +68,13 @@ pub async fn readable(core: &Core, reference: &CommitRef) -> Result<ReadableComm
 
 impl ReadableCommit {
     /// Returns the tree of files.
-    pub fn tree(&self, core: &Core) -> FileTree {
+    pub(super) fn tree(&self, core: &Core) -> FileTree {
         FileTree::new(core.store(), self.content.root)
     }
 
     /// Returns the status for a path whose files or bytes the store could not give: DATA_LOSS, with path and commit, if
     /// they are damaged.
-    pub fn read_error(&self, path: &str, error: StoreError) -> Status {
+    pub(super) fn read_error(&self, path: &str, error: StoreError) -> Status {
         if !error.is_damage() {
             return error.into_status();
         }
@@ -84,7 +84,7 @@ impl ReadableCommit {
     }
 
     /// Writes one file or folder.
-    pub fn file_info(&self, node: &FileNode) -> pfs::FileInfo {
+    pub(super) fn file_info(&self, node: &FileNode) -> pfs::FileInfo {
         let file_type = match node.kind {
             FileKind::File => pfs::FileType::File,
             FileKind::Directory => pfs::FileType::Dir,
@@ -102,7 +102,7 @@ impl ReadableCommit {
     }
 
     /// Returns the status for a file that the commit does not have.
-    pub fn no_file(&self, path: &str) -> Status {
+    pub(super) fn no_file(&self, path: &str) -> Status {
         Status::not_found(format!(
             "file {path} not found in repo {} at commit {}",
             self.key.repo, self.key.id
@@ -110,19 +110,19 @@ impl ReadableCommit {
     }
 
     /// Returns the status for a folder to walk that the commit does not have.
-    pub fn no_item(&self, path: &str) -> Status {
+    pub(super) fn no_item(&self, path: &str) -> Status {
         Status::not_found(format!("commit/{} does not contain item: ({path})", self.key.id))
     }
 }
 
 /// Reads a file that must be named.
-pub fn file_of(file: Option<&pfs::File>) -> Result<(&pfs::File, CommitRef), Status> {
+pub(super) fn file_of(file: Option<&pfs::File>) -> Result<(&pfs::File, CommitRef), Status> {
     let file = file.ok_or_else(|| wire::missing("file"))?;
     Ok((file, wire::commit_ref(file.commit.as_ref())?))
 }
 
 /// Compiles a glob that a client sends.
-pub fn glob(pattern: &str) -> Result<Glob, Status> {
+pub(super) fn glob(pattern: &str) -> Result<Glob, Status> {
     let pattern = howdah_glob::clean(pattern);
     Glob::new(&pattern).map_err(|error| Status::invalid_argument(error.to_string()))
 }

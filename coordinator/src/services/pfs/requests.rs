@@ -13,7 +13,7 @@ use crate::services::pending::PendingCommands;
 use crate::services::{find, wire};
 
 /// Reads a request to make a repo.
-pub fn create_repo_command(request: &pfs::CreateRepoRequest) -> Result<Command, Status> {
+pub(crate) fn create_repo_command(request: &pfs::CreateRepoRequest) -> Result<Command, Status> {
     Ok(Command::CreateRepo {
         repo: wire::repo_key(request.repo.as_ref())?,
         description: request.description.clone(),
@@ -22,7 +22,7 @@ pub fn create_repo_command(request: &pfs::CreateRepoRequest) -> Result<Command, 
 }
 
 /// Reads a request to delete a repo.
-pub fn delete_repo_command(request: &pfs::DeleteRepoRequest) -> Result<Command, Status> {
+pub(crate) fn delete_repo_command(request: &pfs::DeleteRepoRequest) -> Result<Command, Status> {
     Ok(Command::DeleteRepo {
         repo: wire::repo_key(request.repo.as_ref())?,
         force: request.force,
@@ -30,7 +30,7 @@ pub fn delete_repo_command(request: &pfs::DeleteRepoRequest) -> Result<Command, 
 }
 
 /// Reads a request to start a commit.
-pub fn start_commit_command(request: &pfs::StartCommitRequest) -> Result<Command, Status> {
+pub(crate) fn start_commit_command(request: &pfs::StartCommitRequest) -> Result<Command, Status> {
     let branch = request.branch.as_ref().ok_or_else(|| wire::missing("branch"))?;
     Ok(Command::StartCommit {
         repo: wire::repo_key(branch.repo.as_ref())?,
@@ -41,7 +41,7 @@ pub fn start_commit_command(request: &pfs::StartCommitRequest) -> Result<Command
 }
 
 /// Reads a request to finish a commit, which may be one of a transaction not yet finished.
-pub fn finish_commit_command(
+pub(crate) fn finish_commit_command(
     state: &State,
     pending: &PendingCommands<'_>,
     request: &pfs::FinishCommitRequest,
@@ -60,13 +60,13 @@ pub fn finish_commit_command(
 }
 
 /// Reads a request to squash a set.
-pub fn squash_set_command(request: &pfs::SquashCommitSetRequest) -> Result<Command, Status> {
+pub(crate) fn squash_set_command(request: &pfs::SquashCommitSetRequest) -> Result<Command, Status> {
     let id = commit_set_id(request.commit_set.as_ref())?;
     Ok(Command::SquashCommitSet { id })
 }
 
 /// Reads the id of a commit set that must be named.
-pub fn commit_set_id(set: Option<&pfs::CommitSet>) -> Result<GlobalId, Status> {
+pub(crate) fn commit_set_id(set: Option<&pfs::CommitSet>) -> Result<GlobalId, Status> {
     let set = set.ok_or_else(|| wire::missing("commit_set"))?;
     wire::global_id(&set.id, || {
         Status::not_found(format!("no commits found for commitset {}", set.id))
@@ -74,7 +74,7 @@ pub fn commit_set_id(set: Option<&pfs::CommitSet>) -> Result<GlobalId, Status> {
 }
 
 /// Reads a request to make or move a branch.
-pub fn create_branch_command(request: &pfs::CreateBranchRequest) -> Result<Command, Status> {
+pub(crate) fn create_branch_command(request: &pfs::CreateBranchRequest) -> Result<Command, Status> {
     if request
         .branch_propagation_specs
         .iter()
@@ -95,7 +95,7 @@ pub fn create_branch_command(request: &pfs::CreateBranchRequest) -> Result<Comma
 }
 
 /// Reads a request to delete a branch.
-pub fn delete_branch_command(request: &pfs::DeleteBranchRequest) -> Result<Command, Status> {
+pub(crate) fn delete_branch_command(request: &pfs::DeleteBranchRequest) -> Result<Command, Status> {
     Ok(Command::DeleteBranch {
         branch: wire::branch_key(request.branch.as_ref())?,
         force: request.force,
@@ -103,7 +103,7 @@ pub fn delete_branch_command(request: &pfs::DeleteBranchRequest) -> Result<Comma
 }
 
 /// Writes [`Command::CreateRepo`] as its request.
-pub fn create_repo_request(command: &Command) -> Option<pfs::CreateRepoRequest> {
+pub(crate) fn create_repo_request(command: &Command) -> Option<pfs::CreateRepoRequest> {
     let Command::CreateRepo {
         repo,
         description,
@@ -120,7 +120,7 @@ pub fn create_repo_request(command: &Command) -> Option<pfs::CreateRepoRequest> 
 }
 
 /// Writes [`Command::DeleteRepo`] as its request.
-pub fn delete_repo_request(command: &Command) -> Option<pfs::DeleteRepoRequest> {
+pub(crate) fn delete_repo_request(command: &Command) -> Option<pfs::DeleteRepoRequest> {
     let Command::DeleteRepo { repo, force } = command else {
         return None;
     };
@@ -131,7 +131,7 @@ pub fn delete_repo_request(command: &Command) -> Option<pfs::DeleteRepoRequest> 
 }
 
 /// Writes [`Command::StartCommit`] as its request.
-pub fn start_commit_request(command: &Command) -> Option<pfs::StartCommitRequest> {
+pub(crate) fn start_commit_request(command: &Command) -> Option<pfs::StartCommitRequest> {
     let Command::StartCommit {
         repo,
         branch,
@@ -150,7 +150,7 @@ pub fn start_commit_request(command: &Command) -> Option<pfs::StartCommitRequest
 }
 
 /// Writes [`Command::FinishCommit`] as its request.
-pub fn finish_commit_request(command: &Command) -> Option<pfs::FinishCommitRequest> {
+pub(crate) fn finish_commit_request(command: &Command) -> Option<pfs::FinishCommitRequest> {
     let Command::FinishCommit {
         commit,
         description,
@@ -169,7 +169,7 @@ pub fn finish_commit_request(command: &Command) -> Option<pfs::FinishCommitReque
 }
 
 /// Writes [`Command::CreateBranch`] as its request.
-pub fn create_branch_request(command: &Command) -> Option<pfs::CreateBranchRequest> {
+pub(crate) fn create_branch_request(command: &Command) -> Option<pfs::CreateBranchRequest> {
     let Command::CreateBranch {
         branch,
         head,

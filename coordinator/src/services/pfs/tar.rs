@@ -10,7 +10,7 @@ const BLOCK: u64 = 512;
 const LONG_NAME: &[u8] = b"././@LongLink";
 
 /// Returns the header of an entry, after a long-name entry if the name does not fit the header.
-pub fn header(path: &str, kind: FileKind, size: u64) -> Vec<u8> {
+pub(super) fn header(path: &str, kind: FileKind, size: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(BLOCK as usize);
     let name = path.as_bytes();
     let room = tar::Header::new_gnu().as_old().name.len();
@@ -47,7 +47,7 @@ fn block(name: &[u8], kind: tar::EntryType, size: u64) -> [u8; BLOCK as usize] {
 }
 
 /// Returns the zeros that fill a file's last block.
-pub fn padding(size: u64) -> &'static [u8] {
+pub(super) fn padding(size: u64) -> &'static [u8] {
     static ZEROS: [u8; BLOCK as usize] = [0; BLOCK as usize];
     let rest = size % BLOCK;
     let missing = if rest == 0 { 0 } else { BLOCK - rest };
@@ -55,7 +55,7 @@ pub fn padding(size: u64) -> &'static [u8] {
 }
 
 /// Returns the end marker of an archive.
-pub fn end() -> Vec<u8> {
+pub(super) fn end() -> Vec<u8> {
     vec![0; 2 * BLOCK as usize]
 }
 

@@ -43,7 +43,7 @@ impl IntoStatus for CommitWaitError {
 ///
 /// # Errors
 /// When the reference names no commit, the commit is deleted meanwhile, or the coordinator shuts down.
-pub async fn wait_for_commit(core: &Core, reference: &CommitRef, wanted: i32) -> Result<Arc<Commit>, Status> {
+pub(super) async fn wait_for_commit(core: &Core, reference: &CommitRef, wanted: i32) -> Result<Arc<Commit>, Status> {
     // Resolved once: the branch of the reference may move meanwhile, and the caller asked for the head of now.
     let key = find::commit_key(&core.state(), reference)?;
     wait_for_key(core, &key, wanted).await.map_err(IntoStatus::into_status)
@@ -59,7 +59,7 @@ async fn wait_for_key(core: &Core, key: &CommitKey, wanted: i32) -> Result<Arc<C
 }
 
 /// Sends commits as they finish, those that are finished already first.
-pub async fn send_as_they_finish(
+pub(super) async fn send_as_they_finish(
     core: Core,
     mut pending: Vec<CommitKey>,
     sender: ReplySender<pfs::CommitInfo>,
@@ -89,7 +89,7 @@ pub async fn send_as_they_finish(
 
 /// Sends commits of a repo in the order in which they were made, each when it has reached a state, until the client
 /// disconnects. `after` is the sequence number of the last commit that the client has.
-pub async fn send_new_commits(
+pub(super) async fn send_new_commits(
     core: Core,
     query: CommitQuery,
     mut after: u64,

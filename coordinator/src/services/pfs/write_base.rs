@@ -21,7 +21,7 @@ use crate::services::{find, wire};
 
 /// What a request names as the place to write to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WriteTarget {
+pub(super) enum WriteTarget {
     /// This commit, which must be open.
     Commit(CommitKey),
     /// The head of this branch if it is open; else a new commit on the branch.
@@ -30,7 +30,7 @@ pub enum WriteTarget {
 
 /// What a target is at one moment.
 #[derive(Debug)]
-pub enum WriteBase {
+pub(super) enum WriteBase {
     /// An open commit, which takes the edits.
     OpenCommit(Arc<Commit>),
     /// A branch without an open commit. The edits make a new, finished commit.
@@ -39,7 +39,7 @@ pub enum WriteBase {
 
 /// A branch that gets a new commit.
 #[derive(Debug)]
-pub struct BranchBase {
+pub(super) struct BranchBase {
     /// The branch; it may not exist yet.
     pub branch: BranchKey,
     /// Its head, which the new commit follows.
@@ -53,7 +53,7 @@ impl WriteTarget {
     ///
     /// # Errors
     /// When the reference is no reference, or its repo or commit does not exist. A branch need not exist.
-    pub fn new(state: &State, commit: &pfs::Commit) -> Result<Self, Status> {
+    pub(super) fn new(state: &State, commit: &pfs::Commit) -> Result<Self, Status> {
         let reference = wire::commit_ref(Some(commit))?;
         find::repo(state, &reference.repo)?;
         let (base, ancestry) =
@@ -74,7 +74,7 @@ impl WriteTarget {
     /// # Errors
     /// When nothing can be written to it: the commit is finished or builds on an open one, or the branch belongs to a
     /// pipeline.
-    pub fn base(&self, state: &State) -> Result<WriteBase, Status> {
+    pub(super) fn base(&self, state: &State) -> Result<WriteBase, Status> {
         match self {
             Self::Commit(key) => open_commit(state, key),
             Self::Branch(key) => branch_base(state, key),

@@ -23,7 +23,7 @@ const SPEC_PATH: &str = "/spec";
 
 /// What a request asks for beside the specification. The specification may ask for the same; one of both is enough.
 #[derive(Clone, Copy, Default)]
-pub struct CreateFlags {
+pub(super) struct CreateFlags {
     /// The pipeline may exist.
     pub update: bool,
     /// Every datum is processed again.
@@ -33,7 +33,7 @@ pub struct CreateFlags {
 }
 
 /// A specification that has passed every check except those of the command itself.
-pub struct CheckedSpec {
+pub(super) struct CheckedSpec {
     /// The effective specification: the user's, merged over the defaults.
     pub spec: PipelineSpec,
     /// The specification as the user wrote it.
@@ -49,7 +49,7 @@ impl CheckedSpec {
     ///
     /// # Errors
     /// When it is not one valid specification, its project does not exist, or it uses what Howdah does not support.
-    pub fn new(state: &State, text: &str, flags: CreateFlags) -> Result<Self, Status> {
+    pub(super) fn new(state: &State, text: &str, flags: CreateFlags) -> Result<Self, Status> {
         // Before it is parsed. The command is checked, too, but that has further forms of the same text.
         wire::bounded("the specification", text, MAX_SPEC_BYTES)?;
         let options = ParseOptions::default();
@@ -96,12 +96,12 @@ impl CheckedSpec {
     }
 
     /// Returns the effective specification as JSON text.
-    pub fn effective_json(&self) -> String {
+    pub(super) fn effective_json(&self) -> String {
         howdah_spec::to_json(&self.spec).to_string()
     }
 
     /// Returns the key of the pipeline.
-    pub fn key(&self) -> Result<PipelineKey, Status> {
+    pub(super) fn key(&self) -> Result<PipelineKey, Status> {
         Ok(PipelineKey {
             project: ProjectName::new(&self.spec.pipeline.project).map_err(wire::bad_name)?,
             name: PipelineName::new(&self.spec.pipeline.name).map_err(wire::bad_name)?,
@@ -112,7 +112,7 @@ impl CheckedSpec {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn command(&self, core: &Core) -> Result<Command, Status> {
+    pub(super) async fn command(&self, core: &Core) -> Result<Command, Status> {
         let effective_json = self.effective_json();
         Ok(Command::CreatePipeline {
             spec: Box::new(self.spec.clone()),
@@ -148,7 +148,7 @@ async fn spec_content(core: &Core, text: &str) -> Result<Content, Status> {
 }
 
 /// Reads an input and fills in what a specification may leave out.
-pub fn filled_input(input: &pps::Input) -> Result<howdah_spec::Input, Status> {
+pub(super) fn filled_input(input: &pps::Input) -> Result<howdah_spec::Input, Status> {
     let json = spec_messages::input_to_json(input).map_err(IntoStatus::into_status)?;
     let user = serde_json::json!({
         "pipeline": {"name": "none"},

@@ -14,7 +14,7 @@ use crate::services::status::IntoStatus;
 use crate::services::wire::{self, signed};
 
 /// Writes a job; with `details`, also what the specification of its pipeline says.
-pub fn job_info(state: &State, live: &LiveStatus, job: &Job, details: bool) -> Result<pps::JobInfo, Status> {
+pub(super) fn job_info(state: &State, live: &LiveStatus, job: &Job, details: bool) -> Result<pps::JobInfo, Status> {
     // While a job runs, its progress is in memory only; the state has it when the job ends.
     let progress = (!job.state.is_final()).then(|| live.progress.get(&job.key)).flatten();
     let counts = progress.as_ref().map_or(job.counts, |progress| progress.counts);
@@ -113,7 +113,7 @@ fn worker_status(workers: &[Presence], job: &JobKey) -> Vec<pps::WorkerStatus> {
 }
 
 /// Writes one version of a pipeline.
-pub fn pipeline_info(
+pub(super) fn pipeline_info(
     state: &State,
     live: &LiveStatus,
     pipeline: &Pipeline,

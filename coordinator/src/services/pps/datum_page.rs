@@ -12,7 +12,7 @@ use crate::memory_budget::MemoryBudget;
 use crate::services::wire;
 
 /// The part of a list of datums that is wanted. The list is in the order of datum ids.
-pub struct DatumPage {
+pub(super) struct DatumPage {
     states: Vec<i32>,
     /// The last datum of the page before.
     pub marker: Option<DatumId>,
@@ -26,7 +26,7 @@ impl DatumPage {
     ///
     /// # Errors
     /// When the marker is not the id of a datum, or the number is not one.
-    pub fn new(request: &pps::ListDatumRequest) -> Result<Self, Status> {
+    pub(super) fn new(request: &pps::ListDatumRequest) -> Result<Self, Status> {
         let number =
             usize::try_from(request.number).map_err(|_| Status::invalid_argument("number cannot be negative"))?;
         if request.reverse && number == 0 {
@@ -62,7 +62,7 @@ impl DatumPage {
     }
 
     /// Streams the page of datums that come in its order, from its marker on.
-    pub fn cut(self, datums: DatumInfos) -> DatumInfos {
+    pub(super) fn cut(self, datums: DatumInfos) -> DatumInfos {
         let number = self.number;
         // What is read may all be in memory: without `consume_budget`, a call over many datums would neither give way to
         // others nor end with its client.
@@ -79,7 +79,7 @@ impl DatumPage {
     }
 
     /// Streams the page of datums that come in any order. `state` and `write` read one of them.
-    pub fn sort<T: Send + 'static>(
+    pub(super) fn sort<T: Send + 'static>(
         self,
         mut datums: BoxStream<(DatumId, T)>,
         state: fn(&T) -> pps::DatumState,
@@ -103,7 +103,7 @@ impl DatumPage {
 }
 
 /// Datums with their ids, as messages.
-pub type DatumInfos = BoxStream<(DatumId, pps::DatumInfo)>;
+pub(super) type DatumInfos = BoxStream<(DatumId, pps::DatumInfo)>;
 
 #[cfg(test)]
 mod tests {

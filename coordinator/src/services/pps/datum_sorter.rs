@@ -24,7 +24,7 @@ const FREE_BYTES: usize = 256 << 10;
 const MAX_NOTED: usize = 1_000;
 
 /// Takes datums in any order.
-pub struct DatumSorter {
+pub(super) struct DatumSorter {
     sorter: RecordSorter,
     reverse: bool,
     /// Number of datums that are wanted, from the first one on.
@@ -38,7 +38,7 @@ pub struct DatumSorter {
 impl DatumSorter {
     /// Makes an empty sorter; with `reverse`, the greatest id comes first. Of the sorted datums, the first `number` are
     /// wanted.
-    pub fn new(reverse: bool, number: usize, budget: MemoryBudget) -> Self {
+    pub(super) fn new(reverse: bool, number: usize, budget: MemoryBudget) -> Self {
         Self {
             sorter: RecordSorter::new(MEMORY_BYTES),
             reverse,
@@ -58,7 +58,7 @@ impl DatumSorter {
     }
 
     /// Returns whether a datum may be one of the first ones.
-    pub fn may_need(&self, id: &DatumId) -> bool {
+    pub(super) fn may_need(&self, id: &DatumId) -> bool {
         self.first.len() < self.number || self.first.last().is_some_and(|last| self.key(id) < *last)
     }
 
@@ -66,7 +66,7 @@ impl DatumSorter {
     ///
     /// # Errors
     /// When other calls use all memory, or temporary files fail.
-    pub async fn push(&mut self, id: &DatumId, info: &pps::DatumInfo) -> Result<(), Status> {
+    pub(super) async fn push(&mut self, id: &DatumId, info: &pps::DatumInfo) -> Result<(), Status> {
         let key = self.key(id);
         if self.number <= MAX_NOTED {
             self.first.insert(key);
@@ -89,7 +89,7 @@ impl DatumSorter {
     }
 
     /// Streams the datums in order.
-    pub fn finish(self) -> impl Stream<Item = Result<pps::DatumInfo, Status>> + Send + use<> {
+    pub(super) fn finish(self) -> impl Stream<Item = Result<pps::DatumInfo, Status>> + Send + use<> {
         let reservation = self.reservation;
         stream::iter(self.sorter.finish().iter().map(move |record| {
             // Kept until the last datum is sent.

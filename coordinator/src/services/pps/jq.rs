@@ -11,7 +11,7 @@ use tonic::Status;
 
 /// A compiled filter. Every message passes an empty text.
 #[derive(Debug)]
-pub struct JqFilter(Option<Filter>);
+pub(super) struct JqFilter(Option<Filter>);
 
 impl JqFilter {
     /// Compiles a text.
@@ -19,7 +19,7 @@ impl JqFilter {
     /// # Errors
     /// INVALID_ARGUMENT with the position, if it is too long, too deeply nested, or has a part of jq that filters do
     /// not have.
-    pub fn new(text: &str) -> Result<Self, Status> {
+    pub(super) fn new(text: &str) -> Result<Self, Status> {
         if text.trim().is_empty() {
             return Ok(Self(None));
         }
@@ -36,7 +36,7 @@ impl JqFilter {
     ///
     /// # Errors
     /// INVALID_ARGUMENT if the filter does not fit the message, or takes too many steps or too much memory.
-    pub fn passes<M: Message + Name>(&self, message: &M) -> Result<bool, Status> {
+    pub(super) fn passes<M: Message + Name>(&self, message: &M) -> Result<bool, Status> {
         let Some(filter) = &self.0 else {
             return Ok(true);
         };

@@ -27,7 +27,7 @@ use crate::services::status::IntoStatus;
 
 /// What is known of one datum of a job.
 #[derive(Debug, Clone)]
-pub struct KnownDatum {
+pub(super) struct KnownDatum {
     /// What has become of it.
     pub state: DatumProgress,
     /// Its input files.
@@ -44,7 +44,7 @@ pub struct KnownDatum {
 
 /// What has become of a datum, as seen from one job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DatumProgress {
+pub(super) enum DatumProgress {
     /// Not processed yet.
     Starting,
     /// Processed by this job.
@@ -55,7 +55,7 @@ pub enum DatumProgress {
 
 impl KnownDatum {
     /// Returns whether each filter is the path or the content hash of one of the input files.
-    pub fn matches(&self, filters: &[String]) -> bool {
+    pub(super) fn matches(&self, filters: &[String]) -> bool {
         filters.iter().all(|filter| {
             let path = filter.trim_matches('/');
             self.inputs
@@ -66,10 +66,10 @@ impl KnownDatum {
 }
 
 /// Datums with their ids.
-pub type KnownDatums = BoxStream<'static, Result<(DatumId, KnownDatum), Status>>;
+pub(super) type KnownDatums = BoxStream<'static, Result<(DatumId, KnownDatum), Status>>;
 
 /// The datums of one job, not read yet.
-pub struct JobDatums {
+pub(super) struct JobDatums {
     store: Store,
     job: JobKey,
     records: DatumRecords,
@@ -87,7 +87,7 @@ enum DatumRecords {
 
 impl JobDatums {
     /// Finds out where the datums of a job are.
-    pub fn of_job(store: &Store, state: &State, job: &Job) -> Self {
+    pub(super) fn of_job(store: &Store, state: &State, job: &Job) -> Self {
         let meta = state.commit(&job.key.meta_commit());
         let records = match (meta.and_then(|meta| meta.datums), &job.plan) {
             (Some(index), _) => DatumRecords::Index(index.records),
@@ -102,12 +102,12 @@ impl JobDatums {
     }
 
     /// Returns whether the datums are in an index by id.
-    pub fn has_index(&self) -> bool {
+    pub(super) fn has_index(&self) -> bool {
         matches!(self.records, DatumRecords::Index(_))
     }
 
     /// Streams all datums, in no certain order.
-    pub fn all(&self) -> KnownDatums {
+    pub(super) fn all(&self) -> KnownDatums {
         match &self.records {
             DatumRecords::Index(root) => recorded(&self.store, *root, &self.job, KeyRange::all()),
             DatumRecords::Plan(key) => planned(self.store.clone(), self.job.clone(), key.clone()),
@@ -117,7 +117,7 @@ impl JobDatums {
 
     /// Streams the datums after `marker` by ascending id or, with `reverse`, those before it by descending id. Returns
     /// `None` if they would have to be sorted.
-    pub fn in_order(&self, marker: Option<&DatumId>, reverse: bool) -> Option<KnownDatums> {
+    pub(super) fn in_order(&self, marker: Option<&DatumId>, reverse: bool) -> Option<KnownDatums> {
         let DatumRecords::Index(root) = self.records else {
             return None;
         };
@@ -134,7 +134,7 @@ impl JobDatums {
     }
 
     /// Reads one datum.
-    pub async fn find(&self, id: &DatumId) -> Result<Option<KnownDatum>, Status> {
+    pub(super) async fn find(&self, id: &DatumId) -> Result<Option<KnownDatum>, Status> {
         if let DatumRecords::Index(root) = self.records {
             let value = Tree::new(&self.store, root).get(id.as_bytes()).await;
             let value = value.map_err(IntoStatus::into_status)?;
@@ -253,6 +253,6 @@ fn from_plan(plan: &JobPlan, datum: Datum, result: Option<&DatumResult>) -> Know
 }
 
 /// Decodes an object of the store.
-pub fn decode<T: Wire>(bytes: &[u8]) -> Result<T, Status> {
+pub(super) fn decode<T: Wire>(bytes: &[u8]) -> Result<T, Status> {
     protocol_wire::decode(bytes).map_err(|error| Status::data_loss(howdah_telemetry::error_chain(&error)))
 }

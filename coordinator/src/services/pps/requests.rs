@@ -14,7 +14,10 @@ use crate::services::status::IntoStatus;
 use crate::services::wire;
 
 /// Reads the request of a batch that makes or updates a pipeline.
-pub async fn create_pipeline_command(core: &Core, request: &pps::CreatePipelineTransaction) -> Result<Command, Status> {
+pub(crate) async fn create_pipeline_command(
+    core: &Core,
+    request: &pps::CreatePipelineTransaction,
+) -> Result<Command, Status> {
     let message = request.create_pipeline_request.as_ref();
     let text = match (request.user_json.as_str(), message) {
         ("", Some(message)) => spec_messages::request_to_json(message)
@@ -32,7 +35,7 @@ pub async fn create_pipeline_command(core: &Core, request: &pps::CreatePipelineT
 }
 
 /// Reads a request to stop a job.
-pub fn stop_job_command(request: &pps::StopJobRequest) -> Result<Command, Status> {
+pub(crate) fn stop_job_command(request: &pps::StopJobRequest) -> Result<Command, Status> {
     Ok(Command::StopJob {
         job: wire::job_key(request.job.as_ref())?,
         reason: request.reason.clone(),
@@ -40,7 +43,7 @@ pub fn stop_job_command(request: &pps::StopJobRequest) -> Result<Command, Status
 }
 
 /// Writes [`Command::CreatePipeline`] as its request.
-pub fn create_pipeline_request(command: &Command) -> Option<pps::CreatePipelineTransaction> {
+pub(crate) fn create_pipeline_request(command: &Command) -> Option<pps::CreatePipelineTransaction> {
     let Command::CreatePipeline {
         spec,
         user_json,

@@ -35,10 +35,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use pipeline::{create_pipeline, create_repo, files, images};
 use queue::QueueDouble;
-pub use queue::QueueRequest;
+pub(crate) use queue::QueueRequest;
 
 /// Waits for what has to happen within an hour of the paused clock.
-pub async fn soon<T>(event: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(event: impl Future<Output = T>) -> T {
     let an_hour = Duration::from_secs(3600);
     tokio::time::timeout(an_hour, event)
         .await
@@ -46,24 +46,24 @@ pub async fn soon<T>(event: impl Future<Output = T>) -> T {
 }
 
 /// Waits until all other tasks wait. The paused clock does not move before that.
-pub async fn all_idle() {
+pub(crate) async fn all_idle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
 /// A driver that runs as a task. Dropping it stops it where it is.
-pub struct Driver {
+pub(crate) struct Driver {
     events: mpsc::UnboundedSender<SetEvent>,
     task: Option<JoinHandle<Result<(), DriveError>>>,
 }
 
 impl Driver {
     /// Delivers an event. One that comes after the end of the job is dropped.
-    pub fn send(&self, event: SetEvent) {
+    pub(crate) fn send(&self, event: SetEvent) {
         let _ = self.events.send(event);
     }
 
     /// Waits until the driver has ended.
-    pub async fn ended(mut self) -> Result<(), DriveError> {
+    pub(crate) async fn ended(mut self) -> Result<(), DriveError> {
         self.task.take().unwrap().await.unwrap()
     }
 }
@@ -78,7 +78,7 @@ impl Drop for Driver {
 
 /// One pipeline over the repository `images`, each file a datum and each datum a set. It has a job for each commit;
 /// methods that name no job mean the newest one.
-pub struct World {
+pub(crate) struct World {
     pub queue: Arc<QueueDouble>,
     core: Core,
     context: JobContext,
@@ -93,19 +93,19 @@ pub struct World {
 
 impl World {
     /// Makes a world with one commit, and a job that is ready to process it.
-    pub async fn new(paths: &[&str]) -> Self {
+    pub(crate) async fn new(paths: &[&str]) -> Self {
         Self::with_spec(paths, |_| {}).await
     }
 
     /// Makes a world whose coordinator reaches the store through the returned backend. It has no faults at first.
-    pub async fn with_faults(paths: &[&str]) -> (Self, Arc<FaultBackend>) {
+    pub(crate) async fn with_faults(paths: &[&str]) -> (Self, Arc<FaultBackend>) {
         let world = Self::new(paths).await;
         let faults = world.faults.clone();
         (world, faults)
     }
 
     /// Makes a world whose pipeline has a changed spec.
-    pub async fn with_spec(paths: &[&str], change: impl FnOnce(&mut PipelineSpec)) -> Self {
+    pub(crate) async fn with_spec(paths: &[&str], change: impl FnOnce(&mut PipelineSpec)) -> Self {
         let memory = Arc::new(MemoryBackend::default());
         let faults = Arc::new(FaultBackend::new(memory.clone(), |_, _| Fault::None));
         let sound_store = Store::with_backend(memory, Limits::default()).await.unwrap();
@@ -136,7 +136,7 @@ impl World {
 
     /// Opens another coordinator over the same store and queue after this one has died. Between the two, `events` get
     /// into the log.
-    pub async fn reopen(mut self, events: &[Event]) -> Self {
+    pub(crate) async fn reopen(mut self, events: &[Event]) -> Self {
         self.end_command_loop().await;
         if !events.is_empty() {
             let mut log = MetaLog::open(&self.sound_store).await.unwrap().log;
@@ -146,17 +146,17 @@ impl World {
     }
 
     /// Ends the command loop where it is.
-    pub async fn end_command_loop(&mut self) {
+    pub(crate) async fn end_command_loop(&mut self) {
         self.command_loop.abort();
         let _ = (&mut self.command_loop).await;
     }
 
-    pub async fn submit(&self, command: Command) -> Reply {
+    pub(crate) async fn submit(&self, command: Command) -> Reply {
         self.core.submit(command).await.unwrap()
     }
 
     /// Writes a commit with these files and no others. The pipeline gets a job for it.
-    pub async fn write_commit(&self, paths: &[&str]) {
+    pub(crate) async fn write_commit(&self, paths: &[&str]) {
         let branch = images().branch(BranchName::master());
         let expected_head = self.core.state().branch(&branch).and_then(|branch| branch.head);
         let write = Command::WriteCommit {
@@ -169,7 +169,7 @@ impl World {
     }
 
     /// Opens a commit. The pipeline gets a job that waits for it.
-    pub async fn start_commit(&self) -> CommitKey {
+    pub(crate) async fn start_commit(&self) -> CommitKey {
         let start = Command::StartCommit {
             repo: images(),
             branch: Some(BranchName::master()),
@@ -184,7 +184,7 @@ impl World {
 
     /// Drives the job until it is over, as the scheduler's runner does: after a failure of infrastructure it is driven
     /// again. A worker runs every set that it is given; its event is delivered.
-    pub async fn run_to_the_end(&self) {
+    pub(crate) async fn run_to_the_end(&self) {
         const MAX_ATTEMPTS: usize = 10;
         let job = self.job();
         for _ in 0..MAX_ATTEMPTS {
@@ -216,7 +216,7 @@ impl World {
     }
 
     /// Starts a driver of the job.
-    pub fn drive(&self) -> Driver {
+    pub(crate) fn drive(&self) -> Driver {
         let (events, receiver) = mpsc::unbounded_channel();
         let (context, job) = (self.context.clone(), self.job());
         let task = tokio::spawn(async move { drive(&context, &job, receiver).await });
@@ -227,7 +227,7 @@ impl World {
     }
 
     /// Plans the job as a driver does, and goes on planning after all its sets are published.
-    pub async fn plan_without_end(&self) {
+    pub(crate) async fn plan_without_end(&self) {
         let (_sender, events) = mpsc::unbounded_channel();
         let view = JobView::of(&self.core, &self.job()).unwrap();
         let prepared = planner::prepare(&self.context, &view).await.unwrap().unwrap();
@@ -244,35 +244,35 @@ impl World {
     }
 
     /// Returns the newest job.
-    pub fn job(&self) -> JobKey {
+    pub(crate) fn job(&self) -> JobKey {
         self.core.state().jobs().next_back().unwrap().key.clone()
     }
 
     /// Waits until a job is as wanted, and returns it.
-    pub async fn until(&self, job: &JobKey, is_wanted: impl Fn(&Job) -> bool) -> Arc<Job> {
+    pub(crate) async fn until(&self, job: &JobKey, is_wanted: impl Fn(&Job) -> bool) -> Arc<Job> {
         let wanted = |state: &State| state.job(job).filter(|job| is_wanted(job)).cloned();
         soon(self.core.wait_for(wanted)).await.unwrap()
     }
 
     /// Waits until the plan of the job is logged.
-    pub async fn plan_is_final(&self) {
+    pub(crate) async fn plan_is_final(&self) {
         self.until(&self.job(), |job| job.plan.is_some()).await;
         assert!(self.has_plan().await);
     }
 
     /// Tells whether the store has a plan of the job, or a part of it.
-    pub async fn has_plan(&self) -> bool {
+    pub(crate) async fn has_plan(&self) -> bool {
         let job = self.job();
         let key = plan_key(&job.pipeline, &job.id);
         !self.sound_store.list(&key).await.unwrap().is_empty()
     }
 
-    pub fn job_state(&self) -> JobState {
+    pub(crate) fn job_state(&self) -> JobState {
         self.core.state().job(&self.job()).unwrap().state
     }
 
     /// Waits until the progress of the job is as wanted. Progress is not published, so it is read again and again.
-    pub async fn until_progress(&self, is_wanted: impl Fn(&JobProgress) -> bool) {
+    pub(crate) async fn until_progress(&self, is_wanted: impl Fn(&JobProgress) -> bool) {
         let job = self.job();
         let reached = async {
             while !self
@@ -289,26 +289,26 @@ impl World {
     }
 
     /// Waits until the job, or one of its sets, has failed so often.
-    pub async fn until_tried(&self, tries: u32) {
+    pub(crate) async fn until_tried(&self, tries: u32) {
         let is_tried = |progress: &JobProgress| progress.retry.as_ref().is_some_and(|retry| retry.tries >= tries);
         self.until_progress(is_tried).await;
     }
 
     /// Returns what `inspect job` shows of the tries of the job, at the time of the last one.
-    pub fn retry_text(&self) -> String {
+    pub(crate) fn retry_text(&self) -> String {
         let progress = self.core.live().progress.get(&self.job()).unwrap();
         progress.retry.unwrap().text(Timestamp::now())
     }
 
     /// Returns the state of the pipeline, and the reason for it.
-    pub fn pipeline_state(&self) -> (PipelineState, String) {
+    pub(crate) fn pipeline_state(&self) -> (PipelineState, String) {
         let state = self.core.state();
         let pipeline = state.pipeline(&pipeline::pipeline_key()).unwrap();
         (pipeline.state, pipeline.reason.to_string())
     }
 
     /// Damages all nodes of trees in the store, and returns their keys.
-    pub async fn damage_nodes(&self) -> Vec<String> {
+    pub(crate) async fn damage_nodes(&self) -> Vec<String> {
         let nodes = self.sound_store.list(keys::NODES).await.unwrap();
         for node in &nodes {
             self.sound_store.put(&node.key, "damaged".into()).await.unwrap();
@@ -316,12 +316,12 @@ impl World {
         nodes.into_iter().map(|node| node.key).collect()
     }
 
-    pub fn processed(&self) -> u64 {
+    pub(crate) fn processed(&self) -> u64 {
         self.core.state().job(&self.job()).unwrap().counts.processed
     }
 
     /// Lists the files of the output commit.
-    pub async fn output_paths(&self) -> Vec<String> {
+    pub(crate) async fn output_paths(&self) -> Vec<String> {
         let state = self.core.state();
         let commit = state.commit(&self.job().output_commit()).unwrap();
         let glob = howdah_glob::Glob::new("/**").unwrap();

@@ -21,7 +21,7 @@ const PURGE_TIME: Duration = Duration::from_secs(120);
 
 /// What the coordinator has asked the queue to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum QueueRequest {
+pub(crate) enum QueueRequest {
     /// To take a set of a job.
     Publish(JobKey, u32),
     /// To remove the sets of a job.
@@ -37,7 +37,7 @@ pub enum QueueRequest {
 /// A queue that hands messages to the test, in order. A message that the test takes is no longer in the queue: a test
 /// that drops it has lost it.
 #[derive(Default)]
-pub struct QueueDouble {
+pub(crate) struct QueueDouble {
     waiting: Mutex<VecDeque<SetMessage>>,
     published: Notify,
     fails: AtomicBool,
@@ -52,7 +52,7 @@ impl QueueDouble {
     }
 
     /// Waits for the next message.
-    pub async fn take(&self) -> SetMessage {
+    pub(crate) async fn take(&self) -> SetMessage {
         loop {
             let next = self.waiting().pop_front();
             match next {
@@ -63,28 +63,28 @@ impl QueueDouble {
     }
 
     /// Makes every operation fail from now on, or work again.
-    pub fn fail(&self, fails: bool) {
+    pub(crate) fn fail(&self, fails: bool) {
         self.fails.store(fails, Ordering::SeqCst);
     }
 
     /// Makes preparations of the queue panic from now on, or work again.
-    pub fn panic(&self, panics: bool) {
+    pub(crate) fn panic(&self, panics: bool) {
         self.panics.store(panics, Ordering::SeqCst);
     }
 
     /// Loses every message, as a NATS server does whose store is deleted, and raises the stream epoch.
-    pub fn lose_everything(&self) {
+    pub(crate) fn lose_everything(&self) {
         self.waiting().clear();
         self.epoch.send_modify(|epoch| *epoch += 1);
     }
 
     /// Returns all requests that have not failed, oldest first.
-    pub fn requests(&self) -> Vec<QueueRequest> {
+    pub(crate) fn requests(&self) -> Vec<QueueRequest> {
         self.requests.borrow().clone()
     }
 
     /// Waits until this has been asked of the queue.
-    pub async fn asked(&self, request: &QueueRequest) {
+    pub(crate) async fn asked(&self, request: &QueueRequest) {
         let mut requests = self.requests.subscribe();
         soon(requests.wait_for(|requests| requests.contains(request)))
             .await

@@ -12,24 +12,24 @@ use super::pipeline::{create_pipeline, pipeline_key};
 use super::{World, soon};
 
 /// A runner that runs as a task. Dropping it stops it where it is.
-pub struct Runner {
+pub(crate) struct Runner {
     shutdown: CancellationToken,
     task: AbortOnDropHandle<()>,
 }
 
 impl Runner {
     /// Tells the runner that the coordinator shuts down.
-    pub fn shut_down(&self) {
+    pub(crate) fn shut_down(&self) {
         self.shutdown.cancel();
     }
 
     /// Waits until the runner has ended.
-    pub async fn ended(self) {
+    pub(crate) async fn ended(self) {
         soon(self.task).await.unwrap();
     }
 
     /// Stops the runner where it is.
-    pub async fn killed(self) {
+    pub(crate) async fn killed(self) {
         self.task.abort();
         let _ = self.task.await;
     }
@@ -37,7 +37,7 @@ impl Runner {
 
 impl World {
     /// Starts a runner for the pipeline that has the name at present.
-    pub fn start_runner(&self) -> Runner {
+    pub(crate) fn start_runner(&self) -> Runner {
         let pipeline = pipeline_key();
         let seq = self.core.state().pipeline(&pipeline).unwrap().seq;
         let shutdown = CancellationToken::new();
@@ -49,12 +49,12 @@ impl World {
     }
 
     /// Delivers the event of a worker to the driver of its job, if a runner drives that.
-    pub fn deliver(&self, event: SetEvent) {
+    pub(crate) fn deliver(&self, event: SetEvent) {
         self.runners.deliver(event);
     }
 
     /// Works on every set in the queue until the newest job is over, and returns that job.
-    pub async fn work_until_over(&self) -> Arc<Job> {
+    pub(crate) async fn work_until_over(&self) -> Arc<Job> {
         let job = self.job();
         tokio::select! {
             over = self.until(&job, |job| job.state.is_final()) => over,
@@ -62,12 +62,12 @@ impl World {
         }
     }
 
-    pub async fn delete_pipeline(&self) {
+    pub(crate) async fn delete_pipeline(&self) {
         self.submit(delete_pipeline()).await;
     }
 
     /// Deletes the pipeline and creates it again. No state without it is published.
-    pub async fn replace_pipeline(&self) {
+    pub(crate) async fn replace_pipeline(&self) {
         let commands = std::iter::once(delete_pipeline()).chain(create_pipeline(|_| {}));
         self.core.submit_together(commands).await.unwrap();
     }

@@ -14,12 +14,12 @@ use super::pipeline::file_content;
 impl World {
     /// Runs a set as a worker would: each datum writes one file with the path of its input. Stores the result and returns
     /// the event.
-    pub async fn run(&self, message: &SetMessage) -> SetEvent {
+    pub(crate) async fn run(&self, message: &SetMessage) -> SetEvent {
         self.store_result(message, |datum| datum).await
     }
 
     /// Like [`World::run`], but the result is about datums with other hashes.
-    pub async fn run_wrong_datums(&self, message: &SetMessage) -> SetEvent {
+    pub(crate) async fn run_wrong_datums(&self, message: &SetMessage) -> SetEvent {
         let wrong = |mut datum: DatumResult| {
             datum.hash = DatumHash::new([0; 32]);
             datum
@@ -28,7 +28,7 @@ impl World {
     }
 
     /// Returns the report that a worker could not run a set.
-    pub fn fail(&self, message: &SetMessage, failure: SetFailure) -> SetEvent {
+    pub(crate) fn fail(&self, message: &SetMessage, failure: SetFailure) -> SetEvent {
         SetEvent::Failed(SetFailed {
             pipeline: message.pipeline.clone(),
             job: message.job,
@@ -43,7 +43,7 @@ impl World {
     }
 
     /// Like [`World::run`], but the user's command fails for each datum.
-    pub async fn run_failing(&self, message: &SetMessage) -> SetEvent {
+    pub(crate) async fn run_failing(&self, message: &SetMessage) -> SetEvent {
         let failed = |mut datum: DatumResult| {
             datum.state = DatumOutcome::Failed;
             datum.exit_code = Some(1);
@@ -54,7 +54,7 @@ impl World {
     }
 
     /// Runs every set that the queue has or gets, and hands over the events. Never returns.
-    pub async fn work(&self, deliver: impl Fn(SetEvent)) {
+    pub(crate) async fn work(&self, deliver: impl Fn(SetEvent)) {
         loop {
             let message = self.queue.take().await;
             deliver(self.run(&message).await);

@@ -18,7 +18,7 @@ const MOST_NODES: usize = 100_000;
 
 /// One piece of damage: the object, or the file, and what is wrong with it.
 #[derive(Debug, Clone)]
-pub struct Fault {
+pub(super) struct Fault {
     /// Key of the object; for a file whose chunks are whole, `file with hash <hash>`.
     pub object: Arc<str>,
     /// What is wrong.
@@ -27,7 +27,7 @@ pub struct Fault {
 
 impl Fault {
     /// Describes an error of the store that is about damage.
-    pub fn of(error: &StoreError) -> Self {
+    pub(super) fn of(error: &StoreError) -> Self {
         let object = match error {
             StoreError::Missing { key } | StoreError::Corrupt { key, .. } | StoreError::LogGap { key } => key.clone(),
             StoreError::ObjectFormat { key, .. } => key.clone(),
@@ -38,7 +38,7 @@ impl Fault {
     }
 
     /// Describes an object that another part found to be damaged.
-    pub fn new(object: impl Into<Arc<str>>, reason: impl Into<Arc<str>>) -> Self {
+    pub(super) fn new(object: impl Into<Arc<str>>, reason: impl Into<Arc<str>>) -> Self {
         Self {
             object: object.into(),
             reason: reason.into(),
@@ -48,7 +48,7 @@ impl Fault {
 
 /// All damage of a check.
 #[derive(Default)]
-pub struct Damage {
+pub(super) struct Damage {
     objects: BTreeMap<Arc<str>, DamagedObject>,
     /// Damaged objects that had no room.
     left_out: u64,
@@ -59,7 +59,7 @@ pub struct Damage {
 }
 
 /// An object with what needs it.
-pub struct DamagedObject {
+pub(super) struct DamagedObject {
     reason: Arc<str>,
     uses: Vec<Use>,
     further_commits: BTreeSet<CommitKey>,
@@ -75,13 +75,13 @@ struct Use {
 
 impl Damage {
     /// Adds a fault that no commit is known to be hurt by.
-    pub fn add(&mut self, fault: &Fault) {
+    pub(super) fn add(&mut self, fault: &Fault) {
         self.met += 1;
         self.object(fault);
     }
 
     /// Adds a fault of a commit, and the file that needs the object if it is known.
-    pub fn add_use(&mut self, fault: &Fault, commit: &CommitKey, file: &str) {
+    pub(super) fn add_use(&mut self, fault: &Fault, commit: &CommitKey, file: &str) {
         self.met += 1;
         let Some(object) = self.object(fault) else { return };
         let place = match object.uses.iter().position(|known| known.commit == *commit) {
@@ -112,7 +112,7 @@ impl Damage {
     }
 
     /// Notes a leaf that refers to a damaged object.
-    pub fn add_node(&mut self, node: ContentHash) {
+    pub(super) fn add_node(&mut self, node: ContentHash) {
         if self.nodes.len() < MOST_NODES {
             self.nodes.insert(node);
         }
@@ -133,22 +133,22 @@ impl Damage {
     }
 
     /// Returns how often damage was met so far.
-    pub fn met(&self) -> u64 {
+    pub(super) fn met(&self) -> u64 {
         self.met
     }
 
     /// Returns the damaged objects.
-    pub fn objects(&self) -> impl Iterator<Item = (&Arc<str>, &DamagedObject)> {
+    pub(super) fn objects(&self) -> impl Iterator<Item = (&Arc<str>, &DamagedObject)> {
         self.objects.iter()
     }
 
     /// Returns the leaves that refer to damaged objects.
-    pub fn nodes(&self) -> impl Iterator<Item = &ContentHash> {
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &ContentHash> {
         self.nodes.iter()
     }
 
     /// Returns one sentence for each damaged object: what is wrong, and the files, commits and pipelines that it hurts.
-    pub fn lines(&self, state: &State) -> Vec<String> {
+    pub(super) fn lines(&self, state: &State) -> Vec<String> {
         let mut lines: Vec<_> = self
             .objects
             .iter()
@@ -166,7 +166,7 @@ impl Damage {
 
 impl DamagedObject {
     /// Returns the commits that need it, as far as they are kept.
-    pub fn commits(&self) -> impl Iterator<Item = &CommitKey> {
+    pub(super) fn commits(&self) -> impl Iterator<Item = &CommitKey> {
         self.uses.iter().map(|known| &known.commit)
     }
 

@@ -28,7 +28,7 @@ const MOST_FAULTS: usize = 100_000;
 const MOST_CHUNKS: usize = 10_000;
 
 /// A deep check that is under way.
-pub struct DeepCheck<'a> {
+pub(super) struct DeepCheck<'a> {
     pub(super) core: &'a Core,
     pub(super) report: &'a Report,
     /// The store with caches of its own.
@@ -72,7 +72,7 @@ struct UnseenFile {
 
 impl<'a> DeepCheck<'a> {
     /// Makes a check that has not read anything.
-    pub fn new(core: &'a Core, report: &'a Report) -> Self {
+    pub(super) fn new(core: &'a Core, report: &'a Report) -> Self {
         Self {
             core,
             report,
@@ -86,7 +86,7 @@ impl<'a> DeepCheck<'a> {
     }
 
     /// Returns what was found.
-    pub fn into_damage(self) -> Damage {
+    pub(super) fn into_damage(self) -> Damage {
         self.damage
     }
 
@@ -94,7 +94,7 @@ impl<'a> DeepCheck<'a> {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn log(&mut self) -> Result<(), StreamError> {
+    pub(super) async fn log(&mut self) -> Result<(), StreamError> {
         let found = self.store.check_log().boxed().await.map_err(IntoStatus::into_status)?;
         for error in found {
             self.damage.add(&Fault::of(&error));
@@ -106,7 +106,7 @@ impl<'a> DeepCheck<'a> {
     ///
     /// # Errors
     /// When the store fails, or the client has disconnected.
-    pub async fn commits(&mut self) -> Result<(), StreamError> {
+    pub(super) async fn commits(&mut self) -> Result<(), StreamError> {
         let mut commits: Vec<_> = self.core.state().commits().cloned().collect();
         commits.sort_by_key(|commit| std::cmp::Reverse(commit.seq));
         for commit in commits {

@@ -31,7 +31,7 @@ impl DeepCheck<'_> {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn jobs(&mut self) -> Result<(), StreamError> {
+    pub(super) async fn jobs(&mut self) -> Result<(), StreamError> {
         // Collected first: a filter that is kept across an `await` makes the future of the call unfit for a task.
         let state = self.core.state();
         let ended = state.jobs().filter(|job| job.state.is_final());

@@ -5,7 +5,7 @@
 use howdah_model::{Branch, Commit, State};
 
 /// Returns what does not agree, in sentences.
-pub fn contradictions(state: &State) -> Vec<String> {
+pub(super) fn contradictions(state: &State) -> Vec<String> {
     let mut findings = Vec::new();
     for branch in state.branches() {
         check_branch(state, branch, &mut findings);

@@ -20,7 +20,7 @@ impl DeepCheck<'_> {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn rest(&mut self) -> Result<(), StreamError> {
+    pub(super) async fn rest(&mut self) -> Result<(), StreamError> {
         for kind in [keys::NODES, keys::CHUNKS] {
             for digits in 0..=u8::MAX {
                 self.rest_below(&format!("{kind}{digits:02x}/")).await?;

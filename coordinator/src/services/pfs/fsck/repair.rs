@@ -33,7 +33,12 @@ const LEASE_LIMIT: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When the store fails, or the client has disconnected.
-pub async fn repair(core: &Core, lease: Option<Lease>, damage: &Damage, report: &Report) -> Result<(), StreamError> {
+pub(super) async fn repair(
+    core: &Core,
+    lease: Option<Lease>,
+    damage: &Damage,
+    report: &Report,
+) -> Result<(), StreamError> {
     let mut hurt = BTreeSet::new();
     for (key, object) in damage.objects() {
         hold(lease.as_ref()).await?;

@@ -11,7 +11,7 @@ use crate::services::reply::{ReplySender, StreamError};
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// Sends the messages of one check and counts what was checked.
-pub struct Report {
+pub(super) struct Report {
     sender: ReplySender<pfs::FsckResponse>,
     pub commits: AtomicU64,
     pub files: AtomicU64,
@@ -20,7 +20,7 @@ pub struct Report {
 }
 
 /// Returns the message of a finding.
-pub fn error(text: String) -> pfs::FsckResponse {
+pub(super) fn error(text: String) -> pfs::FsckResponse {
     pfs::FsckResponse {
         error: text,
         ..Default::default()
@@ -29,7 +29,7 @@ pub fn error(text: String) -> pfs::FsckResponse {
 
 impl Report {
     /// Makes a report of which nothing is sent yet.
-    pub fn new(sender: ReplySender<pfs::FsckResponse>) -> Self {
+    pub(super) fn new(sender: ReplySender<pfs::FsckResponse>) -> Self {
         Self {
             sender,
             commits: AtomicU64::new(0),
@@ -43,7 +43,7 @@ impl Report {
     ///
     /// # Errors
     /// When the client has disconnected.
-    pub async fn error(&self, text: String) -> Result<(), StreamError> {
+    pub(super) async fn error(&self, text: String) -> Result<(), StreamError> {
         self.sender.send(error(text)).await
     }
 
@@ -51,7 +51,7 @@ impl Report {
     ///
     /// # Errors
     /// When the client has disconnected.
-    pub async fn fixed(&self, text: String) -> Result<(), StreamError> {
+    pub(super) async fn fixed(&self, text: String) -> Result<(), StreamError> {
         let message = pfs::FsckResponse {
             fix: text,
             ..Default::default()
@@ -63,7 +63,7 @@ impl Report {
     ///
     /// # Errors
     /// When the client has disconnected.
-    pub async fn progress(&self) -> Result<(), StreamError> {
+    pub(super) async fn progress(&self) -> Result<(), StreamError> {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let text = format!(
             "checked {} commits, {} files with {} MiB, {} other objects",
@@ -83,7 +83,7 @@ impl Report {
     ///
     /// # Errors
     /// When the client has disconnected.
-    pub async fn tell_progress(&self) -> Result<(), StreamError> {
+    pub(super) async fn tell_progress(&self) -> Result<(), StreamError> {
         loop {
             tokio::time::sleep(INTERVAL).await;
             self.progress().await?;
@@ -91,7 +91,7 @@ impl Report {
     }
 
     /// Completes when the client has disconnected.
-    pub async fn client_gone(&self) {
+    pub(super) async fn client_gone(&self) {
         self.sender.client_gone().await;
     }
 }

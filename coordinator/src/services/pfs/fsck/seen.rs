@@ -9,11 +9,11 @@ const MOST: usize = 1 << 20;
 ///
 /// When it is full, it starts again empty: what was forgotten is checked once more.
 #[derive(Default)]
-pub struct Seen(HashSet<[u8; 16]>);
+pub(super) struct Seen(HashSet<[u8; 16]>);
 
 impl Seen {
     /// Adds a hash.
-    pub fn add(&mut self, hash: &[u8; 32]) {
+    pub(super) fn add(&mut self, hash: &[u8; 32]) {
         if self.0.len() >= MOST {
             self.0.clear();
         }
@@ -21,7 +21,7 @@ impl Seen {
     }
 
     /// Tells whether a hash was added and is not forgotten.
-    pub fn has(&self, hash: &[u8; 32]) -> bool {
+    pub(super) fn has(&self, hash: &[u8; 32]) -> bool {
         self.0.contains(&half(hash))
     }
 }

@@ -16,7 +16,7 @@ use crate::services::pps::known_datums::JobDatums;
 const REMEMBERED_DATUMS: usize = 16 << 10;
 
 /// The filters of a request, for the lines of one job.
-pub struct DatumFilter<'a> {
+pub(super) struct DatumFilter<'a> {
     filters: &'a [String],
     /// Where the datums are recorded, if the job has ended.
     index: Option<JobDatums>,
@@ -25,7 +25,7 @@ pub struct DatumFilter<'a> {
 
 impl<'a> DatumFilter<'a> {
     /// Makes the filter of a job, which may be deleted.
-    pub fn of_job(store: &Store, state: &State, job: &JobKey, filters: &'a [String]) -> Self {
+    pub(super) fn of_job(store: &Store, state: &State, job: &JobKey, filters: &'a [String]) -> Self {
         let index = state.job(job).map(|job| JobDatums::of_job(store, state, job));
         Self {
             filters,
@@ -35,12 +35,12 @@ impl<'a> DatumFilter<'a> {
     }
 
     /// Returns whether a line may be selected, before its input files are known.
-    pub fn may_pass(&self, line: &LogLine) -> bool {
+    pub(super) fn may_pass(&self, line: &LogLine) -> bool {
         self.filters.is_empty() || line.datum.is_some()
     }
 
     /// Returns whether a line is selected. `files` are the input files of its datum, as its datum set has them.
-    pub async fn passes(&mut self, line: &LogLine, files: &[pps::InputFile]) -> Result<bool, Status> {
+    pub(super) async fn passes(&mut self, line: &LogLine, files: &[pps::InputFile]) -> Result<bool, Status> {
         let Some(datum) = line.datum.filter(|_| !self.filters.is_empty()) else {
             return Ok(self.filters.is_empty());
         };

@@ -14,7 +14,7 @@ use crate::services::{find, wire};
 const DEFAULT_SINCE: SignedDuration = SignedDuration::from_hours(24);
 
 /// The lines that a client wants.
-pub struct LogFilter {
+pub(super) struct LogFilter {
     /// The pipeline whose lines are wanted.
     pub pipeline: PipelineKey,
     /// Only lines of this job.
@@ -38,7 +38,7 @@ impl LogFilter {
     ///
     /// # Errors
     /// When its pipeline does not exist, or the request names neither a pipeline nor a job.
-    pub fn new(core: &Core, request: pps::GetLogsRequest) -> Result<Self, Status> {
+    pub(super) fn new(core: &Core, request: pps::GetLogsRequest) -> Result<Self, Status> {
         let datum_job = request.datum.as_ref().and_then(|datum| datum.job.clone());
         let job = match request.job.or(datum_job) {
             None => None,
@@ -94,12 +94,12 @@ impl LogFilter {
     }
 
     /// Returns whether a line is wanted because of its datum and its time. The data filters are not considered.
-    pub fn passes(&self, line: &LogLine) -> bool {
+    pub(super) fn passes(&self, line: &LogLine) -> bool {
         self.datum.is_none_or(|datum| line.datum == Some(datum)) && self.since.is_none_or(|since| line.ts >= since)
     }
 
     /// Returns whether lines of a job are wanted.
-    pub fn passes_job(&self, key: &JobKey) -> bool {
+    pub(super) fn passes_job(&self, key: &JobKey) -> bool {
         key.pipeline == self.pipeline && self.job.as_ref().is_none_or(|job| job == key)
     }
 }

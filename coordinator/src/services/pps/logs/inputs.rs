@@ -29,7 +29,7 @@ fn size(inputs: &SetInputs) -> usize {
 }
 
 /// Looks up input files, and keeps those of the last sets.
-pub struct LogInputs {
+pub(super) struct LogInputs {
     store: Store,
     sets: HashMap<(JobKey, u32), Arc<SetInputs>>,
     /// The plan that was read last, with its job.
@@ -39,7 +39,7 @@ pub struct LogInputs {
 
 impl LogInputs {
     /// Makes a look-up that has read nothing.
-    pub fn new(store: &Store) -> Self {
+    pub(super) fn new(store: &Store) -> Self {
         Self {
             store: store.clone(),
             sets: HashMap::new(),
@@ -50,7 +50,12 @@ impl LogInputs {
 
     /// Returns the input files of a datum; none without a datum, for a line about a whole set, and for a set that does
     /// not exist.
-    pub async fn of(&mut self, job: &JobKey, set: u32, datum: Option<DatumId>) -> Result<Vec<pps::InputFile>, Status> {
+    pub(super) async fn of(
+        &mut self,
+        job: &JobKey,
+        set: u32,
+        datum: Option<DatumId>,
+    ) -> Result<Vec<pps::InputFile>, Status> {
         let Some(datum) = datum else { return Ok(Vec::new()) };
         let place = (job.clone(), set);
         let inputs = match self.sets.get(&place) {

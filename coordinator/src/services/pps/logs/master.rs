@@ -16,7 +16,7 @@ use crate::services::reply::{ReplySender, StreamError};
 use crate::services::status::{IntoStatus, shutting_down};
 
 /// Sends the stored lines of a pipeline; then, with `live`, those that are written from now on.
-pub async fn send_master_lines(
+pub(super) async fn send_master_lines(
     core: Core,
     filter: LogFilter,
     live: Option<broadcast::Receiver<Arc<MasterLine>>>,

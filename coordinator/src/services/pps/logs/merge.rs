@@ -34,7 +34,7 @@ const WINDOW_BYTES: usize = 16 << 20;
 const FREE_BYTES: usize = 256 << 10;
 
 /// A line with the run that it is of.
-pub struct MergedLine {
+pub(super) struct MergedLine {
     /// Key of the run's log object.
     pub key: Arc<str>,
     /// The set.
@@ -68,7 +68,7 @@ struct OpenLog {
 }
 
 /// Lines in the order of their times.
-pub struct LineMerge<'a> {
+pub(super) struct LineMerge<'a> {
     core: &'a Core,
     job: JobKey,
     /// In the order of their beginnings.
@@ -115,7 +115,7 @@ fn cost(line: &LogLine) -> usize {
 
 impl<'a> LineMerge<'a> {
     /// Begins with the logs of a job: those in the store, and what the coordinator keeps.
-    pub async fn of_job(core: &'a Core, job: &JobKey) -> Result<Self, Status> {
+    pub(super) async fn of_job(core: &'a Core, job: &JobKey) -> Result<Self, Status> {
         // First what is pending: a log that is stored in between is then in both places, and not in neither.
         let runs = core.live().logs.pending_runs(job).into_iter();
         let mut pending: HashMap<String, PendingRunInfo> = runs.map(|run| (run.key.clone(), run)).collect();
@@ -156,7 +156,7 @@ impl<'a> LineMerge<'a> {
     }
 
     /// Returns the next line.
-    pub async fn next(&mut self) -> Result<Option<MergedLine>, Status> {
+    pub(super) async fn next(&mut self) -> Result<Option<MergedLine>, Status> {
         self.open_due().await?;
         let Some(Reverse(NextLine { log, line, .. })) = self.next.pop() else {
             return Ok(None);

@@ -20,7 +20,7 @@ const MAX_TAIL_BYTES: usize = 64 << 20;
 const TAIL_STEP_BYTES: usize = 1 << 20;
 
 /// Sends lines at once; or, for a request with `tail`, keeps the newest until [`LogOutput::release`].
-pub struct LogOutput {
+pub(super) struct LogOutput {
     sender: ReplySender<pps::LogMessage>,
     tail: Option<Tail>,
 }
@@ -57,7 +57,7 @@ impl Tail {
 
 impl LogOutput {
     /// Makes an output that keeps the newest `tail` lines, or sends all.
-    pub fn new(sender: ReplySender<pps::LogMessage>, tail: Option<usize>, budget: &MemoryBudget) -> Self {
+    pub(super) fn new(sender: ReplySender<pps::LogMessage>, tail: Option<usize>, budget: &MemoryBudget) -> Self {
         let tail = tail.map(|limit| Tail {
             limit,
             lines: BTreeMap::new(),
@@ -73,7 +73,7 @@ impl LogOutput {
     ///
     /// # Errors
     /// When the client has disconnected, or the newest lines need too much memory.
-    pub async fn add(&mut self, message: pps::LogMessage) -> Result<(), StreamError> {
+    pub(super) async fn add(&mut self, message: pps::LogMessage) -> Result<(), StreamError> {
         let Some(tail) = &mut self.tail else {
             return self.sender.send(message).await;
         };
@@ -101,7 +101,7 @@ impl LogOutput {
     ///
     /// # Errors
     /// When the client has disconnected.
-    pub async fn release(self) -> Result<ReplySender<pps::LogMessage>, StreamError> {
+    pub(super) async fn release(self) -> Result<ReplySender<pps::LogMessage>, StreamError> {
         if let Some(tail) = self.tail {
             // The memory is kept until the last line is sent.
             let _reserved = tail.reserved;
@@ -114,7 +114,7 @@ impl LogOutput {
 }
 
 /// Writes a line for a follower that was too slow.
-pub fn missed_message(pipeline: &PipelineKey, batches: u64) -> pps::LogMessage {
+pub(super) fn missed_message(pipeline: &PipelineKey, batches: u64) -> pps::LogMessage {
     pps::LogMessage {
         pipeline_name: pipeline.name.to_string(),
         project_name: pipeline.project.to_string(),
@@ -130,7 +130,7 @@ pub fn missed_message(pipeline: &PipelineKey, batches: u64) -> pps::LogMessage {
 }
 
 /// Writes a line that the coordinator has written about a pipeline.
-pub fn master_message(line: &MasterLine) -> pps::LogMessage {
+pub(super) fn master_message(line: &MasterLine) -> pps::LogMessage {
     pps::LogMessage {
         pipeline_name: line.pipeline.name.to_string(),
         project_name: line.pipeline.project.to_string(),
@@ -142,7 +142,7 @@ pub fn master_message(line: &MasterLine) -> pps::LogMessage {
 }
 
 /// Writes a line of a job. `data` are the input files of its datum; `worker` is empty if it is not known.
-pub fn job_message(job: &JobKey, worker: &str, line: LogLine, data: Vec<pps::InputFile>) -> pps::LogMessage {
+pub(super) fn job_message(job: &JobKey, worker: &str, line: LogLine, data: Vec<pps::InputFile>) -> pps::LogMessage {
     pps::LogMessage {
         pipeline_name: job.pipeline.name.to_string(),
         project_name: job.pipeline.project.to_string(),

@@ -14,7 +14,7 @@ use crate::services::status::IntoStatus;
 ///
 /// # Errors
 /// When the store fails, or an object is not named like a log.
-pub async fn log_objects(store: &Store, job: &JobKey) -> Result<Vec<ObjectMeta>, Status> {
+pub(super) async fn log_objects(store: &Store, job: &JobKey) -> Result<Vec<ObjectMeta>, Status> {
     let prefix = format!("logs/{}/{}/{}/", job.pipeline.project, job.pipeline.name, job.id);
     let objects = store.list(&prefix).await.map_err(IntoStatus::into_status)?;
     let mut sets: BTreeMap<u32, Vec<ObjectMeta>> = BTreeMap::new();
@@ -41,7 +41,7 @@ pub async fn log_objects(store: &Store, job: &JobKey) -> Result<Vec<ObjectMeta>,
 ///
 /// # Errors
 /// When the store fails, or the object is not a log.
-pub async fn read_log(store: &Store, key: &str) -> Result<Option<LogObject>, Status> {
+pub(super) async fn read_log(store: &Store, key: &str) -> Result<Option<LogObject>, Status> {
     let bytes = store.get_opt(key).await.map_err(IntoStatus::into_status)?;
     bytes.map(|bytes| decode(&bytes)).transpose()
 }
@@ -59,7 +59,7 @@ async fn log_of_result(store: &Store, job: &JobKey, set: u32) -> Result<Option<S
 }
 
 /// Reads the number of the set from the key of its log.
-pub fn set_of_key(key: &str) -> Option<u32> {
+pub(super) fn set_of_key(key: &str) -> Option<u32> {
     let (_, name) = key.rsplit_once('/')?;
     let digits = name.split_once('-').map_or(name, |(digits, _)| digits);
     digits.parse().ok()
