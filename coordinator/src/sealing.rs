@@ -83,15 +83,33 @@ impl SecretKey {
     /// # Errors
     /// As [`SecretKey::read`], or when the file cannot be written.
     pub fn read_or_make(path: &Path) -> anyhow::Result<Self> {
-        let created = File::options().write(true).create_new(true).mode(0o600).open(path);
-        match created {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            created => created
-                .and_then(|file| write_key(&file))
-                .with_context(|| format!("cannot make the key for secrets, {}", path.display()))?,
+        if !path.try_exists().unwrap_or(false) {
+            make_key(path).with_context(|| format!("cannot make the key for secrets, {}", path.display()))?;
         }
         Self::read(path)
     }
+}
+
+/// Makes a key file. It gets its name when it is complete: a start that is interrupted must not end with an empty key.
+fn make_key(path: &Path) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(format!(".{}.new", std::process::id()));
+    let made = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)
+        .and_then(|file| write_key(&file))
+        .and_then(|()| match fs::hard_link(&new, path) {
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        });
+    let _ = fs::remove_file(&new);
+    made?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 /// Writes a random key and waits until it is on disk: what is sealed under a key that is lost is lost.

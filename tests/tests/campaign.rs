@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use howdah_tests::rounds::{assert_round, create_pipeline, try_put_round};
+use howdah_tests::rounds::{assert_outputs, create_pipeline, try_put_round};
 use howdah_tests::tools::wait_for;
 use howdah_tests::{Cluster, StoreKind, TestClient};
 use nix::sys::signal::Signal;
@@ -117,7 +117,7 @@ fn nothing_acknowledged_is_lost_whatever_is_killed_or_frozen() {
             harm(&mut cluster, &moment);
             put.join().unwrap()
         });
-        assert_round(client, round, &id);
+        assert_outputs(client, round, &id);
         acknowledged.insert(id, round);
     }
     // All of them are still there, with their outputs, through both coordinators.
@@ -135,6 +135,6 @@ fn nothing_acknowledged_is_lost_whatever_is_killed_or_frozen() {
         }
     }
     for (id, round) in acknowledged {
-        assert_round(&clients[0], round, &id);
+        assert_outputs(&clients[0], round, &id);
     }
 }

@@ -127,7 +127,8 @@ async fn run_all(args: UpArgs, printer: Printer) -> anyhow::Result<()> {
         ended = &mut supervising => { nats_ended = true; ended.context("the NATS server failed") }
     };
     if outcome.is_ok() {
-        printer.line("Stopping ...").context(NO_STDOUT)?;
+        // The reader of the output may have ended; the parts must stop in order all the same.
+        let _ = printer.line("Stopping ...");
     }
     // The worker stops first: it returns its unfinished datum sets and reports its results, which needs coordinator
     // and queue. In the other order every running datum would be lost and run again.

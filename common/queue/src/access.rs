@@ -55,6 +55,8 @@ impl NatsAccess {
                 .any(|address| !["tls", "wss"].contains(&address.scheme()))
             {
                 options = options.ignore_discovered_servers();
+            } else if addresses.iter().all(|address| address.scheme() == "tls") {
+                options = options.require_tls(true);
             }
         }
         if let Some(file) = &self.nats_credentials {

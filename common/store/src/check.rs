@@ -3,6 +3,7 @@
 //! A reader never needs this: every read checks what it gets. It is for a check of the whole store (`fsck`), which wants to
 //! know about damage before a reader meets it, and for repairs.
 
+use bytes::Bytes;
 use howdah_model::ContentHash;
 
 use crate::error::{Result, StoreError};
@@ -35,6 +36,16 @@ pub enum ObjectRepair {
     Missing,
 }
 
+/// Compares the bytes of a chunk or node with its name.
+async fn check_bytes(key: &str, content: ContentKey, stored: Bytes) -> Result<()> {
+    let key = key.to_owned();
+    by_size(stored.len(), move || match content {
+        ContentKey::Chunk(hash) => open_chunk(&key, &hash, &stored).map(drop),
+        ContentKey::Node(hash) => open_node(&key, &hash, &stored).map(drop),
+    })
+    .await?
+}
+
 impl Store {
     /// Reads a node of a tree, and checks it. A store that was opened with empty caches reads the stored object.
     ///
@@ -57,13 +68,7 @@ impl Store {
         let Some(content) = ContentKey::of_object(key) else {
             return Ok(());
         };
-        let stored = self.get(key).await?;
-        let key = key.to_owned();
-        by_size(stored.len(), move || match content {
-            ContentKey::Chunk(hash) => open_chunk(&key, &hash, &stored).map(drop),
-            ContentKey::Node(hash) => open_node(&key, &hash, &stored).map(drop),
-        })
-        .await?
+        check_bytes(key, content, self.get(key).await?).await
     }
 
     /// Takes a damaged chunk or node out of the way. A damaged object is never overwritten by a write of the same content,
@@ -74,16 +79,21 @@ impl Store {
     /// # Errors
     /// When the store does not answer.
     pub async fn repair_object(&self, key: &str) -> Result<ObjectRepair> {
-        match self.check_object(key).await {
-            Ok(()) => return Ok(ObjectRepair::Whole),
-            Err(error) if !error.is_damage() => return Err(error),
-            Err(_) => {}
-        }
         let Some(content) = ContentKey::of_object(key) else {
             return Ok(ObjectRepair::Whole);
         };
+        let stored = self.get_opt(key).await?;
+        let removed = stored.is_some();
+        if let Some(stored) = stored {
+            // The bytes that are checked are those that are moved: meanwhile, a writer may have stored good ones.
+            match check_bytes(key, content, stored.clone()).await {
+                Ok(()) => return Ok(ObjectRepair::Whole),
+                Err(error) if !error.is_damage() => return Err(error),
+                Err(_) => self.move_aside(key, stored).await?,
+            }
+        }
+        // After the removal: a writer that found the object before would remember it again.
         self.forget_seen_object(&content);
-        let removed = self.move_to_damaged(key).await?;
         let good = match content {
             ContentKey::Chunk(hash) => {
                 let chunk = self.shared.chunks.get(&ChunkHash(hash)).map(|chunk| chunk.bytes);
@@ -116,9 +126,14 @@ impl Store {
         let Some(stored) = self.get_opt(key).await? else {
             return Ok(false);
         };
-        self.put(&keys::damaged(key), stored).await?;
-        self.delete(key).await?;
+        self.move_aside(key, stored).await?;
         Ok(true)
+    }
+
+    /// Writes the bytes of an object below `damaged/` and removes the object.
+    async fn move_aside(&self, key: &str, stored: Bytes) -> Result<()> {
+        self.put(&keys::damaged(key), stored).await?;
+        self.delete(key).await
     }
 
     /// Lets the next write of a node replace the stored one. The two have the same entries, but the stored one refers to

@@ -29,6 +29,15 @@ pub async fn count_failure(
 ) -> Verdict {
     let kind = match error.kind() {
         FailureKind::Permanent => FailureKind::Permanent,
+        // A small object fits on a disk that is full for others.
+        FailureKind::Outage
+            if matches!(
+                error.of_store(),
+                Some(StoreError::Full { .. } | StoreError::Scratch { .. })
+            ) =>
+        {
+            FailureKind::Outage
+        }
         // What the store says about one object does not show whether it works for others.
         _ if error.of_store().is_some() => match works(core.store(), job).await {
             true => FailureKind::Passing,
