@@ -1,4 +1,4 @@
-//! Who asks for what the coordinator does: the name that events in the metadata log carry.
+//! The caller: the user, token or program that asks the coordinator for something. Each event in the metadata log has its name.
 
 use std::fmt;
 use std::sync::Arc;

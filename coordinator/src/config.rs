@@ -13,7 +13,7 @@ use howdah_telemetry::take_variable;
 const LEAST_SORT_BUFFER_BYTES: usize = 1 << 20;
 /// Tries of a job that does not get ahead: some two minutes.
 const DEFAULT_TRIES: u32 = 10;
-/// A day: nobody should lose a job because a store was down for a night.
+/// A day: a store that is down for a night must not end a job.
 const DEFAULT_OUTAGE_HOURS: u64 = 24;
 
 /// Memory for what clients send, unless set otherwise.

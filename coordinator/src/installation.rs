@@ -26,8 +26,11 @@ pub(crate) async fn ensure_id(store: &Store) -> Result<String, StoreError> {
     get_or_make(store, keys::CLUSTER_ID, fresh_id().to_string()).await
 }
 
-/// Returns the text of an object, which is `fresh` if there is none.
-async fn get_or_make(store: &Store, key: &str, fresh: String) -> Result<String, StoreError> {
+/// Returns the text of an object, which is `fresh` if there is none. Coordinators that start at the same time get the same.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) async fn get_or_make(store: &Store, key: &str, fresh: String) -> Result<String, StoreError> {
     if store.get_opt(key).await?.is_none() {
         store.put_if_absent(key, fresh.into()).await?;
     }

@@ -33,7 +33,7 @@ pub(crate) fn paint(text: &str, tone: Tone, colored: bool) -> String {
     format!("{begin}{text}{END}")
 }
 
-/// Returns the code for a terminal that a mark stands for; `None` if the character is no mark.
+/// Returns the terminal code for a mark, or `None` if the character is not a mark.
 pub(crate) fn code(mark: char) -> Option<&'static str> {
     match mark {
         GOOD => Some("\u{1b}[32m"),

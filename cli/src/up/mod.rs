@@ -11,6 +11,7 @@
 
 mod nats;
 mod nats_users;
+mod private_file;
 mod tls;
 mod token;
 

@@ -1,13 +1,13 @@
 //! Users of the embedded NATS server: random passwords in files that only the user of `howdah up` can read.
 
 use std::fs;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use howdah_queue::server_config::{COORDINATOR_USER, WORKER_USER, authorization};
-use howdah_store::PRIVATE_FILE_MODE;
+
+use super::private_file::write;
 
 /// Files for the users of a server.
 #[derive(Clone)]
@@ -59,27 +59,6 @@ fn password(file: &Path, user: &str) -> anyhow::Result<String> {
 /// Returns whether a password can be written into the configuration of the server.
 fn is_legal(password: &str) -> bool {
     password.len() >= 16 && password.chars().all(|c| c.is_ascii_alphanumeric())
-}
-
-/// Replaces a file at once.
-fn write(file: &Path, text: &str) -> anyhow::Result<()> {
-    let new = file.with_extension("new");
-    let written = (|| {
-        // An earlier file would keep its mode.
-        match fs::remove_file(&new) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut options = fs::OpenOptions::new();
-        let mut opened = options
-            .write(true)
-            .create_new(true)
-            .mode(PRIVATE_FILE_MODE)
-            .open(&new)?;
-        opened.write_all(text.as_bytes())?;
-        fs::rename(&new, file)
-    })();
-    written.with_context(|| format!("cannot write {}", file.display()))
 }
 
 #[cfg(test)]

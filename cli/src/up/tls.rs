@@ -6,17 +6,16 @@
 //! | `cert.pem`, `key.pem` | the certificate of the server, signed by it, made at each start for the names of that start |
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Write;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use howdah_store::{PRIVATE_FILE_MODE, make_private_folder};
+use howdah_store::make_private_folder;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
+
+use super::private_file::write;
 
 /// The files that the server and its clients need.
 pub(super) struct MadeCertificate {
@@ -92,23 +91,6 @@ fn address_of(interface: &nix::ifaddrs::InterfaceAddress) -> Option<IpAddr> {
     let address = interface.address.as_ref()?;
     let v4 = address.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
     v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::from(address.ip())))
-}
-
-/// Writes a file for its owner only, by way of another one: a reader finds the old content or the new one.
-fn write(file: &Path, text: &str) -> anyhow::Result<()> {
-    let new = file.with_extension("new");
-    let written = File::options()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(PRIVATE_FILE_MODE)
-        .open(&new)
-        .and_then(|mut opened| {
-            opened.write_all(text.as_bytes())?;
-            opened.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&new, file));
-    written.with_context(|| format!("cannot write {}", file.display()))
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! The token of `howdah up`, in a file of the data folder.
 
-use std::fs::{File, Permissions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use howdah_store::PRIVATE_FILE_MODE;
+
+use super::private_file::write;
 
 /// Random bytes of a token.
 const TOKEN_BYTES: usize = 32;
@@ -19,22 +20,11 @@ pub(super) fn ensure(data: &Path) -> anyhow::Result<PathBuf> {
             .with_context(|| format!("cannot close {} to other users", file.display()))?;
         return Ok(file);
     }
-    // Written elsewhere first: a crash leaves no half of a token.
-    let new = data.join("token.new");
-    write_token(&new).with_context(|| format!("cannot write {}", new.display()))?;
-    std::fs::rename(&new, &file).with_context(|| format!("cannot write {}", file.display()))?;
+    write(
+        &file,
+        &format!("{}\n", hex::encode(rand::random::<[u8; TOKEN_BYTES]>())),
+    )?;
     Ok(file)
-}
-
-fn write_token(file: &Path) -> std::io::Result<()> {
-    let mut random = [0; TOKEN_BYTES];
-    File::open("/dev/urandom")?.read_exact(&mut random)?;
-    let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true).mode(PRIVATE_FILE_MODE);
-    let mut file = options.open(file)?;
-    writeln!(file, "{token}")?;
-    file.sync_all()
 }
 
 #[cfg(test)]

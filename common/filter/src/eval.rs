@@ -182,15 +182,31 @@ fn element<'a>(item: &Item<'a>, index: f64, budget: &mut Budget) -> Result<Item<
 fn list<'a>(inner: Option<&'a Expr>, input: &Item<'a>, budget: &mut Budget) -> Result<Value, EvalError> {
     let mut elements = Vec::new();
     if let Some(inner) = inner {
-        let mut found = Vec::new();
-        eval(inner, input, budget, &mut found)?;
-        for item in found {
-            elements.push(match item {
-                Cow::Borrowed(value) => owned(value, budget)?,
-                Cow::Owned(value) => value,
-            });
-        }
+        collect(inner, input, budget, &mut elements)?;
     }
+    array(elements, budget)
+}
+
+/// Adds copies of the results of an expression to a list.
+fn collect<'a>(
+    inner: &'a Expr,
+    input: &Item<'a>,
+    budget: &mut Budget,
+    elements: &mut Vec<Value>,
+) -> Result<(), EvalError> {
+    let mut found = Vec::new();
+    eval(inner, input, budget, &mut found)?;
+    for item in found {
+        elements.push(match item {
+            Cow::Borrowed(value) => owned(value, budget)?,
+            Cow::Owned(value) => value,
+        });
+    }
+    Ok(())
+}
+
+/// Makes the value of a list.
+fn array(elements: Vec<Value>, budget: &mut Budget) -> Result<Value, EvalError> {
     budget.bytes(elements.len().saturating_add(1).saturating_mul(size_of::<Value>()))?;
     Ok(Value::Array(elements))
 }
@@ -344,17 +360,9 @@ fn eval_call<'a>(
             follow(&StepKind::Each, copy(input, budget)?, input, budget, &mut elements)?;
             let mut mapped = Vec::new();
             for element in &elements {
-                let mut found = Vec::new();
-                eval(inner, element, budget, &mut found)?;
-                for item in found {
-                    mapped.push(match item {
-                        Cow::Borrowed(value) => owned(value, budget)?,
-                        Cow::Owned(value) => value,
-                    });
-                }
+                collect(inner, element, budget, &mut mapped)?;
             }
-            budget.bytes(mapped.len().saturating_add(1).saturating_mul(size_of::<Value>()))?;
-            results.push(Cow::Owned(Value::Array(mapped)));
+            results.push(Cow::Owned(array(mapped, budget)?));
         }
         Call::Quantifier { any, values, condition } => {
             let answer = quantify(*any, values, condition, input, budget)?;

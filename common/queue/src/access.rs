@@ -71,7 +71,7 @@ impl NatsAccess {
     }
 }
 
-/// Returns whether nobody on a network can read what is sent to the server.
+/// Returns whether what is sent to the server is encrypted, or stays on this machine.
 fn is_safe(address: &ServerAddr) -> bool {
     let host = address.host();
     let is_loopback = host

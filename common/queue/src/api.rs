@@ -1,4 +1,4 @@
-//! Requests to JetStream, whose failures are told apart by their codes.
+//! Requests to JetStream. The code of a failure says what kind of failure it is.
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::context::RequestErrorKind;

@@ -61,7 +61,7 @@ impl Names {
         self.subject("wake")
     }
 
-    /// Returns the subject on which it is told that the stream was created again: anything published earlier may be gone.
+    /// Returns the subject of the notice that the stream was created again. Messages that were published earlier may be lost.
     pub fn rebuilt(&self) -> String {
         self.subject("rebuilt")
     }

@@ -1,4 +1,4 @@
-//! Finds out who calls.
+//! Finds the caller of a connection: a user of this machine, or the owner of a token.
 
 use axum::http::HeaderMap;
 use howdah_api::client::TOKEN_HEADER;

@@ -7,7 +7,7 @@
 //!
 //! - [`gate`]: the layer. [`request_form`]: what a request must look like, against web pages.
 //! - [`table`]: the rule of each method. [`hosts`]: the names of this server.
-//! - [`tokens`]: the tokens and their owners. [`callers`]: finds out who calls.
+//! - [`tokens`]: the tokens and their owners. [`callers`]: finds the caller of a connection.
 //! - [`body`]: bounds the silence of a client in the middle of a call, and notes the end of the call.
 
 pub mod body;

@@ -2,7 +2,7 @@
 //!
 //! A web page that a user of this machine visits can make the browser send requests to this port. It can send forms and
 //! texts over HTTP/1.1 without being asked, but not gRPC over HTTP/2 without an `Origin` header. So calls are refused that a
-//! page could have sent, whoever the caller is.
+//! page could have sent. The caller does not matter here.
 
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, Version, header};

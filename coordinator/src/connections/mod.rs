@@ -1,4 +1,4 @@
-//! Connections to the port: how many there are, how long they may be silent, who is at the other end.
+//! Connections to the port: their number, the time they may be silent, and the user at the other end.
 //!
 //! ```text
 //!  port --accept--> register --spawn--> owner of the socket, TLS --> HTTP server

@@ -77,7 +77,7 @@ impl Connection {
     /// Returns whether the server closes it; if not, the task of `context` is woken when it does.
     pub fn poll_closed(&self, context: &Context<'_>) -> bool {
         self.reader.register(context.waker());
-        // After registering: a close between the two would otherwise wake nobody.
+        // After registering: a connection that closes between the two calls would otherwise wake no waiter.
         self.is_closed()
     }
 

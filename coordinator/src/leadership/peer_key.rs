@@ -12,6 +12,7 @@ use howdah_store::{Store, StoreError, keys};
 
 use crate::caller::Caller;
 use crate::fresh_id::fresh_id;
+use crate::installation::get_or_make;
 
 /// Header of a forwarded call: epoch, time in milliseconds and authentication code.
 pub const FORWARDED: &str = "howdah-forwarded";
@@ -48,11 +49,8 @@ impl PeerKey {
     pub async fn of_store(store: &Store) -> Result<Self, StoreError> {
         // Two ids, of 122 random bits each.
         let fresh = format!("{}{}", fresh_id(), fresh_id());
-        if store.get_opt(keys::PEER_KEY).await?.is_none() {
-            // Another coordinator may be faster; its secret counts then.
-            store.put_if_absent(keys::PEER_KEY, fresh.into()).await?;
-        }
-        Ok(Self::from_secret(&store.get(keys::PEER_KEY).await?))
+        let secret = get_or_make(store, keys::PEER_KEY, fresh).await?;
+        Ok(Self::from_secret(secret.as_bytes()))
     }
 
     fn from_secret(secret: &[u8]) -> Self {
